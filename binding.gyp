@@ -1,0 +1,38 @@
+# node-gyp and prebuildify read this file; CMakeLists.txt is its twin. Both take sources, defines and flags from native/sources.gypi.
+#   llava_native   the addon: build/Release/llava_native.node
+#   llava_testing  the addon of the tests, never shipped: build/testing/llava_testing.node, with -Dllava_testing=1
+# No file has flags of its own: code for one instruction set stands in a target region of its source.
+{
+  "includes": ["native/sources.gypi"],
+  "variables": { "llava_testing%": 0 },
+  "target_defaults": {
+    "include_dirs": ["native"],
+    "defines": ["<@(llava_defines)", "NAPI_CPP_EXCEPTIONS"],
+    "dependencies": ["<!(node -p \"require('node-addon-api').targets\"):node_addon_api_except"],
+    "cflags!": ["-O2"],
+    "cflags_cc!": ["-std=gnu++17", "-std=gnu++20", "-fno-exceptions", "-fno-rtti"],
+    "cflags_cc": ["<@(llava_compile_flags)"],
+    "conditions": [
+      ["OS=='linux'", {
+        "cflags_cc": ["-include", "<(module_root_dir)/native/common/glibc_floor.h"]
+      }]
+    ],
+    "target_conditions": [
+      ["OS=='linux' and _type=='loadable_module'", {
+        "ldflags": ["-pthread", "-Wl,--gc-sections", "-Wl,--version-script=<(module_root_dir)/native/binding/exports.map"]
+      }]
+    ]
+  },
+  "targets": [
+    { "target_name": "llava_core", "type": "static_library", "sources": ["<@(llava_core_sources)"] },
+    { "target_name": "llava_native", "dependencies": ["llava_core"], "sources": ["<@(llava_addon_sources)"] }
+  ],
+  "conditions": [
+    ["llava_testing==1", {
+      "targets": [
+        { "target_name": "llava_testing", "product_dir": "<(module_root_dir)/build/testing", "dependencies": ["llava_core"],
+          "sources": ["<@(llava_testing_sources)"] }
+      ]
+    }]
+  ]
+}

@@ -1,0 +1,36 @@
+// What a question gives back.
+
+import type { FinishReason } from './generation.js'
+
+/** Tokens, counted in positions of the context. */
+export interface Usage {
+  /** Positions the prompt took, those of pictures included. */
+  readonly promptTokens: number
+  /** Of these, the rows of pictures. */
+  readonly imageTokens: number
+  /** Tokens generated, without the end-of-sequence token. */
+  readonly completionTokens: number
+}
+
+/** Wall times in milliseconds. */
+export interface Timings {
+  /** What `LLaVA.open` took, once per model. */
+  readonly loadMs: number
+  /** Decoding, preprocessing and encoding the pictures; 0 when they came as EncodedImage. */
+  readonly imageMs: number
+  /** From the prompt to its last logits. */
+  readonly promptMs: number
+  /** From there to the last token. */
+  readonly generateMs: number
+}
+
+/** A finished answer. */
+export interface Answer {
+  /** Trimmed at both ends; without the stop string. */
+  readonly text: string
+  /** The tokens generated, without the end-of-sequence token. With a stop string they reach to the token that completed it. */
+  readonly tokenIds: readonly number[]
+  readonly finishReason: FinishReason
+  readonly usage: Usage
+  readonly timings: Timings
+}

@@ -1,0 +1,41 @@
+// How much work a model's stages are, from its own shapes (spec 10): one multiply-add is two operations.
+
+import type { KvDtype, ModelConfig, TensorEntry, TextConfig } from './native.js'
+
+/** Operations to take one picture from pixel_values to projected rows: 390 GFLOP at LLaVA 1.5's shape with the 7B projector. */
+export function imageOperations({ vision, text }: ModelConfig): number {
+  if (vision === undefined) return 0
+  const { hiddenSize: width, intermediateSize: hidden, layers, imageSize, patchSize, dropClassRow } = vision
+  const patches = (imageSize / patchSize) ** 2
+  const rows = patches + 1 // the class row
+  const patchConv = 2 * patches * (3 * patchSize ** 2) * width
+  const linears = 2 * rows * (4 * width ** 2 + 2 * width * hidden)
+  const attention = 4 * rows ** 2 * width
+  const projected = dropClassRow ? patches : rows
+  const projector = 2 * projected * (width * text.hiddenSize + text.hiddenSize ** 2)
+  return patchConv + layers * (linears + attention) + projector
+}
+
+/** Operations to prefill `positions` from an empty context: causal attention counted once, the head on the last position only. */
+export function prefillOperations({ text }: ModelConfig, positions: number): number {
+  const linears = 2 * positions * text.layers * layerParameters(text)
+  const attended = (positions * (positions + 1)) / 2
+  const attention = 4 * text.layers * text.heads * text.headDim * attended
+  const head = 2 * text.hiddenSize * text.vocabSize
+  return linears + attention + head
+}
+
+/** Bytes read to decode one token: every matrix of the decoder and the head once, as they lie in the file. */
+export function decodeWeightBytes(tensors: readonly TensorEntry[]): number {
+  return tensors.filter(({ name, shape }) => shape.length === 2 && (name === 'lm_head.weight' || name.startsWith('language_model.layers.'))).reduce((sum, { nbytes }) => sum + nbytes, 0)
+}
+
+/** Bytes of keys and values read to decode one token that sees `positions`, itself included. */
+export function kvBytes({ text }: ModelConfig, kvCache: KvDtype, positions: number): number {
+  return 2 * text.layers * text.kvHeads * text.headDim * (kvCache === 'f16' ? 2 : 4) * positions
+}
+
+/** Parameters of one decoder layer's matrices: q, k, v, o and gate, up, down. */
+function layerParameters({ hiddenSize, intermediateSize, heads, kvHeads, headDim }: TextConfig): number {
+  return 2 * hiddenSize * heads * headDim + 2 * hiddenSize * kvHeads * headDim + 3 * hiddenSize * intermediateSize
+}

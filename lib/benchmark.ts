@@ -1,0 +1,148 @@
+// Picture, prefill and decode against the roofs of this machine, measured in the same run on the same threads and ISA.
+// achieved = work over compute time, barrier to barrier, median of the repetitions; what counts as work: bench-work.ts.
+
+import { decodeWeightBytes, imageOperations, kvBytes, prefillOperations } from './bench-work.js'
+import type { Engine } from './engine.js'
+import type { Job } from './job.js'
+import type { Dtype, Isa, NativeCancellation, NativeSequence } from './native.js'
+
+export interface BenchmarkOptions {
+  /** Positions to prefill; default 512. */
+  readonly prompt?: number
+  /** Tokens to decode after the prompt; default 32. */
+  readonly generate?: number
+  /** Pictures per encode call; default 2. */
+  readonly images?: number
+  /** Repetitions, of which the median counts; default 5. */
+  readonly repeat?: number
+  readonly signal?: AbortSignal
+}
+
+/** One stage against its roof. */
+export interface BenchmarkLine {
+  /** `image`: pixel_values → projected rows; `prefill`: prompt → last logits; `decode`: token by token. */
+  readonly what: 'image' | 'prefill' | 'decode'
+  /** Picture rows, prompt positions or tokens of one repetition. */
+  readonly tokens: number
+  readonly tokensPerSecond: number
+  /** In `unit`. */
+  readonly achieved: number
+  /** This machine's, in `unit`. */
+  readonly peak: number
+  readonly unit: string
+  /** The instruction mix or traffic that `peak` was measured with. */
+  readonly roof: string
+  /** achieved / peak */
+  readonly ratio: number
+  readonly threads: number
+  readonly isa: Isa
+  /** Of the weights. */
+  readonly dtype: string
+}
+
+interface Measured {
+  readonly what: BenchmarkLine['what']
+  readonly tokens: number
+  /** Operations or bytes of one repetition. */
+  readonly work: number
+  /** Compute time of each repetition. */
+  readonly milliseconds: readonly number[]
+  readonly roof: 'fma' | 'int8' | 'read'
+  readonly dtype: string
+}
+
+/** See `LLaVA.benchmark`. */
+export async function* runBenchmark(engine: Engine, options: BenchmarkOptions): AsyncGenerator<BenchmarkLine, void, undefined> {
+  const { prompt = 512, generate = 32, images = 2, repeat = 5, signal } = options
+  engine.checkAlive()
+  engine.checkContext(prompt + generate, 0)
+  if (images > 0 && engine.config.vision !== undefined) yield await engine.run(signal, async (job, cancellation) => line(engine, await timeImages(engine, images, repeat, job, cancellation)))
+  const sequence = engine.createSequence()
+  try {
+    yield await engine.run(signal, async (job, cancellation) => line(engine, await timePrefill(engine, sequence, prompt, repeat, job, cancellation)))
+    if (generate > 0) yield await engine.run(signal, async (job, cancellation) => line(engine, await timeDecode(engine, sequence, prompt, generate, repeat, job, cancellation)))
+  } finally {
+    sequence.dispose()
+  }
+}
+
+async function timeImages(engine: Engine, images: number, repeat: number, job: Job, cancellation: NativeCancellation): Promise<Measured> {
+  const size = engine.config.vision?.imageSize ?? 0
+  const random = uniform()
+  const pixelValues = Array.from({ length: images }, () => Float32Array.from({ length: 3 * size * size }, () => 4 * random() - 2))
+  const milliseconds: number[] = []
+  for (let n = -1; n < repeat; n++) {
+    const result = await engine.encode(pixelValues, false, job, cancellation)
+    for (const image of result.images) image.dispose()
+    if (n >= 0) milliseconds.push(result.computeMs) // the first one warms up
+  }
+  const dtype = mostBytes(engine, (name) => name.startsWith('vision_tower.') || name.startsWith('multi_modal_projector.'))
+  return { what: 'image', tokens: images * engine.rowsPerImage, work: images * imageOperations(engine.config), milliseconds, roof: multiplyRoof(engine, dtype), dtype }
+}
+
+/** Leaves the sequence with the prompt in it. */
+async function timePrefill(engine: Engine, sequence: NativeSequence, prompt: number, repeat: number, job: Job, cancellation: NativeCancellation): Promise<Measured> {
+  const { vocabSize } = engine.config.text
+  const logits = new Float32Array(vocabSize)
+  const random = uniform()
+  const tokens = Int32Array.from({ length: prompt }, () => Math.floor(random() * vocabSize))
+  await engine.append(sequence, [{ tokens: tokens.subarray(0, 1) }], logits, job, cancellation) // warms up: every weight is read once
+  const milliseconds: number[] = []
+  for (let n = 0; n < repeat; n++) {
+    sequence.truncate(0)
+    milliseconds.push(await engine.append(sequence, [{ tokens }], logits, job, cancellation))
+  }
+  const dtype = engine.description.card.languageDtype
+  return { what: 'prefill', tokens: prompt, work: prefillOperations(engine.config, prompt), milliseconds, roof: multiplyRoof(engine, dtype), dtype }
+}
+
+async function timeDecode(engine: Engine, sequence: NativeSequence, prompt: number, generate: number, repeat: number, job: Job, cancellation: NativeCancellation): Promise<Measured> {
+  const { vocabSize } = engine.config.text
+  const logits = new Float32Array(vocabSize)
+  const random = uniform()
+  const milliseconds: number[] = []
+  for (let n = 0; n < repeat; n++) {
+    sequence.truncate(prompt)
+    let sum = 0
+    for (let i = 0; i < generate; i++) sum += await engine.append(sequence, [{ tokens: Int32Array.of(Math.floor(random() * vocabSize)) }], logits, job, cancellation)
+    milliseconds.push(sum)
+  }
+  let work = generate * decodeWeightBytes(engine.description.tensors)
+  for (let i = 1; i <= generate; i++) work += kvBytes(engine.config, engine.options.kvCache, prompt + i)
+  return { what: 'decode', tokens: generate, work, milliseconds, roof: 'read', dtype: engine.description.card.languageDtype }
+}
+
+async function line(engine: Engine, { what, tokens, work, milliseconds, roof, dtype }: Measured): Promise<BenchmarkLine> {
+  const peak = await engine.measurePeak(roof)
+  const { threads, isa } = engine.nativeInfo()
+  const seconds = median(milliseconds) / 1000
+  const achieved = work / seconds / 1e9
+  return { what, tokens, tokensPerSecond: tokens / seconds, achieved, peak: peak.value, unit: peak.unit, roof: peak.mix, ratio: achieved / peak.value, threads, isa, dtype }
+}
+
+/** Quantised weights are multiplied as int8, unless exact arithmetic was asked for; others in float32. */
+function multiplyRoof(engine: Engine, dtype: string): 'fma' | 'int8' {
+  return dtype.startsWith('Q') && engine.options.arithmetic === 'fast' ? 'int8' : 'fma'
+}
+
+/** The dtype that most bytes of some tensors have. */
+function mostBytes(engine: Engine, wanted: (name: string) => boolean): string {
+  const bytes = new Map<Dtype, number>()
+  for (const { name, dtype, nbytes } of engine.description.tensors) if (wanted(name)) bytes.set(dtype, (bytes.get(dtype) ?? 0) + nbytes)
+  return [...bytes].sort(([, a], [, b]) => b - a)[0]?.[0] ?? 'F32'
+}
+
+function median(values: readonly number[]): number {
+  const sorted = values.toSorted((a, b) => a - b)
+  const middle = sorted.length / 2
+  return ((sorted[Math.ceil(middle) - 1] ?? Number.NaN) + (sorted[Math.floor(middle)] ?? Number.NaN)) / 2
+}
+
+/** The same numbers in [0, 1) on every run (a linear congruential generator with the constants of Numerical Recipes). */
+function uniform(): () => number {
+  let state = 1
+  return () => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0
+    return state / 2 ** 32
+  }
+}

@@ -1,0 +1,50 @@
+// The verbs, what they share, and how a run ends: the exit code and the one line that says why.
+
+import { readFileSync } from 'node:fs'
+import { Command, CommanderError } from 'commander'
+import { addAsk } from './ask.js'
+import { addBench } from './bench.js'
+import { addChat } from './chat.js'
+import { addInfo } from './info.js'
+import { Session } from './session.js'
+import { addTrace } from './trace.js'
+
+const exitCodes = `
+Exit codes:
+  0    done
+  1    an error: a line on stderr says which; DEBUG=1 adds the stack
+  2    wrong usage, or a value an option does not take
+  130  interrupted (Ctrl-C)`
+
+const examples = `
+Examples:
+  llava ask cat.jpg "What is the cat doing?"
+  llava chat cat.jpg
+  llava info --json
+  llava ask --model llava-v1.5-7b.Q4_0.gguf cat.jpg "What colour is the cat?"`
+
+/** Runs the command line and resolves to the exit code. */
+export async function run(args: readonly string[]): Promise<number> {
+  const session = new Session()
+  const program = new Command('llava')
+    .description('Ask LLaVA models about pictures, on this machine.')
+    .version(packageVersion())
+    .exitOverride()
+    .configureOutput({ outputError: () => undefined }) // said by the session, as every other error
+    .addHelpText('after', exitCodes + '\n' + examples)
+  for (const add of [addAsk, addChat, addInfo, addTrace, addBench]) add(program, session)
+  try {
+    await program.parseAsync(args, { from: 'user' })
+    return session.exitCode
+  } catch (error) {
+    if (error instanceof CommanderError && error.exitCode === 0) return 0
+    return session.fail(error, args.includes('--json'))
+  } finally {
+    session.end()
+  }
+}
+
+function packageVersion(): string {
+  const { version } = JSON.parse(readFileSync(new URL('../../../package.json', import.meta.url), 'utf8')) as { readonly version: string }
+  return version
+}

@@ -1,0 +1,130 @@
+// A running text with its keys and values, for those who want logits instead of answers.
+
+import { LlavaError, invalidArgument } from './errors.js'
+import { EncodedImage } from './encoded-image.js'
+import { allocate, rowCount, type Engine } from './engine.js'
+import { abortSignal, checkOptions, oneOf } from './options.js'
+import type { NativeSegment, NativeSequence } from './native.js'
+
+/**
+ * A stretch of a prompt: token ids, a picture, or text. Text is tokenized on its own, as the original LLaVA does between pictures, with the
+ * beginning-of-sequence token only where the context is still empty; text like `</s>` in it stays text.
+ */
+export type PromptPiece = Int32Array | readonly number[] | EncodedImage | string
+
+export interface ForwardOptions {
+  /** Which logits to return: those after the last position (default), or those after each. */
+  readonly logits?: 'last' | 'all'
+  readonly signal?: AbortSignal
+}
+
+/**
+ * The keys and values of one text. Made by `LLaVA.createContext`; `dispose()` it, or bind it with `using`.
+ * One call at a time: a second `forward` while one runs is an error.
+ */
+export class Context implements Disposable {
+  readonly #engine: Engine
+  readonly #native: NativeSequence
+  #running = false
+  #disposed = false
+
+  /** Made by `LLaVA.createContext`. */
+  constructor(native: NativeSequence, engine: Engine) {
+    this.#native = native
+    this.#engine = engine
+  }
+
+  /** Positions held. */
+  get length(): number {
+    return this.#alive().length
+  }
+
+  /**
+   * Appends to the text and resolves to logits in float32, row-major: [vocabSize], or [positions appended, vocabSize] with `logits: 'all'`.
+   * Fails with CONTEXT_OVERFLOW, ABORTED, DISPOSED or INVALID_ARGUMENT; the context is then as it was before.
+   */
+  async forward(prompt: readonly PromptPiece[], options: ForwardOptions = {}): Promise<Float32Array> {
+    checkOptions('forward()', options, { logits: oneOf('last', 'all'), signal: abortSignal })
+    const sequence = this.#idle('run')
+    const segments = toSegments(prompt, this.#engine, sequence.length === 0)
+    const rows = rowCount(segments)
+    if (rows === 0) throw invalidArgument('prompt', 'at least one token or picture', prompt)
+    this.#engine.checkContext(sequence.length + rows, imageRows(segments))
+    const logits = allocate((options.logits === 'all' ? rows : 1) * this.#engine.config.text.vocabSize)
+    this.#running = true
+    try {
+      await this.#engine.run(options.signal, (job, cancellation) => this.#engine.append(sequence, segments, logits, job, cancellation))
+    } finally {
+      this.#running = false
+      if (this.#disposed) sequence.dispose()
+    }
+    return logits
+  }
+
+  /** A second context with the same past; memory is shared until one of the two goes on. */
+  fork(): Context {
+    return new Context(this.#idle('fork').fork(), this.#engine)
+  }
+
+  /** Forgets everything from position `length` on. */
+  truncate(length: number): void {
+    const sequence = this.#idle('truncate')
+    if (!Number.isSafeInteger(length) || length < 0 || length > sequence.length) throw invalidArgument('length', `a whole number in [0, ${sequence.length}]`, length)
+    sequence.truncate(length)
+  }
+
+  /** Frees the memory, after the call that may still run; a second call does nothing. */
+  dispose(): void {
+    if (this.#disposed) return
+    this.#disposed = true
+    if (!this.#running) this.#native.dispose()
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose()
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    this.dispose()
+    return Promise.resolve()
+  }
+
+  #alive(): NativeSequence {
+    if (this.#disposed) throw new LlavaError('DISPOSED', 'this Context has been disposed of')
+    this.#engine.checkAlive()
+    return this.#native
+  }
+
+  #idle(verb: string): NativeSequence {
+    if (this.#running) throw new LlavaError('INVALID_ARGUMENT', `cannot ${verb} this Context while a forward() runs on it; await that first, or fork() before it`)
+    return this.#alive()
+  }
+}
+
+/** Positions that pictures take among segments. */
+export function imageRows(segments: readonly NativeSegment[]): number {
+  return rowCount(segments.filter((segment) => 'image' in segment))
+}
+
+/** A prompt's pieces as native segments; `first` says that the text begins here. */
+function toSegments(prompt: readonly PromptPiece[], engine: Engine, first: boolean): NativeSegment[] {
+  if (!Array.isArray(prompt)) throw invalidArgument('prompt', 'an array of token ids, pictures and texts', prompt)
+  return (prompt as readonly PromptPiece[]).map((piece, index): NativeSegment => {
+    if (piece instanceof EncodedImage) return { image: piece.rowsFor(engine), start: 0, count: piece.rows }
+    if (typeof piece === 'string') return { tokens: engine.tokenizer.encode(piece, first && index === 0 ? {} : { addBos: false }) }
+    return { tokens: toIds(piece, `prompt[${index}]`, engine.config.text.vocabSize) }
+  })
+}
+
+/** Token ids, each checked against the rows of the embedding table; a copy. */
+export function toIds(ids: unknown, name: string, vocabSize: number): Int32Array {
+  if (!isIterable(ids)) throw invalidArgument(name, 'token ids', ids)
+  return Int32Array.from(ids as Iterable<number>, (id: unknown) => {
+    if (!(typeof id === 'number' && Number.isSafeInteger(id) && id >= 0 && id < vocabSize)) throw invalidArgument(name, `token ids in [0, ${vocabSize - 1}]`, id)
+    return id
+  })
+}
+
+function isIterable(value: unknown): value is Iterable<unknown> {
+  return typeof value === 'object' && value !== null && Symbol.iterator in value
+}

@@ -1,0 +1,62 @@
+// A picture after tower and projector, kept to be asked about more than once.
+
+import { LlavaError } from './errors.js'
+import type { Engine } from './engine.js'
+import type { NativeImageFeatures } from './native.js'
+
+/**
+ * An encoded picture, made by `LLaVA.encodeImage` and good for any number of questions to the model that made it.
+ * It holds native memory: `dispose()` it, or bind it with `using`.
+ */
+export class EncodedImage implements Disposable {
+  /** Rows this picture takes in the prompt: 576 at LLaVA 1.5's shape. */
+  readonly rows: number
+  readonly #native: NativeImageFeatures
+  readonly #engine: Engine
+  #disposed = false
+
+  /** Made by `LLaVA.encodeImage`. */
+  constructor(native: NativeImageFeatures, engine: Engine) {
+    this.#native = native
+    this.#engine = engine
+    this.rows = native.rows
+  }
+
+  /** What the vision tower gave: [rows, vision hidden size], row-major, a fresh copy. Throws DISPOSED after `dispose()`. */
+  features(): Float32Array {
+    return this.#alive().read('image_features')
+  }
+
+  /** What the decoder reads in place of token embeddings: [rows, text hidden size], row-major, a fresh copy. Throws DISPOSED after `dispose()`. */
+  projected(): Float32Array {
+    return this.#alive().read('projected')
+  }
+
+  /** Frees the native memory; a second call does nothing. An answer that is being written with this picture goes on. */
+  dispose(): void {
+    if (this.#disposed) return
+    this.#disposed = true
+    this.#native.dispose()
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose()
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    this.dispose()
+    return Promise.resolve()
+  }
+
+  /** The native rows, for the model that made them. @internal */
+  rowsFor(engine: Engine): NativeImageFeatures {
+    if (this.#engine !== engine) throw new LlavaError('INVALID_ARGUMENT', 'this EncodedImage was made by another model; encode the picture with the model that is asked')
+    return this.#alive()
+  }
+
+  #alive(): NativeImageFeatures {
+    if (this.#disposed) throw new LlavaError('DISPOSED', 'this EncodedImage has been disposed of')
+    this.#engine.checkAlive()
+    return this.#native
+  }
+}

@@ -1,0 +1,241 @@
+// The native model with what belongs to it: the calls that run on it, chunked prefill, one wording of its failures.
+// Everything that computes goes through here; LLaVA is the face, this is the machine room.
+
+import { LlavaError } from './errors.js'
+import { Job } from './job.js'
+import {
+  native,
+  nativeFailure,
+  type ModelConfig,
+  type NativeCancellation,
+  type NativeImageFeatures,
+  type NativeInfo,
+  type NativeModel,
+  type NativeOptions,
+  type NativeSegment,
+  type NativeSequence,
+} from './native.js'
+import { Tokenizer } from './tokenizer/tokenizer.js'
+import type { ModelDescription } from './weights/model-description.js'
+
+/** Rows of one prefill call. The cancellation flag is read between layers, and other calls get their turn between chunks. */
+const rowsPerCall = 512
+
+/** Pictures of one encode call, for the same reasons; the tower is bound by arithmetic, so that more at once gain nothing (spec 1.5, 10.1). */
+const imagesPerCall = 4
+
+export class Engine {
+  readonly description: ModelDescription
+  readonly options: NativeOptions
+  readonly tokenizer: Tokenizer
+  readonly #native: NativeModel
+  readonly #jobs = new Map<Job, Promise<unknown>>()
+  #disposed = false
+
+  private constructor(model: NativeModel, description: ModelDescription, options: NativeOptions) {
+    this.#native = model
+    this.description = description
+    this.options = options
+    this.tokenizer = new Tokenizer(description.tokenizer)
+  }
+
+  /** Maps the weights. */
+  static async open(description: ModelDescription, options: NativeOptions): Promise<Engine> {
+    const model = await guarded(() => native().openModel(description.files, description.tensors, description.config, options))
+    return new Engine(model, description, options)
+  }
+
+  get config(): ModelConfig {
+    return this.description.config
+  }
+
+  get disposed(): boolean {
+    return this.#disposed
+  }
+
+  /** Rows one picture takes in the prompt: the grid's patches, and the class row where the checkpoint keeps it (spec 4.3). */
+  get rowsPerImage(): number {
+    const { vision } = this.config
+    return vision === undefined ? 0 : (vision.imageSize / vision.patchSize) ** 2 + (vision.dropClassRow ? 0 : 1)
+  }
+
+  /** Runs one public call: refuses after dispose, stops with its signal or the model's end, and explains why it stopped. */
+  async run<T>(signal: AbortSignal | undefined, work: (job: Job, cancellation: NativeCancellation) => Promise<T>): Promise<T> {
+    this.checkAlive()
+    const cancellation = new (native().Cancellation)()
+    const job = new Job(signal, () => {
+      cancellation.cancel()
+    })
+    const running = runJob(job, cancellation, work)
+    this.#jobs.set(job, running)
+    try {
+      return await running
+    } catch (error) {
+      throw job.explain(error)
+    } finally {
+      this.#jobs.delete(job)
+      job.end()
+    }
+  }
+
+  /** Throws DISPOSED once the model is. */
+  checkAlive(): void {
+    if (this.#disposed) throw disposedError()
+  }
+
+  /** Pictures [3, S, S] each through tower and projector, in order. The caller disposes of the results. */
+  async encode(pixelValues: readonly Float32Array[], keepFeatures: boolean, job: Job, cancellation: NativeCancellation): Promise<{ readonly images: NativeImageFeatures[]; readonly computeMs: number }> {
+    const images: NativeImageFeatures[] = []
+    let computeMs = 0
+    try {
+      for (let first = 0; first < pixelValues.length; first += imagesPerCall) {
+        job.check()
+        const some = pixelValues.slice(first, first + imagesPerCall)
+        const result = await guarded(() => this.#native.encodeImages(joined(some), some.length, keepFeatures, cancellation))
+        images.push(...result.images)
+        computeMs += result.computeMs
+      }
+    } catch (error) {
+      for (const image of images) image.dispose()
+      throw error
+    }
+    return { images, computeMs }
+  }
+
+  /** An empty sequence; the caller disposes of it. */
+  createSequence(): NativeSequence {
+    this.checkAlive()
+    return guardedNow(() => this.#native.createSequence())
+  }
+
+  /**
+   * Appends `segments` in chunks. `logits` receives those of the last row [V] or of all rows [rows, V], by its length.
+   * A failed or cancelled call leaves the sequence as it was. Resolves to the compute time in milliseconds.
+   */
+  async append(sequence: NativeSequence, segments: readonly NativeSegment[], logits: Float32Array, job: Job, cancellation: NativeCancellation): Promise<number> {
+    const rows = rowCount(segments)
+    const { vocabSize } = this.config.text
+    const all = rows > 1 && logits.length === rows * vocabSize
+    const before = sequence.length
+    let computeMs = 0
+    let done = 0
+    try {
+      for (const chunk of chunks(segments, rowsPerCall)) {
+        job.check()
+        const end = done + rowCount(chunk)
+        const kind = all ? 'all' : end === rows ? 'last' : 'none'
+        const out = kind === 'none' ? null : all ? logits.subarray(done * vocabSize, end * vocabSize) : logits
+        computeMs += (await guarded(() => this.#native.forward([{ sequence, segments: chunk, logits: kind }], out, cancellation))).computeMs
+        done = end
+      }
+    } catch (error) {
+      if (sequence.length > before) sequence.truncate(before)
+      throw error
+    }
+    return computeMs
+  }
+
+  /** Says by how much `positions` do not fit. */
+  checkContext(positions: number, imagePositions: number): void {
+    const { contextLength } = this.config.text
+    if (positions <= contextLength) return
+    const pictures = imagePositions > 0 ? `, ${imagePositions} of them for pictures` : ''
+    throw new LlavaError('CONTEXT_OVERFLOW', `the prompt takes ${positions} positions${pictures}: ${positions - contextLength} more than the model's context of ${contextLength}`)
+  }
+
+  nativeInfo(): NativeInfo {
+    this.checkAlive()
+    return guardedNow(() => this.#native.info())
+  }
+
+  async measurePeak(kind: 'fma' | 'int8' | 'read'): ReturnType<NativeModel['measurePeak']> {
+    return guarded(() => this.#native.measurePeak(kind))
+  }
+
+  /** Stops what runs, with DISPOSED, and frees the model. */
+  dispose(): void {
+    if (this.#disposed) return
+    this.#disposed = true
+    for (const job of this.#jobs.keys()) job.stop(disposedError)
+    this.#native.dispose()
+  }
+
+  /** The same, and waits until all has stopped. */
+  async disposeAsync(): Promise<void> {
+    const running = [...this.#jobs.values()]
+    this.dispose()
+    await Promise.allSettled(running)
+  }
+}
+
+/** Positions that segments take. */
+export function rowCount(segments: readonly NativeSegment[]): number {
+  return segments.reduce((rows, segment) => rows + ('tokens' in segment ? segment.tokens.length : segment.count), 0)
+}
+
+/** Cuts segments into groups of at most `most` rows; a cut may fall inside a picture. */
+export function* chunks(segments: readonly NativeSegment[], most: number): Generator<NativeSegment[]> {
+  let chunk: NativeSegment[] = []
+  let room = most
+  for (const segment of segments) {
+    const rows = rowCount([segment])
+    for (let start = 0; start < rows; ) {
+      const count = Math.min(room, rows - start)
+      chunk.push('tokens' in segment ? { tokens: segment.tokens.subarray(start, start + count) } : { image: segment.image, start: segment.start + start, count })
+      start += count
+      room -= count
+      if (room === 0) {
+        yield chunk
+        chunk = []
+        room = most
+      }
+    }
+  }
+  if (chunk.length > 0) yield chunk
+}
+
+/** A Float32Array that may be large. */
+export function allocate(length: number): Float32Array {
+  try {
+    return new Float32Array(length)
+  } catch (cause) {
+    throw new LlavaError('OUT_OF_MEMORY', `${length * 4} bytes for the result could not be allocated`, { cause })
+  }
+}
+
+async function runJob<T>(job: Job, cancellation: NativeCancellation, work: (job: Job, cancellation: NativeCancellation) => Promise<T>): Promise<T> {
+  job.check()
+  return work(job, cancellation)
+}
+
+function joined(parts: readonly Float32Array[]): Float32Array {
+  if (parts.length === 1) return parts[0] as Float32Array
+  const all = new Float32Array(parts.reduce((length, part) => length + part.length, 0))
+  let at = 0
+  for (const part of parts) {
+    all.set(part, at)
+    at += part.length
+  }
+  return all
+}
+
+/** Awaits a native call; its failure gets a code and the stack of the call. */
+async function guarded<T>(call: () => Promise<T>): Promise<T> {
+  try {
+    return await call()
+  } catch (cause) {
+    throw cause instanceof LlavaError ? cause : nativeFailure(cause, new Error())
+  }
+}
+
+function guardedNow<T>(call: () => T): T {
+  try {
+    return call()
+  } catch (cause) {
+    throw cause instanceof LlavaError ? cause : nativeFailure(cause, new Error())
+  }
+}
+
+function disposedError(): LlavaError {
+  return new LlavaError('DISPOSED', 'this model has been disposed of')
+}

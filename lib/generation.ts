@@ -1,0 +1,70 @@
+// The one cycle of the pipeline: logits → token → text, until something ends it.
+//   EOS ends it as 'stop', a stop string as 'stop_string', the token limit or the end of the context as 'length' (spec 7.2).
+
+import { StopStrings } from './stop-strings.js'
+import { TrimmedText } from './trimmed-text.js'
+
+/** Why an answer ended: an end-of-sequence token, one of the stop strings, the limit of tokens or of the context, or a reader who left. */
+export type FinishReason = 'stop' | 'stop_string' | 'length' | 'cancelled'
+
+/** What the cycle needs of its neighbours. */
+export interface GenerationParts {
+  /** Chooses a token from logits [V]. */
+  readonly sampler: { next(logits: Float32Array): number }
+  /** Turns tokens into text, never half a character. */
+  readonly text: { push(id: number): string; flush(): string }
+  readonly eosIds: readonly number[]
+  readonly stop: readonly string[]
+  /** Most tokens to generate; what the context has room for is already in it. */
+  readonly limit: number
+}
+
+/** An answer in the making. The fields hold what there is so far, also when `run` was stopped half-way. */
+export class Generation {
+  /** Tokens chosen; without the EOS that ends them. */
+  readonly tokenIds: number[] = []
+  /** The text so far, trimmed at both ends and without the stop string. */
+  text = ''
+  finishReason: FinishReason = 'cancelled'
+
+  readonly #parts: GenerationParts
+  readonly #eosIds: ReadonlySet<number>
+  readonly #stops: StopStrings
+  readonly #trimmed = new TrimmedText()
+
+  constructor(parts: GenerationParts) {
+    this.#parts = parts
+    this.#eosIds = new Set(parts.eosIds)
+    this.#stops = new StopStrings(parts.stop)
+  }
+
+  /** Runs to the end. `logits` [V] are those of the prompt's last position; `step` feeds one token and gives the next; `emit` receives text as it becomes certain. */
+  async run(logits: Float32Array, step: (id: number) => Promise<Float32Array>, emit: (text: string) => void): Promise<void> {
+    const { sampler, text, limit } = this.#parts
+    while (this.tokenIds.length < limit) {
+      if (this.tokenIds.length > 0) logits = await step(this.tokenIds.at(-1) as number)
+      const id = sampler.next(logits)
+      if (this.#eosIds.has(id)) {
+        this.#finish('stop', emit)
+        return
+      }
+      this.tokenIds.push(id)
+      this.#give(this.#stops.push(text.push(id)), emit)
+      if (this.#stops.matched) break
+    }
+    this.#finish('length', emit)
+  }
+
+  /** Gives out what was held back: half a character, half a stop string. A stop string that is complete is the reason in any case. */
+  #finish(reason: FinishReason, emit: (text: string) => void): void {
+    this.#give(this.#stops.push(this.#parts.text.flush()) + this.#stops.flush(), emit)
+    this.finishReason = this.#stops.matched ? 'stop_string' : reason
+  }
+
+  #give(text: string, emit: (text: string) => void): void {
+    const certain = this.#trimmed.push(text)
+    if (certain === '') return
+    this.text += certain
+    emit(certain)
+  }
+}

@@ -1,0 +1,18 @@
+// The public names.
+
+export { LLaVA } from './llava.js'
+export type { AnswerOptions, EncodeOptions, ImageOptions, ImageSource, Message, ModelInfo, OpenOptions, PromptOptions, TraceOptions } from './llava.js'
+export type { Answer, Timings, Usage } from './answer.js'
+export type { FinishReason } from './generation.js'
+export type { ChatStream } from './chat-stream.js'
+export type { Context, ForwardOptions, PromptPiece } from './context.js'
+export { EncodedImage } from './encoded-image.js'
+export { LlavaError } from './errors.js'
+export type { LlavaErrorCode } from './errors.js'
+export type { ImageInput, RawRgb } from './image/decode.js'
+export type { ChatMessage, TemplateName } from './prompt/templates.js'
+export type { SamplingOptions } from './sampling/sampler.js'
+export { saveTrace } from './trace.js'
+export type { Tensor, Trace } from './trace.js'
+export type { BenchmarkLine, BenchmarkOptions } from './benchmark.js'
+export type { Dtype, Isa, KvDtype, NativeInfo } from './native.js'

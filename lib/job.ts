@@ -1,0 +1,73 @@
+// One call's reasons to stop: its AbortSignal, a reader who left, a model that was disposed. The first reason wins and reaches native code at once.
+
+import { LlavaError } from './errors.js'
+
+export class Job {
+  readonly #cancelNative: () => void
+  readonly #signal: AbortSignal | undefined
+  readonly #abort = () => {
+    this.stop(() => new LlavaError('ABORTED', 'the call was aborted by its signal', { cause: this.#signal?.reason }))
+  }
+  readonly #waiting = new Set<(error: LlavaError) => void>()
+  #reason: (() => LlavaError) | undefined
+  #left = false
+
+  /** `cancelNative` raises the flag that the compute threads look at. */
+  constructor(signal: AbortSignal | undefined, cancelNative: () => void) {
+    this.#signal = signal
+    this.#cancelNative = cancelNative
+    if (signal?.aborted === true) this.#abort()
+    else signal?.addEventListener('abort', this.#abort, { once: true })
+  }
+
+  /** Nobody reads on: the work stops, and what there is by then is the result. */
+  get left(): boolean {
+    return this.#left
+  }
+
+  leave(): void {
+    this.#left = this.#reason === undefined
+    this.stop(() => new LlavaError('ABORTED', 'the reader left'))
+  }
+
+  /** `reason` is made where it is thrown, so that its stack names the caller. */
+  stop(reason: () => LlavaError): void {
+    if (this.#reason !== undefined) return
+    this.#reason = reason
+    this.#cancelNative()
+    for (const reject of this.#waiting) reject(reason())
+  }
+
+  /** Throws the reason to stop, if there is one. */
+  check(): void {
+    if (this.#reason !== undefined) throw this.#reason()
+  }
+
+  /** The reason to stop where there is one, else `error` itself. */
+  explain(error: unknown): unknown {
+    return this.#reason === undefined ? error : this.#reason()
+  }
+
+  /** Waits for work that cannot be stopped (decoding a picture, opening files), but no longer than this call lives. `late` receives an unwanted result. */
+  async race<T>(work: Promise<T>, late?: (result: T) => void): Promise<T> {
+    let reject: (error: LlavaError) => void = () => undefined
+    const stopped = new Promise<never>((_, no) => {
+      reject = no
+    })
+    this.#waiting.add(reject)
+    try {
+      this.check()
+      return await Promise.race([work, stopped])
+    } catch (error) {
+      if (this.#reason !== undefined) void work.then(late, () => undefined)
+      throw error
+    } finally {
+      this.#waiting.delete(reject)
+    }
+  }
+
+  /** Lets go of the signal. */
+  end(): void {
+    this.#signal?.removeEventListener('abort', this.#abort)
+  }
+}

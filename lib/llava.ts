@@ -1,0 +1,486 @@
+// LLaVA, the public face: open a model, ask about pictures, stream answers, or take the logits.
+
+import path from 'node:path'
+import { fileURLToPath } from 'node:url'
+import type { Answer, Timings } from './answer.js'
+import { runBenchmark, type BenchmarkLine, type BenchmarkOptions } from './benchmark.js'
+import { ChatStream } from './chat-stream.js'
+import { Context, toIds, type ForwardOptions, type PromptPiece } from './context.js'
+import { EncodedImage } from './encoded-image.js'
+import { allocate, Engine } from './engine.js'
+import { LlavaError, invalidArgument } from './errors.js'
+import { Generation } from './generation.js'
+import { decodeImage, type ImageInput } from './image/decode.js'
+import { preprocess } from './image/preprocess.js'
+import { Job } from './job.js'
+import type { Isa, KvDtype, NativeCancellation, NativeImageFeatures, NativeInfo, NativeOptions, NativeSegment, NativeSequence } from './native.js'
+import { abortSignal, checkOptions, flag, given, number, oneOf, stopStrings, text, wholeNumber, type OptionCheck } from './options.js'
+import { renderCheckpointTemplate } from './prompt/checkpoint-template.js'
+import { splicePrompt, type SpliceItem } from './prompt/splice.js'
+import { conversationImages, renderPrompt, type ChatMessage, type PromptPart, type TemplateName } from './prompt/templates.js'
+import { Sampler, type SamplingOptions } from './sampling/sampler.js'
+import { DecodeStream } from './tokenizer/decode-stream.js'
+import { runTrace, type Trace } from './trace.js'
+import { describeModel, type ModelDescription } from './weights/model-description.js'
+
+/** The model that comes with the package. */
+const defaultModel = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../../models/default.gguf')
+
+/** A picture to ask about: anything `decodeImage` reads, or one encoded before. */
+export type ImageSource = ImageInput | EncodedImage
+
+/** A message of `LLaVA.chat`. */
+export type Message = ChatMessage<ImageSource>
+
+/** How pictures are read. */
+export interface ImageOptions {
+  /** Apply the EXIF orientation; default true. */
+  readonly autoOrient?: boolean
+  /** Most pixels (width × height) a picture may have before it is refused with IMAGE_TOO_LARGE; default 178,956,970. */
+  readonly maxPixels?: number
+}
+
+/** How prompts are written. */
+export interface PromptOptions {
+  /** The conversation's format; default `vicuna_v1`, LLaVA 1.5's own. `checkpoint` renders the chat template that the checkpoint brings. */
+  readonly template?: TemplateName | 'checkpoint'
+  /** Replaces the template's system text. */
+  readonly system?: string
+}
+
+export interface OpenOptions extends ImageOptions, PromptOptions {
+  /** The vision half of a GGUF pair, when it is not the only one beside the language model. */
+  readonly mmproj?: string
+  /** Compute threads; default as many as the process may use. */
+  readonly threads?: number
+  /** Instruction set of the kernels; default `auto`, the best this CPU has. */
+  readonly isa?: Isa | 'auto'
+  /** Element type of keys and values; default f32 for float32 checkpoints, else f16. */
+  readonly kvCache?: KvDtype
+  /** `fast` (default) multiplies quantised weights with activations quantised to int8 blocks; `exact` dequantises them and stays in float32. */
+  readonly arithmetic?: 'fast' | 'exact'
+  /** Overrides the vision layer whose output is used, as in config.json's `vision_feature_layer`. */
+  readonly visionFeatureLayer?: number
+  /** Overrides how pictures are made square: `pad` with the mean colour, or `crop` the centre. */
+  readonly imageAspectRatio?: 'pad' | 'crop'
+  /** Gives up opening. */
+  readonly signal?: AbortSignal
+}
+
+export interface AnswerOptions extends SamplingOptions, PromptOptions {
+  /** Most tokens to generate; default 512. */
+  readonly maxTokens?: number
+  /** Text that ends the answer; it is not part of it. */
+  readonly stop?: string | readonly string[]
+  /** Stops the work natively and fails the call with ABORTED, the signal's reason as its cause. */
+  readonly signal?: AbortSignal
+}
+
+export interface EncodeOptions extends ImageOptions {
+  readonly signal?: AbortSignal
+}
+
+export interface TraceOptions {
+  /** Tokens to generate after the prompt, whatever they are; default 16. */
+  readonly maxTokens?: number
+  readonly signal?: AbortSignal
+}
+
+/** What a model is and what it runs on. */
+export interface ModelInfo extends NativeInfo {
+  readonly path: string
+  readonly format: ModelDescription['format']
+  readonly kvCacheDtype: KvDtype
+  readonly arithmetic: 'fast' | 'exact'
+  /** Positions a prompt and its answer may take together. */
+  readonly contextLength: number
+  /** Rows of the logits. */
+  readonly vocabSize: number
+  readonly text: { readonly layers: number; readonly hiddenSize: number; readonly heads: number; readonly kvHeads: number }
+  /** Absent for a language model without a vision tower. */
+  readonly vision?: {
+    readonly layers: number
+    readonly hiddenSize: number
+    readonly imageSize: number
+    readonly patchSize: number
+    /** Positions one picture takes. */
+    readonly rowsPerImage: number
+    readonly aspectRatio: 'pad' | 'crop'
+  }
+  readonly card: ModelDescription['card']
+}
+
+const imageChecks = { autoOrient: flag, maxPixels: wholeNumber(1) } satisfies Record<keyof ImageOptions, OptionCheck>
+
+const templateNames = ['vicuna_v1', 'llava_v1', 'hf', 'plain', 'checkpoint'] as const satisfies readonly NonNullable<PromptOptions['template']>[]
+
+const promptChecks = { template: oneOf(...templateNames), system: text } satisfies Record<keyof PromptOptions, OptionCheck>
+
+const openChecks = {
+  ...imageChecks,
+  ...promptChecks,
+  mmproj: text,
+  threads: wholeNumber(1, 1024),
+  isa: oneOf('auto', 'scalar', 'avx2', 'avx512'),
+  kvCache: oneOf('f16', 'f32'),
+  arithmetic: oneOf('fast', 'exact'),
+  visionFeatureLayer: wholeNumber(-1024, 1024),
+  imageAspectRatio: oneOf('pad', 'crop'),
+  signal: abortSignal,
+} satisfies Record<keyof OpenOptions, OptionCheck>
+
+// The sampler itself says which values are sensible.
+const answerChecks = {
+  ...promptChecks,
+  temperature: number,
+  topK: number,
+  topP: number,
+  seed: number,
+  maxTokens: wholeNumber(1),
+  stop: stopStrings,
+  signal: abortSignal,
+} satisfies Record<keyof AnswerOptions, OptionCheck>
+
+/**
+ * A model, opened. Its weights are mapped, so several models on one file share memory.
+ *
+ * Any number of calls may run at once; each has keys and values of its own, and native work is done in turns.
+ * Every asynchronous call takes an AbortSignal. `dispose()` it, or bind it with `using`: what still runs then fails with DISPOSED.
+ */
+export class LLaVA implements Disposable, AsyncDisposable {
+  readonly #engine: Engine
+  readonly #options: OpenOptions
+  readonly #loadMs: number
+
+  private constructor(engine: Engine, options: OpenOptions, loadMs: number) {
+    this.#engine = engine
+    this.#options = options
+    this.#loadMs = loadMs
+  }
+
+  /**
+   * Opens a Hugging Face directory, a GGUF pair (its `mmproj` is found beside it when there is just one), a GGUF without pictures, or a single GGUF of
+   * this package; with no path, the small model that comes with the package.
+   *
+   * Fails with MODEL_NOT_FOUND, MODEL_CORRUPT, MODEL_UNSUPPORTED, OUT_OF_MEMORY, NATIVE_UNAVAILABLE, INVALID_ARGUMENT or ABORTED.
+   */
+  static async open(modelPath: string = defaultModel, options: OpenOptions = {}): Promise<LLaVA> {
+    if (typeof modelPath !== 'string' || modelPath === '') throw invalidArgument('path', 'the path of a model', modelPath)
+    checkOptions('LLaVA.open()', options, openChecks)
+    const start = performance.now()
+    const job = new Job(options.signal, () => undefined)
+    try {
+      const engine = await job.race(openEngine(modelPath, options), (late) => {
+        late.dispose()
+      })
+      return new LLaVA(engine, options, performance.now() - start)
+    } finally {
+      job.end()
+    }
+  }
+
+  /**
+   * Asks one question about a picture, several, or (with `[]`) none, and resolves to the whole answer.
+   *
+   * Fails with IMAGE_UNREADABLE, IMAGE_TOO_LARGE, CONTEXT_OVERFLOW, INVALID_ARGUMENT, ABORTED or DISPOSED.
+   */
+  async ask(image: ImageSource | readonly ImageSource[], question: string, options: AnswerOptions = {}): Promise<Answer> {
+    if (typeof question !== 'string') throw invalidArgument('question', 'a string', question)
+    const images: readonly ImageSource[] = Array.isArray(image) ? image : [image as ImageSource]
+    const content = [...images.map((one) => ({ type: 'image' as const, image: one })), { type: 'text' as const, text: question }]
+    const task = this.#task('ask()', [{ role: 'user', content }], options)
+    return this.#answer(task, () => undefined, () => undefined)
+  }
+
+  /**
+   * Answers a conversation, whose last message is the user's, as a stream of text. Pictures may stand in any user message.
+   *
+   * Mistakes in messages and options are thrown here; everything later is thrown by the iteration, with the codes of `ask`.
+   */
+  chat(messages: readonly Message[], options: AnswerOptions = {}): ChatStream {
+    if (!Array.isArray(messages) || !messages.every((message) => typeof message === 'object' && message !== null)) {
+      throw invalidArgument('messages', 'a list of messages { role, content }', messages)
+    }
+    const task = this.#task('chat()', messages, options)
+    return new ChatStream((emit, onCancel) => this.#answer(task, emit, onCancel))
+  }
+
+  /** Encodes a picture once, for any number of questions. The caller disposes of it. Fails as `ask` does. */
+  async encodeImage(image: ImageInput, options: EncodeOptions = {}): Promise<EncodedImage> {
+    checkOptions('encodeImage()', options, { ...imageChecks, signal: abortSignal })
+    return this.#engine.run(options.signal, async (job, cancellation) => {
+      const { images } = await this.#engine.encode([await this.#pixelValues(image, options, job)], true, job, cancellation)
+      return new EncodedImage(images[0] as NativeImageFeatures, this.#engine)
+    })
+  }
+
+  /** Reads a picture as the vision tower sees it: float32 [3, S, S], channels first, normalised; S is `info().vision.imageSize`. */
+  async pixelValues(image: ImageInput, options: EncodeOptions = {}): Promise<Float32Array> {
+    checkOptions('pixelValues()', options, { ...imageChecks, signal: abortSignal })
+    return this.#engine.run(options.signal, (job) => this.#pixelValues(image, options, job))
+  }
+
+  /** An empty text, to feed piece by piece with `Context.forward`. The caller disposes of it. */
+  createContext(): Context {
+    return new Context(this.#engine.createSequence(), this.#engine)
+  }
+
+  /** Runs a prompt from an empty context and resolves to logits in float32: [vocabSize], or [positions, vocabSize] with `logits: 'all'`. Nothing is added to the prompt. */
+  async forward(prompt: readonly PromptPiece[], options: ForwardOptions = {}): Promise<Float32Array> {
+    const context = this.createContext()
+    try {
+      return await context.forward(prompt, options)
+    } finally {
+      context.dispose()
+    }
+  }
+
+  /**
+   * Text as token ids. The beginning-of-sequence token comes first unless `addBos` says otherwise or the checkpoint has none.
+   * Special tokens written out in the text, such as `</s>`, stay text unless `parseSpecial` is set.
+   */
+  tokenize(content: string, options: { readonly addBos?: boolean; readonly parseSpecial?: boolean } = {}): Int32Array {
+    this.#engine.checkAlive()
+    text('text', content)
+    checkOptions('tokenize()', options, { addBos: flag, parseSpecial: flag })
+    return this.#engine.tokenizer.encode(content, options)
+  }
+
+  /** Token ids as text. Special tokens leave no trace unless `skipSpecial` is false; bytes that are no UTF-8 become U+FFFD. */
+  detokenize(ids: Iterable<number>, options: { readonly skipSpecial?: boolean } = {}): string {
+    this.#engine.checkAlive()
+    checkOptions('detokenize()', options, { skipSpecial: flag })
+    return this.#engine.tokenizer.decode(toIds(ids, 'ids', this.#engine.config.text.vocabSize), options)
+  }
+
+  /**
+   * Runs exactly `prompt`, which holds `<image>` once and gets no template, and resolves to every stage on the way, to be held against another
+   * implementation. Always with float32 keys and values, exact arithmetic and no EXIF rotation, whatever the model was opened with; for a model opened
+   * otherwise its weights are mapped a second time. Fails as `ask` does.
+   */
+  async trace(image: ImageInput, prompt: string, options: TraceOptions = {}): Promise<Trace> {
+    text('prompt', prompt)
+    checkOptions('trace()', options, { maxTokens: wholeNumber(0), signal: abortSignal })
+    return this.#engine.run(options.signal, async (job, cancellation) => {
+      const pixelValues = await this.#pixelValues(image, { autoOrient: false }, job)
+      const { kvCache, arithmetic } = this.#engine.options
+      const asIs = kvCache === 'f32' && arithmetic === 'exact'
+      const engine = asIs ? this.#engine : await Engine.open(this.#engine.description, { ...this.#engine.options, kvCache: 'f32', arithmetic: 'exact' })
+      try {
+        return await runTrace(engine, pixelValues, prompt, options.maxTokens ?? 16, job, cancellation)
+      } finally {
+        if (!asIs) engine.dispose()
+      }
+    })
+  }
+
+  /** Times picture, prefill and decode against this machine's peaks, measured in the same run, with random pixels and tokens; yields a line for each. */
+  benchmark(options: BenchmarkOptions = {}): AsyncGenerator<BenchmarkLine, void, undefined> {
+    checkOptions('benchmark()', options, { prompt: wholeNumber(1), generate: wholeNumber(0), images: wholeNumber(0), repeat: wholeNumber(1), signal: abortSignal })
+    return runBenchmark(this.#engine, options)
+  }
+
+  /** What the model is, what it runs on, and the memory it holds by part, in bytes. */
+  info(): ModelInfo {
+    const { description, options, rowsPerImage, config } = this.#engine
+    const { layers, hiddenSize, heads, kvHeads, contextLength, vocabSize } = config.text
+    return {
+      ...this.#engine.nativeInfo(),
+      path: description.path,
+      format: description.format,
+      kvCacheDtype: options.kvCache,
+      arithmetic: options.arithmetic,
+      contextLength,
+      vocabSize,
+      text: { layers, hiddenSize, heads, kvHeads },
+      ...(config.vision === undefined
+        ? {}
+        : {
+            vision: {
+              layers: config.vision.layers,
+              hiddenSize: config.vision.hiddenSize,
+              imageSize: config.vision.imageSize,
+              patchSize: config.vision.patchSize,
+              rowsPerImage,
+              aspectRatio: description.imageProcessor?.aspectRatio ?? 'pad',
+            },
+          }),
+      card: description.card,
+    }
+  }
+
+  /** Frees the model. What still runs fails with DISPOSED; a second call does nothing. */
+  dispose(): void {
+    this.#engine.dispose()
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose()
+  }
+
+  /** Frees the model and waits until all that ran has stopped. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#engine.disposeAsync()
+  }
+
+  /** A question with everything about it checked and read that needs no computing. */
+  #task(call: string, messages: readonly Message[], options: AnswerOptions): Task {
+    this.#engine.checkAlive()
+    checkOptions(call, options, answerChecks)
+    const { tokenizer, description } = this.#engine
+    const { temperature, topK, topP, seed, stop = [], maxTokens = 512, signal } = options
+    const template = options.template ?? this.#options.template ?? 'vicuna_v1'
+    const system = options.system ?? this.#options.system
+    const banned = description.imageToken === undefined ? [] : [description.imageToken.id]
+    return {
+      parts: template === 'checkpoint' ? this.#checkpointPrompt([...messages], system) : renderPrompt(messages, template, given({ system })),
+      images: conversationImages(messages),
+      sampler: new Sampler(given({ temperature, topK, topP, seed }), { ids: banned, from: tokenizer.vocabSize }),
+      stop: typeof stop === 'string' ? [stop] : [...stop],
+      maxTokens,
+      signal,
+    }
+  }
+
+  /** Renders the checkpoint's own template, when it is needed. */
+  #checkpointPrompt(messages: readonly Message[], system: string | undefined): () => Promise<PromptPart[]> {
+    const { path: file, chatTemplate, imageToken, tokenizer } = this.#engine.description
+    if (chatTemplate === undefined) throw new LlavaError('INVALID_ARGUMENT', `${file} brings no chat template; name one of ${templateNames.slice(0, -1).join(', ')}`)
+    const bosToken = tokenizer.bosId === undefined ? undefined : tokenizer.pieces[tokenizer.bosId]
+    const eosToken = tokenizer.eosIds[0] === undefined ? undefined : tokenizer.pieces[tokenizer.eosIds[0]]
+    return () => renderCheckpointTemplate(messages, chatTemplate, given({ bosToken, eosToken, imageToken, system }))
+  }
+
+  /** prompt → pictures → prefill → generation, with everything native disposed of at the end. */
+  #answer(task: Task, emit: (text: string) => void, onCancel: (cancel: () => void) => void): Promise<Answer> {
+    const engine = this.#engine
+    return engine.run(task.signal, async (job, cancellation) => {
+      onCancel(() => {
+        job.leave()
+      })
+      const clock = new Clock(this.#loadMs)
+      const prompt = this.#splice(typeof task.parts === 'function' ? await task.parts() : task.parts, task.images)
+      const generation = new Generation({
+        sampler: task.sampler,
+        text: new DecodeStream(engine.tokenizer),
+        eosIds: engine.description.generation.eosTokenIds,
+        stop: task.stop,
+        limit: Math.min(task.maxTokens, engine.config.text.contextLength - prompt.positions),
+      })
+      const encoded: NativeImageFeatures[] = []
+      let sequence: NativeSequence | undefined
+      try {
+        const images = await clock.time('imageMs', () => this.#encodeAll(task.images, encoded, job, cancellation))
+        const running = (sequence = engine.createSequence())
+        const logits = allocate(engine.config.text.vocabSize)
+        const append = async (segments: readonly NativeSegment[]): Promise<Float32Array> => {
+          await engine.append(running, segments, logits, job, cancellation)
+          return logits
+        }
+        await clock.time('promptMs', () => append(toSegments(prompt.items, images)))
+        await clock.time('generateMs', () => generation.run(logits, (id) => append([{ tokens: Int32Array.of(id) }]), emit))
+      } catch (error) {
+        if (!job.left) throw error
+      } finally {
+        sequence?.dispose()
+        for (const image of encoded) image.dispose()
+      }
+      const { text: answer, tokenIds, finishReason } = generation
+      const usage = { promptTokens: prompt.positions, imageTokens: prompt.imagePositions, completionTokens: tokenIds.length }
+      return { text: answer, tokenIds, finishReason, usage, timings: clock.timings }
+    })
+  }
+
+  /** Splices a prompt and measures it; nothing is computed before it is known to fit. */
+  #splice(parts: readonly PromptPart[], images: readonly ImageSource[]): Prompt {
+    const { tokenizer, description, rowsPerImage } = this.#engine
+    const items = splicePrompt(parts, tokenizer, description.imageToken)
+    if (images.length > 0) this.#imageProcessor()
+    for (const image of images) if (image instanceof EncodedImage) image.rowsFor(this.#engine)
+    const imagePositions = images.length * rowsPerImage
+    const positions = imagePositions + items.reduce((sum, item) => sum + (item.kind === 'tokens' ? item.ids.length : 0), 0)
+    this.#engine.checkContext(positions, imagePositions)
+    return { items, positions, imagePositions }
+  }
+
+  /** Every picture's rows in order. Those made here are also put into `made`, for the caller to dispose of. */
+  async #encodeAll(images: readonly ImageSource[], made: NativeImageFeatures[], job: Job, cancellation: NativeCancellation): Promise<NativeImageFeatures[]> {
+    const raw = images.filter((image): image is ImageInput => !(image instanceof EncodedImage))
+    const pixelValues = await Promise.all(raw.map((image) => this.#pixelValues(image, {}, job)))
+    made.push(...(await this.#engine.encode(pixelValues, false, job, cancellation)).images)
+    const fresh = made.values()
+    return images.map((image) => (image instanceof EncodedImage ? image.rowsFor(this.#engine) : (fresh.next().value as NativeImageFeatures)))
+  }
+
+  async #pixelValues(image: ImageInput, options: ImageOptions, job: Job): Promise<Float32Array> {
+    const processor = this.#imageProcessor()
+    const autoOrient = options.autoOrient ?? this.#options.autoOrient
+    const maxPixels = options.maxPixels ?? this.#options.maxPixels
+    const rgb = await job.race(decodeImage(image, given({ autoOrient, maxPixels })))
+    return preprocess(rgb, processor)
+  }
+
+  #imageProcessor(): NonNullable<ModelDescription['imageProcessor']> {
+    const { imageProcessor, path: file } = this.#engine.description
+    if (imageProcessor !== undefined) return imageProcessor
+    throw new LlavaError('INVALID_ARGUMENT', `${file} is a language model without a vision tower and takes no pictures; a GGUF pair needs its mmproj file (option \`mmproj\`)`)
+  }
+}
+
+async function openEngine(modelPath: string, options: OpenOptions): Promise<Engine> {
+  const { mmproj, visionFeatureLayer, imageAspectRatio } = options
+  const description = await describeModel(modelPath, given({ mmproj, visionFeatureLayer, imageAspectRatio }))
+  const nativeOptions: NativeOptions = {
+    threads: options.threads ?? 0,
+    isa: options.isa ?? 'auto',
+    kvCache: options.kvCache ?? (description.card.languageDtype === 'F32' ? 'f32' : 'f16'),
+    arithmetic: options.arithmetic ?? 'fast',
+  }
+  return Engine.open(description, nativeOptions)
+}
+
+/** A spliced prompt as native segments. */
+function toSegments(items: readonly SpliceItem[], images: readonly NativeImageFeatures[]): NativeSegment[] {
+  return items.map((item) => {
+    if (item.kind === 'tokens') return { tokens: item.ids }
+    const image = images[item.index] as NativeImageFeatures
+    return { image, start: 0, count: image.rows }
+  })
+}
+
+interface Task {
+  readonly parts: readonly PromptPart[] | (() => Promise<readonly PromptPart[]>)
+  readonly images: readonly ImageSource[]
+  readonly sampler: Sampler
+  readonly stop: readonly string[]
+  readonly maxTokens: number
+  readonly signal: AbortSignal | undefined
+}
+
+interface Prompt {
+  readonly items: readonly SpliceItem[]
+  readonly positions: number
+  readonly imagePositions: number
+}
+
+/** Collects the wall time of each phase, also of one that fails. */
+class Clock {
+  readonly #times: { -readonly [K in keyof Timings]: Timings[K] }
+
+  constructor(loadMs: number) {
+    this.#times = { loadMs, imageMs: 0, promptMs: 0, generateMs: 0 }
+  }
+
+  get timings(): Timings {
+    return this.#times
+  }
+
+  async time<T>(phase: keyof Timings, work: () => Promise<T>): Promise<T> {
+    const start = performance.now()
+    try {
+      return await work()
+    } finally {
+      this.#times[phase] = performance.now() - start
+    }
+  }
+}

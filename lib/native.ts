@@ -1,0 +1,169 @@
+// The Node-API boundary as TypeScript sees it: three classes (Model, Sequence, ImageFeatures), one verb for the decoder (forward).
+// Shape letters: T tokens, P image rows, D text hidden size, Dv vision hidden size, V vocabulary, S image size.
+
+import { createRequire } from 'node:module'
+import { fileURLToPath } from 'node:url'
+import path from 'node:path'
+import { LlavaError, type LlavaErrorCode } from './errors.js'
+
+/** Element types a tensor may have on disk. Quantised ones are GGUF blocks along the last (input) dimension. */
+export type Dtype = 'F32' | 'F16' | 'BF16' | 'Q4_0' | 'Q8_0'
+
+/** Where one tensor lies: canonical name, row-major shape ([out, in] for matrices), bytes in `files[file]`. */
+export interface TensorEntry {
+  readonly name: string
+  readonly dtype: Dtype
+  readonly shape: readonly number[]
+  readonly file: number
+  readonly offset: number
+  readonly nbytes: number
+}
+
+/** LLaMA decoder. */
+export interface TextConfig {
+  readonly hiddenSize: number
+  readonly intermediateSize: number
+  readonly layers: number
+  readonly heads: number
+  readonly kvHeads: number
+  readonly headDim: number
+  readonly vocabSize: number
+  readonly rmsNormEps: number
+  /** `half`: pair (j, j + headDim/2), Hugging Face weights; `interleaved`: pair (2j, 2j+1), GGUF weights. */
+  readonly ropeLayout: 'half' | 'interleaved'
+  /** [headDim / 2] inverse frequencies in float32, scaling (linear, llama3) already applied. */
+  readonly ropeInvFreq: Float32Array
+  readonly contextLength: number
+}
+
+/** CLIP vision tower. */
+export interface VisionConfig {
+  readonly hiddenSize: number
+  readonly intermediateSize: number
+  /** Encoder layers to run; already resolved from `vision_feature_layer`. */
+  readonly layers: number
+  readonly heads: number
+  readonly imageSize: number
+  readonly patchSize: number
+  readonly layerNormEps: number
+  readonly activation: 'quick_gelu' | 'gelu'
+  /** `true`: drop the class row (strategy "default"); `false`: keep it (strategy "full"). */
+  readonly dropClassRow: boolean
+}
+
+/** What native code needs to know; `vision` is absent for a plain LLaMA-family text model. */
+export interface ModelConfig {
+  readonly text: TextConfig
+  readonly vision?: VisionConfig
+}
+
+export type Isa = 'scalar' | 'avx2' | 'avx512'
+export type KvDtype = 'f16' | 'f32'
+
+export interface NativeOptions {
+  /** Compute threads; 0 = as many as the process may use. */
+  readonly threads: number
+  readonly isa: Isa | 'auto'
+  readonly kvCache: KvDtype
+  /** `exact`: quantised weights are dequantised and multiplied in float32; `fast`: activations are quantised to int8 blocks as well. */
+  readonly arithmetic: 'fast' | 'exact'
+}
+
+export interface NativeInfo {
+  readonly device: string
+  readonly isa: Isa
+  readonly threads: number
+  readonly cpuFeatures: readonly string[]
+  readonly memory: { readonly weightsMapped: number; readonly weightsHeap: number; readonly kvCache: number; readonly scratch: number }
+}
+
+/** One picture after tower and projector. */
+export interface NativeImageFeatures {
+  /** P: rows this picture takes in the prompt. */
+  readonly rows: number
+  /** `image_features`: [P, Dv] tower output (only when asked for at encode time); `projected`: [P, D]. A fresh copy each time. */
+  read(kind: 'image_features' | 'projected'): Float32Array
+  dispose(): void
+}
+
+/** One running text: its keys and values. */
+export interface NativeSequence {
+  /** Positions held. */
+  readonly length: number
+  /** A second sequence with the same past; pages are shared until one of them writes. */
+  fork(): NativeSequence
+  /** Forgets everything from position `length` on. */
+  truncate(length: number): void
+  dispose(): void
+}
+
+/** A flag the compute threads look at between layers. */
+export interface NativeCancellation {
+  cancel(): void
+}
+
+export type NativeSegment = { readonly tokens: Int32Array } | { readonly image: NativeImageFeatures; readonly start: number; readonly count: number }
+
+/** Appends `segments` to `sequence`; logits of its last or of all its new rows go to the output, in step order. */
+export interface NativeStep {
+  readonly sequence: NativeSequence
+  readonly segments: readonly NativeSegment[]
+  readonly logits: 'none' | 'last' | 'all'
+}
+
+export interface NativeTiming {
+  /** Wall time of the compute itself, first barrier to last, in milliseconds. */
+  readonly computeMs: number
+}
+
+export interface NativeModel {
+  /** pixelValues [count, 3, S, S] is copied in at the call. */
+  encodeImages(pixelValues: Float32Array, count: number, keepFeatures: boolean, cancellation: NativeCancellation | null): Promise<{ readonly images: NativeImageFeatures[] } & NativeTiming>
+  createSequence(): NativeSequence
+  /** logits [rows asked for, V] is written when the promise resolves; a failed or cancelled call leaves every sequence as it was before. */
+  forward(steps: readonly NativeStep[], logits: Float32Array | null, cancellation: NativeCancellation | null): Promise<NativeTiming>
+  info(): NativeInfo
+  /** Measures this machine's peaks on the model's own threads and ISA: f32 FMA (GFLOP/s), fastest exact int8 mix (GOP/s), reads (GB/s). */
+  measurePeak(kind: 'fma' | 'int8' | 'read'): Promise<{ readonly value: number; readonly unit: string; readonly mix: string }>
+  dispose(): void
+}
+
+export interface NativeAddon {
+  openModel(files: readonly string[], tensors: readonly TensorEntry[], config: ModelConfig, options: NativeOptions): Promise<NativeModel>
+  readonly Cancellation: new () => NativeCancellation
+  /** What this CPU and process offer, without a model. */
+  cpuInfo(): { readonly device: string; readonly features: readonly string[]; readonly isas: readonly Isa[]; readonly threads: number }
+}
+
+const packageRoot = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '..')
+
+let addon: NativeAddon | undefined
+
+/** The compiled addon, loaded on first use. */
+export function native(): NativeAddon {
+  addon ??= load()
+  return addon
+}
+
+function load(): NativeAddon {
+  const require = createRequire(import.meta.url)
+  try {
+    const loadBinding = require('node-gyp-build') as (directory: string) => NativeAddon
+    return loadBinding(packageRoot)
+  } catch (cause) {
+    throw new LlavaError(
+      'NATIVE_UNAVAILABLE',
+      `no native binary for ${process.platform}-${process.arch} could be loaded; run \`npm run build:native\` in ${packageRoot} (needs a C++20 compiler)`,
+      { cause },
+    )
+  }
+}
+
+/** Gives a native failure a code and the caller's stack: native errors carry `code` and `message`, but no JavaScript frames. */
+export function nativeFailure(cause: unknown, callSite: Error): LlavaError {
+  const { code, message } = cause as { readonly code?: string; readonly message?: string }
+  const error = new LlavaError((code ?? 'INTERNAL') as LlavaErrorCode, message ?? String(cause), { cause })
+  const frames = callSite.stack?.split('\n').slice(1).join('\n')
+  if (frames !== undefined) error.stack = `${error.name}: ${error.message}\n${frames}`
+  return error
+}

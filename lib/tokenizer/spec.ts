@@ -1,0 +1,54 @@
+// What a tokenizer file says, in one form for tokenizer.json, tokenizer.model and GGUF; tokenizer.ts computes from it.
+
+/** A piece's type, numbered as SentencePiece and GGUF do. */
+export const PieceType = { normal: 1, unknown: 2, control: 3, userDefined: 4, unused: 5, byte: 6 } as const
+
+/** A piece recognised as a whole in the text, before BPE sees what lies between. */
+export interface AddedToken {
+  readonly id: number
+  readonly content: string
+  /** Recognised only where specials are allowed (`parseSpecial`); others, such as user-defined pieces, always are. */
+  readonly special: boolean
+  /** Looked for after the prefix space and the `▁` are in place rather than in the raw text. */
+  readonly normalized: boolean
+  /** Takes the white space on its left, on its right, with it. */
+  readonly lstrip: boolean
+  readonly rstrip: boolean
+  /** Not recognised inside a word. */
+  readonly singleWord: boolean
+}
+
+/** tokenizer.json's merges: which neighbouring ids join, in what order, to which id. */
+export interface MergeTable {
+  /** `left * pieces.length + right` -> rank; lower ranks join first. */
+  readonly ranks: ReadonlyMap<number, number>
+  /** By rank, the id of the joined piece. */
+  readonly ids: Int32Array
+}
+
+export interface TokenizerSpec {
+  /** By id, the piece's text with `▁` for a space; byte pieces read `<0x0A>`. */
+  readonly pieces: readonly string[]
+  /** By id; a higher score joins first. All 0 where `merges` decides. */
+  readonly scores: Float32Array
+  /** By id, a `PieceType`. */
+  readonly types: Uint8Array
+  /** Given by tokenizer.json only; wins over `scores`. */
+  readonly merges?: MergeTable
+  readonly addedTokens: readonly AddedToken[]
+  readonly bosId?: number
+  readonly eosIds: readonly number[]
+  readonly unknownId?: number
+  readonly padId?: number
+  readonly addBos: boolean
+  /** Which segments get a space in front: each one (legacy), only the one that opens the text, none. A special token ends a segment. */
+  readonly prefixSpace: 'every-segment' | 'first-segment' | 'never'
+  /** `true`: a segment that begins with a space already gets no second one (Metaspace); `false`: it does (SentencePiece). */
+  readonly prefixSpaceOnce: boolean
+  /** `true`: no piece reaches across a space (Metaspace with `split`). */
+  readonly splitAtSpaces: boolean
+  /** `true`: characters without a piece become byte pieces; `false`: the unknown piece. */
+  readonly byteFallback: boolean
+  /** `true`: decoding drops the one space that encoding put in front. */
+  readonly stripLeadingSpace: boolean
+}

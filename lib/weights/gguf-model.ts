@@ -1,0 +1,214 @@
+// GGUF models: a language model (architecture "llama") alone or with its mmproj (architecture "clip"), or both in one file ("llava").
+// Query and key rows are permuted in every GGUF llama, so that rotation pairs are neighbours: ropeLayout is "interleaved".
+
+import path from 'node:path'
+import { readdir } from 'node:fs/promises'
+import { LlavaError } from '../errors.js'
+import type { ImageProcessorSpec } from '../image/image-processor.js'
+import { tokenizerFromGguf } from '../tokenizer/parse.js'
+import { readGgufHeader, type GgufHeader } from './gguf.js'
+import { Fields } from './fields.js'
+import { fromGguf } from './names.js'
+import { collectTensors, StoredModel } from './model-tensors.js'
+import { textConfig, visionConfig, type StatedText, type StatedVision } from './sizes.js'
+import type { Rope } from './rope.js'
+import type { StoredTensor } from './stored-tensor.js'
+import { corrupt, unsupported } from './model-error.js'
+import { readExactly, withFile } from './file-head.js'
+import { checkVocabulary } from './vocabulary.js'
+import { channels, clipMean, clipStd } from './preprocessing.js'
+import type { DescribeOptions, ModelDescription } from './model-description.js'
+
+export async function describeGguf(file: string, options: DescribeOptions): Promise<ModelDescription> {
+  const language = await readGgufHeader(file)
+  const architecture = language.metadata.get('general.architecture')
+  checkLanguageFile(language, architecture)
+  if (architecture === 'llava') return describeParts('gguf', language, ownVisionPart(language, options), options)
+  const vision = await visionHalf(file, options.mmproj)
+  return describeParts(vision === undefined ? 'gguf-text' : 'gguf-pair', language, vision, options)
+}
+
+function checkLanguageFile({ path: file, metadata, tensors }: GgufHeader, architecture: unknown): void {
+  if (architecture === 'clip') throw unsupported(file, 'this is the vision half of a pair (mmproj)', 'the path of the language model, with this one as `mmproj`')
+  if (architecture !== 'llama' && architecture !== 'llava') throw unsupported(file, `architecture ${JSON.stringify(architecture ?? null)}`, 'llama, llava')
+  const parts = metadata.get('split.count')
+  if (typeof parts === 'number' && parts > 1) throw unsupported(file, `one of ${parts} parts`, 'whole files; join the parts with `llama-gguf-split --merge`')
+  if (tensors.length === 0) throw unsupported(file, 'a vocabulary without weights', 'files that hold a language model')
+}
+
+function ownVisionPart(language: GgufHeader, options: DescribeOptions): GgufHeader {
+  if (options.mmproj === undefined) return language
+  throw new LlavaError('INVALID_ARGUMENT', `${language.path} holds its own vision tower; leave \`mmproj\` out`)
+}
+
+/** The mmproj that was named, or the only one beside the language model. */
+async function visionHalf(languageFile: string, named: string | undefined): Promise<GgufHeader | undefined> {
+  if (named !== undefined) return checkVisionFile(await readGgufHeader(path.resolve(named)))
+  const directory = path.dirname(languageFile)
+  const names = (await readdir(directory)).filter((name) => /mmproj.*\.gguf$/i.test(name) && name !== path.basename(languageFile)).sort()
+  const headers = await Promise.all(names.map((name) => readGgufHeader(path.join(directory, name))))
+  const [only, ...others] = headers.filter((header) => header.metadata.get('general.architecture') === 'clip')
+  if (others.length === 0) return only
+  throw new LlavaError('INVALID_ARGUMENT', `${directory}: several mmproj files are there; name one of them as \`mmproj\`: ${names.join(', ')}`)
+}
+
+function checkVisionFile(header: GgufHeader): GgufHeader {
+  const architecture = header.metadata.get('general.architecture')
+  if (architecture === 'clip') return header
+  throw unsupported(header.path, `as mmproj, architecture ${JSON.stringify(architecture ?? null)}`, 'clip')
+}
+
+async function describeParts(format: 'gguf' | 'gguf-pair' | 'gguf-text', language: GgufHeader, vision: GgufHeader | undefined, options: DescribeOptions): Promise<ModelDescription> {
+  const llama = new Fields(language.path, language.metadata)
+  const clip = vision && new Fields(vision.path, vision.metadata)
+  const stored = vision === undefined || vision === language ? language.tensors : [...language.tensors, ...vision.tensors]
+  if (clip !== undefined) refuseOtherProjectors(clip, stored)
+  const ffnDownIsFirst = firstFfnIsCalledDown(stored)
+  const model = new StoredModel(language.path, stored, (name) => fromGguf(name, ffnDownIsFirst))
+  const text = await textConfig(statedText(llama, language), model)
+  const statedTower = clip && statedVision(clip, model)
+  const tower = statedTower && visionConfig(statedTower, model, options.visionFeatureLayer)
+  if (clip !== undefined) checkProjectorWidth(clip.where, model, text.hiddenSize)
+  const { files, tensors, parameters, weightDtypes } = collectTensors(model, text, tower)
+  const tokenizer = tokenizerFromGguf(language.metadata)
+  checkVocabulary(language.path, tokenizer, text.vocabSize)
+  const chatTemplate = llama.string('tokenizer.chat_template')
+  const [description, license] = [llama.string('general.description'), llama.string('general.license')]
+  return {
+    format,
+    path: language.path,
+    files,
+    tensors,
+    config: { text, ...(tower && { vision: tower }) },
+    tokenizer,
+    ...(clip && tower && { imageProcessor: imageProcessor(clip, tower.imageSize, options) }),
+    ...(chatTemplate !== undefined && { chatTemplate }),
+    generation: { eosTokenIds: tokenizer.eosIds, ...(tokenizer.bosId !== undefined && { bosTokenId: tokenizer.bosId }) },
+    card: {
+      name: llama.string('general.name') ?? path.basename(language.path, '.gguf'),
+      ...(description !== undefined && { description }),
+      ...(license !== undefined && { license }),
+      parameters,
+      weightDtypes,
+      languageDtype: model.get('language_model.layers.0.self_attn.q_proj.weight').dtype,
+    },
+  }
+}
+
+function statedText(llama: Fields, header: GgufHeader): StatedText {
+  const required = (key: string): number => llama.required(key, llama.integer(key))
+  const [keys, values] = [llama.integer('llama.attention.key_length'), llama.integer('llama.attention.value_length')]
+  if (values !== undefined && keys !== undefined && values !== keys) throw unsupported(llama.where, 'keys and values of different length', 'equal lengths')
+  return {
+    where: llama.where,
+    hiddenSize: required('llama.embedding_length'),
+    intermediateSize: required('llama.feed_forward_length'),
+    layers: required('llama.block_count'),
+    heads: required('llama.attention.head_count'),
+    kvHeads: llama.integer('llama.attention.head_count_kv'),
+    headDim: keys,
+    rmsNormEps: llama.required('llama.attention.layer_norm_rms_epsilon', llama.number('llama.attention.layer_norm_rms_epsilon', 0)),
+    contextLength: required('llama.context_length'),
+    ropeLayout: 'interleaved',
+    rope: (headDim) => ropeFromGguf(llama, header, headDim),
+  }
+}
+
+/** llama3 scaling stands in a GGUF as one divisor per frequency, the tensor `rope_freqs.weight`. */
+async function ropeFromGguf(llama: Fields, header: GgufHeader, headDim: number): Promise<Rope> {
+  const rotated = llama.integer('llama.rope.dimension_count') ?? headDim
+  if (rotated !== headDim) throw unsupported(llama.where, `rotation of ${rotated} of ${headDim} dimensions`, 'rotary embeddings over whole heads')
+  const theta = llama.number('llama.rope.freq_base', 0) ?? 10_000
+  const factor = linearFactor(llama)
+  const divisors = header.tensors.find((tensor) => tensor.name === 'rope_freqs.weight')
+  if (divisors === undefined) return { theta, scaling: { kind: 'linear', factor } }
+  return { theta, scaling: { kind: 'divisors', divisors: await readDivisors(divisors, headDim / 2), factor } }
+}
+
+function linearFactor(llama: Fields): number {
+  const kind = llama.string('llama.rope.scaling.type') ?? 'linear'
+  if (kind === 'none') return 1
+  if (kind !== 'linear') throw unsupported(llama.where, `rope scaling "${kind}"`, 'none, linear, llama3 (as rope_freqs.weight)')
+  // 0 stands for "not scaled"; `scale_linear` is the key's older name.
+  const factor = llama.number('llama.rope.scaling.factor') ?? llama.number('llama.rope.scale_linear') ?? 1
+  if (factor < 0) throw llama.mistake('llama.rope.scaling.factor', 'a positive number')
+  return factor === 0 ? 1 : factor
+}
+
+async function readDivisors(tensor: StoredTensor, count: number): Promise<Float32Array> {
+  if (tensor.dtype !== 'F32' || tensor.nbytes !== 4 * count) throw corrupt(tensor.path, `tensor "${tensor.name}" should hold ${count} values of type F32`)
+  const bytes = await withFile(tensor.path, (file) => readExactly(file, tensor.path, tensor.offset, tensor.nbytes))
+  const divisors = Float32Array.from({ length: count }, (_, i) => bytes.readFloatLE(4 * i))
+  if (divisors.every((divisor) => divisor > 0 && Number.isFinite(divisor))) return divisors
+  throw corrupt(tensor.path, `tensor "${tensor.name}" should hold positive numbers`)
+}
+
+const supportedProjectors = 'LLaVA 1.5: a CLIP tower with a class token and an "mlp" projector of two layers (mm.0, mm.2)'
+
+/** Says what a vision half is, when it is one of another model. */
+function refuseOtherProjectors(clip: Fields, stored: readonly StoredTensor[]): void {
+  const names = new Set(stored.map((tensor) => tensor.name))
+  const projector = clip.string('clip.projector_type') ?? clip.string('clip.vision.projector_type') ?? 'mlp'
+  const pinpoints = clip.raw('clip.vision.image_grid_pinpoints') as { readonly length?: number } | undefined
+  const refusals: readonly (readonly [boolean, string])[] = [
+    [projector !== 'mlp', `projector type "${projector}"`],
+    [names.has('mm.3.weight'), 'a projector with layer norms (mm.3)'],
+    [names.has('mm.0.weight') && !names.has('mm.2.weight'), 'a linear projector (mm.0 without mm.2)'],
+    [(pinpoints?.length ?? 0) > 0 || names.has('model.image_newline'), 'a LLaVA 1.6 tower that tiles its pictures'],
+    [clip.boolean('clip.use_silu') === true, 'a tower with SiLU activations'],
+    [!names.has('v.class_embd'), 'a tower without a class token (such as SigLIP)'],
+  ]
+  for (const [applies, what] of refusals) if (applies) throw unsupported(clip.where, what, supportedProjectors)
+}
+
+/** Which of the tower's two MLP matrices comes first is decided by shape: the one whose input is the hidden size. */
+function firstFfnIsCalledDown(stored: readonly StoredTensor[]): boolean {
+  const down = stored.find((tensor) => tensor.name === 'v.blk.0.ffn_down.weight')
+  const norm = stored.find((tensor) => tensor.name === 'v.blk.0.ln1.weight')
+  return down !== undefined && down.shape[1] === norm?.shape[0]
+}
+
+function statedVision(clip: Fields, model: StoredModel): StatedVision {
+  const required = (key: string): number => clip.required(key, clip.integer(key))
+  const hiddenSize = required('clip.vision.embedding_length')
+  const layers = required('clip.vision.block_count')
+  const indices = clip.numbers('clip.vision.feature_layer') ?? []
+  if (indices.length > 1) throw unsupported(clip.where, `features of ${indices.length} layers side by side`, 'one feature layer')
+  return {
+    where: clip.where,
+    hiddenSize,
+    intermediateSize: required('clip.vision.feed_forward_length'),
+    layers,
+    featureLayer: indices[0] ?? (isWholeClipLarge(layers, hiddenSize, model) ? -2 : undefined),
+    heads: required('clip.vision.attention.head_count'),
+    imageSize: required('clip.vision.image_size'),
+    patchSize: required('clip.vision.patch_size'),
+    layerNormEps: clip.number('clip.vision.attention.layer_norm_epsilon', 0) ?? 1e-5,
+    activation: clip.boolean('clip.use_gelu') === true ? 'gelu' : 'quick_gelu',
+    dropClassRow: true,
+  }
+}
+
+// Converters drop the layers that do not run, so all that is stored runs. Only CLIP ViT-L is known to have 24: there the last one was kept.
+function isWholeClipLarge(layers: number, hiddenSize: number, model: StoredModel): boolean {
+  return layers === 24 && hiddenSize === 1024 && model.has('vision_tower.encoder.layers.23.layer_norm1.weight')
+}
+
+function checkProjectorWidth(where: string, model: StoredModel, hiddenSize: number): void {
+  const width = model.dimension('multi_modal_projector.linear_2.bias', 0, 1)
+  if (width === hiddenSize) return
+  throw corrupt(where, `its projector gives rows of ${width}, but the language model has a hidden size of ${hiddenSize}: the two files are of different models`)
+}
+
+function imageProcessor(clip: Fields, imageSize: number, options: DescribeOptions): ImageProcessorSpec {
+  const stated = clip.string('llava.image_aspect_ratio') ?? 'pad'
+  if (stated !== 'pad' && stated !== 'crop') throw unsupported(clip.where, `image aspect ratio "${stated}"`, 'pad, crop')
+  return {
+    imageSize,
+    aspectRatio: options.imageAspectRatio ?? stated,
+    mean: channels(clip, 'clip.vision.image_mean') ?? clipMean,
+    std: channels(clip, 'clip.vision.image_std', 0) ?? clipStd,
+    rescaleFactor: 1 / 255,
+    shortestEdge: imageSize,
+  }
+}

@@ -1,0 +1,129 @@
+// config.json of LlavaForConditionalGeneration or LlamaForCausalLM, in the spellings of transformers 4 and 5.
+// A nested configuration may list only what differs from its class's defaults: what the tensors show is taken from them (sizes.ts),
+// the rest has the default of LlamaConfig, CLIPVisionConfig or LlavaConfig.
+
+import type { VisionConfig } from '../native.js'
+import { Fields } from './fields.js'
+import { ropeFromConfig } from './rope.js'
+import type { StatedText, StatedVision } from './sizes.js'
+import { unsupported } from './model-error.js'
+
+export interface HfConfig {
+  readonly text: StatedText
+  /** Absent for LlamaForCausalLM. */
+  readonly vision?: StatedVision
+  readonly imageTokenId?: number
+  readonly tiedEmbeddings: boolean
+}
+
+export function readHfConfig(config: Fields): HfConfig {
+  const architecture = architectureOf(config)
+  if (config.has('quantization_config')) throw unsupported(config.where, 'a quantised checkpoint (`quantization_config`)', 'F32, F16, BF16 safetensors; for quantised weights, GGUF')
+  if (architecture === 'LlamaForCausalLM') return { text: statedText(config), tiedEmbeddings: config.boolean('tie_word_embeddings') === true }
+  const text = config.object('text_config') ?? Fields.fromJson(`${config.where}, text_config`, {})
+  const imageTokenId = config.integer('image_token_index', kNoImageToken) ?? config.integer('image_token_id', kNoImageToken) ?? 32_000
+  return {
+    text: statedText(text),
+    vision: statedVision(config),
+    ...(imageTokenId >= 0 && { imageTokenId }),
+    tiedEmbeddings: config.boolean('tie_word_embeddings') === true || text.boolean('tie_word_embeddings') === true,
+  }
+}
+
+// LLaVA's own sentinel, where a checkpoint has no token for it.
+const kNoImageToken = -200
+
+const architectures: ReadonlyMap<string, string> = new Map([
+  ['llava', 'LlavaForConditionalGeneration'],
+  ['llama', 'LlamaForCausalLM'],
+])
+
+function architectureOf(config: Fields): string {
+  const list = config.raw('architectures')
+  const named: unknown = Array.isArray(list) && list.length > 0 ? list[0] : architectures.get(config.string('model_type') ?? '')
+  for (const supported of architectures.values()) if (named === supported) return supported
+  const hint = named === 'LlavaLlamaForCausalLM' ? ' (the original layout; its converted form is published as llava-1.5-…-hf)' : ''
+  throw unsupported(config.where, `architecture ${JSON.stringify(named ?? config.raw('model_type') ?? null)}${hint}`, [...architectures.values()].join(', '))
+}
+
+function statedText(text: Fields): StatedText {
+  const kind = text.string('model_type') ?? 'llama'
+  const activation = text.string('hidden_act') ?? 'silu'
+  if (kind !== 'llama') throw unsupported(text.where, `language model "${kind}"`, 'llama')
+  if (activation !== 'silu') throw unsupported(text.where, `activation "${activation}"`, 'silu')
+  for (const bias of ['attention_bias', 'mlp_bias']) if (text.boolean(bias) === true) throw unsupported(text.where, `\`${bias}\``, 'projections without biases')
+  const maxPositions = text.integer('max_position_embeddings') ?? 2048
+  const rope = ropeFromConfig(text, maxPositions)
+  return {
+    where: text.where,
+    hiddenSize: text.integer('hidden_size'),
+    intermediateSize: text.integer('intermediate_size'),
+    layers: text.integer('num_hidden_layers'),
+    heads: text.integer('num_attention_heads') ?? 32,
+    kvHeads: text.integer('num_key_value_heads'),
+    headDim: text.integer('head_dim'),
+    rmsNormEps: text.number('rms_norm_eps', 0) ?? 1e-6,
+    // Linear scaling stretches the trained positions; `max_position_embeddings` is the number before it.
+    contextLength: rope.scaling.kind === 'linear' ? Math.floor(maxPositions * rope.scaling.factor) : maxPositions,
+    ropeLayout: 'half',
+    rope: () => rope,
+  }
+}
+
+function statedVision(config: Fields): StatedVision {
+  refuseOtherProjectors(config)
+  // Without a vision_config LlavaConfig means CLIP ViT-L/14-336; with one, CLIPVisionConfig's defaults fill it.
+  const given = config.object('vision_config')
+  const vision = given ?? Fields.fromJson(`${config.where}, vision_config`, { num_attention_heads: 16, image_size: 336 })
+  const kind = vision.string('model_type') ?? 'clip_vision_model'
+  if (kind !== 'clip_vision_model') throw unsupported(vision.where, `vision tower "${kind}"`, 'clip_vision_model')
+  if ((vision.integer('num_channels') ?? 3) !== 3) throw unsupported(vision.where, `${vision.integer('num_channels')} colour channels`, '3')
+  return {
+    where: vision.where,
+    hiddenSize: vision.integer('hidden_size'),
+    intermediateSize: vision.integer('intermediate_size'),
+    layers: vision.integer('num_hidden_layers'),
+    featureLayer: featureLayer(config),
+    heads: vision.integer('num_attention_heads') ?? 12,
+    imageSize: squareSize(vision, 'image_size'),
+    patchSize: squareSize(vision, 'patch_size'),
+    layerNormEps: vision.number('layer_norm_eps', 0) ?? 1e-5,
+    activation: visionActivation(vision),
+    dropClassRow: selectStrategy(config) === 'default',
+  }
+}
+
+function refuseOtherProjectors(config: Fields): void {
+  const activation = config.string('projector_hidden_act') ?? 'gelu'
+  if (activation !== 'gelu') throw unsupported(config.where, `projector activation "${activation}"`, 'gelu')
+  if (config.boolean('multimodal_projector_bias') === false) throw unsupported(config.where, 'a projector without biases', 'a projector with biases')
+}
+
+/** A list of layers concatenates their features; of one layer it is that layer. */
+function featureLayer(config: Fields): number {
+  const value = config.raw('vision_feature_layer') ?? -2
+  const [layer, ...more] = Array.isArray(value) ? (value as readonly unknown[]) : [value]
+  if (more.length > 0) throw unsupported(config.where, `\`vision_feature_layer\` with ${more.length + 1} layers`, 'one layer')
+  if (Number.isInteger(layer)) return layer as number
+  throw config.mistake('vision_feature_layer', 'a whole number')
+}
+
+function selectStrategy(config: Fields): string {
+  const strategy = config.string('vision_feature_select_strategy') ?? 'default'
+  if (strategy === 'default' || strategy === 'full') return strategy
+  throw unsupported(config.where, `\`vision_feature_select_strategy\` "${strategy}"`, 'default, full')
+}
+
+function visionActivation(vision: Fields): VisionConfig['activation'] {
+  const activation = vision.string('hidden_act') ?? 'quick_gelu'
+  if (activation === 'quick_gelu' || activation === 'gelu') return activation
+  throw unsupported(vision.where, `activation "${activation}"`, 'quick_gelu, gelu')
+}
+
+/** `14`, or `[14, 14]`. */
+function squareSize(vision: Fields, key: string): number | undefined {
+  if (!Array.isArray(vision.raw(key))) return vision.integer(key)
+  const [height, width] = vision.numbers(key) ?? []
+  if (height === undefined || height !== width) throw unsupported(vision.where, `\`${key}\` that is not square`, 'square sizes')
+  return height
+}

@@ -1,0 +1,113 @@
+// Opens a model's files far enough to say what it is: sizes, tokenizer, preprocessing, and where each tensor lies. No weight is read.
+
+import path from 'node:path'
+import { readdir, stat } from 'node:fs/promises'
+import { invalidArgument, LlavaError } from '../errors.js'
+import type { ModelConfig, TensorEntry } from '../native.js'
+import type { TokenizerSpec } from '../tokenizer/spec.js'
+import type { ImageProcessorSpec } from '../image/image-processor.js'
+import { describeGguf } from './gguf-model.js'
+import { describeHfDirectory } from './hf-directory.js'
+import { readGgufHeader } from './gguf.js'
+import { notFound, unsupported } from './model-error.js'
+
+/** Everything the rest of the package needs to know about a model on disk. */
+export interface ModelDescription {
+  /** `gguf`: one file of architecture "llava"; `gguf-pair`: language model and mmproj; `gguf-text`: a language model alone. */
+  readonly format: 'hf-directory' | 'gguf-pair' | 'gguf' | 'gguf-text'
+  /** Absolute path of the directory or file that was opened. */
+  readonly path: string
+  /** Absolute paths; `TensorEntry.file` counts in them. */
+  readonly files: readonly string[]
+  /** By canonical name, only those the model computes with. */
+  readonly tensors: readonly TensorEntry[]
+  readonly config: ModelConfig
+  readonly tokenizer: TokenizerSpec
+  /** Present when the model has a vision tower. */
+  readonly imageProcessor?: ImageProcessorSpec
+  /** The special token that stands for an image row, where the vocabulary has one. */
+  readonly imageToken?: { readonly id: number; readonly text: string }
+  /** Jinja, as the checkpoint brings it. */
+  readonly chatTemplate?: string
+  readonly generation: GenerationDefaults
+  readonly card: ModelCard
+}
+
+/** What the checkpoint recommends for generation. */
+export interface GenerationDefaults {
+  readonly eosTokenIds: readonly number[]
+  readonly bosTokenId?: number
+  readonly temperature?: number
+  readonly topP?: number
+  readonly topK?: number
+  readonly doSample?: boolean
+}
+
+export interface ModelCard {
+  readonly name: string
+  readonly description?: string
+  readonly license?: string
+  /** Parameters the model computes with; tied embeddings count once. */
+  readonly parameters: number
+  /** Bytes per element type. */
+  readonly weightDtypes: Readonly<Record<string, number>>
+  /** Element type of the decoder's matrices. */
+  readonly languageDtype: string
+}
+
+export interface DescribeOptions {
+  /** The vision half of a GGUF pair; default: the only `*mmproj*.gguf` beside the language model. */
+  readonly mmproj?: string
+  /** Overrides the checkpoint's `vision_feature_layer`: k >= 0 runs k layers of the tower, k < 0 runs N + 1 + k of its N. */
+  readonly visionFeatureLayer?: number
+  /** Overrides how the checkpoint makes pictures square. */
+  readonly imageAspectRatio?: 'pad' | 'crop'
+}
+
+/**
+ * Describes the model at `location`: a Hugging Face directory, a GGUF file, or a directory with one GGUF language model.
+ * @throws LlavaError MODEL_NOT_FOUND, MODEL_CORRUPT, MODEL_UNSUPPORTED, or INVALID_ARGUMENT where the caller has to choose a file.
+ */
+export async function describeModel(location: string, options: DescribeOptions = {}): Promise<ModelDescription> {
+  checkOptions(location, options)
+  const absolute = path.resolve(location)
+  if (!(await isDirectory(absolute))) return describeFile(absolute, options)
+  const names = new Set(await readdir(absolute))
+  const ggufs = [...names].filter((name) => name.toLowerCase().endsWith('.gguf')).sort()
+  const isCheckpoint = names.has('config.json') && (ggufs.length === 0 || [...names].some((name) => /\.safetensors(?:\.index\.json)?$/.test(name)))
+  if (isCheckpoint) return describeHfDirectory(absolute, names, options)
+  if (ggufs.length > 0) return describeGguf(await onlyLanguageModel(absolute, ggufs), options)
+  throw notFound(absolute, 'neither config.json with safetensors nor a .gguf file is in this directory')
+}
+
+function checkOptions(location: string, { mmproj, visionFeatureLayer, imageAspectRatio }: DescribeOptions): void {
+  if (typeof location !== 'string' || location === '') throw invalidArgument('path', 'the path of a model file or directory', location)
+  if (mmproj !== undefined && typeof mmproj !== 'string') throw invalidArgument('mmproj', 'the path of a GGUF file', mmproj)
+  if (visionFeatureLayer !== undefined && !Number.isInteger(visionFeatureLayer)) throw invalidArgument('visionFeatureLayer', 'a whole number', visionFeatureLayer)
+  if (imageAspectRatio !== undefined && imageAspectRatio !== 'pad' && imageAspectRatio !== 'crop') throw invalidArgument('imageAspectRatio', '"pad" or "crop"', imageAspectRatio)
+}
+
+async function isDirectory(location: string): Promise<boolean> {
+  try {
+    return (await stat(location)).isDirectory()
+  } catch (cause) {
+    throw notFound(location, 'there is no such file or directory', cause)
+  }
+}
+
+function describeFile(file: string, options: DescribeOptions): Promise<ModelDescription> {
+  if (/\.(?:safetensors|json)$/i.test(file)) throw unsupported(file, 'one file of a checkpoint', 'the directory that holds the whole checkpoint, or a .gguf file')
+  if (/\.(?:bin|pth?|ckpt)$/i.test(file)) throw unsupported(file, 'a PyTorch file', 'GGUF files and directories of safetensors')
+  return describeGguf(file, options)
+}
+
+/** Of a directory's GGUF files, the one that is not a vision half. */
+async function onlyLanguageModel(directory: string, names: readonly string[]): Promise<string> {
+  const paths = names.map((name) => path.join(directory, name))
+  const headers = await Promise.all(paths.map(readGgufHeader))
+  const models = headers.filter((header) => header.metadata.get('general.architecture') !== 'clip').map((header) => header.path)
+  const [only] = models
+  if (only === undefined) throw notFound(directory, `it holds the vision half of a pair (${names.join(', ')}) and no language model`)
+  if (models.length === 1) return only
+  throw new LlavaError('INVALID_ARGUMENT', `${directory}: several language models are there; open one of them by its path: ${models.map((model) => path.basename(model)).join(', ')}`)
+}

@@ -1,0 +1,170 @@
+// Every tensor a model computes with, by canonical name and shape, taken from what the files hold.
+// Shape letters: D text hidden size, F intermediate size, V vocabulary, Dv vision hidden size, Fv vision intermediate size.
+
+import type { Dtype, TensorEntry, TextConfig, VisionConfig } from '../native.js'
+import type { CanonicalName } from './names.js'
+import { elementCount, type StoredTensor } from './stored-tensor.js'
+import { corrupt, unsupported } from './model-error.js'
+
+/** A tensor the model needs. */
+interface Wanted {
+  readonly name: string
+  readonly shape: readonly number[]
+  /** A matrix that may be stored in quantised blocks; everything else must be F32, F16 or BF16. */
+  readonly isMatrix: boolean
+}
+
+const floatTypes: ReadonlySet<string> = new Set<Dtype>(['F32', 'F16', 'BF16'])
+const matrixTypes: ReadonlySet<string> = new Set<Dtype>(['F32', 'F16', 'BF16', 'Q4_0', 'Q8_0'])
+
+/** The files' tensors under their canonical names. */
+export class StoredModel {
+  /** What to call the model in an error. */
+  readonly where: string
+  readonly #tensors = new Map<string, StoredTensor>()
+
+  constructor(where: string, stored: readonly StoredTensor[], canonicalName: (name: string) => CanonicalName) {
+    this.where = where
+    for (const tensor of stored) this.#add(canonicalName(tensor.name), tensor)
+  }
+
+  #add(name: CanonicalName, tensor: StoredTensor): void {
+    if (name === null) return
+    if (name === undefined) throw unsupported(tensor.path, `tensor "${tensor.name}" is not part of this architecture`, 'LLaVA 1.5 (LLaMA without biases, CLIP tower, two-layer projector)')
+    const twin = this.#tensors.get(name)
+    if (twin !== undefined) throw corrupt(tensor.path, `tensors "${twin.name}" and "${tensor.name}" both stand for ${name}`)
+    this.#tensors.set(name, tensor)
+  }
+
+  has(name: string): boolean {
+    return this.#tensors.has(name)
+  }
+
+  get(name: string): StoredTensor {
+    const tensor = this.#tensors.get(name)
+    if (tensor === undefined) throw corrupt(this.where, `lacks the tensor ${name}`)
+    return tensor
+  }
+
+  /** One dimension of a tensor that should have `rank` of them. */
+  dimension(name: string, axis: number, rank: number): number {
+    const { path, name: storedName, shape } = this.get(name)
+    const size = shape[axis]
+    if (size === undefined || shape.length !== rank) throw corrupt(path, `tensor "${storedName}" has shape [${shape.join(', ')}], expected ${rank} dimensions`)
+    return size
+  }
+
+  /** Layers stored without a gap from 0: as many as have `leaf`. */
+  countLayers(stack: string, leaf: string): number {
+    let count = 0
+    while (this.has(`${stack}.${count}.${leaf}`)) count++
+    return count
+  }
+}
+
+/** What `collectTensors` finds: the directory for native code, and the sums for the card. */
+export interface CollectedTensors {
+  readonly files: readonly string[]
+  readonly tensors: readonly TensorEntry[]
+  readonly parameters: number
+  readonly weightDtypes: Readonly<Record<string, number>>
+}
+
+/** The directory of everything `text` and `vision` need; missing, misshapen or uncomputable tensors are errors. */
+export function collectTensors(model: StoredModel, text: TextConfig, vision: VisionConfig | undefined): CollectedTensors {
+  const collector = new Collector(model)
+  for (const wanted of textTensors(text)) collector.add(wanted, wanted.name)
+  // Tied embeddings: the output matrix is the embedding's bytes under a second name.
+  const head = { name: 'lm_head.weight', shape: [text.vocabSize, text.hiddenSize], isMatrix: true }
+  collector.add(head, model.has(head.name) ? head.name : 'language_model.embed_tokens.weight')
+  if (vision !== undefined) for (const wanted of visionTensors(vision, text.hiddenSize)) collector.add(wanted, wanted.name)
+  return collector
+}
+
+class Collector implements CollectedTensors {
+  readonly files: string[] = []
+  readonly tensors: TensorEntry[] = []
+  readonly weightDtypes: Record<string, number> = {}
+  parameters = 0
+  readonly #model: StoredModel
+
+  constructor(model: StoredModel) {
+    this.#model = model
+  }
+
+  add(wanted: Wanted, from: string): void {
+    const stored = this.#model.get(from)
+    checkWanted(wanted, stored)
+    this.tensors.push({ name: wanted.name, dtype: stored.dtype as Dtype, shape: stored.shape, file: this.#fileIndex(stored.path), offset: stored.offset, nbytes: stored.nbytes })
+    if (from !== wanted.name) return
+    this.parameters += elementCount(stored.shape) ?? 0
+    this.weightDtypes[stored.dtype] = (this.weightDtypes[stored.dtype] ?? 0) + stored.nbytes
+  }
+
+  #fileIndex(path: string): number {
+    const index = this.files.indexOf(path)
+    return index >= 0 ? index : this.files.push(path) - 1
+  }
+}
+
+function checkWanted(wanted: Wanted, stored: StoredTensor): void {
+  const shape = stored.shape.join(', ')
+  if (shape !== wanted.shape.join(', ')) throw corrupt(stored.path, `tensor "${stored.name}" has shape [${shape}], but the model's other sizes ask for [${wanted.shape.join(', ')}]`)
+  const types = wanted.isMatrix ? matrixTypes : floatTypes
+  if (!types.has(stored.dtype)) throw unsupported(stored.path, `tensor "${stored.name}" has the type ${stored.dtype}`, `${[...types].join(', ')} for this tensor`)
+}
+
+function* textTensors(c: TextConfig): Generator<Wanted> {
+  const [D, F, q, kv] = [c.hiddenSize, c.intermediateSize, c.heads * c.headDim, c.kvHeads * c.headDim]
+  yield matrix('language_model.embed_tokens', c.vocabSize, D)
+  for (let n = 0; n < c.layers; n++) {
+    const layer = `language_model.layers.${n}`
+    yield vector(`${layer}.input_layernorm.weight`, D)
+    yield matrix(`${layer}.self_attn.q_proj`, q, D)
+    yield matrix(`${layer}.self_attn.k_proj`, kv, D)
+    yield matrix(`${layer}.self_attn.v_proj`, kv, D)
+    yield matrix(`${layer}.self_attn.o_proj`, D, q)
+    yield vector(`${layer}.post_attention_layernorm.weight`, D)
+    yield matrix(`${layer}.mlp.gate_proj`, F, D)
+    yield matrix(`${layer}.mlp.up_proj`, F, D)
+    yield matrix(`${layer}.mlp.down_proj`, D, F)
+  }
+  yield vector('language_model.norm.weight', D)
+}
+
+function* visionTensors(c: VisionConfig, D: number): Generator<Wanted> {
+  const [Dv, Fv, rows] = [c.hiddenSize, c.intermediateSize, (c.imageSize / c.patchSize) ** 2 + 1]
+  yield vector('vision_tower.embeddings.class_embedding', Dv)
+  yield { name: 'vision_tower.embeddings.patch_embedding.weight', shape: [Dv, 3, c.patchSize, c.patchSize], isMatrix: false }
+  yield matrix('vision_tower.embeddings.position_embedding', rows, Dv)
+  yield* layerNorm('vision_tower.pre_layrnorm', Dv)
+  for (let n = 0; n < c.layers; n++) yield* visionLayer(`vision_tower.encoder.layers.${n}`, Dv, Fv)
+  yield* linear('multi_modal_projector.linear_1', D, Dv)
+  yield* linear('multi_modal_projector.linear_2', D, D)
+}
+
+function* visionLayer(layer: string, Dv: number, Fv: number): Generator<Wanted> {
+  yield* layerNorm(`${layer}.layer_norm1`, Dv)
+  for (const projection of ['q_proj', 'k_proj', 'v_proj', 'out_proj']) yield* linear(`${layer}.self_attn.${projection}`, Dv, Dv)
+  yield* layerNorm(`${layer}.layer_norm2`, Dv)
+  yield* linear(`${layer}.mlp.fc1`, Fv, Dv)
+  yield* linear(`${layer}.mlp.fc2`, Dv, Fv)
+}
+
+function* layerNorm(module: string, size: number): Generator<Wanted> {
+  yield vector(`${module}.weight`, size)
+  yield vector(`${module}.bias`, size)
+}
+
+function* linear(module: string, out: number, input: number): Generator<Wanted> {
+  yield matrix(module, out, input)
+  yield vector(`${module}.bias`, out)
+}
+
+function matrix(module: string, out: number, input: number): Wanted {
+  return { name: `${module}.weight`, shape: [out, input], isMatrix: true }
+}
+
+function vector(name: string, size: number): Wanted {
+  return { name, shape: [size], isMatrix: false }
+}

@@ -1,0 +1,25 @@
+// A tensor as a weights file lists it, before it has a canonical name.
+
+export interface StoredTensor {
+  /** The file's own name for it. */
+  readonly name: string
+  /** The file's element type, one of `Dtype` or not. */
+  readonly dtype: string
+  /** Row-major, slowest dimension first. */
+  readonly shape: readonly number[]
+  readonly path: string
+  /** From the start of the file. */
+  readonly offset: number
+  readonly nbytes: number
+}
+
+/** Product of the dimensions; `undefined` when it is not exact in a double. */
+export function elementCount(shape: readonly number[]): number | undefined {
+  if (shape.includes(0)) return 0
+  let count = 1
+  for (const dimension of shape) {
+    count *= dimension
+    if (count > Number.MAX_SAFE_INTEGER) return undefined
+  }
+  return count
+}

@@ -1,0 +1,185 @@
+#include "binding/convert.h"
+
+#include <cmath>
+#include <new>
+
+namespace llava::binding {
+
+namespace {
+
+[[noreturn]] void expected(const char* name, const char* what) { throw Error(ErrorCode::kInvalidArgument, std::string("expected `") + name + "` to be " + what); }
+
+}  // namespace
+
+Napi::Error to_js(Napi::Env env, const Error& error) {
+  Napi::Error js = Napi::Error::New(env, error.what());
+  js.Set("code", Napi::String::New(env, code_name(error.code())));
+  return js;
+}
+
+Error from_current_exception() {
+  try {
+    throw;
+  } catch (const Error& error) {
+    return error;
+  } catch (const std::bad_alloc&) {
+    return Error(ErrorCode::kOutOfMemory, "out of memory");
+  } catch (const std::exception& error) {
+    return Error(ErrorCode::kInternal, error.what());
+  } catch (...) {
+    return Error(ErrorCode::kInternal, "an unknown failure in native code");
+  }
+}
+
+Napi::Array strings_to_js(Napi::Env env, const std::vector<std::string>& list) {
+  const Napi::Array array = Napi::Array::New(env, list.size());
+  for (size_t i = 0; i < list.size(); i++) array.Set(static_cast<uint32_t>(i), Napi::String::New(env, list[i]));
+  return array;
+}
+
+Napi::Object object_of(const Napi::Value& value, const char* name) {
+  if (!value.IsObject()) expected(name, "an object");
+  return value.As<Napi::Object>();
+}
+
+Napi::Array array_of(const Napi::Value& value, const char* name) {
+  if (!value.IsArray()) expected(name, "an array");
+  return value.As<Napi::Array>();
+}
+
+std::string string_of(const Napi::Value& value, const char* name) {
+  if (!value.IsString()) expected(name, "a string");
+  return value.As<Napi::String>().Utf8Value();
+}
+
+bool boolean_of(const Napi::Value& value, const char* name) {
+  if (!value.IsBoolean()) expected(name, "a boolean");
+  return value.As<Napi::Boolean>().Value();
+}
+
+int64_t integer_of(const Napi::Value& value, const char* name) {
+  if (!value.IsNumber()) expected(name, "a whole number");
+  const double number = value.As<Napi::Number>().DoubleValue();
+  if (!(std::fabs(number) <= 9007199254740992.0) || number != std::trunc(number)) expected(name, "a whole number");
+  return static_cast<int64_t>(number);
+}
+
+float float_of(const Napi::Value& value, const char* name) {
+  if (!value.IsNumber()) expected(name, "a number");
+  return value.As<Napi::Number>().FloatValue();
+}
+
+namespace {
+
+template <class Array>
+Array typed_array_of(const Napi::Value& value, const char* name, napi_typedarray_type type, const char* what) {
+  if (!value.IsTypedArray() || value.As<Napi::TypedArray>().TypedArrayType() != type) expected(name, what);
+  if (!value.As<Napi::TypedArray>().Get("buffer").IsArrayBuffer()) expected(name, "backed by an ArrayBuffer, not by shared memory");
+  return value.As<Array>();
+}
+
+}  // namespace
+
+Napi::Float32Array float32_array_of(const Napi::Value& value, const char* name) {
+  return typed_array_of<Napi::Float32Array>(value, name, napi_float32_array, "a Float32Array");
+}
+
+std::vector<int32_t> copy_int32_array(const Napi::Value& value, const char* name) {
+  auto array = typed_array_of<Napi::Int32Array>(value, name, napi_int32_array, "an Int32Array");
+  return std::vector<int32_t>(array.Data(), array.Data() + array.ElementLength());
+}
+
+std::vector<float> copy_float32_array(const Napi::Value& value, const char* name) {
+  auto array = float32_array_of(value, name);
+  return std::vector<float>(array.Data(), array.Data() + array.ElementLength());
+}
+
+namespace {
+
+TextConfig text_config_of(const Napi::Object& o) {
+  TextConfig c;
+  c.hidden_size = integer_of(o.Get("hiddenSize"), "text.hiddenSize");
+  c.intermediate_size = integer_of(o.Get("intermediateSize"), "text.intermediateSize");
+  c.layers = integer_of(o.Get("layers"), "text.layers");
+  c.heads = integer_of(o.Get("heads"), "text.heads");
+  c.kv_heads = integer_of(o.Get("kvHeads"), "text.kvHeads");
+  c.head_dim = integer_of(o.Get("headDim"), "text.headDim");
+  c.vocab_size = integer_of(o.Get("vocabSize"), "text.vocabSize");
+  c.rms_norm_eps = float_of(o.Get("rmsNormEps"), "text.rmsNormEps");
+  c.rope_layout = string_of(o.Get("ropeLayout"), "text.ropeLayout") == "half" ? RopeLayout::kHalf : RopeLayout::kInterleaved;
+  c.rope_inv_freq = copy_float32_array(o.Get("ropeInvFreq"), "text.ropeInvFreq");
+  c.context_length = integer_of(o.Get("contextLength"), "text.contextLength");
+  return c;
+}
+
+VisionConfig vision_config_of(const Napi::Object& o) {
+  VisionConfig c;
+  c.hidden_size = integer_of(o.Get("hiddenSize"), "vision.hiddenSize");
+  c.intermediate_size = integer_of(o.Get("intermediateSize"), "vision.intermediateSize");
+  c.layers = integer_of(o.Get("layers"), "vision.layers");
+  c.heads = integer_of(o.Get("heads"), "vision.heads");
+  c.image_size = integer_of(o.Get("imageSize"), "vision.imageSize");
+  c.patch_size = integer_of(o.Get("patchSize"), "vision.patchSize");
+  c.layer_norm_eps = float_of(o.Get("layerNormEps"), "vision.layerNormEps");
+  c.activation = string_of(o.Get("activation"), "vision.activation") == "gelu" ? Activation::kGelu : Activation::kQuickGelu;
+  c.drop_class_row = boolean_of(o.Get("dropClassRow"), "vision.dropClassRow");
+  return c;
+}
+
+DType dtype_of(const std::string& name) {
+  for (int i = 0; i < kDTypeCount; i++) {
+    if (kDTypes[i].name == name) return static_cast<DType>(i);
+  }
+  throw Error(ErrorCode::kModelUnsupported, "tensor type " + name + " is not supported");
+}
+
+}  // namespace
+
+ModelConfig model_config_of(const Napi::Value& value) {
+  const Napi::Object o = object_of(value, "config");
+  ModelConfig config;
+  config.text = text_config_of(object_of(o.Get("text"), "config.text"));
+  config.has_vision = !o.Get("vision").IsUndefined();
+  if (config.has_vision) config.vision = vision_config_of(object_of(o.Get("vision"), "config.vision"));
+  return config;
+}
+
+ModelOptions model_options_of(const Napi::Value& value) {
+  const Napi::Object o = object_of(value, "options");
+  ModelOptions options;
+  const int64_t threads = integer_of(o.Get("threads"), "threads");
+  if (threads < 0 || threads > 1024) expected("threads", "between 0 and 1024");
+  options.threads = static_cast<int>(threads);
+  options.isa = string_of(o.Get("isa"), "isa");
+  options.kv_cache = string_of(o.Get("kvCache"), "kvCache") == "f32" ? KvType::kF32 : KvType::kF16;
+  options.arithmetic = string_of(o.Get("arithmetic"), "arithmetic") == "exact" ? Arithmetic::kExact : Arithmetic::kFast;
+  return options;
+}
+
+std::vector<std::string> files_of(const Napi::Value& value) {
+  const Napi::Array array = array_of(value, "files");
+  std::vector<std::string> files;
+  for (uint32_t i = 0; i < array.Length(); i++) files.push_back(string_of(array.Get(i), "files[]"));
+  return files;
+}
+
+std::vector<TensorEntry> directory_of(const Napi::Value& value) {
+  const Napi::Array array = array_of(value, "tensors");
+  std::vector<TensorEntry> directory;
+  directory.reserve(array.Length());
+  for (uint32_t i = 0; i < array.Length(); i++) {
+    const Napi::HandleScope scope(value.Env());
+    const Napi::Object o = object_of(array.Get(i), "tensors[]");
+    TensorEntry entry{string_of(o.Get("name"), "name"), dtype_of(string_of(o.Get("dtype"), "dtype")), {}, integer_of(o.Get("file"), "file"), 0, 0};
+    const Napi::Array shape = array_of(o.Get("shape"), "shape");
+    for (uint32_t d = 0; d < shape.Length(); d++) entry.shape.push_back(integer_of(shape.Get(d), "shape[]"));
+    const int64_t offset = integer_of(o.Get("offset"), "offset"), nbytes = integer_of(o.Get("nbytes"), "nbytes");
+    if (offset < 0 || nbytes < 0) throw Error(ErrorCode::kModelCorrupt, entry.name + ": negative offset or size");
+    entry.offset = static_cast<uint64_t>(offset);
+    entry.nbytes = static_cast<uint64_t>(nbytes);
+    directory.push_back(std::move(entry));
+  }
+  return directory;
+}
+
+}  // namespace llava::binding

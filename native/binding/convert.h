@@ -1,0 +1,48 @@
+// JavaScript values to native ones and back. TypeScript has worded and checked everything; this re-checks what memory safety needs.
+#pragma once
+#include <napi.h>
+
+#include <string>
+#include <vector>
+
+#include "common/error.h"
+#include "model/llava.h"
+
+namespace llava::binding {
+
+// A JavaScript Error with `code`, from ours or from any std::exception.
+Napi::Error to_js(Napi::Env env, const Error& error);
+Error from_current_exception();
+
+// Runs `body` and turns a native Error into a JavaScript exception.
+template <class Body>
+auto guarded(Napi::Env env, const Body& body) {
+  try {
+    return body();
+  } catch (const Napi::Error&) {
+    throw;
+  } catch (...) {
+    throw to_js(env, from_current_exception());
+  }
+}
+
+Napi::Array strings_to_js(Napi::Env env, const std::vector<std::string>& list);
+
+Napi::Object object_of(const Napi::Value& value, const char* name);
+Napi::Array array_of(const Napi::Value& value, const char* name);
+std::string string_of(const Napi::Value& value, const char* name);
+bool boolean_of(const Napi::Value& value, const char* name);
+int64_t integer_of(const Napi::Value& value, const char* name);  // within +-2^53
+float float_of(const Napi::Value& value, const char* name);
+
+// Typed arrays are read where they stand and copied at once. Detached ones have length 0 and fail the callers' length checks; shared ones are refused.
+Napi::Float32Array float32_array_of(const Napi::Value& value, const char* name);
+std::vector<int32_t> copy_int32_array(const Napi::Value& value, const char* name);
+std::vector<float> copy_float32_array(const Napi::Value& value, const char* name);
+
+ModelConfig model_config_of(const Napi::Value& value);
+ModelOptions model_options_of(const Napi::Value& value);
+std::vector<std::string> files_of(const Napi::Value& value);
+std::vector<TensorEntry> directory_of(const Napi::Value& value);
+
+}  // namespace llava::binding

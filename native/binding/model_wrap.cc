@@ -1,0 +1,291 @@
+// Model: opens off the JavaScript thread, then turns calls into jobs of its runner.
+//   Inputs are copied in at the call; results are staged natively and copied out on the JavaScript thread.
+#include <chrono>
+#include <cstring>
+
+#include "binding/convert.h"
+#include "binding/wraps.h"
+#include "common/cpu_features.h"
+
+namespace llava::binding {
+
+const napi_type_tag ModelWrap::kTag = {0x6c6c6176616d6f64, 0x656c000000000001};
+
+namespace {
+
+class OpenWorker : public Napi::AsyncWorker {
+ public:
+  OpenWorker(const Napi::CallbackInfo& info)
+      : AsyncWorker(info.Env()),
+        deferred_(Napi::Promise::Deferred::New(info.Env())),
+        files_(files_of(info[0])),
+        directory_(directory_of(info[1])),
+        config_(model_config_of(info[2])),
+        options_(model_options_of(info[3])) {}
+  Napi::Promise promise() const { return deferred_.Promise(); }
+
+  void Execute() override {
+    try {
+      model_ = std::make_shared<Llava>(files_, directory_, std::move(config_), options_);
+    } catch (...) {
+      failure_ = from_current_exception();
+    }
+  }
+  void OnOK() override {
+    const Napi::HandleScope scope(Env());
+    if (failure_) {
+      deferred_.Reject(to_js(Env(), *failure_).Value());
+      return;
+    }
+    try {
+      deferred_.Resolve(classes(Env()).model.New({Napi::External<std::shared_ptr<Llava>>::New(Env(), &model_)}));
+    } catch (const Napi::Error& error) {
+      deferred_.Reject(error.Value());
+    }
+  }
+
+ private:
+  Napi::Promise::Deferred deferred_;
+  std::vector<std::string> files_;
+  std::vector<TensorEntry> directory_;
+  ModelConfig config_;
+  ModelOptions options_;
+  std::shared_ptr<Llava> model_;
+  std::optional<Error> failure_;
+};
+
+double milliseconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
+}
+
+class EncodeJob : public Job {
+ public:
+  EncodeJob(Napi::Env env, std::shared_ptr<std::atomic<bool>> cancel, std::shared_ptr<Llava> model, std::vector<float> pixels, int64_t count, bool keep)
+      : Job(env, std::move(cancel)), model_(std::move(model)), pixels_(std::move(pixels)), count_(count), keep_(keep) {}
+
+ private:
+  void execute() override {
+    const auto start = std::chrono::steady_clock::now();
+    const int64_t values = static_cast<int64_t>(pixels_.size()) / count_;
+    for (int64_t i = 0; i < count_; i++) images_.push_back(model_->encode_image(pixels_.data() + i * values, keep_, cancel()));
+    compute_ms_ = milliseconds_since(start);
+  }
+  Napi::Value result(Napi::Env env) override {
+    const Napi::Array images = Napi::Array::New(env, images_.size());
+    for (size_t i = 0; i < images_.size(); i++) images.Set(static_cast<uint32_t>(i), FeaturesWrap::make(env, images_[i]));
+    const Napi::Object out = Napi::Object::New(env);
+    out.Set("images", images);
+    out.Set("computeMs", compute_ms_);
+    return out;
+  }
+
+  std::shared_ptr<Llava> model_;
+  std::vector<float> pixels_;
+  int64_t count_;
+  bool keep_;
+  std::vector<std::shared_ptr<ImageFeatures>> images_;
+  double compute_ms_ = 0;
+};
+
+class ForwardJob : public Job {
+ public:
+  static constexpr size_t kOutput = 1;  // kept objects: the model, the array for the logits
+  ForwardJob(Napi::Env env, std::shared_ptr<std::atomic<bool>> cancel, std::shared_ptr<Llava> model, std::vector<Step> steps,
+             std::vector<std::shared_ptr<SequenceState>> sequences, int64_t logits)
+      : Job(env, std::move(cancel)), model_(std::move(model)), steps_(std::move(steps)), sequences_(std::move(sequences)), logits_(static_cast<size_t>(logits)) {}
+
+ private:
+  void execute() override {
+    const auto start = std::chrono::steady_clock::now();
+    model_->forward(steps_, logits_.data(), cancel());
+    compute_ms_ = milliseconds_since(start);
+  }
+  Napi::Value result(Napi::Env env) override {
+    if (!logits_.empty()) {
+      Napi::Float32Array out = kept(kOutput).As<Napi::Float32Array>();
+      if (out.ElementLength() != logits_.size()) throw Error(ErrorCode::kInvalidArgument, "the array for the logits was detached or resized while they were computed");
+      std::memcpy(out.Data(), logits_.data(), logits_.size() * sizeof(float));
+    }
+    const Napi::Object timing = Napi::Object::New(env);
+    timing.Set("computeMs", compute_ms_);
+    return timing;
+  }
+  void queued() override {
+    for (const auto& sequence : sequences_) sequence->busy++;
+  }
+  void settled() override {
+    for (const auto& sequence : sequences_) sequence->busy--;
+  }
+
+  std::shared_ptr<Llava> model_;
+  std::vector<Step> steps_;
+  std::vector<std::shared_ptr<SequenceState>> sequences_;
+  std::vector<float> logits_;
+  double compute_ms_ = 0;
+};
+
+class PeakJob : public Job {
+ public:
+  PeakJob(Napi::Env env, std::shared_ptr<Llava> model, PeakKind kind)
+      : Job(env, std::make_shared<std::atomic<bool>>(false)), model_(std::move(model)), kind_(kind) {}
+
+ private:
+  void execute() override { peak_ = model_->measure_peak(kind_); }
+  Napi::Value result(Napi::Env env) override {
+    const Napi::Object out = Napi::Object::New(env);
+    out.Set("value", peak_.value);
+    out.Set("unit", peak_.unit);
+    out.Set("mix", peak_.mix);
+    return out;
+  }
+  std::shared_ptr<Llava> model_;
+  PeakKind kind_;
+  Peak peak_{};
+};
+
+std::shared_ptr<std::atomic<bool>> cancel_flag_of(const Napi::Value& value) {
+  if (value.IsNull() || value.IsUndefined()) return std::make_shared<std::atomic<bool>>(false);
+  return unwrap<CancellationWrap>(value, "cancellation").flag();
+}
+
+Segment segment_of(const Napi::Object& o) {
+  Segment segment;
+  if (o.Get("image").IsUndefined()) {
+    segment.tokens = copy_int32_array(o.Get("tokens"), "tokens");
+    return segment;
+  }
+  segment.image = unwrap<FeaturesWrap>(o.Get("image"), "image").image();
+  segment.start = integer_of(o.Get("start"), "start");
+  segment.count = integer_of(o.Get("count"), "count");
+  return segment;
+}
+
+LogitsOf logits_of(const std::string& name) {
+  if (name == "none") return LogitsOf::kNone;
+  if (name == "last") return LogitsOf::kLast;
+  if (name == "all") return LogitsOf::kAll;
+  throw Error(ErrorCode::kInvalidArgument, "expected `logits` to be 'none', 'last' or 'all'");
+}
+
+}  // namespace
+
+Napi::Function ModelWrap::define(Napi::Env env) {
+  return DefineClass(env, "Model",
+                     {InstanceMethod<&ModelWrap::encode_images>("encodeImages"), InstanceMethod<&ModelWrap::create_sequence>("createSequence"),
+                      InstanceMethod<&ModelWrap::forward>("forward"), InstanceMethod<&ModelWrap::info>("info"),
+                      InstanceMethod<&ModelWrap::measure_peak>("measurePeak"), InstanceMethod<&ModelWrap::dispose>("dispose")});
+}
+
+Napi::Value ModelWrap::open(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    auto worker = std::make_unique<OpenWorker>(info);
+    const Napi::Promise promise = worker->promise();
+    worker.release()->Queue();  // deletes itself when done
+    return promise;
+  });
+}
+
+ModelWrap::ModelWrap(const Napi::CallbackInfo& info) : ObjectWrap(info) {
+  info.This().As<Napi::Object>().TypeTag(&kTag);
+  if (!info[0].IsExternal()) throw to_js(info.Env(), Error(ErrorCode::kInvalidArgument, "a Model is made by openModel()"));
+  model_ = *info[0].As<Napi::External<std::shared_ptr<Llava>>>().Data();
+  guarded(info.Env(), [&] { runner_ = Runner::start(info.Env()); });
+}
+
+ModelWrap::~ModelWrap() = default;
+
+void ModelWrap::Finalize(Napi::BasicEnv env) {
+  if (runner_) runner_->stop(Napi::Env(env));
+}
+
+const std::shared_ptr<Llava>& ModelWrap::model() const {
+  if (!model_) throw Error(ErrorCode::kDisposed, "the model has been disposed of");
+  return model_;
+}
+
+Napi::Value ModelWrap::encode_images(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    const auto& current = model();
+    if (!current->config().has_vision) throw Error(ErrorCode::kModelUnsupported, "this model has no vision tower: it cannot encode pictures");
+    const int64_t size = current->config().vision.image_size, count = integer_of(info[1], "count");
+    std::vector<float> pixels = copy_float32_array(info[0], "pixelValues");
+    if (count < 1 || static_cast<int64_t>(pixels.size()) / (3 * size * size) != count || static_cast<int64_t>(pixels.size()) % (3 * size * size) != 0) {
+      throw Error(ErrorCode::kInvalidArgument, "expected `pixelValues` to hold count * 3 * " + std::to_string(size) + " * " + std::to_string(size) + " values");
+    }
+    auto job = std::make_unique<EncodeJob>(info.Env(), cancel_flag_of(info[3]), current, std::move(pixels), count, boolean_of(info[2], "keepFeatures"));
+    job->keep_alive(info.This().As<Napi::Object>());
+    return runner_->enqueue(info.Env(), std::move(job));
+  });
+}
+
+Napi::Value ModelWrap::create_sequence(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&] { return SequenceWrap::make(info.Env(), std::make_shared<SequenceState>(SequenceState{model(), model()->new_cache()})); });
+}
+
+Napi::Value ModelWrap::forward(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    const auto& current = model();
+    const Napi::Array array = array_of(info[0], "steps");
+    std::vector<Step> steps;
+    std::vector<std::shared_ptr<SequenceState>> sequences;
+    int64_t logit_rows = 0;
+    for (uint32_t i = 0; i < array.Length(); i++) {
+      const Napi::Object o = object_of(array.Get(i), "steps[]");
+      const auto& state = unwrap<SequenceWrap>(o.Get("sequence"), "sequence").state();
+      if (state->model != current) throw Error(ErrorCode::kInvalidArgument, "the sequence belongs to another model");
+      Step step{&state->cache, {}, logits_of(string_of(o.Get("logits"), "logits"))};
+      const Napi::Array segments = array_of(o.Get("segments"), "segments");
+      for (uint32_t s = 0; s < segments.Length(); s++) step.segments.push_back(segment_of(object_of(segments.Get(s), "segments[]")));
+      logit_rows += step.logit_rows();
+      sequences.push_back(state);
+      steps.push_back(std::move(step));
+    }
+    const int64_t wanted = logit_rows * current->config().text.vocab_size;
+    auto job = std::make_unique<ForwardJob>(info.Env(), cancel_flag_of(info[2]), current, std::move(steps), std::move(sequences), wanted);
+    job->keep_alive(info.This().As<Napi::Object>());
+    if (wanted > 0) {
+      const Napi::Float32Array out = float32_array_of(info[1], "logits");
+      if (static_cast<int64_t>(out.ElementLength()) != wanted) throw Error(ErrorCode::kInvalidArgument, "expected `logits` to hold " + std::to_string(wanted) + " values");
+      job->keep_alive(out);
+    }
+    return runner_->enqueue(info.Env(), std::move(job));
+  });
+}
+
+Napi::Value ModelWrap::info(const Napi::CallbackInfo& call) {
+  return guarded(call.Env(), [&]() -> Napi::Value {
+    const Napi::Env env = call.Env();
+    const BackendInfo backend = model()->info();
+    const MemoryUse use = model()->memory();
+    const Napi::Object memory = Napi::Object::New(env);
+    memory.Set("weightsMapped", static_cast<double>(use.weights_mapped));
+    memory.Set("weightsHeap", static_cast<double>(use.weights_heap));
+    memory.Set("kvCache", static_cast<double>(use.kv_cache));
+    memory.Set("scratch", static_cast<double>(use.scratch));
+    const Napi::Object out = Napi::Object::New(env);
+    out.Set("device", backend.device);
+    out.Set("isa", backend.isa);
+    out.Set("threads", backend.threads);
+    out.Set("cpuFeatures", strings_to_js(env, cpu_features().names()));
+    out.Set("memory", memory);
+    return out;
+  });
+}
+
+Napi::Value ModelWrap::measure_peak(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    const std::string kind = string_of(info[0], "kind");
+    const PeakKind which = kind == "fma" ? PeakKind::kFma : kind == "int8" ? PeakKind::kInt8 : PeakKind::kRead;
+    auto job = std::make_unique<PeakJob>(info.Env(), model(), which);
+    job->keep_alive(info.This().As<Napi::Object>());
+    return runner_->enqueue(info.Env(), std::move(job));
+  });
+}
+
+Napi::Value ModelWrap::dispose(const Napi::CallbackInfo& info) {
+  runner_->stop(info.Env());
+  model_.reset();
+  return info.Env().Undefined();
+}
+
+}  // namespace llava::binding

@@ -1,0 +1,127 @@
+#include "binding/runner.h"
+
+#include "binding/convert.h"
+
+namespace llava::binding {
+
+void Job::run() noexcept {
+  try {
+    if (cancel_->load(std::memory_order_relaxed)) throw Error(ErrorCode::kAborted, "the work was cancelled before it began");
+    execute();
+  } catch (...) {
+    failure_ = from_current_exception();
+  }
+}
+
+void Job::settle(Napi::Env env) {
+  const Napi::HandleScope scope(env);
+  settled();
+  if (!failure_) {
+    try {
+      deferred_.Resolve(result(env));
+      return;
+    } catch (const Napi::Error& error) {
+      deferred_.Reject(error.Value());
+      return;
+    } catch (...) {
+      failure_ = from_current_exception();
+    }
+  }
+  deferred_.Reject(to_js(env, *failure_).Value());
+}
+
+void Job::abandon() {
+  for (Napi::ObjectReference& reference : kept_) reference.SuppressDestruct();
+}
+
+std::shared_ptr<Runner> Runner::start(Napi::Env env) {
+  std::shared_ptr<Runner> runner(new Runner());
+  runner->env_ = env;
+  runner->completion_ = Completion::New(env, "llava-native", 0, 1);
+  runner->completion_.Unref(env);
+  napi_add_env_cleanup_hook(env, on_environment_end, runner.get());  // after the function's own hook, so it runs before it
+  runner->thread_ = std::thread([self = runner.get()] { self->loop(); });
+  return runner;
+}
+
+Runner::~Runner() { halt(); }
+
+Napi::Promise Runner::enqueue(Napi::Env env, std::unique_ptr<Job> job) {
+  const Napi::Promise promise = job->promise();
+  if (stopped_) throw Error(ErrorCode::kDisposed, "the model has been disposed of");
+  if (under_way_++ == 0) completion_.Ref(env);
+  job->queued();
+  job->runner_ = shared_from_this();
+  {
+    const std::lock_guard lock(mutex_);
+    queue_.push_back(std::move(job));
+  }
+  wake_.notify_one();
+  return promise;
+}
+
+void Runner::loop() {
+  for (;;) {
+    std::unique_ptr<Job> job;
+    {
+      std::unique_lock lock(mutex_);
+      wake_.wait(lock, [this] { return stopping_ || !queue_.empty(); });
+      if (stopping_) return;
+      job = std::move(queue_.front());
+      queue_.pop_front();
+      running_ = job->cancel_;
+    }
+    job->run();
+    {
+      const std::lock_guard lock(mutex_);
+      running_.reset();
+    }
+    Job* done = job.release();
+    if (completion_.NonBlockingCall(done) != napi_ok) done->abandon();  // the environment is ending; its memory ends with the process or worker
+  }
+}
+
+// Ends the thread; returns the jobs that never ran.
+std::deque<std::unique_ptr<Job>> Runner::halt() {
+  {
+    const std::lock_guard lock(mutex_);
+    stopping_ = true;
+    if (running_) running_->store(true, std::memory_order_relaxed);
+  }
+  wake_.notify_one();
+  if (thread_.joinable()) thread_.join();
+  return std::move(queue_);
+}
+
+void Runner::on_environment_end(void* data) {
+  Runner* self = static_cast<Runner*>(data);
+  for (const std::unique_ptr<Job>& job : self->halt()) job->abandon();
+  self->stopped_ = true;
+}
+
+void Runner::stop(Napi::Env env) {
+  if (stopped_) return;
+  stopped_ = true;
+  napi_remove_env_cleanup_hook(env_, on_environment_end, this);
+  for (std::unique_ptr<Job>& job : halt()) {
+    job->failure_ = Error(ErrorCode::kDisposed, "the model was disposed of before this work began");
+    job->settle(env);
+    under_way_--;
+    job->runner_.reset();
+  }
+  if (under_way_ == 0) completion_.Unref(env);
+  completion_.Release();
+}
+
+void Runner::call_js(Napi::Env env, Napi::Function, std::nullptr_t*, Job* job) {
+  const std::unique_ptr<Job> owned(job);
+  if (env == nullptr) {
+    job->abandon();
+    return;
+  }
+  const std::shared_ptr<Runner> runner = std::move(job->runner_);
+  job->settle(env);
+  if (--runner->under_way_ == 0 && !runner->stopped_) runner->completion_.Unref(env);
+}
+
+}  // namespace llava::binding

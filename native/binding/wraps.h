@@ -1,0 +1,102 @@
+// The classes JavaScript holds. Handles are type-tagged, so a foreign object passed in their place is refused rather than misread.
+#pragma once
+#include <napi.h>
+
+#include <memory>
+
+#include "binding/runner.h"
+#include "model/llava.h"
+
+namespace llava::binding {
+
+// Constructors of one environment (worker threads have their own).
+struct Classes {
+  Napi::FunctionReference model, sequence, features, cancellation;
+};
+Classes& classes(Napi::Env env);
+
+// Refuses anything that is not an object of this wrap.
+template <class Wrap>
+Wrap& unwrap(const Napi::Value& value, const char* name) {
+  if (!value.IsObject() || !value.As<Napi::Object>().CheckTypeTag(&Wrap::kTag)) {
+    throw Error(ErrorCode::kInvalidArgument, std::string("expected `") + name + "` to be made by this package");
+  }
+  return *Wrap::Unwrap(value.As<Napi::Object>());
+}
+
+// A flag that compute threads read between tasks.
+class CancellationWrap : public Napi::ObjectWrap<CancellationWrap> {
+ public:
+  static const napi_type_tag kTag;
+  static Napi::Function define(Napi::Env env);
+  explicit CancellationWrap(const Napi::CallbackInfo& info);
+  std::shared_ptr<std::atomic<bool>> flag() const { return flag_; }
+
+ private:
+  Napi::Value cancel(const Napi::CallbackInfo& info);
+  std::shared_ptr<std::atomic<bool>> flag_ = std::make_shared<std::atomic<bool>>(false);
+};
+
+class FeaturesWrap : public Napi::ObjectWrap<FeaturesWrap> {
+ public:
+  static const napi_type_tag kTag;
+  static Napi::Function define(Napi::Env env);
+  static Napi::Object make(Napi::Env env, std::shared_ptr<const ImageFeatures> image);
+  explicit FeaturesWrap(const Napi::CallbackInfo& info);
+  std::shared_ptr<const ImageFeatures> image() const;  // throws kDisposed
+
+ private:
+  Napi::Value rows(const Napi::CallbackInfo& info);
+  Napi::Value read(const Napi::CallbackInfo& info);
+  Napi::Value dispose(const Napi::CallbackInfo& info);
+  void Finalize(Napi::BasicEnv env) override;
+  int64_t bytes() const;
+  std::shared_ptr<const ImageFeatures> image_;
+};
+
+// A sequence's cache; jobs that use it hold it too.
+struct SequenceState {
+  std::shared_ptr<const Llava> model;
+  KvCache cache;
+  int64_t busy = 0;  // jobs that will write it; JavaScript thread only
+};
+
+class SequenceWrap : public Napi::ObjectWrap<SequenceWrap> {
+ public:
+  static const napi_type_tag kTag;
+  static Napi::Function define(Napi::Env env);
+  static Napi::Object make(Napi::Env env, std::shared_ptr<SequenceState> state);
+  explicit SequenceWrap(const Napi::CallbackInfo& info);
+  const std::shared_ptr<SequenceState>& state() const;  // throws kDisposed
+
+ private:
+  SequenceState& idle() const;
+  Napi::Value length(const Napi::CallbackInfo& info);
+  Napi::Value fork(const Napi::CallbackInfo& info);
+  Napi::Value truncate(const Napi::CallbackInfo& info);
+  Napi::Value dispose(const Napi::CallbackInfo& info);
+  std::shared_ptr<SequenceState> state_;
+};
+
+class ModelWrap : public Napi::ObjectWrap<ModelWrap> {
+ public:
+  static const napi_type_tag kTag;
+  static Napi::Function define(Napi::Env env);
+  static Napi::Value open(const Napi::CallbackInfo& info);
+  explicit ModelWrap(const Napi::CallbackInfo& info);
+  ~ModelWrap() override;
+
+ private:
+  const std::shared_ptr<Llava>& model() const;  // throws kDisposed
+  Napi::Value encode_images(const Napi::CallbackInfo& info);
+  Napi::Value create_sequence(const Napi::CallbackInfo& info);
+  Napi::Value forward(const Napi::CallbackInfo& info);
+  Napi::Value info(const Napi::CallbackInfo& info);
+  Napi::Value measure_peak(const Napi::CallbackInfo& info);
+  Napi::Value dispose(const Napi::CallbackInfo& info);
+  void Finalize(Napi::BasicEnv env) override;
+  std::shared_ptr<Llava> model_;
+  std::shared_ptr<Runner> runner_;
+};
+
+}  // namespace llava::binding

@@ -1,0 +1,107 @@
+#include "common/cpu_features.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <thread>
+
+#if defined(__linux__)
+#include <sched.h>
+#endif
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
+namespace llava {
+
+namespace {
+
+#if defined(__x86_64__)
+uint64_t xgetbv0() {
+  uint32_t low = 0, high = 0;
+  asm volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+  return (static_cast<uint64_t>(high) << 32) | low;
+}
+
+std::string brand_string() {
+  uint32_t words[12] = {};
+  for (uint32_t leaf = 0; leaf < 3; leaf++) {
+    if (!__get_cpuid(0x80000002u + leaf, &words[4 * leaf], &words[4 * leaf + 1], &words[4 * leaf + 2], &words[4 * leaf + 3])) return "x86-64";
+  }
+  char text[49] = {};
+  std::memcpy(text, words, 48);
+  std::string name(text);
+  while (!name.empty() && (name.back() == ' ' || name.back() == '\0')) name.pop_back();
+  return name;
+}
+
+CpuFeatures detect() {
+  CpuFeatures f;
+  f.model = brand_string();
+  uint32_t a = 0, b = 0, c = 0, d = 0;
+  if (!__get_cpuid(1, &a, &b, &c, &d)) return f;
+  const bool fma = c >> 12 & 1, osxsave = c >> 27 & 1, f16c = c >> 29 & 1;
+  if (!osxsave) return f;
+  const uint64_t saved = xgetbv0();
+  const bool ymm = (saved & 0x6) == 0x6, zmm = (saved & 0xE6) == 0xE6;  // XCR0: SSE and AVX; opmask and ZMM state as well
+  if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return f;
+  f.avx2 = ymm && fma && f16c && (b >> 5 & 1);
+  f.avx512 = f.avx2 && zmm && (b >> 16 & 1) && (b >> 17 & 1) && (b >> 30 & 1) && (b >> 31 & 1);
+  f.vnni = f.avx512 && (c >> 11 & 1);
+  uint32_t a1 = 0, b1 = 0, c1 = 0, d1 = 0;
+  if (__get_cpuid_count(7, 1, &a1, &b1, &c1, &d1)) f.bf16 = f.avx512 && (a1 >> 5 & 1);
+  return f;
+}
+#else
+CpuFeatures detect() {
+  CpuFeatures f;
+  f.model = "generic";
+  return f;
+}
+#endif
+
+// cgroup v2 quota in whole CPUs, rounded up; 0 when there is none.
+int cgroup_cpus() {
+  const int fd = ::open("/sys/fs/cgroup/cpu.max", O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return 0;
+  char text[64] = {};
+  const ssize_t length = ::read(fd, text, sizeof text - 1);
+  ::close(fd);
+  if (length <= 0 || text[0] == 'm') return 0;  // "max": no limit
+  char* rest = nullptr;
+  const long quota = std::strtol(text, &rest, 10), period = std::strtol(rest, nullptr, 10);
+  return quota > 0 && period > 0 ? static_cast<int>((quota + period - 1) / period) : 0;
+}
+
+}  // namespace
+
+std::vector<std::string> CpuFeatures::names() const {
+  std::vector<std::string> names;
+  if (avx2) names.insert(names.end(), {"avx2", "fma", "f16c"});
+  if (avx512) names.emplace_back("avx512");
+  if (vnni) names.emplace_back("avx512-vnni");
+  if (bf16) names.emplace_back("avx512-bf16");
+  return names;
+}
+
+const CpuFeatures& cpu_features() {
+  static const CpuFeatures features = detect();
+  return features;
+}
+
+int usable_cpus() {
+  int cpus = static_cast<int>(std::thread::hardware_concurrency());
+#if defined(__linux__)
+  cpu_set_t set;
+  if (::sched_getaffinity(0, sizeof set, &set) == 0) cpus = CPU_COUNT(&set);
+#endif
+  const int quota = cgroup_cpus();
+  if (quota > 0 && quota < cpus) cpus = quota;
+  return cpus > 0 ? cpus : 1;
+}
+
+}  // namespace llava

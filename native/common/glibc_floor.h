@@ -1,0 +1,23 @@
+// Binds to the oldest version of the libc functions that newer glibc re-versioned, so that a binary built on a new Linux loads on an old one.
+// Force-included into every file on Linux (binding.gyp, CMakeLists.txt). Same machine code: only the version tag on the symbol differs.
+// Floor with this header: glibc 2.27 for what this project calls; `stat` (2.33) and std::filesystem (GLIBCXX_3.4.26) stay out of the sources.
+#pragma once
+
+#if defined(__linux__) && defined(__x86_64__)
+#include <features.h>
+#if defined(__GLIBC__)
+#define LLAVA_BIND_OLD(name, version) __asm__(".symver " #name "," #name "@" version)
+LLAVA_BIND_OLD(exp, "GLIBC_2.2.5");
+LLAVA_BIND_OLD(log, "GLIBC_2.2.5");
+LLAVA_BIND_OLD(pow, "GLIBC_2.2.5");
+LLAVA_BIND_OLD(dlopen, "GLIBC_2.2.5");
+LLAVA_BIND_OLD(dlsym, "GLIBC_2.2.5");
+LLAVA_BIND_OLD(dlerror, "GLIBC_2.2.5");
+LLAVA_BIND_OLD(dlclose, "GLIBC_2.2.5");
+LLAVA_BIND_OLD(pthread_create, "GLIBC_2.2.5");
+LLAVA_BIND_OLD(pthread_join, "GLIBC_2.2.5");
+LLAVA_BIND_OLD(pthread_once, "GLIBC_2.2.5");
+LLAVA_BIND_OLD(pthread_setaffinity_np, "GLIBC_2.3.4");
+#undef LLAVA_BIND_OLD
+#endif
+#endif

@@ -1,0 +1,31 @@
+// open + lseek + mmap; lseek rather than fstat, whose symbol would raise the glibc this binary asks for.
+#include "common/mapped_file.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "common/error.h"
+
+namespace llava {
+
+MappedFile::MappedFile(const std::string& path) {
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) throw Error(ErrorCode::kModelNotFound, "cannot open " + path + ": " + std::strerror(errno));
+  const off_t end = ::lseek(fd, 0, SEEK_END);
+  void* mapping = end > 0 ? ::mmap(nullptr, static_cast<size_t>(end), PROT_READ, MAP_SHARED, fd, 0) : MAP_FAILED;
+  const int why = errno;
+  ::close(fd);
+  if (mapping == MAP_FAILED) throw Error(ErrorCode::kModelNotFound, "cannot map " + path + ": " + (end == 0 ? "the file is empty" : std::strerror(why)));
+  data_ = static_cast<const std::byte*>(mapping);
+  size_ = static_cast<uint64_t>(end);
+}
+
+MappedFile::~MappedFile() {
+  if (data_ != nullptr) ::munmap(const_cast<std::byte*>(data_), size_);
+}
+
+}  // namespace llava

@@ -1,0 +1,20 @@
+#include "cpu/stream.h"
+
+namespace llava::cpu {
+
+void silu_mul(Stream& s, const SiluMulArgs& a) {
+  CpuStream& stream = cpu_stream(s);
+  if (a.y.rows == 1) {  // decode: split the row
+    constexpr int64_t kSlice = 2048;
+    stream.parallel((a.y.cols + kSlice - 1) / kSlice, [&](int64_t index, int) {
+      const int64_t from = index * kSlice;
+      stream.kernels.silu_mul(a.gate.data + from, a.up.data + from, a.y.data + from, std::min(kSlice, a.y.cols - from));
+    });
+    return;
+  }
+  stream.parallel_rows(a.y.rows, [&](int64_t first, int64_t count) {
+    for (int64_t t = first; t < first + count; t++) stream.kernels.silu_mul(a.gate.row(t), a.up.row(t), a.y.row(t), a.y.cols);
+  });
+}
+
+}  // namespace llava::cpu

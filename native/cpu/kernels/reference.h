@@ -1,0 +1,289 @@
+// Every kernel as the plainest loop, templated on the accumulator: double is the truth that conformance measures against,
+// float is the scalar table, shipped for CPUs without AVX2. Order and names as in kernels.def.
+#pragma once
+#include <bit>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <limits>
+
+#include "common/blocks.h"
+#include "common/half.h"
+#include "cpu/kernels/table.h"
+
+namespace llava::reference {
+
+template <class T>
+T load(const void* src, int64_t i) {  // weights may lie unaligned in a file
+  T value;
+  std::memcpy(&value, static_cast<const std::byte*>(src) + i * static_cast<int64_t>(sizeof(T)), sizeof(T));
+  return value;
+}
+
+inline float weight_f32(const void* w, int64_t i) { return load<float>(w, i); }
+inline float weight_f16(const void* w, int64_t i) { return half_to_float(load<uint16_t>(w, i)); }
+inline float weight_bf16(const void* w, int64_t i) { return bfloat_to_float(load<uint16_t>(w, i)); }
+
+// Code of value i of a row of blocks, without its offset: y = d * code.
+inline int code_q4_0(const BlockQ4_0& block, int i) { return (i < 16 ? block.qs[i] & 15 : block.qs[i - 16] >> 4) - 8; }
+inline int code_q8_0(const BlockQ8_0& block, int i) { return block.qs[i]; }
+inline float weight_q4_0(const void* w, int64_t i) {
+  const auto block = load<BlockQ4_0>(w, i / kBlock);
+  return half_to_float(block.d) * static_cast<float>(code_q4_0(block, static_cast<int>(i % kBlock)));
+}
+inline float weight_q8_0(const void* w, int64_t i) {
+  const auto block = load<BlockQ8_0>(w, i / kBlock);
+  return half_to_float(block.d) * static_cast<float>(code_q8_0(block, static_cast<int>(i % kBlock)));
+}
+
+template <float (*weight)(const void*, int64_t)>
+void expand(const void* src, float* dst, int64_t n) noexcept {
+  for (int64_t i = 0; i < n; i++) dst[i] = weight(src, i);
+}
+
+inline void narrow_f16(const float* src, uint16_t* dst, int64_t n) noexcept {
+  for (int64_t i = 0; i < n; i++) dst[i] = float_to_half(src[i]);
+}
+
+inline void transpose(const float* src, int64_t src_stride, int64_t rows, int64_t columns, float* dst, int64_t ld) noexcept {
+  for (int64_t k = 0; k < columns; k++) {
+    for (int64_t r = 0; r < rows; r++) dst[k * ld + r] = src[r * src_stride + k];
+  }
+}
+
+template <class Acc>
+void gemm_f32(int64_t m, int64_t n, int64_t k, const float* a, int64_t lda, const float* b, int64_t ldb, float* c, int64_t ldc, bool accumulate) noexcept {
+  for (int64_t i = 0; i < m; i++) {
+    for (int64_t j = 0; j < n; j++) {
+      Acc sum = accumulate ? Acc(c[i * ldc + j]) : Acc(0);
+      for (int64_t p = 0; p < k; p++) sum += Acc(a[i * lda + p]) * Acc(b[p * ldb + j]);
+      c[i * ldc + j] = static_cast<float>(sum);
+    }
+  }
+}
+
+template <class Acc, float (*weight)(const void*, int64_t)>
+void gemv(const void* w, int64_t stride, int64_t rows, int64_t k, const float* x, float* y) noexcept {
+  for (int64_t r = 0; r < rows; r++) {
+    const void* row = static_cast<const std::byte*>(w) + r * stride;
+    Acc sum = 0;
+    for (int64_t p = 0; p < k; p++) sum += Acc(weight(row, p)) * Acc(x[p]);
+    y[r] = static_cast<float>(sum);
+  }
+}
+
+inline void quantize_q8(const float* x, int64_t n, int64_t step, int8_t* q, float* d, int32_t* sum) noexcept {
+  for (int64_t b = 0; b < n / kBlock; b++) {
+    const float* block = x + b * kBlock;
+    float largest = 0;
+    for (int i = 0; i < kBlock; i++) largest = std::fmax(largest, std::fabs(block[i]));
+    const float inverse = largest > 0 ? 127.0f / largest : 0.0f;
+    int32_t total = 0;
+    for (int i = 0; i < kBlock; i++) {
+      const int code = static_cast<int>(std::nearbyintf(block[i] * inverse));
+      q[4 * (b * 8 + i / 4) * step + i % 4] = static_cast<int8_t>(code);
+      total += code;
+    }
+    d[b * step] = largest / 127.0f;
+    sum[b * step] = total;
+  }
+}
+
+template <class Block, int (*code)(const Block&, int)>
+void pack(const void* w, int64_t stride, int64_t blocks, uint8_t* codes, float* scales) noexcept {
+  for (int64_t b = 0; b < blocks; b++) {
+    for (int r = 0; r < kPanelRows; r++) {
+      const auto block = load<Block>(static_cast<const std::byte*>(w) + r * stride, b);
+      scales[b * kPanelRows + r] = half_to_float(block.d);
+      for (int i = 0; i < kBlock; i++) codes[((b * 8 + i / 4) * kPanelRows + r) * 4 + i % 4] = static_cast<uint8_t>(code(block, i));
+    }
+  }
+}
+
+template <class Acc>
+void gemm_q(int64_t tokens, int64_t blocks, const uint8_t* codes, const float* scales, int64_t panel, const int8_t* q, int64_t q_stride, const float* d,
+            const int32_t*, int64_t d_stride, float* y, int64_t ldy, bool accumulate) noexcept {
+  for (int64_t t = 0; t < tokens; t++) {
+    const int64_t group = t / kTokenGroup, lane = t % kTokenGroup;
+    for (int r = 0; r < 2 * kPanelRows; r++) {
+      const uint8_t* panel_codes = codes + r / kPanelRows * panel;
+      const float* panel_scales = scales + r / kPanelRows * (panel / kBlock);
+      Acc total = accumulate ? Acc(y[t * ldy + r]) : Acc(0);
+      for (int64_t b = 0; b < blocks; b++) {
+        int32_t sum = 0;
+        for (int i = 0; i < kBlock; i++) {
+          const int8_t weight = static_cast<int8_t>(panel_codes[((b * 8 + i / 4) * kPanelRows + r % kPanelRows) * 4 + i % 4]);
+          sum += weight * q[group * q_stride + ((b * 8 + i / 4) * kTokenGroup + lane) * 4 + i % 4];
+        }
+        total += Acc(sum) * (Acc(panel_scales[b * kPanelRows + r % kPanelRows]) * Acc(d[group * d_stride + b * kTokenGroup + lane]));
+      }
+      y[t * ldy + r] = static_cast<float>(total);
+    }
+  }
+}
+
+template <class Acc, class Block, int (*code)(const Block&, int)>
+void gemv_q(const void* w, int64_t stride, int64_t blocks, const int8_t* q, const float* d, const int32_t*, float* y) noexcept {
+  for (int r = 0; r < kPanelRows; r++) {
+    Acc total = 0;
+    for (int64_t b = 0; b < blocks; b++) {
+      const auto block = load<Block>(static_cast<const std::byte*>(w) + r * stride, b);
+      int32_t sum = 0;
+      for (int i = 0; i < kBlock; i++) sum += code(block, i) * q[b * kBlock + i];
+      total += Acc(sum) * (Acc(half_to_float(block.d)) * Acc(d[b]));
+    }
+    y[r] = static_cast<float>(total);
+  }
+}
+
+template <class Acc>
+void rms_norm(const float* x, const float* weight, float eps, float* y, int64_t n) noexcept {
+  Acc squares = 0;
+  for (int64_t i = 0; i < n; i++) squares += Acc(x[i]) * Acc(x[i]);
+  const Acc factor = Acc(1) / std::sqrt(squares / Acc(n) + Acc(eps));
+  for (int64_t i = 0; i < n; i++) y[i] = static_cast<float>(Acc(weight[i]) * (Acc(x[i]) * factor));
+}
+
+template <class Acc>
+void layer_norm(const float* x, const float* weight, const float* bias, float eps, float* y, int64_t n) noexcept {
+  Acc mean = 0, variance = 0;
+  for (int64_t i = 0; i < n; i++) mean += Acc(x[i]);
+  mean /= Acc(n);
+  for (int64_t i = 0; i < n; i++) variance += (Acc(x[i]) - mean) * (Acc(x[i]) - mean);
+  const Acc factor = Acc(1) / std::sqrt(variance / Acc(n) + Acc(eps));
+  for (int64_t i = 0; i < n; i++) y[i] = static_cast<float>((Acc(x[i]) - mean) * factor * Acc(weight[i]) + Acc(bias[i]));
+}
+
+template <class Acc>
+void add(const float* a, const float* b, float* y, int64_t n) noexcept {
+  for (int64_t i = 0; i < n; i++) y[i] = static_cast<float>(Acc(a[i]) + Acc(b[i]));
+}
+
+template <class Acc>
+void scale(const float* x, float factor, float* y, int64_t n) noexcept {
+  for (int64_t i = 0; i < n; i++) y[i] = static_cast<float>(Acc(x[i]) * Acc(factor));
+}
+
+template <class Acc>
+void quick_gelu(const float* x, float* y, int64_t n) noexcept {
+  for (int64_t i = 0; i < n; i++) y[i] = static_cast<float>(Acc(x[i]) / (Acc(1) + std::exp(Acc(-1.702f) * Acc(x[i]))));
+}
+
+template <class Acc>
+void gelu(const float* x, float* y, int64_t n) noexcept {
+  for (int64_t i = 0; i < n; i++) y[i] = static_cast<float>(Acc(0.5) * Acc(x[i]) * (Acc(1) + std::erf(Acc(x[i]) * Acc(0.70710678118654752440))));
+}
+
+template <class Acc>
+void silu_mul(const float* gate, const float* up, float* y, int64_t n) noexcept {
+  for (int64_t i = 0; i < n; i++) y[i] = static_cast<float>(Acc(gate[i]) / (Acc(1) + std::exp(-Acc(gate[i]))) * Acc(up[i]));
+}
+
+template <class Acc>
+float online_softmax(float* s, int64_t n, float* m, float* l) noexcept {
+  constexpr float kNothing = -std::numeric_limits<float>::infinity();
+  float largest = *m;
+  for (int64_t i = 0; i < n; i++) largest = s[i] > largest ? s[i] : largest;
+  const Acc shift = largest == kNothing ? Acc(0) : Acc(largest);
+  Acc sum = 0;
+  for (int64_t i = 0; i < n; i++) {
+    const Acc weight = std::exp(Acc(s[i]) - shift);
+    s[i] = static_cast<float>(weight);
+    sum += weight;
+  }
+  const Acc rescale = std::exp(Acc(*m) - shift);
+  *l = static_cast<float>(Acc(*l) * rescale + sum);
+  *m = largest;
+  return static_cast<float>(rescale);
+}
+
+template <class Acc>
+void rope_half(float* x, const float* cos, const float* sin, int64_t half) noexcept {
+  for (int64_t j = 0; j < half; j++) {
+    const Acc a = x[j], b = x[j + half];
+    x[j] = static_cast<float>(a * Acc(cos[j]) - b * Acc(sin[j]));
+    x[j + half] = static_cast<float>(b * Acc(cos[j]) + a * Acc(sin[j]));
+  }
+}
+
+template <class Acc>
+void rope_interleaved(float* x, const float* cos, const float* sin, int64_t half) noexcept {
+  for (int64_t j = 0; j < half; j++) {
+    const Acc a = x[2 * j], b = x[2 * j + 1];
+    x[2 * j] = static_cast<float>(a * Acc(cos[j]) - b * Acc(sin[j]));
+    x[2 * j + 1] = static_cast<float>(b * Acc(cos[j]) + a * Acc(sin[j]));
+  }
+}
+
+// The peaks of plain scalar code, four independent chains.
+inline double peak_fma(int64_t iterations) noexcept {
+  volatile float keep;
+  float a[4] = {0, 0, 0, 0}, x = 0.5f, y = 0.25f;
+  for (int64_t i = 0; i < iterations; i++) {
+    asm volatile("" : "+m"(x), "+m"(y));
+    for (float& lane : a) lane = lane * x + y;
+  }
+  keep = a[0] + a[1] + a[2] + a[3];
+  (void)keep;
+  return static_cast<double>(iterations) * 8;
+}
+
+inline double peak_int8(int64_t iterations) noexcept {
+  volatile int32_t keep;
+  int32_t a[4] = {0, 0, 0, 0};
+  int8_t x = 3, y = 5;
+  for (int64_t i = 0; i < iterations; i++) {
+    asm volatile("" : "+m"(x), "+m"(y));
+    for (int32_t& lane : a) lane += x * y;
+  }
+  keep = a[0] + a[1] + a[2] + a[3];
+  (void)keep;
+  return static_cast<double>(iterations) * 8;
+}
+
+inline double peak_read(const void* memory, int64_t bytes) noexcept {
+  volatile uint64_t keep;
+  uint64_t sum = 0;
+  for (int64_t i = 0; i < bytes / 8; i++) sum ^= load<uint64_t>(memory, i);
+  keep = sum;
+  (void)keep;
+  return static_cast<double>(bytes);
+}
+
+// The whole table with one accumulator type.
+template <class Acc>
+void fill(KernelTable& t) {
+  t.expand_f32 = expand<weight_f32>;
+  t.expand_f16 = expand<weight_f16>;
+  t.expand_bf16 = expand<weight_bf16>;
+  t.expand_q4_0 = expand<weight_q4_0>;
+  t.expand_q8_0 = expand<weight_q8_0>;
+  t.narrow_f16 = narrow_f16;
+  t.transpose = transpose;
+  t.gemm_f32 = gemm_f32<Acc>;
+  t.gemv_f32 = gemv<Acc, weight_f32>;
+  t.gemv_f16 = gemv<Acc, weight_f16>;
+  t.gemv_bf16 = gemv<Acc, weight_bf16>;
+  t.quantize_q8 = quantize_q8;
+  t.pack_q4_0 = pack<BlockQ4_0, code_q4_0>;
+  t.pack_q8_0 = pack<BlockQ8_0, code_q8_0>;
+  t.gemm_q4_0 = gemm_q<Acc>;
+  t.gemm_q8_0 = gemm_q<Acc>;
+  t.gemv_q4_0 = gemv_q<Acc, BlockQ4_0, code_q4_0>;
+  t.gemv_q8_0 = gemv_q<Acc, BlockQ8_0, code_q8_0>;
+  t.rms_norm = rms_norm<Acc>;
+  t.layer_norm = layer_norm<Acc>;
+  t.add = add<Acc>;
+  t.scale = scale<Acc>;
+  t.quick_gelu = quick_gelu<Acc>;
+  t.gelu = gelu<Acc>;
+  t.silu_mul = silu_mul<Acc>;
+  t.online_softmax = online_softmax<Acc>;
+  t.rope_half = rope_half<Acc>;
+  t.rope_interleaved = rope_interleaved<Acc>;
+  t.peak_fma = peak_fma;
+  t.peak_int8 = peak_int8;
+  t.peak_read = peak_read;
+}
+
+}  // namespace llava::reference

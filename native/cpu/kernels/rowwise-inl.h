@@ -1,0 +1,209 @@
+// Row-wise kernels over Vec, included once per ISA inside its target region.
+//   exp:  x = n ln2 + r, |r| <= ln2 / 2;  e^x = 2^n P(r), P the degree-6 polynomial of Cephes' expf (within 1 ulp of exp on its range);
+//         below -87.33 (results under 2^-126) it is 0, above 88 it stays at e^88.
+//   erf:  x P(x^2) / Q(x^2) on [-4, 4], the rational minimax form XLA and Eigen use for float.
+using F = Vec::F;
+constexpr int kLanes = Vec::kLanes;
+
+inline F exp(F x) {
+  const F lowest = Vec::set1(-87.33654f);
+  const F clamped = Vec::min(Vec::max(x, lowest), Vec::set1(88.0f));
+  const F n = Vec::round(Vec::mul(clamped, Vec::set1(1.44269504f)));
+  F r = Vec::fma(n, Vec::set1(-0.693359375f), clamped);  // ln2 in two parts, the first exact in 10 bits
+  r = Vec::fma(n, Vec::set1(2.12194440e-4f), r);
+  F p = Vec::set1(1.9875691500e-4f);
+  p = Vec::fma(p, r, Vec::set1(1.3981999507e-3f));
+  p = Vec::fma(p, r, Vec::set1(8.3334519073e-3f));
+  p = Vec::fma(p, r, Vec::set1(4.1665795894e-2f));
+  p = Vec::fma(p, r, Vec::set1(1.6666665459e-1f));
+  p = Vec::fma(p, r, Vec::set1(5.0000001201e-1f));
+  p = Vec::fma(p, Vec::mul(r, r), Vec::add(r, Vec::set1(1.0f)));
+  return Vec::where_at_least(x, lowest, Vec::mul(p, Vec::pow2(n)));
+}
+
+inline F erf(F x) {
+  const F t = Vec::min(Vec::max(x, Vec::set1(-4.0f)), Vec::set1(4.0f)), s = Vec::mul(t, t);
+  F p = Vec::set1(-2.72614225801306e-10f);
+  p = Vec::fma(p, s, Vec::set1(2.77068142495902e-08f));
+  p = Vec::fma(p, s, Vec::set1(-2.10102402082508e-06f));
+  p = Vec::fma(p, s, Vec::set1(-5.69250639462346e-05f));
+  p = Vec::fma(p, s, Vec::set1(-7.34990630326855e-04f));
+  p = Vec::fma(p, s, Vec::set1(-2.95459980854025e-03f));
+  p = Vec::fma(p, s, Vec::set1(-1.60960333262415e-02f));
+  F q = Vec::set1(-1.45660718464996e-05f);
+  q = Vec::fma(q, s, Vec::set1(-2.13374055278905e-04f));
+  q = Vec::fma(q, s, Vec::set1(-1.68282697438203e-03f));
+  q = Vec::fma(q, s, Vec::set1(-7.37332916720468e-03f));
+  q = Vec::fma(q, s, Vec::set1(-1.42647390514189e-02f));
+  return Vec::div(Vec::mul(t, p), q);
+}
+
+// Element-wise functions as types, so that map() can take them without a lambda.
+struct QuickGelu {
+  static F apply(F x, F) { return Vec::div(x, Vec::add(Vec::set1(1.0f), exp(Vec::mul(Vec::set1(-1.702f), x)))); }
+};
+struct Gelu {
+  static F apply(F x, F) { return Vec::mul(Vec::mul(Vec::set1(0.5f), x), Vec::add(Vec::set1(1.0f), erf(Vec::mul(x, Vec::set1(0.70710678f))))); }
+};
+struct SiluMul {
+  static F apply(F gate, F up) { return Vec::mul(Vec::div(gate, Vec::add(Vec::set1(1.0f), exp(Vec::sub(Vec::zero(), gate)))), up); }
+};
+struct Add {
+  static F apply(F a, F b) { return Vec::add(a, b); }
+};
+struct Mul {
+  static F apply(F a, F b) { return Vec::mul(a, b); }
+};
+
+template <class Function>
+inline void map(const float* a, const float* b, float* y, int64_t n) {
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) Vec::store(y + i, Function::apply(Vec::load(a + i), Vec::load(b + i)));
+  if (i < n) Vec::store_part(y + i, Function::apply(Vec::load_part(a + i, n - i), Vec::load_part(b + i, n - i)), n - i);
+}
+
+void add(const float* a, const float* b, float* y, int64_t n) noexcept { map<Add>(a, b, y, n); }
+void quick_gelu(const float* x, float* y, int64_t n) noexcept { map<QuickGelu>(x, x, y, n); }
+void gelu(const float* x, float* y, int64_t n) noexcept { map<Gelu>(x, x, y, n); }
+void silu_mul(const float* gate, const float* up, float* y, int64_t n) noexcept { map<SiluMul>(gate, up, y, n); }
+
+void scale(const float* x, float factor, float* y, int64_t n) noexcept {
+  const F f = Vec::set1(factor);
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) Vec::store(y + i, Vec::mul(Vec::load(x + i), f));
+  if (i < n) Vec::store_part(y + i, Vec::mul(Vec::load_part(x + i, n - i), f), n - i);
+}
+
+void rms_norm(const float* x, const float* weight, float eps, float* y, int64_t n) noexcept {
+  F squares = Vec::zero();
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) {
+    const F v = Vec::load(x + i);
+    squares = Vec::fma(v, v, squares);
+  }
+  if (i < n) {
+    const F v = Vec::load_part(x + i, n - i);
+    squares = Vec::fma(v, v, squares);
+  }
+  const F factor = Vec::set1(1.0f / __builtin_sqrtf(Vec::sum(squares) / static_cast<float>(n) + eps));
+  for (i = 0; i + kLanes <= n; i += kLanes) Vec::store(y + i, Vec::mul(Vec::load(weight + i), Vec::mul(Vec::load(x + i), factor)));
+  if (i < n) Vec::store_part(y + i, Vec::mul(Vec::load_part(weight + i, n - i), Vec::mul(Vec::load_part(x + i, n - i), factor)), n - i);
+}
+
+void layer_norm(const float* x, const float* weight, const float* bias, float eps, float* y, int64_t n) noexcept {
+  F total = Vec::zero();
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) total = Vec::add(total, Vec::load(x + i));
+  if (i < n) total = Vec::add(total, Vec::load_part(x + i, n - i));
+  const float mean = Vec::sum(total) / static_cast<float>(n);
+  const F centre = Vec::set1(mean);
+  F squares = Vec::zero();
+  for (i = 0; i + kLanes <= n; i += kLanes) {
+    const F v = Vec::sub(Vec::load(x + i), centre);
+    squares = Vec::fma(v, v, squares);
+  }
+  float tail_squares = 0;  // masked lanes would count mean^2
+  for (; i < n; i++) tail_squares += (x[i] - mean) * (x[i] - mean);
+  const F factor = Vec::set1(1.0f / __builtin_sqrtf((Vec::sum(squares) + tail_squares) / static_cast<float>(n) + eps));
+  for (i = 0; i + kLanes <= n; i += kLanes) {
+    Vec::store(y + i, Vec::fma(Vec::mul(Vec::sub(Vec::load(x + i), centre), factor), Vec::load(weight + i), Vec::load(bias + i)));
+  }
+  if (i < n) {
+    const int64_t left = n - i;
+    const F v = Vec::mul(Vec::sub(Vec::load_part(x + i, left), centre), factor);
+    Vec::store_part(y + i, Vec::fma(v, Vec::load_part(weight + i, left), Vec::load_part(bias + i, left)), left);
+  }
+}
+
+float online_softmax(float* s, int64_t n, float* m, float* l) noexcept {
+  constexpr float kNothing = -__builtin_inff();
+  F largest = Vec::set1(*m);
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) largest = Vec::max(largest, Vec::load(s + i));
+  float top = Vec::largest(largest);
+  for (; i < n; i++) top = s[i] > top ? s[i] : top;
+  const F shift = Vec::set1(top == kNothing ? 0.0f : top);
+  F total = Vec::zero();
+  for (i = 0; i + kLanes <= n; i += kLanes) {
+    const F weight = exp(Vec::sub(Vec::load(s + i), shift));
+    Vec::store(s + i, weight);
+    total = Vec::add(total, weight);
+  }
+  float sum = Vec::sum(total);
+  if (i < n) {
+    Vec::store_part(s + i, exp(Vec::sub(Vec::load_part(s + i, n - i), shift)), n - i);
+    for (; i < n; i++) sum += s[i];
+  }
+  float rescale[kLanes];
+  Vec::store(rescale, exp(Vec::sub(Vec::set1(*m), shift)));
+  *l = *l * rescale[0] + sum;
+  *m = top;
+  return rescale[0];
+}
+
+void rope_half(float* x, const float* cos, const float* sin, int64_t half) noexcept {
+  int64_t j = 0;
+  for (; j + kLanes <= half; j += kLanes) {
+    const F a = Vec::load(x + j), b = Vec::load(x + half + j), c = Vec::load(cos + j), s = Vec::load(sin + j);
+    Vec::store(x + j, Vec::sub(Vec::mul(a, c), Vec::mul(b, s)));
+    Vec::store(x + half + j, Vec::add(Vec::mul(b, c), Vec::mul(a, s)));
+  }
+  for (; j < half; j++) {
+    const float a = x[j], b = x[j + half];
+    x[j] = a * cos[j] - b * sin[j];
+    x[j + half] = b * cos[j] + a * sin[j];
+  }
+}
+
+void rope_interleaved(float* x, const float* cos, const float* sin, int64_t half) noexcept {
+  int64_t j = 0;
+  for (; j + kLanes / 2 <= half; j += kLanes / 2) {
+    const F v = Vec::load(x + 2 * j);
+    Vec::store(x + 2 * j, Vec::fmaddsub(v, Vec::load_twice(cos + j), Vec::mul(Vec::swap_pairs(v), Vec::load_twice(sin + j))));
+  }
+  for (; j < half; j++) {
+    const float a = x[2 * j], b = x[2 * j + 1];
+    x[2 * j] = a * cos[j] - b * sin[j];
+    x[2 * j + 1] = b * cos[j] + a * sin[j];
+  }
+}
+
+void expand_f16(const void* src, float* dst, int64_t n) noexcept {
+  const auto* half = static_cast<const unsigned char*>(src);
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) Vec::store(dst + i, Vec::load_f16(half + 2 * i));
+  for (; i < n; i++) dst[i] = reference::weight_f16(src, i);
+}
+
+void expand_bf16(const void* src, float* dst, int64_t n) noexcept {
+  const auto* half = static_cast<const unsigned char*>(src);
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) Vec::store(dst + i, Vec::load_bf16(half + 2 * i));
+  for (; i < n; i++) dst[i] = reference::weight_bf16(src, i);
+}
+
+void expand_q8_0(const void* src, float* dst, int64_t n) noexcept {
+  const auto* blocks = static_cast<const BlockQ8_0*>(src);
+  for (int64_t b = 0; b < n / kBlock; b++) {
+    const F d = Vec::set1(reference::weight_f16(&blocks[b].d, 0));
+    for (int i = 0; i < kBlock; i += kLanes) Vec::store(dst + b * kBlock + i, Vec::mul(Vec::load_i8(blocks[b].qs + i), d));
+  }
+}
+
+void expand_q4_0(const void* src, float* dst, int64_t n) noexcept {
+  const auto* blocks = static_cast<const BlockQ4_0*>(src);
+  for (int64_t b = 0; b < n / kBlock; b++) {
+    const F d = Vec::set1(reference::weight_f16(&blocks[b].d, 0));
+    alignas(16) int8_t codes[kBlock];
+    const __m128i packed = _mm_loadu_si128(reinterpret_cast<const __m128i*>(blocks[b].qs)), low = _mm_set1_epi8(15), eight = _mm_set1_epi8(8);
+    _mm_store_si128(reinterpret_cast<__m128i*>(codes), _mm_sub_epi8(_mm_and_si128(packed, low), eight));
+    _mm_store_si128(reinterpret_cast<__m128i*>(codes + 16), _mm_sub_epi8(_mm_and_si128(_mm_srli_epi16(packed, 4), low), eight));
+    for (int i = 0; i < kBlock; i += kLanes) Vec::store(dst + b * kBlock + i, Vec::mul(Vec::load_i8(codes + i), d));
+  }
+}
+
+void narrow_f16(const float* src, uint16_t* dst, int64_t n) noexcept {
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) Vec::store_f16(dst + i, Vec::load(src + i));
+  for (; i < n; i++) dst[i] = float_to_half(src[i]);
+}

@@ -1,0 +1,12 @@
+// The scalar table is the float reference, shipped.
+#include "cpu/kernels/reference.h"
+
+namespace llava {
+
+void fill_scalar(KernelTable& table) {
+  table.isa = "scalar";
+  table.int8_mix = "scalar multiply-add";
+  reference::fill<float>(table);
+}
+
+}  // namespace llava

@@ -1,0 +1,65 @@
+#include "cpu/kernels/table.h"
+
+#include "common/cpu_features.h"
+#include "common/error.h"
+
+namespace llava {
+
+namespace {
+
+struct Isa {
+  const char* name;
+  bool available;
+  void (*fill)(KernelTable&);
+};
+
+std::vector<Isa> isas() {
+  std::vector<Isa> list = {{"scalar", true, nullptr}};
+#if defined(__x86_64__)
+  const CpuFeatures& cpu = cpu_features();
+  list.push_back({"avx2", cpu.avx2, fill_avx2});
+  list.push_back({"avx512", cpu.vnni, fill_avx512});
+#endif
+  return list;
+}
+
+struct Selected {
+  std::string name;
+  KernelTable table;
+};
+
+// One table for each ISA this CPU has, each built on all weaker ones.
+const std::vector<Selected>& tables() {
+  static const std::vector<Selected> all = [] {
+    std::vector<Selected> built;
+    KernelTable table{};
+    fill_scalar(table);
+    for (const Isa& isa : isas()) {
+      if (!isa.available) continue;
+      if (isa.fill != nullptr) isa.fill(table);
+      built.push_back({isa.name, table});
+    }
+    return built;
+  }();
+  return all;
+}
+
+}  // namespace
+
+std::vector<std::string> available_isas() {
+  std::vector<std::string> names;
+  for (const Selected& entry : tables()) names.push_back(entry.name);
+  return names;
+}
+
+const KernelTable& select_kernels(const std::string& isa) {
+  if (isa == "auto") return tables().back().table;
+  for (const Selected& entry : tables()) {
+    if (entry.name == isa) return entry.table;
+  }
+  std::string names;
+  for (const std::string& name : available_isas()) names += (names.empty() ? "" : ", ") + name;
+  throw Error(ErrorCode::kInvalidArgument, "this CPU cannot run isa '" + isa + "'; available: " + names);
+}
+
+}  // namespace llava

@@ -1,0 +1,32 @@
+// The table of micro-kernels of one ISA. select() starts from the scalar table; each ISA overwrites what it has (the BLIS idiom), so no slot is ever null.
+#pragma once
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace llava {
+
+struct KernelTable {
+  const char* isa;
+  const char* int8_mix;  // the instructions peak_int8 measures, as `llava bench` names the roof
+#define KERNEL(name, result, parameters) result(*name) parameters noexcept;
+#include "cpu/kernels/kernels.def"
+#undef KERNEL
+};
+
+constexpr int kPanelRows = 16;   // rows of one quantised panel
+constexpr int kTokenGroup = 4;   // tokens whose int8 words stand side by side
+
+// "scalar", "avx2", "avx512"; tables this CPU can execute, weakest first.
+std::vector<std::string> available_isas();
+
+// "auto" is the strongest available; throws kInvalidArgument when the CPU lacks the one asked for.
+const KernelTable& select_kernels(const std::string& isa);
+
+void fill_scalar(KernelTable& table);
+#if defined(__x86_64__)
+void fill_avx2(KernelTable& table);
+void fill_avx512(KernelTable& table);  // needs VNNI
+#endif
+
+}  // namespace llava

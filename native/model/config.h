@@ -1,0 +1,53 @@
+// Sizes of a LLaVA model, as lib/weights resolved them from the checkpoint.
+#pragma once
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "ops/args.h"
+
+namespace llava {
+
+struct TextConfig {
+  int64_t hidden_size = 0;        // D
+  int64_t intermediate_size = 0;  // F
+  int64_t layers = 0;             // L
+  int64_t heads = 0;              // H
+  int64_t kv_heads = 0;           // Hk
+  int64_t head_dim = 0;           // Dh
+  int64_t vocab_size = 0;         // V
+  float rms_norm_eps = 0;
+  RopeLayout rope_layout = RopeLayout::kHalf;
+  std::vector<float> rope_inv_freq;  // [Dh / 2]
+  int64_t context_length = 0;
+};
+
+struct VisionConfig {
+  int64_t hidden_size = 0;  // Dv
+  int64_t intermediate_size = 0;
+  int64_t layers = 0;  // that run
+  int64_t heads = 0;
+  int64_t image_size = 0;  // S
+  int64_t patch_size = 0;
+  float layer_norm_eps = 0;
+  Activation activation = Activation::kQuickGelu;
+  bool drop_class_row = true;
+
+  int64_t patches() const { return (image_size / patch_size) * (image_size / patch_size); }
+  int64_t image_rows() const { return patches() + (drop_class_row ? 0 : 1); }
+};
+
+struct ModelConfig {
+  TextConfig text;
+  bool has_vision = false;
+  VisionConfig vision;
+};
+
+struct ModelOptions {
+  int threads = 0;  // 0: as many as this process may use
+  std::string isa = "auto";
+  KvType kv_cache = KvType::kF16;
+  Arithmetic arithmetic = Arithmetic::kFast;
+};
+
+}  // namespace llava

@@ -1,0 +1,190 @@
+// The LLaMA decoder over a ragged batch (LlamaModel, LlamaForCausalLM): each step's new positions follow its sequence's cached ones.
+//   x[T, D] holds the rows of all steps one after another; products see all rows at once, attention sees one sequence at a time.
+#include <cmath>
+#include <cstring>
+
+#include "common/error.h"
+#include "model/llava.h"
+
+namespace llava {
+
+int64_t Step::tokens() const {
+  int64_t total = 0;
+  for (const Segment& segment : segments) total += segment.length();
+  return total;
+}
+
+int64_t Step::logit_rows() const { return logits == LogitsOf::kNone ? 0 : logits == LogitsOf::kLast ? 1 : tokens(); }
+
+// Where each step's rows lie, and the rotation angles of their positions.
+struct Llava::Batch {
+  const std::vector<Step>& steps;
+  int64_t rows = 0;
+  int64_t logit_rows = 0;
+  const float* cos = nullptr;  // [T, Dh / 2]
+  const float* sin = nullptr;
+};
+
+namespace {
+
+// Puts every cache back to what it held unless the pass came through.
+class Rollback {
+ public:
+  explicit Rollback(const std::vector<Step>& steps) : steps_(steps) {}
+  ~Rollback() {
+    if (done_) return;
+    for (const Step& step : steps_) step.cache->truncate(step.cache->length());
+  }
+  void commit() {
+    for (const Step& step : steps_) step.cache->commit(step.tokens());
+    done_ = true;
+  }
+
+ private:
+  const std::vector<Step>& steps_;
+  bool done_ = false;
+};
+
+void check_steps(const std::vector<Step>& steps, const TextConfig& c) {
+  for (const Step& step : steps) {
+    const int64_t tokens = step.tokens(), end = step.cache->length() + tokens;
+    if (tokens == 0) throw Error(ErrorCode::kInvalidArgument, "a step without tokens or image rows");
+    if (end > c.context_length) {
+      throw Error(ErrorCode::kContextOverflow, "the text would be " + std::to_string(end) + " positions long, " + std::to_string(end - c.context_length) +
+                                                   " more than the model's context of " + std::to_string(c.context_length));
+    }
+    for (const Segment& segment : step.segments) {
+      for (const int32_t id : segment.tokens) {
+        if (id < 0 || id >= c.vocab_size) throw Error(ErrorCode::kInvalidArgument, "token id " + std::to_string(id) + " is not in [0, " + std::to_string(c.vocab_size) + ")");
+      }
+      if (!segment.image) continue;
+      if (segment.start < 0 || segment.count < 1 || segment.count > segment.image->rows - segment.start) throw Error(ErrorCode::kInvalidArgument, "image rows out of range");
+      if (segment.image->text_width != c.hidden_size) throw Error(ErrorCode::kInvalidArgument, "the picture was encoded by a model of another width");
+    }
+    for (const Step& other : steps) {
+      if (&other != &step && other.cache == step.cache) throw Error(ErrorCode::kInvalidArgument, "a sequence may stand in a batch only once");
+    }
+  }
+}
+
+}  // namespace
+
+// Token embeddings, and image rows where the pictures stand.
+Activations Llava::embed(const Batch& batch) {
+  const int64_t D = config_.text.hidden_size;
+  const Activations x = stream_.arena.rows(batch.rows, D);  // [T, D]
+  int64_t at = 0;
+  for (const Step& step : batch.steps) {
+    for (const Segment& segment : step.segments) {
+      const Activations rows = x.slice(at, segment.length());
+      if (segment.image) {
+        ops_.copy_rows(stream_, {.x = ConstActivations(segment.image->projected.data() + segment.start * D, segment.count, D), .y = rows});
+      } else if (segment.length() > 0) {
+        ops_.embed_rows(stream_, {.ids = segment.tokens.data(), .table = weights_.text.embed_tokens, .y = rows});
+      }
+      at += segment.length();
+    }
+  }
+  return x;
+}
+
+void Llava::attend(const Batch& batch, int64_t layer, Activations q, Activations k, Activations v, Activations y) {
+  int64_t at = 0;
+  for (const Step& step : batch.steps) {
+    const int64_t T = step.tokens(), past = step.cache->length();
+    const std::vector<std::byte*> pages = step.cache->layer_pages(layer);
+    const KvPages cache = step.cache->view(pages);
+    ops_.kv_append(stream_, {.k = k.slice(at, T), .v = v.slice(at, T), .cache = cache, .first = past});
+    ops_.attention(stream_, {.q = q.slice(at, T), .cache = cache, .heads = config_.text.heads, .keys = past + T, .causal = true, .y = y.slice(at, T)});
+    at += T;
+  }
+}
+
+void Llava::decoder_layer(const Batch& batch, int64_t index, Activations x) {
+  const TextConfig& c = config_.text;
+  const DecoderLayer& layer = weights_.text.layers[static_cast<size_t>(index)];
+  const int64_t T = x.rows, D = c.hidden_size, Q = c.heads * c.head_dim, KV = c.kv_heads * c.head_dim, F = c.intermediate_size;
+  Arena& arena = layer_arena_;
+  arena.reset();
+  const Activations h = arena.rows(T, D);                                                        // [T, D]
+  const Activations q = arena.rows(T, Q), k = arena.rows(T, KV), v = arena.rows(T, KV);          // [T, H * Dh], [T, Hk * Dh] twice
+  const Activations attended = arena.rows(T, Q);                                                 // [T, H * Dh]
+  const Activations gate = arena.rows(T, F), up = arena.rows(T, F);                              // [T, F] each
+
+  // x = x + o_proj(attention(rope(q_proj(h)), rope(k_proj(h)), v_proj(h))),  h = input_layernorm(x)
+  ops_.rms_norm(stream_, {.x = x, .weight = layer.input_layernorm.weight, .eps = c.rms_norm_eps, .y = h});
+  ops_.linear(stream_, {.x = h, .arithmetic = arithmetic_, .outputs = 3,
+                        .output = {{.weight = layer.q_proj.weight, .y = q}, {.weight = layer.k_proj.weight, .y = k}, {.weight = layer.v_proj.weight, .y = v}}});
+  ops_.rope(stream_, {.x = q, .cos = batch.cos, .sin = batch.sin, .head_dim = c.head_dim, .layout = c.rope_layout});
+  ops_.rope(stream_, {.x = k, .cos = batch.cos, .sin = batch.sin, .head_dim = c.head_dim, .layout = c.rope_layout});
+  attend(batch, index, q, k, v, attended);
+  ops_.linear(stream_, {.x = attended, .arithmetic = arithmetic_, .output = {{.weight = layer.o_proj.weight, .residual = x, .y = x}}});
+
+  // x = x + down_proj(silu(gate_proj(h)) * up_proj(h)),  h = post_attention_layernorm(x)
+  ops_.rms_norm(stream_, {.x = x, .weight = layer.post_attention_layernorm.weight, .eps = c.rms_norm_eps, .y = h});
+  ops_.linear(stream_, {.x = h, .arithmetic = arithmetic_, .outputs = 2, .output = {{.weight = layer.gate_proj.weight, .y = gate}, {.weight = layer.up_proj.weight, .y = up}}});
+  ops_.silu_mul(stream_, {.gate = gate, .up = up, .y = gate});
+  ops_.linear(stream_, {.x = gate, .arithmetic = arithmetic_, .output = {{.weight = layer.down_proj.weight, .residual = x, .y = x}}});
+}
+
+// cos and sin of position * inv_freq; the angle is rounded to f32 first, as LlamaRotaryEmbedding computes it.
+void Llava::rotation_angles(Batch& batch) {
+  const TextConfig& c = config_.text;
+  const int64_t half = c.head_dim / 2;
+  float* cos = stream_.arena.take<float>(batch.rows * half);
+  float* sin = stream_.arena.take<float>(batch.rows * half);
+  batch.cos = cos;
+  batch.sin = sin;
+  for (const Step& step : batch.steps) {
+    const int64_t past = step.cache->length();
+    for (int64_t t = 0; t < step.tokens(); t++) {
+      for (int64_t j = 0; j < half; j++) {
+        const double angle = static_cast<double>(static_cast<float>(past + t) * c.rope_inv_freq[static_cast<size_t>(j)]);
+        *cos++ = static_cast<float>(std::cos(angle));
+        *sin++ = static_cast<float>(std::sin(angle));
+      }
+    }
+  }
+}
+
+// Rows whose logits are wanted: norm, then lm_head.
+void Llava::head(const Batch& batch, Activations x, float* logits) {
+  if (batch.logit_rows == 0) return;
+  const TextConfig& c = config_.text;
+  const Activations wanted = stream_.arena.rows(batch.logit_rows, c.hidden_size);  // [rows, D]
+  int64_t from = 0, to = 0;
+  for (const Step& step : batch.steps) {
+    const int64_t T = step.tokens(), rows = step.logit_rows();
+    if (rows > 0) ops_.copy_rows(stream_, {.x = x.slice(from + T - rows, rows), .y = wanted.slice(to, rows)});
+    from += T;
+    to += rows;
+  }
+  // logits = lm_head(norm(x))
+  ops_.rms_norm(stream_, {.x = wanted, .weight = weights_.text.norm.weight, .eps = c.rms_norm_eps, .y = wanted});
+  ops_.linear(stream_, {.x = wanted, .arithmetic = arithmetic_, .output = {{.weight = weights_.text.lm_head, .y = Activations(logits, batch.logit_rows, c.vocab_size)}}});
+}
+
+void Llava::forward(const std::vector<Step>& steps, float* logits, const std::atomic<bool>& cancel) {
+  check_steps(steps, config_.text);
+  stream_.cancel = &cancel;
+  stream_.arena.reset();
+  Batch batch{.steps = steps};
+  Rollback rollback(steps);
+  for (const Step& step : steps) {
+    step.cache->reserve(step.tokens());
+    batch.rows += step.tokens();
+    batch.logit_rows += step.logit_rows();
+  }
+  rotation_angles(batch);
+  const Activations x = embed(batch);  // [T, D]
+  for (int64_t layer = 0; layer < config_.text.layers; layer++) {
+    stop_if_cancelled();
+    decoder_layer(batch, layer, x);
+  }
+  head(batch, x, logits);
+  stop_if_cancelled();
+  rollback.commit();
+  scratch_held_.store(stream_.arena.capacity() + layer_arena_.capacity() + stream_.scratch_bytes(), std::memory_order_relaxed);
+}
+
+}  // namespace llava

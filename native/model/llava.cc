@@ -1,0 +1,44 @@
+#include "model/llava.h"
+
+#include "common/error.h"
+
+namespace llava {
+
+Llava::Llava(const std::vector<std::string>& files, const std::vector<TensorEntry>& directory, ModelConfig config, const ModelOptions& options)
+    : config_(std::move(config)),
+      weights_(files, directory, config_),
+      backend_(make_cpu_backend(options.threads, options.isa)),
+      stream_(backend_->stream()),
+      ops_(backend_->ops()),
+      arithmetic_(options.arithmetic),
+      kv_shape_{config_.text.layers, config_.text.kv_heads, config_.text.head_dim, options.kv_cache},
+      kv_held_(std::make_shared<std::atomic<uint64_t>>(0)) {}
+
+KvCache Llava::new_cache() const { return KvCache(kv_shape_, kv_held_); }
+
+MemoryUse Llava::memory() const {
+  return {weights_.mapped_bytes(), weights_.heap_bytes(), kv_held_->load(std::memory_order_relaxed), scratch_held_.load(std::memory_order_relaxed)};
+}
+
+void Llava::stop_if_cancelled() const {
+  if (stream_.cancel->load(std::memory_order_relaxed)) throw Error(ErrorCode::kAborted, "the work was cancelled");
+}
+
+std::shared_ptr<ImageFeatures> Llava::encode_image(const float* pixel_values, bool keep_features, const std::atomic<bool>& cancel) {
+  if (!config_.has_vision) throw Error(ErrorCode::kModelUnsupported, "this model has no vision tower: it cannot encode pictures");
+  stream_.cancel = &cancel;
+  stream_.arena.reset();
+  const Activations features = vision_tower(pixel_values);
+  const Activations projected = projector(features);
+  stop_if_cancelled();
+  auto image = std::make_shared<ImageFeatures>();
+  image->rows = features.rows;
+  image->vision_width = features.cols;
+  image->text_width = projected.cols;
+  if (keep_features) image->image_features.assign(features.data, features.data + features.rows * features.cols);
+  image->projected.assign(projected.data, projected.data + projected.rows * projected.cols);
+  scratch_held_.store(stream_.arena.capacity() + stream_.scratch_bytes(), std::memory_order_relaxed);
+  return image;
+}
+
+}  // namespace llava

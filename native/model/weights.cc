@@ -1,0 +1,182 @@
+#include "model/weights.h"
+
+#include <cstring>
+#include <unordered_map>
+
+#include "common/blocks.h"
+#include "common/error.h"
+#include "common/half.h"
+
+namespace llava {
+
+namespace {
+
+std::string shape_text(const std::vector<int64_t>& shape) {
+  std::string text = "[";
+  for (size_t i = 0; i < shape.size(); i++) text += (i > 0 ? ", " : "") + std::to_string(shape[i]);
+  return text + "]";
+}
+
+[[noreturn]] void corrupt(const std::string& what) { throw Error(ErrorCode::kModelCorrupt, what); }
+
+// Bytes of a tensor, or corrupt() when its shape cannot be stored in its type.
+uint64_t stored_bytes(const TensorEntry& entry) {
+  uint64_t rows = 1;
+  for (size_t i = 0; i + 1 < entry.shape.size(); i++) {
+    if (__builtin_mul_overflow(rows, static_cast<uint64_t>(entry.shape[i]), &rows)) corrupt(entry.name + ": shape " + shape_text(entry.shape) + " overflows");
+  }
+  const int64_t columns = entry.shape.empty() ? 1 : entry.shape.back();
+  if (columns % traits(entry.dtype).elements != 0) corrupt(entry.name + ": rows of " + std::to_string(columns) + " values do not divide into blocks");
+  uint64_t bytes = 0;
+  if (__builtin_mul_overflow(rows, static_cast<uint64_t>(row_bytes(entry.dtype, columns)), &bytes)) corrupt(entry.name + ": size overflows");
+  return bytes;
+}
+
+}  // namespace
+
+// Looks tensors up by canonical name and re-checks everything the directory claims.
+class WeightBinder {
+ public:
+  WeightBinder(Weights& weights, const std::vector<TensorEntry>& directory) : weights_(weights) {
+    for (const TensorEntry& entry : directory) {
+      for (const int64_t size : entry.shape) {
+        if (size <= 0) corrupt(entry.name + ": shape " + shape_text(entry.shape) + " has a size below 1");
+      }
+      if (entry.file < 0 || entry.file >= static_cast<int64_t>(weights.files_.size())) corrupt(entry.name + ": no such file");
+      if (entry.nbytes != stored_bytes(entry)) corrupt(entry.name + ": " + std::to_string(entry.nbytes) + " bytes do not hold shape " + shape_text(entry.shape));
+      const uint64_t size = weights.files_[static_cast<size_t>(entry.file)]->size();
+      if (entry.offset > size || entry.nbytes > size - entry.offset) corrupt(entry.name + ": reaches beyond the end of its file (truncated download?)");
+      if (!by_name_.emplace(entry.name, &entry).second) corrupt(entry.name + ": listed twice");
+      weights.mapped_bytes_ += entry.nbytes;
+    }
+  }
+
+  Weight matrix(const std::string& name, int64_t rows, int64_t cols) {
+    const TensorEntry& entry = find(name);
+    int64_t inner = 1;
+    for (size_t i = 1; i < entry.shape.size(); i++) inner *= entry.shape[i];
+    if (entry.shape.size() < 2 || entry.shape[0] != rows || inner != cols) mismatch(entry, {rows, cols});
+    if (traits(entry.dtype).quantised() && entry.shape.size() != 2) corrupt(name + ": a quantised tensor must have two dimensions");
+    return {data(entry), entry.dtype, rows, cols};
+  }
+
+  const float* vector(const std::string& name, std::vector<int64_t> shape) {
+    const TensorEntry& entry = find(name);
+    int64_t expected = 1, count = 1;
+    for (const int64_t size : shape) expected *= size;
+    for (const int64_t size : entry.shape) count *= size;
+    if (count != expected) mismatch(entry, shape);
+    std::unique_ptr<float[]> values(new (std::nothrow) float[static_cast<size_t>(count)]);
+    if (values == nullptr) throw Error(ErrorCode::kOutOfMemory, "out of memory while loading " + name);
+    widen(entry, values.get(), count);
+    weights_.heap_bytes_ += static_cast<uint64_t>(count) * sizeof(float);
+    weights_.mapped_bytes_ -= entry.nbytes;
+    return weights_.vectors_.emplace_back(std::move(values)).get();
+  }
+
+  Linear linear(const std::string& name, int64_t out, int64_t in, bool bias) {
+    return {matrix(name + ".weight", out, in), bias ? vector(name + ".bias", {out}) : nullptr};
+  }
+  Norm norm(const std::string& name, int64_t size, bool bias) { return {vector(name + ".weight", {size}), bias ? vector(name + ".bias", {size}) : nullptr}; }
+
+ private:
+  const TensorEntry& find(const std::string& name) const {
+    const auto found = by_name_.find(name);
+    if (found == by_name_.end()) corrupt("tensor " + name + " is missing");
+    return *found->second;
+  }
+  [[noreturn]] void mismatch(const TensorEntry& entry, const std::vector<int64_t>& expected) const {
+    corrupt(entry.name + ": shape " + shape_text(entry.shape) + " where the config asks for " + shape_text(expected));
+  }
+  const std::byte* data(const TensorEntry& entry) const { return weights_.files_[static_cast<size_t>(entry.file)]->data() + entry.offset; }
+
+  void widen(const TensorEntry& entry, float* out, int64_t count) const {
+    const std::byte* from = data(entry);
+    if (traits(entry.dtype).quantised()) corrupt(entry.name + ": a vector stored in a quantised type");
+    if (entry.dtype == DType::F32) {
+      std::memcpy(out, from, static_cast<size_t>(count) * sizeof(float));
+      return;
+    }
+    for (int64_t i = 0; i < count; i++) {
+      uint16_t bits;
+      std::memcpy(&bits, from + 2 * i, 2);
+      out[i] = entry.dtype == DType::F16 ? half_to_float(bits) : bfloat_to_float(bits);
+    }
+  }
+
+  Weights& weights_;
+  std::unordered_map<std::string, const TensorEntry*> by_name_;
+};
+
+namespace {
+
+TextWeights bind_text(WeightBinder& bind, const TextConfig& c) {
+  TextWeights w;
+  const int64_t D = c.hidden_size, F = c.intermediate_size, Q = c.heads * c.head_dim, KV = c.kv_heads * c.head_dim;
+  w.embed_tokens = bind.matrix("language_model.embed_tokens.weight", c.vocab_size, D);
+  w.norm = bind.norm("language_model.norm", D, false);
+  w.lm_head = bind.matrix("lm_head.weight", c.vocab_size, D);
+  for (int64_t i = 0; i < c.layers; i++) {
+    const std::string at = "language_model.layers." + std::to_string(i);
+    w.layers.push_back({
+        .input_layernorm = bind.norm(at + ".input_layernorm", D, false),
+        .post_attention_layernorm = bind.norm(at + ".post_attention_layernorm", D, false),
+        .q_proj = bind.linear(at + ".self_attn.q_proj", Q, D, false),
+        .k_proj = bind.linear(at + ".self_attn.k_proj", KV, D, false),
+        .v_proj = bind.linear(at + ".self_attn.v_proj", KV, D, false),
+        .o_proj = bind.linear(at + ".self_attn.o_proj", D, Q, false),
+        .gate_proj = bind.linear(at + ".mlp.gate_proj", F, D, false),
+        .up_proj = bind.linear(at + ".mlp.up_proj", F, D, false),
+        .down_proj = bind.linear(at + ".mlp.down_proj", D, F, false),
+    });
+  }
+  return w;
+}
+
+VisionWeights bind_vision(WeightBinder& bind, const VisionConfig& c, int64_t text_width) {
+  VisionWeights w;
+  const int64_t D = c.hidden_size, F = c.intermediate_size;
+  w.class_embedding = bind.vector("vision_tower.embeddings.class_embedding", {D});
+  w.patch_embedding = bind.matrix("vision_tower.embeddings.patch_embedding.weight", D, 3 * c.patch_size * c.patch_size);
+  w.position_embedding = bind.vector("vision_tower.embeddings.position_embedding.weight", {c.patches() + 1, D});
+  w.pre_layrnorm = bind.norm("vision_tower.pre_layrnorm", D, true);
+  for (int64_t i = 0; i < c.layers; i++) {
+    const std::string at = "vision_tower.encoder.layers." + std::to_string(i);
+    w.layers.push_back({
+        .layer_norm1 = bind.norm(at + ".layer_norm1", D, true),
+        .layer_norm2 = bind.norm(at + ".layer_norm2", D, true),
+        .q_proj = bind.linear(at + ".self_attn.q_proj", D, D, true),
+        .k_proj = bind.linear(at + ".self_attn.k_proj", D, D, true),
+        .v_proj = bind.linear(at + ".self_attn.v_proj", D, D, true),
+        .out_proj = bind.linear(at + ".self_attn.out_proj", D, D, true),
+        .fc1 = bind.linear(at + ".mlp.fc1", F, D, true),
+        .fc2 = bind.linear(at + ".mlp.fc2", D, F, true),
+    });
+  }
+  w.linear_1 = bind.linear("multi_modal_projector.linear_1", text_width, D, true);
+  w.linear_2 = bind.linear("multi_modal_projector.linear_2", text_width, text_width, true);
+  return w;
+}
+
+void check_config(const ModelConfig& config) {
+  const TextConfig& t = config.text;
+  const bool text_ok = t.hidden_size > 0 && t.intermediate_size > 0 && t.layers > 0 && t.heads > 0 && t.kv_heads > 0 && t.head_dim > 0 && t.head_dim % 2 == 0 &&
+                       t.heads % t.kv_heads == 0 && t.vocab_size > 0 && t.context_length > 0 && static_cast<int64_t>(t.rope_inv_freq.size()) == t.head_dim / 2;
+  if (!text_ok) corrupt("the decoder's config is inconsistent");
+  if (!config.has_vision) return;
+  const VisionConfig& v = config.vision;
+  const bool vision_ok = v.hidden_size > 0 && v.intermediate_size > 0 && v.layers >= 0 && v.heads > 0 && v.hidden_size % v.heads == 0 && v.patch_size > 0 && v.image_size >= v.patch_size;
+  if (!vision_ok) corrupt("the vision tower's config is inconsistent");
+}
+
+}  // namespace
+
+Weights::Weights(const std::vector<std::string>& files, const std::vector<TensorEntry>& directory, const ModelConfig& config) {
+  check_config(config);
+  for (const std::string& path : files) files_.push_back(std::make_unique<MappedFile>(path));
+  WeightBinder bind(*this, directory);
+  text = bind_text(bind, config.text);
+  if (config.has_vision) vision = bind_vision(bind, config.vision, config.text.hidden_size);
+}
+
+}  // namespace llava

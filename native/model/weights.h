@@ -1,0 +1,79 @@
+// The tensors of a model: matrices stay in the mapped files, in the files' own layout; vectors (norms, biases, positions) become f32.
+#pragma once
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "common/mapped_file.h"
+#include "common/tensor.h"
+#include "model/config.h"
+
+namespace llava {
+
+// One line of the tensor directory that lib/weights made from the files' headers.
+struct TensorEntry {
+  std::string name;
+  DType dtype;
+  std::vector<int64_t> shape;  // row-major
+  int64_t file;
+  uint64_t offset;
+  uint64_t nbytes;
+};
+
+struct Linear {
+  Weight weight;
+  const float* bias = nullptr;
+};
+
+struct Norm {
+  const float* weight = nullptr;
+  const float* bias = nullptr;
+};
+
+struct DecoderLayer {
+  Norm input_layernorm, post_attention_layernorm;
+  Linear q_proj, k_proj, v_proj, o_proj;
+  Linear gate_proj, up_proj, down_proj;
+};
+
+struct VisionLayer {
+  Norm layer_norm1, layer_norm2;
+  Linear q_proj, k_proj, v_proj, out_proj;
+  Linear fc1, fc2;
+};
+
+struct VisionWeights {
+  const float* class_embedding = nullptr;
+  Weight patch_embedding;  // [Dv, 3 * patch^2]
+  const float* position_embedding = nullptr;
+  Norm pre_layrnorm;  // sic: Hugging Face's spelling
+  std::vector<VisionLayer> layers;
+  Linear linear_1, linear_2;  // multi_modal_projector
+};
+
+struct TextWeights {
+  Weight embed_tokens;
+  std::vector<DecoderLayer> layers;
+  Norm norm;
+  Weight lm_head;
+};
+
+class Weights {
+ public:
+  // Maps the files and binds every tensor the config asks for. Throws kModelNotFound, kModelCorrupt.
+  Weights(const std::vector<std::string>& files, const std::vector<TensorEntry>& directory, const ModelConfig& config);
+
+  TextWeights text;
+  VisionWeights vision;
+  uint64_t mapped_bytes() const { return mapped_bytes_; }
+  uint64_t heap_bytes() const { return heap_bytes_; }
+
+ private:
+  friend class WeightBinder;
+  std::vector<std::unique_ptr<MappedFile>> files_;
+  std::vector<std::unique_ptr<float[]>> vectors_;
+  uint64_t mapped_bytes_ = 0;
+  uint64_t heap_bytes_ = 0;
+};
+
+}  // namespace llava

@@ -1,0 +1,55 @@
+// What a back end is: a stream (its threads and scratch memory) and a table with one function per line of ops.def.
+//   An op may throw kOutOfMemory before it has written anything, and nothing else.
+#pragma once
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "common/arena.h"
+#include "ops/args.h"
+
+namespace llava {
+
+// Where ops run. Not thread-safe: one runner uses it.
+class Stream {
+ public:
+  virtual ~Stream() = default;
+  Arena arena;                                  // activations of the pass under way
+  const std::atomic<bool>* cancel = nullptr;    // set: ops return early and their outputs are meaningless
+  virtual uint64_t scratch_bytes() const = 0;   // the back end's own workspaces
+};
+
+struct OpTable {
+#define OP(name, Args) void (*name)(Stream&, const Args&);
+#include "ops/ops.def"
+#undef OP
+};
+
+struct Peak {
+  double value;      // GFLOP/s, GOP/s or GB/s
+  const char* unit;
+  const char* mix;   // the instructions measured
+};
+enum class PeakKind : uint8_t { kFma, kInt8, kRead };
+
+struct BackendInfo {
+  std::string device;
+  std::string isa;
+  int threads;
+};
+
+class Backend {
+ public:
+  virtual ~Backend() = default;
+  virtual const OpTable& ops() const = 0;
+  virtual Stream& stream() = 0;
+  virtual BackendInfo info() const = 0;
+  virtual Peak measure_peak(PeakKind kind) = 0;
+};
+
+// threads 0: as many as this process may use. isa "auto": the best this CPU has.
+std::unique_ptr<Backend> make_cpu_backend(int threads, const std::string& isa);
+
+}  // namespace llava
