@@ -16,7 +16,7 @@ export interface Usage {
 export interface Timings {
   /** What `LLaVA.open` took, once per model. */
   readonly loadMs: number
-  /** Decoding, preprocessing and encoding the pictures; 0 when they came as EncodedImage. */
+  /** Decoding, preprocessing and encoding the pictures; next to nothing when they came as EncodedImage. */
   readonly imageMs: number
   /** From the prompt to its last logits. */
   readonly promptMs: number

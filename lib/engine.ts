@@ -2,7 +2,7 @@
 // Everything that computes goes through here; LLaVA is the face, this is the machine room.
 
 import { LlavaError } from './errors.js'
-import { Job } from './job.js'
+import { calledFrom, Job } from './job.js'
 import {
   native,
   nativeFailure,
@@ -61,6 +61,7 @@ export class Engine {
 
   /** Runs one public call: refuses after dispose, stops with its signal or the model's end, and explains why it stopped. */
   async run<T>(signal: AbortSignal | undefined, work: (job: Job, cancellation: NativeCancellation) => Promise<T>): Promise<T> {
+    const callSite = new Error()
     this.checkAlive()
     const cancellation = new (native().Cancellation)()
     const job = new Job(signal, () => {
@@ -71,7 +72,7 @@ export class Engine {
     try {
       return await running
     } catch (error) {
-      throw job.explain(error)
+      throw calledFrom(callSite, job.explain(error))
     } finally {
       this.#jobs.delete(job)
       job.end()

@@ -71,3 +71,12 @@ export class Job {
     this.#signal?.removeEventListener('abort', this.#abort)
   }
 }
+
+/** Adds to an error's stack the frames of the call it belongs to, where it lacks them: what happens behind an `await` does not know its caller. */
+export function calledFrom(callSite: Error, error: unknown): unknown {
+  if (!(error instanceof LlavaError)) return error
+  const known = new Set(error.stack?.split('\n'))
+  const frames = callSite.stack?.split('\n').slice(1) ?? []
+  error.stack = [error.stack ?? String(error), ...frames.filter((frame) => !known.has(frame))].join('\n')
+  return error
+}

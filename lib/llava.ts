@@ -12,7 +12,7 @@ import { LlavaError, invalidArgument } from './errors.js'
 import { Generation } from './generation.js'
 import { decodeImage, type ImageInput } from './image/decode.js'
 import { preprocess } from './image/preprocess.js'
-import { Job } from './job.js'
+import { calledFrom, Job } from './job.js'
 import type { Isa, KvDtype, NativeCancellation, NativeImageFeatures, NativeInfo, NativeOptions, NativeSegment, NativeSequence } from './native.js'
 import { abortSignal, checkOptions, flag, given, number, oneOf, stopStrings, text, wholeNumber, type OptionCheck } from './options.js'
 import { renderCheckpointTemplate } from './prompt/checkpoint-template.js'
@@ -167,6 +167,7 @@ export class LLaVA implements Disposable, AsyncDisposable {
   static async open(modelPath: string = defaultModel, options: OpenOptions = {}): Promise<LLaVA> {
     if (typeof modelPath !== 'string' || modelPath === '') throw invalidArgument('path', 'the path of a model', modelPath)
     checkOptions('LLaVA.open()', options, openChecks)
+    const callSite = new Error()
     const start = performance.now()
     const job = new Job(options.signal, () => undefined)
     try {
@@ -174,6 +175,8 @@ export class LLaVA implements Disposable, AsyncDisposable {
         late.dispose()
       })
       return new LLaVA(engine, options, performance.now() - start)
+    } catch (error) {
+      throw calledFrom(callSite, error)
     } finally {
       job.end()
     }

@@ -135,7 +135,7 @@ export interface NativeAddon {
   cpuInfo(): { readonly device: string; readonly features: readonly string[]; readonly isas: readonly Isa[]; readonly threads: number }
 }
 
-const packageRoot = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '..')
+const packageRoot = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../..')
 
 let addon: NativeAddon | undefined
 

@@ -1,6 +1,7 @@
 // llava ask IMAGE… QUESTION
 
 import { existsSync } from 'node:fs'
+import { addAbortSignal } from 'node:stream'
 import { buffer } from 'node:stream/consumers'
 import type { Command } from 'commander'
 import { LlavaError, type Answer, type ImageInput, type LLaVA } from '../index.js'
@@ -32,7 +33,7 @@ export function addAsk(program: Command, session: Session): void {
 async function ask(words: readonly string[], flags: AnswerFlags, session: Session): Promise<void> {
   const question = words.at(-1) ?? ''
   if (words.length === 1 && existsSync(question)) throw new LlavaError('INVALID_ARGUMENT', `a question is missing after the picture ${question}`)
-  const images = await Promise.all(words.slice(0, -1).map((word) => readImage(word)))
+  const images = await Promise.all(words.slice(0, -1).map((word) => readImage(word, session)))
   const model = await openModel(flags, session, { autoOrient: flags.autoOrient })
   try {
     const options = { ...answerOptions(flags), signal: session.signal }
@@ -57,8 +58,8 @@ async function print(model: LLaVA, images: readonly ImageInput[], question: stri
   return stream.answer
 }
 
-async function readImage(word: string): Promise<ImageInput> {
-  return word === '-' ? buffer(process.stdin) : word
+async function readImage(word: string, session: Session): Promise<ImageInput> {
+  return word === '-' ? buffer(addAbortSignal(session.signal, process.stdin)) : word
 }
 
 /** What an answer took: `13 tokens, 41.2 tokens/s; picture 8 ms, prompt 34 ms`. */

@@ -49,16 +49,17 @@ async function converse(model: LLaVA, opening: Content, flags: AnswerFlags, sess
   const terminal = process.stdin.isTTY && process.stdout.isTTY && flags.json !== true
   const lines = createInterface({ input: process.stdin, output: process.stdout, terminal, prompt: colours(process.stdout).cyan('> ') })
   let stream: ChatStream | undefined
-  const interrupt = () => {
+  session.onInterrupt(() => {
     if (stream !== undefined) stream.cancel()
-    else if (!terminal) lines.close()
-    else {
+    else if (terminal) {
       session.remark('\n(/exit or Ctrl-D ends the chat)')
       lines.prompt()
-    }
-  }
-  session.onInterrupt(interrupt)
-  lines.on('SIGINT', interrupt) // a terminal in raw mode sends no signal
+    } else return false
+    return true
+  })
+  lines.on('SIGINT', () => {
+    session.interrupt() // a terminal in raw mode sends no signal
+  })
   session.signal.addEventListener(
     'abort',
     () => {

@@ -9,13 +9,11 @@ const readerLeft = 'the reader of the output left'
 
 export class Session {
   readonly #stop = new AbortController()
-  #interrupt = () => {
-    this.#stop.abort(interrupted)
-  }
+  #handleInterrupt: () => boolean = () => false
   #status = false
 
   readonly #onInterrupt = () => {
-    this.#interrupt()
+    this.interrupt()
   }
   readonly #onOutputError = (error: NodeJS.ErrnoException) => {
     if (error.code !== 'EPIPE') throw error
@@ -37,9 +35,14 @@ export class Session {
     return this.signal.reason === interrupted ? 130 : 0
   }
 
-  /** What Ctrl-C does from now on, in place of ending the run. */
-  onInterrupt(interrupt: () => void): void {
-    this.#interrupt = interrupt
+  /** Asks `handle` at every Ctrl-C; where it returns false, the run ends. */
+  onInterrupt(handle: () => boolean): void {
+    this.#handleInterrupt = handle
+  }
+
+  /** What Ctrl-C does. */
+  interrupt(): void {
+    if (!this.#handleInterrupt()) this.#stop.abort(interrupted)
   }
 
   /** What is going on, on a terminal only; an empty text takes it away. */

@@ -38,7 +38,8 @@ export class Fields {
   /** A whole number from `minimum` (default 1) to 2^31 - 1. */
   integer(key: string, minimum = 1): number | undefined {
     const value = this.raw(key)
-    if (value === undefined || (Number.isInteger(value) && (value as number) >= minimum && (value as number) <= kMaxInteger)) return value as number | undefined
+    if (value === undefined || (Number.isInteger(value) && (value as number) >= minimum && (value as number) <= kMaxInteger))
+      return value as number | undefined
     throw this.mistake(key, `a whole number from ${minimum} to ${kMaxInteger}`)
   }
 
@@ -72,7 +73,11 @@ export class Fields {
   numbers(key: string): readonly number[] | undefined {
     const value = this.raw(key)
     if (value === undefined) return undefined
-    const list = Array.isArray(value) ? (value as readonly unknown[]) : ArrayBuffer.isView(value) ? Array.from(value as unknown as ArrayLike<unknown>) : undefined
+    const list = Array.isArray(value)
+      ? (value as readonly unknown[])
+      : ArrayBuffer.isView(value)
+        ? Array.from(value as unknown as ArrayLike<unknown>)
+        : undefined
     if (list === undefined || !list.every(Number.isFinite)) throw this.mistake(key, 'a list of numbers')
     return list as readonly number[]
   }

@@ -30,7 +30,7 @@ async function openRegularFile(path: string): Promise<FileHandle> {
 /** Exactly `nbytes` from `offset` on, in a buffer of its own. */
 export async function readExactly(file: FileHandle, path: string, offset: number, nbytes: number): Promise<Buffer> {
   const buffer = Buffer.allocUnsafeSlow(nbytes)
-  for (let filled = 0; filled < nbytes; ) {
+  for (let filled = 0; filled < nbytes;) {
     const { bytesRead } = await file.read(buffer, filled, nbytes - filled, offset + filled)
     if (bytesRead === 0) throw corrupt(path, `ends ${nbytes - filled} bytes early; the file may be truncated, fetch it again`)
     filled += bytesRead

@@ -29,10 +29,13 @@ export async function describeGguf(file: string, options: DescribeOptions): Prom
 }
 
 function checkLanguageFile({ path: file, metadata, tensors }: GgufHeader, architecture: unknown): void {
-  if (architecture === 'clip') throw unsupported(file, 'this is the vision half of a pair (mmproj)', 'the path of the language model, with this one as `mmproj`')
-  if (architecture !== 'llama' && architecture !== 'llava') throw unsupported(file, `architecture ${JSON.stringify(architecture ?? null)}`, 'llama, llava')
+  if (architecture === 'clip')
+    throw unsupported(file, 'this is the vision half of a pair (mmproj)', 'the path of the language model, with this one as `mmproj`')
+  if (architecture !== 'llama' && architecture !== 'llava')
+    throw unsupported(file, `architecture ${JSON.stringify(architecture ?? null)}`, 'llama, llava')
   const parts = metadata.get('split.count')
-  if (typeof parts === 'number' && parts > 1) throw unsupported(file, `one of ${parts} parts`, 'whole files; join the parts with `llama-gguf-split --merge`')
+  if (typeof parts === 'number' && parts > 1)
+    throw unsupported(file, `one of ${parts} parts`, 'whole files; join the parts with `llama-gguf-split --merge`')
   if (tensors.length === 0) throw unsupported(file, 'a vocabulary without weights', 'files that hold a language model')
 }
 
@@ -58,7 +61,12 @@ function checkVisionFile(header: GgufHeader): GgufHeader {
   throw unsupported(header.path, `as mmproj, architecture ${JSON.stringify(architecture ?? null)}`, 'clip')
 }
 
-async function describeParts(format: 'gguf' | 'gguf-pair' | 'gguf-text', language: GgufHeader, vision: GgufHeader | undefined, options: DescribeOptions): Promise<ModelDescription> {
+async function describeParts(
+  format: 'gguf' | 'gguf-pair' | 'gguf-text',
+  language: GgufHeader,
+  vision: GgufHeader | undefined,
+  options: DescribeOptions,
+): Promise<ModelDescription> {
   const llama = new Fields(language.path, language.metadata)
   const clip = vision && new Fields(vision.path, vision.metadata)
   const stored = vision === undefined || vision === language ? language.tensors : [...language.tensors, ...vision.tensors]
@@ -98,7 +106,8 @@ async function describeParts(format: 'gguf' | 'gguf-pair' | 'gguf-text', languag
 function statedText(llama: Fields, header: GgufHeader): StatedText {
   const required = (key: string): number => llama.required(key, llama.integer(key))
   const [keys, values] = [llama.integer('llama.attention.key_length'), llama.integer('llama.attention.value_length')]
-  if (values !== undefined && keys !== undefined && values !== keys) throw unsupported(llama.where, 'keys and values of different length', 'equal lengths')
+  if (values !== undefined && keys !== undefined && values !== keys)
+    throw unsupported(llama.where, 'keys and values of different length', 'equal lengths')
   return {
     where: llama.where,
     hiddenSize: required('llama.embedding_length'),
@@ -136,7 +145,8 @@ function linearFactor(llama: Fields): number {
 }
 
 async function readDivisors(tensor: StoredTensor, count: number): Promise<Float32Array> {
-  if (tensor.dtype !== 'F32' || tensor.nbytes !== 4 * count) throw corrupt(tensor.path, `tensor "${tensor.name}" should hold ${count} values of type F32`)
+  if (tensor.dtype !== 'F32' || tensor.nbytes !== 4 * count)
+    throw corrupt(tensor.path, `tensor "${tensor.name}" should hold ${count} values of type F32`)
   const bytes = await withFile(tensor.path, (file) => readExactly(file, tensor.path, tensor.offset, tensor.nbytes))
   const divisors = Float32Array.from({ length: count }, (_, i) => bytes.readFloatLE(4 * i))
   if (divisors.every((divisor) => divisor > 0 && Number.isFinite(divisor))) return divisors
@@ -197,7 +207,10 @@ function isWholeClipLarge(layers: number, hiddenSize: number, model: StoredModel
 function checkProjectorWidth(where: string, model: StoredModel, hiddenSize: number): void {
   const width = model.dimension('multi_modal_projector.linear_2.bias', 0, 1)
   if (width === hiddenSize) return
-  throw corrupt(where, `its projector gives rows of ${width}, but the language model has a hidden size of ${hiddenSize}: the two files are of different models`)
+  throw corrupt(
+    where,
+    `its projector gives rows of ${width}, but the language model has a hidden size of ${hiddenSize}: the two files are of different models`,
+  )
 }
 
 function imageProcessor(clip: Fields, imageSize: number, options: DescribeOptions): ImageProcessorSpec {

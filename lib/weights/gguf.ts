@@ -23,7 +23,7 @@ const kMaxHeader = 256 << 20
 /** Reads and checks the header of the file at `path`. */
 export async function readGgufHeader(path: string): Promise<GgufHeader> {
   return withFile(path, async (file, size) => {
-    for (let window = Math.min(kFirstWindow, size); ; ) {
+    for (let window = Math.min(kFirstWindow, size); ;) {
       const bytes = await readExactly(file, path, 0, window)
       try {
         return parseGgufHeader(path, bytes, size)
@@ -178,7 +178,8 @@ class Cursor {
   /** A count of things that take at least `minimumSize` bytes each. */
   count(what: string, minimumSize: number): number {
     const count = this.u64()
-    if (count * minimumSize > this.#fileSize - this.at) throw corrupt(this.#path, `${count} ${what} cannot fit into the file; it may be truncated, fetch it again`)
+    if (count * minimumSize > this.#fileSize - this.at)
+      throw corrupt(this.#path, `${count} ${what} cannot fit into the file; it may be truncated, fetch it again`)
     return count
   }
 
@@ -230,7 +231,10 @@ class Cursor {
   }
 
   #truncated(nbytes: number): Error {
-    return corrupt(this.#path, `its header ends after ${this.#fileSize} bytes, in the middle of a value of ${nbytes}; the file may be truncated, fetch it again`)
+    return corrupt(
+      this.#path,
+      `its header ends after ${this.#fileSize} bytes, in the middle of a value of ${nbytes}; the file may be truncated, fetch it again`,
+    )
   }
 }
 

@@ -18,7 +18,8 @@ export interface HfConfig {
 
 export function readHfConfig(config: Fields): HfConfig {
   const architecture = architectureOf(config)
-  if (config.has('quantization_config')) throw unsupported(config.where, 'a quantised checkpoint (`quantization_config`)', 'F32, F16, BF16 safetensors; for quantised weights, GGUF')
+  if (config.has('quantization_config'))
+    throw unsupported(config.where, 'a quantised checkpoint (`quantization_config`)', 'F32, F16, BF16 safetensors; for quantised weights, GGUF')
   if (architecture === 'LlamaForCausalLM') return { text: statedText(config), tiedEmbeddings: config.boolean('tie_word_embeddings') === true }
   const text = config.object('text_config') ?? Fields.fromJson(`${config.where}, text_config`, {})
   const imageTokenId = config.integer('image_token_index', kNoImageToken) ?? config.integer('image_token_id', kNoImageToken) ?? 32_000
@@ -43,7 +44,11 @@ function architectureOf(config: Fields): string {
   const named: unknown = Array.isArray(list) && list.length > 0 ? list[0] : architectures.get(config.string('model_type') ?? '')
   for (const supported of architectures.values()) if (named === supported) return supported
   const hint = named === 'LlavaLlamaForCausalLM' ? ' (the original layout; its converted form is published as llava-1.5-…-hf)' : ''
-  throw unsupported(config.where, `architecture ${JSON.stringify(named ?? config.raw('model_type') ?? null)}${hint}`, [...architectures.values()].join(', '))
+  throw unsupported(
+    config.where,
+    `architecture ${JSON.stringify(named ?? config.raw('model_type') ?? null)}${hint}`,
+    [...architectures.values()].join(', '),
+  )
 }
 
 function statedText(text: Fields): StatedText {
@@ -51,7 +56,8 @@ function statedText(text: Fields): StatedText {
   const activation = text.string('hidden_act') ?? 'silu'
   if (kind !== 'llama') throw unsupported(text.where, `language model "${kind}"`, 'llama')
   if (activation !== 'silu') throw unsupported(text.where, `activation "${activation}"`, 'silu')
-  for (const bias of ['attention_bias', 'mlp_bias']) if (text.boolean(bias) === true) throw unsupported(text.where, `\`${bias}\``, 'projections without biases')
+  for (const bias of ['attention_bias', 'mlp_bias'])
+    if (text.boolean(bias) === true) throw unsupported(text.where, `\`${bias}\``, 'projections without biases')
   const maxPositions = text.integer('max_position_embeddings') ?? 2048
   const rope = ropeFromConfig(text, maxPositions)
   return {

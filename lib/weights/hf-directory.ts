@@ -20,7 +20,8 @@ import type { DescribeOptions, GenerationDefaults, ModelDescription } from './mo
 
 /** @param names The directory's entries. */
 export async function describeHfDirectory(directory: string, names: ReadonlySet<string>, options: DescribeOptions): Promise<ModelDescription> {
-  if (options.mmproj !== undefined) throw new LlavaError('INVALID_ARGUMENT', `${directory} is a checkpoint with its own vision tower; \`mmproj\` belongs to a GGUF language model`)
+  if (options.mmproj !== undefined)
+    throw new LlavaError('INVALID_ARGUMENT', `${directory} is a checkpoint with its own vision tower; \`mmproj\` belongs to a GGUF language model`)
   const rawConfig = await readJsonFields(path.join(directory, 'config.json'))
   if (rawConfig === undefined) throw notFound(directory, 'config.json is missing')
   const config = readHfConfig(rawConfig)
@@ -41,7 +42,9 @@ export async function describeHfDirectory(directory: string, names: ReadonlySet<
     tensors,
     config: { text, ...(vision && { vision }) },
     tokenizer,
-    ...(vision && { imageProcessor: imageProcessorFromConfig(await readPreprocessor(directory, processor), vision.imageSize, options.imageAspectRatio) }),
+    ...(vision && {
+      imageProcessor: imageProcessorFromConfig(await readPreprocessor(directory, processor), vision.imageSize, options.imageAspectRatio),
+    }),
     ...(imageToken && { imageToken }),
     ...(chatTemplate !== undefined && { chatTemplate }),
     generation: await readGeneration(directory, rawConfig, tokenizer),
@@ -57,13 +60,15 @@ export async function describeHfDirectory(directory: string, names: ReadonlySet<
 async function storedTensors(directory: string, names: ReadonlySet<string>): Promise<readonly StoredTensor[]> {
   const tensors = await readSafetensorsDirectory(directory, names)
   if (tensors !== undefined) return tensors
-  if ([...names].some((name) => name.endsWith('.bin'))) throw unsupported(directory, 'weights as PyTorch .bin files', 'safetensors (`save_pretrained` writes them)')
+  if ([...names].some((name) => name.endsWith('.bin')))
+    throw unsupported(directory, 'weights as PyTorch .bin files', 'safetensors (`save_pretrained` writes them)')
   throw notFound(directory, 'neither model.safetensors nor model.safetensors.index.json is there')
 }
 
 /** Without an output matrix of its own, a checkpoint must say that it shares the embedding's. */
 function checkTied(where: string, config: HfConfig, model: StoredModel): void {
-  if (!model.has('lm_head.weight') && !config.tiedEmbeddings) throw corrupt(where, 'the weights lack lm_head.weight, and `tie_word_embeddings` is not true')
+  if (!model.has('lm_head.weight') && !config.tiedEmbeddings)
+    throw corrupt(where, 'the weights lack lm_head.weight, and `tie_word_embeddings` is not true')
 }
 
 async function readTokenizer(directory: string): Promise<TokenizerSpec> {
@@ -92,7 +97,11 @@ async function readPreprocessor(directory: string, processor: Fields | undefined
 async function readChatTemplate(directory: string, processor: Fields | undefined): Promise<string | undefined> {
   const jinja = await readSideFile(path.join(directory, 'chat_template.jinja'))
   if (jinja !== undefined) return jinja.toString('utf8')
-  const sources = [await readJsonFields(path.join(directory, 'chat_template.json')), processor, await readJsonFields(path.join(directory, 'tokenizer_config.json'))]
+  const sources = [
+    await readJsonFields(path.join(directory, 'chat_template.json')),
+    processor,
+    await readJsonFields(path.join(directory, 'tokenizer_config.json')),
+  ]
   for (const source of sources) {
     const template = source && templateOf(source)
     if (template !== undefined) return template

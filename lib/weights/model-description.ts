@@ -83,8 +83,10 @@ export async function describeModel(location: string, options: DescribeOptions =
 function checkOptions(location: string, { mmproj, visionFeatureLayer, imageAspectRatio }: DescribeOptions): void {
   if (typeof location !== 'string' || location === '') throw invalidArgument('path', 'the path of a model file or directory', location)
   if (mmproj !== undefined && typeof mmproj !== 'string') throw invalidArgument('mmproj', 'the path of a GGUF file', mmproj)
-  if (visionFeatureLayer !== undefined && !Number.isInteger(visionFeatureLayer)) throw invalidArgument('visionFeatureLayer', 'a whole number', visionFeatureLayer)
-  if (imageAspectRatio !== undefined && imageAspectRatio !== 'pad' && imageAspectRatio !== 'crop') throw invalidArgument('imageAspectRatio', '"pad" or "crop"', imageAspectRatio)
+  if (visionFeatureLayer !== undefined && !Number.isInteger(visionFeatureLayer))
+    throw invalidArgument('visionFeatureLayer', 'a whole number', visionFeatureLayer)
+  if (imageAspectRatio !== undefined && imageAspectRatio !== 'pad' && imageAspectRatio !== 'crop')
+    throw invalidArgument('imageAspectRatio', '"pad" or "crop"', imageAspectRatio)
 }
 
 async function isDirectory(location: string): Promise<boolean> {
@@ -96,7 +98,8 @@ async function isDirectory(location: string): Promise<boolean> {
 }
 
 function describeFile(file: string, options: DescribeOptions): Promise<ModelDescription> {
-  if (/\.(?:safetensors|json)$/i.test(file)) throw unsupported(file, 'one file of a checkpoint', 'the directory that holds the whole checkpoint, or a .gguf file')
+  if (/\.(?:safetensors|json)$/i.test(file))
+    throw unsupported(file, 'one file of a checkpoint', 'the directory that holds the whole checkpoint, or a .gguf file')
   if (/\.(?:bin|pth?|ckpt)$/i.test(file)) throw unsupported(file, 'a PyTorch file', 'GGUF files and directories of safetensors')
   return describeGguf(file, options)
 }
@@ -109,5 +112,8 @@ async function onlyLanguageModel(directory: string, names: readonly string[]): P
   const [only] = models
   if (only === undefined) throw notFound(directory, `it holds the vision half of a pair (${names.join(', ')}) and no language model`)
   if (models.length === 1) return only
-  throw new LlavaError('INVALID_ARGUMENT', `${directory}: several language models are there; open one of them by its path: ${models.map((model) => path.basename(model)).join(', ')}`)
+  throw new LlavaError(
+    'INVALID_ARGUMENT',
+    `${directory}: several language models are there; open one of them by its path: ${models.map((model) => path.basename(model)).join(', ')}`,
+  )
 }

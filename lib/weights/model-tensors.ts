@@ -30,7 +30,12 @@ export class StoredModel {
 
   #add(name: CanonicalName, tensor: StoredTensor): void {
     if (name === null) return
-    if (name === undefined) throw unsupported(tensor.path, `tensor "${tensor.name}" is not part of this architecture`, 'LLaVA 1.5 (LLaMA without biases, CLIP tower, two-layer projector)')
+    if (name === undefined)
+      throw unsupported(
+        tensor.path,
+        `tensor "${tensor.name}" is not part of this architecture`,
+        'LLaVA 1.5 (LLaMA without biases, CLIP tower, two-layer projector)',
+      )
     const twin = this.#tensors.get(name)
     if (twin !== undefined) throw corrupt(tensor.path, `tensors "${twin.name}" and "${tensor.name}" both stand for ${name}`)
     this.#tensors.set(name, tensor)
@@ -50,7 +55,8 @@ export class StoredModel {
   dimension(name: string, axis: number, rank: number): number {
     const { path, name: storedName, shape } = this.get(name)
     const size = shape[axis]
-    if (size === undefined || shape.length !== rank) throw corrupt(path, `tensor "${storedName}" has shape [${shape.join(', ')}], expected ${rank} dimensions`)
+    if (size === undefined || shape.length !== rank)
+      throw corrupt(path, `tensor "${storedName}" has shape [${shape.join(', ')}], expected ${rank} dimensions`)
     return size
   }
 
@@ -95,7 +101,14 @@ class Collector implements CollectedTensors {
   add(wanted: Wanted, from: string): void {
     const stored = this.#model.get(from)
     checkWanted(wanted, stored)
-    this.tensors.push({ name: wanted.name, dtype: stored.dtype as Dtype, shape: stored.shape, file: this.#fileIndex(stored.path), offset: stored.offset, nbytes: stored.nbytes })
+    this.tensors.push({
+      name: wanted.name,
+      dtype: stored.dtype as Dtype,
+      shape: stored.shape,
+      file: this.#fileIndex(stored.path),
+      offset: stored.offset,
+      nbytes: stored.nbytes,
+    })
     if (from !== wanted.name) return
     this.parameters += elementCount(stored.shape) ?? 0
     this.weightDtypes[stored.dtype] = (this.weightDtypes[stored.dtype] ?? 0) + stored.nbytes
@@ -109,9 +122,11 @@ class Collector implements CollectedTensors {
 
 function checkWanted(wanted: Wanted, stored: StoredTensor): void {
   const shape = stored.shape.join(', ')
-  if (shape !== wanted.shape.join(', ')) throw corrupt(stored.path, `tensor "${stored.name}" has shape [${shape}], but the model's other sizes ask for [${wanted.shape.join(', ')}]`)
+  if (shape !== wanted.shape.join(', '))
+    throw corrupt(stored.path, `tensor "${stored.name}" has shape [${shape}], but the model's other sizes ask for [${wanted.shape.join(', ')}]`)
   const types = wanted.isMatrix ? matrixTypes : floatTypes
-  if (!types.has(stored.dtype)) throw unsupported(stored.path, `tensor "${stored.name}" has the type ${stored.dtype}`, `${[...types].join(', ')} for this tensor`)
+  if (!types.has(stored.dtype))
+    throw unsupported(stored.path, `tensor "${stored.name}" has the type ${stored.dtype}`, `${[...types].join(', ')} for this tensor`)
 }
 
 function* textTensors(c: TextConfig): Generator<Wanted> {

@@ -1,4 +1,4 @@
-// File names of tensors -> canonical names (Hugging Face's module paths, see `Wanted` lists in model-tensors.ts).
+// File names of tensors -> canonical names (Hugging Face's module paths; model-tensors.ts lists them).
 // transformers has written one model under several prefixes:
 //   language_model.model.layers.0…   model.language_model.layers.0…   model.layers.0… (text only)
 //   vision_tower.vision_model.encoder…   vision_tower.encoder…   model.vision_tower.vision_tower.vision_model.encoder…
@@ -10,8 +10,19 @@ export type CanonicalName = string | null | undefined
 const prefix = /^(?:(?:model|language_model|vision_tower|vision_model|multi_modal_projector)\.)*/
 const unused = /(?:^|\.)(?:rotary_emb\.inv_freq|position_ids|post_layernorm\.(?:weight|bias))$/
 
-const known =
-  /^(?:lm_head\.weight|language_model\.(?:embed_tokens|norm)\.weight|language_model\.layers\.\d+\.(?:input_layernorm|post_attention_layernorm|self_attn\.[qkvo]_proj|mlp\.(?:gate|up|down)_proj)\.weight|multi_modal_projector\.linear_[12]\.(?:weight|bias)|vision_tower\.embeddings\.(?:class_embedding|(?:patch|position)_embedding\.weight)|vision_tower\.pre_layrnorm\.(?:weight|bias)|vision_tower\.encoder\.layers\.\d+\.(?:layer_norm[12]|self_attn\.(?:[qkv]|out)_proj|mlp\.fc[12])\.(?:weight|bias))$/
+const known = new RegExp(
+  [
+    String.raw`lm_head\.weight`,
+    String.raw`language_model\.(?:embed_tokens|norm)\.weight`,
+    String.raw`language_model\.layers\.\d+\.(?:input_layernorm|post_attention_layernorm|self_attn\.[qkvo]_proj|mlp\.(?:gate|up|down)_proj)\.weight`,
+    String.raw`multi_modal_projector\.linear_[12]\.(?:weight|bias)`,
+    String.raw`vision_tower\.embeddings\.(?:class_embedding|(?:patch|position)_embedding\.weight)`,
+    String.raw`vision_tower\.pre_layrnorm\.(?:weight|bias)`,
+    String.raw`vision_tower\.encoder\.layers\.\d+\.(?:layer_norm[12]|self_attn\.(?:[qkv]|out)_proj|mlp\.fc[12])\.(?:weight|bias)`,
+  ]
+    .map((name) => `^${name}$`)
+    .join('|'),
+)
 
 /** Hugging Face checkpoints of LlavaForConditionalGeneration and LlamaForCausalLM, in every layout. */
 export function fromHuggingFace(name: string): CanonicalName {

@@ -2,7 +2,7 @@
 // CLIPImageProcessor resizes the shortest edge and crops the centre; LlavaImageProcessor with do_pad makes the picture square first.
 
 import type { ImageProcessorSpec } from '../image/image-processor.js'
-import { Fields } from './fields.js'
+import type { Fields } from './fields.js'
 import { unsupported } from './model-error.js'
 
 export const clipMean = [0.48145466, 0.4578275, 0.40821073] as const
@@ -12,8 +12,19 @@ export const clipStd = [0.26862954, 0.26130258, 0.27577711] as const
 const kBicubic = 3
 
 /** @param config `undefined` when the checkpoint has none: then CLIP's own processor at the tower's image size. */
-export function imageProcessorFromConfig(config: Fields | undefined, imageSize: number, aspectOption: 'pad' | 'crop' | undefined): ImageProcessorSpec {
-  const plain = { imageSize, aspectRatio: aspectOption ?? 'crop', mean: clipMean, std: clipStd, rescaleFactor: 1 / 255, shortestEdge: imageSize } as const
+export function imageProcessorFromConfig(
+  config: Fields | undefined,
+  imageSize: number,
+  aspectOption: 'pad' | 'crop' | undefined,
+): ImageProcessorSpec {
+  const plain = {
+    imageSize,
+    aspectRatio: aspectOption ?? 'crop',
+    mean: clipMean,
+    std: clipStd,
+    rescaleFactor: 1 / 255,
+    shortestEdge: imageSize,
+  } as const
   return config === undefined ? plain : fromConfig(config, imageSize, aspectOption)
 }
 
@@ -37,7 +48,11 @@ function refuseOtherProcessors(config: Fields, imageSize: number, shortestEdge: 
   const crop = edge(config, 'crop_size', true) ?? imageSize
   const crops = config.boolean('do_center_crop') !== false || (aspectRatio === 'pad' && shortestEdge === imageSize)
   const refusals: readonly (readonly [boolean, string, string])[] = [
-    [!/^(?:CLIP|Llava)(?:ImageProcessor|FeatureExtractor)(?:Fast|Pil)?$/.test(kind), `image processor "${kind}"`, 'CLIPImageProcessor, LlavaImageProcessor'],
+    [
+      !/^(?:CLIP|Llava)(?:ImageProcessor|FeatureExtractor)(?:Fast|Pil)?$/.test(kind),
+      `image processor "${kind}"`,
+      'CLIPImageProcessor, LlavaImageProcessor',
+    ],
     [config.boolean('do_resize') === false, 'pictures that are not resized', '`do_resize` true'],
     [!crops, 'pictures that are not cropped', '`do_center_crop` true'],
     [(config.integer('resample', 0) ?? kBicubic) !== kBicubic, `resampling filter ${config.integer('resample', 0)}`, `${kBicubic} (bicubic)`],
@@ -54,7 +69,8 @@ function edge(config: Fields, key: string, squareAllowed: boolean): number | und
   const shortest = size?.integer('shortest_edge')
   if (size === undefined || shortest !== undefined) return shortest
   const height = size.required('height', size.integer('height'))
-  if (height !== size.integer('width') || !squareAllowed) throw unsupported(size.where, 'pictures resized to a given height and width', '{"shortest_edge": n}')
+  if (height !== size.integer('width') || !squareAllowed)
+    throw unsupported(size.where, 'pictures resized to a given height and width', '{"shortest_edge": n}')
   return height
 }
 

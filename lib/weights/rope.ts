@@ -49,7 +49,7 @@ function llama3(frequency: number, s: Llama3Scaling): number {
 /** From a LLaMA config.json: `rope_theta` with `rope_scaling` (4.x), or `rope_parameters` (5.x). */
 export function ropeFromConfig(text: Fields, maxPositions: number): Rope {
   const parameters = text.object('rope_scaling') ?? text.object('rope_parameters')
-  if (((parameters?.number('partial_rotary_factor') ?? text.number('partial_rotary_factor')) ?? 1) !== 1) {
+  if ((parameters?.number('partial_rotary_factor') ?? text.number('partial_rotary_factor') ?? 1) !== 1) {
     throw unsupported(text.where, 'a `partial_rotary_factor` other than 1', 'rotary embeddings over whole heads')
   }
   const theta = parameters?.number('rope_theta', 0) ?? text.number('rope_theta', 0) ?? 10_000

@@ -35,7 +35,8 @@ export async function readSafetensorsHeader(file: string): Promise<readonly Stor
     const nbytes = (await readExactly(handle, file, 0, 8)).readBigUInt64LE()
     if (nbytes > kMaxHeader) throw corrupt(file, `a header of ${nbytes} bytes (at most ${kMaxHeader} are possible); is this a safetensors file?`)
     const headerSize = Number(nbytes)
-    if (headerSize + 8 > size) throw corrupt(file, `its header should have ${headerSize} bytes, but the file has ${size}; it may be truncated, fetch it again`)
+    if (headerSize + 8 > size)
+      throw corrupt(file, `its header should have ${headerSize} bytes, but the file has ${size}; it may be truncated, fetch it again`)
     const header = await readExactly(handle, file, 8, headerSize)
     return parseSafetensorsHeader(file, header, size)
   })
@@ -142,7 +143,8 @@ function sizes(entry: Fields, key: string): readonly number[] {
 function checkTiling(file: string, tensors: readonly StoredTensor[], dataStart: number, fileSize: number): void {
   let at = dataStart
   for (const tensor of tensors.toSorted((a, b) => a.offset - b.offset || a.nbytes - b.nbytes)) {
-    if (tensor.offset !== at) throw corrupt(file, `tensor "${tensor.name}" begins at byte ${tensor.offset}, where ${at} was due (a hole or an overlap)`)
+    if (tensor.offset !== at)
+      throw corrupt(file, `tensor "${tensor.name}" begins at byte ${tensor.offset}, where ${at} was due (a hole or an overlap)`)
     at += tensor.nbytes
   }
   if (at !== fileSize) throw corrupt(file, `its tensors end at byte ${at}, but the file has ${fileSize}; it may be truncated, fetch it again`)

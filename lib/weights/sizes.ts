@@ -51,7 +51,12 @@ export async function textConfig(stated: StatedText, model: StoredModel): Promis
   const first = 'language_model.layers.0'
   const headDim = stated.headDim ?? quotient(stated.where, 'hidden size', hiddenSize, 'heads', stated.heads)
   const kvRows = model.dimension(`${first}.self_attn.k_proj.weight`, 0, 2)
-  const kvHeads = agreed(stated.where, 'number of key/value heads', stated.kvHeads, quotient(stated.where, 'key rows', kvRows, 'rows per head', headDim))
+  const kvHeads = agreed(
+    stated.where,
+    'number of key/value heads',
+    stated.kvHeads,
+    quotient(stated.where, 'key rows', kvRows, 'rows per head', headDim),
+  )
   if (headDim % 2 !== 0) throw corrupt(stated.where, `a head size of ${headDim} cannot be rotated in pairs`)
   quotient(stated.where, 'heads', stated.heads, 'key/value heads', kvHeads)
   return {
@@ -94,7 +99,8 @@ export function visionConfig(stated: StatedVision, model: StoredModel, layerOpti
 function checkedImageSize(stated: StatedVision, model: StoredModel, patchSize: number): number {
   const rows = model.dimension('vision_tower.embeddings.position_embedding.weight', 0, 2)
   const imageSize = stated.imageSize ?? patchSize * Math.round(Math.sqrt(rows - 1))
-  if (imageSize % patchSize !== 0) throw unsupported(stated.where, `patches of ${patchSize} do not divide an image of ${imageSize}`, 'whole grids of patches')
+  if (imageSize % patchSize !== 0)
+    throw unsupported(stated.where, `patches of ${patchSize} do not divide an image of ${imageSize}`, 'whole grids of patches')
   const grid = imageSize / patchSize
   if (grid * grid + 1 === rows) return imageSize
   const asked = `images of ${imageSize} in patches of ${patchSize} ask for ${grid * grid + 1} positions`
@@ -104,7 +110,12 @@ function checkedImageSize(stated: StatedVision, model: StoredModel, patchSize: n
 /** Of the tower's first layer; a tower that runs no layer has none to show it. */
 function intermediateSize(stated: StatedVision, model: StoredModel, storedLayers: number): number {
   if (storedLayers === 0) return stated.intermediateSize ?? model.dimension('vision_tower.embeddings.class_embedding', 0, 1)
-  return agreed(stated.where, 'vision intermediate size', stated.intermediateSize, model.dimension('vision_tower.encoder.layers.0.mlp.fc1.weight', 0, 2))
+  return agreed(
+    stated.where,
+    'vision intermediate size',
+    stated.intermediateSize,
+    model.dimension('vision_tower.encoder.layers.0.mlp.fc1.weight', 0, 2),
+  )
 }
 
 function layersToRun(stated: StatedVision, stored: number, option: number | undefined): number {
@@ -118,7 +129,8 @@ function layersToRun(stated: StatedVision, stored: number, option: number | unde
 }
 
 function layerCount(where: string, stated: Stated, stored: number): number {
-  if (stated !== undefined && stated > stored) throw corrupt(where, `${stated} layers are to run, but the weights hold ${stored}; is a file missing or truncated?`)
+  if (stated !== undefined && stated > stored)
+    throw corrupt(where, `${stated} layers are to run, but the weights hold ${stored}; is a file missing or truncated?`)
   return stated ?? stored
 }
 

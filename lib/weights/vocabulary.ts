@@ -8,5 +8,8 @@ export function checkVocabulary(where: string, tokenizer: TokenizerSpec, rows: n
   const produced: readonly (number | undefined)[] = [PieceType.normal, PieceType.unknown, PieceType.byte]
   const beyond = tokenizer.types.findIndex((type, id) => id >= rows && produced.includes(type))
   if (beyond < 0) return
-  throw corrupt(where, `the tokenizer has the piece ${JSON.stringify(tokenizer.pieces[beyond])} with id ${beyond}, but the embedding table has ${rows} rows`)
+  throw corrupt(
+    where,
+    `the tokenizer has the piece ${JSON.stringify(tokenizer.pieces[beyond])} with id ${beyond}, but the embedding table has ${rows} rows`,
+  )
 }

@@ -1,0 +1,128 @@
+import { setImmediate } from 'node:timers/promises'
+import test from 'ava'
+import type { Answer } from '../lib/answer.js'
+import { ChatStream } from '../lib/chat-stream.js'
+import type { FinishReason } from '../lib/generation.js'
+
+function answerOf(text: string, finishReason: FinishReason = 'stop'): Answer {
+  const usage = { promptTokens: 1, imageTokens: 0, completionTokens: 1 }
+  return { text, tokenIds: [], finishReason, usage, timings: { loadMs: 0, imageMs: 0, promptMs: 0, generateMs: 0 } }
+}
+
+/** Work that writes `pieces`, one a turn of the event loop, until it is cancelled. */
+function writing(pieces: readonly string[]) {
+  const seen = { started: false, written: 0, cancelled: false }
+  const stream = new ChatStream(async (emit, onCancel) => {
+    seen.started = true
+    onCancel(() => (seen.cancelled = true))
+    for (const piece of pieces) {
+      await setImmediate()
+      if (seen.cancelled) return answerOf(pieces.slice(0, seen.written).join(''), 'cancelled')
+      emit(piece)
+      seen.written++
+    }
+    return answerOf(pieces.join(''))
+  })
+  return { stream, seen }
+}
+
+async function collect(stream: ChatStream): Promise<string[]> {
+  const pieces: string[] = []
+  for await (const piece of stream) pieces.push(piece)
+  return pieces
+}
+
+test('iterating gives every piece in order, and the answer at the end', async (t) => {
+  const { stream } = writing(['a', 'b', 'c'])
+  t.deepEqual(await collect(stream), ['a', 'b', 'c'])
+  t.is((await stream.answer).text, 'abc')
+})
+
+test('the answer can be had without iterating', async (t) => {
+  const { stream } = writing(['a', 'b'])
+  t.is((await stream.answer).text, 'ab')
+})
+
+test('a reader who comes late misses nothing', async (t) => {
+  const { stream } = writing(['a', 'b'])
+  await stream.answer
+  t.deepEqual(await collect(stream), ['a', 'b'])
+})
+
+test('nothing runs before somebody looks', async (t) => {
+  const { seen } = writing(['a'])
+  await setImmediate()
+  t.false(seen.started)
+})
+
+test('leaving the loop stops the work before the loop is left', async (t) => {
+  const { stream, seen } = writing(['a', 'b', 'c', 'd'])
+  for await (const piece of stream) if (piece === 'b') break
+  t.true(seen.cancelled)
+  const { written } = seen
+  await setImmediate()
+  await setImmediate()
+  t.is(seen.written, written)
+  t.is((await stream.answer).finishReason, 'cancelled')
+})
+
+test('cancel ends the iteration without an error', async (t) => {
+  const { stream } = writing(['a', 'b', 'c', 'd'])
+  const pieces: string[] = []
+  for await (const piece of stream) {
+    pieces.push(piece)
+    stream.cancel()
+  }
+  t.deepEqual(pieces, ['a'])
+  t.is((await stream.answer).finishReason, 'cancelled')
+})
+
+test('cancelled before it began, it gives an empty answer', async (t) => {
+  const { stream } = writing(['a'])
+  stream.cancel()
+  t.is((await stream.answer).text, '')
+})
+
+test('a failure is thrown by the iteration after the text before it, and rejects the answer', async (t) => {
+  const stream = new ChatStream((emit) => {
+    emit('a')
+    return Promise.reject(new Error('no'))
+  })
+  const pieces: string[] = []
+  await t.throwsAsync(
+    async () => {
+      for await (const piece of stream) pieces.push(piece)
+    },
+    { message: 'no' },
+  )
+  t.deepEqual(pieces, ['a'])
+  await t.throwsAsync(stream.answer, { message: 'no' })
+})
+
+test.serial('a failure that nobody asks about is no unhandled rejection', async (t) => {
+  let unhandled = 0
+  const count = () => unhandled++
+  process.on('unhandledRejection', count)
+  const stream = new ChatStream(() => Promise.reject(new Error('no')))
+  await t.throwsAsync(collect(stream))
+  const left = new ChatStream(() => Promise.reject(new Error('no')))
+  void left[Symbol.asyncIterator]().next().catch(() => undefined)
+  for (let turn = 0; turn < 5; turn++) await setImmediate()
+  process.off('unhandledRejection', count)
+  t.is(unhandled, 0)
+})
+
+test('a stream is iterated once', async (t) => {
+  const { stream } = writing(['a'])
+  await collect(stream)
+  await t.throwsAsync(collect(stream), { code: 'INVALID_ARGUMENT' })
+})
+
+test('`await using` stops the work', async (t) => {
+  const { stream, seen } = writing(['a', 'b', 'c'])
+  {
+    await using scope = stream
+    for await (const piece of scope) if (piece === 'a') break
+  }
+  t.true(seen.cancelled)
+})

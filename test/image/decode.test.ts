@@ -1,0 +1,192 @@
+// Decoding: equal to Pillow on every kind of file, every kind of input, and typed errors for what cannot be read.
+
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { readFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+import { fileURLToPath, pathToFileURL } from 'node:url'
+import { crc32 } from 'node:zlib'
+import test from 'ava'
+import sharp from 'sharp'
+import { decodeImage, type DecodeOptions, type ImageInput } from '../../lib/image/decode.js'
+import { LlavaError, type LlavaErrorCode } from '../../lib/errors.js'
+
+const pictures = fileURLToPath(new URL('../../../test/fixtures/pictures/', import.meta.url))
+const fixture = (name: string): string => path.join(pictures, name)
+const pillow = JSON.parse(readFileSync(fixture('pillow.json'), 'utf8')) as Record<string, readonly [number, number, number]>
+const [width, height, rgbCrc] = pillow['rgb.png']!
+
+async function failure(input: unknown, options?: DecodeOptions): Promise<LlavaError> {
+  try {
+    await decodeImage(input as ImageInput, options)
+  } catch (error) {
+    if (error instanceof LlavaError) return error
+    throw error
+  }
+  throw new Error('the picture was decoded')
+}
+
+for (const [name, [expectedWidth, expectedHeight, crc]] of Object.entries(pillow)) {
+  test(`${name} decodes to the bytes that Pillow gives`, async (t) => {
+    const image = await decodeImage(fixture(name), { autoOrient: false })
+    t.deepEqual([image.width, image.height, image.data.length], [expectedWidth, expectedHeight, expectedWidth * expectedHeight * 3])
+    t.is(crc32(image.data), crc)
+  })
+}
+
+test('EXIF orientation is applied unless asked not to', async (t) => {
+  const upright = await decodeImage(fixture('turned.jpg'))
+  const stored = await decodeImage(fixture('turned.jpg'), { autoOrient: false })
+  t.deepEqual([upright.width, upright.height, stored.width, stored.height], [height, width, width, height])
+  // orientation 6: the stored left column, from the bottom up, is the top row
+  t.deepEqual([...upright.data.subarray(0, 3)], [...stored.data.subarray((height - 1) * width * 3, (height - 1) * width * 3 + 3)])
+})
+
+test('16-bit grey keeps its high byte in all three channels', async (t) => {
+  const values = Uint16Array.of(0, 255, 256, 300, 32768, 65535)
+  const png = await sharp(values, { raw: { width: 6, height: 1, channels: 1, depth: 'ushort' } as never }).toColourspace('grey16').png().toBuffer()
+  t.is((await sharp(png).metadata()).depth, 'ushort')
+  t.deepEqual([...(await decodeImage(png)).data], [...values].flatMap((value) => [value >> 8, value >> 8, value >> 8]))
+})
+
+test('alpha is dropped and the stored colour kept', async (t) => {
+  const png = await sharp(Uint8Array.of(10, 20, 30, 0), { raw: { width: 1, height: 1, channels: 4 } }).png().toBuffer()
+  t.deepEqual([...(await decodeImage(png)).data], [10, 20, 30])
+})
+
+test('every way to hand over the same picture gives the same pixels', async (t) => {
+  const file = fixture('rgb.png')
+  const bytes = await readFile(file)
+  const exact = Uint8Array.from(bytes)
+  const shared = new SharedArrayBuffer(bytes.length)
+  new Uint8Array(shared).set(bytes)
+  const inside = new Uint8Array(bytes.length + 9)
+  inside.set(bytes, 5)
+  const decoded = await decodeImage(file)
+  const inputs: Readonly<Record<string, ImageInput>> = {
+    'relative path': path.relative(process.cwd(), file),
+    'file: URL': pathToFileURL(file),
+    'file: URL as text': pathToFileURL(file).href,
+    'data: URL': `data:image/png;base64,${bytes.toString('base64')}`,
+    'data: URL as URL': new URL(`data:image/png;base64,${bytes.toString('base64')}`),
+    Buffer: bytes,
+    Uint8Array: exact,
+    'part of a Uint8Array': inside.subarray(5, 5 + bytes.length),
+    ArrayBuffer: exact.buffer,
+    SharedArrayBuffer: shared,
+    'Uint8Array on shared memory': new Uint8Array(shared),
+    Blob: new Blob([exact]),
+    'sharp instance': sharp(file),
+    'raw RGB': { width, height, data: decoded.data },
+    'raw RGBA': { width, height, data: await sharp(file).ensureAlpha(0.5).raw().toBuffer() },
+    'clamped raw RGB': { width, height, data: Uint8ClampedArray.from(decoded.data) },
+  }
+  for (const [name, input] of Object.entries(inputs)) {
+    const image = await decodeImage(input)
+    t.deepEqual([image.width, image.height, crc32(image.data)], [width, height, rgbCrc], name)
+  }
+})
+
+test('a sharp instance is taken with what it is set to do, and can be used again', async (t) => {
+  const instance = sharp(fixture('rgb.png')).resize(4, 3)
+  t.is((await decodeImage(instance)).width, 4)
+  t.is((await decodeImage(instance)).height, 3)
+})
+
+test('bytes are copied at the call: changing or transferring them afterwards does not matter', async (t) => {
+  const bytes = Uint8Array.from(await readFile(fixture('rgb.png')))
+  const changed = Uint8Array.from(bytes)
+  const decoding = [decodeImage(bytes), decodeImage(changed)]
+  structuredClone(bytes.buffer, { transfer: [bytes.buffer] })
+  changed.fill(0)
+  for (const image of await Promise.all(decoding)) t.is(crc32(image.data), rgbCrc)
+})
+
+test('raw pixels are copied too', async (t) => {
+  const data = Uint8Array.of(1, 2, 3)
+  const image = await decodeImage({ width: 1, height: 1, data })
+  data.fill(9)
+  t.deepEqual([...image.data], [1, 2, 3])
+})
+
+test('a missing file is unreadable, and the error names the path and holds the cause', async (t) => {
+  const error = await failure('no/such/picture.png')
+  t.is(error.code, 'IMAGE_UNREADABLE')
+  t.true(error.message.includes('no/such/picture.png'))
+  t.is((error.cause as NodeJS.ErrnoException).code, 'ENOENT')
+})
+
+test('a file name with brackets is a file name', async (t) => {
+  const folder = await mkdtemp(path.join(tmpdir(), 'picture-'))
+  try {
+    const file = path.join(folder, 'a[page=1].png')
+    await writeFile(file, await readFile(fixture('rgb.png')))
+    t.is(crc32((await decodeImage(file)).data), rgbCrc)
+  } finally {
+    await rm(folder, { recursive: true })
+  }
+})
+
+for (const name of ['baseline-420.jpg', 'progressive.jpg', 'rgb.png', 'lossless.webp', 'palette.gif', 'plain.tif']) {
+  test(`${name}, cut short, is unreadable with a cause`, async (t) => {
+    const bytes = await readFile(fixture(name))
+    for (const share of [0.02, 0.3, 0.7]) {
+      const error = await failure(bytes.subarray(0, Math.ceil(bytes.length * share)))
+      t.is(error.code, 'IMAGE_UNREADABLE', `${share} of it`)
+      t.true(error.cause instanceof Error)
+    }
+  })
+}
+
+const detached = new Uint8Array(8)
+structuredClone(detached.buffer, { transfer: [detached.buffer] })
+for (const [what, input, code] of [
+  ['text in place of a picture', Buffer.from('this is no picture'), 'IMAGE_UNREADABLE'],
+  ['no bytes', new Uint8Array(0), 'IMAGE_UNREADABLE'],
+  ['a folder', pictures, 'IMAGE_UNREADABLE'],
+  ['a broken data: URL', 'data:image/png;base64,%%%', 'IMAGE_UNREADABLE'],
+  ['a Uint8Array on a detached buffer', detached, 'INVALID_ARGUMENT'],
+  ['a detached ArrayBuffer', detached.buffer, 'INVALID_ARGUMENT'],
+  ['raw pixels on a detached buffer', { width: 1, height: 1, data: detached }, 'INVALID_ARGUMENT'],
+  ['an empty path', '', 'INVALID_ARGUMENT'],
+  ['a path with a zero byte', 'a\0b.png', 'INVALID_ARGUMENT'],
+  ['a web address', 'https://example.org/a.png', 'INVALID_ARGUMENT'],
+  ['a web URL', new URL('https://example.org/a.png'), 'INVALID_ARGUMENT'],
+  ['a file: URL of another machine', 'file://elsewhere/a.png', 'INVALID_ARGUMENT'],
+  ['null', null, 'INVALID_ARGUMENT'],
+  ['a number', 7, 'INVALID_ARGUMENT'],
+  ['an array of numbers', [1, 2, 3], 'INVALID_ARGUMENT'],
+  ['floats', new Float32Array(12), 'INVALID_ARGUMENT'],
+  ['raw pixels that are too few', { width: 2, height: 2, data: new Uint8Array(11) }, 'INVALID_ARGUMENT'],
+  ['raw pixels of no width', { width: 0, height: 2, data: new Uint8Array(0) }, 'INVALID_ARGUMENT'],
+  ['raw pixels of a broken width', { width: 1.5, height: 2, data: new Uint8Array(9) }, 'INVALID_ARGUMENT'],
+  ['raw pixels as a plain array', { width: 1, height: 1, data: [1, 2, 3] }, 'INVALID_ARGUMENT'],
+] as const satisfies readonly (readonly [string, unknown, LlavaErrorCode])[]) {
+  test(`${what} as a picture gives ${code}`, async (t) => {
+    t.is((await failure(input)).code, code)
+  })
+}
+
+test('a picture over the pixel limit is refused before it is decoded, and one at the limit is not', async (t) => {
+  const file = fixture('rgb.png')
+  for (const input of [file, sharp(file), await decodeImage(file)]) {
+    const error = await failure(input, { maxPixels: width * height - 1 })
+    t.is(error.code, 'IMAGE_TOO_LARGE')
+    t.true(error.message.includes(`${width} × ${height}`))
+    t.is((await decodeImage(input, { maxPixels: width * height })).width, width)
+  }
+})
+
+test('a small file that claims a huge picture is refused by default', async (t) => {
+  const png = Uint8Array.from(await readFile(fixture('rgb.png')))
+  const header = new DataView(png.buffer)
+  header.setUint32(16, 20_000)
+  header.setUint32(20, 20_000)
+  header.setUint32(29, crc32(png.subarray(12, 29)))
+  t.is((await failure(png)).code, 'IMAGE_TOO_LARGE')
+})
+
+test('options of the wrong kind are refused by name', async (t) => {
+  t.regex((await failure(fixture('rgb.png'), { maxPixels: 0 })).message, /maxPixels/)
+  t.regex((await failure(fixture('rgb.png'), { autoOrient: 'yes' as unknown as boolean })).message, /autoOrient/)
+})

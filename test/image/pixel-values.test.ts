@@ -1,0 +1,28 @@
+// Bytes to normalised floats.
+
+import test from 'ava'
+import { pixelValues } from '../../lib/image/pixel-values.js'
+
+const clip = {
+  mean: [0.48145466, 0.4578275, 0.40821073],
+  std: [0.26862954, 0.26130258, 0.27577711],
+  rescaleFactor: 0.00392156862745098,
+} as const
+
+test('every byte of every channel is rescaled in float64 and normalised in float32, channel first', (t) => {
+  const area = 256
+  const rgb = Uint8Array.from({ length: 3 * area }, (_, i) => Math.trunc(i / 3))
+  const values = pixelValues(rgb, clip)
+  for (let channel = 0; channel < 3; channel++) {
+    for (let byte = 0; byte < area; byte++) {
+      const rescaled = Math.fround(byte * clip.rescaleFactor)
+      const centred = Math.fround(rescaled - Math.fround(clip.mean[channel]!))
+      t.is(values[channel * area + byte], Math.fround(centred / Math.fround(clip.std[channel]!)))
+    }
+  }
+})
+
+test('the padding colour is nearly but not exactly zero', (t) => {
+  const values = pixelValues(Uint8Array.of(122, 116, 104), clip)
+  t.deepEqual([...values].map((value) => value.toFixed(5)), ['-0.01125', '-0.01120', '-0.00133'])
+})

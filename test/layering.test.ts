@@ -1,0 +1,178 @@
+// The house's layering as data: who may include or import whom. Read from the sources, so that a shortcut fails here and not in a review.
+
+import { readFileSync, readdirSync } from 'node:fs'
+import path from 'node:path'
+import { fileURLToPath } from 'node:url'
+import test from 'ava'
+
+const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../..')
+
+/** native/FOLDER may include files of these folders (its own always). */
+const nativeLayers: Readonly<Record<string, readonly string[]>> = {
+  common: [],
+  ops: ['common'],
+  cpu: ['ops', 'common'],
+  'cpu/kernels': ['ops', 'common'],
+  cuda: ['ops', 'common'],
+  model: ['ops', 'common'],
+  binding: ['model', 'ops', 'common'],
+  testing: ['binding', 'model', 'cpu', 'cpu/kernels', 'cuda', 'ops', 'common'],
+}
+
+/** Files that may reach further than their folder. */
+const nativeExceptions: Readonly<Record<string, readonly string[]>> = {
+  // the one place that picks a back end
+  'native/binding/model_wrap.cc': ['cpu', 'cuda'],
+}
+
+/** lib/ROOM may import these rooms (its own always). A room is a folder of lib; the files at its top are the facade, but for the three named here. */
+const libLayers: Readonly<Record<string, readonly string[]>> = {
+  errors: [],
+  native: ['errors'],
+  image: ['errors'],
+  tokenizer: ['errors'],
+  sampling: ['errors'],
+  prompt: ['errors'],
+  weights: ['errors'],
+  hub: ['errors'],
+  facade: ['image', 'prompt', 'tokenizer', 'sampling', 'weights', 'native', 'errors'],
+  index: ['facade', 'image', 'prompt', 'tokenizer', 'sampling', 'weights', 'native', 'errors'],
+  cli: ['index'],
+  server: ['index'],
+  worker: ['index'],
+}
+
+/** Types alone may cross between leaf rooms: they bind nothing at run time. */
+const libTypeLayers: Readonly<Record<string, readonly string[]>> = {
+  prompt: ['tokenizer'],
+  weights: ['native', 'tokenizer', 'image'],
+}
+
+/** Words that belong to some files only. */
+const placed: readonly { readonly word: RegExp; readonly allowed: (file: string) => boolean }[] = [
+  { word: /#\s*include\s*<(?:[a-z]*intrin|arm_neon|arm_sve|simde\/[^>]*)\.h>/, allowed: (file) => /^native\/(cpu\/kernels|testing)\//.test(file) },
+  { word: /\b(?:_mm(?:256|512)?_[a-z]\w*|__m(?:128|256|512)[a-z]*|v[a-z]+q?_[fsu](?:8|16|32|64))\b/, allowed: (file) => /^native\/(cpu\/kernels|testing)\//.test(file) },
+  { word: /#\s*include\s*[<"](?:napi|node_api|js_native_api)\.h[>"]/, allowed: (file) => /^native\/(binding|testing)\//.test(file) },
+  { word: /<<<|>>>\s*\(/, allowed: (file) => file === 'native/cuda/launch.h' },
+  { word: /-ffast-math|#pragma\s+STDC\s+FP_CONTRACT\s+ON/, allowed: () => false },
+]
+
+/** Everything a set of sources does wrong, as sentences. `files` maps repository paths to their text. */
+function violations(files: ReadonlyMap<string, string>): string[] {
+  const found: string[] = []
+  for (const [file, text] of files) {
+    const code = withoutComments(text)
+    if (file.startsWith('native/')) {
+      found.push(...includeViolations(file, code))
+      for (const { word, allowed } of placed) {
+        const match = word.exec(code)
+        if (match !== null && !allowed(file)) found.push(`${file} may not hold \`${match[0].trim()}\``)
+      }
+    } else {
+      found.push(...importViolations(file, code))
+    }
+  }
+  return found
+}
+
+function includeViolations(file: string, code: string): string[] {
+  const layer = layerOf(file)
+  const allowed = [layer, ...(nativeLayers[layer] ?? []), ...(nativeExceptions[file] ?? [])]
+  // a back end's face to the rest of cpu is its kernel table: cpu and cpu/kernels are one room seen from inside
+  if (layer === 'cpu') allowed.push('cpu/kernels')
+  return [...code.matchAll(/#\s*include\s*"([^"]+)"/g)]
+    .map(([, included]) => layerOf(/^[^.]+\//.test(included!) ? `native/${included!}` : path.posix.join(path.posix.dirname(file), included!)))
+    .filter((target) => !allowed.includes(target) && target in nativeLayers)
+    .map((target) => `${file} (${layer}) may not include ${target}`)
+}
+
+function layerOf(file: string): string {
+  const folder = path.posix.dirname(file).replace(/^native\//, '')
+  return folder.startsWith('cpu/kernels') ? 'cpu/kernels' : folder.split('/')[0]!
+}
+
+function importViolations(file: string, code: string): string[] {
+  const room = roomOf(file)
+  const layer = libLayers[room]
+  if (layer === undefined) return [`${file} stands in no known room`]
+  return [...code.matchAll(/(?:\b(?:import|export)\s+([^'"`;]*?)\bfrom\s*|\bimport\s*\(?\s*)['"](\.{1,2}\/[^'"]+)['"]/g)]
+    .map(([, names, specifier]) => ({ onlyTypes: bindsOnlyTypes(names), target: roomOf(path.posix.join(path.posix.dirname(file), specifier!)) }))
+    .filter(({ onlyTypes, target }) => ![room, ...layer, ...(onlyTypes ? (libTypeLayers[room] ?? []) : [])].includes(target))
+    .map(({ target }) => `${file} (${room}) may not import ${target}`)
+}
+
+/** `type X`, `type { X, Y }` or `{ type X, type Y }`. */
+function bindsOnlyTypes(names: string | undefined): boolean {
+  return names !== undefined && (/^type\b/.test(names) || /^\{\s*(?:type\s[^,}]+,?\s*)+\}\s*$/.test(names))
+}
+
+function roomOf(file: string): string {
+  const [, top, below] = file.split('/')
+  if (below !== undefined) return top!
+  const name = top!.replace(/\.[jt]s$/, '')
+  return ['errors', 'native', 'index'].includes(name) ? name : 'facade'
+}
+
+function withoutComments(text: string): string {
+  return text.replace(/\/\*[\s\S]*?\*\//g, '').replace(/(^|[^:'"`])\/\/.*$/gm, '$1')
+}
+
+function sources(folder: string, extension: RegExp): Map<string, string> {
+  const entries = readdirSync(path.join(root, folder), { recursive: true, encoding: 'utf8' })
+  const files = entries.filter((entry) => extension.test(entry)).map((entry) => `${folder}/${entry.replaceAll(path.sep, '/')}`)
+  return new Map(files.sort().map((file) => [file, readFileSync(path.join(root, file), 'utf8')]))
+}
+
+test('native code includes only what its layer may see, and intrinsics and napi.h stay in their folders', (t) => {
+  const files = sources('native', /\.(?:cc|h|cu|cuh|def)$/)
+  t.true(files.size > 0)
+  t.deepEqual(violations(files), [])
+})
+
+test('the rooms of lib import only what stands below them', (t) => {
+  const files = sources('lib', /\.ts$/)
+  t.true(files.size > 0)
+  t.deepEqual(violations(files), [])
+})
+
+for (const [file, text] of [
+  ['native/common/arena.h', '#include "ops/args.h"'],
+  ['native/ops/check.h', '#include "cpu/backend.h"'],
+  ['native/model/decoder.cc', '#include "cpu/kernels/table.h"'],
+  ['native/model/decoder.cc', '#include "binding/convert.h"'],
+  ['native/model/decoder.cc', '#include <napi.h>'],
+  ['native/cpu/linear.cc', '#include "model/llava.h"'],
+  ['native/cpu/linear.cc', '#include <immintrin.h>'],
+  ['native/cpu/linear.cc', '__m256 acc_f32x8 = _mm256_setzero_ps();'],
+  ['native/cpu/kernels/avx2.cc', '#include "../backend.h"'],
+  ['native/binding/addon.cc', '#include "cpu/backend.h"'],
+  ['native/cuda/linear.cu', 'linear<<<grid, block>>>(x);'],
+  ['lib/tokenizer/tokenizer.ts', "import { decodeImage } from '../image/decode.js'"],
+  ['lib/tokenizer/tokenizer.ts', "import type { RgbImage } from '../image/decode.js'"],
+  ['lib/weights/gguf.ts', "import { type TokenizerSpec, Tokenizer } from '../tokenizer/tokenizer.js'"],
+  ['lib/llava.ts', "export * from './index.js'"],
+  ['lib/image/decode.ts', "import { native } from '../native.js'"],
+  ['lib/sampling/sampler.ts', "export { LLaVA } from '../llava.js'"],
+  ['lib/llava.ts', "import {\n  main,\n} from './cli/main.js'"],
+  ['lib/cli/main.ts', "import { native } from '../native.js'"],
+  ['lib/cli/main.ts', "const { native } = await import('../native.js')"],
+  ['lib/utils/misc.ts', 'export const x = 1'],
+] as const) {
+  test(`${JSON.stringify(text)} in ${file} is a violation`, (t) => {
+    t.is(violations(new Map([[file, text]])).length, 1)
+  })
+}
+
+test('what the layering allows is no violation', (t) => {
+  const allowed = new Map([
+    ['native/model/decoder.cc', '#include "ops/backend.h"\n#include "model/config.h"\n#include <vector>\n// never #include <napi.h>'],
+    ['native/binding/model_wrap.cc', '#include <napi.h>\n#include "cpu/backend.h"'],
+    ['native/cpu/linear.cc', '#include "cpu/kernels/table.h"'],
+    ['native/cpu/kernels/avx2.cc', '#include <immintrin.h>\n#include "common/half.h"'],
+    ['lib/weights/model-description.ts', "import type { TokenizerSpec } from '../tokenizer/spec.js'\nimport { LlavaError } from '../errors.js'"],
+    ['lib/weights/config.ts', "import {\n  type Dtype,\n  type ModelConfig,\n} from '../native.js'"],
+    ['lib/llava.ts', "import { native } from './native.js'\nimport { Sampler } from './sampling/sampler.js'"],
+    ['lib/cli/main.ts', "import { LLaVA } from '../index.js'\nimport { Command } from 'commander'"],
+  ])
+  t.deepEqual(violations(allowed), [])
+})

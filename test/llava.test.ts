@@ -1,0 +1,635 @@
+import { readFile } from 'node:fs/promises'
+import { Worker } from 'node:worker_threads'
+import test, { type ExecutionContext } from 'ava'
+import { LLaVA, type Answer, type AnswerOptions, type BenchmarkLine, type Message, type OpenOptions } from '../lib/index.js'
+import { goldenCase, goldenStages, type StoredTensor } from './tiny-model.js'
+
+const { model: modelPath, picture, prompt, maxTokens } = goldenCase('hf-f32')
+const contextLength = 256
+
+/** Runs `work` with the tiny model, which is disposed of afterwards. The short template leaves room in its context of 256. */
+async function withModel<T>(work: (model: LLaVA) => Promise<T>, options: OpenOptions = {}, file = modelPath): Promise<T> {
+  await using model = await LLaVA.open(file, { template: 'hf', threads: 2, ...options })
+  return await work(model)
+}
+
+const greedy: AnswerOptions = { maxTokens: 24 }
+const question = 'What is it?'
+
+/** What does not depend on the clock. */
+function lasting({ text, tokenIds, finishReason, usage }: Answer): Omit<Answer, 'timings'> {
+  return { text, tokenIds, finishReason, usage }
+}
+
+test('opening a model that is not there is MODEL_NOT_FOUND', async (t) => {
+  await t.throwsAsync(LLaVA.open('no/such/model.gguf'), { code: 'MODEL_NOT_FOUND' })
+})
+
+for (const [wrong, args] of [
+  ['a path that is no string', [7]],
+  ['an empty path', ['']],
+  ['a misspelt option', [modelPath, { thread: 2 }]],
+  ['no threads', [modelPath, { threads: 0 }]],
+  ['an unknown instruction set', [modelPath, { isa: 'sse' }]],
+  ['an unknown template', [modelPath, { template: 'alpaca' }]],
+] as const) {
+  test(`opening with ${wrong} is INVALID_ARGUMENT`, async (t) => {
+    await t.throwsAsync(LLaVA.open(...(args as unknown as Parameters<typeof LLaVA.open>)), { code: 'INVALID_ARGUMENT' })
+  })
+}
+
+test('an aborted signal keeps a model from opening, with the reason as the cause', async (t) => {
+  const reason = new Error('changed my mind')
+  const error = await t.throwsAsync(LLaVA.open(modelPath, { signal: AbortSignal.abort(reason) }), { code: 'ABORTED', name: 'AbortError' })
+  t.is(error.cause, reason)
+})
+
+test('aborting while a model opens rejects', async (t) => {
+  const controller = new AbortController()
+  const opening = LLaVA.open(modelPath, { signal: controller.signal })
+  controller.abort()
+  await t.throwsAsync(opening, { code: 'ABORTED' })
+})
+
+test('an answer counts its tokens, and its text is theirs', async (t) => {
+  await withModel(async (model) => {
+    const answer = await model.ask(picture, question, greedy)
+    t.is(answer.usage.imageTokens, 16)
+    t.is(answer.usage.completionTokens, answer.tokenIds.length)
+    t.true(answer.usage.promptTokens > 16)
+    t.is(answer.text, model.detokenize(answer.tokenIds).trim())
+    for (const time of Object.values(answer.timings) as number[]) t.true(time >= 0)
+  })
+})
+
+test('greedy answers are the same every time, also beside others', async (t) => {
+  await withModel(async (model) => {
+    const alone = lasting(await model.ask(picture, question, greedy))
+    const together = await Promise.all([model.ask(picture, question, greedy), model.ask([], 'Name a color.', greedy), model.ask(picture, question, greedy)])
+    t.deepEqual(lasting(together[0]), alone)
+    t.deepEqual(lasting(together[2]), alone)
+    t.notDeepEqual(together[1].tokenIds, alone.tokenIds)
+  })
+})
+
+test('the same seed gives the same text, another one another', async (t) => {
+  await withModel(async (model) => {
+    const sample = (seed: number) => model.ask(picture, question, { temperature: 2, seed, maxTokens: 24 })
+    const first = await sample(1)
+    t.deepEqual((await sample(1)).tokenIds, first.tokenIds)
+    t.notDeepEqual((await sample(2)).tokenIds, first.tokenIds)
+  })
+})
+
+test('sampling never chooses the image token or a row without a piece', async (t) => {
+  await withModel(
+    async (model) => {
+      const pieces = 341 // of the tokenizer; the checkpoint has 352 rows, and <image> is one of the pieces
+      const [imageToken] = model.tokenize('<image>', { addBos: false, parseSpecial: true })
+      for (let seed = 0; seed < 4; seed++) {
+        const { tokenIds } = await model.ask([], question, { temperature: 100, seed, maxTokens: 200 })
+        t.true(tokenIds.every((id) => id !== imageToken && id <= pieces))
+      }
+    },
+    {},
+    goldenCase('hf-f16').model,
+  )
+})
+
+test('a picture can be a path, a URL, bytes or a Blob, with one answer', async (t) => {
+  const bytes = await readFile(picture)
+  await withModel(async (model) => {
+    const expected = (await model.ask(picture, question, greedy)).tokenIds
+    for (const image of [new URL(`file://${picture}`), `data:image/png;base64,${bytes.toString('base64')}`, bytes, new Uint8Array(bytes), new Blob([bytes])]) {
+      t.deepEqual((await model.ask(image, question, greedy)).tokenIds, expected)
+    }
+  })
+})
+
+test('bytes handed over and then taken away by their owner are still what was asked about', async (t) => {
+  const bytes = new Uint8Array(await readFile(picture))
+  await withModel(async (model) => {
+    const expected = (await model.ask(bytes, question, greedy)).tokenIds
+    const asked = model.ask(bytes, question, greedy)
+    structuredClone(bytes, { transfer: [bytes.buffer] })
+    t.is(bytes.length, 0)
+    t.deepEqual((await asked).tokenIds, expected)
+  })
+})
+
+test('several pictures each take their rows, in order', async (t) => {
+  const black = { width: 8, height: 8, data: new Uint8Array(192) }
+  await withModel(async (model) => {
+    const one = await model.ask([picture, black], question, greedy)
+    const other = await model.ask([black, picture], question, greedy)
+    t.is(one.usage.imageTokens, 32)
+    t.notDeepEqual(one.tokenIds, other.tokenIds)
+  })
+})
+
+test('a question without a picture is answered', async (t) => {
+  await withModel(async (model) => {
+    t.is((await model.ask([], question, greedy)).usage.imageTokens, 0)
+  })
+})
+
+test('an encoded picture answers as the picture does, as often as asked', async (t) => {
+  await withModel(async (model) => {
+    const expected = lasting(await model.ask(picture, question, greedy))
+    using image = await model.encodeImage(picture)
+    t.is(image.rows, 16)
+    t.deepEqual(lasting(await model.ask(image, question, greedy)), expected)
+    t.deepEqual(lasting(await model.ask([image], question, greedy)), expected)
+  })
+})
+
+test('an encoded picture gives its features and projected rows, each time afresh', async (t) => {
+  await withModel(async (model) => {
+    using image = await model.encodeImage(picture)
+    const features = image.features()
+    t.is(features.length, 16 * 32)
+    t.is(image.projected().length, 16 * 32)
+    features.fill(0)
+    t.true(image.features().some((value) => value !== 0))
+  })
+})
+
+test('an encoded picture belongs to the model that made it', async (t) => {
+  await withModel(async (model) => {
+    using image = await model.encodeImage(picture)
+    await withModel(async (other) => {
+      await t.throwsAsync(other.ask(image, question), { code: 'INVALID_ARGUMENT' })
+    })
+  })
+})
+
+test('an encoded picture is of no use once disposed of', async (t) => {
+  await withModel(async (model) => {
+    const image = await model.encodeImage(picture)
+    image.dispose()
+    image.dispose()
+    t.throws(() => image.projected(), { code: 'DISPOSED' })
+    await t.throwsAsync(model.ask(image, question), { code: 'DISPOSED' })
+  })
+})
+
+for (const [wrong, options] of [
+  ['maxTokens 0', { maxTokens: 0 }],
+  ['topP 1.5', { topP: 1.5 }],
+  ['topK -1', { topK: -1 }],
+  ['temperature "warm"', { temperature: 'warm' }],
+  ['a seed that is no integer', { seed: 0.5 }],
+  ['an empty stop string', { stop: '' }],
+  ['a signal that is none', { signal: {} }],
+  ['a misspelt option', { maxtokens: 3 }],
+] as const) {
+  test(`asking with ${wrong} is INVALID_ARGUMENT`, async (t) => {
+    await withModel(async (model) => {
+      await t.throwsAsync(model.ask([], question, options as unknown as AnswerOptions), { code: 'INVALID_ARGUMENT' })
+      t.throws(() => model.chat([{ role: 'user', content: question }], options as unknown as AnswerOptions), { code: 'INVALID_ARGUMENT' })
+    })
+  })
+}
+
+test('a picture that cannot be read is IMAGE_UNREADABLE, and one with too many pixels IMAGE_TOO_LARGE', async (t) => {
+  await withModel(async (model) => {
+    await t.throwsAsync(model.ask('no/such/picture.png', question), { code: 'IMAGE_UNREADABLE' })
+    await t.throwsAsync(model.ask(new Uint8Array([1, 2, 3]), question), { code: 'IMAGE_UNREADABLE' })
+    await t.throwsAsync(model.encodeImage(picture, { maxPixels: 10 }), { code: 'IMAGE_TOO_LARGE' })
+  })
+})
+
+test('a prompt over the context says by how many positions', async (t) => {
+  await withModel(async (model) => {
+    const words = 'red '.repeat(200)
+    const { usage } = await model.ask(picture, question, { maxTokens: 1 })
+    const longer = usage.promptTokens + model.tokenize(words + question, { addBos: false }).length - model.tokenize(question, { addBos: false }).length
+    const error = await t.throwsAsync(model.ask(picture, words + question), { code: 'CONTEXT_OVERFLOW' })
+    t.true(longer > contextLength)
+    t.is(error.message, `the prompt takes ${longer} positions, 16 of them for pictures: ${longer - contextLength} more than the model's context of ${contextLength}`)
+  })
+})
+
+test('the end of the context ends an answer as `length`', async (t) => {
+  await withModel(async (model) => {
+    const { usage, finishReason } = await model.ask([], question, { maxTokens: 10_000, temperature: 100, seed: 3 })
+    if (finishReason === 'stop') t.fail('the seed happens to choose EOS: take another')
+    t.is(finishReason, 'length')
+    t.is(usage.promptTokens + usage.completionTokens, contextLength)
+  })
+})
+
+test('a stop string ends the answer before it', async (t) => {
+  await withModel(async (model) => {
+    const { text } = await model.ask(picture, question, greedy)
+    const stop = /\p{L}/u.exec(text.slice(1))?.[0] ?? ''
+    const answer = await model.ask(picture, question, { ...greedy, stop })
+    t.is(answer.finishReason, 'stop_string')
+    t.is(answer.text, text.slice(0, text.indexOf(stop)).trim())
+  })
+})
+
+test('aborting an ask rejects it with the reason as the cause, and the model answers on', async (t) => {
+  await withModel(async (model) => {
+    const expected = lasting(await model.ask(picture, question, greedy))
+    const controller = new AbortController()
+    const reason = new Error('enough')
+    const asked = model.ask(picture, question, { maxTokens: 200, signal: controller.signal })
+    setTimeout(() => {
+      controller.abort(reason)
+    }, 1)
+    const error = await t.throwsAsync(asked, { code: 'ABORTED', name: 'AbortError' })
+    t.is(error.cause, reason)
+    t.deepEqual(lasting(await model.ask(picture, question, greedy)), expected)
+  })
+})
+
+test('an abort that comes too late changes nothing', async (t) => {
+  await withModel(async (model) => {
+    const controller = new AbortController()
+    await model.ask([], question, { maxTokens: 1, signal: controller.signal })
+    controller.abort()
+    t.pass()
+  })
+})
+
+for (const [what, image, options] of [
+  ['an aborted call', picture, { signal: AbortSignal.abort() }],
+  ['an unreadable picture', 'no/such/picture.png', {}],
+  ['a prompt over the context', picture, { system: 'red '.repeat(400) }],
+] as const) {
+  test(`${what}: the error names the caller in its stack`, async (t) => {
+    await withModel(async (model) => {
+      async function theCaller(): Promise<void> {
+        await model.ask(image, question, options)
+      }
+      async function theReader(): Promise<void> {
+        for await (const piece of model.chat([{ role: 'user', content: [{ type: 'image', image }] }], options)) t.is(piece, '')
+      }
+      t.regex((await t.throwsAsync(theCaller())).stack ?? '', /theCaller/)
+      t.regex((await t.throwsAsync(theReader())).stack ?? '', /theReader/)
+    })
+  })
+}
+
+test('a model that does not open: the error names the caller in its stack', async (t) => {
+  async function theCaller(): Promise<void> {
+    await LLaVA.open('no/such/model')
+  }
+  t.regex((await t.throwsAsync(theCaller())).stack ?? '', /theCaller/)
+})
+
+const conversation: readonly Message[] = [
+  { role: 'user', content: [{ type: 'image', image: picture }, { type: 'text', text: question }] },
+]
+
+test('a chat streams what ask answers', async (t) => {
+  await withModel(async (model) => {
+    const stream = model.chat(conversation, greedy)
+    let text = ''
+    for await (const piece of stream) text += piece
+    t.is(text, (await stream.answer).text)
+    t.deepEqual(lasting(await stream.answer), lasting(await model.ask(picture, question, greedy)))
+  })
+})
+
+test('a chat with a past answers from all of it', async (t) => {
+  await withModel(async (model) => {
+    const turns: readonly Message[] = [...conversation, { role: 'assistant', content: 'red' }, { role: 'user', content: 'And now?' }]
+    const { usage } = await model.chat(turns, { maxTokens: 1 }).answer
+    t.true(usage.promptTokens > (await model.chat(conversation, { maxTokens: 1 }).answer).usage.promptTokens)
+    t.is(usage.imageTokens, 16)
+  })
+})
+
+test('leaving the loop over a chat stops it, and its answer is the part there was', async (t) => {
+  await withModel(async (model) => {
+    const stream = model.chat(conversation, { maxTokens: 200, temperature: 100, seed: 3 })
+    let text = ''
+    for await (const piece of stream) {
+      text += piece
+      break
+    }
+    const answer = await stream.answer
+    t.is(answer.finishReason, 'cancelled')
+    t.true(answer.text.startsWith(text))
+    t.true(answer.usage.completionTokens < 200)
+  })
+})
+
+test('aborting a chat is thrown by the iteration and rejects its answer', async (t) => {
+  await withModel(async (model) => {
+    const controller = new AbortController()
+    const stream = model.chat(conversation, { maxTokens: 200, temperature: 100, seed: 3, signal: controller.signal })
+    await t.throwsAsync(
+      async () => {
+        for await (const piece of stream) {
+          t.is(typeof piece, 'string')
+          controller.abort()
+        }
+      },
+      { code: 'ABORTED' },
+    )
+    await t.throwsAsync(stream.answer, { code: 'ABORTED' })
+  })
+})
+
+for (const [wrong, messages] of [
+  ['no messages', []],
+  ['a message that is none', [null]],
+  ['an assistant at the end', [...conversation, { role: 'assistant', content: 'red' }]],
+  ['two users in turn', [...conversation, ...conversation]],
+  ['a role that is none', [{ role: 'robot', content: 'hi' }]],
+  ['a picture of the assistant', [...conversation, { role: 'assistant', content: [{ type: 'image', image: picture }] }, { role: 'user', content: 'hi' }]],
+] as const) {
+  test(`a chat with ${wrong} is INVALID_ARGUMENT`, async (t) => {
+    await withModel((model) => {
+      t.throws(() => model.chat(messages as unknown as readonly Message[]), { code: 'INVALID_ARGUMENT' })
+      return Promise.resolve()
+    })
+  })
+}
+
+test("the checkpoint's own chat template writes what the built-in one of its kind does", async (t) => {
+  await withModel(async (model) => {
+    const own = await model.ask(picture, question, { ...greedy, template: 'checkpoint' })
+    t.deepEqual(lasting(own), lasting(await model.ask(picture, question, greedy)))
+  })
+})
+
+test('a checkpoint without a chat template says so', async (t) => {
+  await withModel(
+    async (model) => {
+      const error = await t.throwsAsync(model.ask([], question, { template: 'checkpoint' }), { code: 'INVALID_ARGUMENT' })
+      t.regex(error.message, /no chat template/)
+    },
+    {},
+    goldenCase('gguf-pair-f32').model,
+  )
+})
+
+test('the system text is part of the prompt', async (t) => {
+  await withModel(async (model) => {
+    const without = await model.ask([], question, { maxTokens: 1 })
+    const given = await model.ask([], question, { maxTokens: 1, system: 'Be kind.' })
+    t.true(given.usage.promptTokens > without.usage.promptTokens)
+  })
+})
+
+test('everything after dispose is DISPOSED', async (t) => {
+  const model = await LLaVA.open(modelPath)
+  const image = await model.encodeImage(picture)
+  const context = model.createContext()
+  model.dispose()
+  model.dispose()
+  await t.throwsAsync(model.ask([], question), { code: 'DISPOSED' })
+  await t.throwsAsync(model.encodeImage(picture), { code: 'DISPOSED' })
+  await t.throwsAsync(model.forward([[1]]), { code: 'DISPOSED' })
+  await t.throwsAsync(context.forward([[1]]), { code: 'DISPOSED' })
+  t.throws(() => model.chat(conversation), { code: 'DISPOSED' })
+  t.throws(() => model.tokenize('a'), { code: 'DISPOSED' })
+  t.throws(() => model.info(), { code: 'DISPOSED' })
+  t.throws(() => image.features(), { code: 'DISPOSED' })
+  image.dispose()
+  context.dispose()
+})
+
+test('what runs when the model is disposed of fails as DISPOSED', async (t) => {
+  const model = await LLaVA.open(modelPath, { template: 'hf' })
+  const stream = model.chat(conversation, { maxTokens: 200, temperature: 100, seed: 3 })
+  await t.throwsAsync(
+    async () => {
+      for await (const piece of stream) {
+        t.is(typeof piece, 'string')
+        model.dispose()
+      }
+    },
+    { code: 'DISPOSED' },
+  )
+})
+
+test('asynchronous dispose waits for what runs', async (t) => {
+  const model = await LLaVA.open(modelPath, { template: 'hf' })
+  let over = false
+  const asked = model.ask(picture, question, { maxTokens: 200 }).finally(() => (over = true))
+  const rejected = t.throwsAsync(asked, { code: 'DISPOSED' })
+  await model[Symbol.asyncDispose]()
+  await Promise.resolve()
+  await rejected
+  t.true(over)
+})
+
+test('text becomes tokens and tokens text', async (t) => {
+  await withModel((model) => {
+    const ids = model.tokenize('What is it?')
+    t.is(ids[0], 1)
+    t.is(model.detokenize(ids), 'What is it?')
+    t.false(model.tokenize('</s>').includes(2))
+    t.true(model.tokenize('</s>', { parseSpecial: true }).includes(2))
+    t.throws(() => model.detokenize([342]), { code: 'INVALID_ARGUMENT' })
+    t.throws(() => model.detokenize([-1]), { code: 'INVALID_ARGUMENT' })
+    t.throws(() => model.tokenize(7 as unknown as string), { code: 'INVALID_ARGUMENT' })
+    return Promise.resolve()
+  })
+})
+
+/** max|a − b| / max|b|; NaN anywhere makes it NaN. */
+function distance(a: ArrayLike<number>, b: ArrayLike<number>): number {
+  let difference = 0
+  let scale = 0
+  for (let i = 0; i < b.length; i++) {
+    difference = Math.max(difference, Math.abs((a[i] ?? Number.NaN) - (b[i] ?? Number.NaN)))
+    scale = Math.max(scale, Math.abs(b[i] ?? Number.NaN))
+  }
+  return difference / scale
+}
+
+/** Two orders of summing in float32 are each within 1e-4 of the exact result (the bound for a whole tower), so twice that apart. */
+const roundingApart = 2e-4
+
+test('the last of all logits are the last logits', async (t) => {
+  await withModel(async (model) => {
+    using image = await model.encodeImage(picture)
+    const pieces = ['USER: ', image, '\nWhat? ASSISTANT:']
+    const all = await model.forward(pieces, { logits: 'all' })
+    const last = await model.forward(pieces)
+    t.is(last.length, 342)
+    t.is(all.length % 342, 0)
+    t.true(distance(all.subarray(-342), last) <= roundingApart)
+  })
+})
+
+test('a context fed in pieces gives the logits of one piece', async (t) => {
+  await withModel(async (model) => {
+    using image = await model.encodeImage(picture)
+    const whole = await model.forward([[1, 5, 6], image, [7, 8, 9]])
+    using context = model.createContext()
+    await context.forward([[1]])
+    await context.forward([[5, 6], image])
+    await context.forward([[7, 8]])
+    t.true(distance(await context.forward([[9]]), whole) <= roundingApart)
+    t.is(context.length, 22)
+  })
+})
+
+test('a fork goes its own way, and a truncated context forgets', async (t) => {
+  await withModel(async (model) => {
+    using context = model.createContext()
+    await context.forward([[1, 5, 6]])
+    using fork = context.fork()
+    const one = await context.forward([[7]])
+    const other = await fork.forward([[8]])
+    t.notDeepEqual(one, other)
+    context.truncate(3)
+    t.deepEqual(await context.forward([[8]]), other)
+    t.throws(() => {
+      context.truncate(99)
+    }, { code: 'INVALID_ARGUMENT' })
+  })
+})
+
+test('a context runs one call at a time', async (t) => {
+  await withModel(async (model) => {
+    using context = model.createContext()
+    const running = context.forward([[1, 5]])
+    await t.throwsAsync(context.forward([[6]]), { code: 'INVALID_ARGUMENT' })
+    t.throws(() => context.fork(), { code: 'INVALID_ARGUMENT' })
+    await running
+    t.is(context.length, 2)
+  })
+})
+
+test('a context disposed of while it runs finishes its call', async (t) => {
+  await withModel(async (model) => {
+    const context = model.createContext()
+    const running = context.forward([[1, 5]])
+    context.dispose()
+    t.is((await running).length, 342)
+    t.throws(() => context.length, { code: 'DISPOSED' })
+  })
+})
+
+test('an aborted forward leaves the context as it was', async (t) => {
+  await withModel(async (model) => {
+    using context = model.createContext()
+    await context.forward([[1, 5]])
+    await t.throwsAsync(context.forward([[6]], { signal: AbortSignal.abort() }), { code: 'ABORTED' })
+    t.is(context.length, 2)
+  })
+})
+
+for (const [wrong, pieces] of [
+  ['a token beyond the vocabulary', [[342]]],
+  ['a negative token', [[-200]]],
+  ['a fraction of a token', [[1.5]]],
+  ['nothing', []],
+  ['no list', 'text'],
+  ['a piece that is none', [7]],
+] as const) {
+  test(`forward of ${wrong} is INVALID_ARGUMENT`, async (t) => {
+    await withModel(async (model) => {
+      await t.throwsAsync(model.forward(pieces as unknown as []), { code: 'INVALID_ARGUMENT' })
+    })
+  })
+}
+
+test('forward over the context is CONTEXT_OVERFLOW', async (t) => {
+  await withModel(async (model) => {
+    using context = model.createContext()
+    await context.forward([new Int32Array(contextLength).fill(5)])
+    t.is(context.length, contextLength)
+    await t.throwsAsync(context.forward([[5]]), { code: 'CONTEXT_OVERFLOW' })
+  })
+})
+
+async function traceAgainstGolden(t: ExecutionContext, options: OpenOptions): Promise<void> {
+  const stages = goldenStages('hf-f32')
+  const stage = (name: string) => stages.get(name) as StoredTensor
+  const trace = await withModel((model) => model.trace(picture, prompt, { maxTokens }), options)
+  t.deepEqual(trace.pixelValues.data, stage('pixel_values').data)
+  t.deepEqual(trace.inputIds.data, stage('input_ids').data)
+  // The project's promise against transformers in float32: 1e-4 for rows of pictures, 1e-3 for logits.
+  t.true(distance(trace.imageFeatures.data, stage('image_features').data) <= 1e-4)
+  t.true(distance(trace.projected.data, stage('projected').data) <= 1e-4)
+  t.true(distance(trace.logits.data, stage('logits').data) <= 1e-3)
+  t.deepEqual(trace.generated.data, stage('generated').data)
+  for (const [name, tensor] of [['logits', trace.logits], ['image_features', trace.imageFeatures], ['projected', trace.projected], ['pixel_values', trace.pixelValues]] as const) {
+    t.deepEqual(tensor.shape, stage(name).shape)
+  }
+}
+
+test('a trace holds what transformers computes', async (t) => {
+  await traceAgainstGolden(t, { kvCache: 'f32', arithmetic: 'exact' })
+})
+
+test('a trace is exact whatever the model was opened with', async (t) => {
+  await traceAgainstGolden(t, { kvCache: 'f16', arithmetic: 'fast' })
+})
+
+for (const text of ['no picture', 'one <image> two <image>']) {
+  test(`a trace of "${text}" is refused: it holds <image> not once`, async (t) => {
+    await withModel(async (model) => {
+      await t.throwsAsync(model.trace(picture, text), { code: 'INVALID_ARGUMENT' })
+    })
+  })
+}
+
+test('info names the model, the machine and the memory', async (t) => {
+  await withModel((model) => {
+    const info = model.info()
+    t.is(info.format, 'hf-directory')
+    t.is(info.contextLength, contextLength)
+    t.is(info.vision?.rowsPerImage, 16)
+    t.is(info.kvCacheDtype, 'f32')
+    t.is(info.threads, 2)
+    t.true(info.memory.weightsMapped > 0)
+    return Promise.resolve()
+  })
+})
+
+test('keys and values are f16 for checkpoints that are not f32, unless asked otherwise', async (t) => {
+  const half = goldenCase('hf-f16').model
+  t.is(await withModel((model) => Promise.resolve(model.info().kvCacheDtype), {}, half), 'f16')
+  t.is(await withModel((model) => Promise.resolve(model.info().kvCacheDtype), { kvCache: 'f32' }, half), 'f32')
+})
+
+test('a benchmark has a line each for picture, prefill and decode', async (t) => {
+  await withModel(async (model) => {
+    const lines: BenchmarkLine[] = []
+    for await (const line of model.benchmark({ prompt: 8, generate: 2, images: 1, repeat: 2 })) lines.push(line)
+    t.deepEqual(lines.map(({ what }) => what), ['image', 'prefill', 'decode'])
+    t.deepEqual(lines.map(({ tokens }) => tokens), [16, 8, 2])
+    for (const { achieved, peak, ratio, tokensPerSecond } of lines) {
+      t.true(achieved > 0 && peak > 0 && tokensPerSecond > 0)
+      t.is(ratio, achieved / peak)
+    }
+  })
+})
+
+test('a worker ended in the middle of an answer takes nothing with it', async (t) => {
+  const code = `
+    const { parentPort, workerData } = require('node:worker_threads')
+    import(workerData.library).then(async ({ LLaVA }) => {
+      const model = await LLaVA.open(workerData.model, { template: 'hf' })
+      const stream = model.chat([{ role: 'user', content: 'What is it?' }], { maxTokens: 200, temperature: 100, seed: 3 })
+      for await (const piece of stream) parentPort.postMessage(piece)
+    })`
+  const worker = new Worker(code, { eval: true, workerData: { library: new URL('../lib/index.js', import.meta.url).href, model: modelPath } })
+  await new Promise((resolve, reject) => {
+    worker.once('message', resolve)
+    worker.once('error', reject)
+  })
+  await worker.terminate()
+  await withModel(async (model) => {
+    t.true((await model.ask([], question, greedy)).tokenIds.length > 0)
+  })
+})
+
+test('with no path, the model that comes with the package opens and sees colours', async (t) => {
+  await using model = await LLaVA.open()
+  const size = 96
+  const data = new Uint8Array(3 * size * size).fill(255)
+  for (let y = 24; y < 72; y++) for (let x = 24; x < 72; x++) data.set([220, 30, 30], 3 * (size * y + x))
+  const { text } = await model.ask({ width: size, height: size, data }, 'What colour is the shape?')
+  t.regex(text, /red/i)
+})

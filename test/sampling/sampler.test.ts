@@ -1,0 +1,135 @@
+import test from 'ava'
+import fc from 'fast-check'
+import { Random } from '../../lib/sampling/random.js'
+import { Sampler, type SamplingOptions } from '../../lib/sampling/sampler.js'
+import { ThresholdFinder } from '../../lib/sampling/threshold.js'
+
+const vocabulary = 32_000
+
+/** The plainest sampler: which ids may be drawn, and with what probability. */
+function distribution(logits: ArrayLike<number>, { temperature = 1, topK = 0, topP = 1 }: SamplingOptions): Map<number, number> {
+  const order = Array.from(logits, (logit, id) => ({ id, logit })).sort((a, b) => b.logit - a.logit || a.id - b.id)
+  const cut = topK > 0 ? (order[Math.min(topK, order.length) - 1]?.logit ?? -Infinity) : -Infinity
+  const kept = order.filter(({ logit }) => logit >= cut)
+  const mass = (list: readonly { readonly logit: number }[]): number => list.reduce((sum, { logit }) => sum + Math.exp((logit - (order[0]?.logit ?? 0)) / temperature), 0)
+  const total = mass(kept)
+  let count = 1
+  while (count < kept.length && mass(kept.slice(0, count)) < topP * total) count++
+  const nucleus = kept.slice(0, topP < 1 ? count : kept.length)
+  return new Map(nucleus.map((entry) => [entry.id, mass([entry]) / mass(nucleus)]))
+}
+
+function noise(count: number, seed: number): Float32Array {
+  const random = new Random(seed)
+  return Float32Array.from({ length: count }, () => 6 * (random.next() + random.next() + random.next() - 1.5))
+}
+
+test('greedy takes the largest logit, the lowest id of equals', (t) => {
+  t.is(new Sampler().next(Float32Array.of(-1, 3, 2, 3)), 1)
+  t.is(new Sampler({ temperature: 0, topK: 1, topP: 0.1 }).next(Float32Array.of(-4, -2, -2)), 1)
+})
+
+test('banned ids are never chosen and the logits stay as they are', (t) => {
+  const logits = Float32Array.of(5, 4, 3, 9, 9)
+  const before = Float32Array.from(logits)
+  t.is(new Sampler({}, { ids: [0], from: 3 }).next(logits), 1)
+  const sampler = new Sampler({ temperature: 5, seed: 3 }, { ids: [0], from: 3 })
+  for (let i = 0; i < 200; i++) t.true([1, 2].includes(sampler.next(logits)))
+  t.deepEqual(logits, before)
+})
+
+// A share p of n draws has the deviation sqrt(p (1-p) / n); the seed is fixed, so six deviations either hold or do not.
+test('draws follow the probabilities of temperature, top-k and top-p', (t) => {
+  const logits = Float32Array.of(1, 2, 0.5, 2, -1, 1.5, 0, -3)
+  const draws = 20_000
+  for (const options of [{ temperature: 1 }, { temperature: 0.5 }, { temperature: 2, topK: 3 }, { temperature: 1, topP: 0.7 }, { temperature: 1.5, topK: 5, topP: 0.8 }, { temperature: 1, topK: 1 }]) {
+    const sampler = new Sampler({ ...options, seed: 11 })
+    const counts = new Map<number, number>()
+    for (let i = 0; i < draws; i++) {
+      const id = sampler.next(logits)
+      counts.set(id, (counts.get(id) ?? 0) + 1)
+    }
+    const shares = distribution(logits, options)
+    t.deepEqual([...counts.keys()].sort(), [...shares.keys()].sort(), JSON.stringify(options))
+    for (const [id, p] of shares) t.true(Math.abs((counts.get(id) ?? 0) / draws - p) <= 6 * Math.sqrt((p * (1 - p)) / draws), JSON.stringify({ options, id }))
+  }
+})
+
+test('logits equal to the k-th largest all stay', (t) => {
+  const sampler = new Sampler({ temperature: 100, topK: 2, seed: 1 })
+  const seen = new Set(Array.from({ length: 300 }, () => sampler.next(Float32Array.of(1, 0, 1, 1, 0))))
+  t.deepEqual([...seen].sort(), [0, 2, 3])
+})
+
+test('of equal logits at the edge of the nucleus the lower ids stay', (t) => {
+  const sampler = new Sampler({ temperature: 1, topP: 0.5, seed: 1 })
+  const seen = new Set(Array.from({ length: 300 }, () => sampler.next(new Float32Array(4))))
+  t.deepEqual([...seen].sort(), [0, 1])
+})
+
+test('the most probable id stays, however small top-p is', (t) => {
+  const sampler = new Sampler({ temperature: 1, topP: 1e-9, seed: 1 })
+  for (let i = 0; i < 50; i++) t.is(sampler.next(Float32Array.of(0, 0.1, 0)), 1)
+})
+
+test('a temperature next to 0 is greedy', (t) => {
+  const logits = noise(500, 4)
+  const greedy = new Sampler().next(logits)
+  for (const temperature of [1e-9, Number.MIN_VALUE]) t.is(new Sampler({ temperature, topP: 0.9, topK: 50, seed: 2 }).next(logits), greedy)
+})
+
+test('the same seed draws the same ids, another seed other ones', (t) => {
+  const rows = Array.from({ length: 30 }, (_, row) => noise(1000, row))
+  const ids = (seed: number): number[] => {
+    const sampler = new Sampler({ temperature: 1, topP: 0.9, seed })
+    return rows.map((row) => sampler.next(row))
+  }
+  t.deepEqual(ids(5), ids(5))
+  t.notDeepEqual(ids(5), ids(6))
+})
+
+test('without a seed each sampler has its own, and says which', (t) => {
+  const [a, b] = [new Sampler({ temperature: 1 }), new Sampler({ temperature: 1 })]
+  t.not(a.seed, b.seed)
+})
+
+test('the threshold is that of a full sort', (t) => {
+  // Any float, corner cases, and values so close that they part only in the last digits of the descent.
+  const value = fc.oneof(fc.float({ noNaN: true }), fc.constantFrom(0, -0, 1, -1, Infinity, -Infinity), fc.nat(4000).map((n) => 1 + n / 2 ** 16))
+  fc.assert(
+    fc.property(fc.array(value, { minLength: 1, maxLength: 50 }), fc.nat(), (list, pick) => {
+      const k = 1 + (pick % list.length)
+      const sorted = Float32Array.from(list).sort().reverse()
+      t.true(new ThresholdFinder(list.length).find(Float32Array.from(list), undefined, k).value === sorted[k - 1])
+    }),
+  )
+})
+
+test('logits that are not numbers are a typed error', (t) => {
+  for (const temperature of [0, 1]) {
+    const sampler = new Sampler({ temperature, seed: 1 })
+    for (const logits of [[0, Number.NaN, 1], [0, Infinity], [-Infinity, -Infinity], []]) t.throws(() => sampler.next(Float32Array.from(logits)), { code: 'INTERNAL' })
+  }
+})
+
+test('options out of range are refused by name', (t) => {
+  const refused: [string, SamplingOptions][] = [
+    ['temperature', { temperature: -0.1 }], ['temperature', { temperature: Number.NaN }], ['temperature', { temperature: Infinity }], ['temperature', { temperature: '1' as unknown as number }],
+    ['topP', { topP: 0 }], ['topP', { topP: 1.5 }], ['topP', { topP: Number.NaN }], ['topK', { topK: -1 }], ['topK', { topK: 2.5 }], ['seed', { seed: 0.5 }], ['seed', { seed: 2 ** 60 }],
+  ]
+  for (const [name, options] of refused) t.throws(() => new Sampler(options), { code: 'INVALID_ARGUMENT', message: new RegExp(`\`${name}\``) })
+})
+
+// Between two steps of the decoder; the machine that runs the tests is busy, so the best of many draws counts.
+test('a draw from 32,000 logits takes less than 2 ms', (t) => {
+  for (const logits of [noise(vocabulary, 9), new Float32Array(vocabulary)]) {
+    const sampler = new Sampler({ temperature: 0.8, topK: 20_000, topP: 0.95, seed: 1 })
+    let best = Infinity
+    for (let i = 0; i < 60; i++) {
+      const begun = performance.now()
+      sampler.next(logits)
+      best = Math.min(best, performance.now() - begun)
+    }
+    t.true(best < 2, `${best} ms`)
+  }
+})

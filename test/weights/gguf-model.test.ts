@@ -1,0 +1,340 @@
+import { truncate } from 'node:fs/promises'
+import path from 'node:path'
+import test, { type ExecutionContext } from 'ava'
+import { LlavaError } from '../../lib/errors.js'
+import { describeModel, type DescribeOptions, type ModelDescription } from '../../lib/weights/model-description.js'
+import { ggufFile, ggufHead, type GgufKey, type GgufTensorInfo } from './gguf-file.js'
+import {
+  checkpoint,
+  ggufTensors,
+  languageFile,
+  languageKeys,
+  mmprojFile,
+  pieces,
+  temporaryFolder,
+  textShapes,
+  tiny,
+  visionKeys,
+  visionShapes,
+  withKeys,
+  writeFiles,
+} from './tiny-llava.js'
+
+/** Opens `what` (default: the folder itself) of a folder that holds `files`. */
+async function describe(
+  t: ExecutionContext,
+  files: Readonly<Record<string, unknown>>,
+  what = '',
+  options?: DescribeOptions,
+): Promise<ModelDescription> {
+  const folder = await temporaryFolder(t)
+  await writeFiles(folder, files)
+  return describeModel(path.join(folder, what), options)
+}
+
+const pair = { 'model.gguf': languageFile(), 'mmproj-model.gguf': mmprojFile() }
+const all = Object.fromEntries([...textShapes(), ...visionShapes()])
+const shapesOf = (model: ModelDescription): Record<string, readonly number[]> =>
+  Object.fromEntries(model.tensors.map(({ name, shape }) => [name, shape]))
+const language = (...changes: GgufKey[]): Record<string, unknown> => ({ 'model.gguf': languageFile(withKeys(languageKeys, ...changes)) })
+const vision = (...changes: GgufKey[]): Record<string, unknown> => ({ ...pair, 'mmproj-model.gguf': mmprojFile(withKeys(visionKeys, ...changes)) })
+
+for (const what of ['', 'model.gguf']) {
+  test(`a pair opens by ${what === '' ? 'its directory' : 'its language model'}, with the mmproj beside it`, async (t) => {
+    const model = await describe(t, pair, what)
+    t.is(model.format, 'gguf-pair')
+    t.deepEqual(shapesOf(model), all)
+    t.deepEqual(
+      model.files.map((file) => path.basename(file)),
+      ['model.gguf', 'mmproj-model.gguf'],
+    )
+  })
+}
+
+test('the description of a pair holds its sizes', async (t) => {
+  const { config, imageProcessor, card, generation } = await describe(t, pair)
+  t.like(config.text, {
+    hiddenSize: tiny.D,
+    intermediateSize: tiny.F,
+    layers: 2,
+    heads: tiny.H,
+    kvHeads: tiny.Hk,
+    headDim: tiny.Dh,
+    vocabSize: tiny.V,
+    ropeLayout: 'interleaved',
+    contextLength: 256,
+  })
+  t.like(config.vision, {
+    hiddenSize: tiny.Dv,
+    intermediateSize: tiny.Fv,
+    layers: 3,
+    heads: tiny.Hv,
+    imageSize: 4,
+    patchSize: 2,
+    activation: 'quick_gelu',
+    dropClassRow: true,
+  })
+  t.deepEqual(imageProcessor, {
+    imageSize: 4,
+    aspectRatio: 'pad',
+    mean: [0.5, 0.25, 0.125],
+    std: [0.5, 0.25, 0.125],
+    rescaleFactor: 1 / 255,
+    shortestEdge: 4,
+  })
+  t.like(card, { name: 'tiny', languageDtype: 'F16' })
+  t.deepEqual(generation, { eosTokenIds: [2], bosTokenId: 1 })
+})
+
+test('the tokenizer of a pair keeps its pieces', async (t) => {
+  t.deepEqual((await describe(t, pair)).tokenizer.pieces, pieces)
+})
+
+for (const ffn of ['legacy', 'new'] as const) {
+  test(`the ${ffn} names of the tower’s MLP lead to the same matrices`, async (t) => {
+    const model = await describe(t, { ...pair, 'mmproj-model.gguf': mmprojFile(visionKeys, ggufTensors(visionShapes(), 1, ffn)) })
+    t.deepEqual(shapesOf(model), all)
+  })
+}
+
+test('a language model alone answers text', async (t) => {
+  const model = await describe(t, language())
+  t.is(model.format, 'gguf-text')
+  t.is(model.config.vision, undefined)
+  t.deepEqual(shapesOf(model), Object.fromEntries(textShapes()))
+})
+
+test('an mmproj elsewhere is opened when it is named', async (t) => {
+  const folder = await temporaryFolder(t)
+  await writeFiles(folder, language())
+  await writeFiles(path.join(folder, 'elsewhere'), { 'vision.gguf': mmprojFile() })
+  t.is((await describeModel(folder, { mmproj: path.join(folder, 'elsewhere/vision.gguf') })).format, 'gguf-pair')
+})
+
+test('several mmproj files beside a model are named in the error, and one of them can be chosen', async (t) => {
+  const folder = await temporaryFolder(t)
+  await writeFiles(folder, { ...pair, 'mmproj-other.gguf': mmprojFile() })
+  await t.throwsAsync(describeModel(folder), { code: 'INVALID_ARGUMENT', message: /mmproj-model\.gguf, mmproj-other\.gguf/ })
+  t.is((await describeModel(folder, { mmproj: path.join(folder, 'mmproj-other.gguf') })).format, 'gguf-pair')
+})
+
+test('a file called mmproj that is no vision half is not taken for one', async (t) => {
+  t.is((await describe(t, { ...language(), 'not-mmproj.gguf': languageFile() }, 'model.gguf')).format, 'gguf-text')
+})
+
+test('several language models in a directory are named in the error', async (t) => {
+  await t.throwsAsync(describe(t, { 'a.gguf': languageFile(), 'b.gguf': languageFile() }), { code: 'INVALID_ARGUMENT', message: /a\.gguf, b\.gguf/ })
+})
+
+test('a directory with a checkpoint’s config.json but only GGUF weights opens as GGUF', async (t) => {
+  t.is((await describe(t, { ...pair, 'config.json': checkpoint()['config.json'] })).format, 'gguf-pair')
+})
+
+const ownKeys = withKeys(
+  [...languageKeys, ...visionKeys],
+  { key: 'general.architecture', type: 'string', value: 'llava' },
+  { key: 'general.license', type: 'string', value: 'MIT' },
+  { key: 'tokenizer.chat_template', type: 'string', value: '{{ x }}' },
+)
+const ownTensors = ggufTensors(new Map([...textShapes(), ...visionShapes()]))
+const own = (...changes: GgufKey[]): Record<string, unknown> => ({
+  'own.gguf': ggufFile({ keys: withKeys(ownKeys, ...changes), tensors: ownTensors }),
+})
+
+test('one file of architecture llava holds everything', async (t) => {
+  const model = await describe(t, own(), 'own.gguf')
+  t.is(model.format, 'gguf')
+  t.deepEqual(shapesOf(model), all)
+  t.is(model.chatTemplate, '{{ x }}')
+  t.is(model.card.license, 'MIT')
+  t.is(model.imageProcessor?.aspectRatio, 'pad')
+})
+
+test('llava.image_aspect_ratio decides how one file’s pictures become square, and an option wins over it', async (t) => {
+  const files = own({ key: 'llava.image_aspect_ratio', type: 'string', value: 'crop' })
+  t.is((await describe(t, files)).imageProcessor?.aspectRatio, 'crop')
+  t.is((await describe(t, files, '', { imageAspectRatio: 'pad' })).imageProcessor?.aspectRatio, 'pad')
+})
+
+for (const [name, type] of [
+  ['F32', 0],
+  ['F16', 1],
+  ['BF16', 30],
+  ['Q4_0', 2],
+  ['Q8_0', 8],
+] as const) {
+  test(`matrices in ${name} open`, async (t) => {
+    const model = await describe(t, { ...pair, 'model.gguf': languageFile(languageKeys, ggufTensors(textShapes(), type)) })
+    t.is(model.card.languageDtype, name)
+    t.deepEqual(shapesOf(model), all)
+  })
+}
+
+test('without output.weight the embedding is the output matrix', async (t) => {
+  const tensors = ggufTensors(textShapes()).filter(({ name }) => name !== 'output.weight')
+  const model = await describe(t, { 'model.gguf': languageFile(languageKeys, tensors) })
+  t.deepEqual(shapesOf(model), Object.fromEntries(textShapes()))
+})
+
+test('rope keys are honoured: freq_base, linear scaling, one divisor per frequency', async (t) => {
+  const keys: GgufKey[] = [
+    { key: 'llama.rope.freq_base', type: 'f32', value: 10 ** 6 },
+    { key: 'llama.rope.scaling.type', type: 'string', value: 'linear' },
+    { key: 'llama.rope.scaling.factor', type: 'f32', value: 2 },
+  ]
+  const data = Buffer.from(Float32Array.of(1, 1, 4, 8).buffer)
+  const divisors: GgufTensorInfo = { name: 'rope_freqs.weight', type: 0, ne: [4], data }
+  const model = await describe(t, { 'model.gguf': languageFile(withKeys(languageKeys, ...keys), [...ggufTensors(textShapes()), divisors]) })
+  const expected = [1 / 2, 10 ** -1.5 / 2, 10 ** -3 / 8, 10 ** -4.5 / 16]
+  // Four float32 roundings: theta^x, 1/x, the factor, the divisor.
+  model.config.text.ropeInvFreq.forEach((frequency, j) => t.true(Math.abs(frequency / (expected[j] ?? NaN) - 1) <= 4 * 2 ** -24))
+})
+
+test('rope scaling "none" ignores the factor', async (t) => {
+  const keys: GgufKey[] = [
+    { key: 'llama.rope.scaling.type', type: 'string', value: 'none' },
+    { key: 'llama.rope.scaling.factor', type: 'f32', value: 2 },
+  ]
+  t.is((await describe(t, language(...keys))).config.text.ropeInvFreq[0], 1)
+})
+
+const layerRules: readonly (readonly [what: string, key: GgufKey, options: DescribeOptions, runs: number])[] = [
+  ['all that is stored without a key', visionKeys[0] as GgufKey, {}, 3],
+  ['what feature_layer says', { key: 'clip.vision.feature_layer', type: ['i32'], value: [2] }, {}, 2],
+  ['what a negative feature_layer says', { key: 'clip.vision.feature_layer', type: ['i32'], value: [-3] }, {}, 1],
+  ['what the option says', visionKeys[0] as GgufKey, { visionFeatureLayer: -2 }, 2],
+  ['block_count where more is stored', { key: 'clip.vision.block_count', type: 'u32', value: 2 }, {}, 2],
+]
+
+for (const [what, key, options, runs] of layerRules) {
+  test(`a GGUF tower runs ${what}`, async (t) => {
+    t.is((await describe(t, vision(key), '', options)).config.vision?.layers, runs)
+  })
+}
+
+test('a tower of CLIP ViT-L’s width that kept all 24 layers runs 23', async (t) => {
+  const large = { ...tiny, Dv: 1024, Fv: 32 }
+  const keys = withKeys(
+    visionKeys,
+    { key: 'clip.vision.block_count', type: 'u32', value: 24 },
+    { key: 'clip.vision.embedding_length', type: 'u32', value: 1024 },
+    { key: 'clip.vision.feed_forward_length', type: 'u32', value: 32 },
+  )
+  const { header, size } = ggufHead({ keys, tensors: ggufTensors(visionShapes(24, large)) })
+  const folder = await temporaryFolder(t)
+  await writeFiles(folder, { ...pair, 'mmproj-model.gguf': header })
+  await truncate(path.join(folder, 'mmproj-model.gguf'), size)
+  t.is((await describeModel(folder)).config.vision?.layers, 23)
+})
+
+const textTensors = ggufTensors(textShapes())
+const visionTensors = ggufTensors(visionShapes())
+const retyped = (name: string, type: number): GgufTensorInfo[] => textTensors.map((tensor) => (tensor.name === name ? { ...tensor, type } : tensor))
+const withVisionTensors = (...more: GgufTensorInfo[]): Record<string, unknown> => ({
+  ...pair,
+  'mmproj-model.gguf': mmprojFile(visionKeys, [...visionTensors, ...more]),
+})
+const withoutVisionTensors = (pattern: RegExp): Record<string, unknown> => ({
+  ...pair,
+  'mmproj-model.gguf': mmprojFile(
+    visionKeys,
+    visionTensors.filter(({ name }) => !pattern.test(name)),
+  ),
+})
+
+const unsupported: readonly (readonly [what: string, files: Record<string, unknown>, message: RegExp])[] = [
+  ['another architecture', language({ key: 'general.architecture', type: 'string', value: 'qwen2' }), /"qwen2".*supported: llama, llava/],
+  ['no weights', { 'model.gguf': languageFile(languageKeys, []) }, /vocabulary without weights/],
+  ['a part of a split', language({ key: 'split.count', type: 'u16', value: 3 }), /one of 3 parts/],
+  [
+    'a matrix in Q4_1',
+    { 'model.gguf': languageFile(languageKeys, retyped('blk.0.attn_q.weight', 3)) },
+    /blk\.0\.attn_q.*Q4_1.*F32, F16, BF16, Q4_0, Q8_0/,
+  ],
+  [
+    'a norm in Q8_0',
+    { 'model.gguf': languageFile(languageKeys, retyped('output_norm.weight', 8)) },
+    /output_norm.*Q8_0.*F32, F16, BF16 for this tensor/,
+  ],
+  ['biases', { 'model.gguf': languageFile(languageKeys, [...textTensors, { name: 'blk.0.attn_q.bias', type: 0, ne: [32] }]) }, /attn_q\.bias/],
+  ['yarn', language({ key: 'llama.rope.scaling.type', type: 'string', value: 'yarn' }), /"yarn"/],
+  ['a partial rotation', language({ key: 'llama.rope.dimension_count', type: 'u32', value: 4 }), /rotation of 4 of 8/],
+  ['an mmproj with another projector', vision({ key: 'clip.projector_type', type: 'string', value: 'ldpv2' }), /"ldpv2".*LLaVA 1\.5/],
+  ['an mmproj with layer norms in the projector', withVisionTensors({ name: 'mm.3.weight', type: 0, ne: [32] }), /mm\.3/],
+  ['an mmproj with a linear projector', withoutVisionTensors(/^mm\.2/), /linear projector/],
+  ['an mmproj of LLaVA 1.6', vision({ key: 'clip.vision.image_grid_pinpoints', type: ['i32'], value: [336, 672] }), /1\.6/],
+  ['an mmproj without a class token', withoutVisionTensors(/class_embd/), /SigLIP/],
+  ['an mmproj with SiLU', vision({ key: 'clip.use_silu', type: 'bool', value: true }), /SiLU/],
+  ['an mmproj with features of two layers', vision({ key: 'clip.vision.feature_layer', type: ['i32'], value: [1, 2] }), /one feature layer/],
+  ['an unknown aspect ratio', own({ key: 'llava.image_aspect_ratio', type: 'string', value: 'anyres' }), /"anyres".*pad, crop/],
+]
+
+for (const [what, files, message] of unsupported) {
+  test(`GGUF with ${what} is refused by name`, async (t) => {
+    await t.throwsAsync(describe(t, files), { instanceOf: LlavaError, code: 'MODEL_UNSUPPORTED', message })
+  })
+}
+
+test('the vision half alone says what to open instead', async (t) => {
+  await t.throwsAsync(describe(t, pair, 'mmproj-model.gguf'), { code: 'MODEL_UNSUPPORTED', message: /language model.*`mmproj`/ })
+})
+
+test('a language model named as mmproj is refused', async (t) => {
+  const folder = await temporaryFolder(t)
+  await writeFiles(folder, pair)
+  await t.throwsAsync(describeModel(path.join(folder, 'model.gguf'), { mmproj: path.join(folder, 'model.gguf') }), {
+    code: 'MODEL_UNSUPPORTED',
+    message: /as mmproj.*"llama"/,
+  })
+})
+
+const wide = { ...tiny, D: 64 }
+
+const corrupt: readonly (readonly [what: string, files: Record<string, unknown>, message: RegExp])[] = [
+  ['a missing key', language({ key: 'llama.attention.head_count', type: 'u32', value: undefined }), /llama\.attention\.head_count.*missing/],
+  ['a key of the wrong type', language({ key: 'llama.block_count', type: 'string', value: 'two' }), /llama\.block_count.*whole number.*"two"/],
+  ['a size unlike its tensors', language({ key: 'llama.embedding_length', type: 'u32', value: 64 }), /hidden size.*64.*32/],
+  ['more layers than its tensors', language({ key: 'llama.block_count', type: 'u32', value: 3 }), /3 layers.*hold 2/],
+  [
+    'a missing tensor',
+    {
+      'model.gguf': languageFile(
+        languageKeys,
+        textTensors.filter(({ name }) => name !== 'blk.1.ffn_gate.weight'),
+      ),
+    },
+    /lacks.*layers\.1\.mlp\.gate_proj/,
+  ],
+  [
+    'a projector of another model’s width',
+    { ...pair, 'mmproj-model.gguf': mmprojFile(visionKeys, ggufTensors(visionShapes(3, wide))) },
+    /rows of 64.*hidden size of 32.*different models/,
+  ],
+  ['a 336-pixel table and 224-pixel keys', vision({ key: 'clip.vision.image_size', type: 'u32', value: 6 }), /10 positions.*has 5/],
+  ['more tower layers than its tensors', vision({ key: 'clip.vision.block_count', type: 'u32', value: 4 }), /4 layers.*hold 3/],
+  ['two means', vision({ key: 'clip.vision.image_mean', type: ['f32'], value: [0.5, 0.5] }), /image_mean.*three numbers/],
+  [
+    'divisors of another head size',
+    { 'model.gguf': languageFile(languageKeys, [...textTensors, { name: 'rope_freqs.weight', type: 0, ne: [3] }]) },
+    /rope_freqs.*4 values/,
+  ],
+  [
+    'divisors of zero',
+    { 'model.gguf': languageFile(languageKeys, [...textTensors, { name: 'rope_freqs.weight', type: 0, ne: [4] }]) },
+    /rope_freqs.*positive/,
+  ],
+]
+
+for (const [what, files, message] of corrupt) {
+  test(`GGUF with ${what} fails with MODEL_CORRUPT`, async (t) => {
+    await t.throwsAsync(describe(t, files), { instanceOf: LlavaError, code: 'MODEL_CORRUPT', message })
+  })
+}
+
+test('an mmproj that is not there fails with MODEL_NOT_FOUND', async (t) => {
+  await t.throwsAsync(describe(t, pair, '', { mmproj: 'none.gguf' }), { code: 'MODEL_NOT_FOUND', message: /none\.gguf/ })
+})
+
+test('an mmproj beside one file that holds everything is a mistake of the caller', async (t) => {
+  await t.throwsAsync(describe(t, own(), '', { mmproj: 'x.gguf' }), { code: 'INVALID_ARGUMENT' })
+})

@@ -1,0 +1,453 @@
+import { stat, writeFile } from 'node:fs/promises'
+import path from 'node:path'
+import test, { type ExecutionContext } from 'ava'
+import { LlavaError } from '../../lib/errors.js'
+import { describeModel, type DescribeOptions, type ModelDescription } from '../../lib/weights/model-description.js'
+import { safetensorsFile } from './safetensors-file.js'
+import {
+  checkpoint,
+  imageTokenId,
+  llavaConfig,
+  pieces,
+  savedName,
+  temporaryFolder,
+  textShapes,
+  tiny,
+  tokenizerJson,
+  visionShapes,
+  writeFiles,
+  type Shapes,
+} from './tiny-llava.js'
+
+/** Opens a checkpoint made of `files`; `undefined` leaves one out. */
+async function describe(t: ExecutionContext, files: Readonly<Record<string, unknown>>, options?: DescribeOptions): Promise<ModelDescription> {
+  const folder = await temporaryFolder(t)
+  await writeFiles(folder, files)
+  return describeModel(folder, options)
+}
+
+const all: Shapes = new Map([...textShapes(), ...visionShapes()])
+const runs: Shapes = new Map([...textShapes(), ...visionShapes(2)])
+const shapesOf = (model: ModelDescription): Record<string, readonly number[]> =>
+  Object.fromEntries(model.tensors.map(({ name, shape }) => [name, shape]))
+
+// How the prefixes of a checkpoint's modules have been spelt, from transformers 4.36 to 5.
+const layouts: readonly (readonly [what: string, fileName: (canonical: string) => string])[] = [
+  ['as transformers 5 saves it', savedName],
+  ['as llava-hf published it', (name) => savedName(name).replace(/^vision_tower\./, 'vision_tower.vision_model.')],
+  ['as the modules of transformers 5 are called', (name) => (name === 'lm_head.weight' ? name : `model.${name}`)],
+  [
+    'as the modules of transformers 4.52 are called',
+    (name) => (name === 'lm_head.weight' ? name : `model.${name}`).replace(/vision_tower\./, 'vision_tower.vision_model.'),
+  ],
+  [
+    'with a tower embedded in the original layout',
+    (name) => savedName(name).replace(/^vision_tower\./, 'model.vision_tower.vision_tower.vision_model.'),
+  ],
+]
+
+for (const [what, fileName] of layouts) {
+  test(`a checkpoint ${what} gives the canonical directory, without the layer that does not run`, async (t) => {
+    const model = await describe(t, checkpoint(all, fileName))
+    t.deepEqual(shapesOf(model), Object.fromEntries(runs))
+  })
+}
+
+test('tensors that no computation reads are passed over', async (t) => {
+  const shapes = new Map([
+    ...all,
+    ['vision_tower.post_layernorm.weight', [tiny.Dv]],
+    ['vision_tower.embeddings.position_ids', [1, 5]],
+    ['language_model.layers.0.self_attn.rotary_emb.inv_freq', [4]],
+  ])
+  t.deepEqual(shapesOf(await describe(t, checkpoint(shapes))), Object.fromEntries(runs))
+})
+
+test('the description of a checkpoint holds its sizes', async (t) => {
+  const model = await describe(t, checkpoint())
+  const { ropeInvFreq, ...text } = model.config.text
+  t.is(model.format, 'hf-directory')
+  t.deepEqual(text, {
+    hiddenSize: tiny.D,
+    intermediateSize: tiny.F,
+    layers: tiny.layers,
+    heads: tiny.H,
+    kvHeads: tiny.Hk,
+    headDim: tiny.Dh,
+    vocabSize: tiny.V,
+    rmsNormEps: 1e-5,
+    ropeLayout: 'half',
+    contextLength: 256,
+  })
+  t.is(ropeInvFreq.length, tiny.Dh / 2)
+  t.deepEqual(model.config.vision, {
+    hiddenSize: tiny.Dv,
+    intermediateSize: tiny.Fv,
+    layers: 2,
+    heads: tiny.Hv,
+    imageSize: tiny.image,
+    patchSize: tiny.patch,
+    layerNormEps: 1e-5,
+    activation: 'quick_gelu',
+    dropClassRow: true,
+  })
+})
+
+test('each tensor lies in its file, one behind the other', async (t) => {
+  const folder = await temporaryFolder(t)
+  await writeFiles(folder, checkpoint(runs))
+  const { files, tensors } = await describeModel(folder)
+  t.deepEqual(files, [path.join(folder, 'model.safetensors')])
+  const { size } = await stat(files[0] ?? '')
+  const end = tensors.toSorted((a, b) => b.offset - a.offset).reduce((next, { offset, nbytes }) => (t.is(offset + nbytes, next), offset), size)
+  t.true(end > 8)
+})
+
+test('shards are joined by their index', async (t) => {
+  const entries = [...all].map(([name, shape]) => ({ name: savedName(name), dtype: 'BF16', shape }))
+  const [one, two] = ['model-00001-of-00002.safetensors', 'model-00002-of-00002.safetensors']
+  const weightMap = Object.fromEntries(entries.map(({ name }, i) => [name, i % 2 === 0 ? one : two]))
+  const part = (file: string): Buffer => safetensorsFile(entries.filter(({ name }) => weightMap[name] === file))
+  const model = await describe(t, {
+    ...checkpoint(),
+    'model.safetensors': undefined,
+    'model.safetensors.index.json': { weight_map: weightMap },
+    [one]: part(one),
+    [two]: part(two),
+  })
+  t.deepEqual(shapesOf(model), Object.fromEntries(runs))
+  t.deepEqual(model.files.map((file) => path.basename(file)).sort(), [one, two])
+})
+
+for (const dtype of ['F32', 'F16', 'BF16']) {
+  test(`the card counts the parameters and bytes of ${dtype} weights that run`, async (t) => {
+    const parameters = [...runs.values()].reduce((sum, shape) => sum + shape.reduce((product, n) => product * n), 0)
+    const { card } = await describe(t, checkpoint(all, savedName, dtype))
+    t.like(card, { parameters, weightDtypes: { [dtype]: parameters * (dtype === 'F32' ? 4 : 2) }, languageDtype: dtype })
+  })
+}
+
+test('LlamaForCausalLM opens as a model without pictures', async (t) => {
+  const config = { ...llavaConfig.text_config, architectures: ['LlamaForCausalLM'] }
+  const model = await describe(t, { ...checkpoint(textShapes(), (name) => name.replace(/^language_model\./, 'model.')), 'config.json': config })
+  t.deepEqual(shapesOf(model), Object.fromEntries(textShapes()))
+  t.is(model.config.vision, undefined)
+  t.is(model.imageProcessor, undefined)
+})
+
+// ---- config.json
+
+type Json = Readonly<Record<string, unknown>>
+const withConfig = (config: Json): Record<string, unknown> => ({ ...checkpoint(), 'config.json': { ...llavaConfig, ...config } })
+const withText = (text: Json): Record<string, unknown> => withConfig({ text_config: { ...llavaConfig.text_config, ...text } })
+const withVision = (vision: Json): Record<string, unknown> => withConfig({ vision_config: { ...llavaConfig.vision_config, ...vision } })
+
+test('a text_config that lists only what is not default is filled from the tensors', async (t) => {
+  const text = { model_type: 'llama', num_attention_heads: tiny.H, max_position_embeddings: 4096 }
+  const { config } = await describe(t, withConfig({ text_config: text }))
+  t.like(config.text, {
+    hiddenSize: tiny.D,
+    intermediateSize: tiny.F,
+    layers: 2,
+    kvHeads: tiny.Hk,
+    headDim: tiny.Dh,
+    vocabSize: tiny.V,
+    rmsNormEps: 1e-6,
+    contextLength: 4096,
+  })
+})
+
+test('a vocabulary resized after the configuration was written counts as the table has it', async (t) => {
+  t.is((await describe(t, withText({ vocab_size: 32_000 }))).config.text.vocabSize, tiny.V)
+})
+
+test('head_dim is honoured where it is not hidden size over heads', async (t) => {
+  const shapes = new Map([...textShapes({ ...tiny, Dh: 16 }), ...visionShapes()])
+  const model = await describe(t, { ...withText({ head_dim: 16 }), 'model.safetensors': checkpoint(shapes)['model.safetensors'] })
+  t.is(model.config.text.headDim, 16)
+})
+
+const linear = { rope_type: 'linear', factor: 4 }
+const ropeSpellings: readonly (readonly [what: string, text: Json])[] = [
+  ['rope_theta beside rope_scaling with `type`', { rope_parameters: undefined, rope_theta: 5000, rope_scaling: { type: 'linear', factor: 4 } }],
+  ['rope_theta beside rope_scaling with `rope_type`', { rope_parameters: undefined, rope_theta: 5000, rope_scaling: linear }],
+  ['rope_parameters with rope_theta', { rope_parameters: { ...linear, rope_theta: 5000 } }],
+  ['rope_parameters beside rope_theta', { rope_parameters: linear, rope_theta: 5000 }],
+]
+
+for (const [what, text] of ropeSpellings) {
+  test(`linear rope scaling is read from ${what}`, async (t) => {
+    const { config } = await describe(t, withText(text))
+    t.is(config.text.ropeInvFreq[0], 0.25)
+    t.true(Math.abs((config.text.ropeInvFreq[1] ?? NaN) - 5000 ** -0.25 / 4) <= 2 ** -24)
+    t.is(config.text.contextLength, 4 * 256)
+  })
+}
+
+test('tied embeddings give the output matrix the bytes of the embedding, counted once', async (t) => {
+  const untied = new Map(all)
+  untied.delete('lm_head.weight')
+  const model = await describe(t, { ...withText({ tie_word_embeddings: true }), 'model.safetensors': checkpoint(untied)['model.safetensors'] })
+  const entry = (name: string): object => ({ ...model.tensors.find((tensor) => tensor.name === name), name: '' })
+  t.deepEqual(entry('lm_head.weight'), entry('language_model.embed_tokens.weight'))
+  t.is(
+    model.card.parameters,
+    [...runs].reduce((sum, [name, shape]) => sum + (name === 'lm_head.weight' ? 0 : shape.reduce((product, n) => product * n)), 0),
+  )
+})
+
+const layerRules: readonly (readonly [index: unknown, runs: number])[] = [
+  [-1, 3],
+  [-2, 2],
+  [-4, 0],
+  [0, 0],
+  [1, 1],
+  [3, 3],
+  [[-2], 2],
+]
+
+for (const [index, count] of layerRules) {
+  test(`vision_feature_layer ${JSON.stringify(index)} of three layers runs ${count}`, async (t) => {
+    t.is((await describe(t, withConfig({ vision_feature_layer: index }))).config.vision?.layers, count)
+  })
+}
+
+test('the option visionFeatureLayer wins over the checkpoint', async (t) => {
+  t.is((await describe(t, checkpoint(), { visionFeatureLayer: -1 })).config.vision?.layers, 3)
+})
+
+test('strategy "full" keeps the class row', async (t) => {
+  t.false((await describe(t, withConfig({ vision_feature_select_strategy: 'full' }))).config.vision?.dropClassRow)
+})
+
+test('a tower with exact GELU is honoured', async (t) => {
+  t.is((await describe(t, withVision({ hidden_act: 'gelu' }))).config.vision?.activation, 'gelu')
+})
+
+const unsupported: readonly (readonly [what: string, files: Record<string, unknown>, message: RegExp])[] = [
+  [
+    'another architecture',
+    withConfig({ architectures: ['LlavaNextForConditionalGeneration'] }),
+    /LlavaNext.*supported: LlavaForConditionalGeneration, LlamaForCausalLM/,
+  ],
+  ['the original layout', withConfig({ architectures: ['LlavaLlamaForCausalLM'] }), /original layout/],
+  ['quantised weights', withConfig({ quantization_config: { quant_method: 'awq' } }), /quantization_config/],
+  ['another language model', withText({ model_type: 'mistral' }), /"mistral".*supported: llama/],
+  ['another text activation', withText({ hidden_act: 'gelu' }), /supported: silu/],
+  ['biases in the attention', withText({ attention_bias: true }), /attention_bias/],
+  ['biases in the MLP', withText({ mlp_bias: true }), /mlp_bias/],
+  ['yarn', withText({ rope_parameters: { rope_type: 'yarn', factor: 4, rope_theta: 1e4 } }), /"yarn".*default, linear, llama3/],
+  ['a partial rotation', withText({ partial_rotary_factor: 0.5 }), /partial_rotary_factor/],
+  ['SigLIP', withVision({ model_type: 'siglip_vision_model' }), /siglip.*supported: clip_vision_model/],
+  ['another vision activation', withVision({ hidden_act: 'gelu_new' }), /quick_gelu, gelu/],
+  ['four channels', withVision({ num_channels: 4 }), /colour channels/],
+  ['an oblong image', withVision({ image_size: [4, 6] }), /not square/],
+  ['several feature layers', withConfig({ vision_feature_layer: [-2, -1] }), /one layer/],
+  ['another select strategy', withConfig({ vision_feature_select_strategy: 'cls' }), /default, full/],
+  ['another projector activation', withConfig({ projector_hidden_act: 'relu' }), /supported: gelu/],
+  ['a projector without biases', withConfig({ multimodal_projector_bias: false }), /biases/],
+  ['a tensor of another model', checkpoint(new Map([...all, ['language_model.layers.0.self_attn.q_norm.weight', [8]]])), /q_norm/],
+  ['a bias beside a projection', checkpoint(new Map([...all, ['language_model.layers.0.self_attn.q_proj.bias', [32]]])), /q_proj\.bias/],
+  ['F8 weights', checkpoint(all, savedName, 'F8_E4M3'), /F8_E4M3.*F32, F16, BF16/],
+  ['PyTorch weights only', { ...checkpoint(), 'model.safetensors': undefined, 'pytorch_model.bin': 'x' }, /\.bin.*safetensors/],
+]
+
+for (const [what, files, message] of unsupported) {
+  test(`a checkpoint with ${what} is refused by name`, async (t) => {
+    await t.throwsAsync(describe(t, files), { instanceOf: LlavaError, code: 'MODEL_UNSUPPORTED', message })
+  })
+}
+
+const without = (name: string): Shapes => new Map([...all].filter(([each]) => each !== name))
+const reshaped = (name: string, shape: readonly number[]): Shapes => new Map([...all, [name, shape]])
+
+const corrupt: readonly (readonly [what: string, files: Record<string, unknown>, message: RegExp])[] = [
+  ['a config.json that is not JSON', { ...checkpoint(), 'config.json': '{' }, /config\.json.*JSON/],
+  ['a config.json that is a list', { ...checkpoint(), 'config.json': [] }, /JSON object/],
+  ['a hidden size in words', withText({ hidden_size: 'large' }), /hidden_size.*whole number.*"large"/],
+  ['no heads', withText({ num_attention_heads: 0 }), /num_attention_heads/],
+  ['a hidden size unlike its tensors', withText({ hidden_size: 64 }), /hidden size.*64.*32/],
+  ['an MLP size unlike its tensors', withText({ intermediate_size: 65 }), /intermediate size/],
+  ['key heads unlike its tensors', withText({ num_key_value_heads: 4 }), /key\/value heads/],
+  ['more layers than its tensors', withText({ num_hidden_layers: 3 }), /3 layers.*hold 2/],
+  ['an image size unlike its position table', withVision({ image_size: 8 }), /17 positions.*has 5/],
+  ['a patch size unlike its tensors', withVision({ patch_size: 4 }), /patch size/],
+  ['a feature layer that the tower lacks', withConfig({ vision_feature_layer: -5 }), /from -4 to 3/],
+  ['rope scaling without a factor', withText({ rope_parameters: { rope_type: 'linear' } }), /factor.*missing/],
+  ['a missing tensor', checkpoint(without('language_model.layers.1.mlp.up_proj.weight')), /lacks.*layers\.1\.mlp\.up_proj/],
+  ['no output matrix', checkpoint(without('lm_head.weight')), /lm_head.*tie_word_embeddings/],
+  ['a misshapen tensor', checkpoint(reshaped('language_model.layers.1.self_attn.o_proj.weight', [32, 16])), /o_proj.*\[32, 16\].*\[32, 32\]/],
+  ['a projector for another hidden size', checkpoint(reshaped('multi_modal_projector.linear_2.bias', [40])), /linear_2\.bias/],
+  ['one tensor under two names', checkpoint(new Map([...all, ['model.language_model.norm.weight', [32]]])), /both stand for language_model\.norm/],
+  ['an image token elsewhere in the tokenizer', withConfig({ image_token_index: 5000 }), /image_token_index.*5000.*269/],
+  [
+    'more pieces than embeddings',
+    { ...checkpoint(), 'tokenizer.json': { ...tokenizerJson, model: { ...tokenizerJson.model, vocab: { ...tokenizerJson.model.vocab, zz: 400 } } } },
+    /"zz".*400.*270 rows/,
+  ],
+]
+
+for (const [what, files, message] of corrupt) {
+  test(`a checkpoint with ${what} fails with MODEL_CORRUPT`, async (t) => {
+    await t.throwsAsync(describe(t, files), { instanceOf: LlavaError, code: 'MODEL_CORRUPT', message })
+  })
+}
+
+for (const file of ['model.safetensors', 'tokenizer.json']) {
+  test(`a checkpoint without ${file} fails with MODEL_NOT_FOUND`, async (t) => {
+    await t.throwsAsync(describe(t, { ...checkpoint(), [file]: undefined }), { instanceOf: LlavaError, code: 'MODEL_NOT_FOUND' })
+  })
+}
+
+test('an mmproj beside a checkpoint is a mistake of the caller', async (t) => {
+  await t.throwsAsync(describe(t, checkpoint(), { mmproj: 'mmproj.gguf' }), { code: 'INVALID_ARGUMENT' })
+})
+
+test('a feature layer beyond the tower is a mistake of the caller when it is an option', async (t) => {
+  await t.throwsAsync(describe(t, checkpoint(), { visionFeatureLayer: 4 }), { code: 'INVALID_ARGUMENT', message: /visionFeatureLayer/ })
+})
+
+test('nothing at the path, a file of a checkpoint and an empty directory are told apart', async (t) => {
+  const folder = await temporaryFolder(t)
+  await t.throwsAsync(describeModel(folder), { code: 'MODEL_NOT_FOUND', message: /neither config\.json.*nor a \.gguf/ })
+  await t.throwsAsync(describeModel(path.join(folder, 'none')), { code: 'MODEL_NOT_FOUND' })
+  await writeFile(path.join(folder, 'model.safetensors'), '')
+  await t.throwsAsync(describeModel(path.join(folder, 'model.safetensors')), { code: 'MODEL_UNSUPPORTED', message: /directory/ })
+})
+
+// ---- side files
+
+test('the image token is the added token with the configured id', async (t) => {
+  t.deepEqual((await describe(t, checkpoint())).imageToken, { id: imageTokenId, text: '<image>' })
+})
+
+test('without an <image> in the tokenizer there is no image token', async (t) => {
+  const plain = { ...tokenizerJson, added_tokens: tokenizerJson.added_tokens.filter(({ id }) => id !== imageTokenId) }
+  t.is((await describe(t, { ...checkpoint(), 'tokenizer.json': plain })).imageToken, undefined)
+})
+
+test('the tokenizer keeps its pieces', async (t) => {
+  t.deepEqual((await describe(t, checkpoint())).tokenizer.pieces, pieces)
+})
+
+const endings: readonly (readonly [what: string, files: Json, ids: readonly number[]])[] = [
+  [
+    'generation_config.json',
+    { 'generation_config.json': { eos_token_id: [2, 7], bos_token_id: 1 }, 'config.json': { ...llavaConfig, eos_token_id: 9 } },
+    [2, 7],
+  ],
+  ['config.json', { 'config.json': { ...llavaConfig, eos_token_id: 9 } }, [9]],
+  ['text_config', { 'config.json': { ...llavaConfig, text_config: { ...llavaConfig.text_config, eos_token_id: [4, 5] } } }, [4, 5]],
+  ['the tokenizer', {}, [2]],
+]
+
+for (const [what, files, ids] of endings) {
+  test(`end-of-text ids come from ${what}`, async (t) => {
+    t.deepEqual((await describe(t, { ...checkpoint(), ...files })).generation.eosTokenIds, ids)
+  })
+}
+
+test('sampling defaults come from generation_config.json', async (t) => {
+  const { generation } = await describe(t, {
+    ...checkpoint(),
+    'generation_config.json': { do_sample: true, temperature: 0.9, top_p: 0.6, top_k: 40 },
+  })
+  t.deepEqual(generation, { eosTokenIds: [2], bosTokenId: 1, doSample: true, temperature: 0.9, topP: 0.6, topK: 40 })
+})
+
+const template = '{{ messages }}'
+const templateFiles: readonly (readonly [what: string, files: Json])[] = [
+  ['chat_template.jinja', { 'chat_template.jinja': template, 'chat_template.json': { chat_template: 'other' } }],
+  ['chat_template.json', { 'chat_template.json': { chat_template: template }, 'tokenizer_config.json': { chat_template: 'other' } }],
+  ['processor_config.json', { 'processor_config.json': { chat_template: template } }],
+  ['tokenizer_config.json', { 'tokenizer_config.json': { chat_template: template } }],
+  [
+    'the default of several named templates',
+    {
+      'tokenizer_config.json': {
+        chat_template: [
+          { name: 'tool', template: 'other' },
+          { name: 'default', template },
+        ],
+      },
+    },
+  ],
+]
+
+for (const [what, files] of templateFiles) {
+  test(`the chat template is read from ${what}`, async (t) => {
+    t.is((await describe(t, { ...checkpoint(), ...files })).chatTemplate, template)
+  })
+}
+
+const plainProcessor = {
+  image_processor_type: 'CLIPImageProcessor',
+  size: { shortest_edge: 6 },
+  crop_size: { height: 4, width: 4 },
+  image_mean: [0.5, 0.4, 0.3],
+  image_std: [0.5, 0.5, 0.25],
+}
+const plainSpec = { imageSize: 4, aspectRatio: 'crop', mean: [0.5, 0.4, 0.3], std: [0.5, 0.5, 0.25], rescaleFactor: 1 / 255, shortestEdge: 6 }
+
+test('preprocessing follows preprocessor_config.json', async (t) => {
+  t.deepEqual<unknown, unknown>((await describe(t, { ...checkpoint(), 'preprocessor_config.json': plainProcessor })).imageProcessor, plainSpec)
+})
+
+test('preprocessing follows the image_processor inside processor_config.json', async (t) => {
+  t.deepEqual<unknown, unknown>(
+    (await describe(t, { ...checkpoint(), 'processor_config.json': { image_processor: plainProcessor } })).imageProcessor,
+    plainSpec,
+  )
+})
+
+test('without a file preprocessing is CLIP’s own, cropped', async (t) => {
+  t.like((await describe(t, checkpoint())).imageProcessor, {
+    imageSize: 4,
+    aspectRatio: 'crop',
+    shortestEdge: 4,
+    mean: [0.48145466, 0.4578275, 0.40821073],
+  })
+})
+
+test('do_pad makes pictures square by padding, and an option wins over it', async (t) => {
+  const files = { ...checkpoint(), 'preprocessor_config.json': { ...plainProcessor, image_processor_type: 'LlavaImageProcessor', do_pad: true } }
+  t.is((await describe(t, files)).imageProcessor?.aspectRatio, 'pad')
+  t.is((await describe(t, files, { imageAspectRatio: 'crop' })).imageProcessor?.aspectRatio, 'crop')
+})
+
+test('do_rescale and do_normalize false leave pixel values as they are', async (t) => {
+  const { imageProcessor } = await describe(t, {
+    ...checkpoint(),
+    'preprocessor_config.json': { ...plainProcessor, do_rescale: false, do_normalize: false },
+  })
+  t.like(imageProcessor, { rescaleFactor: 1, mean: [0, 0, 0], std: [1, 1, 1] })
+})
+
+test('the old spellings of sizes are read', async (t) => {
+  const { imageProcessor } = await describe(t, {
+    ...checkpoint(),
+    'preprocessor_config.json': { feature_extractor_type: 'CLIPFeatureExtractor', size: 5, crop_size: 4, resample: 3 },
+  })
+  t.like(imageProcessor, { shortestEdge: 5, imageSize: 4 })
+})
+
+const refusedProcessors: readonly (readonly [what: string, change: Json, code: string])[] = [
+  ['SigLIP’s processor', { image_processor_type: 'SiglipImageProcessor' }, 'MODEL_UNSUPPORTED'],
+  ['a bilinear filter', { resample: 2 }, 'MODEL_UNSUPPORTED'],
+  ['a crop unlike the image size', { crop_size: 5 }, 'MODEL_UNSUPPORTED'],
+  ['a resize below the crop', { size: { shortest_edge: 3 } }, 'MODEL_UNSUPPORTED'],
+  ['a resize that distorts', { size: { height: 4, width: 4 } }, 'MODEL_UNSUPPORTED'],
+  ['no resize', { do_resize: false }, 'MODEL_UNSUPPORTED'],
+  ['no crop', { do_center_crop: false }, 'MODEL_UNSUPPORTED'],
+  ['two means', { image_mean: [0.5, 0.5] }, 'MODEL_CORRUPT'],
+  ['a deviation of zero', { image_std: [0.5, 0, 0.5] }, 'MODEL_CORRUPT'],
+]
+
+for (const [what, change, code] of refusedProcessors) {
+  test(`preprocessing with ${what} fails with ${code}`, async (t) => {
+    await t.throwsAsync(describe(t, { ...checkpoint(), 'preprocessor_config.json': { ...plainProcessor, ...change } }), {
+      instanceOf: LlavaError,
+      code,
+    })
+  })
+}
