@@ -1,26 +1,13 @@
 // The addon's face: openModel(), Cancellation, cpuInfo(). Per-environment state only, so worker threads may load it too.
 #include <napi.h>
 
-#include "binding/convert.h"
 #include "binding/wraps.h"
-#include "common/cpu_features.h"
-#include "cpu/kernels/table.h"
 
 namespace llava::binding {
 
 Classes& classes(Napi::Env env) { return *env.GetInstanceData<Classes>(); }
 
 namespace {
-
-Napi::Value cpu_info(const Napi::CallbackInfo& info) {
-  const Napi::Env env = info.Env();
-  const Napi::Object out = Napi::Object::New(env);
-  out.Set("device", cpu_features().model);
-  out.Set("features", strings_to_js(env, cpu_features().names()));
-  out.Set("isas", strings_to_js(env, available_isas()));
-  out.Set("threads", usable_cpus());
-  return out;
-}
 
 Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   auto* made = new Classes();
@@ -30,7 +17,7 @@ Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   made->cancellation = Napi::Persistent(CancellationWrap::define(env));
   env.SetInstanceData(made);
   exports.Set("openModel", Napi::Function::New<&ModelWrap::open>(env, "openModel"));
-  exports.Set("cpuInfo", Napi::Function::New<&cpu_info>(env, "cpuInfo"));
+  exports.Set("cpuInfo", Napi::Function::New<&ModelWrap::cpu_info>(env, "cpuInfo"));
   exports.Set("Cancellation", made->cancellation.Value());
   return exports;
 }

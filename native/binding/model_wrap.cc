@@ -1,4 +1,4 @@
-// Model: opens off the JavaScript thread, then turns calls into jobs of its runner.
+// Model: picks the back end, opens off the JavaScript thread, then turns calls into jobs of its runner.
 //   Inputs are copied in at the call; results are staged natively and copied out on the JavaScript thread.
 #include <chrono>
 #include <cstring>
@@ -6,6 +6,8 @@
 #include "binding/convert.h"
 #include "binding/wraps.h"
 #include "common/cpu_features.h"
+#include "cpu/backend.h"
+#include "cpu/kernels/table.h"
 
 namespace llava::binding {
 
@@ -26,7 +28,7 @@ class OpenWorker : public Napi::AsyncWorker {
 
   void Execute() override {
     try {
-      model_ = std::make_shared<Llava>(files_, directory_, std::move(config_), options_);
+      model_ = std::make_shared<Llava>(files_, directory_, std::move(config_), options_, make_cpu_backend(options_.threads, options_.isa));
     } catch (...) {
       failure_ = from_current_exception();
     }
@@ -201,6 +203,16 @@ void ModelWrap::Finalize(Napi::BasicEnv env) {
 const std::shared_ptr<Llava>& ModelWrap::model() const {
   if (!model_) throw Error(ErrorCode::kDisposed, "the model has been disposed of");
   return model_;
+}
+
+Napi::Value ModelWrap::cpu_info(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const Napi::Object out = Napi::Object::New(env);
+  out.Set("device", cpu_features().model);
+  out.Set("features", strings_to_js(env, cpu_features().names()));
+  out.Set("isas", strings_to_js(env, available_isas()));
+  out.Set("threads", usable_cpus());
+  return out;
 }
 
 Napi::Value ModelWrap::encode_images(const Napi::CallbackInfo& info) {

@@ -83,6 +83,7 @@ class ModelWrap : public Napi::ObjectWrap<ModelWrap> {
   static const napi_type_tag kTag;
   static Napi::Function define(Napi::Env env);
   static Napi::Value open(const Napi::CallbackInfo& info);
+  static Napi::Value cpu_info(const Napi::CallbackInfo& info);
   explicit ModelWrap(const Napi::CallbackInfo& info);
   ~ModelWrap() override;
 

@@ -1,9 +1,5 @@
 #include "common/thread_pool.h"
 
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
-
 namespace llava {
 
 namespace {
@@ -12,7 +8,7 @@ constexpr int kSpins = 2000;  // about 30 µs of pause: longer than the gap betw
 
 void relax() {
 #if defined(__x86_64__)
-  _mm_pause();
+  __builtin_ia32_pause();
 #elif defined(__aarch64__)
   asm volatile("yield");
 #endif

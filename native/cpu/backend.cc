@@ -1,9 +1,10 @@
 // The CPU back end: the op table, and this machine's peaks on the pool the model itself uses.
-#include "cpu/stream.h"
+#include "cpu/backend.h"
 
 #include <chrono>
 
 #include "common/cpu_features.h"
+#include "cpu/stream.h"
 #include "ops/check.h"
 
 namespace llava {

@@ -4,10 +4,11 @@
 
 namespace llava {
 
-Llava::Llava(const std::vector<std::string>& files, const std::vector<TensorEntry>& directory, ModelConfig config, const ModelOptions& options)
+Llava::Llava(const std::vector<std::string>& files, const std::vector<TensorEntry>& directory, ModelConfig config, const ModelOptions& options,
+             std::unique_ptr<Backend> backend)
     : config_(std::move(config)),
       weights_(files, directory, config_),
-      backend_(make_cpu_backend(options.threads, options.isa)),
+      backend_(std::move(backend)),
       stream_(backend_->stream()),
       ops_(backend_->ops()),
       arithmetic_(options.arithmetic),

@@ -49,7 +49,8 @@ struct MemoryUse {
 
 class Llava {
  public:
-  Llava(const std::vector<std::string>& files, const std::vector<TensorEntry>& directory, ModelConfig config, const ModelOptions& options);
+  Llava(const std::vector<std::string>& files, const std::vector<TensorEntry>& directory, ModelConfig config, const ModelOptions& options,
+        std::unique_ptr<Backend> backend);
 
   const ModelConfig& config() const { return config_; }
   KvCache new_cache() const;

@@ -3,7 +3,6 @@
 #pragma once
 #include <atomic>
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <string>
 
@@ -48,8 +47,5 @@ class Backend {
   virtual BackendInfo info() const = 0;
   virtual Peak measure_peak(PeakKind kind) = 0;
 };
-
-// threads 0: as many as this process may use. isa "auto": the best this CPU has.
-std::unique_ptr<Backend> make_cpu_backend(int threads, const std::string& isa);
 
 }  // namespace llava

@@ -1,0 +1,13 @@
+// The CPU as a back end.
+#pragma once
+#include <memory>
+#include <string>
+
+#include "ops/backend.h"
+
+namespace llava {
+
+// threads 0: as many as this process may use. isa "auto": the best this CPU has; throws kInvalidArgument for one it lacks.
+std::unique_ptr<Backend> make_cpu_backend(int threads, const std::string& isa);
+
+}  // namespace llava
