@@ -7,7 +7,7 @@ import path from 'node:path'
 import { LlavaError, type LlavaErrorCode } from './errors.js'
 
 /** Element types a tensor may have on disk. Quantised ones are GGUF blocks along the last (input) dimension. */
-export type Dtype = 'F32' | 'F16' | 'BF16' | 'Q4_0' | 'Q8_0'
+export type Dtype = 'F32' | 'F16' | 'BF16' | 'Q4_0' | 'Q4_1' | 'Q5_0' | 'Q5_1' | 'Q8_0' | 'Q2_K' | 'Q3_K' | 'Q4_K' | 'Q5_K' | 'Q6_K'
 
 /** Where one tensor lies: canonical name, row-major shape ([out, in] for matrices), bytes in `files[file]`. */
 export interface TensorEntry {

@@ -5,7 +5,7 @@
 
 import { corrupt, unsupported } from './model-error.js'
 import { elementCount, type StoredTensor } from './stored-tensor.js'
-import { ggmlTypes } from './ggml-types.js'
+import { dtypes, ggmlTypes } from './ggml-types.js'
 import { readExactly, withFile } from './file-head.js'
 import type { GgufValue } from './gguf-value.js'
 
@@ -124,7 +124,7 @@ function placeTensors(path: string, infos: readonly TensorInfo[], dataStart: num
 function placeTensor(path: string, info: TensorInfo, dataStart: number, alignment: number, fileSize: number): StoredTensor {
   const { name, ne, offset } = info
   const type = ggmlTypes.get(info.type)
-  if (type === undefined) throw unsupported(path, `tensor "${name}" has the unknown type ${info.type}`, 'F32, F16, BF16, Q4_0, Q8_0')
+  if (type === undefined) throw unsupported(path, `tensor "${name}" has the unknown type ${info.type}`, dtypes.join(', '))
   const elements = elementCount(ne)
   const row = ne[0] ?? 0
   if (elements === undefined || elements === 0) throw corrupt(path, `tensor "${name}" has impossible dimensions ${ne.join(' x ')}`)

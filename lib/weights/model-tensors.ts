@@ -2,6 +2,7 @@
 // Shape letters: D text hidden size, F intermediate size, V vocabulary, Dv vision hidden size, Fv vision intermediate size.
 
 import type { Dtype, TensorEntry, TextConfig, VisionConfig } from '../native.js'
+import { dtypes } from './ggml-types.js'
 import type { CanonicalName } from './names.js'
 import { elementCount, type StoredTensor } from './stored-tensor.js'
 import { corrupt, unsupported } from './model-error.js'
@@ -15,7 +16,7 @@ interface Wanted {
 }
 
 const floatTypes: ReadonlySet<string> = new Set<Dtype>(['F32', 'F16', 'BF16'])
-const matrixTypes: ReadonlySet<string> = new Set<Dtype>(['F32', 'F16', 'BF16', 'Q4_0', 'Q8_0'])
+const matrixTypes: ReadonlySet<string> = new Set(dtypes)
 
 /** The files' tensors under their canonical names. */
 export class StoredModel {

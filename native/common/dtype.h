@@ -11,8 +11,19 @@ namespace llava {
   X(F32, 1, 4)          \
   X(F16, 1, 2)          \
   X(BF16, 1, 2)         \
-  X(Q4_0, 32, 18)       \
-  X(Q8_0, 32, 34)
+  LLAVA_QUANTISED(X)
+
+#define LLAVA_QUANTISED(X) \
+  X(Q4_0, 32, 18)          \
+  X(Q4_1, 32, 20)          \
+  X(Q5_0, 32, 22)          \
+  X(Q5_1, 32, 24)          \
+  X(Q8_0, 32, 34)          \
+  X(Q2_K, 256, 84)         \
+  X(Q3_K, 256, 110)        \
+  X(Q4_K, 256, 144)        \
+  X(Q5_K, 256, 176)        \
+  X(Q6_K, 256, 210)
 
 enum class DType : uint8_t {
 #define LLAVA_DTYPE_ENUM(name, elements, bytes) name,

@@ -12,8 +12,10 @@ inline ExpandKernel expand_kernel(const KernelTable& kernels, DType dtype) {
     case DType::F32: return kernels.expand_f32;
     case DType::F16: return kernels.expand_f16;
     case DType::BF16: return kernels.expand_bf16;
-    case DType::Q4_0: return kernels.expand_q4_0;
-    case DType::Q8_0: return kernels.expand_q8_0;
+#define LLAVA_EXPAND(T, elements, bytes) \
+  case DType::T: return kernels.expand_##T;
+      LLAVA_QUANTISED(LLAVA_EXPAND)
+#undef LLAVA_EXPAND
   }
   return nullptr;
 }

@@ -15,20 +15,25 @@ namespace llava::cpu {
 
 namespace {
 
-constexpr int64_t kKC = 192;         // float panel: 192 * 32 * 4 B = 24 KB of a 32 KB L1d
+constexpr int64_t kKC = 192;         // float panel: 192 * 32 * 4 B = 24 KB of a 32 KB L1d; K blocks need a multiple of 256
 constexpr int64_t kNC = 32;          // columns of a panel: two AVX-512 vectors
-constexpr int64_t kChunkBlocks = 16; // quantised panel pair: 16 * 1 KB of codes + 2 KB of scales in L1d
+constexpr int64_t kChunkBlocks = 16; // quantised panel pair: 16 * 1 KB of codes and 2 KB of scales in L1d; two K blocks
 constexpr int64_t kGemvRows = 64;    // weight rows of a decode task
 
 struct QuantisedKernels {
-  decltype(KernelTable::pack_q4_0) pack;
-  decltype(KernelTable::gemm_q4_0) gemm;
-  decltype(KernelTable::gemv_q4_0) gemv;
+  decltype(KernelTable::pack_Q4_0) pack;
+  decltype(KernelTable::gemm_Q4_0) gemm;
+  decltype(KernelTable::gemv_Q4_0) gemv;
 };
 
 QuantisedKernels quantised_kernels(const KernelTable& k, DType dtype) {
-  if (dtype == DType::Q4_0) return {k.pack_q4_0, k.gemm_q4_0, k.gemv_q4_0};
-  return {k.pack_q8_0, k.gemm_q8_0, k.gemv_q8_0};
+  switch (dtype) {
+#define LLAVA_QUANTISED_CASE(T, elements, bytes) \
+  case DType::T: return {k.pack_##T, k.gemm_##T, k.gemv_##T};
+    LLAVA_QUANTISED(LLAVA_QUANTISED_CASE)
+#undef LLAVA_QUANTISED_CASE
+    default: return {};
+  }
 }
 
 auto gemv_kernel(const KernelTable& k, DType dtype) {
@@ -100,13 +105,20 @@ void gemv_float(CpuStream& stream, const LinearArgs& a) {
   });
 }
 
-// x[M, K] -> chunks [K / kKC][M][kKC]: rows of a chunk lie close together, so a tile's rows do not compete for the same cache sets.
-const float* chunk_rows(CpuStream& stream, ConstActivations x) {
-  float* chunks = reinterpret_cast<float*>(stream.shared(static_cast<uint64_t>(x.rows * ((x.cols + kKC - 1) / kKC) * kKC) * sizeof(float)));
+int64_t chunk_columns(const LinearArgs& a) {
+  for (int i = 0; i < a.outputs; i++) {
+    if (traits(a.output[i].weight.dtype).elements == kSuperBlock) return kSuperBlock;
+  }
+  return kKC;
+}
+
+// x[M, K] -> chunks [K / width][M][width]: rows of a chunk lie close together, so a tile's rows do not compete for the same cache sets.
+const float* chunk_rows(CpuStream& stream, ConstActivations x, int64_t width) {
+  float* chunks = reinterpret_cast<float*>(stream.shared(static_cast<uint64_t>(x.rows * ((x.cols + width - 1) / width) * width) * sizeof(float)));
   stream.parallel_rows(x.rows, [&](int64_t first, int64_t count) {
     for (int64_t m = first; m < first + count; m++) {
-      for (int64_t k = 0; k < x.cols; k += kKC) {
-        std::memcpy(chunks + k * x.rows + m * kKC, x.row(m) + k, static_cast<size_t>(std::min(kKC, x.cols - k)) * sizeof(float));
+      for (int64_t k = 0; k < x.cols; k += width) {
+        std::memcpy(chunks + k * x.rows + m * width, x.row(m) + k, static_cast<size_t>(std::min(width, x.cols - k)) * sizeof(float));
       }
     }
   });
@@ -114,24 +126,24 @@ const float* chunk_rows(CpuStream& stream, ConstActivations x) {
 }
 
 void gemm_float(CpuStream& stream, const LinearArgs& a) {
-  const int64_t M = a.x.rows, K = a.x.cols;
-  const float* chunks = chunk_rows(stream, a.x);
+  const int64_t M = a.x.rows, K = a.x.cols, KC = chunk_columns(a);
+  const float* chunks = chunk_rows(stream, a.x, KC);
   const TaskList tasks(a, kNC);
-  stream.reserve_per_worker(static_cast<uint64_t>(2 * kKC * kNC + M * kNC) * sizeof(float));
+  stream.reserve_per_worker(static_cast<uint64_t>(2 * KC * kNC + M * kNC) * sizeof(float));
   stream.parallel(tasks.total(), [&](int64_t index, int worker) {
     const int i = tasks.output_of(index);
     const LinearOutput& o = a.output[i];
     const int64_t first = (index - tasks.first[i]) * kNC, rows = std::min(kNC, o.weight.rows - first);
-    float* b = reinterpret_cast<float*>(stream.of_worker(worker));  // [kKC][kNC]
-    float* expanded = b + kKC * kNC;                                // [kNC][kKC]
-    const Panel panel = panel_target(o, first, rows, kNC, expanded + kKC * kNC);
+    float* b = reinterpret_cast<float*>(stream.of_worker(worker));  // [KC][kNC]
+    float* expanded = b + KC * kNC;                                 // [kNC][KC]
+    const Panel panel = panel_target(o, first, rows, kNC, expanded + KC * kNC);
     const ExpandKernel expand = expand_kernel(stream.kernels, o.weight.dtype);
-    if (rows < kNC) std::memset(b, 0, static_cast<size_t>(kKC * kNC) * sizeof(float));
-    for (int64_t k = 0; k < K; k += kKC) {
-      const int64_t depth = std::min(kKC, K - k);
-      for (int64_t r = 0; r < rows; r++) expand(o.weight.row(first + r) + row_bytes(o.weight.dtype, k), expanded + r * kKC, depth);
-      stream.kernels.transpose(expanded, kKC, rows, depth, b, kNC);
-      stream.kernels.gemm_f32(M, kNC, depth, chunks + k * M, kKC, b, kNC, panel.c, panel.ldc, k > 0);
+    if (rows < kNC) std::memset(b, 0, static_cast<size_t>(KC * kNC) * sizeof(float));
+    for (int64_t k = 0; k < K; k += KC) {
+      const int64_t depth = std::min(KC, K - k);
+      for (int64_t r = 0; r < rows; r++) expand(o.weight.row(first + r) + row_bytes(o.weight.dtype, k), expanded + r * KC, depth);
+      stream.kernels.transpose(expanded, KC, rows, depth, b, kNC);
+      stream.kernels.gemm_f32(M, kNC, depth, chunks + k * M, KC, b, kNC, panel.c, panel.ldc, k > 0);
     }
     finish_panel(stream.kernels, o, 0, M, first, rows, panel);
   });
@@ -143,9 +155,9 @@ void gemm_float(CpuStream& stream, const LinearArgs& a) {
 struct Quantised {
   int8_t* q;
   float* d;
-  int32_t* sum;
+  int32_t* sum;      // two for each d: the halves of a block
   int64_t q_stride;  // bytes of a group
-  int64_t d_stride;  // values of a group
+  int64_t d_stride;  // d values of a group
 };
 
 Quantised quantise(CpuStream& stream, ConstActivations x, int64_t group) {
@@ -153,22 +165,23 @@ Quantised quantise(CpuStream& stream, ConstActivations x, int64_t group) {
   Quantised out;
   out.q_stride = x.cols * group;
   out.d_stride = blocks * group;
-  std::byte* memory = stream.shared(static_cast<uint64_t>(groups * (out.q_stride + 8 * out.d_stride)));
+  std::byte* memory = stream.shared(static_cast<uint64_t>(groups * (out.q_stride + 12 * out.d_stride)));
   out.d = reinterpret_cast<float*>(memory);
   out.sum = reinterpret_cast<int32_t*>(out.d + groups * out.d_stride);
-  out.q = reinterpret_cast<int8_t*>(out.sum + groups * out.d_stride);
+  out.q = reinterpret_cast<int8_t*>(out.sum + groups * 2 * out.d_stride);
   const int64_t padded = groups * group;
   stream.parallel_rows(padded, [&](int64_t first, int64_t count) {
     for (int64_t t = first; t < first + count; t++) {
       const int64_t g = t / group, lane = t % group;
       int8_t* q = out.q + g * out.q_stride + 4 * lane;
       float* d = out.d + g * out.d_stride + lane;
-      int32_t* sum = out.sum + g * out.d_stride + lane;
+      int32_t* sum = out.sum + g * 2 * out.d_stride + lane;
       if (t < x.rows) {
         stream.kernels.quantize_q8(x.row(t), x.cols, group, q, d, sum);
       } else {  // tokens that fill the last group
         for (int64_t w = 0; w < x.cols / 4; w++) std::memset(q + 4 * w * group, 0, 4);
-        for (int64_t b = 0; b < blocks; b++) d[b * group] = 0, sum[b * group] = 0;
+        for (int64_t b = 0; b < blocks; b++) d[b * group] = 0;
+        for (int64_t h = 0; h < 2 * blocks; h++) sum[h * group] = 0;
       }
     }
   });
@@ -208,7 +221,7 @@ void gemv_int8(CpuStream& stream, const LinearArgs& a) {
     for (int64_t m = 0; m < a.x.rows; m++) {
       for (int64_t r = 0; r < rows; r += kPanelRows) {
         const std::byte* w = whole_rows(o.weight, first + r, std::min<int64_t>(kPanelRows, rows - r), copy);
-        kernels.gemv(w, o.weight.row_bytes(), blocks, x.q + m * x.q_stride, x.d + m * x.d_stride, x.sum + m * x.d_stride, result + r);
+        kernels.gemv(w, o.weight.row_bytes(), blocks, x.q + m * x.q_stride, x.d + m * x.d_stride, x.sum + 2 * m * x.d_stride, result + r);
       }
       finish_panel(stream.kernels, o, m, 1, first, rows, {result, kGemvRows, false});
     }
@@ -221,7 +234,7 @@ void gemm_int8(CpuStream& stream, const LinearArgs& a) {
   const Quantised x = quantise(stream, a.x, kTokenGroup);
   const TaskList tasks(a, kRows);
   const uint64_t copied = copied_rows_bytes(a);
-  const uint64_t panels = 2 * kPanelBytes + 2 * kPanelBytes / kBlock * sizeof(float);
+  const uint64_t panels = 2 * kPanelBytes + 2 * kPanelBytes / kBlock * kMostPanelScales * sizeof(float);
   stream.reserve_per_worker(copied + panels + static_cast<uint64_t>(M * kRows) * sizeof(float));
   stream.parallel(tasks.total(), [&](int64_t index, int worker) {
     const int i = tasks.output_of(index);
@@ -230,21 +243,22 @@ void gemm_int8(CpuStream& stream, const LinearArgs& a) {
     const int64_t first = (index - tasks.first[i]) * kRows, rows = std::min(kRows, o.weight.rows - first);
     std::byte* copy = stream.of_worker(worker);
     auto* codes = reinterpret_cast<uint8_t*>(copy + copied);                        // [2][kChunkBlocks][8][16][4]
-    float* scales = reinterpret_cast<float*>(codes + 2 * kPanelBytes);              // [2][kChunkBlocks][16]
-    const Panel panel = panel_target(o, first, rows, kRows, scales + 2 * kPanelBytes / kBlock);
+    float* scales = reinterpret_cast<float*>(codes + 2 * kPanelBytes);              // [2][kChunkBlocks][n][16]
+    const int64_t panel_floats = kPanelBytes / kBlock * panel_scales(o.weight.dtype);
+    const Panel panel = panel_target(o, first, rows, kRows, scales + 2 * kPanelBytes / kBlock * kMostPanelScales);
     for (int64_t b = 0; b < blocks; b += kChunkBlocks) {
       const int64_t depth = std::min(kChunkBlocks, blocks - b);
       for (int p = 0; p < 2; p++) {
         const int64_t at = p * kPanelRows, height = std::min<int64_t>(kPanelRows, rows - at);
         if (height <= 0) {
           std::memset(codes + p * kPanelBytes, 0, kPanelBytes);
-          std::memset(scales + p * kPanelBytes / kBlock, 0, kPanelBytes / kBlock * sizeof(float));
+          std::memset(scales + p * panel_floats, 0, static_cast<size_t>(panel_floats) * sizeof(float));
           continue;
         }
-        const std::byte* w = whole_rows(o.weight, first + at, height, copy) + b * traits(o.weight.dtype).bytes;
-        kernels.pack(w, o.weight.row_bytes(), depth, codes + p * kPanelBytes, scales + p * kPanelBytes / kBlock);
+        const std::byte* w = whole_rows(o.weight, first + at, height, copy) + row_bytes(o.weight.dtype, b * kBlock);
+        kernels.pack(w, o.weight.row_bytes(), depth, codes + p * kPanelBytes, scales + p * panel_floats);
       }
-      kernels.gemm(M, depth, codes, scales, kPanelBytes, x.q + b * kBlock * kTokenGroup, x.q_stride, x.d + b * kTokenGroup, x.sum + b * kTokenGroup, x.d_stride,
+      kernels.gemm(M, depth, codes, scales, kPanelBytes, x.q + b * kBlock * kTokenGroup, x.q_stride, x.d + b * kTokenGroup, x.sum + 2 * b * kTokenGroup, x.d_stride,
                    panel.c, panel.ldc, b > 0);
     }
     finish_panel(stream.kernels, o, 0, M, first, rows, panel);

@@ -90,17 +90,31 @@ class WeightBinder {
   }
   const std::byte* data(const TensorEntry& entry) const { return weights_.files_[static_cast<size_t>(entry.file)]->data() + entry.offset; }
 
+  template <class Block, int values>
+  static void widen_blocks(const std::byte* from, float* out, int64_t count) {
+    for (int64_t at = 0; at < count; at += values) {
+      Block block;
+      std::memcpy(&block, from + at / values * static_cast<int64_t>(sizeof(Block)), sizeof(Block));
+      for (int i = 0; i < values; i++) out[at + i] = block.scale(i) * static_cast<float>(block.code(i)) + block.min(i);
+    }
+  }
+
   void widen(const TensorEntry& entry, float* out, int64_t count) const {
     const std::byte* from = data(entry);
-    if (traits(entry.dtype).quantised()) corrupt(entry.name + ": a vector stored in a quantised type");
-    if (entry.dtype == DType::F32) {
-      std::memcpy(out, from, static_cast<size_t>(count) * sizeof(float));
-      return;
-    }
-    for (int64_t i = 0; i < count; i++) {
-      uint16_t bits;
-      std::memcpy(&bits, from + 2 * i, 2);
-      out[i] = entry.dtype == DType::F16 ? half_to_float(bits) : bfloat_to_float(bits);
+    switch (entry.dtype) {
+      case DType::F32: std::memcpy(out, from, static_cast<size_t>(count) * sizeof(float)); return;
+      case DType::F16:
+      case DType::BF16:
+        for (int64_t i = 0; i < count; i++) {
+          uint16_t bits;
+          std::memcpy(&bits, from + 2 * i, 2);
+          out[i] = entry.dtype == DType::F16 ? half_to_float(bits) : bfloat_to_float(bits);
+        }
+        return;
+#define LLAVA_WIDEN(T, elements, bytes) \
+  case DType::T: return widen_blocks<Block##T, elements>(from, out, count);
+        LLAVA_QUANTISED(LLAVA_WIDEN)
+#undef LLAVA_WIDEN
     }
   }
 

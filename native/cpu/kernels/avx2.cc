@@ -1,9 +1,9 @@
 // AVX2 + FMA + F16C: row-wise and f32 kernels over 8 lanes, and the int8 kernels of quantised weights.
 //
-// Quantised tile (no VNNI). Q4_0 codes are u8 nibbles without the -8; activations s8 in [-127, 127]:
-//   maddubs gives pairs  w0 a0 + w1 a1 in 16 bits; 8 of them stay below 8 * 2 * 15 * 127 = 30480 < 32768, so a whole 32-block is summed
-//   in 16 bits and widened once; -8 * sum(a) puts the offset right. Exact in integers.
-// Q8_0 codes are s8 (|w| <= 128): maddubs(|w|, sign(a, w)) gives pairs up to 2 * 128 * 127 = 32512, widened each time.
+// Quantised tile (no VNNI). Codes are u8 with an offset, activations s8 in [-127, 127]:
+//   maddubs gives pairs  w0 a0 + w1 a1 in 16 bits; of 4-bit codes 8 stay below 8 * 2 * 15 * 127 = 30480 < 32768, so a whole block of 32 is summed in
+//   16 bits and widened once; 5-bit codes are widened every 4, 6-bit every 2. -offset * sum(a) puts the offset right. Exact in integers.
+// Q8_0 codes stay s8 (|w| <= 128): maddubs(|w|, sign(a, w)) gives pairs up to 2 * 128 * 127 = 32512, widened each time.
 #include <immintrin.h>
 
 #include <algorithm>
@@ -75,85 +75,22 @@ void quantize_q8(const float* x, int64_t n, int64_t step, int8_t* q, float* d, i
     }
     const float top = Vec::largest(largest);
     const __m256 inverse = _mm256_set1_ps(top > 0 ? 127.0f / top : 0.0f);
-    __m256i code[4], total = _mm256_setzero_si256();
+    __m256i code[4];
 #pragma GCC unroll 4
-    for (int i = 0; i < 4; i++) {
-      code[i] = _mm256_cvtps_epi32(_mm256_mul_ps(v[i], inverse));
-      total = _mm256_add_epi32(total, code[i]);
-    }
+    for (int i = 0; i < 4; i++) code[i] = _mm256_cvtps_epi32(_mm256_mul_ps(v[i], inverse));
     // packs works within 128-bit halves: the dwords come out in the order 0 2 4 6 1 3 5 7
     const __m256i packed = _mm256_packs_epi16(_mm256_packs_epi32(code[0], code[1]), _mm256_packs_epi32(code[2], code[3]));
     alignas(32) int32_t words[8];
     _mm256_store_si256(reinterpret_cast<__m256i*>(words), _mm256_permutevar8x32_epi32(packed, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7)));
     for (int j = 0; j < 8; j++) std::memcpy(q + 4 * (b * 8 + j) * step, &words[j], 4);
     d[b * step] = top / 127.0f;
-    sum[b * step] = sum_i32(total);
+    sum[2 * b * step] = sum_i32(_mm256_add_epi32(code[0], code[1]));
+    sum[(2 * b + 1) * step] = sum_i32(_mm256_add_epi32(code[2], code[3]));
   }
 }
 
-// Eight rows x 16 bytes -> 4 vectors of [8 rows][4 bytes]: rows r and r + 4 share a vector, then a 4 x 4 transpose of dwords in each half.
-//   in:  row0 = a b c d | row4 ...   out[0] = row0.a row1.a row2.a row3.a | row4.a row5.a row6.a row7.a
-inline void interleave_rows(const unsigned char* w, int64_t stride, __m256i out[4]) {
-  __m256i pair[4];
-#pragma GCC unroll 4
-  for (int i = 0; i < 4; i++) {
-    const __m128i low = _mm_loadu_si128(reinterpret_cast<const __m128i*>(w + i * stride));
-    pair[i] = _mm256_inserti128_si256(_mm256_castsi128_si256(low), _mm_loadu_si128(reinterpret_cast<const __m128i*>(w + (i + 4) * stride)), 1);
-  }
-  const __m256i t0 = _mm256_unpacklo_epi32(pair[0], pair[1]), t1 = _mm256_unpackhi_epi32(pair[0], pair[1]);
-  const __m256i t2 = _mm256_unpacklo_epi32(pair[2], pair[3]), t3 = _mm256_unpackhi_epi32(pair[2], pair[3]);
-  out[0] = _mm256_unpacklo_epi64(t0, t2);
-  out[1] = _mm256_unpackhi_epi64(t0, t2);
-  out[2] = _mm256_unpacklo_epi64(t1, t3);
-  out[3] = _mm256_unpackhi_epi64(t1, t3);
-}
-
-inline __m256 row_scales(const unsigned char* w, int64_t stride) {
-  uint16_t d[8];
-#pragma GCC unroll 8
-  for (int r = 0; r < 8; r++) std::memcpy(&d[r], w + r * stride, 2);
-  const __m128i packed = _mm_setr_epi16(static_cast<short>(d[0]), static_cast<short>(d[1]), static_cast<short>(d[2]), static_cast<short>(d[3]),
-                                        static_cast<short>(d[4]), static_cast<short>(d[5]), static_cast<short>(d[6]), static_cast<short>(d[7]));
-  return _mm256_cvtph_ps(packed);
-}
-
-// One block of 8 rows -> 8 vectors, one per group of 4 k.
-struct CodesQ4_0 {
-  static constexpr int kBytes = sizeof(BlockQ4_0);
-  static void load(const unsigned char* w, int64_t stride, __m256i group[8]) {
-    __m256i packed[4];
-    interleave_rows(w + 2, stride, packed);
-    const __m256i low = _mm256_set1_epi8(15);
-#pragma GCC unroll 4
-    for (int g = 0; g < 4; g++) {
-      group[g] = _mm256_and_si256(packed[g], low);
-      group[g + 4] = _mm256_and_si256(_mm256_srli_epi16(packed[g], 4), low);
-    }
-  }
-};
-struct CodesQ8_0 {
-  static constexpr int kBytes = sizeof(BlockQ8_0);
-  static void load(const unsigned char* w, int64_t stride, __m256i group[8]) {
-    interleave_rows(w + 2, stride, group);
-    interleave_rows(w + 18, stride, group + 4);
-  }
-};
-
-template <class Codes>
-inline void pack(const void* w, int64_t stride, int64_t blocks, uint8_t* codes, float* scales) {
-  for (int half = 0; half < 2; half++) {
-    const unsigned char* rows = static_cast<const unsigned char*>(w) + half * 8 * stride;
-    for (int64_t b = 0; b < blocks; b++) {
-      __m256i group[8];
-      Codes::load(rows + b * Codes::kBytes, stride, group);
-#pragma GCC unroll 8
-      for (int g = 0; g < 8; g++) _mm256_storeu_si256(reinterpret_cast<__m256i*>(codes + (b * 8 + g) * 64 + half * 32), group[g]);
-      _mm256_storeu_ps(scales + b * kPanelRows + half * 8, row_scales(rows + b * Codes::kBytes, stride));
-    }
-  }
-}
-void pack_q4_0(const void* w, int64_t stride, int64_t blocks, uint8_t* codes, float* scales) noexcept { pack<CodesQ4_0>(w, stride, blocks, codes, scales); }
-void pack_q8_0(const void* w, int64_t stride, int64_t blocks, uint8_t* codes, float* scales) noexcept { pack<CodesQ8_0>(w, stride, blocks, codes, scales); }
+constexpr bool kSignedQ8 = true;
+constexpr int kTileTokens = 4;  // x 2 vectors: 8 sums and 2 weights, 1 broadcast, 1 product in 16 registers
 
 inline __m256i broadcast_word(const int8_t* q) {
   int32_t word;
@@ -161,102 +98,82 @@ inline __m256i broadcast_word(const int8_t* q) {
   return _mm256_set1_epi32(word);
 }
 
-// Products of one group of 4 k summed into an accumulator, and what the accumulator means after the block.
-struct DotQ4_0 {
-  static __m256i add(__m256i sum_i16, __m256i w_u8, __m256i a_s8) { return _mm256_add_epi16(sum_i16, _mm256_maddubs_epi16(w_u8, a_s8)); }
-  static __m256i finish(__m256i sum_i16, int32_t a_sum) { return _mm256_sub_epi32(_mm256_madd_epi16(sum_i16, _mm256_set1_epi16(1)), _mm256_set1_epi32(8 * a_sum)); }
-};
-struct DotQ8_0 {
-  static __m256i add(__m256i sum_i32, __m256i w_s8, __m256i a_s8) {
-    const __m256i pairs_i16 = _mm256_maddubs_epi16(_mm256_abs_epi8(w_s8), _mm256_sign_epi8(a_s8, w_s8));
-    return _mm256_add_epi32(sum_i32, _mm256_madd_epi16(pairs_i16, _mm256_set1_epi16(1)));
-  }
-  static __m256i finish(__m256i sum_i32, int32_t) { return sum_i32; }
-};
+// Groups of 4 products that a 16-bit lane can hold: a lane adds two products, at most 2 * largest * 127, for each group.
+template <class Codes>
+constexpr int groups_in_16_bits() {
+  int groups = 8 / Codes::kHalves;
+  while (groups * 2 * Codes::kLargest * 127 > 32767) groups /= 2;
+  return groups;
+}
 
-// 4 tokens x 16 rows.
-template <class Dot>
-inline void tile(int64_t tokens, int64_t blocks, const uint8_t* codes, const float* scales, const int8_t* q, const float* d, const int32_t* sum, float* y,
-                 int64_t ldy, bool accumulate) {
-  __m256 total[kTokenGroup][2];
+// acc[t][v] = start[t] + codes · activations over the groups of a block or half block.
+template <class Codes, int kTokens>
+inline void products(const uint8_t* w, int64_t step, const int8_t* q, int64_t q_stride, const int32_t* start, __m256i acc[kTokens][2]) {
+  const __m256i ones = _mm256_set1_epi16(1);
 #pragma GCC unroll 4
-  for (int t = 0; t < kTokenGroup; t++) {
-    for (int h = 0; h < 2; h++) total[t][h] = accumulate && t < tokens ? _mm256_loadu_ps(y + t * ldy + 8 * h) : _mm256_setzero_ps();
-  }
-  for (int64_t b = 0; b < blocks; b++) {
-    __m256i acc[kTokenGroup][2];
-#pragma GCC unroll 4
-    for (int t = 0; t < kTokenGroup; t++) acc[t][0] = acc[t][1] = _mm256_setzero_si256();
+  for (int t = 0; t < kTokens; t++) acc[t][0] = acc[t][1] = _mm256_set1_epi32(start[t]);
+  if constexpr (Codes::kLargest == 255) {  // signed codes: |w| and the sign moved to the activation; each pair is widened
 #pragma GCC unroll 8
     for (int g = 0; g < 8; g++) {
-      const __m256i w0 = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(codes + (b * 8 + g) * 64));
-      const __m256i w1 = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(codes + (b * 8 + g) * 64 + 32));
+      const __m256i w0 = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(w + g * 64)), w1 = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(w + g * 64 + step));
+      const __m256i size0 = _mm256_abs_epi8(w0), size1 = _mm256_abs_epi8(w1);
 #pragma GCC unroll 4
-      for (int t = 0; t < kTokenGroup; t++) {
-        const __m256i a = broadcast_word(q + ((b * 8 + g) * kTokenGroup + t) * 4);
-        acc[t][0] = Dot::add(acc[t][0], w0, a);
-        acc[t][1] = Dot::add(acc[t][1], w1, a);
+      for (int t = 0; t < kTokens; t++) {
+        const __m256i a = broadcast_word(q + t / kTokenGroup * q_stride + (g * kTokenGroup + t % kTokenGroup) * 4);
+        acc[t][0] = _mm256_add_epi32(acc[t][0], _mm256_madd_epi16(_mm256_maddubs_epi16(size0, _mm256_sign_epi8(a, w0)), ones));
+        acc[t][1] = _mm256_add_epi32(acc[t][1], _mm256_madd_epi16(_mm256_maddubs_epi16(size1, _mm256_sign_epi8(a, w1)), ones));
       }
     }
-    const __m256 s0 = _mm256_loadu_ps(scales + b * kPanelRows), s1 = _mm256_loadu_ps(scales + b * kPanelRows + 8);
+  } else {
+    constexpr int kGroups = groups_in_16_bits<Codes>();
 #pragma GCC unroll 4
-    for (int t = 0; t < kTokenGroup; t++) {
-      const __m256 a_scale = _mm256_set1_ps(d[b * kTokenGroup + t]);
-      const int32_t a_sum = sum[b * kTokenGroup + t];
-      total[t][0] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(Dot::finish(acc[t][0], a_sum)), _mm256_mul_ps(s0, a_scale), total[t][0]);
-      total[t][1] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(Dot::finish(acc[t][1], a_sum)), _mm256_mul_ps(s1, a_scale), total[t][1]);
-    }
-  }
-  for (int t = 0; t < kTokenGroup && t < tokens; t++) {
-    _mm256_storeu_ps(y + t * ldy, total[t][0]);
-    _mm256_storeu_ps(y + t * ldy + 8, total[t][1]);
-  }
-}
-
-template <class Dot>
-inline void gemm_q(int64_t tokens, int64_t blocks, const uint8_t* codes, const float* scales, int64_t panel, const int8_t* q, int64_t q_stride, const float* d,
-                   const int32_t* sum, int64_t d_stride, float* y, int64_t ldy, bool accumulate) {
-  for (int64_t t = 0; t < tokens; t += kTokenGroup) {
-    const int64_t group = t / kTokenGroup;
-    for (int p = 0; p < 2; p++) {
-      tile<Dot>(tokens - t, blocks, codes + p * panel, scales + p * (panel / kBlock), q + group * q_stride, d + group * d_stride, sum + group * d_stride,
-                y + t * ldy + p * kPanelRows, ldy, accumulate);
-    }
-  }
-}
-void gemm_q4_0(int64_t tokens, int64_t blocks, const uint8_t* codes, const float* scales, int64_t panel, const int8_t* q, int64_t q_stride, const float* d,
-               const int32_t* sum, int64_t d_stride, float* y, int64_t ldy, bool accumulate) noexcept {
-  gemm_q<DotQ4_0>(tokens, blocks, codes, scales, panel, q, q_stride, d, sum, d_stride, y, ldy, accumulate);
-}
-void gemm_q8_0(int64_t tokens, int64_t blocks, const uint8_t* codes, const float* scales, int64_t panel, const int8_t* q, int64_t q_stride, const float* d,
-               const int32_t* sum, int64_t d_stride, float* y, int64_t ldy, bool accumulate) noexcept {
-  gemm_q<DotQ8_0>(tokens, blocks, codes, scales, panel, q, q_stride, d, sum, d_stride, y, ldy, accumulate);
-}
-
-template <class Codes, class Dot>
-inline void gemv_q(const void* w, int64_t stride, int64_t blocks, const int8_t* q, const float* d, const int32_t* sum, float* y) {
-  const unsigned char* rows = static_cast<const unsigned char*>(w);
-  __m256 total[2] = {_mm256_setzero_ps(), _mm256_setzero_ps()};
-  for (int64_t b = 0; b < blocks; b++) {
-#pragma GCC unroll 2
-    for (int h = 0; h < 2; h++) {
-      const unsigned char* block = rows + h * 8 * stride + b * Codes::kBytes;
-      __m256i group[8], acc = _mm256_setzero_si256();
-      Codes::load(block, stride, group);
+    for (int first = 0; first < 8 / Codes::kHalves; first += kGroups) {
+      __m256i sum_i16[kTokens][2];
 #pragma GCC unroll 8
-      for (int g = 0; g < 8; g++) acc = Dot::add(acc, group[g], broadcast_word(q + (b * 8 + g) * 4));
-      total[h] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(Dot::finish(acc, sum[b])), _mm256_mul_ps(row_scales(block, stride), _mm256_set1_ps(d[b])), total[h]);
+      for (int g = first; g < first + kGroups; g++) {
+        const __m256i w0 = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(w + g * 64)), w1 = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(w + g * 64 + step));
+#pragma GCC unroll 4
+        for (int t = 0; t < kTokens; t++) {
+          const __m256i a = broadcast_word(q + t / kTokenGroup * q_stride + (g * kTokenGroup + t % kTokenGroup) * 4);
+          const __m256i p0 = _mm256_maddubs_epi16(w0, a), p1 = _mm256_maddubs_epi16(w1, a);
+          sum_i16[t][0] = g == first ? p0 : _mm256_add_epi16(sum_i16[t][0], p0);
+          sum_i16[t][1] = g == first ? p1 : _mm256_add_epi16(sum_i16[t][1], p1);
+        }
+      }
+#pragma GCC unroll 4
+      for (int t = 0; t < kTokens; t++) {
+        acc[t][0] = _mm256_add_epi32(acc[t][0], _mm256_madd_epi16(sum_i16[t][0], ones));
+        acc[t][1] = _mm256_add_epi32(acc[t][1], _mm256_madd_epi16(sum_i16[t][1], ones));
+      }
     }
   }
-  _mm256_storeu_ps(y, total[0]);
-  _mm256_storeu_ps(y + 8, total[1]);
 }
-void gemv_q4_0(const void* w, int64_t stride, int64_t blocks, const int8_t* q, const float* d, const int32_t* sum, float* y) noexcept {
-  gemv_q<CodesQ4_0, DotQ4_0>(w, stride, blocks, q, d, sum, y);
+
+// start + the groups of one block or half block · one token.
+template <class Codes>
+inline __m256i dot(const __m256i* group, const int8_t* q, int32_t start) {
+  const __m256i ones = _mm256_set1_epi16(1);
+  __m256i acc = _mm256_set1_epi32(start);
+  if constexpr (Codes::kLargest == 255) {
+#pragma GCC unroll 8
+    for (int g = 0; g < 8; g++) {
+      const __m256i pairs_i16 = _mm256_maddubs_epi16(_mm256_abs_epi8(group[g]), _mm256_sign_epi8(broadcast_word(q + g * 4), group[g]));
+      acc = _mm256_add_epi32(acc, _mm256_madd_epi16(pairs_i16, ones));
+    }
+  } else {
+    constexpr int kGroups = groups_in_16_bits<Codes>();
+#pragma GCC unroll 4
+    for (int first = 0; first < 8 / Codes::kHalves; first += kGroups) {
+      __m256i sum_i16 = _mm256_maddubs_epi16(group[first], broadcast_word(q + first * 4));
+#pragma GCC unroll 8
+      for (int g = first + 1; g < first + kGroups; g++) sum_i16 = _mm256_add_epi16(sum_i16, _mm256_maddubs_epi16(group[g], broadcast_word(q + g * 4)));
+      acc = _mm256_add_epi32(acc, _mm256_madd_epi16(sum_i16, ones));
+    }
+  }
+  return acc;
 }
-void gemv_q8_0(const void* w, int64_t stride, int64_t blocks, const int8_t* q, const float* d, const int32_t* sum, float* y) noexcept {
-  gemv_q<CodesQ8_0, DotQ8_0>(w, stride, blocks, q, d, sum, y);
-}
+
+#include "cpu/kernels/quantised-inl.h"
 
 // Peaks: twelve independent chains, written in assembly so that no compiler move stands between the instructions.
 #define LLAVA_TWELVE(M) M(0) M(1) M(2) M(3) M(4) M(5) M(6) M(7) M(8) M(9) M(10) M(11)
@@ -298,12 +215,7 @@ void fill(KernelTable& t) {
   fill_shared(t);
   t.transpose = transpose;
   t.quantize_q8 = quantize_q8;
-  t.pack_q4_0 = pack_q4_0;
-  t.pack_q8_0 = pack_q8_0;
-  t.gemm_q4_0 = gemm_q4_0;
-  t.gemm_q8_0 = gemm_q8_0;
-  t.gemv_q4_0 = gemv_q4_0;
-  t.gemv_q8_0 = gemv_q8_0;
+  fill_quantised(t);
   t.peak_fma = peak_fma;
   t.peak_int8 = peak_int8;
   t.peak_read = peak_read;

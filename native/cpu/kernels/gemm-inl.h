@@ -103,8 +103,8 @@ void gemv_bf16(const void* w, int64_t stride, int64_t rows, int64_t k, const flo
 void fill_shared(KernelTable& t) {
   t.expand_f16 = expand_f16;
   t.expand_bf16 = expand_bf16;
-  t.expand_q4_0 = expand_q4_0;
-  t.expand_q8_0 = expand_q8_0;
+  t.expand_Q4_0 = expand_Q4_0;
+  t.expand_Q8_0 = expand_Q8_0;
   t.narrow_f16 = narrow_f16;
   t.gemm_f32 = gemm_f32;
   t.gemv_f32 = gemv_f32;

@@ -24,16 +24,40 @@ inline float weight_f32(const void* w, int64_t i) { return load<float>(w, i); }
 inline float weight_f16(const void* w, int64_t i) { return half_to_float(load<uint16_t>(w, i)); }
 inline float weight_bf16(const void* w, int64_t i) { return bfloat_to_float(load<uint16_t>(w, i)); }
 
-// Code of value i of a row of blocks, without its offset: y = d * code.
-inline int code_q4_0(const BlockQ4_0& block, int i) { return (i < 16 ? block.qs[i] & 15 : block.qs[i - 16] >> 4) - 8; }
-inline int code_q8_0(const BlockQ8_0& block, int i) { return block.qs[i]; }
-inline float weight_q4_0(const void* w, int64_t i) {
-  const auto block = load<BlockQ4_0>(w, i / kBlock);
-  return half_to_float(block.d) * static_cast<float>(code_q4_0(block, static_cast<int>(i % kBlock)));
-}
-inline float weight_q8_0(const void* w, int64_t i) {
-  const auto block = load<BlockQ8_0>(w, i / kBlock);
-  return half_to_float(block.d) * static_cast<float>(code_q8_0(block, static_cast<int>(i % kBlock)));
+// A block type's layout in a panel: whether 16 values share a scale (two halves in a block of 32), whether there are mins.
+template <class Block>
+struct Layout {
+  static constexpr int kHalves = 1;
+  static constexpr bool kMins = false;
+};
+template <int halves, bool mins>
+struct LayoutOf {
+  static constexpr int kHalves = halves;
+  static constexpr bool kMins = mins;
+};
+template <> struct Layout<BlockQ4_1> : LayoutOf<1, true> {};
+template <> struct Layout<BlockQ5_1> : LayoutOf<1, true> {};
+template <> struct Layout<BlockQ2_K> : LayoutOf<2, true> {};
+template <> struct Layout<BlockQ3_K> : LayoutOf<2, false> {};
+template <> struct Layout<BlockQ4_K> : LayoutOf<1, true> {};
+template <> struct Layout<BlockQ5_K> : LayoutOf<1, true> {};
+template <> struct Layout<BlockQ6_K> : LayoutOf<2, false> {};
+
+// Values in a block on disk.
+template <class Block>
+inline constexpr int kValues = kBlock;
+template <> inline constexpr int kValues<BlockQ2_K> = kSuperBlock;
+template <> inline constexpr int kValues<BlockQ3_K> = kSuperBlock;
+template <> inline constexpr int kValues<BlockQ4_K> = kSuperBlock;
+template <> inline constexpr int kValues<BlockQ5_K> = kSuperBlock;
+template <> inline constexpr int kValues<BlockQ6_K> = kSuperBlock;
+
+template <class Block>
+void expand_blocks(const void* src, float* dst, int64_t n) noexcept {
+  for (int64_t at = 0; at < n; at += kValues<Block>) {
+    const auto block = load<Block>(src, at / kValues<Block>);
+    for (int i = 0; i < kValues<Block> && at + i < n; i++) dst[at + i] = block.scale(i) * static_cast<float>(block.code(i)) + block.min(i);
+  }
 }
 
 template <float (*weight)(const void*, int64_t)>
@@ -78,59 +102,82 @@ inline void quantize_q8(const float* x, int64_t n, int64_t step, int8_t* q, floa
     float largest = 0;
     for (int i = 0; i < kBlock; i++) largest = std::fmax(largest, std::fabs(block[i]));
     const float inverse = largest > 0 ? 127.0f / largest : 0.0f;
-    int32_t total = 0;
+    int32_t total[2] = {0, 0};
     for (int i = 0; i < kBlock; i++) {
       const int code = static_cast<int>(std::nearbyintf(block[i] * inverse));
       q[4 * (b * 8 + i / 4) * step + i % 4] = static_cast<int8_t>(code);
-      total += code;
+      total[i / 16] += code;
     }
     d[b * step] = largest / 127.0f;
-    sum[b * step] = total;
+    for (int h = 0; h < 2; h++) sum[(2 * b + h) * step] = total[h];
   }
 }
 
-template <class Block, int (*code)(const Block&, int)>
+// The panel's scales of block b: [n][16 rows], the halves' scales first, then their mins.
+template <class Block>
 void pack(const void* w, int64_t stride, int64_t blocks, uint8_t* codes, float* scales) noexcept {
+  constexpr int kHalves = Layout<Block>::kHalves, kScales = kHalves * (Layout<Block>::kMins ? 2 : 1);
   for (int64_t b = 0; b < blocks; b++) {
     for (int r = 0; r < kPanelRows; r++) {
-      const auto block = load<Block>(static_cast<const std::byte*>(w) + r * stride, b);
-      scales[b * kPanelRows + r] = half_to_float(block.d);
-      for (int i = 0; i < kBlock; i++) codes[((b * 8 + i / 4) * kPanelRows + r) * 4 + i % 4] = static_cast<uint8_t>(code(block, i));
+      const auto block = load<Block>(static_cast<const std::byte*>(w) + r * stride, b * kBlock / kValues<Block>);
+      const int first = static_cast<int>(b * kBlock % kValues<Block>);
+      for (int h = 0; h < kHalves; h++) {
+        scales[(b * kScales + h) * kPanelRows + r] = block.scale(first + 16 * h);
+        if (Layout<Block>::kMins) scales[(b * kScales + kHalves + h) * kPanelRows + r] = block.min(first + 16 * h);
+      }
+      for (int i = 0; i < kBlock; i++) codes[((b * 8 + i / 4) * kPanelRows + r) * 4 + i % 4] = static_cast<uint8_t>(block.code(first + i));
     }
   }
 }
 
-template <class Acc>
+template <class Acc, class Block>
 void gemm_q(int64_t tokens, int64_t blocks, const uint8_t* codes, const float* scales, int64_t panel, const int8_t* q, int64_t q_stride, const float* d,
-            const int32_t*, int64_t d_stride, float* y, int64_t ldy, bool accumulate) noexcept {
+            const int32_t* sum, int64_t d_stride, float* y, int64_t ldy, bool accumulate) noexcept {
+  constexpr int kHalves = Layout<Block>::kHalves, kScales = kHalves * (Layout<Block>::kMins ? 2 : 1), kSpan = kBlock / kHalves;
   for (int64_t t = 0; t < tokens; t++) {
     const int64_t group = t / kTokenGroup, lane = t % kTokenGroup;
     for (int r = 0; r < 2 * kPanelRows; r++) {
       const uint8_t* panel_codes = codes + r / kPanelRows * panel;
-      const float* panel_scales = scales + r / kPanelRows * (panel / kBlock);
+      const float* panel_scales = scales + r / kPanelRows * (panel / kBlock * kScales);
       Acc total = accumulate ? Acc(y[t * ldy + r]) : Acc(0);
       for (int64_t b = 0; b < blocks; b++) {
-        int32_t sum = 0;
-        for (int i = 0; i < kBlock; i++) {
-          const int8_t weight = static_cast<int8_t>(panel_codes[((b * 8 + i / 4) * kPanelRows + r % kPanelRows) * 4 + i % 4]);
-          sum += weight * q[group * q_stride + ((b * 8 + i / 4) * kTokenGroup + lane) * 4 + i % 4];
+        const Acc a_scale = Acc(d[group * d_stride + b * kTokenGroup + lane]);
+        for (int h = 0; h < kHalves; h++) {
+          int32_t products = 0;
+          for (int i = h * kSpan; i < (h + 1) * kSpan; i++) {
+            const auto weight = static_cast<int8_t>(panel_codes[((b * 8 + i / 4) * kPanelRows + r % kPanelRows) * 4 + i % 4]);
+            products += weight * q[group * q_stride + ((b * 8 + i / 4) * kTokenGroup + lane) * 4 + i % 4];
+          }
+          total += Acc(products) * (Acc(panel_scales[(b * kScales + h) * kPanelRows + r % kPanelRows]) * a_scale);
         }
-        total += Acc(sum) * (Acc(panel_scales[b * kPanelRows + r % kPanelRows]) * Acc(d[group * d_stride + b * kTokenGroup + lane]));
+        for (int h = 0; Layout<Block>::kMins && h < kHalves; h++) {
+          const int32_t* half = sum + 2 * group * d_stride + 2 * b * kTokenGroup + lane;
+          const int32_t values = kHalves == 2 ? half[h * kTokenGroup] : half[0] + half[kTokenGroup];
+          total += (Acc(values) * a_scale) * Acc(panel_scales[(b * kScales + kHalves + h) * kPanelRows + r % kPanelRows]);
+        }
       }
       y[t * ldy + r] = static_cast<float>(total);
     }
   }
 }
 
-template <class Acc, class Block, int (*code)(const Block&, int)>
-void gemv_q(const void* w, int64_t stride, int64_t blocks, const int8_t* q, const float* d, const int32_t*, float* y) noexcept {
+template <class Acc, class Block>
+void gemv_q(const void* w, int64_t stride, int64_t blocks, const int8_t* q, const float* d, const int32_t* sum, float* y) noexcept {
+  constexpr int kHalves = Layout<Block>::kHalves, kSpan = kBlock / kHalves;
   for (int r = 0; r < kPanelRows; r++) {
     Acc total = 0;
     for (int64_t b = 0; b < blocks; b++) {
-      const auto block = load<Block>(static_cast<const std::byte*>(w) + r * stride, b);
-      int32_t sum = 0;
-      for (int i = 0; i < kBlock; i++) sum += code(block, i) * q[b * kBlock + i];
-      total += Acc(sum) * (Acc(half_to_float(block.d)) * Acc(d[b]));
+      const auto block = load<Block>(static_cast<const std::byte*>(w) + r * stride, b * kBlock / kValues<Block>);
+      const int first = static_cast<int>(b * kBlock % kValues<Block>);
+      for (int h = 0; h < kHalves; h++) {
+        int32_t products = 0;
+        for (int i = h * kSpan; i < (h + 1) * kSpan; i++) products += block.code(first + i) * q[b * kBlock + i];
+        total += Acc(products) * (Acc(block.scale(first + 16 * h)) * Acc(d[b]));
+      }
+      for (int h = 0; Layout<Block>::kMins && h < kHalves; h++) {
+        const int32_t values = kHalves == 2 ? sum[2 * b + h] : sum[2 * b] + sum[2 * b + 1];
+        total += (Acc(values) * Acc(d[b])) * Acc(block.min(first + 16 * h));
+      }
     }
     y[r] = static_cast<float>(total);
   }
@@ -256,8 +303,6 @@ void fill(KernelTable& t) {
   t.expand_f32 = expand<weight_f32>;
   t.expand_f16 = expand<weight_f16>;
   t.expand_bf16 = expand<weight_bf16>;
-  t.expand_q4_0 = expand<weight_q4_0>;
-  t.expand_q8_0 = expand<weight_q8_0>;
   t.narrow_f16 = narrow_f16;
   t.transpose = transpose;
   t.gemm_f32 = gemm_f32<Acc>;
@@ -265,12 +310,13 @@ void fill(KernelTable& t) {
   t.gemv_f16 = gemv<Acc, weight_f16>;
   t.gemv_bf16 = gemv<Acc, weight_bf16>;
   t.quantize_q8 = quantize_q8;
-  t.pack_q4_0 = pack<BlockQ4_0, code_q4_0>;
-  t.pack_q8_0 = pack<BlockQ8_0, code_q8_0>;
-  t.gemm_q4_0 = gemm_q<Acc>;
-  t.gemm_q8_0 = gemm_q<Acc>;
-  t.gemv_q4_0 = gemv_q<Acc, BlockQ4_0, code_q4_0>;
-  t.gemv_q8_0 = gemv_q<Acc, BlockQ8_0, code_q8_0>;
+#define LLAVA_REFERENCE_SLOTS(T, elements, bytes) \
+  t.expand_##T = expand_blocks<Block##T>;         \
+  t.pack_##T = pack<Block##T>;                    \
+  t.gemm_##T = gemm_q<Acc, Block##T>;             \
+  t.gemv_##T = gemv_q<Acc, Block##T>;
+  LLAVA_QUANTISED(LLAVA_REFERENCE_SLOTS)
+#undef LLAVA_REFERENCE_SLOTS
   t.rms_norm = rms_norm<Acc>;
   t.layer_norm = layer_norm<Acc>;
   t.add = add<Acc>;

@@ -182,18 +182,18 @@ void expand_bf16(const void* src, float* dst, int64_t n) noexcept {
   for (; i < n; i++) dst[i] = reference::weight_bf16(src, i);
 }
 
-void expand_q8_0(const void* src, float* dst, int64_t n) noexcept {
+void expand_Q8_0(const void* src, float* dst, int64_t n) noexcept {
   const auto* blocks = static_cast<const BlockQ8_0*>(src);
   for (int64_t b = 0; b < n / kBlock; b++) {
-    const F d = Vec::set1(reference::weight_f16(&blocks[b].d, 0));
+    const F d = Vec::set1(half_to_float(blocks[b].d));
     for (int i = 0; i < kBlock; i += kLanes) Vec::store(dst + b * kBlock + i, Vec::mul(Vec::load_i8(blocks[b].qs + i), d));
   }
 }
 
-void expand_q4_0(const void* src, float* dst, int64_t n) noexcept {
+void expand_Q4_0(const void* src, float* dst, int64_t n) noexcept {
   const auto* blocks = static_cast<const BlockQ4_0*>(src);
   for (int64_t b = 0; b < n / kBlock; b++) {
-    const F d = Vec::set1(reference::weight_f16(&blocks[b].d, 0));
+    const F d = Vec::set1(half_to_float(blocks[b].d));
     alignas(16) int8_t codes[kBlock];
     const __m128i packed = _mm_loadu_si128(reinterpret_cast<const __m128i*>(blocks[b].qs)), low = _mm_set1_epi8(15), eight = _mm_set1_epi8(8);
     _mm_store_si128(reinterpret_cast<__m128i*>(codes), _mm_sub_epi8(_mm_and_si128(packed, low), eight));

@@ -44,3 +44,60 @@ struct Vec {
     return _mm_cvtss_f32(_mm_max_ss(s, _mm_movehdup_ps(s)));
   }
 };
+
+// The same registers as integers: eight rows of four bytes.
+struct Int {
+  using I = __m256i;
+  static constexpr int kRows = 8;
+
+  static I load(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
+  static void store(void* p, I v) { _mm256_storeu_si256(static_cast<__m256i*>(p), v); }
+  static I set1_8(int v) { return _mm256_set1_epi8(static_cast<char>(v)); }
+  static I set1_32(int32_t v) { return _mm256_set1_epi32(v); }
+  static I zero() { return _mm256_setzero_si256(); }
+  static I bit_and(I a, I b) { return _mm256_and_si256(a, b); }
+  static I bit_or(I a, I b) { return _mm256_or_si256(a, b); }
+  static I bit_xor(I a, I b) { return _mm256_xor_si256(a, b); }
+  static I shift_right_16(I a, int n) { return _mm256_srl_epi16(a, _mm_cvtsi32_si128(n)); }
+  static I shift_left_16(I a, int n) { return _mm256_sll_epi16(a, _mm_cvtsi32_si128(n)); }
+  static I shift_right_32(I a, int n) { return _mm256_srl_epi32(a, _mm_cvtsi32_si128(n)); }
+  static I shift_left_32(I a, int n) { return _mm256_sll_epi32(a, _mm_cvtsi32_si128(n)); }
+  static I shift_right_signed_32(I a, int n) { return _mm256_sra_epi32(a, _mm_cvtsi32_si128(n)); }
+  static I equal_8(I a, I b) { return _mm256_cmpeq_epi8(a, b); }
+  static I shuffle_8(I a, __m128i index) { return _mm256_shuffle_epi8(a, _mm256_broadcastsi128_si256(index)); }
+  static Vec::F to_f32(I a) { return _mm256_cvtepi32_ps(a); }
+  static Vec::F halves_to_f32(I a) {  // the low 16 bits of each lane
+    const I low = _mm256_and_si256(a, _mm256_set1_epi32(0xFFFF));
+    return _mm256_cvtph_ps(_mm256_castsi256_si128(_mm256_permute4x64_epi64(_mm256_packus_epi32(low, low), 0x08)));
+  }
+  // Four bytes at w of each row.
+  static I rows_32(const unsigned char* w, int64_t stride) {
+    int32_t word[8];
+#pragma GCC unroll 8
+    for (int r = 0; r < 8; r++) __builtin_memcpy(&word[r], w + r * stride, 4);
+    return _mm256_setr_epi32(word[0], word[1], word[2], word[3], word[4], word[5], word[6], word[7]);
+  }
+  // The half at w of each row.
+  static Vec::F rows_f16(const unsigned char* w, int64_t stride) {
+    short d[8];
+#pragma GCC unroll 8
+    for (int r = 0; r < 8; r++) __builtin_memcpy(&d[r], w + r * stride, 2);
+    return _mm256_cvtph_ps(_mm_setr_epi16(d[0], d[1], d[2], d[3], d[4], d[5], d[6], d[7]));
+  }
+  // 16 bytes of each row -> 4 vectors of [rows][4 bytes]: rows r and r + 4 share a vector, then a 4 x 4 transpose of dwords in each half.
+  //   in:  row0 = a b c d | row4 ...   out[0] = row0.a row1.a row2.a row3.a | row4.a row5.a row6.a row7.a
+  static void interleave(const unsigned char* w, int64_t stride, I out[4]) {
+    I pair[4];
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) {
+      const __m128i low = _mm_loadu_si128(reinterpret_cast<const __m128i*>(w + i * stride));
+      pair[i] = _mm256_inserti128_si256(_mm256_castsi128_si256(low), _mm_loadu_si128(reinterpret_cast<const __m128i*>(w + (i + 4) * stride)), 1);
+    }
+    const I t0 = _mm256_unpacklo_epi32(pair[0], pair[1]), t1 = _mm256_unpackhi_epi32(pair[0], pair[1]);
+    const I t2 = _mm256_unpacklo_epi32(pair[2], pair[3]), t3 = _mm256_unpackhi_epi32(pair[2], pair[3]);
+    out[0] = _mm256_unpacklo_epi64(t0, t2);
+    out[1] = _mm256_unpackhi_epi64(t0, t2);
+    out[2] = _mm256_unpacklo_epi64(t1, t3);
+    out[3] = _mm256_unpackhi_epi64(t1, t3);
+  }
+};

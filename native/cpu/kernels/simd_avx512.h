@@ -38,3 +38,60 @@ struct Vec {
   static float sum(F v) { return _mm512_reduce_add_ps(v); }
   static float largest(F v) { return _mm512_reduce_max_ps(v); }
 };
+
+// The same registers as integers: sixteen rows of four bytes.
+struct Int {
+  using I = __m512i;
+  static constexpr int kRows = 16;
+
+  static I load(const void* p) { return _mm512_loadu_si512(p); }
+  static void store(void* p, I v) { _mm512_storeu_si512(p, v); }
+  static I set1_8(int v) { return _mm512_set1_epi8(static_cast<char>(v)); }
+  static I set1_32(int32_t v) { return _mm512_set1_epi32(v); }
+  static I zero() { return _mm512_setzero_si512(); }
+  static I bit_and(I a, I b) { return _mm512_and_si512(a, b); }
+  static I bit_or(I a, I b) { return _mm512_or_si512(a, b); }
+  static I bit_xor(I a, I b) { return _mm512_xor_si512(a, b); }
+  static I shift_right_16(I a, int n) { return _mm512_srl_epi16(a, _mm_cvtsi32_si128(n)); }
+  static I shift_left_16(I a, int n) { return _mm512_sll_epi16(a, _mm_cvtsi32_si128(n)); }
+  static I shift_right_32(I a, int n) { return _mm512_srl_epi32(a, _mm_cvtsi32_si128(n)); }
+  static I shift_left_32(I a, int n) { return _mm512_sll_epi32(a, _mm_cvtsi32_si128(n)); }
+  static I shift_right_signed_32(I a, int n) { return _mm512_sra_epi32(a, _mm_cvtsi32_si128(n)); }
+  static I equal_8(I a, I b) { return _mm512_movm_epi8(_mm512_cmpeq_epi8_mask(a, b)); }
+  static I shuffle_8(I a, __m128i index) { return _mm512_shuffle_epi8(a, _mm512_broadcast_i32x4(index)); }
+  static Vec::F to_f32(I a) { return _mm512_cvtepi32_ps(a); }
+  static Vec::F halves_to_f32(I a) { return _mm512_cvtph_ps(_mm512_cvtepi32_epi16(a)); }  // the low 16 bits of each lane
+  // Four bytes at w of each row.
+  static I rows_32(const unsigned char* w, int64_t stride) {
+    int32_t word[16];
+#pragma GCC unroll 16
+    for (int r = 0; r < 16; r++) __builtin_memcpy(&word[r], w + r * stride, 4);
+    return _mm512_setr_epi32(word[0], word[1], word[2], word[3], word[4], word[5], word[6], word[7], word[8], word[9], word[10], word[11], word[12], word[13],
+                             word[14], word[15]);
+  }
+  // The half at w of each row.
+  static Vec::F rows_f16(const unsigned char* w, int64_t stride) {
+    short d[16];
+#pragma GCC unroll 16
+    for (int r = 0; r < 16; r++) __builtin_memcpy(&d[r], w + r * stride, 2);
+    return _mm512_cvtph_ps(_mm256_setr_epi16(d[0], d[1], d[2], d[3], d[4], d[5], d[6], d[7], d[8], d[9], d[10], d[11], d[12], d[13], d[14], d[15]));
+  }
+  // 16 bytes of each row -> 4 vectors of [rows][4 bytes]: quarter L of vector i holds row 4 L + i, then a 4 x 4 transpose of dwords in each quarter.
+  static void interleave(const unsigned char* w, int64_t stride, I out[4]) {
+    I quad[4];
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) {
+      const unsigned char* row = w + i * stride;
+      I v = _mm512_castsi128_si512(_mm_loadu_si128(reinterpret_cast<const __m128i*>(row)));
+      v = _mm512_inserti32x4(v, _mm_loadu_si128(reinterpret_cast<const __m128i*>(row + 4 * stride)), 1);
+      v = _mm512_inserti32x4(v, _mm_loadu_si128(reinterpret_cast<const __m128i*>(row + 8 * stride)), 2);
+      quad[i] = _mm512_inserti32x4(v, _mm_loadu_si128(reinterpret_cast<const __m128i*>(row + 12 * stride)), 3);
+    }
+    const I t0 = _mm512_unpacklo_epi32(quad[0], quad[1]), t1 = _mm512_unpackhi_epi32(quad[0], quad[1]);
+    const I t2 = _mm512_unpacklo_epi32(quad[2], quad[3]), t3 = _mm512_unpackhi_epi32(quad[2], quad[3]);
+    out[0] = _mm512_unpacklo_epi64(t0, t2);
+    out[1] = _mm512_unpackhi_epi64(t0, t2);
+    out[2] = _mm512_unpacklo_epi64(t1, t3);
+    out[3] = _mm512_unpackhi_epi64(t1, t3);
+  }
+};

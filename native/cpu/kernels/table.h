@@ -4,6 +4,8 @@
 #include <string>
 #include <vector>
 
+#include "common/dtype.h"
+
 namespace llava {
 
 struct KernelTable {
@@ -16,6 +18,21 @@ struct KernelTable {
 
 constexpr int kPanelRows = 16;   // rows of one quantised panel
 constexpr int kTokenGroup = 4;   // tokens whose int8 words stand side by side
+
+// Scales and mins of a row in one block of a panel: n in kernels.def.
+constexpr int panel_scales(DType dtype) {
+  switch (dtype) {
+    case DType::Q2_K: return 4;
+    case DType::Q4_1:
+    case DType::Q5_1:
+    case DType::Q3_K:
+    case DType::Q4_K:
+    case DType::Q5_K:
+    case DType::Q6_K: return 2;
+    default: return 1;
+  }
+}
+constexpr int kMostPanelScales = 4;
 
 // "scalar", "avx2", "avx512"; tables this CPU can execute, weakest first.
 std::vector<std::string> available_isas();
