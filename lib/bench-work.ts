@@ -27,7 +27,8 @@ export function prefillOperations({ text }: ModelConfig, positions: number): num
 
 /** Bytes read to decode one token: every matrix of the decoder and the head once, as they lie in the file. */
 export function decodeWeightBytes(tensors: readonly TensorEntry[]): number {
-  return tensors.filter(({ name, shape }) => shape.length === 2 && (name === 'lm_head.weight' || name.startsWith('language_model.layers.'))).reduce((sum, { nbytes }) => sum + nbytes, 0)
+  const read = tensors.filter(({ name, shape }) => shape.length === 2 && (name === 'lm_head.weight' || name.startsWith('language_model.layers.')))
+  return read.reduce((sum, { nbytes }) => sum + nbytes, 0)
 }
 
 /** Bytes of keys and values read to decode one token that sees `positions`, itself included. */

@@ -4,10 +4,10 @@
 import { decodeWeightBytes, imageOperations, kvBytes, prefillOperations } from './bench-work.js'
 import type { Engine } from './engine.js'
 import type { Job } from './job.js'
-import type { Dtype, Isa, NativeCancellation, NativeSequence } from './native.js'
+import type { Dtype, Isa, NativeSequence } from './native.js'
 
 export interface BenchmarkOptions {
-  /** Positions to prefill; default 512. */
+  /** Positions to prefill; default 512, or what the context has room for. */
   readonly prompt?: number
   /** Tokens to decode after the prompt; default 32. */
   readonly generate?: number
@@ -47,77 +47,89 @@ interface Measured {
   readonly work: number
   /** Compute time of each repetition. */
   readonly milliseconds: readonly number[]
-  readonly roof: 'fma' | 'int8' | 'read'
+  /** Measured just before. */
+  readonly peak: Awaited<ReturnType<Engine['measurePeak']>>
   readonly dtype: string
 }
 
 /** See `LLaVA.benchmark`. */
 export async function* runBenchmark(engine: Engine, options: BenchmarkOptions): AsyncGenerator<BenchmarkLine, void, undefined> {
-  const { prompt = 512, generate = 32, images = 2, repeat = 5, signal } = options
+  const { generate = 32, images = 2, repeat = 5, signal } = options
+  const { prompt = Math.max(1, Math.min(512, engine.config.text.contextLength - generate)) } = options
   engine.checkAlive()
   engine.checkContext(prompt + generate, 0)
-  if (images > 0 && engine.config.vision !== undefined) yield await engine.run(signal, async (job, cancellation) => line(engine, await timeImages(engine, images, repeat, job, cancellation)))
+  const time = async (stage: (job: Job) => Promise<Measured>) => line(engine, await engine.run(signal, stage))
+  if (images > 0 && engine.config.vision !== undefined) yield await time((job) => timeImages(engine, images, repeat, job))
   const sequence = engine.createSequence()
   try {
-    yield await engine.run(signal, async (job, cancellation) => line(engine, await timePrefill(engine, sequence, prompt, repeat, job, cancellation)))
-    if (generate > 0) yield await engine.run(signal, async (job, cancellation) => line(engine, await timeDecode(engine, sequence, prompt, generate, repeat, job, cancellation)))
+    yield await time((job) => timePrefill(engine, sequence, prompt, repeat, job))
+    if (generate > 0) yield await time((job) => timeDecode(engine, sequence, prompt, generate, repeat, job))
   } finally {
     sequence.dispose()
   }
 }
 
-async function timeImages(engine: Engine, images: number, repeat: number, job: Job, cancellation: NativeCancellation): Promise<Measured> {
+async function timeImages(engine: Engine, images: number, repeat: number, job: Job): Promise<Measured> {
   const size = engine.config.vision?.imageSize ?? 0
   const random = uniform()
   const pixelValues = Array.from({ length: images }, () => Float32Array.from({ length: 3 * size * size }, () => 4 * random() - 2))
+  const dtype = mostBytes(engine, (name) => name.startsWith('vision_tower.') || name.startsWith('multi_modal_projector.'))
+  const peak = await engine.measurePeak(multiplyRoof(engine, dtype))
   const milliseconds: number[] = []
   for (let n = -1; n < repeat; n++) {
-    const result = await engine.encode(pixelValues, false, job, cancellation)
+    const result = await engine.encode(pixelValues, false, job)
     for (const image of result.images) image.dispose()
     if (n >= 0) milliseconds.push(result.computeMs) // the first one warms up
   }
-  const dtype = mostBytes(engine, (name) => name.startsWith('vision_tower.') || name.startsWith('multi_modal_projector.'))
-  return { what: 'image', tokens: images * engine.rowsPerImage, work: images * imageOperations(engine.config), milliseconds, roof: multiplyRoof(engine, dtype), dtype }
+  const work = images * imageOperations(engine.config)
+  return { what: 'image', tokens: images * engine.rowsPerImage, work, milliseconds, peak, dtype }
 }
 
 /** Leaves the sequence with the prompt in it. */
-async function timePrefill(engine: Engine, sequence: NativeSequence, prompt: number, repeat: number, job: Job, cancellation: NativeCancellation): Promise<Measured> {
+async function timePrefill(engine: Engine, sequence: NativeSequence, prompt: number, repeat: number, job: Job): Promise<Measured> {
   const { vocabSize } = engine.config.text
   const logits = new Float32Array(vocabSize)
   const random = uniform()
   const tokens = Int32Array.from({ length: prompt }, () => Math.floor(random() * vocabSize))
-  await engine.append(sequence, [{ tokens: tokens.subarray(0, 1) }], logits, job, cancellation) // warms up: every weight is read once
+  const dtype = engine.description.card.languageDtype
+  const peak = await engine.measurePeak(multiplyRoof(engine, dtype))
+  await engine.append(sequence, [{ tokens: tokens.subarray(0, 1) }], logits, job) // warms up: every weight is read once
   const milliseconds: number[] = []
   for (let n = 0; n < repeat; n++) {
     sequence.truncate(0)
-    milliseconds.push(await engine.append(sequence, [{ tokens }], logits, job, cancellation))
+    milliseconds.push(await engine.append(sequence, [{ tokens }], logits, job))
   }
-  const dtype = engine.description.card.languageDtype
-  return { what: 'prefill', tokens: prompt, work: prefillOperations(engine.config, prompt), milliseconds, roof: multiplyRoof(engine, dtype), dtype }
+  return { what: 'prefill', tokens: prompt, work: prefillOperations(engine.config, prompt), milliseconds, peak, dtype }
 }
 
-async function timeDecode(engine: Engine, sequence: NativeSequence, prompt: number, generate: number, repeat: number, job: Job, cancellation: NativeCancellation): Promise<Measured> {
+/** Begins with the prompt in the sequence. */
+async function timeDecode(engine: Engine, sequence: NativeSequence, prompt: number, generate: number, repeat: number, job: Job): Promise<Measured> {
   const { vocabSize } = engine.config.text
   const logits = new Float32Array(vocabSize)
   const random = uniform()
+  const peak = await engine.measurePeak('read')
   const milliseconds: number[] = []
   for (let n = 0; n < repeat; n++) {
     sequence.truncate(prompt)
     let sum = 0
-    for (let i = 0; i < generate; i++) sum += await engine.append(sequence, [{ tokens: Int32Array.of(Math.floor(random() * vocabSize)) }], logits, job, cancellation)
+    for (let i = 0; i < generate; i++) {
+      const tokens = Int32Array.of(Math.floor(random() * vocabSize))
+      sum += await engine.append(sequence, [{ tokens }], logits, job)
+    }
     milliseconds.push(sum)
   }
   let work = generate * decodeWeightBytes(engine.description.tensors)
   for (let i = 1; i <= generate; i++) work += kvBytes(engine.config, engine.options.kvCache, prompt + i)
-  return { what: 'decode', tokens: generate, work, milliseconds, roof: 'read', dtype: engine.description.card.languageDtype }
+  return { what: 'decode', tokens: generate, work, milliseconds, peak, dtype: engine.description.card.languageDtype }
 }
 
-async function line(engine: Engine, { what, tokens, work, milliseconds, roof, dtype }: Measured): Promise<BenchmarkLine> {
-  const peak = await engine.measurePeak(roof)
+function line(engine: Engine, { what, tokens, work, milliseconds, peak, dtype }: Measured): BenchmarkLine {
   const { threads, isa } = engine.nativeInfo()
   const seconds = median(milliseconds) / 1000
+  const tokensPerSecond = tokens / seconds
   const achieved = work / seconds / 1e9
-  return { what, tokens, tokensPerSecond: tokens / seconds, achieved, peak: peak.value, unit: peak.unit, roof: peak.mix, ratio: achieved / peak.value, threads, isa, dtype }
+  const { value, unit, mix } = peak
+  return { what, tokens, tokensPerSecond, achieved, peak: value, unit, roof: mix, ratio: achieved / value, threads, isa, dtype }
 }
 
 /** Quantised weights are multiplied as int8, unless exact arithmetic was asked for; others in float32. */

@@ -3,7 +3,7 @@
 import { LlavaError, invalidArgument } from './errors.js'
 import { EncodedImage } from './encoded-image.js'
 import { allocate, rowCount, type Engine } from './engine.js'
-import { abortSignal, checkOptions, oneOf } from './options.js'
+import { abortSignal, checkOptions, oneOf, wholeNumber } from './options.js'
 import type { NativeSegment, NativeSequence } from './native.js'
 
 /**
@@ -25,6 +25,7 @@ export interface ForwardOptions {
 export class Context implements Disposable {
   readonly #engine: Engine
   readonly #native: NativeSequence
+  #length: number
   #running = false
   #disposed = false
 
@@ -32,11 +33,13 @@ export class Context implements Disposable {
   constructor(native: NativeSequence, engine: Engine) {
     this.#native = native
     this.#engine = engine
+    this.#length = native.length
   }
 
-  /** Positions held. */
+  /** Positions held; while a `forward` runs, those from before it. */
   get length(): number {
-    return this.#alive().length
+    this.#alive()
+    return this.#length
   }
 
   /**
@@ -46,19 +49,22 @@ export class Context implements Disposable {
   async forward(prompt: readonly PromptPiece[], options: ForwardOptions = {}): Promise<Float32Array> {
     checkOptions('forward()', options, { logits: oneOf('last', 'all'), signal: abortSignal })
     const sequence = this.#idle('run')
-    const segments = toSegments(prompt, this.#engine, sequence.length === 0)
-    const rows = rowCount(segments)
-    if (rows === 0) throw invalidArgument('prompt', 'at least one token or picture', prompt)
-    this.#engine.checkContext(sequence.length + rows, imageRows(segments))
-    const logits = allocate((options.logits === 'all' ? rows : 1) * this.#engine.config.text.vocabSize)
+    const held: EncodedImage[] = []
     this.#running = true
     try {
-      await this.#engine.run(options.signal, (job, cancellation) => this.#engine.append(sequence, segments, logits, job, cancellation))
+      const segments = toSegments(prompt, this.#engine, this.#length === 0, held)
+      const rows = rowCount(segments)
+      if (rows === 0) throw invalidArgument('prompt', 'at least one token or picture', prompt)
+      this.#engine.checkContext(this.#length + rows, imageRows(segments))
+      const logits = allocate((options.logits === 'all' ? rows : 1) * this.#engine.config.text.vocabSize)
+      await this.#engine.run(options.signal, (job) => this.#engine.append(sequence, segments, logits, job))
+      this.#length += rows
+      return logits
     } finally {
       this.#running = false
       if (this.#disposed) sequence.dispose()
+      for (const image of held) image.release()
     }
-    return logits
   }
 
   /** A second context with the same past; memory is shared until one of the two goes on. */
@@ -69,8 +75,9 @@ export class Context implements Disposable {
   /** Forgets everything from position `length` on. */
   truncate(length: number): void {
     const sequence = this.#idle('truncate')
-    if (!Number.isSafeInteger(length) || length < 0 || length > sequence.length) throw invalidArgument('length', `a whole number in [0, ${sequence.length}]`, length)
+    wholeNumber(0, this.#length)('length', length)
     sequence.truncate(length)
+    this.#length = length
   }
 
   /** Frees the memory, after the call that may still run; a second call does nothing. */
@@ -96,21 +103,25 @@ export class Context implements Disposable {
   }
 
   #idle(verb: string): NativeSequence {
-    if (this.#running) throw new LlavaError('INVALID_ARGUMENT', `cannot ${verb} this Context while a forward() runs on it; await that first, or fork() before it`)
+    if (this.#running) throw new LlavaError('INVALID_ARGUMENT', `cannot ${verb} this Context while a forward() runs on it; await it, or fork() first`)
     return this.#alive()
   }
 }
 
 /** Positions that pictures take among segments. */
-export function imageRows(segments: readonly NativeSegment[]): number {
+function imageRows(segments: readonly NativeSegment[]): number {
   return rowCount(segments.filter((segment) => 'image' in segment))
 }
 
-/** A prompt's pieces as native segments; `first` says that the text begins here. */
-function toSegments(prompt: readonly PromptPiece[], engine: Engine, first: boolean): NativeSegment[] {
+/** A prompt's pieces as native segments; `first`: the text begins here. Pictures are held, and put into `held` to be released. */
+function toSegments(prompt: readonly PromptPiece[], engine: Engine, first: boolean, held: EncodedImage[]): NativeSegment[] {
   if (!Array.isArray(prompt)) throw invalidArgument('prompt', 'an array of token ids, pictures and texts', prompt)
   return (prompt as readonly PromptPiece[]).map((piece, index): NativeSegment => {
-    if (piece instanceof EncodedImage) return { image: piece.rowsFor(engine), start: 0, count: piece.rows }
+    if (piece instanceof EncodedImage) {
+      const image = piece.hold(engine)
+      held.push(piece)
+      return { image, start: 0, count: piece.rows }
+    }
     if (typeof piece === 'string') return { tokens: engine.tokenizer.encode(piece, first && index === 0 ? {} : { addBos: false }) }
     return { tokens: toIds(piece, `prompt[${index}]`, engine.config.text.vocabSize) }
   })
@@ -120,8 +131,8 @@ function toSegments(prompt: readonly PromptPiece[], engine: Engine, first: boole
 export function toIds(ids: unknown, name: string, vocabSize: number): Int32Array {
   if (!isIterable(ids)) throw invalidArgument(name, 'token ids', ids)
   return Int32Array.from(ids as Iterable<number>, (id: unknown) => {
-    if (!(typeof id === 'number' && Number.isSafeInteger(id) && id >= 0 && id < vocabSize)) throw invalidArgument(name, `token ids in [0, ${vocabSize - 1}]`, id)
-    return id
+    if (typeof id === 'number' && Number.isSafeInteger(id) && id >= 0 && id < vocabSize) return id
+    throw invalidArgument(name, `token ids in [0, ${vocabSize - 1}]`, id)
   })
 }
 

@@ -14,6 +14,7 @@ export class EncodedImage implements Disposable {
   readonly #native: NativeImageFeatures
   readonly #engine: Engine
   #disposed = false
+  #readers = 0
 
   /** Made by `LLaVA.encodeImage`. */
   constructor(native: NativeImageFeatures, engine: Engine) {
@@ -36,7 +37,7 @@ export class EncodedImage implements Disposable {
   dispose(): void {
     if (this.#disposed) return
     this.#disposed = true
-    this.#native.dispose()
+    if (this.#readers === 0) this.#native.dispose()
   }
 
   [Symbol.dispose](): void {
@@ -48,10 +49,20 @@ export class EncodedImage implements Disposable {
     return Promise.resolve()
   }
 
-  /** The native rows, for the model that made them. @internal */
-  rowsFor(engine: Engine): NativeImageFeatures {
-    if (this.#engine !== engine) throw new LlavaError('INVALID_ARGUMENT', 'this EncodedImage was made by another model; encode the picture with the model that is asked')
-    return this.#alive()
+  /** The native rows, for the model that made them, until `release()`. @internal */
+  hold(engine: Engine): NativeImageFeatures {
+    if (this.#engine !== engine) {
+      throw new LlavaError('INVALID_ARGUMENT', 'this EncodedImage was made by another model; encode the picture with the one asked')
+    }
+    const native = this.#alive()
+    this.#readers++
+    return native
+  }
+
+  /** @internal */
+  release(): void {
+    this.#readers--
+    if (this.#disposed && this.#readers === 0) this.#native.dispose()
   }
 
   #alive(): NativeImageFeatures {

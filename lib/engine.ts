@@ -7,7 +7,6 @@ import {
   native,
   nativeFailure,
   type ModelConfig,
-  type NativeCancellation,
   type NativeImageFeatures,
   type NativeInfo,
   type NativeModel,
@@ -60,14 +59,11 @@ export class Engine {
   }
 
   /** Runs one public call: refuses after dispose, stops with its signal or the model's end, and explains why it stopped. */
-  async run<T>(signal: AbortSignal | undefined, work: (job: Job, cancellation: NativeCancellation) => Promise<T>): Promise<T> {
+  async run<T>(signal: AbortSignal | undefined, work: (job: Job) => Promise<T>): Promise<T> {
     const callSite = new Error()
     this.checkAlive()
-    const cancellation = new (native().Cancellation)()
-    const job = new Job(signal, () => {
-      cancellation.cancel()
-    })
-    const running = runJob(job, cancellation, work)
+    const job = new Job(signal, new (native().Cancellation)())
+    const running = runJob(job, work)
     this.#jobs.set(job, running)
     try {
       return await running
@@ -85,14 +81,14 @@ export class Engine {
   }
 
   /** Pictures [3, S, S] each through tower and projector, in order. The caller disposes of the results. */
-  async encode(pixelValues: readonly Float32Array[], keepFeatures: boolean, job: Job, cancellation: NativeCancellation): Promise<{ readonly images: NativeImageFeatures[]; readonly computeMs: number }> {
+  async encode(pixelValues: readonly Float32Array[], keepFeatures: boolean, job: Job): Promise<{ images: NativeImageFeatures[]; computeMs: number }> {
     const images: NativeImageFeatures[] = []
     let computeMs = 0
     try {
       for (let first = 0; first < pixelValues.length; first += imagesPerCall) {
         job.check()
         const some = pixelValues.slice(first, first + imagesPerCall)
-        const result = await guarded(() => this.#native.encodeImages(joined(some), some.length, keepFeatures, cancellation))
+        const result = await guarded(() => this.#native.encodeImages(joined(some), some.length, keepFeatures, job.cancellation))
         images.push(...result.images)
         computeMs += result.computeMs
       }
@@ -113,7 +109,7 @@ export class Engine {
    * Appends `segments` in chunks. `logits` receives those of the last row [V] or of all rows [rows, V], by its length.
    * A failed or cancelled call leaves the sequence as it was. Resolves to the compute time in milliseconds.
    */
-  async append(sequence: NativeSequence, segments: readonly NativeSegment[], logits: Float32Array, job: Job, cancellation: NativeCancellation): Promise<number> {
+  async append(sequence: NativeSequence, segments: readonly NativeSegment[], logits: Float32Array, job: Job): Promise<number> {
     const rows = rowCount(segments)
     const { vocabSize } = this.config.text
     const all = rows > 1 && logits.length === rows * vocabSize
@@ -126,7 +122,8 @@ export class Engine {
         const end = done + rowCount(chunk)
         const kind = all ? 'all' : end === rows ? 'last' : 'none'
         const out = kind === 'none' ? null : all ? logits.subarray(done * vocabSize, end * vocabSize) : logits
-        computeMs += (await guarded(() => this.#native.forward([{ sequence, segments: chunk, logits: kind }], out, cancellation))).computeMs
+        const step = { sequence, segments: chunk, logits: kind } as const
+        computeMs += (await guarded(() => this.#native.forward([step], out, job.cancellation))).computeMs
         done = end
       }
     } catch (error) {
@@ -141,7 +138,8 @@ export class Engine {
     const { contextLength } = this.config.text
     if (positions <= contextLength) return
     const pictures = imagePositions > 0 ? `, ${imagePositions} of them for pictures` : ''
-    throw new LlavaError('CONTEXT_OVERFLOW', `the prompt takes ${positions} positions${pictures}: ${positions - contextLength} more than the model's context of ${contextLength}`)
+    const excess = positions - contextLength
+    throw new LlavaError('CONTEXT_OVERFLOW', `the prompt takes ${positions} positions${pictures}: ${excess} more than the model's context of ${contextLength}`)
   }
 
   nativeInfo(): NativeInfo {
@@ -182,7 +180,8 @@ export function* chunks(segments: readonly NativeSegment[], most: number): Gener
     const rows = rowCount([segment])
     for (let start = 0; start < rows; ) {
       const count = Math.min(room, rows - start)
-      chunk.push('tokens' in segment ? { tokens: segment.tokens.subarray(start, start + count) } : { image: segment.image, start: segment.start + start, count })
+      if ('tokens' in segment) chunk.push({ tokens: segment.tokens.subarray(start, start + count) })
+      else chunk.push({ image: segment.image, start: segment.start + start, count })
       start += count
       room -= count
       if (room === 0) {
@@ -204,9 +203,9 @@ export function allocate(length: number): Float32Array {
   }
 }
 
-async function runJob<T>(job: Job, cancellation: NativeCancellation, work: (job: Job, cancellation: NativeCancellation) => Promise<T>): Promise<T> {
+async function runJob<T>(job: Job, work: (job: Job) => Promise<T>): Promise<T> {
   job.check()
-  return work(job, cancellation)
+  return await work(job)
 }
 
 function joined(parts: readonly Float32Array[]): Float32Array {

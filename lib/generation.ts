@@ -38,7 +38,10 @@ export class Generation {
     this.#stops = new StopStrings(parts.stop)
   }
 
-  /** Runs to the end. `logits` [V] are those of the prompt's last position; `step` feeds one token and gives the next; `emit` receives text as it becomes certain. */
+  /**
+   * Runs to the end. `logits` [V] are those of the prompt's last position; `step` feeds one token and gives the next ones;
+   * `emit` receives text as it becomes certain.
+   */
   async run(logits: Float32Array, step: (id: number) => Promise<Float32Array>, emit: (text: string) => void): Promise<void> {
     const { sampler, text, limit } = this.#parts
     while (this.tokenIds.length < limit) {

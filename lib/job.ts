@@ -2,8 +2,13 @@
 
 import { LlavaError } from './errors.js'
 
+/** The flag that the compute threads look at. */
+interface Cancellation {
+  cancel(): void
+}
+
 export class Job {
-  readonly #cancelNative: () => void
+  readonly cancellation: Cancellation
   readonly #signal: AbortSignal | undefined
   readonly #abort = () => {
     this.stop(() => new LlavaError('ABORTED', 'the call was aborted by its signal', { cause: this.#signal?.reason }))
@@ -12,10 +17,9 @@ export class Job {
   #reason: (() => LlavaError) | undefined
   #left = false
 
-  /** `cancelNative` raises the flag that the compute threads look at. */
-  constructor(signal: AbortSignal | undefined, cancelNative: () => void) {
+  constructor(signal: AbortSignal | undefined, cancellation: Cancellation) {
     this.#signal = signal
-    this.#cancelNative = cancelNative
+    this.cancellation = cancellation
     if (signal?.aborted === true) this.#abort()
     else signal?.addEventListener('abort', this.#abort, { once: true })
   }
@@ -34,7 +38,7 @@ export class Job {
   stop(reason: () => LlavaError): void {
     if (this.#reason !== undefined) return
     this.#reason = reason
-    this.#cancelNative()
+    this.cancellation.cancel()
     for (const reject of this.#waiting) reject(reason())
   }
 
@@ -48,7 +52,10 @@ export class Job {
     return this.#reason === undefined ? error : this.#reason()
   }
 
-  /** Waits for work that cannot be stopped (decoding a picture, opening files), but no longer than this call lives. `late` receives an unwanted result. */
+  /**
+   * Waits for work that cannot be stopped (decoding a picture, opening files), but no longer than this call lives.
+   * `late` receives a result that came after that.
+   */
   async race<T>(work: Promise<T>, late?: (result: T) => void): Promise<T> {
     let reject: (error: LlavaError) => void = () => undefined
     const stopped = new Promise<never>((_, no) => {

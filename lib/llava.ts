@@ -13,7 +13,7 @@ import { Generation } from './generation.js'
 import { decodeImage, type ImageInput } from './image/decode.js'
 import { preprocess } from './image/preprocess.js'
 import { calledFrom, Job } from './job.js'
-import type { Isa, KvDtype, NativeCancellation, NativeImageFeatures, NativeInfo, NativeOptions, NativeSegment, NativeSequence } from './native.js'
+import type { Isa, KvDtype, NativeImageFeatures, NativeInfo, NativeOptions, NativeSegment, NativeSequence } from './native.js'
 import { abortSignal, checkOptions, flag, given, number, oneOf, stopStrings, text, wholeNumber, type OptionCheck } from './options.js'
 import { renderCheckpointTemplate } from './prompt/checkpoint-template.js'
 import { splicePrompt, type SpliceItem } from './prompt/splice.js'
@@ -141,6 +141,14 @@ const answerChecks = {
   signal: abortSignal,
 } satisfies Record<keyof AnswerOptions, OptionCheck>
 
+const benchmarkChecks = {
+  prompt: wholeNumber(1),
+  generate: wholeNumber(0),
+  images: wholeNumber(0),
+  repeat: wholeNumber(1),
+  signal: abortSignal,
+} satisfies Record<keyof BenchmarkOptions, OptionCheck>
+
 /**
  * A model, opened. Its weights are mapped, so several models on one file share memory.
  *
@@ -169,7 +177,7 @@ export class LLaVA implements Disposable, AsyncDisposable {
     checkOptions('LLaVA.open()', options, openChecks)
     const callSite = new Error()
     const start = performance.now()
-    const job = new Job(options.signal, () => undefined)
+    const job = new Job(options.signal, { cancel: () => undefined }) // opening cannot be stopped, only left
     try {
       const engine = await job.race(openEngine(modelPath, options), (late) => {
         late.dispose()
@@ -192,7 +200,7 @@ export class LLaVA implements Disposable, AsyncDisposable {
     const images: readonly ImageSource[] = Array.isArray(image) ? image : [image as ImageSource]
     const content = [...images.map((one) => ({ type: 'image' as const, image: one })), { type: 'text' as const, text: question }]
     const task = this.#task('ask()', [{ role: 'user', content }], options)
-    return this.#answer(task, () => undefined, () => undefined)
+    return await this.#answer(task, () => undefined, () => undefined)
   }
 
   /**
@@ -211,8 +219,8 @@ export class LLaVA implements Disposable, AsyncDisposable {
   /** Encodes a picture once, for any number of questions. The caller disposes of it. Fails as `ask` does. */
   async encodeImage(image: ImageInput, options: EncodeOptions = {}): Promise<EncodedImage> {
     checkOptions('encodeImage()', options, { ...imageChecks, signal: abortSignal })
-    return this.#engine.run(options.signal, async (job, cancellation) => {
-      const { images } = await this.#engine.encode([await this.#pixelValues(image, options, job)], true, job, cancellation)
+    return this.#engine.run(options.signal, async (job) => {
+      const { images } = await this.#engine.encode([await this.#pixelValues(image, options, job)], true, job)
       return new EncodedImage(images[0] as NativeImageFeatures, this.#engine)
     })
   }
@@ -228,7 +236,10 @@ export class LLaVA implements Disposable, AsyncDisposable {
     return new Context(this.#engine.createSequence(), this.#engine)
   }
 
-  /** Runs a prompt from an empty context and resolves to logits in float32: [vocabSize], or [positions, vocabSize] with `logits: 'all'`. Nothing is added to the prompt. */
+  /**
+   * Runs a prompt from an empty context and resolves to logits in float32, row-major: [vocabSize], or [positions, vocabSize] with `logits: 'all'`.
+   * Nothing is added to the prompt but a beginning-of-sequence token in front of text it begins with. Fails as `Context.forward` does.
+   */
   async forward(prompt: readonly PromptPiece[], options: ForwardOptions = {}): Promise<Float32Array> {
     const context = this.createContext()
     try {
@@ -264,22 +275,23 @@ export class LLaVA implements Disposable, AsyncDisposable {
   async trace(image: ImageInput, prompt: string, options: TraceOptions = {}): Promise<Trace> {
     text('prompt', prompt)
     checkOptions('trace()', options, { maxTokens: wholeNumber(0), signal: abortSignal })
-    return this.#engine.run(options.signal, async (job, cancellation) => {
+    return this.#engine.run(options.signal, async (job) => {
       const pixelValues = await this.#pixelValues(image, { autoOrient: false }, job)
       const { kvCache, arithmetic } = this.#engine.options
       const asIs = kvCache === 'f32' && arithmetic === 'exact'
-      const engine = asIs ? this.#engine : await Engine.open(this.#engine.description, { ...this.#engine.options, kvCache: 'f32', arithmetic: 'exact' })
+      const exact: NativeOptions = { ...this.#engine.options, kvCache: 'f32', arithmetic: 'exact' }
+      const engine = asIs ? this.#engine : await Engine.open(this.#engine.description, exact)
       try {
-        return await runTrace(engine, pixelValues, prompt, options.maxTokens ?? 16, job, cancellation)
+        return await runTrace(engine, pixelValues, prompt, options.maxTokens ?? 16, job)
       } finally {
         if (!asIs) engine.dispose()
       }
     })
   }
 
-  /** Times picture, prefill and decode against this machine's peaks, measured in the same run, with random pixels and tokens; yields a line for each. */
+  /** Times picture, prefill and decode, with random pixels and tokens, against this machine's peaks, measured in the same run; yields a line each. */
   benchmark(options: BenchmarkOptions = {}): AsyncGenerator<BenchmarkLine, void, undefined> {
-    checkOptions('benchmark()', options, { prompt: wholeNumber(1), generate: wholeNumber(0), images: wholeNumber(0), repeat: wholeNumber(1), signal: abortSignal })
+    checkOptions('benchmark()', options, benchmarkChecks)
     return runBenchmark(this.#engine, options)
   }
 
@@ -348,7 +360,9 @@ export class LLaVA implements Disposable, AsyncDisposable {
   /** Renders the checkpoint's own template, when it is needed. */
   #checkpointPrompt(messages: readonly Message[], system: string | undefined): () => Promise<PromptPart[]> {
     const { path: file, chatTemplate, imageToken, tokenizer } = this.#engine.description
-    if (chatTemplate === undefined) throw new LlavaError('INVALID_ARGUMENT', `${file} brings no chat template; name one of ${templateNames.slice(0, -1).join(', ')}`)
+    if (chatTemplate === undefined) {
+      throw new LlavaError('INVALID_ARGUMENT', `${file} brings no chat template; name one of ${templateNames.slice(0, -1).join(', ')}`)
+    }
     const bosToken = tokenizer.bosId === undefined ? undefined : tokenizer.pieces[tokenizer.bosId]
     const eosToken = tokenizer.eosIds[0] === undefined ? undefined : tokenizer.pieces[tokenizer.eosIds[0]]
     return () => renderCheckpointTemplate(messages, chatTemplate, given({ bosToken, eosToken, imageToken, system }))
@@ -357,7 +371,7 @@ export class LLaVA implements Disposable, AsyncDisposable {
   /** prompt → pictures → prefill → generation, with everything native disposed of at the end. */
   #answer(task: Task, emit: (text: string) => void, onCancel: (cancel: () => void) => void): Promise<Answer> {
     const engine = this.#engine
-    return engine.run(task.signal, async (job, cancellation) => {
+    return engine.run(task.signal, async (job) => {
       onCancel(() => {
         job.leave()
       })
@@ -370,14 +384,14 @@ export class LLaVA implements Disposable, AsyncDisposable {
         stop: task.stop,
         limit: Math.min(task.maxTokens, engine.config.text.contextLength - prompt.positions),
       })
-      const encoded: NativeImageFeatures[] = []
+      const cleanUp: (() => void)[] = []
       let sequence: NativeSequence | undefined
       try {
-        const images = await clock.time('imageMs', () => this.#encodeAll(task.images, encoded, job, cancellation))
+        const images = await clock.time('imageMs', () => this.#encodeAll(task.images, cleanUp, job))
         const running = (sequence = engine.createSequence())
         const logits = allocate(engine.config.text.vocabSize)
         const append = async (segments: readonly NativeSegment[]): Promise<Float32Array> => {
-          await engine.append(running, segments, logits, job, cancellation)
+          await engine.append(running, segments, logits, job)
           return logits
         }
         await clock.time('promptMs', () => append(toSegments(prompt.items, images)))
@@ -386,7 +400,7 @@ export class LLaVA implements Disposable, AsyncDisposable {
         if (!job.left) throw error
       } finally {
         sequence?.dispose()
-        for (const image of encoded) image.dispose()
+        for (const clean of cleanUp) clean()
       }
       const { text: answer, tokenIds, finishReason } = generation
       const usage = { promptTokens: prompt.positions, imageTokens: prompt.imagePositions, completionTokens: tokenIds.length }
@@ -399,20 +413,30 @@ export class LLaVA implements Disposable, AsyncDisposable {
     const { tokenizer, description, rowsPerImage } = this.#engine
     const items = splicePrompt(parts, tokenizer, description.imageToken)
     if (images.length > 0) this.#imageProcessor()
-    for (const image of images) if (image instanceof EncodedImage) image.rowsFor(this.#engine)
     const imagePositions = images.length * rowsPerImage
     const positions = imagePositions + items.reduce((sum, item) => sum + (item.kind === 'tokens' ? item.ids.length : 0), 0)
     this.#engine.checkContext(positions, imagePositions)
     return { items, positions, imagePositions }
   }
 
-  /** Every picture's rows in order. Those made here are also put into `made`, for the caller to dispose of. */
-  async #encodeAll(images: readonly ImageSource[], made: NativeImageFeatures[], job: Job, cancellation: NativeCancellation): Promise<NativeImageFeatures[]> {
+  /** Every picture's rows in order. `cleanUp` receives what disposes of those made here and releases those that were given encoded. */
+  async #encodeAll(images: readonly ImageSource[], cleanUp: (() => void)[], job: Job): Promise<NativeImageFeatures[]> {
+    const held = new Map<EncodedImage, NativeImageFeatures>()
+    for (const image of images) {
+      if (!(image instanceof EncodedImage) || held.has(image)) continue
+      held.set(image, image.hold(this.#engine))
+      cleanUp.push(() => {
+        image.release()
+      })
+    }
     const raw = images.filter((image): image is ImageInput => !(image instanceof EncodedImage))
     const pixelValues = await Promise.all(raw.map((image) => this.#pixelValues(image, {}, job)))
-    made.push(...(await this.#engine.encode(pixelValues, false, job, cancellation)).images)
+    const made = (await this.#engine.encode(pixelValues, false, job)).images
+    cleanUp.push(() => {
+      for (const image of made) image.dispose()
+    })
     const fresh = made.values()
-    return images.map((image) => (image instanceof EncodedImage ? image.rowsFor(this.#engine) : (fresh.next().value as NativeImageFeatures)))
+    return images.map((image) => (image instanceof EncodedImage ? held.get(image) : fresh.next().value) as NativeImageFeatures)
   }
 
   async #pixelValues(image: ImageInput, options: ImageOptions, job: Job): Promise<Float32Array> {
@@ -426,7 +450,7 @@ export class LLaVA implements Disposable, AsyncDisposable {
   #imageProcessor(): NonNullable<ModelDescription['imageProcessor']> {
     const { imageProcessor, path: file } = this.#engine.description
     if (imageProcessor !== undefined) return imageProcessor
-    throw new LlavaError('INVALID_ARGUMENT', `${file} is a language model without a vision tower and takes no pictures; a GGUF pair needs its mmproj file (option \`mmproj\`)`)
+    throw new LlavaError('INVALID_ARGUMENT', `${file} has no vision tower and takes no pictures; a GGUF pair needs its mmproj file too (option \`mmproj\`)`)
   }
 }
 

@@ -7,7 +7,9 @@ export type OptionCheck = (name: string, value: unknown) => void
 
 /** Runs the table over an options object; `undefined` counts as not given, an unknown key is an error that lists the known ones. */
 export function checkOptions(call: string, options: unknown, checks: Readonly<Record<string, OptionCheck>>): void {
-  if (typeof options !== 'object' || options === null || Array.isArray(options)) throw invalidArgument('options', `an object with the options of ${call}`, options)
+  if (typeof options !== 'object' || options === null || Array.isArray(options)) {
+    throw invalidArgument('options', `an object with the options of ${call}`, options)
+  }
   for (const [name, value] of Object.entries(options)) {
     const check = Object.hasOwn(checks, name) ? checks[name] : undefined
     if (check === undefined) {

@@ -3,7 +3,7 @@
 import { LlavaError } from './errors.js'
 import { allocate, rowCount, type Engine } from './engine.js'
 import type { Job } from './job.js'
-import type { NativeCancellation, NativeImageFeatures, NativeSegment, NativeSequence } from './native.js'
+import type { NativeImageFeatures, NativeSegment, NativeSequence } from './native.js'
 import { spliceText } from './prompt/splice.js'
 import { Sampler } from './sampling/sampler.js'
 import { writeSafetensors } from './weights/safetensors-writer.js'
@@ -22,7 +22,7 @@ export interface Trace {
   readonly imageFeatures: Tensor<Float32Array>
   /** [N, D]: the projector's output. */
   readonly projected: Tensor<Float32Array>
-  /** [T]: the picture's place holds N times the image token, or N times -200 where the vocabulary has none (the original LLaVA's sentinel, spec 4.3). */
+  /** [T]: the picture's place holds N times the image token, or where the vocabulary has none, N times -200: the original LLaVA's sentinel. */
   readonly inputIds: Tensor<Int32Array>
   /** [T, V]: at every prompt position. */
   readonly logits: Tensor<Float32Array>
@@ -34,14 +34,14 @@ export interface Trace {
 const imageSentinel = -200
 
 /** Runs `prompt`, which holds `<image>` once, and `maxTokens` greedy steps; see `LLaVA.trace`. */
-export async function runTrace(engine: Engine, pixelValues: Float32Array, prompt: string, maxTokens: number, job: Job, cancellation: NativeCancellation): Promise<Trace> {
+export async function runTrace(engine: Engine, pixelValues: Float32Array, prompt: string, maxTokens: number, job: Job): Promise<Trace> {
   const { config, description } = engine
   const { vocabSize, hiddenSize } = config.text
   const items = spliceText(prompt, engine.tokenizer, description.imageToken)
   const slots = items.filter(({ kind }) => kind === 'image').length
   if (slots !== 1) throw new LlavaError('INVALID_ARGUMENT', `expected \`prompt\` to hold \`<image>\` once, it holds it ${slots} times`)
 
-  const image = (await engine.encode([pixelValues], true, job, cancellation)).images[0] as NativeImageFeatures
+  const image = (await engine.encode([pixelValues], true, job)).images[0] as NativeImageFeatures
   let sequence: NativeSequence | undefined
   try {
     const segments = items.map((item): NativeSegment => (item.kind === 'tokens' ? { tokens: item.ids } : { image, start: 0, count: image.rows }))
@@ -49,18 +49,22 @@ export async function runTrace(engine: Engine, pixelValues: Float32Array, prompt
     engine.checkContext(positions + Math.max(0, maxTokens - 1), image.rows)
     const logits = allocate(positions * vocabSize) // [T, V]
     const running = (sequence = engine.createSequence())
-    await engine.append(running, segments, logits, job, cancellation)
+    await engine.append(running, segments, logits, job)
 
     const sampler = new Sampler({})
     const generated = new Int32Array(maxTokens)
     let last = logits.subarray(-vocabSize) // [V]
     for (let n = 0; n < maxTokens; n++) {
-      if (n > 0) await engine.append(running, [{ tokens: generated.slice(n - 1, n) }], (last = new Float32Array(vocabSize)), job, cancellation)
+      if (n > 0) {
+        last = new Float32Array(vocabSize)
+        await engine.append(running, [{ tokens: generated.slice(n - 1, n) }], last, job)
+      }
       generated[n] = sampler.next(last)
     }
 
     const imageId = description.imageToken?.id ?? imageSentinel
-    const inputIds = Int32Array.from(items.flatMap((item) => (item.kind === 'tokens' ? [...item.ids] : new Array<number>(image.rows).fill(imageId))))
+    const rowIds = new Array<number>(image.rows).fill(imageId)
+    const inputIds = Int32Array.from(items.flatMap((item) => (item.kind === 'tokens' ? [...item.ids] : rowIds)))
     const size = Math.sqrt(pixelValues.length / 3)
     return {
       pixelValues: { shape: [3, size, size], data: pixelValues },

@@ -79,7 +79,8 @@ test('what was held for a stop string that did not come is given out at the end'
 })
 
 test('the streamed text is the text, without white space at its ends', async (t) => {
-  const { generation, run, streamed } = scripted([10, 1, 10, 2, 10, eos], { text: { push: (id) => (id === 10 ? ' \n' : (alphabet[id] ?? '')), flush: () => '' } })
+  const text = { push: (id: number) => (id === 10 ? ' \n' : (alphabet[id] ?? '')), flush: () => '' }
+  const { generation, run, streamed } = scripted([10, 1, 10, 2, 10, eos], { text })
   await run()
   t.is(generation.text, 'a \nb')
   t.is(streamed(), 'a \nb')

@@ -1,4 +1,6 @@
-import { readFile } from 'node:fs/promises'
+import { copyFile, mkdtemp, readFile, rm } from 'node:fs/promises'
+import os from 'node:os'
+import path from 'node:path'
 import { Worker } from 'node:worker_threads'
 import test, { type ExecutionContext } from 'ava'
 import { LLaVA, type Answer, type AnswerOptions, type BenchmarkLine, type Message, type OpenOptions } from '../lib/index.js'
@@ -65,7 +67,8 @@ test('an answer counts its tokens, and its text is theirs', async (t) => {
 test('greedy answers are the same every time, also beside others', async (t) => {
   await withModel(async (model) => {
     const alone = lasting(await model.ask(picture, question, greedy))
-    const together = await Promise.all([model.ask(picture, question, greedy), model.ask([], 'Name a color.', greedy), model.ask(picture, question, greedy)])
+    const asked = [model.ask(picture, question, greedy), model.ask([], 'Name a color.', greedy), model.ask(picture, question, greedy)] as const
+    const together = await Promise.all(asked)
     t.deepEqual(lasting(together[0]), alone)
     t.deepEqual(lasting(together[2]), alone)
     t.notDeepEqual(together[1].tokenIds, alone.tokenIds)
@@ -100,7 +103,8 @@ test('a picture can be a path, a URL, bytes or a Blob, with one answer', async (
   const bytes = await readFile(picture)
   await withModel(async (model) => {
     const expected = (await model.ask(picture, question, greedy)).tokenIds
-    for (const image of [new URL(`file://${picture}`), `data:image/png;base64,${bytes.toString('base64')}`, bytes, new Uint8Array(bytes), new Blob([bytes])]) {
+    const data = `data:image/png;base64,${bytes.toString('base64')}`
+    for (const image of [new URL(`file://${picture}`), data, bytes, new Uint8Array(bytes), new Blob([bytes])]) {
       t.deepEqual((await model.ask(image, question, greedy)).tokenIds, expected)
     }
   })
@@ -173,6 +177,38 @@ test('an encoded picture is of no use once disposed of', async (t) => {
   })
 })
 
+test('an encoded picture disposed of while an answer is written with it lasts as long as that', async (t) => {
+  await withModel(async (model) => {
+    const image = await model.encodeImage(picture)
+    const expected = lasting(await model.ask(image, question, greedy))
+    const asked = model.ask(image, question, greedy)
+    const forwarded = model.forward([[1], image])
+    image.dispose()
+    t.deepEqual(lasting(await asked), expected)
+    await t.notThrowsAsync(forwarded)
+  })
+})
+
+test('a language model without a vision tower answers, and says what a picture needs', async (t) => {
+  const folder = await mkdtemp(path.join(os.tmpdir(), 'llava-'))
+  try {
+    const alone = path.join(folder, 'model.gguf')
+    await copyFile(goldenCase('gguf-pair-f32').model, alone)
+    await withModel(
+      async (model) => {
+        t.is(model.info().vision, undefined)
+        t.true((await model.ask([], question, greedy)).tokenIds.length > 0)
+        const error = await t.throwsAsync(model.ask(picture, question), { code: 'INVALID_ARGUMENT' })
+        t.regex(error.message, /mmproj/)
+      },
+      {},
+      alone,
+    )
+  } finally {
+    await rm(folder, { recursive: true })
+  }
+})
+
 for (const [wrong, options] of [
   ['maxTokens 0', { maxTokens: 0 }],
   ['topP 1.5', { topP: 1.5 }],
@@ -206,7 +242,8 @@ test('a prompt over the context says by how many positions', async (t) => {
     const longer = usage.promptTokens + model.tokenize(words + question, { addBos: false }).length - model.tokenize(question, { addBos: false }).length
     const error = await t.throwsAsync(model.ask(picture, words + question), { code: 'CONTEXT_OVERFLOW' })
     t.true(longer > contextLength)
-    t.is(error.message, `the prompt takes ${longer} positions, 16 of them for pictures: ${longer - contextLength} more than the model's context of ${contextLength}`)
+    const excess = longer - contextLength
+    t.is(error.message, `the prompt takes ${longer} positions, 16 of them for pictures: ${excess} more than the model's context of ${contextLength}`)
   })
 })
 
@@ -518,6 +555,45 @@ test('an aborted forward leaves the context as it was', async (t) => {
   })
 })
 
+/** The package's own model, slowed down, has work for a while: a prompt of two chunks, 512 rows and 488. */
+async function withLongPrompt(work: (model: LLaVA, prompt: Int32Array) => Promise<void>): Promise<void> {
+  await using model = await LLaVA.open(undefined, { isa: 'scalar', threads: 1 })
+  await work(model, new Int32Array(1000).fill(5))
+}
+
+test('an abort reaches the native call that runs', async (t) => {
+  await withLongPrompt(async (model, prompt) => {
+    const controller = new AbortController()
+    const running = model.forward([prompt.subarray(0, 500)], { signal: controller.signal })
+    setTimeout(() => {
+      controller.abort()
+    }, 2)
+    await t.throwsAsync(running, { code: 'ABORTED' })
+  })
+})
+
+test('an abort in the second chunk of a prompt takes back the first', async (t) => {
+  await withLongPrompt(async (model, prompt) => {
+    const start = performance.now()
+    const expected = await model.forward([prompt.subarray(0, 512)])
+    const oneChunk = performance.now() - start
+    for (let attempt = 0; attempt < 5; attempt++) {
+      using context = model.createContext()
+      const controller = new AbortController()
+      const running = context.forward([prompt], { signal: controller.signal })
+      setTimeout(() => {
+        controller.abort()
+      }, 1.3 * oneChunk)
+      const aborted = await running.then(() => false, () => true)
+      if (!aborted) continue // the machine was faster this time
+      t.is(context.length, 0)
+      t.deepEqual(await context.forward([prompt.subarray(0, 512)]), expected)
+      return
+    }
+    t.fail('no prompt took long enough to be aborted')
+  })
+})
+
 for (const [wrong, pieces] of [
   ['a token beyond the vocabulary', [[342]]],
   ['a negative token', [[-200]]],
@@ -553,8 +629,9 @@ async function traceAgainstGolden(t: ExecutionContext, options: OpenOptions): Pr
   t.true(distance(trace.projected.data, stage('projected').data) <= 1e-4)
   t.true(distance(trace.logits.data, stage('logits').data) <= 1e-3)
   t.deepEqual(trace.generated.data, stage('generated').data)
-  for (const [name, tensor] of [['logits', trace.logits], ['image_features', trace.imageFeatures], ['projected', trace.projected], ['pixel_values', trace.pixelValues]] as const) {
-    t.deepEqual(tensor.shape, stage(name).shape)
+  const { pixelValues, imageFeatures, projected, logits } = trace
+  for (const [name, { shape }] of Object.entries({ pixel_values: pixelValues, image_features: imageFeatures, projected, logits })) {
+    t.deepEqual(shape, stage(name).shape)
   }
 }
 

@@ -24,7 +24,8 @@ function sectionsOf(elf: Buffer): Section[] {
   const entrySize = elf.readUInt16LE(0x3a)
   return Array.from({ length: elf.readUInt16LE(0x3c) }, (_, i) => {
     const at = start + i * entrySize
-    return { type: elf.readUInt32LE(at + 4), offset: Number(elf.readBigUInt64LE(at + 0x18)), size: Number(elf.readBigUInt64LE(at + 0x20)), link: elf.readUInt32LE(at + 0x28) }
+    const word = (field: number) => Number(elf.readBigUInt64LE(at + field))
+    return { type: elf.readUInt32LE(at + 4), offset: word(0x18), size: word(0x20), link: elf.readUInt32LE(at + 0x28) }
   })
 }
 

@@ -32,11 +32,17 @@ export interface StoredTensor {
   readonly data: Float32Array | Int32Array
 }
 
+interface HeaderEntry {
+  readonly dtype: string
+  readonly shape: readonly number[]
+  readonly data_offsets: readonly [number, number]
+}
+
 /** Every F32 and I32 tensor of a safetensors file. */
 export function readTensors(file: string): ReadonlyMap<string, StoredTensor> {
   const bytes = new Uint8Array(readFileSync(file)) // a copy that starts at 0, so that views are aligned
   const length = Number(new DataView(bytes.buffer).getBigUint64(0, true))
-  const header = JSON.parse(new TextDecoder().decode(bytes.subarray(8, 8 + length))) as Record<string, { readonly dtype: string; readonly shape: readonly number[]; readonly data_offsets: readonly [number, number] }>
+  const header = JSON.parse(new TextDecoder().decode(bytes.subarray(8, 8 + length))) as Record<string, HeaderEntry>
   return new Map(
     Object.entries(header)
       .filter(([name]) => name !== '__metadata__')

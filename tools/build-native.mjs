@@ -70,7 +70,8 @@ function packageFile(packageName, file) {
   try {
     return path.join(path.dirname(require.resolve(`${packageName}/package.json`)), file)
   } catch (cause) {
-    throw new BuildError(`The native part cannot be built without the packages node-addon-api, node-api-headers, node-gyp and cmake-js: run \`npm install --no-save node-addon-api@8 node-api-headers@1 node-gyp@12 cmake-js@8\` in ${root} first.`, { cause })
+    const packages = 'node-addon-api@8 node-api-headers@1 node-gyp@12 cmake-js@8'
+    throw new BuildError(`The native part cannot be built without ${packageName}: run \`npm install --no-save ${packages}\` in ${root} first.`, { cause })
   }
 }
 
@@ -96,7 +97,8 @@ function isUpToDate(target, digest) {
 
 function run(command, args, environment = {}) {
   const result = spawnSync(command, args, { cwd: root, stdio: 'inherit', env: { ...process.env, ...environment } })
-  if (result.status !== 0) throw new BuildError(`${path.basename(command)} ${args.map((arg) => path.basename(arg)).join(' ')} failed; its messages stand above.`, { cause: result.error })
+  const line = [command, ...args].map((word) => path.basename(word)).join(' ')
+  if (result.status !== 0) throw new BuildError(`${line} failed; its messages stand above.`, { cause: result.error })
 }
 
 async function buildWithNodeGyp(tools, testing) {

@@ -4,7 +4,7 @@ import { existsSync } from 'node:fs'
 import { addAbortSignal } from 'node:stream'
 import { buffer } from 'node:stream/consumers'
 import type { Command } from 'commander'
-import { LlavaError, type Answer, type ImageInput, type LLaVA } from '../index.js'
+import { LlavaError, type Answer, type ChatStream, type ImageInput } from '../index.js'
 import { addAnswerFlags, answerOptions, openModel, type AnswerFlags } from './flags.js'
 import type { Session } from './session.js'
 
@@ -37,17 +37,17 @@ async function ask(words: readonly string[], flags: AnswerFlags, session: Sessio
   const model = await openModel(flags, session, { autoOrient: flags.autoOrient })
   try {
     const options = { ...answerOptions(flags), signal: session.signal }
-    if (flags.json === true) process.stdout.write(`${JSON.stringify(await model.ask(images, question, options))}\n`)
-    else session.remark(summary(await print(model, images, question, options, session)))
+    const content = [...images.map((image) => ({ type: 'image' as const, image })), { type: 'text' as const, text: question }]
+    const stream = model.chat([{ role: 'user', content }], options)
+    if (flags.json === true) process.stdout.write(`${JSON.stringify(await stream.answer)}\n`)
+    else session.remark(summary(await print(stream, images, session)))
   } finally {
     model.dispose()
   }
 }
 
 /** Writes the answer as it comes. */
-async function print(model: LLaVA, images: readonly ImageInput[], question: string, options: Parameters<LLaVA['ask']>[2], session: Session): Promise<Answer> {
-  const content = [...images.map((image) => ({ type: 'image' as const, image })), { type: 'text' as const, text: question }]
-  const stream = model.chat([{ role: 'user', content }], options)
+async function print(stream: ChatStream, images: readonly ImageInput[], session: Session): Promise<Answer> {
   session.status(images.length > 0 ? 'looking …' : 'thinking …')
   for await (const text of stream) {
     session.status('')

@@ -2,7 +2,7 @@
 
 import { createInterface } from 'node:readline'
 import type { Command } from 'commander'
-import type { ChatStream, LLaVA, Message } from '../index.js'
+import type { Answer, ChatStream, LLaVA, Message } from '../index.js'
 import { summary } from './ask.js'
 import { addAnswerFlags, answerOptions, openModel, type AnswerFlags } from './flags.js'
 import { colours, type Session } from './session.js'
@@ -76,24 +76,26 @@ async function converse(model: LLaVA, opening: Content, flags: AnswerFlags, sess
     if (question !== '') {
       const content: Content = [...(messages.length === 0 ? opening : []), { type: 'text', text: question }]
       const turn: Message = { role: 'user', content }
-      stream = model.chat([...messages, turn], { ...answerOptions(flags), signal: session.signal })
-      const answer = await say(stream, flags, session)
-      stream = undefined
-      messages = [...messages, turn, { role: 'assistant', content: answer }]
+      try {
+        stream = model.chat([...messages, turn], { ...answerOptions(flags), signal: session.signal })
+        const answer = await say(stream, flags)
+        messages = [...messages, turn, { role: 'assistant', content: answer.text }]
+        stream = undefined
+        process.stdout.write(flags.json === true ? `${JSON.stringify(answer)}\n` : '\n')
+        if (terminal) session.remark(answer.finishReason === 'cancelled' ? 'stopped' : summary(answer))
+      } catch (error) {
+        stream = undefined
+        if (!terminal || session.signal.aborted) throw error
+        session.complain(error, false) // the conversation goes on without this turn
+      }
     }
     if (terminal) lines.prompt()
   }
   lines.close()
 }
 
-/** Writes one answer and returns its text. */
-async function say(stream: ChatStream, flags: AnswerFlags, session: Session): Promise<string> {
-  if (flags.json !== true) {
-    for await (const text of stream) process.stdout.write(text)
-    process.stdout.write('\n')
-  }
-  const answer = await stream.answer
-  if (flags.json === true) process.stdout.write(`${JSON.stringify(answer)}\n`)
-  else session.remark(answer.finishReason === 'cancelled' ? 'stopped' : summary(answer))
-  return answer.text
+/** Writes an answer as it comes; with `--json`, only waits for it. */
+async function say(stream: ChatStream, flags: AnswerFlags): Promise<Answer> {
+  if (flags.json !== true) for await (const text of stream) process.stdout.write(text)
+  return stream.answer
 }

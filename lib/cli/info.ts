@@ -34,6 +34,9 @@ async function info(flags: ModelFlags, session: Session): Promise<void> {
 function lines(info: ModelInfo): readonly (readonly [string, string])[] {
   const { card, memory, text, vision } = info
   const dtypes = Object.entries(card.weightDtypes).map(([dtype, nbytes]) => `${dtype} ${size(nbytes)}`)
+  const tower = (shape: NonNullable<ModelInfo['vision']>) =>
+    `${shape.layers} layers, width ${shape.hiddenSize}, ${shape.imageSize} px (${shape.aspectRatio}), ${shape.rowsPerImage} positions per picture`
+  const held = `keys and values ${size(memory.kvCache)}, scratch ${size(memory.scratch)}`
   return [
     ['model', card.name],
     ...(card.description === undefined ? [] : [['', card.description] as const]),
@@ -42,11 +45,11 @@ function lines(info: ModelInfo): readonly (readonly [string, string])[] {
     ['parameters', `${(card.parameters / 1e6).toFixed(1)} M`],
     ['weights', dtypes.join(', ')],
     ['text', `${text.layers} layers, width ${text.hiddenSize}, ${text.heads} heads, context ${info.contextLength}, vocabulary ${info.vocabSize}`],
-    ['vision', vision === undefined ? 'none' : `${vision.layers} layers, width ${vision.hiddenSize}, ${vision.imageSize} px (${vision.aspectRatio}), ${vision.rowsPerImage} positions per picture`],
+    ['vision', vision === undefined ? 'none' : tower(vision)],
     ['device', info.device],
     ['isa', `${info.isa}, ${info.threads} threads`],
     ['arithmetic', `${info.arithmetic}, keys and values ${info.kvCacheDtype}`],
-    ['memory', `weights ${size(memory.weightsMapped)} mapped + ${size(memory.weightsHeap)}, keys and values ${size(memory.kvCache)}, scratch ${size(memory.scratch)}`],
+    ['memory', `weights ${size(memory.weightsMapped)} mapped + ${size(memory.weightsHeap)}, ${held}`],
   ]
 }
 

@@ -40,9 +40,11 @@ export class Session {
     this.#handleInterrupt = handle
   }
 
-  /** What Ctrl-C does. */
+  /** What Ctrl-C does: the first one that nobody handles ends the run in good order, a second one at once. */
   interrupt(): void {
-    if (!this.#handleInterrupt()) this.#stop.abort(interrupted)
+    if (this.#handleInterrupt()) return
+    this.#stop.abort(interrupted)
+    this.end()
   }
 
   /** What is going on, on a terminal only; an empty text takes it away. */
@@ -62,16 +64,22 @@ export class Session {
     return colours(process.stderr).dim(text)
   }
 
-  /** Says why the run failed, on stderr: one line, or with `--json` an object; resolves the exit code. */
+  /** Says why the run failed, unless it was told to end, and returns the exit code. */
   fail(error: unknown, json: boolean): number {
     this.status('')
     if (this.signal.reason === readerLeft) return 0
     if (this.signal.reason === interrupted) return 130
+    if (error instanceof CommanderError && error.code === 'commander.help') return 2 // no verb: the help has been shown
+    this.complain(error, json)
+    return describe(error).code === 'INVALID_ARGUMENT' ? 2 : 1
+  }
+
+  /** Says what went wrong, on stderr: one line, or an object. */
+  complain(error: unknown, json: boolean): void {
     const { code, message } = describe(error)
     if (json) process.stderr.write(`${JSON.stringify({ error: { code, message } })}\n`)
     else process.stderr.write(`${colours(process.stderr).red('error:')} ${message} (${code})\n`)
     if (process.env['DEBUG'] !== undefined) console.error(error)
-    return code === 'INVALID_ARGUMENT' ? 2 : 1
   }
 
   /** Lets go of the process, so that it can end by itself. */
@@ -86,14 +94,10 @@ export function colours(stream: NodeJS.WriteStream): ReturnType<typeof pc.create
 }
 
 function describe(error: unknown): { readonly code: string; readonly message: string } {
-  if (error instanceof CommanderError) return { code: 'INVALID_ARGUMENT', message: usageMessage(error) }
+  if (error instanceof CommanderError) return { code: 'INVALID_ARGUMENT', message: oneLine(error.message.replace(/^error: /, '')) }
   if (error instanceof LlavaError) return { code: error.code, message: oneLine(error.message) }
   const { code, message } = error as { readonly code?: unknown; readonly message?: unknown }
   return { code: typeof code === 'string' ? code : 'INTERNAL', message: oneLine(typeof message === 'string' ? message : String(error)) }
-}
-
-function usageMessage({ code, message }: CommanderError): string {
-  return code === 'commander.help' ? 'no verb given; see llava --help' : oneLine(message.replace(/^error: /, ''))
 }
 
 function oneLine(text: string): string {

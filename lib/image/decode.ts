@@ -1,7 +1,7 @@
 // Bytes of any picture to 8-bit RGB, equal to Pillow's `Image.open(…).convert('RGB')` but for EXIF orientation, which is applied unless asked not to.
-// Colour profiles are ignored, alpha is dropped and the stored colour kept, grey and palettes are expanded, CMYK becomes (255 − c)(255 − k) / 255,
-// 16 bits keep the high byte (Pillow clips 16-bit grey), transparent GIF pixels are black, and an animation gives its first frame. Every input is copied before the first await: later changes to it,
-// or its transfer to another thread, do not matter.
+// Colour profiles are ignored, alpha is dropped and the stored colour kept (transparent GIF pixels are black), grey and palettes are expanded, CMYK
+// becomes (255 − c)(255 − k) / 255, 16 bits keep the high byte (Pillow clips 16-bit grey), and an animation gives its first frame.
+// Every input is copied before the first await: later changes to it, or its transfer to another thread, do not matter.
 
 import { readFile } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
@@ -75,7 +75,9 @@ async function bytesAt(location: string | URL): Promise<Encoded> {
     const path = pathOf(text)
     return read(path, () => readFile(path))
   }
-  if (location instanceof URL || scheme === 'http' || scheme === 'https') throw invalidArgument('image', 'a path, or a file: or data: URL; fetch it first and pass the bytes', text)
+  if (location instanceof URL || scheme === 'http' || scheme === 'https') {
+    throw invalidArgument('image', 'a path, or a file: or data: URL (fetch others first and pass the bytes)', text)
+  }
   if (text === '' || text.includes('\0')) throw invalidArgument('image', 'a path', text)
   return read(text, () => readFile(text))
 }

@@ -7,7 +7,6 @@
 #include "binding/wraps.h"
 #include "common/cpu_features.h"
 #include "cpu/backend.h"
-#include "cpu/kernels/table.h"
 
 namespace llava::binding {
 
@@ -210,7 +209,7 @@ Napi::Value ModelWrap::cpu_info(const Napi::CallbackInfo& info) {
   const Napi::Object out = Napi::Object::New(env);
   out.Set("device", cpu_features().model);
   out.Set("features", strings_to_js(env, cpu_features().names()));
-  out.Set("isas", strings_to_js(env, available_isas()));
+  out.Set("isas", strings_to_js(env, cpu_isas()));
   out.Set("threads", usable_cpus());
   return out;
 }

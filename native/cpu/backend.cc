@@ -81,6 +81,8 @@ Peak CpuBackend::measure_peak(PeakKind kind) {
 
 }  // namespace
 
+std::vector<std::string> cpu_isas() { return available_isas(); }
+
 std::unique_ptr<Backend> make_cpu_backend(int threads, const std::string& isa) {
   const KernelTable& table = select_kernels(isa);
   return std::make_unique<CpuBackend>(threads > 0 ? threads : usable_cpus(), table);

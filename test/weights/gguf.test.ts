@@ -182,3 +182,9 @@ test('a GGUF file with flipped bits opens or fails with a typed error', async (t
   )
   t.pass()
 })
+
+test('a count that cannot fit into the file is refused before anything is made of it', async (t) => {
+  for (const bytes of [ggufFile({ tensorCount: 1000n }), ggufFile({ keyCount: 1000n }), key('k', 9, Buffer.concat([u32(8), u64(1000n)]))]) {
+    await t.throwsAsync(read(t, bytes), { code: 'MODEL_CORRUPT', message: /1000 .* cannot fit/ })
+  }
+})

@@ -1,0 +1,700 @@
+// One case for each line of kernels.def (a kernel without one does not compile), and properties that tie kernels to each other.
+#include <algorithm>
+#include <bit>
+#include <cfloat>
+#include <cmath>
+#include <limits>
+
+#include "common/blocks.h"
+#include "cpu/kernels/reference.h"
+#include "testing/conformance.h"
+#include "testing/weights.h"
+
+namespace llava::testing {
+
+namespace {
+
+template <class Acc>
+const KernelTable& reference_table() {
+  static const KernelTable table = [] {
+    KernelTable t{};
+    reference::fill<Acc>(t);
+    return t;
+  }();
+  return table;
+}
+
+// Magnitudes of the inputs.
+struct Spread {
+  std::string name;
+  float low, high;
+};
+
+// The usual families, and a huge one just below where the reference itself overflows.
+std::vector<Spread> spreads(float top) {
+  return {{"ordinary values", 0.01f, 4.0f}, {"wide values", 1e-6f, 1e6f}, {"denormals", 1e-44f, FLT_MIN}, {"huge values", top * 1e-3f, top}};
+}
+
+constexpr int64_t kWidest = 16;  // lanes of the widest table; unrolled loops take four vectors
+
+// Every tail of one and of two vectors, and around four and eight.
+std::vector<int64_t> lengths() {
+  std::vector<int64_t> out;
+  for (int64_t n = 1; n <= 2 * kWidest + 1; n++) out.push_back(n);
+  for (const int64_t whole : {4 * kWidest, 8 * kWidest}) {
+    for (const int64_t n : {whole - 1, whole, whole + 1, whole + kWidest + 3}) out.push_back(n);
+  }
+  return out;
+}
+
+std::vector<float> unwritten(int64_t n) { return std::vector<float>(static_cast<size_t>(n), std::bit_cast<float>(0xFFFFFFFFu)); }
+
+// The largest x whose square may be added up n times.
+float square_top(int64_t n) { return std::sqrt(FLT_MAX / static_cast<float>(n)) / 2; }
+
+// call(table, y) on the table under test and on both references, each with its own fenced y that starts as `before`.
+template <class Call>
+void agree(Trial& t, const std::string& label, const std::vector<float>& before, const Call& call, float scale = 0) {
+  const auto run = [&](const KernelTable& table) {
+    const Output<float> y(t, before);
+    call(table, y.data());
+    return y.values();
+  };
+  t.near(label, run(t.kernels), run(reference_table<float>()), run(reference_table<double>()), scale);
+}
+
+// The same for results that have one right answer.
+template <class T, class Call>
+void agree_exactly(Trial& t, const std::string& label, int64_t count, const Call& call) {
+  const auto run = [&](const KernelTable& table) {
+    const Output<T> y(t, count);
+    call(table, y.data());
+    return y.values();
+  };
+  t.exact(label, run(t.kernels), run(reference_table<float>()));
+}
+
+// ---- weights ----------------------------------------------------------------------------------------------------------------
+
+void expand(Trial& t, decltype(KernelTable::expand_f32) KernelTable::*kernel, DType dtype) {
+  for (const int64_t n : lengths()) {
+    const int64_t count = n * traits(dtype).elements;
+    const RandomWeight weight = random_weight(t, dtype, 1, count);
+    const Input<std::byte> src(t, weight.bytes, t.random.below(4));
+    const Output<float> y(t, count);
+    (t.kernels.*kernel)(src.data(), y, count);
+    t.exact("the values of the weights", y.values(), weight.rounded);
+  }
+}
+
+// The magnitude that a sum of these products has when it does not happen to cancel: the largest over rows of (sum (w x)^2)^(1/2).
+float largest_dot_norm(const std::vector<double>& w, const std::vector<float>& x) {
+  double largest = 0;
+  for (size_t row = 0; row < w.size(); row += x.size()) {
+    double squares = 0;
+    for (size_t p = 0; p < x.size(); p++) squares += std::pow(w[row + p] * static_cast<double>(x[p]), 2);
+    largest = std::fmax(largest, std::sqrt(squares));
+  }
+  return static_cast<float>(largest);
+}
+
+void gemv_float(Trial& t, decltype(KernelTable::gemv_f32) KernelTable::*kernel, DType dtype) {
+  for (const int64_t k : lengths()) {
+    for (const int64_t rows : {1, 2, 5}) {
+      for (const Spread& spread : spreads(FLT_MAX / static_cast<float>(8 * k))) {
+        const int64_t stride = k * traits(dtype).bytes + t.random.below(3);
+        const RandomWeight weight = random_weight(t, dtype, rows, k);
+        const std::vector<float> values = t.random.values(k, spread.low, spread.high);
+        const Input<std::byte> w(t, strided_bytes(weight, stride), t.random.below(4));
+        const Input<float> x(t, values);
+        const auto call = [&](const KernelTable& table, float* y) { (table.*kernel)(w.data(), stride, rows, k, x, y); };
+        agree(t, spread.name, unwritten(rows), call, largest_dot_norm(weight.values, values));
+      }
+    }
+  }
+}
+
+// ---- int8 products ----------------------------------------------------------------------------------------------------------
+
+// Activations of `tokens` tokens as gemm_q* reads them; the lanes that fill the last group hold numbers too.
+struct Tokens {
+  int64_t blocks, groups, q_stride, d_stride;
+  std::vector<int8_t> q;
+  std::vector<float> d;
+  std::vector<int32_t> sum;
+  size_t q_at(int64_t token, int64_t k) const { return static_cast<size_t>(token / kTokenGroup * q_stride + (k / 4 * kTokenGroup + token % kTokenGroup) * 4 + k % 4); }
+  size_t d_at(int64_t token, int64_t block) const { return static_cast<size_t>(token / kTokenGroup * d_stride + block * kTokenGroup + token % kTokenGroup); }
+  size_t sum_at(int64_t token, int64_t half) const { return static_cast<size_t>(token / kTokenGroup * 2 * d_stride + half * kTokenGroup + token % kTokenGroup); }
+};
+
+Tokens random_tokens(Trial& t, int64_t tokens, int64_t blocks, bool extreme) {
+  Tokens out;
+  out.blocks = blocks;
+  out.groups = (tokens + kTokenGroup - 1) / kTokenGroup;
+  out.q_stride = blocks * kBlock * kTokenGroup + 16 * t.random.below(3);
+  out.d_stride = blocks * kTokenGroup + t.random.below(3);
+  out.q.resize(static_cast<size_t>((out.groups - 1) * out.q_stride + blocks * kBlock * kTokenGroup));
+  for (int8_t& code : out.q) code = static_cast<int8_t>(extreme ? (t.random.below(2) == 0 ? -127 : 127) : t.random.below(255) - 127);
+  if (extreme && t.random.below(2) == 0) std::fill(out.q.begin(), out.q.end(), int8_t{127});
+  const int64_t scales = (out.groups - 1) * out.d_stride + blocks * kTokenGroup;
+  for (const float d : t.random.values(scales, 0.001f, 0.1f)) out.d.push_back(std::fabs(d));
+  out.sum.resize(static_cast<size_t>((out.groups - 1) * 2 * out.d_stride + 2 * blocks * kTokenGroup));
+  for (int64_t token = 0; token < out.groups * kTokenGroup; token++) {
+    for (int64_t half = 0; half < 2 * blocks; half++) {
+      int32_t sum = 0;
+      for (int64_t k = 16 * half; k < 16 * (half + 1); k++) sum += out.q[out.q_at(token, k)];
+      out.sum[out.sum_at(token, half)] = sum;
+    }
+  }
+  return out;
+}
+
+// Token `token` alone, as gemv_q* reads it.
+Tokens alone(const Tokens& all, int64_t token) {
+  Tokens out{all.blocks, 1, 0, 0, {}, {}, {}};
+  for (int64_t k = 0; k < all.blocks * kBlock; k++) out.q.push_back(all.q[all.q_at(token, k)]);
+  for (int64_t b = 0; b < all.blocks; b++) out.d.push_back(all.d[all.d_at(token, b)]);
+  for (int64_t half = 0; half < 2 * all.blocks; half++) out.sum.push_back(all.sum[all.sum_at(token, half)]);
+  return out;
+}
+
+struct Quantised {
+  DType dtype;
+  decltype(KernelTable::pack_Q4_0) KernelTable::*pack;
+  decltype(KernelTable::gemm_Q4_0) KernelTable::*gemm;
+  decltype(KernelTable::gemv_Q4_0) KernelTable::*gemv;
+  int64_t disk_blocks() const { return traits(dtype).elements / kBlock; }  // blocks of 32 in one on disk
+  int64_t scales() const { return panel_scales(dtype) * kPanelRows; }      // of a block in a panel
+};
+#define LLAVA_TYPE(T, elements, bytes) constexpr Quantised k##T = {DType::T, &KernelTable::pack_##T, &KernelTable::gemm_##T, &KernelTable::gemv_##T};
+LLAVA_QUANTISED(LLAVA_TYPE)
+#undef LLAVA_TYPE
+
+// Blocks of 32 in a row: one block on disk and several, an odd number too.
+std::vector<int64_t> block_counts(const Quantised& type) {
+  if (type.disk_blocks() > 1) return {type.disk_blocks(), 3 * type.disk_blocks()};
+  return {1, 2, 17};
+}
+
+constexpr int64_t kPanels = 2 * kPanelRows;
+constexpr int64_t kPanelBlock = kBlock * kPanelRows;  // bytes of codes of one block
+
+// Packs 32 weight rows by `table` and multiplies them by the same table: the codes in between are its own affair.
+std::vector<float> packed_product(Trial& t, const KernelTable& table, const Quantised& type, const std::byte* w, int64_t stride, const Tokens& x, int64_t tokens,
+                                  int64_t panel, const std::vector<float>& before, int64_t ldy, bool accumulate) {
+  const Output<uint8_t> codes(t, panel + x.blocks * kPanelBlock);
+  const int64_t panel_floats = panel / kPanelBlock * type.scales();
+  const Output<float> scales(t, panel_floats + x.blocks * type.scales());
+  for (int64_t p = 0; p < 2; p++) (table.*type.pack)(w + p * kPanelRows * stride, stride, x.blocks, codes + p * panel, scales + p * panel_floats);
+  const Input<uint8_t> packed(t, codes.values());
+  const Input<float> packed_scales(t, scales.values()), d(t, x.d);
+  const Input<int8_t> q(t, x.q);
+  const Input<int32_t> sum(t, x.sum);
+  const Output<float> y(t, before);
+  (table.*type.gemm)(tokens, x.blocks, packed, packed_scales, panel, q, x.q_stride, d, sum, x.d_stride, y, ldy, accumulate);
+  return y.values();
+}
+
+void gemm_quantised(Trial& t, const Quantised& type) {
+  for (int64_t tokens = 1; tokens <= 2 * 2 * kTokenGroup + 1; tokens++) {
+    for (const int64_t blocks : block_counts(type)) {
+      for (const bool extreme : {false, true}) {
+        const bool accumulate = t.random.below(2) == 0;
+        const int64_t stride = row_bytes(type.dtype, blocks * kBlock) + t.random.below(3), ldy = kPanels + t.random.below(5);
+        const int64_t panel = (blocks + t.random.below(2)) * kPanelBlock;
+        const Input<std::byte> w(t, strided_bytes(random_weight(t, type.dtype, kPanels, blocks * kBlock, extreme), stride), t.random.below(4));
+        const Tokens x = random_tokens(t, tokens, blocks, extreme);
+        const std::vector<float> before = with_stride(accumulate ? t.random.values(tokens * kPanels) : unwritten(tokens * kPanels), tokens, kPanels, ldy);
+        const auto run = [&](const KernelTable& table) { return packed_product(t, table, type, w, stride, x, tokens, panel, before, ldy, accumulate); };
+        t.near(extreme ? "extreme codes" : "random codes", run(t.kernels), run(reference_table<float>()), run(reference_table<double>()));
+      }
+    }
+  }
+}
+
+void pack_quantised(Trial& t, const Quantised& type) {
+  for (const int64_t blocks : block_counts(type)) {
+    const int64_t stride = row_bytes(type.dtype, blocks * kBlock) + t.random.below(3);
+    const Input<std::byte> w(t, strided_bytes(random_weight(t, type.dtype, kPanels, blocks * kBlock), stride), t.random.below(4));
+    const auto scales_of = [&](const KernelTable& table) {
+      const Output<uint8_t> codes(t, blocks * kPanelBlock);
+      const Output<float> scales(t, blocks * type.scales());
+      (table.*type.pack)(w, stride, blocks, codes, scales);
+      return scales.values();
+    };
+    t.exact("the scales of a panel", scales_of(t.kernels), scales_of(reference_table<float>()));
+    // one value of 1 a token, the others 0: the product reads the packed codes back one by one
+    for (int64_t k = 0; k < blocks * kBlock; k += kTokenGroup) {
+      Tokens x = random_tokens(t, kTokenGroup, blocks, false);
+      std::fill(x.q.begin(), x.q.end(), int8_t{0});
+      std::fill(x.sum.begin(), x.sum.end(), 0);
+      std::fill(x.d.begin(), x.d.end(), 1.0f);
+      for (int64_t lane = 0; lane < kTokenGroup; lane++) {
+        x.q[x.q_at(lane, k + lane)] = 1;
+        x.sum[x.sum_at(lane, k / 16)] = 1;
+      }
+      const auto run = [&](const KernelTable& table) {
+        return packed_product(t, table, type, w, stride, x, kTokenGroup, blocks * kPanelBlock, unwritten(kTokenGroup * kPanels), kPanels, false);
+      };
+      t.exact("the codes of a panel", run(t.kernels), run(reference_table<float>()));
+    }
+  }
+}
+
+std::vector<float> gemv_product(Trial& t, const KernelTable& table, const Quantised& type, const std::byte* w, int64_t stride, const Tokens& x) {
+  const Input<int8_t> q(t, x.q);
+  const Input<float> d(t, x.d);
+  const Input<int32_t> sum(t, x.sum);
+  const Output<float> y(t, kPanelRows);
+  (table.*type.gemv)(w, stride, x.blocks, q, d, sum, y);
+  return y.values();
+}
+
+void gemv_quantised(Trial& t, const Quantised& type) {
+  for (const int64_t blocks : block_counts(type)) {
+    for (const bool extreme : {false, true}) {
+      const int64_t stride = row_bytes(type.dtype, blocks * kBlock) + t.random.below(3);
+      const Input<std::byte> w(t, strided_bytes(random_weight(t, type.dtype, kPanelRows, blocks * kBlock, extreme), stride), t.random.below(4));
+      const Tokens x = alone(random_tokens(t, 1, blocks, extreme), 0);
+      const auto run = [&](const KernelTable& table) { return gemv_product(t, table, type, w, stride, x); };
+      t.near(extreme ? "extreme codes" : "random codes", run(t.kernels), run(reference_table<float>()), run(reference_table<double>()));
+    }
+  }
+}
+
+void gemv_equals_gemm(Trial& t, const Quantised& type) {
+  constexpr int64_t kTokens = 2 * kTokenGroup + 1;
+  for (const int64_t blocks : block_counts(type)) {
+    const int64_t stride = row_bytes(type.dtype, blocks * kBlock);
+    const Input<std::byte> w(t, random_weight(t, type.dtype, kPanels, blocks * kBlock).bytes, t.random.below(4));
+    const Tokens x = random_tokens(t, kTokens, blocks, false);
+    for (int64_t tokens = 1; tokens <= kTokens; tokens++) {
+      const std::vector<float> together =
+          packed_product(t, t.kernels, type, w, stride, x, tokens, blocks * kPanelBlock, unwritten(tokens * kPanels), kPanels, false);
+      for (int64_t token = 0; token < tokens; token++) {
+        for (int64_t p = 0; p < 2; p++) {
+          const std::vector<float> single = gemv_product(t, t.kernels, type, w + p * kPanelRows * stride, stride, alone(x, token));
+          t.exact("a token's outputs", std::span<const float>(single),
+                  std::span<const float>(together).subspan(static_cast<size_t>(token * kPanels + p * kPanelRows), static_cast<size_t>(kPanelRows)));
+        }
+      }
+    }
+  }
+}
+
+// ---- row-wise ---------------------------------------------------------------------------------------------------------------
+
+// Element-wise kernels of one input. The scale is the input's: far out on the left these functions are 0 for every practical purpose.
+void unary(Trial& t, decltype(KernelTable::gelu) KernelTable::*kernel) {
+  for (const int64_t n : lengths()) {
+    for (const Spread& spread : spreads(FLT_MAX)) {
+      const std::vector<float> values = t.random.values(n, spread.low, spread.high);
+      const Input<float> x(t, values);
+      agree(t, spread.name, unwritten(n), [&](const KernelTable& table, float* y) { (table.*kernel)(x, y, n); }, largest_magnitude(values));
+      agree(t, "y is x", values, [&](const KernelTable& table, float* y) { (table.*kernel)(y, y, n); }, largest_magnitude(values));
+    }
+  }
+}
+
+void rope(Trial& t, decltype(KernelTable::rope_half) KernelTable::*kernel) {
+  for (const int64_t half : lengths()) {
+    for (const Spread& spread : spreads(FLT_MAX / 4)) {
+      std::vector<float> c, s;
+      for (int64_t j = 0; j < half; j++) {
+        const double angle = t.random.uniform() * 2000 - 1000;
+        c.push_back(static_cast<float>(std::cos(angle)));
+        s.push_back(static_cast<float>(std::sin(angle)));
+      }
+      const Input<float> cosines(t, c), sines(t, s);
+      agree(t, spread.name, t.random.values(2 * half, spread.low, spread.high), [&](const KernelTable& table, float* x) { (table.*kernel)(x, cosines, sines, half); });
+    }
+  }
+}
+
+// Scores of one step of online softmax: ordinary, all masked, masked in front or behind, and far apart.
+std::vector<float> random_scores(Trial& t, int64_t n) {
+  constexpr float kMasked = -std::numeric_limits<float>::infinity();
+  const int64_t kind = t.random.below(6);
+  std::vector<float> scores = kind == 4 ? t.random.values(n, 1e30f, FLT_MAX) : kind == 5 ? t.random.values(n, 1e-44f, FLT_MIN) : t.random.values(n, 0.1f, 30.0f);
+  const int64_t cut = t.random.below(n + 1);
+  if (kind == 1) std::fill(scores.begin(), scores.end(), kMasked);
+  if (kind == 2) std::fill(scores.begin(), scores.begin() + cut, kMasked);
+  if (kind == 3) std::fill(scores.begin() + cut, scores.end(), kMasked);
+  return scores;
+}
+
+template <class Work>
+void peak(Trial& t, const Work& work) {
+  const std::vector<double> once = {work(1000)}, twice = {work(2000)};
+  t.exact("operations are counted by iterations", twice, {2 * once[0]});
+  t.require(once[0] > 0, "operations are done");
+}
+
+// ---- the cases of kernels.def -----------------------------------------------------------------------------------------------
+
+namespace kernel_case {
+
+void expand_f32(Trial& t) { expand(t, &KernelTable::expand_f32, DType::F32); }
+void expand_f16(Trial& t) { expand(t, &KernelTable::expand_f16, DType::F16); }
+void expand_bf16(Trial& t) { expand(t, &KernelTable::expand_bf16, DType::BF16); }
+
+void narrow_f16(Trial& t) {
+  for (const int64_t n : lengths()) {
+    for (const Spread& spread : spreads(FLT_MAX)) {
+      const Input<float> x(t, t.random.values(n, spread.low, spread.high));
+      agree_exactly<uint16_t>(t, spread.name, n, [&](const KernelTable& table, uint16_t* y) { table.narrow_f16(x, y, n); });
+    }
+  }
+}
+
+void transpose(Trial& t) {
+  for (const int64_t rows : {1, 2, 7, 8, 9, 15, 16, 17, 32, 33}) {
+    for (const int64_t columns : {1, 2, 7, 8, 9, 15, 16, 17, 32, 33}) {
+      const int64_t stride = columns + t.random.below(3), ld = rows + t.random.below(3);
+      const Input<float> src(t, with_stride(t.random.values(rows * columns), rows, columns, stride));
+      agree_exactly<float>(t, "the transposed matrix", (columns - 1) * ld + rows, [&](const KernelTable& table, float* y) { table.transpose(src, stride, rows, columns, y, ld); });
+    }
+  }
+}
+
+void gemm_f32(Trial& t) {
+  for (int64_t m = 1; m <= 2 * 12 + 1; m++) {  // 12: the tallest tile
+    for (const int64_t n : {kWidest, 2 * kWidest, 3 * kWidest}) {
+      for (const bool accumulate : {false, true}) {
+        const int64_t k = 1 + t.random.below(2 * kWidest + 1), lda = k + t.random.below(4), ldb = n + t.random.below(4), ldc = n + t.random.below(4);
+        for (const Spread& spread : spreads(square_top(k))) {
+          const Input<float> a(t, with_stride(t.random.values(m * k, spread.low, spread.high), m, k, lda));
+          const Input<float> b(t, with_stride(t.random.values(k * n, spread.low, spread.high), k, n, ldb));
+          const std::vector<float> c = with_stride(accumulate ? t.random.values(m * n, spread.low, spread.high) : unwritten(m * n), m, n, ldc);
+          agree(t, spread.name, c, [&](const KernelTable& table, float* y) { table.gemm_f32(m, n, k, a, lda, b, ldb, y, ldc, accumulate); });
+        }
+      }
+    }
+  }
+}
+
+void gemv_f32(Trial& t) { gemv_float(t, &KernelTable::gemv_f32, DType::F32); }
+void gemv_f16(Trial& t) { gemv_float(t, &KernelTable::gemv_f16, DType::F16); }
+void gemv_bf16(Trial& t) { gemv_float(t, &KernelTable::gemv_bf16, DType::BF16); }
+
+void quantize_q8(Trial& t) {
+  for (const int64_t blocks : {1, 2, 3, 5}) {
+    for (const int64_t step : {int64_t{1}, int64_t{kTokenGroup}}) {
+      std::vector<std::vector<float>> rows;
+      for (const Spread& spread : spreads(FLT_MAX)) rows.push_back(t.random.values(blocks * kBlock, spread.low, spread.high));
+      rows.emplace_back(static_cast<size_t>(blocks * kBlock), 0.0f);
+      rows.emplace_back(static_cast<size_t>(blocks * kBlock), -3.0f);
+      std::vector<float> ties;  // scale 1: every other value lies between two codes
+      for (int64_t i = 0; i < blocks * kBlock; i++) ties.push_back(i % kBlock == 0 ? -127.0f : static_cast<float>(t.random.below(506) - 253) / 2);
+      rows.push_back(ties);
+      for (const std::vector<float>& row : rows) {
+        const int64_t n = blocks * kBlock, scales = (blocks - 1) * step + 1;
+        const Input<float> x(t, row);
+        const auto run = [&](const KernelTable& table) {
+          const Output<int8_t> q(t, (n / 4 - 1) * 4 * step + 4);
+          const Output<float> d(t, scales);
+          const Output<int32_t> sum(t, (2 * blocks - 1) * step + 1);
+          table.quantize_q8(x, n, step, q, d, sum);
+          return std::tuple(q.values(), d.values(), sum.values());
+        };
+        const auto [q, d, sum] = run(t.kernels);
+        const auto [want_q, want_d, want_sum] = run(reference_table<float>());
+        t.exact("codes", q, want_q);
+        t.exact("scales", d, want_d);
+        t.exact("sums of codes", sum, want_sum);
+      }
+    }
+  }
+}
+
+#define LLAVA_CASES(T, elements, bytes)                                            \
+  void expand_##T(Trial& t) { expand(t, &KernelTable::expand_##T, DType::T); } \
+  void pack_##T(Trial& t) { pack_quantised(t, k##T); }                             \
+  void gemm_##T(Trial& t) { gemm_quantised(t, k##T); }                             \
+  void gemv_##T(Trial& t) { gemv_quantised(t, k##T); }
+LLAVA_QUANTISED(LLAVA_CASES)
+#undef LLAVA_CASES
+
+void rms_norm(Trial& t) {
+  for (const int64_t n : lengths()) {
+    for (const Spread& spread : spreads(square_top(n))) {
+      const std::vector<float> values = t.random.values(n, spread.low, spread.high);
+      const Input<float> x(t, values), weight(t, t.random.values(n));
+      agree(t, spread.name, unwritten(n), [&](const KernelTable& table, float* y) { table.rms_norm(x, weight, 1e-5f, y, n); });
+      agree(t, "y is x", values, [&](const KernelTable& table, float* y) { table.rms_norm(y, weight, 1e-5f, y, n); });
+    }
+  }
+}
+
+void layer_norm(Trial& t) {
+  for (const int64_t n : lengths()) {
+    for (const Spread& spread : spreads(square_top(4 * n))) {
+      const std::vector<float> values = t.random.values(n, spread.low, spread.high), shift = t.random.values(n);
+      const Input<float> x(t, values), weight(t, t.random.values(n)), bias(t, shift);
+      const float scale = std::fmax(1.0f, largest_magnitude(shift));
+      agree(t, spread.name, unwritten(n), [&](const KernelTable& table, float* y) { table.layer_norm(x, weight, bias, 1e-5f, y, n); }, scale);
+      agree(t, "y is x, " + spread.name, values, [&](const KernelTable& table, float* y) { table.layer_norm(y, weight, bias, 1e-5f, y, n); }, scale);
+    }
+  }
+}
+
+void add(Trial& t) {
+  for (const int64_t n : lengths()) {
+    for (const Spread& spread : spreads(FLT_MAX / 2)) {
+      const std::vector<float> values = t.random.values(n, spread.low, spread.high);
+      const Input<float> a(t, values), b(t, t.random.values(n, spread.low, spread.high));
+      agree_exactly<float>(t, spread.name, n, [&](const KernelTable& table, float* y) { table.add(a, b, y, n); });
+      agree(t, "y is a", values, [&](const KernelTable& table, float* y) { table.add(y, b, y, n); });
+    }
+  }
+}
+
+void scale(Trial& t) {
+  for (const int64_t n : lengths()) {
+    for (const Spread& spread : spreads(FLT_MAX / 4)) {
+      const std::vector<float> values = t.random.values(n, spread.low, spread.high);
+      const Input<float> x(t, values);
+      const float factor = t.random.values(1)[0];
+      agree_exactly<float>(t, spread.name, n, [&](const KernelTable& table, float* y) { table.scale(x, factor, y, n); });
+      agree(t, "y is x", values, [&](const KernelTable& table, float* y) { table.scale(y, factor, y, n); });
+    }
+  }
+}
+
+void quick_gelu(Trial& t) { unary(t, &KernelTable::quick_gelu); }
+void gelu(Trial& t) { unary(t, &KernelTable::gelu); }
+
+void silu_mul(Trial& t) {
+  for (const int64_t n : lengths()) {
+    for (const Spread& spread : spreads(square_top(1))) {
+      const std::vector<float> g = t.random.values(n, spread.low, spread.high), u = t.random.values(n, spread.low, spread.high);
+      const Input<float> gate(t, g), up(t, u);
+      const float scale = largest_magnitude(g) * largest_magnitude(u);
+      agree(t, spread.name, unwritten(n), [&](const KernelTable& table, float* y) { table.silu_mul(gate, up, y, n); }, scale);
+      agree(t, "y is gate", g, [&](const KernelTable& table, float* y) { table.silu_mul(y, up, y, n); }, scale);
+      agree(t, "y is up", u, [&](const KernelTable& table, float* y) { table.silu_mul(gate, y, y, n); }, scale);
+    }
+  }
+}
+
+void online_softmax(Trial& t) {
+  for (const int64_t n : lengths()) {
+    for (int repetition = 0; repetition < 12; repetition++) {
+      std::vector<std::vector<float>> steps;
+      for (int step = 0; step < 4; step++) steps.push_back(random_scores(t, n));
+      struct States {
+        std::vector<float> weights, largest, sums, rescales;
+      };
+      const auto run = [&](const KernelTable& table) {
+        States out;
+        const Output<float> m(t, std::vector<float>{-std::numeric_limits<float>::infinity()}), l(t, std::vector<float>{0});
+        for (const std::vector<float>& step : steps) {
+          const Output<float> s(t, step);
+          out.rescales.push_back(table.online_softmax(s, n, m, l));
+          const std::vector<float> weights = s.values();
+          out.weights.insert(out.weights.end(), weights.begin(), weights.end());
+          out.largest.push_back(*m.data());
+          out.sums.push_back(*l.data());
+        }
+        return out;
+      };
+      const States fast = run(t.kernels), reference = run(reference_table<float>()), truth = run(reference_table<double>());
+      t.exact("the running maximum", fast.largest, truth.largest);
+      t.near("weights", fast.weights, reference.weights, truth.weights, 1.0f);
+      t.near("rescale factors", fast.rescales, reference.rescales, truth.rescales, 1.0f);
+      t.near("the running sum", fast.sums, reference.sums, truth.sums, std::fmax(1.0f, largest_magnitude(truth.sums)));
+    }
+  }
+}
+
+void rope_half(Trial& t) { rope(t, &KernelTable::rope_half); }
+void rope_interleaved(Trial& t) { rope(t, &KernelTable::rope_interleaved); }
+
+void peak_fma(Trial& t) { peak(t, [&](int64_t iterations) { return t.kernels.peak_fma(iterations); }); }
+void peak_int8(Trial& t) { peak(t, [&](int64_t iterations) { return t.kernels.peak_int8(iterations); }); }
+void peak_read(Trial& t) {
+  for (const int64_t bytes : {0, 128, 1000, 65536}) {
+    const Input<std::byte> memory(t, t.random.bytes(bytes), t.random.below(4));
+    t.exact("bytes read", std::vector<double>{t.kernels.peak_read(memory.data(), bytes)}, {static_cast<double>(bytes)});
+  }
+}
+
+}  // namespace kernel_case
+
+// ---- properties -------------------------------------------------------------------------------------------------------------
+
+// Calls the kernel on everything at once and on every value alone, so that vectors and tails both see each value.
+template <class From, class To, class Call>
+std::vector<std::vector<To>> whole_and_single(Trial& t, const std::vector<From>& values, const Call& call) {
+  const Input<From> src(t, values);
+  const Output<To> whole(t, static_cast<int64_t>(values.size())), single(t, static_cast<int64_t>(values.size()));
+  call(src.data(), whole.data(), static_cast<int64_t>(values.size()));
+  for (size_t i = 0; i < values.size(); i++) call(src.data() + i, single.data() + i, int64_t{1});
+  return {whole.values(), single.values()};
+}
+
+std::vector<uint16_t> all_16_bits() {
+  std::vector<uint16_t> out;
+  for (uint32_t bits = 0; bits < 65536; bits++) out.push_back(static_cast<uint16_t>(bits));
+  return out;
+}
+
+std::vector<float> one_nan(std::vector<float> values) {
+  for (float& value : values) value = std::isnan(value) ? std::numeric_limits<float>::quiet_NaN() : value;
+  return values;
+}
+
+void expand_every_half(Trial& t) {
+  std::vector<float> want;
+  for (const uint16_t bits : all_16_bits()) want.push_back(static_cast<float>(half_value(bits)));
+  for (const auto& got : whole_and_single<uint16_t, float>(t, all_16_bits(), [&](const uint16_t* src, float* dst, int64_t n) { t.kernels.expand_f16(src, dst, n); })) {
+    t.exact("float values of the halves", one_nan(got), one_nan(want));
+  }
+}
+
+void expand_every_bfloat(Trial& t) {
+  std::vector<float> want;
+  for (const uint16_t bits : all_16_bits()) want.push_back(std::bit_cast<float>(static_cast<uint32_t>(bits) << 16));
+  for (const auto& got : whole_and_single<uint16_t, float>(t, all_16_bits(), [&](const uint16_t* src, float* dst, int64_t n) { t.kernels.expand_bf16(src, dst, n); })) {
+    t.exact("float values of the bfloats", one_nan(got), one_nan(want));
+  }
+}
+
+// Every half itself, the midpoint to its neighbour (a tie: to the even one) and the floats beside the midpoint.
+void narrow_every_half(Trial& t) {
+  std::vector<float> values;
+  std::vector<uint16_t> want;
+  const auto expect = [&](float value, uint32_t half) {
+    values.push_back(value);
+    want.push_back(static_cast<uint16_t>(half));
+  };
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  for (const uint32_t sign : {0u, 0x8000u}) {
+    for (uint32_t half = sign; half < sign + 0x7C00u; half++) {
+      const double value = half_value(static_cast<uint16_t>(half));
+      const double next = half + 1 == sign + 0x7C00u ? (sign != 0 ? -65536.0 : 65536.0) : half_value(static_cast<uint16_t>(half + 1));
+      const float midpoint = static_cast<float>((value + next) / 2);  // exact: one bit more than a half has
+      expect(static_cast<float>(value), half);
+      expect(midpoint, half + (half & 1));
+      expect(std::nextafter(midpoint, static_cast<float>(value)), half);
+      expect(std::nextafter(midpoint, static_cast<float>(next)), half + 1);
+    }
+    const float signed_one = sign != 0 ? -1.0f : 1.0f;
+    for (const float value : {kInfinity, FLT_MAX, 65536.0f}) expect(signed_one * value, sign + 0x7C00u);
+    for (const float value : {FLT_MIN, std::numeric_limits<float>::denorm_min()}) expect(signed_one * value, sign);
+  }
+  for (const auto& got : whole_and_single<float, uint16_t>(t, values, [&](const float* src, uint16_t* dst, int64_t n) { t.kernels.narrow_f16(src, dst, n); })) {
+    t.exact("halves of the floats", got, want);
+  }
+  const std::vector<float> nans(3 * kWidest + 1, std::bit_cast<float>(0x7F800001u));
+  for (const auto& got : whole_and_single<float, uint16_t>(t, nans, [&](const float* src, uint16_t* dst, int64_t n) { t.kernels.narrow_f16(src, dst, n); })) {
+    for (const uint16_t half : got) t.require((half & 0x7C00u) == 0x7C00u && (half & 0x3FFu) != 0 && half != 0xFFFFu, "a NaN stays a NaN");
+  }
+}
+
+uint32_t crc32(const std::vector<float>& values) {
+  uint32_t crc = 0xFFFFFFFFu;
+  for (const float value : values) {
+    const uint32_t bits = std::bit_cast<uint32_t>(value + 0.0f);  // -0 counts as +0
+    for (int i = 0; i < 4; i++) {
+      crc ^= bits >> (8 * i) & 255u;
+      for (int bit = 0; bit < 8; bit++) crc = crc >> 1 ^ (crc & 1 ? 0xEDB88320u : 0);
+    }
+  }
+  return ~crc;
+}
+
+// Block bytes (37 k + 11) mod 256 with d = 1/16, m or dmin = 1/32, and the CRC-32 of its values as the gguf Python package decodes them.
+template <class Block>
+void golden(Trial& t, decltype(KernelTable::expand_f32) expand_kernel, int64_t elements, uint32_t crc) {
+  uint8_t bytes[sizeof(Block)];
+  for (size_t k = 0; k < sizeof(Block); k++) bytes[k] = static_cast<uint8_t>(37 * k + 11);
+  auto block = std::bit_cast<Block>(bytes);
+  block.d = 0x2C00;
+  if constexpr (requires { block.m; }) block.m = 0x2800;
+  if constexpr (requires { block.dmin; }) block.dmin = 0x2800;
+  std::vector<std::byte> source(sizeof block);
+  std::memcpy(source.data(), &block, sizeof block);
+  const Input<std::byte> src(t, source, 1);
+  const Output<float> y(t, elements);
+  expand_kernel(src.data(), y, elements);
+  t.exact("CRC-32 of the decoded block", std::vector<uint32_t>{crc32(y.values())}, {crc});
+}
+
+// A type without its line here does not compile.
+constexpr uint32_t golden_Q4_0 = 0x57E11811u, golden_Q4_1 = 0x28641F21u, golden_Q5_0 = 0xF46CF463u, golden_Q5_1 = 0x551B0150u, golden_Q8_0 = 0x01E30CD8u,
+                   golden_Q2_K = 0x50A7F8A7u, golden_Q3_K = 0xB8CF6441u, golden_Q4_K = 0xBCE984F1u, golden_Q5_K = 0xA805B13Fu, golden_Q6_K = 0x68B250B6u;
+
+void gemm_row_alone(Trial& t) {
+  for (const int64_t n : {kWidest, 2 * kWidest, 3 * kWidest}) {
+    for (const int64_t k : {1, 5, 64}) {
+      constexpr int64_t kRows = 2 * 12 + 1;
+      const Input<float> a(t, t.random.values(kRows * k)), b(t, t.random.values(k * n));
+      const std::vector<float> before = t.random.values(kRows * n);
+      for (const bool accumulate : {false, true}) {
+        const auto run = [&](int64_t first, int64_t rows) {
+          const Output<float> c(t, std::vector<float>(before.begin() + first * n, before.begin() + (first + rows) * n));
+          t.kernels.gemm_f32(rows, n, k, a.data() + first * k, k, b, n, c, n, accumulate);
+          return c.values();
+        };
+        std::vector<float> one_by_one;
+        for (int64_t row = 0; row < kRows; row++) {
+          const std::vector<float> single = run(row, 1);
+          one_by_one.insert(one_by_one.end(), single.begin(), single.end());
+        }
+        for (int64_t m = 1; m <= kRows; m++) t.exact("rows of a product", run(0, m), std::vector<float>(one_by_one.begin(), one_by_one.begin() + m * n));
+      }
+    }
+  }
+}
+
+// x inverse is rounded twice, so a code lies within 1/2 + 127 * 2^-23 of x / d, and d itself within 2^-24: half a step and 127 * 3 * 2^-24 of one.
+void quantisation_error(Trial& t) {
+  for (const Spread& spread : spreads(FLT_MAX)) {
+    for (int repetition = 0; repetition < 64; repetition++) {
+      const std::vector<float> values = t.random.values(kBlock, spread.low, spread.high);
+      const Input<float> x(t, values);
+      const Output<int8_t> q(t, kBlock);
+      const Output<float> d(t, 1);
+      const Output<int32_t> sum(t, 2);
+      t.kernels.quantize_q8(x, kBlock, 1, q, d, sum);
+      const double step = static_cast<double>(*d.data());
+      std::vector<double> decoded;
+      std::vector<int32_t> sums = {0, 0};
+      for (const int8_t code : q.values()) {
+        sums[decoded.size() / 16] += code;
+        decoded.push_back(step * code);
+        t.require(code >= -127, "codes lie in [-127, 127]");
+      }
+      t.exact("sums of the codes", sum.values(), sums);
+      if (spread.high > FLT_MIN) {  // below, a step is no number that float can hold
+        t.within("half a step", values, decoded, std::vector<double>(kBlock, step * (0.5 + 127 * 3 * 0x1p-24)));
+      }
+    }
+  }
+}
+
+}  // namespace
+
+std::vector<Case> kernel_cases() {
+  return {
+#define KERNEL(name, result, parameters) {"kernel " #name " does what its reference does, for every length, offset and magnitude", kernel_case::name},
+#include "cpu/kernels/kernels.def"
+#undef KERNEL
+      {"each of the 65,536 halves expands to its exact value", expand_every_half},
+      {"each of the 65,536 bfloats expands to its exact value", expand_every_bfloat},
+      {"floats narrow to the nearest half, ties to even, subnormals, infinities and NaN included", narrow_every_half},
+#define LLAVA_GOLDEN(T, elements, bytes) \
+  {"a block of " #T " decodes to its golden vector", [](Trial& t) { golden<Block##T>(t, t.kernels.expand_##T, elements, golden_##T); }},
+      LLAVA_QUANTISED(LLAVA_GOLDEN)
+#undef LLAVA_GOLDEN
+      {"int8 codes lie within half a step of the activations", quantisation_error},
+      {"gemm_f32 gives a row the same bits in any company", gemm_row_alone},
+#define LLAVA_EQUAL(T, elements, bytes) \
+  {"gemv_" #T " equals gemm_" #T " bit for bit, for every token of any batch", [](Trial& t) { gemv_equals_gemm(t, k##T); }},
+      LLAVA_QUANTISED(LLAVA_EQUAL)
+#undef LLAVA_EQUAL
+  };
+}
+
+}  // namespace llava::testing

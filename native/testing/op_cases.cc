@@ -1,0 +1,840 @@
+// One case for each line of ops.def (an op without one does not compile), its broken contracts, and properties of the ops.
+//   Each op runs on back ends of 1 and of 3 threads, whose outputs must be the same bits, against loops written here from args.h alone:
+//   in double they are the truth, in float they say what rounding costs.
+#include <algorithm>
+#include <cmath>
+#include <functional>
+
+#include "common/blocks.h"
+#include "common/error.h"
+#include "common/half.h"
+#include "testing/conformance.h"
+#include "testing/weights.h"
+
+namespace llava::testing {
+
+namespace {
+
+using Values = std::vector<float>;
+
+Values unwritten(int64_t n) {
+  Values out(static_cast<size_t>(n));
+  std::memset(out.data(), 0xFF, out.size() * sizeof(float));
+  return out;
+}
+
+size_t at(int64_t index) { return static_cast<size_t>(index); }
+
+// The back ends under test.
+class Rig {
+ public:
+  explicit Rig(Trial& t) : trial_(t), one_(t.target.backend(1)), three_(t.target.backend(3)) {}
+
+  // work(ops, stream) returns what an op wrote; both back ends must write the same.
+  template <class Work>
+  auto run(const Work& work) {
+    const auto single = run_on(*one_, work), shared = run_on(*three_, work);
+    trial_.exact("results on 1 and on 3 threads", single, shared);
+    return single;
+  }
+
+ private:
+  template <class Work>
+  auto run_on(Backend& backend, const Work& work) {
+    auto out = work(backend.ops(), backend.stream());
+    backend.stream().arena.reset();
+    return out;
+  }
+  Trial& trial_;
+  std::unique_ptr<Backend> one_, three_;
+};
+
+// A dense matrix and the same in memory with a row stride.
+struct Matrix {
+  int64_t rows, cols, stride;
+  Values values;
+  Values strided() const { return with_stride(values, rows, cols, stride); }
+  float operator()(int64_t r, int64_t c) const { return values[at(r * cols + c)]; }
+};
+
+Matrix random_matrix(Trial& t, int64_t rows, int64_t cols, float low = 0.01f, float high = 4.0f) {
+  return {rows, cols, cols + t.random.below(2) * t.random.below(5), t.random.values(rows * cols, low, high)};
+}
+
+Matrix unwritten_matrix(Trial& t, int64_t rows, int64_t cols) { return {rows, cols, cols + t.random.below(2) * t.random.below(5), unwritten(rows * cols)}; }
+
+ConstActivations view(const Matrix& m, const float* data) { return {data, m.rows, m.cols, m.stride}; }
+Activations view(const Matrix& m, float* data) { return {data, m.rows, m.cols, m.stride}; }
+
+// An op y = f(...) that writes one matrix: its values without padding, which must stay as it was.
+template <class Call>
+Values written(Trial& t, const Matrix& before, const Call& call) {
+  const Output<float> y(t, before.strided());
+  call(view(before, y.data()));
+  const Values after = y.values(), dense = rows_of(after, before.rows, before.cols, before.stride);
+  t.exact("padding between rows", after, with_stride(dense, before.rows, before.cols, before.stride));
+  return dense;
+}
+
+// ---- weights ----------------------------------------------------------------------------------------------------------------
+
+Weight view(const RandomWeight& w, const std::byte* data) { return {data, w.dtype, w.rows, w.cols}; }
+
+// ---- linear -----------------------------------------------------------------------------------------------------------------
+
+// Row t as int8 blocks: code = round(x 127 / max), step = max / 127, both rounded to float as kernels.def says.
+std::vector<double> quantised_row(const Matrix& x, int64_t row) {
+  std::vector<double> out;
+  for (int64_t b = 0; b < x.cols; b += kBlock) {
+    float largest = 0;
+    for (int64_t i = b; i < b + kBlock; i++) largest = std::fmax(largest, std::fabs(x(row, i)));
+    const float inverse = largest > 0 ? 127.0f / largest : 0.0f, step = largest / 127.0f;
+    for (int64_t i = b; i < b + kBlock; i++) out.push_back(static_cast<double>(std::nearbyintf(x(row, i) * inverse)) * static_cast<double>(step));
+  }
+  return out;
+}
+
+struct Product {
+  RandomWeight weight;
+  Values bias;  // empty: none
+  Activation activation = Activation::kNone;
+  Values residual{};  // empty: none
+};
+
+template <class Acc>
+Acc activated(Acc y, Activation activation) {
+  if (activation == Activation::kQuickGelu) return y / (Acc(1) + std::exp(Acc(-1.702f) * y));
+  if (activation == Activation::kGelu) return y / Acc(2) * (Acc(1) + std::erf(y / std::sqrt(Acc(2))));
+  return y;
+}
+
+template <class Acc>
+Values linear_loops(const Matrix& x, const Product& p, Arithmetic arithmetic) {
+  const bool int8 = traits(p.weight.dtype).quantised() && arithmetic == Arithmetic::kFast;
+  Values out;
+  for (int64_t m = 0; m < x.rows; m++) {
+    const std::vector<double> row = int8 ? quantised_row(x, m) : std::vector<double>(x.values.begin() + m * x.cols, x.values.begin() + (m + 1) * x.cols);
+    for (int64_t n = 0; n < p.weight.rows; n++) {
+      Acc sum = 0;
+      for (int64_t k = 0; k < x.cols; k++) sum += static_cast<Acc>(row[at(k)]) * static_cast<Acc>(p.weight.values[at(n * x.cols + k)]);
+      if (!p.bias.empty()) sum += Acc(p.bias[at(n)]);
+      sum = activated(sum, p.activation);
+      if (!p.residual.empty()) sum += Acc(p.residual[at(m * p.weight.rows + n)]);
+      out.push_back(static_cast<float>(sum));
+    }
+  }
+  return out;
+}
+
+// The op with one output; residual_is_y: the residual stands in y and is overwritten.
+Values linear(Trial& t, Rig& rig, const Matrix& x, const Product& p, Arithmetic arithmetic, bool residual_is_y = false) {
+  const Input<float> xs(t, x.strided()), bias(t, p.bias);
+  const Input<std::byte> w(t, p.weight.bytes, t.random.below(4));
+  const Matrix residual{x.rows, p.weight.rows, p.weight.rows + t.random.below(3), p.residual};
+  const Input<float> residuals(t, p.residual.empty() ? Values{} : residual.strided());
+  const Matrix before = residual_is_y ? residual : unwritten_matrix(t, x.rows, p.weight.rows);
+  return rig.run([&](const OpTable& ops, Stream& s) {
+    return written(t, before, [&](Activations y) {
+      LinearOutput output{.weight = view(p.weight, w), .bias = p.bias.empty() ? nullptr : bias.data(), .activation = p.activation, .y = y};
+      if (!p.residual.empty()) output.residual = residual_is_y ? ConstActivations(y) : view(residual, residuals.data());
+      ops.linear(s, {.x = view(x, xs.data()), .arithmetic = arithmetic, .output = {output}});
+    });
+  });
+}
+
+void compare_linear(Trial& t, Rig& rig, const std::string& label, const Matrix& x, const Product& p, Arithmetic arithmetic, bool residual_is_y = false) {
+  t.near(label, linear(t, rig, x, p, arithmetic, residual_is_y), linear_loops<float>(x, p, arithmetic), linear_loops<double>(x, p, arithmetic));
+}
+
+std::string label_of(DType dtype, Arithmetic arithmetic) {
+  return std::string(traits(dtype).name) + (arithmetic == Arithmetic::kExact ? ", exact arithmetic" : ", fast arithmetic");
+}
+
+std::vector<int64_t> quantised_depths(DType dtype) {
+  if (traits(dtype).elements == kSuperBlock) return {256, 768};
+  return {32, 96, 544};
+}
+
+// Every dtype and arithmetic, with K that crosses the chunks of both.
+void for_each_linear(const std::function<void(DType, Arithmetic, int64_t K)>& body) {
+  for (const DType dtype : kFloatTypes) {
+    for (const int64_t K : {1, 33, 192, 389}) body(dtype, Arithmetic::kFast, K);
+  }
+  for (const DType dtype : kQuantisedTypes) {
+    for (const Arithmetic arithmetic : {Arithmetic::kFast, Arithmetic::kExact}) {
+      for (const int64_t K : quantised_depths(dtype)) body(dtype, arithmetic, K);
+    }
+  }
+}
+
+// ---- attention --------------------------------------------------------------------------------------------------------------
+
+// Keys and values [positions, Hk * Dh] of one layer, as they lie in pages by the layout in args.h; slots never written are NaN.
+struct Cache {
+  KvType type;
+  int64_t kv_heads, head_dim, positions;
+  Values k, v;  // as stored: rounded to half for f16
+
+  int64_t pages() const { return (positions + kPageTokens - 1) / kPageTokens; }
+  int64_t page_bytes() const { return (page_keys(kv_heads, head_dim) + page_values(kv_heads, head_dim)) * kv_bytes(type); }
+
+  std::vector<std::byte> page(int64_t index) const {
+    std::vector<std::byte> out(at(page_bytes()), std::byte{0xFF});
+    for (int64_t p = index * kPageTokens; p < std::min(positions, (index + 1) * kPageTokens); p++) {
+      for (int64_t h = 0; h < kv_heads; h++) {
+        for (int64_t d = 0; d < padded_head_dim(head_dim); d++) {
+          const int64_t from = (p * kv_heads + h) * head_dim + d, slot = p % kPageTokens;
+          if (d < head_dim) store(out, (h * head_dim + d) * kPageTokens + slot, k[at(from)]);
+          store(out, page_keys(kv_heads, head_dim) + (h * kPageTokens + slot) * padded_head_dim(head_dim) + d, d < head_dim ? v[at(from)] : 0.0f);
+        }
+      }
+    }
+    return out;
+  }
+
+ private:
+  void store(std::vector<std::byte>& page, int64_t index, float value) const {
+    const uint16_t half = float_to_half(value);
+    std::memcpy(&page[at(index * kv_bytes(type))], type == KvType::kF16 ? static_cast<const void*>(&half) : &value, at(kv_bytes(type)));
+  }
+};
+
+Cache random_cache(Trial& t, KvType type, int64_t kv_heads, int64_t head_dim, int64_t positions) {
+  Cache out{type, kv_heads, head_dim, positions, t.random.values(positions * kv_heads * head_dim), t.random.values(positions * kv_heads * head_dim)};
+  if (type == KvType::kF16) {
+    for (Values* values : {&out.k, &out.v}) {
+      for (float& value : *values) value = static_cast<float>(half_value(float_to_half(value)));
+    }
+  }
+  return out;
+}
+
+// Pages in memory, and the pointers to them that ops take.
+template <class Operand>
+struct PagesInMemory {
+  std::vector<std::unique_ptr<Operand>> owners;
+  std::vector<std::byte*> starts;
+};
+
+PagesInMemory<Input<std::byte>> readable(Trial& t, const Cache& cache) {
+  PagesInMemory<Input<std::byte>> out;
+  for (int64_t i = 0; i < cache.pages(); i++) {
+    out.owners.push_back(std::make_unique<Input<std::byte>>(t, cache.page(i), 0));
+    out.starts.push_back(const_cast<std::byte*>(out.owners.back()->data()));
+  }
+  return out;
+}
+
+template <class Acc>
+Values attention_loops(const Matrix& q, const Cache& cache, int64_t heads, bool causal) {
+  const int64_t dh = cache.head_dim, sharing = heads / cache.kv_heads, width = cache.kv_heads * dh;
+  Values out(q.values.size());
+  for (int64_t t = 0; t < q.rows; t++) {
+    const int64_t sees = causal ? cache.positions - q.rows + t + 1 : cache.positions;
+    for (int64_t h = 0; h < heads; h++) {
+      const int64_t kv = h / sharing * dh;
+      std::vector<Acc> score(at(sees)), y(at(dh), Acc(0));
+      Acc largest = -std::numeric_limits<Acc>::infinity(), sum = 0;
+      for (int64_t j = 0; j < sees; j++) {
+        for (int64_t d = 0; d < dh; d++) score[at(j)] += Acc(q(t, h * dh + d)) * Acc(cache.k[at(j * width + kv + d)]);
+        score[at(j)] /= std::sqrt(Acc(dh));
+        largest = std::max(largest, score[at(j)]);
+      }
+      for (int64_t j = 0; j < sees; j++) {
+        const Acc weight = std::exp(score[at(j)] - largest);
+        sum += weight;
+        for (int64_t d = 0; d < dh; d++) y[at(d)] += weight * Acc(cache.v[at(j * width + kv + d)]);
+      }
+      for (int64_t d = 0; d < dh; d++) out[at(t * q.cols + h * dh + d)] = static_cast<float>(y[at(d)] / sum);
+    }
+  }
+  return out;
+}
+
+Values attention(Trial& t, Rig& rig, const Matrix& q, const Cache& cache, int64_t heads, bool causal) {
+  const auto pages = readable(t, cache);
+  const Input<float> qs(t, q.strided());
+  const Matrix before = unwritten_matrix(t, q.rows, q.cols);
+  return rig.run([&](const OpTable& ops, Stream& s) {
+    return written(t, before, [&](Activations y) {
+      const KvPages view_of_pages{pages.starts.data(), cache.kv_heads, cache.head_dim, cache.type};
+      ops.attention(s, {.q = view(q, qs.data()), .cache = view_of_pages, .heads = heads, .keys = cache.positions, .causal = causal, .y = y});
+    });
+  });
+}
+
+struct AttentionShape {
+  int64_t tokens, keys, heads, kv_heads, head_dim;
+};
+// One token and many; keys that end in, at and after a page; heads that share keys; head_dim off the vector widths.
+constexpr AttentionShape kAttentions[] = {{1, 1, 1, 1, 8},    {1, 64, 2, 2, 16},  {1, 65, 4, 2, 20},  {5, 5, 2, 1, 80},    {7, 67, 3, 3, 12},
+                                          {13, 130, 6, 2, 64}, {66, 66, 2, 2, 24}, {61, 190, 4, 4, 36}, {70, 128, 8, 1, 40}};
+
+// ---- one-matrix ops ---------------------------------------------------------------------------------------------------------
+
+template <class Acc>
+Values rope_loops(const Matrix& x, const Values& angles_cos, const Values& angles_sin, int64_t head_dim, RopeLayout layout) {
+  const int64_t half = head_dim / 2;
+  Values out = x.values;
+  for (int64_t t = 0; t < x.rows; t++) {
+    for (int64_t head = 0; head < x.cols; head += head_dim) {
+      for (int64_t j = 0; j < half; j++) {
+        const int64_t first = head + (layout == RopeLayout::kHalf ? j : 2 * j), second = head + (layout == RopeLayout::kHalf ? j + half : 2 * j + 1);
+        const Acc c = angles_cos[at(t * half + j)], s = angles_sin[at(t * half + j)], a = x(t, first), b = x(t, second);
+        out[at(t * x.cols + first)] = static_cast<float>(a * c - b * s);
+        out[at(t * x.cols + second)] = static_cast<float>(a * s + b * c);
+      }
+    }
+  }
+  return out;
+}
+
+struct Angles {
+  Values cos, sin;
+};
+Angles random_angles(Trial& t, int64_t count) {
+  Angles out;
+  for (int64_t i = 0; i < count; i++) {
+    const double angle = t.random.uniform() * 4096;
+    out.cos.push_back(static_cast<float>(std::cos(angle)));
+    out.sin.push_back(static_cast<float>(std::sin(angle)));
+  }
+  return out;
+}
+
+Values rope(Trial& t, Rig& rig, const Matrix& x, const Angles& angles, int64_t head_dim, RopeLayout layout) {
+  const Input<float> c(t, angles.cos), s(t, angles.sin);
+  return rig.run([&](const OpTable& ops, Stream& stream) {
+    return written(t, x, [&](Activations y) { ops.rope(stream, {.x = y, .cos = c, .sin = s, .head_dim = head_dim, .layout = layout}); });
+  });
+}
+
+template <class Acc>
+Values norm_loops(const Matrix& x, const Values& weight, const Values& bias, float eps) {  // no bias: RMS norm
+  Values out;
+  for (int64_t t = 0; t < x.rows; t++) {
+    Acc mean = 0, squares = 0;
+    if (!bias.empty()) {
+      for (int64_t i = 0; i < x.cols; i++) mean += Acc(x(t, i)) / Acc(x.cols);
+    }
+    for (int64_t i = 0; i < x.cols; i++) squares += (Acc(x(t, i)) - mean) * (Acc(x(t, i)) - mean);
+    const Acc root = std::sqrt(squares / Acc(x.cols) + Acc(eps));
+    for (int64_t i = 0; i < x.cols; i++) out.push_back(static_cast<float>((Acc(x(t, i)) - mean) / root * Acc(weight[at(i)]) + (bias.empty() ? Acc(0) : Acc(bias[at(i)]))));
+  }
+  return out;
+}
+
+template <class Acc>
+Values silu_mul_loops(const Matrix& gate, const Matrix& up) {
+  Values out;
+  for (size_t i = 0; i < gate.values.size(); i++) out.push_back(static_cast<float>(Acc(gate.values[i]) / (Acc(1) + std::exp(-Acc(gate.values[i]))) * Acc(up.values[i])));
+  return out;
+}
+
+template <class Acc>
+Values patch_embed_loops(const Values& pixels, int64_t size, int64_t patch, const RandomWeight& weight, const Values& classes, const Values& positions) {
+  const int64_t grid = size / patch, width = weight.rows;
+  Values out;
+  for (int64_t d = 0; d < width; d++) out.push_back(static_cast<float>(Acc(classes[at(d)]) + Acc(positions[at(d)])));
+  for (int64_t p = 0; p < grid * grid; p++) {
+    for (int64_t d = 0; d < width; d++) {
+      Acc sum = 0;
+      for (int64_t c = 0; c < 3; c++) {
+        for (int64_t i = 0; i < patch; i++) {
+          for (int64_t j = 0; j < patch; j++) {
+            const int64_t pixel = (c * size + p / grid * patch + i) * size + p % grid * patch + j, tap = ((d * 3 + c) * patch + i) * patch + j;
+            sum += static_cast<Acc>(weight.values[at(tap)]) * Acc(pixels[at(pixel)]);
+          }
+        }
+      }
+      out.push_back(static_cast<float>(sum + Acc(positions[at((1 + p) * width + d)])));
+    }
+  }
+  return out;
+}
+
+// Rows around the pool's chunks; columns around vectors.
+constexpr int64_t kRowCounts[] = {1, 2, 3, 13};
+constexpr int64_t kColumnCounts[] = {1, 15, 16, 33, 100};
+
+// ---- the cases of ops.def ---------------------------------------------------------------------------------------------------
+
+namespace op_case {
+
+void embed_rows(Trial& t) {
+  Rig rig(t);
+  for (int type = 0; type < kDTypeCount; type++) {
+    const auto dtype = static_cast<DType>(type);
+    for (const int64_t blocks : {1, 3, 7}) {
+      const int64_t width = blocks * (traits(dtype).quantised() ? traits(dtype).elements : 11);
+      const RandomWeight table = random_weight(t, dtype, 9, width);
+      const Input<std::byte> bytes(t, table.bytes, t.random.below(4));
+      const std::vector<int32_t> ids = {8, 0, 3, 3, 7};
+      const Input<int32_t> id(t, ids);
+      Values want;
+      for (const int32_t row : ids) want.insert(want.end(), table.rounded.begin() + row * width, table.rounded.begin() + (row + 1) * width);
+      const Matrix before = unwritten_matrix(t, static_cast<int64_t>(ids.size()), width);
+      const Values got = rig.run([&](const OpTable& ops, Stream& s) {
+        return written(t, before, [&](Activations y) { ops.embed_rows(s, {.ids = id, .table = view(table, bytes), .y = y}); });
+      });
+      t.exact(std::string(traits(dtype).name), got, want);
+    }
+  }
+}
+
+void copy_rows(Trial& t) {
+  Rig rig(t);
+  for (const int64_t rows : kRowCounts) {
+    for (const int64_t cols : kColumnCounts) {
+      const Matrix x = random_matrix(t, rows, cols), before = unwritten_matrix(t, rows, cols);
+      const Input<float> xs(t, x.strided());
+      const Values got = rig.run([&](const OpTable& ops, Stream& s) {
+        return written(t, before, [&](Activations y) { ops.copy_rows(s, {.x = view(x, xs.data()), .y = y}); });
+      });
+      t.exact("the rows", got, x.values);
+    }
+  }
+}
+
+void patch_embed(Trial& t) {
+  Rig rig(t);
+  for (const auto& [size, patch] : {std::pair<int64_t, int64_t>{4, 2}, {9, 3}, {14, 14}, {29, 7}}) {  // 29: a margin that no patch covers
+    for (const DType dtype : kFloatTypes) {
+      const int64_t width = 17, patches = size / patch * (size / patch);
+      const RandomWeight weight = random_weight(t, dtype, width, 3 * patch * patch);
+      const Values pixels = t.random.values(3 * size * size), classes = t.random.values(width), positions = t.random.values((1 + patches) * width);
+      const Input<float> pixel(t, pixels), class_embedding(t, classes), position(t, positions);
+      const Input<std::byte> w(t, weight.bytes, t.random.below(4));
+      const Matrix before = unwritten_matrix(t, 1 + patches, width);
+      const Values got = rig.run([&](const OpTable& ops, Stream& s) {
+        return written(t, before, [&](Activations y) {
+          ops.patch_embed(s, {.pixel_values = pixel, .image_size = size, .patch_size = patch, .weight = view(weight, w),
+                              .class_embedding = class_embedding, .position_embedding = position, .y = y});
+        });
+      });
+      t.near(std::string(traits(dtype).name), got, patch_embed_loops<float>(pixels, size, patch, weight, classes, positions),
+             patch_embed_loops<double>(pixels, size, patch, weight, classes, positions));
+    }
+  }
+}
+
+void layer_norm(Trial& t) {
+  Rig rig(t);
+  for (const int64_t rows : kRowCounts) {
+    for (const int64_t cols : kColumnCounts) {
+      const Matrix x = random_matrix(t, rows, cols);
+      const Values weights = t.random.values(cols), biases = t.random.values(cols);
+      const Input<float> xs(t, x.strided()), weight(t, weights), bias(t, biases);
+      for (const bool in_place : {false, true}) {
+        const Values got = rig.run([&](const OpTable& ops, Stream& s) {
+          return written(t, in_place ? x : unwritten_matrix(t, rows, cols), [&](Activations y) {
+            ops.layer_norm(s, {.x = in_place ? ConstActivations(y) : view(x, xs.data()), .weight = weight, .bias = bias, .eps = 1e-5f, .y = y});
+          });
+        });
+        t.near(in_place ? "y is x" : "y apart", got, norm_loops<float>(x, weights, biases, 1e-5f), norm_loops<double>(x, weights, biases, 1e-5f), largest_magnitude(biases) + 1);
+      }
+    }
+  }
+}
+
+void rms_norm(Trial& t) {
+  Rig rig(t);
+  for (const int64_t rows : kRowCounts) {
+    for (const int64_t cols : kColumnCounts) {
+      const Matrix x = random_matrix(t, rows, cols);
+      const Values weights = t.random.values(cols);
+      const Input<float> xs(t, x.strided()), weight(t, weights);
+      for (const bool in_place : {false, true}) {
+        const Values got = rig.run([&](const OpTable& ops, Stream& s) {
+          return written(t, in_place ? x : unwritten_matrix(t, rows, cols), [&](Activations y) {
+            ops.rms_norm(s, {.x = in_place ? ConstActivations(y) : view(x, xs.data()), .weight = weight, .eps = 1e-5f, .y = y});
+          });
+        });
+        t.near(in_place ? "y is x" : "y apart", got, norm_loops<float>(x, weights, {}, 1e-5f), norm_loops<double>(x, weights, {}, 1e-5f));
+      }
+    }
+  }
+}
+
+void linear(Trial& t) {
+  Rig rig(t);
+  for_each_linear([&](DType dtype, Arithmetic arithmetic, int64_t K) {
+    for (const int64_t M : {1, 2, 3, 5, 13, 64}) {
+      for (const int64_t N : {1, 15, 33, 67}) {
+        compare_linear(t, rig, label_of(dtype, arithmetic), random_matrix(t, M, K), {random_weight(t, dtype, N, K), {}}, arithmetic);
+      }
+    }
+  });
+}
+
+void silu_mul(Trial& t) {
+  Rig rig(t);
+  for (const int64_t rows : kRowCounts) {
+    for (const int64_t cols : {int64_t{1}, int64_t{15}, int64_t{33}, int64_t{2048}, int64_t{4100}}) {
+      const Matrix gate = random_matrix(t, rows, cols), up = random_matrix(t, rows, cols);
+      const Input<float> gates(t, gate.strided()), ups(t, up.strided());
+      for (const int alias : {0, 1, 2}) {  // y apart, y is gate, y is up
+        const Values got = rig.run([&](const OpTable& ops, Stream& s) {
+          return written(t, alias == 0 ? unwritten_matrix(t, rows, cols) : alias == 1 ? gate : up, [&](Activations y) {
+            ops.silu_mul(s, {.gate = alias == 1 ? ConstActivations(y) : view(gate, gates.data()), .up = alias == 2 ? ConstActivations(y) : view(up, ups.data()), .y = y});
+          });
+        });
+        t.near("gated values", got, silu_mul_loops<float>(gate, up), silu_mul_loops<double>(gate, up), largest_magnitude(gate.values) * largest_magnitude(up.values));
+      }
+    }
+  }
+}
+
+void rope(Trial& t) {
+  Rig rig(t);
+  for (const int64_t rows : kRowCounts) {
+    for (const int64_t head_dim : {2, 6, 16, 34, 64}) {
+      for (const RopeLayout layout : {RopeLayout::kHalf, RopeLayout::kInterleaved}) {
+        const Matrix x = random_matrix(t, rows, 3 * head_dim);
+        const Angles angles = random_angles(t, rows * head_dim / 2);
+        t.near(layout == RopeLayout::kHalf ? "half layout" : "interleaved layout", testing::rope(t, rig, x, angles, head_dim, layout),
+               rope_loops<float>(x, angles.cos, angles.sin, head_dim, layout), rope_loops<double>(x, angles.cos, angles.sin, head_dim, layout));
+      }
+    }
+  }
+}
+
+void kv_append(Trial& t) {
+  Rig rig(t);
+  for (const KvType type : {KvType::kF16, KvType::kF32}) {
+    for (const auto& [first, tokens] : {std::pair<int64_t, int64_t>{0, 1}, {0, 64}, {5, 3}, {62, 5}, {63, 1}, {64, 1}, {60, 75}}) {
+      for (const int64_t head_dim : {8, 20, 64}) {
+        const int64_t kv_heads = 3, width = kv_heads * head_dim;
+        Cache cache = random_cache(t, type, kv_heads, head_dim, first);
+        std::vector<std::vector<std::byte>> before;
+        const Matrix k = random_matrix(t, tokens, width, 1e-7f, 60000.0f), v = random_matrix(t, tokens, width, 1e-7f, 60000.0f);  // half's subnormals to its top
+        Cache after = cache;
+        after.positions = first + tokens;
+        after.k.insert(after.k.end(), k.values.begin(), k.values.end());
+        after.v.insert(after.v.end(), v.values.begin(), v.values.end());
+        std::vector<std::byte> want;
+        for (int64_t i = 0; i < after.pages(); i++) {
+          const std::vector<std::byte> page = after.page(i);
+          want.insert(want.end(), page.begin(), page.end());
+        }
+        const Input<float> ks(t, k.strided()), vs(t, v.strided());
+        const std::vector<std::byte> got = rig.run([&](const OpTable& ops, Stream& s) {
+          PagesInMemory<Output<std::byte>> pages;
+          for (int64_t i = 0; i < after.pages(); i++) {
+            pages.owners.push_back(std::make_unique<Output<std::byte>>(t, i < cache.pages() ? cache.page(i) : std::vector<std::byte>(at(cache.page_bytes()), std::byte{0xFF})));
+            pages.starts.push_back(pages.owners.back()->data());
+          }
+          ops.kv_append(s, {.k = view(k, ks.data()), .v = view(v, vs.data()), .cache = {pages.starts.data(), kv_heads, head_dim, type}, .first = first});
+          std::vector<std::byte> out;
+          for (const auto& page : pages.owners) {
+            const std::vector<std::byte> values = page->values();
+            out.insert(out.end(), values.begin(), values.end());
+          }
+          return out;
+        });
+        t.exact(type == KvType::kF16 ? "f16 pages" : "f32 pages", got, want);
+      }
+    }
+  }
+}
+
+void attention(Trial& t) {
+  Rig rig(t);
+  for (const AttentionShape& shape : kAttentions) {
+    for (const KvType type : {KvType::kF16, KvType::kF32}) {
+      for (const bool causal : {false, true}) {
+        const Cache cache = random_cache(t, type, shape.kv_heads, shape.head_dim, shape.keys);
+        const Matrix q = random_matrix(t, shape.tokens, shape.heads * shape.head_dim);
+        t.near(causal ? "causal" : "full", testing::attention(t, rig, q, cache, shape.heads, causal), attention_loops<float>(q, cache, shape.heads, causal),
+               attention_loops<double>(q, cache, shape.heads, causal));
+      }
+    }
+  }
+}
+
+}  // namespace op_case
+
+// ---- broken contracts -------------------------------------------------------------------------------------------------------
+
+// call() must throw kInternal before it touches anything: all pointers are null.
+void refused(Trial& t, const std::string& label, const std::function<void(const OpTable&, Stream&)>& call) {
+  const std::unique_ptr<Backend> backend = t.target.backend(1);
+  bool thrown = false;
+  try {
+    call(backend->ops(), backend->stream());
+  } catch (const Error& error) {
+    thrown = error.code() == ErrorCode::kInternal;
+  }
+  t.exact(label + " is refused", std::vector<int>{thrown}, {1});
+}
+
+Activations shaped(int64_t rows, int64_t cols) { return {nullptr, rows, cols}; }
+Weight weighing(int64_t rows, int64_t cols) { return {nullptr, DType::F32, rows, cols}; }
+
+namespace op_contract {
+
+void embed_rows(Trial& t) {
+  const int32_t below = -1, above = 4;
+  refused(t, "a width other than the table's", [&](const OpTable& ops, Stream& s) { ops.embed_rows(s, {&below, weighing(4, 8), shaped(0, 7)}); });
+  refused(t, "an id below 0", [&](const OpTable& ops, Stream& s) { ops.embed_rows(s, {&below, weighing(4, 8), shaped(1, 8)}); });
+  refused(t, "an id of V", [&](const OpTable& ops, Stream& s) { ops.embed_rows(s, {&above, weighing(4, 8), shaped(1, 8)}); });
+}
+void copy_rows(Trial& t) {
+  refused(t, "another height", [](const OpTable& ops, Stream& s) { ops.copy_rows(s, {shaped(2, 3), shaped(3, 3)}); });
+  refused(t, "another width", [](const OpTable& ops, Stream& s) { ops.copy_rows(s, {shaped(2, 3), shaped(2, 4)}); });
+}
+void patch_embed(Trial& t) {
+  const auto call = [](const OpTable& ops, Stream& s, Weight weight, Activations y) { ops.patch_embed(s, {nullptr, 4, 2, weight, nullptr, nullptr, y}); };
+  refused(t, "no room for the class row", [&](const OpTable& ops, Stream& s) { call(ops, s, weighing(8, 12), shaped(4, 8)); });
+  refused(t, "a weight of another patch", [&](const OpTable& ops, Stream& s) { call(ops, s, weighing(8, 27), shaped(5, 8)); });
+  refused(t, "a weight of another width", [&](const OpTable& ops, Stream& s) { call(ops, s, weighing(7, 12), shaped(5, 8)); });
+}
+void layer_norm(Trial& t) {
+  refused(t, "another height", [](const OpTable& ops, Stream& s) { ops.layer_norm(s, {shaped(2, 3), nullptr, nullptr, 0, shaped(3, 3)}); });
+  refused(t, "another width", [](const OpTable& ops, Stream& s) { ops.layer_norm(s, {shaped(2, 3), nullptr, nullptr, 0, shaped(2, 4)}); });
+}
+void rms_norm(Trial& t) {
+  refused(t, "another height", [](const OpTable& ops, Stream& s) { ops.rms_norm(s, {shaped(2, 3), nullptr, 0, shaped(3, 3)}); });
+  refused(t, "another width", [](const OpTable& ops, Stream& s) { ops.rms_norm(s, {shaped(2, 3), nullptr, 0, shaped(2, 4)}); });
+}
+void linear(Trial& t) {
+  float x[8];
+  const auto call = [&](int outputs, Weight weight, ConstActivations residual, Activations y) {
+    return [=, &x](const OpTable& ops, Stream& s) {
+      ops.linear(s, {.x = ConstActivations(x, 2, 4), .outputs = outputs, .output = {{.weight = weight, .residual = residual, .y = y}}});
+    };
+  };
+  refused(t, "no output", call(0, weighing(3, 4), {}, shaped(2, 3)));
+  refused(t, "a fourth output", call(4, weighing(3, 4), {}, shaped(2, 3)));
+  refused(t, "a weight of another depth", call(1, weighing(3, 5), {}, shaped(2, 3)));
+  refused(t, "an output of another height", call(1, weighing(3, 4), {}, shaped(1, 3)));
+  refused(t, "an output of another width", call(1, weighing(3, 4), {}, shaped(2, 4)));
+  refused(t, "a residual of another shape", call(1, weighing(3, 4), ConstActivations(x, 2, 2), shaped(2, 3)));
+  refused(t, "y in place of x", call(1, weighing(4, 4), {}, Activations(x, 2, 4)));
+}
+void silu_mul(Trial& t) {
+  refused(t, "a gate of another height", [](const OpTable& ops, Stream& s) { ops.silu_mul(s, {shaped(3, 3), shaped(2, 3), shaped(2, 3)}); });
+  refused(t, "a gate of another width", [](const OpTable& ops, Stream& s) { ops.silu_mul(s, {shaped(2, 4), shaped(2, 3), shaped(2, 3)}); });
+  refused(t, "an up of another height", [](const OpTable& ops, Stream& s) { ops.silu_mul(s, {shaped(2, 3), shaped(3, 3), shaped(2, 3)}); });
+  refused(t, "an up of another width", [](const OpTable& ops, Stream& s) { ops.silu_mul(s, {shaped(2, 3), shaped(2, 4), shaped(2, 3)}); });
+}
+void rope(Trial& t) {
+  refused(t, "an odd head", [](const OpTable& ops, Stream& s) { ops.rope(s, {shaped(2, 6), nullptr, nullptr, 3, RopeLayout::kHalf}); });
+  refused(t, "part of a head", [](const OpTable& ops, Stream& s) { ops.rope(s, {shaped(2, 6), nullptr, nullptr, 4, RopeLayout::kHalf}); });
+}
+void kv_append(Trial& t) {
+  const KvPages cache{nullptr, 2, 4, KvType::kF16};
+  refused(t, "keys of another width", [&](const OpTable& ops, Stream& s) { ops.kv_append(s, {shaped(2, 4), shaped(2, 4), cache, 0}); });
+  refused(t, "values of another width", [&](const OpTable& ops, Stream& s) { ops.kv_append(s, {shaped(2, 8), shaped(2, 4), cache, 0}); });
+  refused(t, "values of another height", [&](const OpTable& ops, Stream& s) { ops.kv_append(s, {shaped(2, 8), shaped(3, 8), cache, 0}); });
+}
+void attention(Trial& t) {
+  const KvPages cache{nullptr, 2, 4, KvType::kF16};
+  const auto call = [&](Activations q, int64_t heads, int64_t keys, bool causal, Activations y) {
+    return [=](const OpTable& ops, Stream& s) { ops.attention(s, {q, cache, heads, keys, causal, y}); };
+  };
+  refused(t, "heads that do not share evenly", call(shaped(2, 12), 3, 2, true, shaped(2, 12)));
+  refused(t, "queries of another width", call(shaped(2, 12), 4, 2, true, shaped(2, 12)));
+  refused(t, "an output of another height", call(shaped(2, 16), 4, 2, true, shaped(3, 16)));
+  refused(t, "no key", call(shaped(0, 16), 4, 0, false, shaped(0, 16)));
+  refused(t, "fewer keys than causal rows", call(shaped(2, 16), 4, 1, true, shaped(2, 16)));
+}
+
+}  // namespace op_contract
+
+// ---- properties -------------------------------------------------------------------------------------------------------------
+
+void linear_epilogue(Trial& t) {
+  Rig rig(t);
+  for_each_linear([&](DType dtype, Arithmetic arithmetic, int64_t K) {
+    for (const int64_t M : {1, 5, 13}) {
+      for (const int64_t N : {31, 64}) {
+        for (const Activation activation : {Activation::kNone, Activation::kQuickGelu, Activation::kGelu}) {
+          Product p{random_weight(t, dtype, N, K), t.random.values(N), activation};
+          compare_linear(t, rig, "bias and activation", random_matrix(t, M, K), p, arithmetic);
+          p.residual = t.random.values(M * N);
+          compare_linear(t, rig, "bias, activation and residual", random_matrix(t, M, K), p, arithmetic);
+          compare_linear(t, rig, "bias, activation and the residual in y", random_matrix(t, M, K), p, arithmetic, true);
+          p.bias.clear();
+          compare_linear(t, rig, "activation and the residual in y", random_matrix(t, M, K), p, arithmetic, true);
+        }
+      }
+    }
+  });
+}
+
+void linear_outputs(Trial& t) {
+  Rig rig(t);
+  constexpr int64_t K = kSuperBlock;
+  for (const int outputs : {2, 3}) {
+    for (const int64_t M : {1, 2, 5, 13}) {
+      for (int rotation = 0; rotation < kDTypeCount; rotation++) {
+        const Matrix x = random_matrix(t, M, K);
+        const Input<float> xs(t, x.strided());
+        std::vector<Product> products;
+        std::vector<std::unique_ptr<Input<std::byte>>> weights;
+        std::vector<Matrix> shapes;
+        Values apart;
+        for (int i = 0; i < outputs; i++) {
+          const int64_t N = 17 + 31 * i;
+          products.push_back({random_weight(t, static_cast<DType>((rotation + 4 * i) % kDTypeCount), N, K), {}});
+          weights.push_back(std::make_unique<Input<std::byte>>(t, products.back().weight.bytes, t.random.below(4)));
+          shapes.push_back(unwritten_matrix(t, M, N));
+          const Values single = linear(t, rig, x, products.back(), Arithmetic::kFast);
+          apart.insert(apart.end(), single.begin(), single.end());
+        }
+        const Values together = rig.run([&](const OpTable& ops, Stream& s) {
+          LinearArgs args{.x = view(x, xs.data()), .outputs = outputs};
+          std::vector<std::unique_ptr<Output<float>>> y;
+          for (int i = 0; i < outputs; i++) {
+            y.push_back(std::make_unique<Output<float>>(t, shapes[at(i)].strided()));
+            args.output[i].weight = view(products[at(i)].weight, *weights[at(i)]);
+            args.output[i].y = view(shapes[at(i)], y.back()->data());
+          }
+          ops.linear(s, args);
+          Values out;
+          for (int i = 0; i < outputs; i++) {
+            const Values dense = rows_of(y[at(i)]->values(), M, shapes[at(i)].cols, shapes[at(i)].stride);
+            out.insert(out.end(), dense.begin(), dense.end());
+          }
+          return out;
+        });
+        t.exact("outputs computed together", together, apart);
+      }
+    }
+  }
+}
+
+// Rows [first, first + count) of the product, computed without the others.
+Values linear_rows(Trial& t, Rig& rig, const Matrix& x, const Product& p, Arithmetic arithmetic, int64_t first, int64_t count) {
+  const Matrix part{count, x.cols, x.cols, Values(x.values.begin() + first * x.cols, x.values.begin() + (first + count) * x.cols)};
+  return linear(t, rig, part, p, arithmetic);
+}
+
+// parts: how many rows are computed at a time.
+void row_split(Trial& t, std::span<const DType> dtypes, Arithmetic arithmetic, std::span<const int64_t> parts) {
+  Rig rig(t);
+  for (const DType dtype : dtypes) {
+    for (const int64_t K : {256, 768}) {
+      constexpr int64_t M = 60, N = 49;
+      const Matrix x = random_matrix(t, M, K);
+      const Product p{random_weight(t, dtype, N, K), t.random.values(N), Activation::kQuickGelu};
+      const Values together = linear(t, rig, x, p, arithmetic);
+      for (const int64_t part : parts) {
+        Values split;
+        for (int64_t first = 0; first < M; first += part) {
+          const Values rows = linear_rows(t, rig, x, p, arithmetic, first, part);
+          split.insert(split.end(), rows.begin(), rows.end());
+        }
+        t.exact(label_of(dtype, arithmetic) + ", " + std::to_string(part) + " rows at a time", split, together);
+      }
+    }
+  }
+}
+
+void quantised_rows_alone(Trial& t) { row_split(t, kQuantisedTypes, Arithmetic::kFast, std::vector<int64_t>{1, 2, 3, 5, 20}); }
+void float_rows_in_any_batch(Trial& t) {
+  row_split(t, kFloatTypes, Arithmetic::kFast, std::vector<int64_t>{3, 4, 5, 20});
+  row_split(t, kQuantisedTypes, Arithmetic::kExact, std::vector<int64_t>{3, 5, 20});
+}
+
+// Each activation is off by at most half a step of its block (and the three roundings of the quantisation: 127 * 3 * 2^-24 steps), so
+//   |y - x Wᵀ| <= sum |w| step (1/2 + 127 * 3 * 2^-24) + the float sum of K / 32 blocks: 2^-24 (K / 32 + 2) sum |w| max|block|.
+void quantised_linear_error(Trial& t) {
+  Rig rig(t);
+  for (const DType dtype : kQuantisedTypes) {
+    for (const int64_t M : {1, 13}) {
+      constexpr int64_t K = 768, N = 33;
+      const Matrix x = random_matrix(t, M, K);
+      const Product p{random_weight(t, dtype, N, K), {}};
+      std::vector<double> truth, bound;
+      for (int64_t m = 0; m < M; m++) {
+        for (int64_t n = 0; n < N; n++) {
+          double sum = 0, allowed = 0;
+          for (int64_t b = 0; b < K; b += kBlock) {
+            double largest = 0, weights = 0;
+            for (int64_t k = b; k < b + kBlock; k++) {
+              sum += p.weight.values[at(n * K + k)] * static_cast<double>(x(m, k));
+              weights += std::fabs(p.weight.values[at(n * K + k)]);
+              largest = std::fmax(largest, std::fabs(static_cast<double>(x(m, k))));
+            }
+            allowed += weights * largest * ((0.5 + 127 * 3 * 0x1p-24) / 127 + (K / kBlock + 2) * 0x1p-24);
+          }
+          truth.push_back(sum);
+          bound.push_back(allowed);
+        }
+      }
+      t.within(std::string(traits(dtype).name), linear(t, rig, x, p, Arithmetic::kFast), truth, bound);
+    }
+  }
+}
+
+void attention_rows_alone(Trial& t) {
+  Rig rig(t);
+  for (const AttentionShape& shape : kAttentions) {
+    for (const KvType type : {KvType::kF16, KvType::kF32}) {
+      const Cache cache = random_cache(t, type, shape.kv_heads, shape.head_dim, shape.keys);
+      const Matrix q = random_matrix(t, shape.tokens, shape.heads * shape.head_dim);
+      const Values together = attention(t, rig, q, cache, shape.heads, true);
+      for (int64_t row = 0; row < shape.tokens; row++) {
+        Cache seen = cache;  // as it was when this token was the last
+        seen.positions = shape.keys - shape.tokens + row + 1;
+        const Matrix one{1, q.cols, q.cols, Values(q.values.begin() + row * q.cols, q.values.begin() + (row + 1) * q.cols)};
+        t.exact("a row of the block", attention(t, rig, one, seen, shape.heads, true), Values(together.begin() + row * q.cols, together.begin() + (row + 1) * q.cols));
+      }
+    }
+  }
+}
+
+// Scores far apart: all weight on one key, or spread over a range where e^x leaves float.
+void attention_extremes(Trial& t) {
+  Rig rig(t);
+  for (const AttentionShape& shape : kAttentions) {
+    const Cache cache = random_cache(t, KvType::kF32, shape.kv_heads, shape.head_dim, shape.keys);
+    const Matrix q = random_matrix(t, shape.tokens, shape.heads * shape.head_dim, 10.0f, 1000.0f);
+    t.near("peaked rows", attention(t, rig, q, cache, shape.heads, true), attention_loops<float>(q, cache, shape.heads, true), attention_loops<double>(q, cache, shape.heads, true),
+           largest_magnitude(cache.v));
+  }
+}
+
+void rope_layouts(Trial& t) {
+  Rig rig(t);
+  for (const int64_t head_dim : {2, 6, 16, 34, 64}) {
+    const int64_t rows = 5, cols = 3 * head_dim, half = head_dim / 2;
+    const Matrix x = random_matrix(t, rows, cols);
+    const Angles angles = random_angles(t, rows * half);
+    const auto interleaved = [&](const Values& values) {  // value j of the first half goes to 2j, of the second to 2j + 1
+      Values out(values.size());
+      for (int64_t i = 0; i < rows * cols; i++) out[at(i - i % head_dim + i % head_dim % half * 2 + i % head_dim / half)] = values[at(i)];
+      return out;
+    };
+    const Matrix permuted{rows, cols, x.stride, interleaved(x.values)};
+    t.near("permuted heads", rope(t, rig, permuted, angles, head_dim, RopeLayout::kInterleaved), interleaved(rope_loops<float>(x, angles.cos, angles.sin, head_dim, RopeLayout::kHalf)),
+           interleaved(rope_loops<double>(x, angles.cos, angles.sin, head_dim, RopeLayout::kHalf)));
+    t.near("heads as they are", rope(t, rig, x, angles, head_dim, RopeLayout::kHalf), rope_loops<float>(x, angles.cos, angles.sin, head_dim, RopeLayout::kHalf),
+           rope_loops<double>(x, angles.cos, angles.sin, head_dim, RopeLayout::kHalf));
+  }
+}
+
+}  // namespace
+
+std::vector<Case> op_cases() {
+  return {
+#define OP(name, Args) {"op " #name " does what plain loops do, on any number of threads", op_case::name},
+#include "ops/ops.def"
+#undef OP
+#define OP(name, Args) {"op " #name " refuses arguments that break its contract", op_contract::name},
+#include "ops/ops.def"
+#undef OP
+      {"linear adds bias, activation and residual, which may stand in y", linear_epilogue},
+      {"linear computes two or three outputs together to the same bits as apart", linear_outputs},
+      {"quantised linear gives a row the same bits alone and in any batch", quantised_rows_alone},
+      {"float linear gives a row the same bits in any batch of three or more", float_rows_in_any_batch},
+      {"int8 arithmetic strays from the exact product by no more than half a step of each activation", quantised_linear_error},
+      {"attention gives a row the same bits alone and in a block, so decode equals prefill", attention_rows_alone},
+      {"attention holds for scores far apart", attention_extremes},
+      {"rope of permuted heads in the interleaved layout equals rope in the half layout", rope_layouts},
+  };
+}
+
+}  // namespace llava::testing

@@ -1,0 +1,46 @@
+// The addon of the tests: listCases() -> {name, isa}[], runCase(name, isa) -> {ok, worstError, bound, detail}.
+#include <napi.h>
+
+#include "testing/conformance.h"
+
+namespace {
+
+Napi::Value list_cases(const Napi::CallbackInfo& info) {
+  const Napi::Array out = Napi::Array::New(info.Env());
+  for (const llava::testing::Case& each : llava::testing::all_cases()) {
+    for (const llava::testing::Target& target : llava::testing::targets()) {
+      const Napi::Object entry = Napi::Object::New(info.Env());
+      entry.Set("name", each.name);
+      entry.Set("isa", target.isa);
+      out.Set(out.Length(), entry);
+    }
+  }
+  return out;
+}
+
+Napi::Value run_case(const Napi::CallbackInfo& info) {
+  const std::string name = info[0].ToString(), isa = info[1].ToString();
+  for (const llava::testing::Case& each : llava::testing::all_cases()) {
+    for (const llava::testing::Target& target : llava::testing::targets()) {
+      if (each.name != name || target.isa != isa) continue;
+      const llava::testing::Verdict verdict = run_case(each, target);
+      const Napi::Object out = Napi::Object::New(info.Env());
+      out.Set("ok", verdict.ok);
+      out.Set("worstError", verdict.worst_error);
+      out.Set("bound", verdict.bound);
+      out.Set("detail", verdict.detail);
+      return out;
+    }
+  }
+  throw Napi::RangeError::New(info.Env(), "no case '" + name + "' on isa '" + isa + "'");
+}
+
+Napi::Object initialise(Napi::Env env, Napi::Object exports) {
+  exports.Set("listCases", Napi::Function::New<&list_cases>(env, "listCases"));
+  exports.Set("runCase", Napi::Function::New<&run_case>(env, "runCase"));
+  return exports;
+}
+
+}  // namespace
+
+NODE_API_MODULE(llava_testing, initialise)
