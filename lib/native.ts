@@ -34,6 +34,8 @@ export interface TextConfig {
   /** [headDim / 2] inverse frequencies in float32, scaling (linear, llama3) already applied. */
   readonly ropeInvFreq: Float32Array
   readonly contextLength: number
+  /** Positions a row sees, itself included; absent: all before it. */
+  readonly slidingWindow?: number
 }
 
 /** CLIP vision tower. */
@@ -49,12 +51,32 @@ export interface VisionConfig {
   readonly activation: 'quick_gelu' | 'gelu'
   /** `true`: drop the class row (strategy "default"); `false`: keep it (strategy "full"). */
   readonly dropClassRow: boolean
+  /** Linear layers of the projector, exact GELU between them; default 2. */
+  readonly projectorLayers?: number
 }
 
 /** What native code needs to know; `vision` is absent for a plain LLaMA-family text model. */
 export interface ModelConfig {
   readonly text: TextConfig
   readonly vision?: VisionConfig
+  /** alpha / r of the adapter whose `MODULE.lora_A.weight` [r, in] and `MODULE.lora_B.weight` [out, r] stand among the tensors. */
+  readonly loraScale?: number
+}
+
+/** A whole CLIP: `vision.layers` counts all layers. */
+export interface ClipConfig {
+  readonly vision: VisionConfig
+  readonly text: {
+    readonly hiddenSize: number
+    readonly intermediateSize: number
+    readonly layers: number
+    readonly heads: number
+    readonly vocabSize: number
+    readonly contextLength: number
+    readonly layerNormEps: number
+    readonly activation: 'quick_gelu' | 'gelu'
+  }
+  readonly projectionDim: number
 }
 
 export type Isa = 'scalar' | 'avx2' | 'avx512'
@@ -120,16 +142,28 @@ export interface NativeModel {
   /** pixelValues [count, 3, S, S] is copied in at the call. */
   encodeImages(pixelValues: Float32Array, count: number, keepFeatures: boolean, cancellation: NativeCancellation | null): Promise<{ readonly images: NativeImageFeatures[] } & NativeTiming>
   createSequence(): NativeSequence
-  /** logits [rows asked for, V] is written when the promise resolves; a failed or cancelled call leaves every sequence as it was before. */
-  forward(steps: readonly NativeStep[], logits: Float32Array | null, cancellation: NativeCancellation | null): Promise<NativeTiming>
+  /**
+   * logits [rows asked for, V] and hidden [the same rows, D] (after the final norm) are written when the promise resolves; null for what is not wanted.
+   * A failed or cancelled call leaves every sequence as it was before.
+   */
+  forward(steps: readonly NativeStep[], logits: Float32Array | null, cancellation: NativeCancellation | null, hidden?: Float32Array | null): Promise<NativeTiming>
   info(): NativeInfo
   /** Measures this machine's peaks on the model's own threads and ISA: f32 FMA (GFLOP/s), fastest exact int8 mix (GOP/s), reads (GB/s). */
   measurePeak(kind: 'fma' | 'int8' | 'read'): Promise<{ readonly value: number; readonly unit: string; readonly mix: string }>
   dispose(): void
 }
 
+export interface NativeClip {
+  /** pixelValues [count, 3, S, S] to [count, projectionDim], not normalised. */
+  encodeImages(pixelValues: Float32Array, count: number, cancellation: NativeCancellation | null): Promise<Float32Array>
+  /** ids from the start token to the end token, without padding, to [projectionDim], not normalised. */
+  encodeText(ids: Int32Array, cancellation: NativeCancellation | null): Promise<Float32Array>
+  dispose(): void
+}
+
 export interface NativeAddon {
   openModel(files: readonly string[], tensors: readonly TensorEntry[], config: ModelConfig, options: NativeOptions): Promise<NativeModel>
+  openClip(files: readonly string[], tensors: readonly TensorEntry[], config: ClipConfig, options: NativeOptions): Promise<NativeClip>
   readonly Cancellation: new () => NativeCancellation
   /** What this CPU and process offer, without a model. */
   cpuInfo(): { readonly device: string; readonly features: readonly string[]; readonly isas: readonly Isa[]; readonly threads: number }

@@ -19,12 +19,16 @@
       "native/cpu/kernels/avx2.cc",
       "native/cpu/kernels/avx512.cc",
       "native/model/weights.cc",
+      "native/model/passes.cc",
       "native/model/vision_tower.cc",
+      "native/model/text_tower.cc",
       "native/model/projector.cc",
       "native/model/decoder.cc",
       "native/model/kv_cache.cc",
       "native/model/llava.cc",
+      "native/model/clip.cc",
       "native/binding/model_wrap.cc",
+      "native/binding/clip_wrap.cc",
       "native/binding/sequence_wrap.cc",
       "native/binding/features_wrap.cc",
       "native/binding/runner.cc",
@@ -33,7 +37,13 @@
     "llava_addon_sources": [
       "native/binding/addon.cc"
     ],
-    "llava_testing_sources": [],
+    "llava_testing_sources": [
+      "native/testing/conformance.cc",
+      "native/testing/weights.cc",
+      "native/testing/kernel_cases.cc",
+      "native/testing/op_cases.cc",
+      "native/testing/testing_addon.cc"
+    ],
     "llava_defines": [
       "NAPI_VERSION=8"
     ],

@@ -109,8 +109,11 @@ TextConfig text_config_of(const Napi::Object& o) {
   c.rope_layout = string_of(o.Get("ropeLayout"), "text.ropeLayout") == "half" ? RopeLayout::kHalf : RopeLayout::kInterleaved;
   c.rope_inv_freq = copy_float32_array(o.Get("ropeInvFreq"), "text.ropeInvFreq");
   c.context_length = integer_of(o.Get("contextLength"), "text.contextLength");
+  if (!o.Get("slidingWindow").IsUndefined()) c.sliding_window = integer_of(o.Get("slidingWindow"), "text.slidingWindow");
   return c;
 }
+
+Activation activation_of(const Napi::Value& value) { return string_of(value, "activation") == "gelu" ? Activation::kGelu : Activation::kQuickGelu; }
 
 VisionConfig vision_config_of(const Napi::Object& o) {
   VisionConfig c;
@@ -121,8 +124,9 @@ VisionConfig vision_config_of(const Napi::Object& o) {
   c.image_size = integer_of(o.Get("imageSize"), "vision.imageSize");
   c.patch_size = integer_of(o.Get("patchSize"), "vision.patchSize");
   c.layer_norm_eps = float_of(o.Get("layerNormEps"), "vision.layerNormEps");
-  c.activation = string_of(o.Get("activation"), "vision.activation") == "gelu" ? Activation::kGelu : Activation::kQuickGelu;
+  c.activation = activation_of(o.Get("activation"));
   c.drop_class_row = boolean_of(o.Get("dropClassRow"), "vision.dropClassRow");
+  if (!o.Get("projectorLayers").IsUndefined()) c.projector_layers = integer_of(o.Get("projectorLayers"), "vision.projectorLayers");
   return c;
 }
 
@@ -141,6 +145,23 @@ ModelConfig model_config_of(const Napi::Value& value) {
   config.text = text_config_of(object_of(o.Get("text"), "config.text"));
   config.has_vision = !o.Get("vision").IsUndefined();
   if (config.has_vision) config.vision = vision_config_of(object_of(o.Get("vision"), "config.vision"));
+  if (!o.Get("loraScale").IsUndefined()) config.lora_scale = float_of(o.Get("loraScale"), "config.loraScale");
+  return config;
+}
+
+ClipConfig clip_config_of(const Napi::Value& value) {
+  const Napi::Object o = object_of(value, "config"), text = object_of(o.Get("text"), "config.text");
+  ClipConfig config;
+  config.vision = vision_config_of(object_of(o.Get("vision"), "config.vision"));
+  config.text.hidden_size = integer_of(text.Get("hiddenSize"), "text.hiddenSize");
+  config.text.intermediate_size = integer_of(text.Get("intermediateSize"), "text.intermediateSize");
+  config.text.layers = integer_of(text.Get("layers"), "text.layers");
+  config.text.heads = integer_of(text.Get("heads"), "text.heads");
+  config.text.vocab_size = integer_of(text.Get("vocabSize"), "text.vocabSize");
+  config.text.context_length = integer_of(text.Get("contextLength"), "text.contextLength");
+  config.text.layer_norm_eps = float_of(text.Get("layerNormEps"), "text.layerNormEps");
+  config.text.activation = activation_of(text.Get("activation"));
+  config.projection_dim = integer_of(o.Get("projectionDim"), "config.projectionDim");
   return config;
 }
 

@@ -41,6 +41,7 @@ std::vector<int32_t> copy_int32_array(const Napi::Value& value, const char* name
 std::vector<float> copy_float32_array(const Napi::Value& value, const char* name);
 
 ModelConfig model_config_of(const Napi::Value& value);
+ClipConfig clip_config_of(const Napi::Value& value);
 ModelOptions model_options_of(const Napi::Value& value);
 std::vector<std::string> files_of(const Napi::Value& value);
 std::vector<TensorEntry> directory_of(const Napi::Value& value);

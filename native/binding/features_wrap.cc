@@ -17,6 +17,11 @@ Napi::Value CancellationWrap::cancel(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
+std::shared_ptr<std::atomic<bool>> cancel_flag_of(const Napi::Value& value) {
+  if (value.IsNull() || value.IsUndefined()) return std::make_shared<std::atomic<bool>>(false);
+  return unwrap<CancellationWrap>(value, "cancellation").flag();
+}
+
 Napi::Function FeaturesWrap::define(Napi::Env env) {
   return DefineClass(env, "ImageFeatures",
                      {InstanceAccessor<&FeaturesWrap::rows>("rows"), InstanceMethod<&FeaturesWrap::read>("read"), InstanceMethod<&FeaturesWrap::dispose>("dispose")});

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "binding/convert.h"
+#include "binding/open_worker.h"
 #include "binding/wraps.h"
 #include "common/cpu_features.h"
 #include "cpu/backend.h"
@@ -14,49 +15,13 @@ const napi_type_tag ModelWrap::kTag = {0x6c6c6176616d6f64, 0x656c000000000001};
 
 namespace {
 
-class OpenWorker : public Napi::AsyncWorker {
- public:
-  OpenWorker(const Napi::CallbackInfo& info)
-      : AsyncWorker(info.Env()),
-        deferred_(Napi::Promise::Deferred::New(info.Env())),
-        files_(files_of(info[0])),
-        directory_(directory_of(info[1])),
-        config_(model_config_of(info[2])),
-        options_(model_options_of(info[3])) {}
-  Napi::Promise promise() const { return deferred_.Promise(); }
-
-  void Execute() override {
-    try {
-      model_ = std::make_shared<Llava>(files_, directory_, std::move(config_), options_, make_cpu_backend(options_.threads, options_.isa));
-    } catch (...) {
-      failure_ = from_current_exception();
-    }
-  }
-  void OnOK() override {
-    const Napi::HandleScope scope(Env());
-    if (failure_) {
-      deferred_.Reject(to_js(Env(), *failure_).Value());
-      return;
-    }
-    try {
-      deferred_.Resolve(classes(Env()).model.New({Napi::External<std::shared_ptr<Llava>>::New(Env(), &model_)}));
-    } catch (const Napi::Error& error) {
-      deferred_.Reject(error.Value());
-    }
-  }
-
- private:
-  Napi::Promise::Deferred deferred_;
-  std::vector<std::string> files_;
-  std::vector<TensorEntry> directory_;
-  ModelConfig config_;
-  ModelOptions options_;
-  std::shared_ptr<Llava> model_;
-  std::optional<Error> failure_;
-};
-
 double milliseconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
+}
+
+void copy_out(const std::vector<float>& values, Napi::Float32Array out) {
+  if (out.ElementLength() != values.size()) throw Error(ErrorCode::kInvalidArgument, "the array for the results was detached or resized while they were computed");
+  std::memcpy(out.Data(), values.data(), values.size() * sizeof(float));
 }
 
 class EncodeJob : public Job {
@@ -90,22 +55,20 @@ class EncodeJob : public Job {
 
 class ForwardJob : public Job {
  public:
-  static constexpr size_t kOutput = 1;  // kept objects: the model, the array for the logits
   ForwardJob(Napi::Env env, std::shared_ptr<std::atomic<bool>> cancel, std::shared_ptr<Llava> model, std::vector<Step> steps,
-             std::vector<std::shared_ptr<SequenceState>> sequences, int64_t logits)
-      : Job(env, std::move(cancel)), model_(std::move(model)), steps_(std::move(steps)), sequences_(std::move(sequences)), logits_(static_cast<size_t>(logits)) {}
+             std::vector<std::shared_ptr<SequenceState>> sequences, int64_t logits, int64_t hidden)
+      : Job(env, std::move(cancel)), model_(std::move(model)), steps_(std::move(steps)), sequences_(std::move(sequences)), logits_(static_cast<size_t>(logits)), hidden_(static_cast<size_t>(hidden)) {}
 
  private:
   void execute() override {
     const auto start = std::chrono::steady_clock::now();
-    model_->forward(steps_, logits_.data(), cancel());
+    model_->forward(steps_, logits_.empty() ? nullptr : logits_.data(), hidden_.empty() ? nullptr : hidden_.data(), cancel());
     compute_ms_ = milliseconds_since(start);
   }
   Napi::Value result(Napi::Env env) override {
-    if (!logits_.empty()) {
-      Napi::Float32Array out = kept(kOutput).As<Napi::Float32Array>();
-      if (out.ElementLength() != logits_.size()) throw Error(ErrorCode::kInvalidArgument, "the array for the logits was detached or resized while they were computed");
-      std::memcpy(out.Data(), logits_.data(), logits_.size() * sizeof(float));
+    size_t output = 1;  // kept objects: the model, then the arrays for the results
+    for (const std::vector<float>* values : {&logits_, &hidden_}) {
+      if (!values->empty()) copy_out(*values, kept(output++).As<Napi::Float32Array>());
     }
     const Napi::Object timing = Napi::Object::New(env);
     timing.Set("computeMs", compute_ms_);
@@ -121,7 +84,7 @@ class ForwardJob : public Job {
   std::shared_ptr<Llava> model_;
   std::vector<Step> steps_;
   std::vector<std::shared_ptr<SequenceState>> sequences_;
-  std::vector<float> logits_;
+  std::vector<float> logits_, hidden_;
   double compute_ms_ = 0;
 };
 
@@ -143,11 +106,6 @@ class PeakJob : public Job {
   PeakKind kind_;
   Peak peak_{};
 };
-
-std::shared_ptr<std::atomic<bool>> cancel_flag_of(const Napi::Value& value) {
-  if (value.IsNull() || value.IsUndefined()) return std::make_shared<std::atomic<bool>>(false);
-  return unwrap<CancellationWrap>(value, "cancellation").flag();
-}
 
 Segment segment_of(const Napi::Object& o) {
   Segment segment;
@@ -179,10 +137,11 @@ Napi::Function ModelWrap::define(Napi::Env env) {
 
 Napi::Value ModelWrap::open(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
-    auto worker = std::make_unique<OpenWorker>(info);
-    const Napi::Promise promise = worker->promise();
-    worker.release()->Queue();  // deletes itself when done
-    return promise;
+    const ModelOptions options = model_options_of(info[3]);
+    return open_in_background<Llava>(info.Env(), classes(info.Env()).model,
+                                     [files = files_of(info[0]), directory = directory_of(info[1]), config = model_config_of(info[2]), options] {
+                                       return std::make_shared<Llava>(files, directory, config, options, make_cpu_backend(options.threads, options.isa));
+                                     });
   });
 }
 
@@ -251,14 +210,22 @@ Napi::Value ModelWrap::forward(const Napi::CallbackInfo& info) {
       sequences.push_back(state);
       steps.push_back(std::move(step));
     }
-    const int64_t wanted = logit_rows * current->config().text.vocab_size;
-    auto job = std::make_unique<ForwardJob>(info.Env(), cancel_flag_of(info[2]), current, std::move(steps), std::move(sequences), wanted);
+    // Where the results go: logits [rows, V], hidden [rows, D]; null for what is not wanted.
+    const TextConfig& text = current->config().text;
+    std::vector<Napi::Float32Array> outputs;
+    const auto output_size = [&](const Napi::Value& value, const char* name, int64_t width) -> int64_t {
+      if (logit_rows == 0 || value.IsNull() || value.IsUndefined()) return 0;
+      outputs.push_back(float32_array_of(value, name));
+      if (static_cast<int64_t>(outputs.back().ElementLength()) != logit_rows * width) {
+        throw Error(ErrorCode::kInvalidArgument, std::string("expected `") + name + "` to hold " + std::to_string(logit_rows * width) + " values");
+      }
+      return logit_rows * width;
+    };
+    const int64_t logits = output_size(info[1], "logits", text.vocab_size), hidden = output_size(info[3], "hidden", text.hidden_size);
+    if (logit_rows > 0 && outputs.empty()) throw Error(ErrorCode::kInvalidArgument, "expected `logits` or `hidden` to be a Float32Array for the rows asked for");
+    auto job = std::make_unique<ForwardJob>(info.Env(), cancel_flag_of(info[2]), current, std::move(steps), std::move(sequences), logits, hidden);
     job->keep_alive(info.This().As<Napi::Object>());
-    if (wanted > 0) {
-      const Napi::Float32Array out = float32_array_of(info[1], "logits");
-      if (static_cast<int64_t>(out.ElementLength()) != wanted) throw Error(ErrorCode::kInvalidArgument, "expected `logits` to hold " + std::to_string(wanted) + " values");
-      job->keep_alive(out);
-    }
+    for (const Napi::Float32Array& output : outputs) job->keep_alive(output);
     return runner_->enqueue(info.Env(), std::move(job));
   });
 }

@@ -5,13 +5,14 @@
 #include <memory>
 
 #include "binding/runner.h"
+#include "model/clip.h"
 #include "model/llava.h"
 
 namespace llava::binding {
 
 // Constructors of one environment (worker threads have their own).
 struct Classes {
-  Napi::FunctionReference model, sequence, features, cancellation;
+  Napi::FunctionReference model, clip, sequence, features, cancellation;
 };
 Classes& classes(Napi::Env env);
 
@@ -36,6 +37,8 @@ class CancellationWrap : public Napi::ObjectWrap<CancellationWrap> {
   Napi::Value cancel(const Napi::CallbackInfo& info);
   std::shared_ptr<std::atomic<bool>> flag_ = std::make_shared<std::atomic<bool>>(false);
 };
+
+std::shared_ptr<std::atomic<bool>> cancel_flag_of(const Napi::Value& value);  // of null: a flag nobody sets
 
 class FeaturesWrap : public Napi::ObjectWrap<FeaturesWrap> {
  public:
@@ -97,6 +100,23 @@ class ModelWrap : public Napi::ObjectWrap<ModelWrap> {
   Napi::Value dispose(const Napi::CallbackInfo& info);
   void Finalize(Napi::BasicEnv env) override;
   std::shared_ptr<Llava> model_;
+  std::shared_ptr<Runner> runner_;
+};
+
+class ClipWrap : public Napi::ObjectWrap<ClipWrap> {
+ public:
+  static const napi_type_tag kTag;
+  static Napi::Function define(Napi::Env env);
+  static Napi::Value open(const Napi::CallbackInfo& info);
+  explicit ClipWrap(const Napi::CallbackInfo& info);
+
+ private:
+  const std::shared_ptr<Clip>& clip() const;  // throws kDisposed
+  Napi::Value encode_images(const Napi::CallbackInfo& info);
+  Napi::Value encode_text(const Napi::CallbackInfo& info);
+  Napi::Value dispose(const Napi::CallbackInfo& info);
+  void Finalize(Napi::BasicEnv env) override;
+  std::shared_ptr<Clip> clip_;
   std::shared_ptr<Runner> runner_;
 };
 

@@ -62,7 +62,8 @@ void attend_block(const KernelTable& k, const AttentionArgs& a, int64_t kv_head,
   }
   std::memset(s.out, 0, static_cast<size_t>(rows * dhp) * sizeof(float));
   const int64_t visible = a.causal ? past + first + tokens : a.keys;  // what the last row of the block sees
-  for (int64_t at = 0; at < visible; at += kPageTokens) {
+  const int64_t oldest = a.window > 0 ? std::max<int64_t>(0, past + first + 1 - a.window) : 0;  // what the first row still sees
+  for (int64_t at = oldest / kPageTokens * kPageTokens; at < visible; at += kPageTokens) {
     const std::byte* page = a.cache.pages[at / kPageTokens];
     const int64_t held = std::min(kPageTokens, visible - at);
     const float* keys = as_f32(k, a.cache.type, page + kv_head * dh * kPageTokens * element, dh * kPageTokens, s.keys);
@@ -71,7 +72,10 @@ void attend_block(const KernelTable& k, const AttentionArgs& a, int64_t kv_head,
     const float* values = as_f32(k, a.cache.type, page_v, held * dhp, s.values);
     for (int64_t r = 0; r < rows; r++) {
       float* scores = s.scores + r * kPageTokens;
-      const int64_t sees = a.causal ? std::min(held, past + first + r / sharing + 1 - at) : held;
+      const int64_t position = past + first + r / sharing;
+      const int64_t sees = a.causal ? std::min(held, position + 1 - at) : held;
+      const int64_t forgotten = a.window > 0 ? std::min(kPageTokens, position + 1 - a.window - at) : 0;
+      for (int64_t j = 0; j < forgotten; j++) scores[j] = -std::numeric_limits<float>::infinity();
       for (int64_t j = std::max<int64_t>(sees, 0); j < kPageTokens; j++) scores[j] = -std::numeric_limits<float>::infinity();
       const float rescale = k.online_softmax(scores, kPageTokens, s.max + r, s.sum + r);
       if (rescale != 1.0f) k.scale(s.out + r * dhp, rescale, s.out + r * dhp, dhp);

@@ -17,4 +17,11 @@ void silu_mul(Stream& s, const SiluMulArgs& a) {
   });
 }
 
+void add_rows(Stream& s, const AddRowsArgs& a) {
+  CpuStream& stream = cpu_stream(s);
+  stream.parallel_rows(a.y.rows, [&](int64_t first, int64_t count) {
+    for (int64_t t = first; t < first + count; t++) stream.kernels.add(a.a.row(t), a.b.row(t), a.y.row(t), a.y.cols);
+  });
+}
+
 }  // namespace llava::cpu

@@ -53,10 +53,11 @@ Panel panel_target(const LinearOutput& o, int64_t column, int64_t columns, int64
   return direct ? Panel{o.y.data + column, o.y.stride, true} : Panel{scratch, width, false};
 }
 
-// bias, activation and residual over y[rows first_row …, columns] while the product is still in cache.
+// scale, bias, activation and residual over y[rows first_row …, columns] while the product is still in cache.
 void finish_panel(const KernelTable& k, const LinearOutput& o, int64_t first_row, int64_t rows, int64_t column, int64_t columns, const Panel& panel) {
   for (int64_t m = 0; m < rows; m++) {
     float* c = panel.c + m * panel.ldc;
+    if (o.scale != 1.0f) k.scale(c, o.scale, c, columns);
     if (o.bias != nullptr) k.add(c, o.bias + column, c, columns);
     if (o.activation == Activation::kQuickGelu) k.quick_gelu(c, c, columns);
     if (o.activation == Activation::kGelu) k.gelu(c, c, columns);

@@ -20,6 +20,7 @@ struct TextConfig {
   RopeLayout rope_layout = RopeLayout::kHalf;
   std::vector<float> rope_inv_freq;  // [Dh / 2]
   int64_t context_length = 0;
+  int64_t sliding_window = 0;  // positions a row sees, itself included; 0: all
 };
 
 struct VisionConfig {
@@ -32,6 +33,7 @@ struct VisionConfig {
   float layer_norm_eps = 0;
   Activation activation = Activation::kQuickGelu;
   bool drop_class_row = true;
+  int64_t projector_layers = 2;
 
   int64_t patches() const { return (image_size / patch_size) * (image_size / patch_size); }
   int64_t image_rows() const { return patches() + (drop_class_row ? 0 : 1); }
@@ -41,6 +43,26 @@ struct ModelConfig {
   TextConfig text;
   bool has_vision = false;
   VisionConfig vision;
+  float lora_scale = 0;  // alpha / r of the adapter, if there is one
+};
+
+// CLIP's text tower.
+struct ClipTextConfig {
+  int64_t hidden_size = 0;
+  int64_t intermediate_size = 0;
+  int64_t layers = 0;
+  int64_t heads = 0;
+  int64_t vocab_size = 0;
+  int64_t context_length = 0;
+  float layer_norm_eps = 0;
+  Activation activation = Activation::kQuickGelu;
+};
+
+// A whole CLIP: the vision tower with all its layers, the text tower, and the space they share.
+struct ClipConfig {
+  VisionConfig vision;
+  ClipTextConfig text;
+  int64_t projection_dim = 0;
 };
 
 struct ModelOptions {

@@ -72,15 +72,15 @@ void check_steps(const std::vector<Step>& steps, const TextConfig& c) {
 // Token embeddings, and image rows where the pictures stand.
 Activations Llava::embed(const Batch& batch) {
   const int64_t D = config_.text.hidden_size;
-  const Activations x = stream_.arena.rows(batch.rows, D);  // [T, D]
+  const Activations x = passes_.stream.arena.rows(batch.rows, D);  // [T, D]
   int64_t at = 0;
   for (const Step& step : batch.steps) {
     for (const Segment& segment : step.segments) {
       const Activations rows = x.slice(at, segment.length());
       if (segment.image) {
-        ops_.copy_rows(stream_, {.x = ConstActivations(segment.image->projected.data() + segment.start * D, segment.count, D), .y = rows});
+        passes_.ops.copy_rows(passes_.stream, {.x = ConstActivations(segment.image->projected.data() + segment.start * D, segment.count, D), .y = rows});
       } else if (segment.length() > 0) {
-        ops_.embed_rows(stream_, {.ids = segment.tokens.data(), .table = weights_.text.embed_tokens, .y = rows});
+        passes_.ops.embed_rows(passes_.stream, {.ids = segment.tokens.data(), .table = weights_.text.embed_tokens, .y = rows});
       }
       at += segment.length();
     }
@@ -94,8 +94,9 @@ void Llava::attend(const Batch& batch, int64_t layer, Activations q, Activations
     const int64_t T = step.tokens(), past = step.cache->length();
     const std::vector<std::byte*> pages = step.cache->layer_pages(layer);
     const KvPages cache = step.cache->view(pages);
-    ops_.kv_append(stream_, {.k = k.slice(at, T), .v = v.slice(at, T), .cache = cache, .first = past});
-    ops_.attention(stream_, {.q = q.slice(at, T), .cache = cache, .heads = config_.text.heads, .keys = past + T, .causal = true, .y = y.slice(at, T)});
+    passes_.ops.kv_append(passes_.stream, {.k = k.slice(at, T), .v = v.slice(at, T), .cache = cache, .first = past});
+    passes_.ops.attention(passes_.stream, {.q = q.slice(at, T), .cache = cache, .heads = config_.text.heads, .keys = past + T, .causal = true, .y = y.slice(at, T),
+                             .window = config_.text.sliding_window});
     at += T;
   }
 }
@@ -104,7 +105,7 @@ void Llava::decoder_layer(const Batch& batch, int64_t index, Activations x) {
   const TextConfig& c = config_.text;
   const DecoderLayer& layer = weights_.text.layers[static_cast<size_t>(index)];
   const int64_t T = x.rows, D = c.hidden_size, Q = c.heads * c.head_dim, KV = c.kv_heads * c.head_dim, F = c.intermediate_size;
-  Arena& arena = layer_arena_;
+  Arena& arena = passes_.layer_arena;
   arena.reset();
   const Activations h = arena.rows(T, D);                                                        // [T, D]
   const Activations q = arena.rows(T, Q), k = arena.rows(T, KV), v = arena.rows(T, KV);          // [T, H * Dh], [T, Hk * Dh] twice
@@ -112,27 +113,26 @@ void Llava::decoder_layer(const Batch& batch, int64_t index, Activations x) {
   const Activations gate = arena.rows(T, F), up = arena.rows(T, F);                              // [T, F] each
 
   // x = x + o_proj(attention(rope(q_proj(h)), rope(k_proj(h)), v_proj(h))),  h = input_layernorm(x)
-  ops_.rms_norm(stream_, {.x = x, .weight = layer.input_layernorm.weight, .eps = c.rms_norm_eps, .y = h});
-  ops_.linear(stream_, {.x = h, .arithmetic = arithmetic_, .outputs = 3,
-                        .output = {{.weight = layer.q_proj.weight, .y = q}, {.weight = layer.k_proj.weight, .y = k}, {.weight = layer.v_proj.weight, .y = v}}});
-  ops_.rope(stream_, {.x = q, .cos = batch.cos, .sin = batch.sin, .head_dim = c.head_dim, .layout = c.rope_layout});
-  ops_.rope(stream_, {.x = k, .cos = batch.cos, .sin = batch.sin, .head_dim = c.head_dim, .layout = c.rope_layout});
+  passes_.ops.rms_norm(passes_.stream, {.x = x, .weight = layer.input_layernorm.weight, .eps = c.rms_norm_eps, .y = h});
+  passes_.project(h, {{layer.q_proj, q}, {layer.k_proj, k}, {layer.v_proj, v}});
+  passes_.ops.rope(passes_.stream, {.x = q, .cos = batch.cos, .sin = batch.sin, .head_dim = c.head_dim, .layout = c.rope_layout});
+  passes_.ops.rope(passes_.stream, {.x = k, .cos = batch.cos, .sin = batch.sin, .head_dim = c.head_dim, .layout = c.rope_layout});
   attend(batch, index, q, k, v, attended);
-  ops_.linear(stream_, {.x = attended, .arithmetic = arithmetic_, .output = {{.weight = layer.o_proj.weight, .residual = x, .y = x}}});
+  passes_.project(attended, {{layer.o_proj, x, Activation::kNone, x}});
 
   // x = x + down_proj(silu(gate_proj(h)) * up_proj(h)),  h = post_attention_layernorm(x)
-  ops_.rms_norm(stream_, {.x = x, .weight = layer.post_attention_layernorm.weight, .eps = c.rms_norm_eps, .y = h});
-  ops_.linear(stream_, {.x = h, .arithmetic = arithmetic_, .outputs = 2, .output = {{.weight = layer.gate_proj.weight, .y = gate}, {.weight = layer.up_proj.weight, .y = up}}});
-  ops_.silu_mul(stream_, {.gate = gate, .up = up, .y = gate});
-  ops_.linear(stream_, {.x = gate, .arithmetic = arithmetic_, .output = {{.weight = layer.down_proj.weight, .residual = x, .y = x}}});
+  passes_.ops.rms_norm(passes_.stream, {.x = x, .weight = layer.post_attention_layernorm.weight, .eps = c.rms_norm_eps, .y = h});
+  passes_.project(h, {{layer.gate_proj, gate}, {layer.up_proj, up}});
+  passes_.ops.silu_mul(passes_.stream, {.gate = gate, .up = up, .y = gate});
+  passes_.project(gate, {{layer.down_proj, x, Activation::kNone, x}});
 }
 
 // cos and sin of position * inv_freq; the angle is rounded to f32 first, as LlamaRotaryEmbedding computes it.
 void Llava::rotation_angles(Batch& batch) {
   const TextConfig& c = config_.text;
   const int64_t half = c.head_dim / 2;
-  float* cos = stream_.arena.take<float>(batch.rows * half);
-  float* sin = stream_.arena.take<float>(batch.rows * half);
+  float* cos = passes_.stream.arena.take<float>(batch.rows * half);
+  float* sin = passes_.stream.arena.take<float>(batch.rows * half);
   batch.cos = cos;
   batch.sin = sin;
   for (const Step& step : batch.steps) {
@@ -147,27 +147,27 @@ void Llava::rotation_angles(Batch& batch) {
   }
 }
 
-// Rows whose logits are wanted: norm, then lm_head.
-void Llava::head(const Batch& batch, Activations x, float* logits) {
+// Rows that are wanted: norm, then lm_head.
+void Llava::head(const Batch& batch, Activations x, float* logits, float* hidden) {
   if (batch.logit_rows == 0) return;
   const TextConfig& c = config_.text;
-  const Activations wanted = stream_.arena.rows(batch.logit_rows, c.hidden_size);  // [rows, D]
+  const Activations wanted = passes_.stream.arena.rows(batch.logit_rows, c.hidden_size);  // [rows, D]
   int64_t from = 0, to = 0;
   for (const Step& step : batch.steps) {
     const int64_t T = step.tokens(), rows = step.logit_rows();
-    if (rows > 0) ops_.copy_rows(stream_, {.x = x.slice(from + T - rows, rows), .y = wanted.slice(to, rows)});
+    if (rows > 0) passes_.ops.copy_rows(passes_.stream, {.x = x.slice(from + T - rows, rows), .y = wanted.slice(to, rows)});
     from += T;
     to += rows;
   }
   // logits = lm_head(norm(x))
-  ops_.rms_norm(stream_, {.x = wanted, .weight = weights_.text.norm.weight, .eps = c.rms_norm_eps, .y = wanted});
-  ops_.linear(stream_, {.x = wanted, .arithmetic = arithmetic_, .output = {{.weight = weights_.text.lm_head, .y = Activations(logits, batch.logit_rows, c.vocab_size)}}});
+  passes_.ops.rms_norm(passes_.stream, {.x = wanted, .weight = weights_.text.norm.weight, .eps = c.rms_norm_eps, .y = wanted});
+  if (logits != nullptr) passes_.project(wanted, {{weights_.text.lm_head, Activations(logits, batch.logit_rows, c.vocab_size)}});
+  if (hidden != nullptr) std::memcpy(hidden, wanted.data, static_cast<size_t>(batch.logit_rows * c.hidden_size) * sizeof(float));
 }
 
-void Llava::forward(const std::vector<Step>& steps, float* logits, const std::atomic<bool>& cancel) {
+void Llava::forward(const std::vector<Step>& steps, float* logits, float* hidden, const std::atomic<bool>& cancel) {
   check_steps(steps, config_.text);
-  stream_.cancel = &cancel;
-  stream_.arena.reset();
+  passes_.begin(cancel);
   Batch batch{.steps = steps};
   Rollback rollback(steps);
   for (const Step& step : steps) {
@@ -178,13 +178,13 @@ void Llava::forward(const std::vector<Step>& steps, float* logits, const std::at
   rotation_angles(batch);
   const Activations x = embed(batch);  // [T, D]
   for (int64_t layer = 0; layer < config_.text.layers; layer++) {
-    stop_if_cancelled();
+    passes_.stop_if_cancelled();
     decoder_layer(batch, layer, x);
   }
-  head(batch, x, logits);
-  stop_if_cancelled();
+  head(batch, x, logits, hidden);
+  passes_.stop_if_cancelled();
   rollback.commit();
-  scratch_held_.store(stream_.arena.capacity() + layer_arena_.capacity() + stream_.scratch_bytes(), std::memory_order_relaxed);
+  scratch_held_.store(passes_.scratch_bytes(), std::memory_order_relaxed);
 }
 
 }  // namespace llava

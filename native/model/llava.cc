@@ -9,36 +9,31 @@ Llava::Llava(const std::vector<std::string>& files, const std::vector<TensorEntr
     : config_(std::move(config)),
       weights_(files, directory, config_),
       backend_(std::move(backend)),
-      stream_(backend_->stream()),
-      ops_(backend_->ops()),
-      arithmetic_(options.arithmetic),
+      passes_(*backend_, options.arithmetic, config_.lora_scale),
       kv_shape_{config_.text.layers, config_.text.kv_heads, config_.text.head_dim, options.kv_cache},
       kv_held_(std::make_shared<std::atomic<uint64_t>>(0)) {}
 
 KvCache Llava::new_cache() const { return KvCache(kv_shape_, kv_held_); }
 
 MemoryUse Llava::memory() const {
-  return {weights_.mapped_bytes(), weights_.heap_bytes(), kv_held_->load(std::memory_order_relaxed), scratch_held_.load(std::memory_order_relaxed)};
-}
-
-void Llava::stop_if_cancelled() const {
-  if (stream_.cancel->load(std::memory_order_relaxed)) throw Error(ErrorCode::kAborted, "the work was cancelled");
+  return {weights_.store.mapped_bytes(), weights_.store.heap_bytes(), kv_held_->load(std::memory_order_relaxed), scratch_held_.load(std::memory_order_relaxed)};
 }
 
 std::shared_ptr<ImageFeatures> Llava::encode_image(const float* pixel_values, bool keep_features, const std::atomic<bool>& cancel) {
   if (!config_.has_vision) throw Error(ErrorCode::kModelUnsupported, "this model has no vision tower: it cannot encode pictures");
-  stream_.cancel = &cancel;
-  stream_.arena.reset();
-  const Activations features = vision_tower(pixel_values);
+  passes_.begin(cancel);
+  const Activations rows = passes_.vision_tower(config_.vision, weights_.vision, pixel_values);  // [1 + P, Dv]
+  // vision_feature_select_strategy: "default" drops the class row, "full" keeps it
+  const Activations features = config_.vision.drop_class_row ? rows.slice(1, rows.rows - 1) : rows;
   const Activations projected = projector(features);
-  stop_if_cancelled();
+  passes_.stop_if_cancelled();
   auto image = std::make_shared<ImageFeatures>();
   image->rows = features.rows;
   image->vision_width = features.cols;
   image->text_width = projected.cols;
   if (keep_features) image->image_features.assign(features.data, features.data + features.rows * features.cols);
   image->projected.assign(projected.data, projected.data + projected.rows * projected.cols);
-  scratch_held_.store(stream_.arena.capacity() + stream_.scratch_bytes(), std::memory_order_relaxed);
+  scratch_held_.store(passes_.scratch_bytes(), std::memory_order_relaxed);
   return image;
 }
 

@@ -8,9 +8,7 @@
 #include <vector>
 
 #include "model/config.h"
-#include "model/kv_cache.h"
-#include "model/weights.h"
-#include "ops/backend.h"
+#include "model/passes.h"
 
 namespace llava {
 
@@ -60,8 +58,9 @@ class Llava {
   // pixel_values [3, S, S] -> one encoded picture. Throws kAborted when cancel is set meanwhile.
   std::shared_ptr<ImageFeatures> encode_image(const float* pixel_values, bool keep_features, const std::atomic<bool>& cancel);
 
-  // Runs all steps as one ragged batch; logits [sum of logit_rows, V] in step order. On any error every cache is as it was.
-  void forward(const std::vector<Step>& steps, float* logits, const std::atomic<bool>& cancel);
+  // Runs all steps as one ragged batch. logits [sum of logit_rows, V] and hidden [the same rows, D] (after the final norm) in step order; either may
+  // be null. On any error every cache is as it was.
+  void forward(const std::vector<Step>& steps, float* logits, float* hidden, const std::atomic<bool>& cancel);
 
   Peak measure_peak(PeakKind kind) { return backend_->measure_peak(kind); }
 
@@ -71,19 +70,13 @@ class Llava {
   Activations embed(const Batch& batch);
   void decoder_layer(const Batch& batch, int64_t index, Activations x);
   void attend(const Batch& batch, int64_t layer, Activations q, Activations k, Activations v, Activations y);
-  void head(const Batch& batch, Activations x, float* logits);
-  Activations vision_tower(const float* pixel_values);
-  void vision_layer(const VisionLayer& layer, KvCache& cache, Activations x);
+  void head(const Batch& batch, Activations x, float* logits, float* hidden);
   Activations projector(ConstActivations features);
-  void stop_if_cancelled() const;
 
   ModelConfig config_;
-  Weights weights_;
+  LlavaWeights weights_;
   std::unique_ptr<Backend> backend_;
-  Stream& stream_;
-  const OpTable& ops_;
-  Arena layer_arena_;  // activations inside one layer
-  Arithmetic arithmetic_;
+  Passes passes_;
   KvShape kv_shape_;
   std::shared_ptr<std::atomic<uint64_t>> kv_held_;
   std::atomic<uint64_t> scratch_held_{0};

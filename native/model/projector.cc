@@ -1,16 +1,18 @@
-// The two-layer projector (LlavaMultiModalProjector): linear_2(gelu(linear_1(image_features))), gelu the exact erf form.
+// The projector (LlavaMultiModalProjector; mlpNx_gelu of the original): N linear layers with exact-erf GELU between them.
 #include "model/llava.h"
 
 namespace llava {
 
 Activations Llava::projector(ConstActivations features) {
-  const VisionWeights& w = weights_.vision;
-  const int64_t D = config_.text.hidden_size;
-  const Activations hidden = stream_.arena.rows(features.rows, D);     // [P, D]
-  const Activations projected = stream_.arena.rows(features.rows, D);  // [P, D]
-  ops_.linear(stream_, {.x = features, .arithmetic = arithmetic_, .output = {{.weight = w.linear_1.weight, .bias = w.linear_1.bias, .activation = Activation::kGelu, .y = hidden}}});
-  ops_.linear(stream_, {.x = hidden, .arithmetic = arithmetic_, .output = {{.weight = w.linear_2.weight, .bias = w.linear_2.bias, .y = projected}}});
-  return projected;
+  ConstActivations x = features;
+  Activations y;
+  for (size_t i = 0; i < weights_.projector.size(); i++) {
+    const bool last = i + 1 == weights_.projector.size();
+    y = passes_.stream.arena.rows(features.rows, config_.text.hidden_size);  // [P, D]
+    passes_.project(x, {{weights_.projector[i], y, last ? Activation::kNone : Activation::kGelu}});
+    x = y;
+  }
+  return y;
 }
 
 }  // namespace llava

@@ -37,17 +37,17 @@ uint64_t stored_bytes(const TensorEntry& entry) {
 // Looks tensors up by canonical name and re-checks everything the directory claims.
 class WeightBinder {
  public:
-  WeightBinder(Weights& weights, const std::vector<TensorEntry>& directory) : weights_(weights) {
+  WeightBinder(WeightStore& store, const std::vector<TensorEntry>& directory) : store_(store) {
     for (const TensorEntry& entry : directory) {
       for (const int64_t size : entry.shape) {
         if (size <= 0) corrupt(entry.name + ": shape " + shape_text(entry.shape) + " has a size below 1");
       }
-      if (entry.file < 0 || entry.file >= static_cast<int64_t>(weights.files_.size())) corrupt(entry.name + ": no such file");
+      if (entry.file < 0 || entry.file >= static_cast<int64_t>(store.files_.size())) corrupt(entry.name + ": no such file");
       if (entry.nbytes != stored_bytes(entry)) corrupt(entry.name + ": " + std::to_string(entry.nbytes) + " bytes do not hold shape " + shape_text(entry.shape));
-      const uint64_t size = weights.files_[static_cast<size_t>(entry.file)]->size();
+      const uint64_t size = store.files_[static_cast<size_t>(entry.file)]->size();
       if (entry.offset > size || entry.nbytes > size - entry.offset) corrupt(entry.name + ": reaches beyond the end of its file (truncated download?)");
       if (!by_name_.emplace(entry.name, &entry).second) corrupt(entry.name + ": listed twice");
-      weights.mapped_bytes_ += entry.nbytes;
+      store.mapped_bytes_ += entry.nbytes;
     }
   }
 
@@ -69,13 +69,20 @@ class WeightBinder {
     std::unique_ptr<float[]> values(new (std::nothrow) float[static_cast<size_t>(count)]);
     if (values == nullptr) throw Error(ErrorCode::kOutOfMemory, "out of memory while loading " + name);
     widen(entry, values.get(), count);
-    weights_.heap_bytes_ += static_cast<uint64_t>(count) * sizeof(float);
-    weights_.mapped_bytes_ -= entry.nbytes;
-    return weights_.vectors_.emplace_back(std::move(values)).get();
+    store_.heap_bytes_ += static_cast<uint64_t>(count) * sizeof(float);
+    store_.mapped_bytes_ -= entry.nbytes;
+    return store_.vectors_.emplace_back(std::move(values)).get();
   }
 
   Linear linear(const std::string& name, int64_t out, int64_t in, bool bias) {
-    return {matrix(name + ".weight", out, in), bias ? vector(name + ".bias", {out}) : nullptr};
+    Linear linear{matrix(name + ".weight", out, in), bias ? vector(name + ".bias", {out}) : nullptr};
+    const auto adapter = by_name_.find(name + ".lora_A.weight");
+    if (adapter == by_name_.end()) return linear;
+    const TensorEntry& a = *adapter->second;
+    if (a.shape.size() != 2) corrupt(a.name + ": expected two dimensions");
+    linear.lora_a = matrix(a.name, a.shape[0], in);
+    linear.lora_b = matrix(name + ".lora_B.weight", out, a.shape[0]);
+    return linear;
   }
   Norm norm(const std::string& name, int64_t size, bool bias) { return {vector(name + ".weight", {size}), bias ? vector(name + ".bias", {size}) : nullptr}; }
 
@@ -88,7 +95,7 @@ class WeightBinder {
   [[noreturn]] void mismatch(const TensorEntry& entry, const std::vector<int64_t>& expected) const {
     corrupt(entry.name + ": shape " + shape_text(entry.shape) + " where the config asks for " + shape_text(expected));
   }
-  const std::byte* data(const TensorEntry& entry) const { return weights_.files_[static_cast<size_t>(entry.file)]->data() + entry.offset; }
+  const std::byte* data(const TensorEntry& entry) const { return store_.files_[static_cast<size_t>(entry.file)]->data() + entry.offset; }
 
   template <class Block, int values>
   static void widen_blocks(const std::byte* from, float* out, int64_t count) {
@@ -118,7 +125,7 @@ class WeightBinder {
     }
   }
 
-  Weights& weights_;
+  WeightStore& store_;
   std::unordered_map<std::string, const TensorEntry*> by_name_;
 };
 
@@ -129,7 +136,7 @@ TextWeights bind_text(WeightBinder& bind, const TextConfig& c) {
   const int64_t D = c.hidden_size, F = c.intermediate_size, Q = c.heads * c.head_dim, KV = c.kv_heads * c.head_dim;
   w.embed_tokens = bind.matrix("language_model.embed_tokens.weight", c.vocab_size, D);
   w.norm = bind.norm("language_model.norm", D, false);
-  w.lm_head = bind.matrix("lm_head.weight", c.vocab_size, D);
+  w.lm_head = bind.linear("lm_head", c.vocab_size, D, false);
   for (int64_t i = 0; i < c.layers; i++) {
     const std::string at = "language_model.layers." + std::to_string(i);
     w.layers.push_back({
@@ -147,16 +154,12 @@ TextWeights bind_text(WeightBinder& bind, const TextConfig& c) {
   return w;
 }
 
-VisionWeights bind_vision(WeightBinder& bind, const VisionConfig& c, int64_t text_width) {
-  VisionWeights w;
-  const int64_t D = c.hidden_size, F = c.intermediate_size;
-  w.class_embedding = bind.vector("vision_tower.embeddings.class_embedding", {D});
-  w.patch_embedding = bind.matrix("vision_tower.embeddings.patch_embedding.weight", D, 3 * c.patch_size * c.patch_size);
-  w.position_embedding = bind.vector("vision_tower.embeddings.position_embedding.weight", {c.patches() + 1, D});
-  w.pre_layrnorm = bind.norm("vision_tower.pre_layrnorm", D, true);
-  for (int64_t i = 0; i < c.layers; i++) {
-    const std::string at = "vision_tower.encoder.layers." + std::to_string(i);
-    w.layers.push_back({
+// Blocks of a CLIP tower; `encoder` is its path.
+std::vector<ClipLayer> bind_clip_layers(WeightBinder& bind, const std::string& encoder, int64_t layers, int64_t D, int64_t F) {
+  std::vector<ClipLayer> bound;
+  for (int64_t i = 0; i < layers; i++) {
+    const std::string at = encoder + ".layers." + std::to_string(i);
+    bound.push_back({
         .layer_norm1 = bind.norm(at + ".layer_norm1", D, true),
         .layer_norm2 = bind.norm(at + ".layer_norm2", D, true),
         .q_proj = bind.linear(at + ".self_attn.q_proj", D, D, true),
@@ -166,31 +169,87 @@ VisionWeights bind_vision(WeightBinder& bind, const VisionConfig& c, int64_t tex
         .fc1 = bind.linear(at + ".mlp.fc1", F, D, true),
         .fc2 = bind.linear(at + ".mlp.fc2", D, F, true),
     });
+    if (bound.back().fc1.lora_a) throw Error(ErrorCode::kModelUnsupported, "an adapter on " + at + ".mlp.fc1, whose product goes straight through its activation, is not supported");
   }
-  w.linear_1 = bind.linear("multi_modal_projector.linear_1", text_width, D, true);
-  w.linear_2 = bind.linear("multi_modal_projector.linear_2", text_width, text_width, true);
+  return bound;
+}
+
+VisionWeights bind_vision(WeightBinder& bind, const VisionConfig& c) {
+  VisionWeights w;
+  const int64_t D = c.hidden_size;
+  w.class_embedding = bind.vector("vision_tower.embeddings.class_embedding", {D});
+  w.patch_embedding = bind.matrix("vision_tower.embeddings.patch_embedding.weight", D, 3 * c.patch_size * c.patch_size);
+  w.position_embedding = bind.vector("vision_tower.embeddings.position_embedding.weight", {c.patches() + 1, D});
+  w.pre_layrnorm = bind.norm("vision_tower.pre_layrnorm", D, true);
+  w.layers = bind_clip_layers(bind, "vision_tower.encoder", c.layers, D, c.intermediate_size);
   return w;
+}
+
+std::vector<Linear> bind_projector(WeightBinder& bind, const VisionConfig& c, int64_t text_width) {
+  std::vector<Linear> layers;
+  for (int64_t i = 0; i < c.projector_layers; i++) {
+    const std::string name = "multi_modal_projector.linear_" + std::to_string(i + 1);
+    layers.push_back(bind.linear(name, text_width, i == 0 ? c.hidden_size : text_width, true));
+    if (layers.back().lora_a) throw Error(ErrorCode::kModelUnsupported, "an adapter on the projector is not supported: save the projector itself");
+  }
+  return layers;
+}
+
+ClipTextWeights bind_clip_text(WeightBinder& bind, const ClipTextConfig& c) {
+  ClipTextWeights w;
+  w.token_embedding = bind.matrix("text_model.embeddings.token_embedding.weight", c.vocab_size, c.hidden_size);
+  w.position_embedding = bind.matrix("text_model.embeddings.position_embedding.weight", c.context_length, c.hidden_size);
+  w.layers = bind_clip_layers(bind, "text_model.encoder", c.layers, c.hidden_size, c.intermediate_size);
+  w.final_layer_norm = bind.norm("text_model.final_layer_norm", c.hidden_size, true);
+  return w;
+}
+
+void check_vision(const VisionConfig& v) {
+  const bool ok = v.hidden_size > 0 && v.intermediate_size > 0 && v.layers >= 0 && v.heads > 0 && v.hidden_size % v.heads == 0 && v.patch_size > 0 &&
+                  v.image_size >= v.patch_size && v.projector_layers >= 1 && v.projector_layers <= 16;
+  if (!ok) corrupt("the vision tower's config is inconsistent");
 }
 
 void check_config(const ModelConfig& config) {
   const TextConfig& t = config.text;
-  const bool text_ok = t.hidden_size > 0 && t.intermediate_size > 0 && t.layers > 0 && t.heads > 0 && t.kv_heads > 0 && t.head_dim > 0 && t.head_dim % 2 == 0 &&
-                       t.heads % t.kv_heads == 0 && t.vocab_size > 0 && t.context_length > 0 && static_cast<int64_t>(t.rope_inv_freq.size()) == t.head_dim / 2;
-  if (!text_ok) corrupt("the decoder's config is inconsistent");
-  if (!config.has_vision) return;
-  const VisionConfig& v = config.vision;
-  const bool vision_ok = v.hidden_size > 0 && v.intermediate_size > 0 && v.layers >= 0 && v.heads > 0 && v.hidden_size % v.heads == 0 && v.patch_size > 0 && v.image_size >= v.patch_size;
-  if (!vision_ok) corrupt("the vision tower's config is inconsistent");
+  const bool ok = t.hidden_size > 0 && t.intermediate_size > 0 && t.layers > 0 && t.heads > 0 && t.kv_heads > 0 && t.head_dim > 0 && t.head_dim % 2 == 0 &&
+                  t.heads % t.kv_heads == 0 && t.vocab_size > 0 && t.context_length > 0 && t.sliding_window >= 0 &&
+                  static_cast<int64_t>(t.rope_inv_freq.size()) == t.head_dim / 2;
+  if (!ok) corrupt("the decoder's config is inconsistent");
+  if (config.has_vision) check_vision(config.vision);
+}
+
+void check_config(const ClipConfig& config) {
+  const ClipTextConfig& t = config.text;
+  const bool ok = t.hidden_size > 0 && t.intermediate_size > 0 && t.layers >= 0 && t.heads > 0 && t.hidden_size % t.heads == 0 && t.vocab_size > 0 &&
+                  t.context_length > 0 && config.projection_dim > 0;
+  if (!ok) corrupt("the text tower's config is inconsistent");
+  check_vision(config.vision);
 }
 
 }  // namespace
 
-Weights::Weights(const std::vector<std::string>& files, const std::vector<TensorEntry>& directory, const ModelConfig& config) {
-  check_config(config);
+WeightStore::WeightStore(const std::vector<std::string>& files) {
   for (const std::string& path : files) files_.push_back(std::make_unique<MappedFile>(path));
-  WeightBinder bind(*this, directory);
+}
+
+LlavaWeights::LlavaWeights(const std::vector<std::string>& files, const std::vector<TensorEntry>& directory, const ModelConfig& config) : store(files) {
+  check_config(config);
+  WeightBinder bind(store, directory);
   text = bind_text(bind, config.text);
-  if (config.has_vision) vision = bind_vision(bind, config.vision, config.text.hidden_size);
+  if (!config.has_vision) return;
+  vision = bind_vision(bind, config.vision);
+  projector = bind_projector(bind, config.vision, config.text.hidden_size);
+}
+
+ClipWeights::ClipWeights(const std::vector<std::string>& files, const std::vector<TensorEntry>& directory, const ClipConfig& config) : store(files) {
+  check_config(config);
+  WeightBinder bind(store, directory);
+  vision = bind_vision(bind, config.vision);
+  post_layernorm = bind.norm("vision_tower.post_layernorm", config.vision.hidden_size, true);
+  visual_projection = bind.linear("visual_projection", config.projection_dim, config.vision.hidden_size, false);
+  text = bind_clip_text(bind, config.text);
+  text_projection = bind.linear("text_projection", config.projection_dim, config.text.hidden_size, false);
 }
 
 }  // namespace llava

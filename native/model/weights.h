@@ -23,6 +23,7 @@ struct TensorEntry {
 struct Linear {
   Weight weight;
   const float* bias = nullptr;
+  Weight lora_a, lora_b;  // [r, in], [out, r]: y += scale * (x Aᵀ) Bᵀ; absent without an adapter
 };
 
 struct Norm {
@@ -36,7 +37,8 @@ struct DecoderLayer {
   Linear gate_proj, up_proj, down_proj;
 };
 
-struct VisionLayer {
+// A block of either CLIP tower.
+struct ClipLayer {
   Norm layer_norm1, layer_norm2;
   Linear q_proj, k_proj, v_proj, out_proj;
   Linear fc1, fc2;
@@ -47,24 +49,27 @@ struct VisionWeights {
   Weight patch_embedding;  // [Dv, 3 * patch^2]
   const float* position_embedding = nullptr;
   Norm pre_layrnorm;  // sic: Hugging Face's spelling
-  std::vector<VisionLayer> layers;
-  Linear linear_1, linear_2;  // multi_modal_projector
+  std::vector<ClipLayer> layers;
 };
 
 struct TextWeights {
   Weight embed_tokens;
   std::vector<DecoderLayer> layers;
   Norm norm;
-  Weight lm_head;
+  Linear lm_head;
 };
 
-class Weights {
- public:
-  // Maps the files and binds every tensor the config asks for. Throws kModelNotFound, kModelCorrupt.
-  Weights(const std::vector<std::string>& files, const std::vector<TensorEntry>& directory, const ModelConfig& config);
+struct ClipTextWeights {
+  Weight token_embedding;
+  Weight position_embedding;
+  std::vector<ClipLayer> layers;
+  Norm final_layer_norm;
+};
 
-  TextWeights text;
-  VisionWeights vision;
+// The mapped files and the vectors made from them.
+class WeightStore {
+ public:
+  explicit WeightStore(const std::vector<std::string>& files);  // throws kModelNotFound
   uint64_t mapped_bytes() const { return mapped_bytes_; }
   uint64_t heap_bytes() const { return heap_bytes_; }
 
@@ -74,6 +79,26 @@ class Weights {
   std::vector<std::unique_ptr<float[]>> vectors_;
   uint64_t mapped_bytes_ = 0;
   uint64_t heap_bytes_ = 0;
+};
+
+// Every tensor a LLaVA's config asks for. Throws kModelNotFound, kModelCorrupt.
+struct LlavaWeights {
+  LlavaWeights(const std::vector<std::string>& files, const std::vector<TensorEntry>& directory, const ModelConfig& config);
+  WeightStore store;
+  TextWeights text;
+  VisionWeights vision;
+  std::vector<Linear> projector;  // multi_modal_projector.linear_1 …
+};
+
+// Every tensor a CLIP's config asks for.
+struct ClipWeights {
+  ClipWeights(const std::vector<std::string>& files, const std::vector<TensorEntry>& directory, const ClipConfig& config);
+  WeightStore store;
+  VisionWeights vision;
+  Norm post_layernorm;
+  Linear visual_projection;
+  ClipTextWeights text;
+  Linear text_projection;
 };
 
 }  // namespace llava

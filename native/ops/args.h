@@ -55,10 +55,11 @@ enum class Activation : uint8_t { kNone, kQuickGelu, kGelu };
 // exact: quantised weights are dequantised and multiplied in f32; fast: activations are quantised to int8 blocks for them.
 enum class Arithmetic : uint8_t { kFast, kExact };
 
-// y[M, N] = activation(x[M, K] · weight[N, K]ᵀ + bias[N]) + residual[M, N]; bias and residual may be absent; y may be residual.
+// y[M, N] = activation(scale * x[M, K] · weight[N, K]ᵀ + bias[N]) + residual[M, N]; bias and residual may be absent; y may be residual.
 struct LinearOutput {
   Weight weight;
   const float* bias = nullptr;
+  float scale = 1;
   Activation activation = Activation::kNone;
   ConstActivations residual{};
   Activations y{};
@@ -76,6 +77,13 @@ struct LinearArgs {
 struct SiluMulArgs {
   ConstActivations gate;
   ConstActivations up;
+  Activations y;
+};
+
+// y[T, D] = a[T, D] + b[T, D]; y may be a or b
+struct AddRowsArgs {
+  ConstActivations a;
+  ConstActivations b;
   Activations y;
 };
 
@@ -119,7 +127,8 @@ struct KvAppendArgs {
 };
 
 // y[T, H * Dh] = softmax(q kᵀ / sqrt(Dh)) v over the cached positions [0, keys).
-//   causal: row t sees positions <= keys - T + t. Query head h reads kv head h / (H / Hk).
+//   causal: row t, at position p = keys - T + t, sees positions <= p; with a window, only the last `window` of those.
+//   Query head h reads kv head h / (H / Hk).
 struct AttentionArgs {
   ConstActivations q;
   KvPages cache;
@@ -127,6 +136,7 @@ struct AttentionArgs {
   int64_t keys;
   bool causal;
   Activations y;
+  int64_t window = 0;  // 0: no limit
 };
 
 }  // namespace llava

@@ -35,6 +35,9 @@ inline void check(const LinearArgs& a) {
 inline void check(const SiluMulArgs& a) {
   require(a.gate.rows == a.y.rows && a.up.rows == a.y.rows && a.gate.cols == a.y.cols && a.up.cols == a.y.cols, "silu_mul: equal shapes");
 }
+inline void check(const AddRowsArgs& a) {
+  require(a.a.rows == a.y.rows && a.b.rows == a.y.rows && a.a.cols == a.y.cols && a.b.cols == a.y.cols, "add_rows: equal shapes");
+}
 inline void check(const RopeArgs& a) { require(a.head_dim % 2 == 0 && a.x.cols % a.head_dim == 0, "rope: x[T, heads * Dh], Dh even"); }
 inline void check(const KvAppendArgs& a) {
   require(a.k.cols == a.cache.kv_heads * a.cache.head_dim && a.v.cols == a.k.cols && a.v.rows == a.k.rows, "kv_append: k, v[T, Hk * Dh]");
@@ -43,6 +46,7 @@ inline void check(const AttentionArgs& a) {
   require(a.heads % a.cache.kv_heads == 0, "attention: H a multiple of Hk");
   require(a.q.cols == a.heads * a.cache.head_dim && a.y.cols == a.q.cols && a.y.rows == a.q.rows, "attention: q, y[T, H * Dh]");
   require(a.keys >= 1 && (!a.causal || a.keys >= a.q.rows), "attention: keys >= T when causal");
+  require(a.window >= 0 && (a.window == 0 || a.causal), "attention: a window only where causal");
 }
 
 }  // namespace llava

@@ -240,6 +240,11 @@ float largest_magnitude(std::span<const float> values) {
   return largest;
 }
 
+std::vector<float> unsigned_zeros(std::vector<float> values) {
+  for (float& value : values) value += 0.0f;
+  return values;
+}
+
 double half_value(uint16_t half) {
   const int exponent = half >> 10 & 31, mantissa = half & 1023;
   const double magnitude = exponent == 31 ? (mantissa == 0 ? std::numeric_limits<double>::infinity() : kNan)

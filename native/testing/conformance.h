@@ -148,18 +148,19 @@ class Output : Fenced {
   T* data() const { return reinterpret_cast<T*>(values_); }
   operator T*() const { return data(); }
   std::vector<T> values() const { return std::vector<T>(data(), data() + bytes_ / static_cast<int64_t>(sizeof(T))); }
-
- private:
 };
 
-// Row r of a matrix whose rows lie `stride` apart, gathered without the padding.
+// A matrix whose rows lie `stride` apart, without the padding.
 std::vector<float> rows_of(const std::vector<float>& strided, int64_t rows, int64_t cols, int64_t stride);
 // The inverse: padding is NaN, so that whoever reads it is seen.
 std::vector<float> with_stride(const std::vector<float>& dense, int64_t rows, int64_t cols, int64_t stride);
 
 float largest_magnitude(std::span<const float> values);
 
-// What a block of Q4_0 or Q8_0, a half or a bfloat means, written from the format alone.
+// -0 as +0, for results whose zeros have no sign that anyone relies on.
+std::vector<float> unsigned_zeros(std::vector<float> values);
+
+// What a half means, written from the format alone.
 double half_value(uint16_t half);
 
 }  // namespace llava::testing

@@ -1,0 +1,106 @@
+// Clip: pictures and texts as vectors of one space.
+#include <cstring>
+
+#include "binding/convert.h"
+#include "binding/open_worker.h"
+#include "binding/wraps.h"
+#include "cpu/backend.h"
+
+namespace llava::binding {
+
+const napi_type_tag ClipWrap::kTag = {0x6c6c617661636c69, 0x7000000000000001};
+
+namespace {
+
+// Fills `count` vectors of the shared space, one call of `encode` for each.
+class ClipJob : public Job {
+ public:
+  using Encode = std::function<void(Clip&, int64_t index, float* out, const std::atomic<bool>& cancel)>;
+  ClipJob(Napi::Env env, std::shared_ptr<std::atomic<bool>> cancel, std::shared_ptr<Clip> clip, int64_t count, Encode encode)
+      : Job(env, std::move(cancel)), clip_(std::move(clip)), count_(count), encode_(std::move(encode)) {}
+
+ private:
+  void execute() override {
+    const int64_t width = clip_->config().projection_dim;
+    out_.resize(static_cast<size_t>(count_ * width));
+    for (int64_t i = 0; i < count_; i++) encode_(*clip_, i, out_.data() + i * width, cancel());
+  }
+  Napi::Value result(Napi::Env env) override {
+    Napi::Float32Array array = Napi::Float32Array::New(env, out_.size());
+    std::memcpy(array.Data(), out_.data(), out_.size() * sizeof(float));
+    return array;
+  }
+  std::shared_ptr<Clip> clip_;
+  int64_t count_;
+  Encode encode_;
+  std::vector<float> out_;
+};
+
+}  // namespace
+
+Napi::Function ClipWrap::define(Napi::Env env) {
+  return DefineClass(env, "Clip",
+                     {InstanceMethod<&ClipWrap::encode_images>("encodeImages"), InstanceMethod<&ClipWrap::encode_text>("encodeText"),
+                      InstanceMethod<&ClipWrap::dispose>("dispose")});
+}
+
+Napi::Value ClipWrap::open(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    const ModelOptions options = model_options_of(info[3]);
+    return open_in_background<Clip>(info.Env(), classes(info.Env()).clip,
+                                    [files = files_of(info[0]), directory = directory_of(info[1]), config = clip_config_of(info[2]), options] {
+                                      return std::make_shared<Clip>(files, directory, config, options, make_cpu_backend(options.threads, options.isa));
+                                    });
+  });
+}
+
+ClipWrap::ClipWrap(const Napi::CallbackInfo& info) : ObjectWrap(info) {
+  info.This().As<Napi::Object>().TypeTag(&kTag);
+  if (!info[0].IsExternal()) throw to_js(info.Env(), Error(ErrorCode::kInvalidArgument, "a Clip is made by openClip()"));
+  clip_ = *info[0].As<Napi::External<std::shared_ptr<Clip>>>().Data();
+  guarded(info.Env(), [&] { runner_ = Runner::start(info.Env()); });
+}
+
+void ClipWrap::Finalize(Napi::BasicEnv env) {
+  if (runner_) runner_->stop(Napi::Env(env));
+}
+
+const std::shared_ptr<Clip>& ClipWrap::clip() const {
+  if (!clip_) throw Error(ErrorCode::kDisposed, "the CLIP model has been disposed of");
+  return clip_;
+}
+
+Napi::Value ClipWrap::encode_images(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    const int64_t size = clip()->config().vision.image_size, values = 3 * size * size, count = integer_of(info[1], "count");
+    std::vector<float> pixels = copy_float32_array(info[0], "pixelValues");
+    if (count < 1 || static_cast<int64_t>(pixels.size()) / values != count || static_cast<int64_t>(pixels.size()) % values != 0) {
+      throw Error(ErrorCode::kInvalidArgument, "expected `pixelValues` to hold count * 3 * " + std::to_string(size) + " * " + std::to_string(size) + " values");
+    }
+    const auto encode = [pixels = std::move(pixels), values](Clip& model, int64_t index, float* out, const std::atomic<bool>& cancel) {
+      model.encode_image(pixels.data() + index * values, out, cancel);
+    };
+    auto job = std::make_unique<ClipJob>(info.Env(), cancel_flag_of(info[2]), clip(), count, encode);
+    job->keep_alive(info.This().As<Napi::Object>());
+    return runner_->enqueue(info.Env(), std::move(job));
+  });
+}
+
+Napi::Value ClipWrap::encode_text(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    const auto encode = [ids = copy_int32_array(info[0], "ids")](Clip& model, int64_t, float* out, const std::atomic<bool>& cancel) {
+      model.encode_text(ids, out, cancel);
+    };
+    auto job = std::make_unique<ClipJob>(info.Env(), cancel_flag_of(info[1]), clip(), 1, encode);
+    job->keep_alive(info.This().As<Napi::Object>());
+    return runner_->enqueue(info.Env(), std::move(job));
+  });
+}
+
+Napi::Value ClipWrap::dispose(const Napi::CallbackInfo& info) {
+  runner_->stop(info.Env());
+  clip_.reset();
+  return info.Env().Undefined();
+}
+
+}  // namespace llava::binding

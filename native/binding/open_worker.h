@@ -1,0 +1,57 @@
+// Opens a model on libuv's pool, then constructs the JavaScript object that holds it.
+#pragma once
+#include <napi.h>
+
+#include <functional>
+#include <memory>
+#include <optional>
+
+#include "binding/convert.h"
+#include "binding/wraps.h"
+
+namespace llava::binding {
+
+template <class Model>
+class OpenWorker : public Napi::AsyncWorker {
+ public:
+  OpenWorker(Napi::Env env, const Napi::FunctionReference& constructor, std::function<std::shared_ptr<Model>()> make)
+      : AsyncWorker(env), deferred_(Napi::Promise::Deferred::New(env)), constructor_(constructor), make_(std::move(make)) {}
+  Napi::Promise promise() const { return deferred_.Promise(); }
+
+  void Execute() override {
+    try {
+      model_ = make_();
+    } catch (...) {
+      failure_ = from_current_exception();
+    }
+  }
+  void OnOK() override {
+    const Napi::HandleScope scope(Env());
+    if (failure_) {
+      deferred_.Reject(to_js(Env(), *failure_).Value());
+      return;
+    }
+    try {
+      deferred_.Resolve(constructor_.New({Napi::External<std::shared_ptr<Model>>::New(Env(), &model_)}));
+    } catch (const Napi::Error& error) {
+      deferred_.Reject(error.Value());
+    }
+  }
+
+ private:
+  Napi::Promise::Deferred deferred_;
+  const Napi::FunctionReference& constructor_;  // lives as long as the environment
+  std::function<std::shared_ptr<Model>()> make_;
+  std::shared_ptr<Model> model_;
+  std::optional<Error> failure_;
+};
+
+template <class Model>
+Napi::Promise open_in_background(Napi::Env env, const Napi::FunctionReference& constructor, std::function<std::shared_ptr<Model>()> make) {
+  auto worker = std::make_unique<OpenWorker<Model>>(env, constructor, std::move(make));
+  const Napi::Promise promise = worker->promise();
+  worker.release()->Queue();  // deletes itself when done
+  return promise;
+}
+
+}  // namespace llava::binding

@@ -1,0 +1,31 @@
+#include "model/passes.h"
+
+#include "common/error.h"
+
+namespace llava {
+
+void Passes::begin(const std::atomic<bool>& cancel) {
+  stream.cancel = &cancel;
+  stream.arena.reset();
+}
+
+void Passes::stop_if_cancelled() const {
+  if (stream.cancel->load(std::memory_order_relaxed)) throw Error(ErrorCode::kAborted, "the work was cancelled");
+}
+
+void Passes::project(ConstActivations x, std::initializer_list<Projection> projections) {
+  LinearArgs product{.x = x, .arithmetic = arithmetic_, .outputs = 0};
+  for (const Projection& p : projections) {
+    product.output[product.outputs++] = {.weight = p.linear.weight, .bias = p.linear.bias, .activation = p.activation, .residual = p.residual, .y = p.y};
+  }
+  ops.linear(stream, product);
+  // y = y + scale * (x Aᵀ) Bᵀ (Hu et al. 2021)
+  for (const Projection& p : projections) {
+    if (!p.linear.lora_a) continue;
+    const Activations low_rank = layer_arena.rows(x.rows, p.linear.lora_a.rows);  // [T, r]
+    ops.linear(stream, {.x = x, .arithmetic = arithmetic_, .output = {{.weight = p.linear.lora_a, .y = low_rank}}});
+    ops.linear(stream, {.x = low_rank, .arithmetic = arithmetic_, .output = {{.weight = p.linear.lora_b, .scale = lora_scale_, .residual = p.y, .y = p.y}}});
+  }
+}
+
+}  // namespace llava
