@@ -99,6 +99,7 @@ struct Product {
   Values bias;  // empty: none
   Activation activation = Activation::kNone;
   Values residual{};  // empty: none
+  float scale = 1;
 };
 
 template <class Acc>
@@ -117,6 +118,7 @@ Values linear_loops(const Matrix& x, const Product& p, Arithmetic arithmetic) {
     for (int64_t n = 0; n < p.weight.rows; n++) {
       Acc sum = 0;
       for (int64_t k = 0; k < x.cols; k++) sum += static_cast<Acc>(row[at(k)]) * static_cast<Acc>(p.weight.values[at(n * x.cols + k)]);
+      sum *= Acc(p.scale);
       if (!p.bias.empty()) sum += Acc(p.bias[at(n)]);
       sum = activated(sum, p.activation);
       if (!p.residual.empty()) sum += Acc(p.residual[at(m * p.weight.rows + n)]);
@@ -135,24 +137,22 @@ Values linear(Trial& t, Rig& rig, const Matrix& x, const Product& p, Arithmetic 
   const Matrix before = residual_is_y ? residual : unwritten_matrix(t, x.rows, p.weight.rows);
   return rig.run([&](const OpTable& ops, Stream& s) {
     return written(t, before, [&](Activations y) {
-      LinearOutput output{.weight = view(p.weight, w), .bias = p.bias.empty() ? nullptr : bias.data(), .activation = p.activation, .y = y};
+      LinearOutput output{.weight = view(p.weight, w), .bias = p.bias.empty() ? nullptr : bias.data(), .scale = p.scale, .activation = p.activation, .y = y};
       if (!p.residual.empty()) output.residual = residual_is_y ? ConstActivations(y) : view(residual, residuals.data());
       ops.linear(s, {.x = view(x, xs.data()), .arithmetic = arithmetic, .output = {output}});
     });
   });
 }
 
-// The magnitude of an output whose products do not happen to cancel: the largest (sum (w x)^2)^(1/2), with bias and residual.
+// The magnitude of an output whose products do not happen to cancel: the largest (sum (w x)^2)^(1/2) of the first row, with bias and residual.
 float linear_scale(const Matrix& x, const Product& p) {
   double largest = 0;
-  for (int64_t m = 0; m < x.rows; m++) {
-    for (int64_t n = 0; n < p.weight.rows; n++) {
-      double squares = 0;
-      for (int64_t k = 0; k < x.cols; k++) squares += std::pow(static_cast<double>(x(m, k)) * p.weight.values[at(n * x.cols + k)], 2);
-      largest = std::fmax(largest, std::sqrt(squares));
-    }
+  for (int64_t n = 0; n < p.weight.rows; n++) {
+    double squares = 0;
+    for (int64_t k = 0; k < x.cols; k++) squares += std::pow(static_cast<double>(x(0, k)) * p.weight.values[at(n * x.cols + k)], 2);
+    largest = std::fmax(largest, std::sqrt(squares));
   }
-  return static_cast<float>(largest) + largest_magnitude(p.bias) + largest_magnitude(p.residual);
+  return static_cast<float>(largest) * std::fabs(p.scale) + largest_magnitude(p.bias) + largest_magnitude(p.residual);
 }
 
 void compare_linear(Trial& t, Rig& rig, const std::string& label, const Matrix& x, const Product& p, Arithmetic arithmetic, bool residual_is_y = false) {
@@ -240,21 +240,22 @@ PagesInMemory<Input<std::byte>> readable(Trial& t, const Cache& cache) {
 }
 
 template <class Acc>
-Values attention_loops(const Matrix& q, const Cache& cache, int64_t heads, bool causal) {
+Values attention_loops(const Matrix& q, const Cache& cache, int64_t heads, bool causal, int64_t window = 0) {
   const int64_t dh = cache.head_dim, sharing = heads / cache.kv_heads, width = cache.kv_heads * dh;
   Values out(q.values.size());
   for (int64_t t = 0; t < q.rows; t++) {
     const int64_t sees = causal ? cache.positions - q.rows + t + 1 : cache.positions;
+    const int64_t oldest = window > 0 ? std::max<int64_t>(0, sees - window) : 0;
     for (int64_t h = 0; h < heads; h++) {
       const int64_t kv = h / sharing * dh;
       std::vector<Acc> score(at(sees)), y(at(dh), Acc(0));
       Acc largest = -std::numeric_limits<Acc>::infinity(), sum = 0;
-      for (int64_t j = 0; j < sees; j++) {
+      for (int64_t j = oldest; j < sees; j++) {
         for (int64_t d = 0; d < dh; d++) score[at(j)] += Acc(q(t, h * dh + d)) * Acc(cache.k[at(j * width + kv + d)]);
         score[at(j)] /= std::sqrt(Acc(dh));
         largest = std::max(largest, score[at(j)]);
       }
-      for (int64_t j = 0; j < sees; j++) {
+      for (int64_t j = oldest; j < sees; j++) {
         const Acc weight = std::exp(score[at(j)] - largest);
         sum += weight;
         for (int64_t d = 0; d < dh; d++) y[at(d)] += weight * Acc(cache.v[at(j * width + kv + d)]);
@@ -265,14 +266,14 @@ Values attention_loops(const Matrix& q, const Cache& cache, int64_t heads, bool 
   return out;
 }
 
-Values attention(Trial& t, Rig& rig, const Matrix& q, const Cache& cache, int64_t heads, bool causal) {
+Values attention(Trial& t, Rig& rig, const Matrix& q, const Cache& cache, int64_t heads, bool causal, int64_t window = 0) {
   const auto pages = readable(t, cache);
   const Input<float> qs(t, q.strided());
   const Matrix before = unwritten_matrix(t, q.rows, q.cols);
   return rig.run([&](const OpTable& ops, Stream& s) {
     return written(t, before, [&](Activations y) {
       const KvPages view_of_pages{pages.starts.data(), cache.kv_heads, cache.head_dim, cache.type};
-      ops.attention(s, {.q = view(q, qs.data()), .cache = view_of_pages, .heads = heads, .keys = cache.positions, .causal = causal, .y = y});
+      ops.attention(s, {.q = view(q, qs.data()), .cache = view_of_pages, .heads = heads, .keys = cache.positions, .causal = causal, .y = y, .window = window});
     });
   });
 }
@@ -283,6 +284,9 @@ struct AttentionShape {
 // One token and many; keys that end in, at and after a page; heads that share keys; head_dim off the vector widths.
 constexpr AttentionShape kAttentions[] = {{1, 1, 1, 1, 8},    {1, 64, 2, 2, 16},  {1, 65, 4, 2, 20},  {5, 5, 2, 1, 80},    {7, 67, 3, 3, 12},
                                           {13, 130, 6, 2, 64}, {66, 66, 2, 2, 24}, {61, 190, 4, 4, 36}, {70, 128, 8, 1, 40}};
+
+// Of one position, within a page, of a page and beyond.
+constexpr int64_t kWindows[] = {1, 5, 63, 64, 65, 100, 1000};
 
 // ---- one-matrix ops ---------------------------------------------------------------------------------------------------------
 
@@ -499,6 +503,26 @@ void silu_mul(Trial& t) {
   }
 }
 
+void add_rows(Trial& t) {
+  Rig rig(t);
+  for (const int64_t rows : kRowCounts) {
+    for (const int64_t cols : kColumnCounts) {
+      const Matrix a = random_matrix(t, rows, cols), b = random_matrix(t, rows, cols);
+      const Input<float> as(t, a.strided()), bs(t, b.strided());
+      Values want;
+      for (size_t i = 0; i < a.values.size(); i++) want.push_back(a.values[i] + b.values[i]);
+      for (const int alias : {0, 1, 2}) {  // y apart, y is a, y is b
+        const Values got = rig.run([&](const OpTable& ops, Stream& s) {
+          return written(t, alias == 0 ? unwritten_matrix(t, rows, cols) : alias == 1 ? a : b, [&](Activations y) {
+            ops.add_rows(s, {.a = alias == 1 ? ConstActivations(y) : view(a, as.data()), .b = alias == 2 ? ConstActivations(y) : view(b, bs.data()), .y = y});
+          });
+        });
+        t.exact("sums", got, want);
+      }
+    }
+  }
+}
+
 void rope(Trial& t) {
   Rig rig(t);
   for (const int64_t rows : kRowCounts) {
@@ -556,12 +580,15 @@ void attention(Trial& t) {
   Rig rig(t);
   for (const AttentionShape& shape : kAttentions) {
     for (const KvType type : {KvType::kF16, KvType::kF32}) {
-      for (const bool causal : {false, true}) {
-        const Cache cache = random_cache(t, type, shape.kv_heads, shape.head_dim, shape.keys);
-        const Matrix q = random_matrix(t, shape.tokens, shape.heads * shape.head_dim);
-        t.near(causal ? "causal" : "full", testing::attention(t, rig, q, cache, shape.heads, causal), attention_loops<float>(q, cache, shape.heads, causal),
-               attention_loops<double>(q, cache, shape.heads, causal));
-      }
+      const Cache cache = random_cache(t, type, shape.kv_heads, shape.head_dim, shape.keys);
+      const Matrix q = random_matrix(t, shape.tokens, shape.heads * shape.head_dim);
+      const auto compare = [&](const std::string& label, bool causal, int64_t window) {
+        t.near(label, testing::attention(t, rig, q, cache, shape.heads, causal, window), attention_loops<float>(q, cache, shape.heads, causal, window),
+               attention_loops<double>(q, cache, shape.heads, causal, window));
+      };
+      compare("full", false, 0);
+      compare("causal", true, 0);
+      for (const int64_t window : kWindows) compare("causal with a window", true, window);
     }
   }
 }
@@ -632,6 +659,12 @@ void silu_mul(Trial& t) {
   refused(t, "an up of another height", [](const OpTable& ops, Stream& s) { ops.silu_mul(s, {shaped(2, 3), shaped(3, 3), shaped(2, 3)}); });
   refused(t, "an up of another width", [](const OpTable& ops, Stream& s) { ops.silu_mul(s, {shaped(2, 3), shaped(2, 4), shaped(2, 3)}); });
 }
+void add_rows(Trial& t) {
+  refused(t, "a of another height", [](const OpTable& ops, Stream& s) { ops.add_rows(s, {shaped(3, 3), shaped(2, 3), shaped(2, 3)}); });
+  refused(t, "a of another width", [](const OpTable& ops, Stream& s) { ops.add_rows(s, {shaped(2, 4), shaped(2, 3), shaped(2, 3)}); });
+  refused(t, "b of another height", [](const OpTable& ops, Stream& s) { ops.add_rows(s, {shaped(2, 3), shaped(3, 3), shaped(2, 3)}); });
+  refused(t, "b of another width", [](const OpTable& ops, Stream& s) { ops.add_rows(s, {shaped(2, 3), shaped(2, 4), shaped(2, 3)}); });
+}
 void rope(Trial& t) {
   refused(t, "an odd head", [](const OpTable& ops, Stream& s) { ops.rope(s, {shaped(2, 6), nullptr, nullptr, 3, RopeLayout::kHalf}); });
   refused(t, "part of a head", [](const OpTable& ops, Stream& s) { ops.rope(s, {shaped(2, 6), nullptr, nullptr, 4, RopeLayout::kHalf}); });
@@ -644,14 +677,16 @@ void kv_append(Trial& t) {
 }
 void attention(Trial& t) {
   const KvPages cache{nullptr, 2, 4, KvType::kF16};
-  const auto call = [&](Activations q, int64_t heads, int64_t keys, bool causal, Activations y) {
-    return [=](const OpTable& ops, Stream& s) { ops.attention(s, {q, cache, heads, keys, causal, y}); };
+  const auto call = [&](Activations q, int64_t heads, int64_t keys, bool causal, Activations y, int64_t window = 0) {
+    return [=](const OpTable& ops, Stream& s) { ops.attention(s, {q, cache, heads, keys, causal, y, window}); };
   };
   refused(t, "heads that do not share evenly", call(shaped(2, 12), 3, 2, true, shaped(2, 12)));
   refused(t, "queries of another width", call(shaped(2, 12), 4, 2, true, shaped(2, 12)));
   refused(t, "an output of another height", call(shaped(2, 16), 4, 2, true, shaped(3, 16)));
   refused(t, "no key", call(shaped(0, 16), 4, 0, false, shaped(0, 16)));
   refused(t, "fewer keys than causal rows", call(shaped(2, 16), 4, 1, true, shaped(2, 16)));
+  refused(t, "a window without causality", call(shaped(2, 16), 4, 2, false, shaped(2, 16), 1));
+  refused(t, "a negative window", call(shaped(2, 16), 4, 2, true, shaped(2, 16), -1));
 }
 
 }  // namespace op_contract
@@ -671,6 +706,10 @@ void linear_epilogue(Trial& t) {
         compare_linear(t, rig, "bias, activation and the residual in y", random_matrix(t, M, K), p, arithmetic, true);
         p.bias.clear();
         compare_linear(t, rig, "activation and the residual in y", random_matrix(t, M, K), p, arithmetic, true);
+        p.scale = -0.3f;
+        compare_linear(t, rig, "scale, activation and the residual in y", random_matrix(t, M, K), p, arithmetic, true);
+        p.bias = t.random.values(N);
+        compare_linear(t, rig, "scale, bias, activation and residual", random_matrix(t, M, K), p, arithmetic);
       }
     }
   });
@@ -727,20 +766,18 @@ Values linear_rows(Trial& t, Rig& rig, const Matrix& x, const Product& p, Arithm
 // parts: how many rows are computed at a time.
 void row_split(Trial& t, std::span<const DType> dtypes, Arithmetic arithmetic, std::span<const int64_t> parts) {
   Rig rig(t);
+  constexpr int64_t M = 60, N = 49, K = 3 * kSuperBlock;  // K: more than the ops take at once
   for (const DType dtype : dtypes) {
-    for (const int64_t K : {256, 768}) {
-      constexpr int64_t M = 60, N = 49;
-      const Matrix x = random_matrix(t, M, K);
-      const Product p{random_weight(t, dtype, N, K), t.random.values(N), Activation::kQuickGelu};
-      const Values together = linear(t, rig, x, p, arithmetic);
-      for (const int64_t part : parts) {
-        Values split;
-        for (int64_t first = 0; first < M; first += part) {
-          const Values rows = linear_rows(t, rig, x, p, arithmetic, first, part);
-          split.insert(split.end(), rows.begin(), rows.end());
-        }
-        t.exact(label_of(dtype, arithmetic) + ", " + std::to_string(part) + " rows at a time", split, together);
+    const Matrix x = random_matrix(t, M, K);
+    const Product p{random_weight(t, dtype, N, K), t.random.values(N), Activation::kQuickGelu};
+    const Values together = linear(t, rig, x, p, arithmetic);
+    for (const int64_t part : parts) {
+      Values split;
+      for (int64_t first = 0; first < M; first += part) {
+        const Values rows = linear_rows(t, rig, x, p, arithmetic, first, part);
+        split.insert(split.end(), rows.begin(), rows.end());
       }
+      t.exact(label_of(dtype, arithmetic) + ", " + std::to_string(part) + " rows at a time", split, together);
     }
   }
 }
@@ -788,12 +825,15 @@ void attention_rows_alone(Trial& t) {
     for (const KvType type : {KvType::kF16, KvType::kF32}) {
       const Cache cache = random_cache(t, type, shape.kv_heads, shape.head_dim, shape.keys);
       const Matrix q = random_matrix(t, shape.tokens, shape.heads * shape.head_dim);
-      const Values together = attention(t, rig, q, cache, shape.heads, true);
-      for (int64_t row = 0; row < shape.tokens; row++) {
-        Cache seen = cache;  // as it was when this token was the last
-        seen.positions = shape.keys - shape.tokens + row + 1;
-        const Matrix one{1, q.cols, q.cols, Values(q.values.begin() + row * q.cols, q.values.begin() + (row + 1) * q.cols)};
-        t.exact("a row of the block", attention(t, rig, one, seen, shape.heads, true), Values(together.begin() + row * q.cols, together.begin() + (row + 1) * q.cols));
+      for (const int64_t window : {0, 5, 64}) {
+        const Values together = attention(t, rig, q, cache, shape.heads, true, window);
+        for (int64_t row = 0; row < shape.tokens; row++) {
+          Cache seen = cache;  // as it was when this token was the last
+          seen.positions = shape.keys - shape.tokens + row + 1;
+          const Matrix one{1, q.cols, q.cols, Values(q.values.begin() + row * q.cols, q.values.begin() + (row + 1) * q.cols)};
+          t.exact("a row of the block", attention(t, rig, one, seen, shape.heads, true, window),
+                  Values(together.begin() + row * q.cols, together.begin() + (row + 1) * q.cols));
+        }
       }
     }
   }
@@ -839,7 +879,7 @@ std::vector<Case> op_cases() {
 #define OP(name, Args) {"op " #name " refuses arguments that break its contract", op_contract::name},
 #include "ops/ops.def"
 #undef OP
-      {"linear adds bias, activation and residual, which may stand in y", linear_epilogue},
+      {"linear applies scale, bias, activation and residual in this order; the residual may stand in y", linear_epilogue},
       {"linear computes two or three outputs together to the same bits as apart", linear_outputs},
       {"quantised linear gives a row the same bits alone and in any batch", quantised_rows_alone},
       {"float linear gives a row the same bits in any batch of three or more", float_rows_in_any_batch},

@@ -106,13 +106,19 @@ constexpr int groups_in_16_bits() {
   return groups;
 }
 
+// A sum the compiler may not regroup: GCC would compute all products of a block first and add them as a tree, out of registers.
+inline __m256i in_order(__m256i sum) {
+  asm("" : "+x"(sum));
+  return sum;
+}
+
 // acc[t][v] = start[t] + codes · activations over the groups of a block or half block.
 template <class Codes, int kTokens>
 inline void products(const uint8_t* w, int64_t step, const int8_t* q, int64_t q_stride, const int32_t* start, __m256i acc[kTokens][2]) {
   const __m256i ones = _mm256_set1_epi16(1);
-#pragma GCC unroll 4
-  for (int t = 0; t < kTokens; t++) acc[t][0] = acc[t][1] = _mm256_set1_epi32(start[t]);
   if constexpr (Codes::kLargest == 255) {  // signed codes: |w| and the sign moved to the activation; each pair is widened
+#pragma GCC unroll 4
+    for (int t = 0; t < kTokens; t++) acc[t][0] = acc[t][1] = _mm256_set1_epi32(start[t]);
 #pragma GCC unroll 8
     for (int g = 0; g < 8; g++) {
       const __m256i w0 = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(w + g * 64)), w1 = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(w + g * 64 + step));
@@ -120,8 +126,8 @@ inline void products(const uint8_t* w, int64_t step, const int8_t* q, int64_t q_
 #pragma GCC unroll 4
       for (int t = 0; t < kTokens; t++) {
         const __m256i a = broadcast_word(q + t / kTokenGroup * q_stride + (g * kTokenGroup + t % kTokenGroup) * 4);
-        acc[t][0] = _mm256_add_epi32(acc[t][0], _mm256_madd_epi16(_mm256_maddubs_epi16(size0, _mm256_sign_epi8(a, w0)), ones));
-        acc[t][1] = _mm256_add_epi32(acc[t][1], _mm256_madd_epi16(_mm256_maddubs_epi16(size1, _mm256_sign_epi8(a, w1)), ones));
+        acc[t][0] = in_order(_mm256_add_epi32(acc[t][0], _mm256_madd_epi16(_mm256_maddubs_epi16(size0, _mm256_sign_epi8(a, w0)), ones)));
+        acc[t][1] = in_order(_mm256_add_epi32(acc[t][1], _mm256_madd_epi16(_mm256_maddubs_epi16(size1, _mm256_sign_epi8(a, w1)), ones)));
       }
     }
   } else {
@@ -136,14 +142,15 @@ inline void products(const uint8_t* w, int64_t step, const int8_t* q, int64_t q_
         for (int t = 0; t < kTokens; t++) {
           const __m256i a = broadcast_word(q + t / kTokenGroup * q_stride + (g * kTokenGroup + t % kTokenGroup) * 4);
           const __m256i p0 = _mm256_maddubs_epi16(w0, a), p1 = _mm256_maddubs_epi16(w1, a);
-          sum_i16[t][0] = g == first ? p0 : _mm256_add_epi16(sum_i16[t][0], p0);
-          sum_i16[t][1] = g == first ? p1 : _mm256_add_epi16(sum_i16[t][1], p1);
+          sum_i16[t][0] = g == first ? p0 : in_order(_mm256_add_epi16(sum_i16[t][0], p0));
+          sum_i16[t][1] = g == first ? p1 : in_order(_mm256_add_epi16(sum_i16[t][1], p1));
         }
       }
 #pragma GCC unroll 4
       for (int t = 0; t < kTokens; t++) {
-        acc[t][0] = _mm256_add_epi32(acc[t][0], _mm256_madd_epi16(sum_i16[t][0], ones));
-        acc[t][1] = _mm256_add_epi32(acc[t][1], _mm256_madd_epi16(sum_i16[t][1], ones));
+        const __m256i before = first == 0 ? _mm256_set1_epi32(start[t]) : acc[t][0], before1 = first == 0 ? before : acc[t][1];
+        acc[t][0] = _mm256_add_epi32(before, _mm256_madd_epi16(sum_i16[t][0], ones));
+        acc[t][1] = _mm256_add_epi32(before1, _mm256_madd_epi16(sum_i16[t][1], ones));
       }
     }
   }
@@ -166,7 +173,7 @@ inline __m256i dot(const __m256i* group, const int8_t* q, int32_t start) {
     for (int first = 0; first < 8 / Codes::kHalves; first += kGroups) {
       __m256i sum_i16 = _mm256_maddubs_epi16(group[first], broadcast_word(q + first * 4));
 #pragma GCC unroll 8
-      for (int g = first + 1; g < first + kGroups; g++) sum_i16 = _mm256_add_epi16(sum_i16, _mm256_maddubs_epi16(group[g], broadcast_word(q + g * 4)));
+      for (int g = first + 1; g < first + kGroups; g++) sum_i16 = in_order(_mm256_add_epi16(sum_i16, _mm256_maddubs_epi16(group[g], broadcast_word(q + g * 4))));
       acc = _mm256_add_epi32(acc, _mm256_madd_epi16(sum_i16, ones));
     }
   }

@@ -58,11 +58,11 @@ struct Int {
   static I bit_and(I a, I b) { return _mm256_and_si256(a, b); }
   static I bit_or(I a, I b) { return _mm256_or_si256(a, b); }
   static I bit_xor(I a, I b) { return _mm256_xor_si256(a, b); }
-  static I shift_right_16(I a, int n) { return _mm256_srl_epi16(a, _mm_cvtsi32_si128(n)); }
-  static I shift_left_16(I a, int n) { return _mm256_sll_epi16(a, _mm_cvtsi32_si128(n)); }
-  static I shift_right_32(I a, int n) { return _mm256_srl_epi32(a, _mm_cvtsi32_si128(n)); }
-  static I shift_left_32(I a, int n) { return _mm256_sll_epi32(a, _mm_cvtsi32_si128(n)); }
-  static I shift_right_signed_32(I a, int n) { return _mm256_sra_epi32(a, _mm_cvtsi32_si128(n)); }
+  static I shift_right_16(I a, int n) { return _mm256_srli_epi16(a, n); }
+  static I shift_left_16(I a, int n) { return _mm256_slli_epi16(a, n); }
+  static I shift_right_32(I a, int n) { return _mm256_srli_epi32(a, n); }
+  static I shift_left_32(I a, int n) { return _mm256_slli_epi32(a, n); }
+  static I shift_right_signed_32(I a, int n) { return _mm256_srai_epi32(a, n); }
   static I equal_8(I a, I b) { return _mm256_cmpeq_epi8(a, b); }
   static I shuffle_8(I a, __m128i index) { return _mm256_shuffle_epi8(a, _mm256_broadcastsi128_si256(index)); }
   static Vec::F to_f32(I a) { return _mm256_cvtepi32_ps(a); }

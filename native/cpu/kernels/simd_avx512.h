@@ -52,11 +52,11 @@ struct Int {
   static I bit_and(I a, I b) { return _mm512_and_si512(a, b); }
   static I bit_or(I a, I b) { return _mm512_or_si512(a, b); }
   static I bit_xor(I a, I b) { return _mm512_xor_si512(a, b); }
-  static I shift_right_16(I a, int n) { return _mm512_srl_epi16(a, _mm_cvtsi32_si128(n)); }
-  static I shift_left_16(I a, int n) { return _mm512_sll_epi16(a, _mm_cvtsi32_si128(n)); }
-  static I shift_right_32(I a, int n) { return _mm512_srl_epi32(a, _mm_cvtsi32_si128(n)); }
-  static I shift_left_32(I a, int n) { return _mm512_sll_epi32(a, _mm_cvtsi32_si128(n)); }
-  static I shift_right_signed_32(I a, int n) { return _mm512_sra_epi32(a, _mm_cvtsi32_si128(n)); }
+  static I shift_right_16(I a, int n) { return _mm512_srli_epi16(a, n); }
+  static I shift_left_16(I a, int n) { return _mm512_slli_epi16(a, n); }
+  static I shift_right_32(I a, int n) { return _mm512_srli_epi32(a, n); }
+  static I shift_left_32(I a, int n) { return _mm512_slli_epi32(a, n); }
+  static I shift_right_signed_32(I a, int n) { return _mm512_srai_epi32(a, n); }
   static I equal_8(I a, I b) { return _mm512_movm_epi8(_mm512_cmpeq_epi8_mask(a, b)); }
   static I shuffle_8(I a, __m128i index) { return _mm512_shuffle_epi8(a, _mm512_broadcast_i32x4(index)); }
   static Vec::F to_f32(I a) { return _mm512_cvtepi32_ps(a); }
