@@ -1,6 +1,7 @@
 // What a question gives back.
 
 import type { FinishReason } from './generation.js'
+import type { TokenLogprobs } from './token-logprobs.js'
 
 /** Tokens, counted in positions of the context. */
 export interface Usage {
@@ -31,6 +32,8 @@ export interface Answer {
   /** The tokens generated, without the end-of-sequence token. With a stop string they reach to the token that completed it. */
   readonly tokenIds: readonly number[]
   readonly finishReason: FinishReason
+  /** One for each of `tokenIds`, with the option `logprobs`. */
+  readonly logprobs?: readonly TokenLogprobs[]
   readonly usage: Usage
   readonly timings: Timings
 }

@@ -1,17 +1,44 @@
-// An answer as it is written: an AsyncIterable of text whose end is an Answer.
-// Work begins when somebody looks (the first `next`, or reading `answer`), runs ahead of a slow reader, and stops natively when the reader leaves.
+// An answer as it is written: an AsyncIterable of text whose end is an Answer; also as a web stream, and as events.
+// Work begins when somebody looks (the first `next`, reading `answer`, a listener), runs ahead of a slow reader, and stops natively when the reader leaves.
 
+import { EventEmitter } from 'node:events'
 import { LlavaError } from './errors.js'
 import type { Answer } from './answer.js'
+import type { GeneratedToken } from './generation.js'
+import { callback, oneOf } from './options.js'
 
-/** Does the work: calls `emit` with text; `onCancel` takes what stops it, after which it resolves to what there is. */
-export type ChatWork = (emit: (text: string) => void, onCancel: (cancel: () => void) => void) => Promise<Answer>
+/** Does the work: calls `emit` with text and `emitToken` with tokens; `onCancel` takes what stops it, after which it resolves to what there is. */
+export type ChatWork = (
+  emit: (text: string) => void,
+  onCancel: (cancel: () => void) => void,
+  emitToken: (token: GeneratedToken) => void,
+) => Promise<Answer>
+
+/** The events of a ChatStream and what their listeners get. */
+export interface ChatStreamEvents {
+  /** A token was chosen; the text it adds, if any, follows. */
+  readonly token: GeneratedToken
+  /** The next piece of text: what the iteration gives. */
+  readonly text: string
+  /** The answer is complete, or was cancelled. This or `error` is the last event. */
+  readonly done: Answer
+  /** The answer failed with this. */
+  readonly error: unknown
+}
+
+const eventNames = oneOf('token', 'text', 'done', 'error')
 
 /**
  * The streamed answer of `LLaVA.chat`. Iterate it once for the text; the pieces joined are `(await stream.answer).text`.
  *
  * Leaving the `for await` early, or `cancel()`, stops the work, and `answer` then resolves to the part there is with `finishReason: 'cancelled'`.
  * A failure, or an abort by the call's signal, is thrown by the iteration and rejects `answer`; not reading `answer` is fine.
+ *
+ * ```
+ * for await (const text of stream) process.stdout.write(text)
+ * return new Response(stream.toReadableStream().pipeThrough(new TextEncoderStream()))
+ * stream.on('text', (text) => show(text)).on('done', ({ usage }) => count(usage)).on('error', report)
+ * ```
  */
 export class ChatStream implements AsyncIterable<string, undefined> {
   readonly #work: ChatWork
@@ -22,6 +49,7 @@ export class ChatStream implements AsyncIterable<string, undefined> {
   #cancelled = false
   #cancelWork: (() => void) | undefined
   #news: PromiseWithResolver = promiseWithResolver()
+  readonly #events = new EventEmitter()
 
   /** Made by `LLaVA.chat`. */
   constructor(work: ChatWork) {
@@ -37,6 +65,42 @@ export class ChatStream implements AsyncIterable<string, undefined> {
   cancel(): void {
     this.#cancelled = true
     this.#cancelWork?.()
+  }
+
+  /**
+   * Calls `listener` at every `event` from now on. Events come while the text is also iterated, or without that; the first listener starts the work.
+   * What a listener of `token` or `text` throws fails the answer. Without a listener of `error`, a failure is only in `answer` and the iteration.
+   */
+  on<Event extends keyof ChatStreamEvents>(event: Event, listener: (value: ChatStreamEvents[Event]) => void): this {
+    eventNames('event', event)
+    callback('listener', listener)
+    this.#events.on(event, listener)
+    queueMicrotask(() => void this.answer) // listeners added in the same breath hear everything
+    return this
+  }
+
+  /** Takes a listener away. */
+  off<Event extends keyof ChatStreamEvents>(event: Event, listener: (value: ChatStreamEvents[Event]) => void): this {
+    this.#events.off(event, listener)
+    return this
+  }
+
+  /** The text as a web stream, in place of iterating: cancelling it stops the work, a failure errors it. */
+  toReadableStream(): ReadableStream<string> {
+    const pieces = this[Symbol.asyncIterator]()
+    return new ReadableStream<string>(
+      {
+        async pull(controller) {
+          const { done, value } = await pieces.next()
+          if (done === true) controller.close()
+          else controller.enqueue(value)
+        },
+        async cancel() {
+          await pieces.return?.()
+        },
+      },
+      { highWaterMark: 0 }, // nothing is fetched before it is read
+    )
   }
 
   [Symbol.asyncIterator](): AsyncIterator<string, undefined> {
@@ -76,16 +140,22 @@ export class ChatStream implements AsyncIterable<string, undefined> {
       (text) => {
         this.#pieces.push(text)
         this.#tell()
+        this.#events.emit('text', text)
       },
       (cancel) => {
         this.#cancelWork = cancel
         if (this.#cancelled) cancel()
       },
+      (token) => this.#events.emit('token', token),
     ).finally(() => {
       this.#over = true
       this.#tell()
     })
-    result.catch(() => undefined) // whoever awaits `answer` or iterates sees it; nobody has to
+    // whoever awaits `answer`, iterates or listens sees a failure; nobody has to
+    void result.then(
+      (answer) => this.#events.emit('done', answer),
+      (error: unknown) => this.#events.listenerCount('error') > 0 && this.#events.emit('error', error),
+    )
     return result
   }
 

@@ -13,12 +13,13 @@ import {
   type NativeOptions,
   type NativeSegment,
   type NativeSequence,
+  type TensorEntry,
 } from './native.js'
 import { Tokenizer } from './tokenizer/tokenizer.js'
 import type { ModelDescription } from './weights/model-description.js'
 
 /** Rows of one prefill call. The cancellation flag is read between layers, and other calls get their turn between chunks. */
-const rowsPerCall = 512
+export const rowsPerCall = 512
 
 /** Pictures of one encode call, for the same reasons; the tower is bound by arithmetic, so that more at once gain nothing (spec 1.5, 10.1). */
 const imagesPerCall = 4
@@ -29,6 +30,8 @@ export class Engine {
   readonly tokenizer: Tokenizer
   readonly #native: NativeModel
   readonly #jobs = new Map<Job, Promise<unknown>>()
+  /** Rows of one decoding call that come out as each would alone. */
+  readonly #rowsAlike: number
   #disposed = false
 
   private constructor(model: NativeModel, description: ModelDescription, options: NativeOptions) {
@@ -36,6 +39,7 @@ export class Engine {
     this.description = description
     this.options = options
     this.tokenizer = new Tokenizer(description.tokenizer)
+    this.#rowsAlike = options.arithmetic === 'fast' && description.tensors.every(quantisedOrNoMatrix) ? rowsPerCall : 2
   }
 
   /** Maps the weights. */
@@ -81,7 +85,12 @@ export class Engine {
   }
 
   /** Pictures [3, S, S] each through tower and projector, in order. The caller disposes of the results. */
-  async encode(pixelValues: readonly Float32Array[], keepFeatures: boolean, job: Job): Promise<{ images: NativeImageFeatures[]; computeMs: number }> {
+  async encode(
+    pixelValues: readonly Float32Array[],
+    keepFeatures: boolean,
+    job: Job,
+    onProgress?: (pictures: number) => void,
+  ): Promise<{ images: NativeImageFeatures[]; computeMs: number }> {
     const images: NativeImageFeatures[] = []
     let computeMs = 0
     try {
@@ -91,6 +100,7 @@ export class Engine {
         const result = await guarded(() => this.#native.encodeImages(joined(some), some.length, keepFeatures, job.cancellation))
         images.push(...result.images)
         computeMs += result.computeMs
+        onProgress?.(images.length)
       }
     } catch (error) {
       for (const image of images) image.dispose()
@@ -107,9 +117,16 @@ export class Engine {
 
   /**
    * Appends `segments` in chunks. `logits` receives those of the last row [V] or of all rows [rows, V], by its length.
+   * `onProgress` hears after every chunk how many rows are done.
    * A failed or cancelled call leaves the sequence as it was. Resolves to the compute time in milliseconds.
    */
-  async append(sequence: NativeSequence, segments: readonly NativeSegment[], logits: Float32Array, job: Job): Promise<number> {
+  async append(
+    sequence: NativeSequence,
+    segments: readonly NativeSegment[],
+    logits: Float32Array,
+    job: Job,
+    onProgress?: (rows: number) => void,
+  ): Promise<number> {
     const rows = rowCount(segments)
     const { vocabSize } = this.config.text
     const all = rows > 1 && logits.length === rows * vocabSize
@@ -125,12 +142,28 @@ export class Engine {
         const step = { sequence, segments: chunk, logits: kind } as const
         computeMs += (await guarded(() => this.#native.forward([step], out, job.cancellation))).computeMs
         done = end
+        onProgress?.(done)
       }
     } catch (error) {
       if (sequence.length > before) sequence.truncate(before)
       throw error
     }
     return computeMs
+  }
+
+  /**
+   * Appends one token to each of several sequences; `logits` [sequences, V] receives a row for each, the same as it would alone.
+   * Weights are read once for all of them where that holds by itself, else once for two.
+   */
+  async step(sequences: readonly NativeSequence[], ids: readonly number[], logits: Float32Array, job: Job): Promise<void> {
+    const { vocabSize } = this.config.text
+    const steps = sequences.map((sequence, n) => ({ sequence, segments: [{ tokens: Int32Array.of(ids[n] as number) }], logits: 'last' }) as const)
+    for (let first = 0; first < steps.length; first += this.#rowsAlike) {
+      job.check()
+      const some = steps.slice(first, first + this.#rowsAlike)
+      const rows = logits.subarray(first * vocabSize, (first + some.length) * vocabSize)
+      await guarded(() => this.#native.forward(some, rows, job.cancellation))
+    }
   }
 
   /** Says by how much `positions` do not fit. */
@@ -165,6 +198,15 @@ export class Engine {
     this.dispose()
     await Promise.allSettled(running)
   }
+}
+
+/**
+ * Sums over int8 blocks do not depend on how many rows are multiplied at once. Those over floats do, by their rounding, from three rows on,
+ * where another kernel takes over (native/cpu/linear.cc).
+ */
+function quantisedOrNoMatrix({ name, dtype, shape }: TensorEntry): boolean {
+  const matrix = shape.length === 2 && (name === 'lm_head.weight' || name.startsWith('language_model.layers.'))
+  return !matrix || dtype.startsWith('Q')
 }
 
 /** Positions that segments take. */

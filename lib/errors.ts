@@ -13,6 +13,7 @@ export type LlavaErrorCode =
   | 'ABORTED'
   | 'OUT_OF_MEMORY'
   | 'NATIVE_UNAVAILABLE'
+  | 'OUTPUT_FAILED'
   | 'INTERNAL'
 
 /** An error with a stable `code`. `name` is `AbortError` when `code` is `ABORTED`, so that generic abort handling recognises it. */

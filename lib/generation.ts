@@ -2,10 +2,18 @@
 //   EOS ends it as 'stop', a stop string as 'stop_string', the token limit or the end of the context as 'length' (spec 7.2).
 
 import { StopStrings } from './stop-strings.js'
+import type { TokenLogprobs } from './token-logprobs.js'
 import { TrimmedText } from './trimmed-text.js'
 
 /** Why an answer ended: an end-of-sequence token, one of the stop strings, the limit of tokens or of the context, or a reader who left. */
 export type FinishReason = 'stop' | 'stop_string' | 'length' | 'cancelled'
+
+/** A token of an answer, as soon as it is chosen. */
+export interface GeneratedToken {
+  readonly id: number
+  /** With the option `logprobs`. */
+  readonly logprobs?: TokenLogprobs
+}
 
 /** What the cycle needs of its neighbours. */
 export interface GenerationParts {
@@ -17,12 +25,18 @@ export interface GenerationParts {
   readonly stop: readonly string[]
   /** Most tokens to generate; what the context has room for is already in it. */
   readonly limit: number
+  /** How likely a token was among logits [V], where that is wanted. */
+  readonly logprobs?: ((logits: Float32Array, id: number) => TokenLogprobs) | undefined
+  /** Hears of each token before its text. */
+  readonly onToken?: ((token: GeneratedToken) => void) | undefined
 }
 
 /** An answer in the making. The fields hold what there is so far, also when `run` was stopped half-way. */
 export class Generation {
   /** Tokens chosen; without the EOS that ends them. */
   readonly tokenIds: number[] = []
+  /** One for each of these, where they are wanted. */
+  readonly logprobs: TokenLogprobs[] = []
   /** The text so far, trimmed at both ends and without the stop string. */
   text = ''
   finishReason: FinishReason = 'cancelled'
@@ -43,7 +57,7 @@ export class Generation {
    * `emit` receives text as it becomes certain.
    */
   async run(logits: Float32Array, step: (id: number) => Promise<Float32Array>, emit: (text: string) => void): Promise<void> {
-    const { sampler, text, limit } = this.#parts
+    const { sampler, text, limit, onToken } = this.#parts
     while (this.tokenIds.length < limit) {
       if (this.tokenIds.length > 0) logits = await step(this.tokenIds.at(-1) as number)
       const id = sampler.next(logits)
@@ -52,6 +66,9 @@ export class Generation {
         return
       }
       this.tokenIds.push(id)
+      const logprobs = this.#parts.logprobs?.(logits, id)
+      if (logprobs !== undefined) this.logprobs.push(logprobs)
+      onToken?.({ id, ...(logprobs && { logprobs }) })
       this.#give(this.#stops.push(text.push(id)), emit)
       if (this.#stops.matched) break
     }

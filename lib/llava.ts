@@ -7,18 +7,24 @@ import { runBenchmark, type BenchmarkLine, type BenchmarkOptions } from './bench
 import { ChatStream } from './chat-stream.js'
 import { Context, toIds, type ForwardOptions, type PromptPiece } from './context.js'
 import { EncodedImage } from './encoded-image.js'
-import { allocate, Engine } from './engine.js'
+import { allocate, Engine, rowsPerCall } from './engine.js'
 import { LlavaError, invalidArgument } from './errors.js'
-import { Generation } from './generation.js'
+import { Generation, type GeneratedToken } from './generation.js'
 import { decodeImage, type ImageInput } from './image/decode.js'
 import { preprocess } from './image/preprocess.js'
 import { calledFrom, Job } from './job.js'
+import { Lockstep } from './lockstep.js'
+import { biasById } from './logit-bias.js'
 import type { Isa, KvDtype, NativeImageFeatures, NativeInfo, NativeOptions, NativeSegment, NativeSequence } from './native.js'
-import { abortSignal, checkOptions, flag, given, number, oneOf, stopStrings, text, wholeNumber, type OptionCheck } from './options.js'
+import { abortSignal, callback, checkOptions, flag, given, oneOf, stopStrings, text, wholeNumber, type OptionCheck } from './options.js'
+import type { ProgressListener } from './progress.js'
 import { renderCheckpointTemplate } from './prompt/checkpoint-template.js'
 import { splicePrompt, type SpliceItem } from './prompt/splice.js'
 import { conversationImages, renderPrompt, type ChatMessage, type PromptPart, type TemplateName } from './prompt/templates.js'
-import { Sampler, type SamplingOptions } from './sampling/sampler.js'
+import { asRequest, type RequestOutcome } from './request-channel.js'
+import { checkSampling, type SamplingOptions } from './sampling/options.js'
+import { Sampler } from './sampling/sampler.js'
+import { tokenLogprobs } from './token-logprobs.js'
 import { DecodeStream } from './tokenizer/decode-stream.js'
 import { runTrace, type Trace } from './trace.js'
 import { describeModel, type ModelDescription } from './weights/model-description.js'
@@ -51,6 +57,10 @@ export interface PromptOptions {
 export interface OpenOptions extends ImageOptions, PromptOptions {
   /** The vision half of a GGUF pair, when it is not the only one beside the language model. */
   readonly mmproj?: string
+  /** The CLIP directory of an original LLaVA checkpoint, when it is not the one that fits in or beside it. */
+  readonly visionTower?: string
+  /** A LoRA adapter to run on top of the model: PEFT's or the LLaVA repository's directory, or for a GGUF a GGUF; a projector by itself too. */
+  readonly adapter?: string
   /** Compute threads; default as many as the process may use. */
   readonly threads?: number
   /** Instruction set of the kernels; default `auto`, the best this CPU has. */
@@ -72,6 +82,10 @@ export interface AnswerOptions extends SamplingOptions, PromptOptions {
   readonly maxTokens?: number
   /** Text that ends the answer; it is not part of it. */
   readonly stop?: string | readonly string[]
+  /** Gives with each token its log-probability and those of the so many likeliest ones, in [0, 20]; default: none at all. */
+  readonly logprobs?: number
+  /** Hears how far pictures, prompt and answer are. */
+  readonly onProgress?: ProgressListener
   /** Stops the work natively and fails the call with ABORTED, the signal's reason as its cause. */
   readonly signal?: AbortSignal
 }
@@ -120,6 +134,8 @@ const openChecks = {
   ...imageChecks,
   ...promptChecks,
   mmproj: text,
+  visionTower: text,
+  adapter: text,
   threads: wholeNumber(1, 1024),
   isa: oneOf('auto', 'scalar', 'avx2', 'avx512'),
   kvCache: oneOf('f16', 'f32'),
@@ -129,15 +145,30 @@ const openChecks = {
   signal: abortSignal,
 } satisfies Record<keyof OpenOptions, OptionCheck>
 
-// The sampler itself says which values are sensible.
+/** Most alternatives to a token, as elsewhere (OpenAI's and vLLM's APIs). */
+const mostLogprobs = 20
+
+const bySampling: OptionCheck = () => undefined // lib/sampling/options.ts says which values are sensible
+
 const answerChecks = {
   ...promptChecks,
-  temperature: number,
-  topK: number,
-  topP: number,
-  seed: number,
+  temperature: bySampling,
+  topK: bySampling,
+  topP: bySampling,
+  minP: bySampling,
+  typicalP: bySampling,
+  repetitionPenalty: bySampling,
+  presencePenalty: bySampling,
+  frequencyPenalty: bySampling,
+  noRepeatNgramSize: bySampling,
+  logitBias: bySampling,
+  minTokens: bySampling,
+  logitsProcessor: bySampling,
+  seed: bySampling,
   maxTokens: wholeNumber(1),
   stop: stopStrings,
+  logprobs: wholeNumber(0, mostLogprobs),
+  onProgress: callback,
   signal: abortSignal,
 } satisfies Record<keyof AnswerOptions, OptionCheck>
 
@@ -167,8 +198,8 @@ export class LLaVA implements Disposable, AsyncDisposable {
   }
 
   /**
-   * Opens a Hugging Face directory, a GGUF pair (its `mmproj` is found beside it when there is just one), a GGUF without pictures, or a single GGUF of
-   * this package; with no path, the small model that comes with the package.
+   * Opens a checkpoint directory (Hugging Face's or the original LLaVA's), a GGUF pair (its `mmproj` is found beside it when there is just one), a GGUF
+   * without pictures, or a single GGUF of this package; with no path, the small model that comes with the package.
    *
    * Fails with MODEL_NOT_FOUND, MODEL_CORRUPT, MODEL_UNSUPPORTED, OUT_OF_MEMORY, NATIVE_UNAVAILABLE, INVALID_ARGUMENT or ABORTED.
    */
@@ -196,11 +227,19 @@ export class LLaVA implements Disposable, AsyncDisposable {
    * Fails with IMAGE_UNREADABLE, IMAGE_TOO_LARGE, CONTEXT_OVERFLOW, INVALID_ARGUMENT, ABORTED or DISPOSED.
    */
   async ask(image: ImageSource | readonly ImageSource[], question: string, options: AnswerOptions = {}): Promise<Answer> {
-    if (typeof question !== 'string') throw invalidArgument('question', 'a string', question)
-    const images: readonly ImageSource[] = Array.isArray(image) ? image : [image as ImageSource]
-    const content = [...images.map((one) => ({ type: 'image' as const, image: one })), { type: 'text' as const, text: question }]
-    const task = this.#task('ask()', [{ role: 'user', content }], options)
-    return await this.#answer(task, () => undefined, () => undefined)
+    const [answer] = await this.#answers(this.#task('ask()', [asMessage(image, question)], options), {})
+    return answer as Answer
+  }
+
+  /**
+   * Asks the same question for several answers, in [1, 512]. Pictures and prompt are computed once, and the answers are written side by side, so that
+   * several take little longer than one. Answer n depends on the seed and n alone: the first is that of `ask`. Greedy answers are all the same.
+   *
+   * `usage.promptTokens` of each is the prompt they share, and `timings` are those of all together. Fails as `ask` does.
+   */
+  async askMany(image: ImageSource | readonly ImageSource[], question: string, count: number, options: AnswerOptions = {}): Promise<readonly Answer[]> {
+    wholeNumber(1, rowsPerCall)('count', count)
+    return await this.#answers(this.#task('askMany()', [asMessage(image, question)], options, count), {})
   }
 
   /**
@@ -213,7 +252,7 @@ export class LLaVA implements Disposable, AsyncDisposable {
       throw invalidArgument('messages', 'a list of messages { role, content }', messages)
     }
     const task = this.#task('chat()', messages, options)
-    return new ChatStream((emit, onCancel) => this.#answer(task, emit, onCancel))
+    return new ChatStream(async (onText, onCancel, onToken) => (await this.#answers(task, { onText, onCancel, onToken }))[0] as Answer)
   }
 
   /** Encodes a picture once, for any number of questions. The caller disposes of it. Fails as `ask` does. */
@@ -339,21 +378,28 @@ export class LLaVA implements Disposable, AsyncDisposable {
   }
 
   /** A question with everything about it checked and read that needs no computing. */
-  #task(call: string, messages: readonly Message[], options: AnswerOptions): Task {
+  #task(call: string, messages: readonly Message[], options: AnswerOptions, count = 1): Task {
     this.#engine.checkAlive()
     checkOptions(call, options, answerChecks)
-    const { tokenizer, description } = this.#engine
-    const { temperature, topK, topP, seed, stop = [], maxTokens = 512, signal } = options
+    checkSampling(options)
+    const { tokenizer, description, config } = this.#engine
+    const { stop = [], maxTokens = 512, minTokens = 0, logitBias, signal, logprobs, onProgress } = options
+    if (minTokens > maxTokens) throw invalidArgument('minTokens', `at most \`maxTokens\`, ${maxTokens}`, minTokens)
+    const sampling = logitBias === undefined ? options : { ...options, logitBias: biasById(logitBias, tokenizer, config.text.vocabSize) }
     const template = options.template ?? this.#options.template ?? 'vicuna_v1'
     const system = options.system ?? this.#options.system
-    const banned = description.imageToken === undefined ? [] : [description.imageToken.id]
+    const image = description.imageToken === undefined ? [] : [description.imageToken.id]
+    const banned = { ids: image, from: tokenizer.vocabSize, eosIds: description.generation.eosTokenIds }
     return {
+      call,
       parts: template === 'checkpoint' ? this.#checkpointPrompt([...messages], system) : renderPrompt(messages, template, given({ system })),
       images: conversationImages(messages),
-      sampler: new Sampler(given({ temperature, topK, topP, seed }), { ids: banned, from: tokenizer.vocabSize }),
+      samplers: Array.from({ length: count }, (_, stream) => new Sampler(sampling, banned, stream)),
       stop: typeof stop === 'string' ? [stop] : [...stop],
       maxTokens,
       signal,
+      logprobs,
+      onProgress,
     }
   }
 
@@ -368,50 +414,99 @@ export class LLaVA implements Disposable, AsyncDisposable {
     return () => renderCheckpointTemplate(messages, chatTemplate, given({ bosToken, eosToken, imageToken, system }))
   }
 
+  /** Runs a task as a request that a host may watch. */
+  #answers(task: Task, listener: AnswerListener): Promise<readonly Answer[]> {
+    const { call, images, samplers, maxTokens } = task
+    const run: Run = { clock: new Clock(this.#loadMs), prompt: undefined, generations: [] }
+    const subject = { call, model: this.#engine.description.path, images: images.length, answers: samplers.length, maxTokens }
+    return asRequest(subject, () => outcomeOf(run), () => this.#engine.run(task.signal, (job) => this.#run(task, run, listener, job)))
+  }
+
   /** prompt → pictures → prefill → generation, with everything native disposed of at the end. */
-  #answer(task: Task, emit: (text: string) => void, onCancel: (cancel: () => void) => void): Promise<Answer> {
+  async #run(task: Task, run: Run, { onText, onToken, onCancel }: AnswerListener, job: Job): Promise<readonly Answer[]> {
+    onCancel?.(() => {
+      job.leave()
+    })
     const engine = this.#engine
-    return engine.run(task.signal, async (job) => {
-      onCancel(() => {
-        job.leave()
-      })
-      const clock = new Clock(this.#loadMs)
-      const prompt = this.#splice(typeof task.parts === 'function' ? await task.parts() : task.parts, task.images)
-      const generation = new Generation({
-        sampler: task.sampler,
+    const { logprobs: top, onProgress } = task
+    const prompt = (run.prompt = this.#splice(typeof task.parts === 'function' ? await task.parts() : task.parts, task.images))
+    const limit = Math.min(task.maxTokens, engine.config.text.contextLength - prompt.positions)
+    const total = limit * task.samplers.length
+    let written = 0
+    run.generations = task.samplers.map((sampler) => {
+      return new Generation({
+        sampler,
         text: new DecodeStream(engine.tokenizer),
         eosIds: engine.description.generation.eosTokenIds,
         stop: task.stop,
-        limit: Math.min(task.maxTokens, engine.config.text.contextLength - prompt.positions),
+        limit,
+        logprobs: top === undefined ? undefined : (logits, id) => tokenLogprobs(logits, id, top, engine.tokenizer),
+        onToken(token) {
+          onToken?.(token)
+          onProgress?.({ stage: 'generate', done: ++written, total })
+        },
       })
-      const cleanUp: (() => void)[] = []
-      let sequence: NativeSequence | undefined
-      try {
-        const images = await clock.time('imageMs', () => this.#encodeAll(task.images, cleanUp, job))
-        const running = (sequence = engine.createSequence())
-        const logits = allocate(engine.config.text.vocabSize)
-        const append = async (segments: readonly NativeSegment[]): Promise<Float32Array> => {
-          await engine.append(running, segments, logits, job)
-          return logits
-        }
-        await clock.time('promptMs', () => append(toSegments(prompt.items, images)))
-        await clock.time('generateMs', () => generation.run(logits, (id) => append([{ tokens: Int32Array.of(id) }]), emit))
-      } catch (error) {
-        if (!job.left) throw error
-      } finally {
-        sequence?.dispose()
-        for (const clean of cleanUp) clean()
-      }
-      const { text: answer, tokenIds, finishReason } = generation
-      const usage = { promptTokens: prompt.positions, imageTokens: prompt.imagePositions, completionTokens: tokenIds.length }
-      return { text: answer, tokenIds, finishReason, usage, timings: clock.timings }
     })
+    const cleanUp: (() => void)[] = []
+    try {
+      const images = await run.clock.time('imageMs', () => this.#encodeAll(task.images, cleanUp, job, onProgress))
+      const sequence = engine.createSequence()
+      cleanUp.push(() => {
+        sequence.dispose()
+      })
+      const logits = allocate(task.samplers.length * engine.config.text.vocabSize) // [answers, V]; the prompt's in the first row
+      await run.clock.time('promptMs', async () => {
+        const prompted = (done: number) => onProgress?.({ stage: 'prompt', done, total: prompt.positions })
+        prompted(0)
+        await engine.append(sequence, toSegments(prompt.items, images), logits.subarray(0, engine.config.text.vocabSize), job, prompted)
+      })
+      await run.clock.time('generateMs', async () => {
+        onProgress?.({ stage: 'generate', done: 0, total })
+        await this.#generate(run.generations, sequence, logits, onText ?? (() => undefined), job)
+      })
+    } catch (error) {
+      if (!job.left) throw error
+    } finally {
+      for (const clean of cleanUp) clean()
+    }
+    return run.generations.map((generation) => answerOf(generation, prompt, run.clock.timings, top !== undefined))
+  }
+
+  /** Runs generations side by side from one prompt, held by `prompt` and by forks of it. `logits` [answers, V] begins with the prompt's. */
+  async #generate(generations: readonly Generation[], prompt: NativeSequence, logits: Float32Array, emit: (text: string) => void, job: Job): Promise<void> {
+    const { vocabSize } = this.#engine.config.text
+    const sequences = [prompt]
+    try {
+      while (sequences.length < generations.length) sequences.push(prompt.fork())
+      const lockstep = new Lockstep(generations.length, async (rows, ids) => {
+        const fed = rows.map((row) => sequences[row] as NativeSequence)
+        await this.#engine.step(fed, ids, logits, job)
+      })
+      const runs = generations.map(async (generation, row) => {
+        try {
+          const step = async (id: number) => {
+            const place = await lockstep.step(row, id)
+            return logits.subarray(place * vocabSize, (place + 1) * vocabSize)
+          }
+          await generation.run(logits.subarray(0, vocabSize), step, emit)
+        } catch (error) {
+          lockstep.fail(error as Error)
+          throw error
+        } finally {
+          lockstep.leave()
+        }
+      })
+      await Promise.allSettled(runs)
+      await Promise.all(runs) // throws what failed first
+    } finally {
+      for (const fork of sequences.slice(1)) fork.dispose()
+    }
   }
 
   /** Splices a prompt and measures it; nothing is computed before it is known to fit. */
   #splice(parts: readonly PromptPart[], images: readonly ImageSource[]): Prompt {
     const { tokenizer, description, rowsPerImage } = this.#engine
-    const items = splicePrompt(parts, tokenizer, description.imageToken)
+    const items = splicePrompt(parts, tokenizer, description.imageToken, description.imageTokens)
     if (images.length > 0) this.#imageProcessor()
     const imagePositions = images.length * rowsPerImage
     const positions = imagePositions + items.reduce((sum, item) => sum + (item.kind === 'tokens' ? item.ids.length : 0), 0)
@@ -420,7 +515,12 @@ export class LLaVA implements Disposable, AsyncDisposable {
   }
 
   /** Every picture's rows in order. `cleanUp` receives what disposes of those made here and releases those that were given encoded. */
-  async #encodeAll(images: readonly ImageSource[], cleanUp: (() => void)[], job: Job): Promise<NativeImageFeatures[]> {
+  async #encodeAll(
+    images: readonly ImageSource[],
+    cleanUp: (() => void)[],
+    job: Job,
+    onProgress: ProgressListener | undefined,
+  ): Promise<NativeImageFeatures[]> {
     const held = new Map<EncodedImage, NativeImageFeatures>()
     for (const image of images) {
       if (!(image instanceof EncodedImage) || held.has(image)) continue
@@ -430,8 +530,11 @@ export class LLaVA implements Disposable, AsyncDisposable {
       })
     }
     const raw = images.filter((image): image is ImageInput => !(image instanceof EncodedImage))
+    const total = images.length
+    const encoded = (count: number) => onProgress?.({ stage: 'image', done: total - raw.length + count, total })
+    if (total > 0) encoded(0)
     const pixelValues = await Promise.all(raw.map((image) => this.#pixelValues(image, {}, job)))
-    const made = (await this.#engine.encode(pixelValues, false, job)).images
+    const made = (await this.#engine.encode(pixelValues, false, job, encoded)).images
     cleanUp.push(() => {
       for (const image of made) image.dispose()
     })
@@ -455,8 +558,8 @@ export class LLaVA implements Disposable, AsyncDisposable {
 }
 
 async function openEngine(modelPath: string, options: OpenOptions): Promise<Engine> {
-  const { mmproj, visionFeatureLayer, imageAspectRatio } = options
-  const description = await describeModel(modelPath, given({ mmproj, visionFeatureLayer, imageAspectRatio }))
+  const { mmproj, visionTower, adapter, visionFeatureLayer, imageAspectRatio } = options
+  const description = await describeModel(modelPath, given({ mmproj, visionTower, adapter, visionFeatureLayer, imageAspectRatio }))
   const nativeOptions: NativeOptions = {
     threads: options.threads ?? 0,
     isa: options.isa ?? 'auto',
@@ -475,13 +578,55 @@ function toSegments(items: readonly SpliceItem[], images: readonly NativeImageFe
   })
 }
 
+/** One user's message: the pictures, then the question. */
+function asMessage(image: ImageSource | readonly ImageSource[], question: string): Message {
+  if (typeof question !== 'string') throw invalidArgument('question', 'a string', question)
+  const images: readonly ImageSource[] = Array.isArray(image) ? image : [image as ImageSource]
+  return { role: 'user', content: [...images.map((one) => ({ type: 'image' as const, image: one })), { type: 'text', text: question }] }
+}
+
+function answerOf({ text: content, tokenIds, finishReason, logprobs }: Generation, prompt: Prompt, timings: Timings, scored: boolean): Answer {
+  const usage = { promptTokens: prompt.positions, imageTokens: prompt.imagePositions, completionTokens: tokenIds.length }
+  return { text: content, tokenIds, finishReason, ...(scored && { logprobs }), usage, timings }
+}
+
+/** How far a run got, for those who watch. */
+function outcomeOf({ prompt, generations, clock }: Run): Omit<RequestOutcome, 'error'> {
+  const { timings } = clock
+  if (prompt === undefined) return { timings, finishReasons: [] }
+  const completionTokens = generations.reduce((sum, { tokenIds }) => sum + tokenIds.length, 0)
+  const usage = { promptTokens: prompt.positions, imageTokens: prompt.imagePositions, completionTokens }
+  return { usage, timings, finishReasons: generations.map(({ finishReason }) => finishReason) }
+}
+
 interface Task {
+  /** The public method. */
+  readonly call: string
   readonly parts: readonly PromptPart[] | (() => Promise<readonly PromptPart[]>)
   readonly images: readonly ImageSource[]
-  readonly sampler: Sampler
+  /** One for each answer. */
+  readonly samplers: readonly Sampler[]
   readonly stop: readonly string[]
   readonly maxTokens: number
   readonly signal: AbortSignal | undefined
+  /** How many alternatives to each token are wanted. */
+  readonly logprobs: number | undefined
+  readonly onProgress: ProgressListener | undefined
+}
+
+/** Who hears of an answer while it is written. */
+interface AnswerListener {
+  readonly onText?: (text: string) => void
+  readonly onToken?: (token: GeneratedToken) => void
+  /** Takes what stops the work. */
+  readonly onCancel?: (cancel: () => void) => void
+}
+
+/** A task on its way. */
+interface Run {
+  readonly clock: Clock
+  prompt: Prompt | undefined
+  generations: readonly Generation[]
 }
 
 interface Prompt {

@@ -161,9 +161,35 @@ export interface NativeClip {
   dispose(): void
 }
 
+/** Values that no model can compute with. */
+export interface NativeFindings {
+  readonly nan: number
+  readonly infinite: number
+  /** Finite in the source, too large for the target type. */
+  readonly overflowed: number
+}
+
+/** A checkpoint's files, gone through once to be converted or checked; one call at a time is worked on. */
+export interface NativeConversion {
+  /**
+   * Rows [first, first + count) of tensor `tensor` (its place in the list) as `dtype`, an adapter added; `out` takes exactly their bytes.
+   * `interleavedHeads` above 0 turns rotation pairs half a head apart into neighbours, as GGUF has the rows of queries and keys.
+   */
+  convert(
+    request: { readonly tensor: number; readonly dtype: Dtype; readonly interleavedHeads: number; readonly first: number; readonly count: number },
+    out: Uint8Array,
+    cancellation: NativeCancellation | null,
+  ): Promise<NativeFindings>
+  /** Reads all of a tensor; `crc32` is of its bytes as stored. */
+  check(tensor: number, cancellation: NativeCancellation | null): Promise<{ readonly nan: number; readonly infinite: number; readonly crc32: number }>
+  dispose(): void
+}
+
 export interface NativeAddon {
   openModel(files: readonly string[], tensors: readonly TensorEntry[], config: ModelConfig, options: NativeOptions): Promise<NativeModel>
   openClip(files: readonly string[], tensors: readonly TensorEntry[], config: ClipConfig, options: NativeOptions): Promise<NativeClip>
+  /** `loraScale` weighs the adapter among `tensors`, if there is one; threads 0 = as many as the process may use. */
+  openConversion(files: readonly string[], tensors: readonly TensorEntry[], loraScale: number, threads: number): Promise<NativeConversion>
   readonly Cancellation: new () => NativeCancellation
   /** What this CPU and process offer, without a model. */
   cpuInfo(): { readonly device: string; readonly features: readonly string[]; readonly isas: readonly Isa[]; readonly threads: number }

@@ -52,6 +52,10 @@ export const number: OptionCheck = (name, value) => {
   if (typeof value !== 'number' || Number.isNaN(value)) throw invalidArgument(name, 'a number', value)
 }
 
+export const callback: OptionCheck = (name, value) => {
+  if (typeof value !== 'function') throw invalidArgument(name, 'a function', value)
+}
+
 export const abortSignal: OptionCheck = (name, value) => {
   if (!(value instanceof AbortSignal)) throw invalidArgument(name, 'an AbortSignal', value)
 }

@@ -37,7 +37,7 @@ const imageSentinel = -200
 export async function runTrace(engine: Engine, pixelValues: Float32Array, prompt: string, maxTokens: number, job: Job): Promise<Trace> {
   const { config, description } = engine
   const { vocabSize, hiddenSize } = config.text
-  const items = spliceText(prompt, engine.tokenizer, description.imageToken)
+  const items = spliceText(prompt, engine.tokenizer, description.imageToken, description.imageTokens)
   const slots = items.filter(({ kind }) => kind === 'image').length
   if (slots !== 1) throw new LlavaError('INVALID_ARGUMENT', `expected \`prompt\` to hold \`<image>\` once, it holds it ${slots} times`)
 

@@ -126,3 +126,95 @@ test('`await using` stops the work', async (t) => {
   }
   t.true(seen.cancelled)
 })
+
+/** Work that chooses a token for each piece, and then fails if it is told to. */
+function speaking(pieces: readonly string[], failure?: Error) {
+  return new ChatStream(async (emit, _, emitToken) => {
+    for (const [id, piece] of pieces.entries()) {
+      await setImmediate()
+      emitToken({ id })
+      emit(piece)
+    }
+    if (failure !== undefined) throw failure
+    return answerOf(pieces.join(''))
+  })
+}
+
+test('events tell tokens, text and the answer, in order', async (t) => {
+  const heard: unknown[] = []
+  const stream = speaking(['a', 'b'])
+  const answer = await new Promise<Answer>((resolve) => {
+    stream.on('token', ({ id }) => heard.push(id)).on('text', (text) => heard.push(text)).on('done', resolve)
+  })
+  t.deepEqual(heard, [0, 'a', 1, 'b'])
+  t.is(answer.text, 'ab')
+})
+
+test('events and iteration go together', async (t) => {
+  const stream = speaking(['a', 'b'])
+  let heard = ''
+  stream.on('text', (text) => (heard += text))
+  t.deepEqual(await collect(stream), ['a', 'b'])
+  t.is(heard, 'ab')
+})
+
+test('a failure is an event for those who listen, and no unhandled one for others', async (t) => {
+  const failure = new Error('no')
+  t.is(await new Promise((resolve) => speaking(['a'], failure).on('error', resolve)), failure)
+  const other = speaking(['a'], failure).on('text', () => undefined)
+  t.is(await t.throwsAsync(other.answer), failure)
+})
+
+test('a listener taken away hears no more', async (t) => {
+  const heard: string[] = []
+  const listener = (text: string) => heard.push(text)
+  const stream = speaking(['a', 'b']).on('text', listener)
+  stream.on('text', () => stream.off('text', listener))
+  await stream.answer
+  t.deepEqual(heard, ['a'])
+})
+
+test('what a listener throws fails the answer', async (t) => {
+  const failure = new Error('mine')
+  const stream = speaking(['a', 'b']).on('text', () => {
+    throw failure
+  })
+  t.is(await t.throwsAsync(stream.answer), failure)
+})
+
+test('an event there is not, or a listener that is none, is INVALID_ARGUMENT', (t) => {
+  const { stream } = writing(['a'])
+  t.throws(() => stream.on('end' as 'done', () => undefined), { code: 'INVALID_ARGUMENT' })
+  t.throws(() => stream.on('done', 7 as unknown as () => void), { code: 'INVALID_ARGUMENT' })
+})
+
+test('as a web stream it gives the same pieces, and nothing runs before it is read', async (t) => {
+  const { stream, seen } = writing(['a', 'b', 'c'])
+  const reader = stream.toReadableStream().getReader()
+  await setImmediate()
+  t.false(seen.started)
+  const pieces: string[] = []
+  for (let piece = await reader.read(); !piece.done; piece = await reader.read()) pieces.push(piece.value)
+  t.deepEqual(pieces, ['a', 'b', 'c'])
+})
+
+test('cancelling the web stream stops the work', async (t) => {
+  const { stream, seen } = writing(['a', 'b', 'c', 'd'])
+  const reader = stream.toReadableStream().getReader()
+  await reader.read()
+  await reader.cancel()
+  t.true(seen.cancelled)
+  t.is((await stream.answer).finishReason, 'cancelled')
+})
+
+test('a failure errors the web stream', async (t) => {
+  const failure = new Error('no')
+  const reader = speaking(['a'], failure).toReadableStream().getReader()
+  t.is((await reader.read()).value, 'a')
+  t.is(await t.throwsAsync(reader.read()), failure)
+})
+
+test('a web stream is a response when it is encoded', async (t) => {
+  const { stream } = writing(['á', 'b'])
+  t.is(await new Response(stream.toReadableStream().pipeThrough(new TextEncoderStream())).text(), 'áb')
+})

@@ -96,6 +96,29 @@ test('flags reach the answer', async (t) => {
   t.deepEqual((JSON.parse(stdout) as { tokenIds: number[] }).tokenIds, [...(await opened.ask([], question, options)).tokenIds])
 })
 
+test('flags for penalties, bias and the tail reach the answer', async (t) => {
+  const flags = ['--temperature', '2', '--seed', '7', '--min-p', '0.01', '--typical-p', '0.9', '--min-tokens', '9', '--logit-bias', '301=-inf', '--logit-bias', '</s>=2']
+  const penalties = ['--repetition-penalty', '1.3', '--presence-penalty', '0.5', '--frequency-penalty', '-0.5', '--ngram-size', '2']
+  const { stdout, stderr } = await llava(['ask', question, ...short, ...flags, ...penalties, '--logprobs', '2', '--json'])
+  t.is(stderr, '')
+  await using opened = await LLaVA.open(model, { template: 'hf', threads: 2 })
+  const tail = { temperature: 2, seed: 7, minP: 0.01, typicalP: 0.9, minTokens: 9, logitBias: { 301: -Infinity, '</s>': 2 } }
+  const options = { ...tail, repetitionPenalty: 1.3, presencePenalty: 0.5, frequencyPenalty: -0.5, noRepeatNgramSize: 2, maxTokens: 12, logprobs: 2 }
+  const { tokenIds, logprobs } = await opened.ask([], question, options)
+  const written = JSON.parse(stdout) as typeof options & { tokenIds: unknown; logprobs: unknown }
+  t.deepEqual(written.tokenIds, [...tokenIds])
+  t.deepEqual(written.logprobs, logprobs as unknown)
+})
+
+test('ask --answers writes several answers, as JSON a line each', async (t) => {
+  const flags = ['--temperature', '2', '--seed', '7', '--answers', '2']
+  await using opened = await LLaVA.open(model, { template: 'hf', threads: 2 })
+  const expected = (await opened.askMany(picture, question, 2, { maxTokens: 12, temperature: 2, seed: 7 })).map(({ text: answer }) => answer)
+  const { stdout } = await llava(['ask', picture, question, ...short, ...flags, '--json'])
+  t.deepEqual(stdout.trimEnd().split('\n').map((line) => (JSON.parse(line) as { text: string }).text), expected)
+  t.is((await llava(['ask', picture, question, ...short, ...flags])).stdout, `${expected.join('\n\n')}\n`)
+})
+
 test('chat answers each line, with the conversation so far', async (t) => {
   const { code, stdout, stderr } = await llava(['chat', picture, ...short, '--json'], `${question}\n\nAnd now?\n/exit\nnot read\n`)
   t.is(stderr, '')
@@ -181,6 +204,8 @@ for (const [wrong, args] of [
   ['a number that is none', ['ask', question, '--max-tokens', 'many']],
   ['an unknown instruction set', ['ask', question, '--isa', 'sse']],
   ['a value out of range', ['ask', question, ...tiny, '--top-p', '1.5']],
+  ['a bias without its number', ['ask', question, ...tiny, '--logit-bias', 'red']],
+  ['log-probabilities that nobody would see', ['ask', question, ...tiny, '--logprobs', '2']],
   ['no picture to trace', ['trace', '--prompt', 'x', '--out', 'x']],
   ['no file to write', ['trace', picture, '--prompt', prompt]],
 ] as const) {

@@ -102,3 +102,13 @@ test('when a step fails, what there was stays, marked `cancelled`', async (t) =>
   t.deepEqual(generation.tokenIds, [1, 2])
   t.is(generation.text, 'ab')
 })
+
+test('each token is told before its text, with its log-probabilities among the logits it was chosen from', async (t) => {
+  const told: unknown[] = []
+  const logprobs = (logits: Float32Array, id: number) => ({ id, text: '', bytes: [], logprob: logits[0] as number, top: [] })
+  const { generation } = scripted([1, 2, eos], { logprobs, onToken: ({ id, logprobs: scored }) => told.push([id, scored?.logprob]) })
+  let fed = 0
+  await generation.run(Float32Array.of(-1), () => Promise.resolve(Float32Array.of(-2 - fed++)), (text) => told.push(text))
+  t.deepEqual(told, [[1, -1], 'a', [2, -2], 'b'])
+  t.deepEqual(generation.logprobs.map(({ id, logprob }) => [id, logprob]), [[1, -1], [2, -2]])
+})

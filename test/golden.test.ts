@@ -13,6 +13,8 @@ const goldens = fileURLToPath(new URL('../../test/fixtures/golden/', import.meta
 interface GoldenCase {
   readonly model: string
   readonly mmproj?: string
+  readonly visionTower?: string
+  readonly adapter?: string
   readonly image: string
   readonly prompt: string
   readonly maxTokens: number
@@ -64,8 +66,11 @@ function readCase(name: string): GoldenCase {
 async function checkStages(t: ExecutionContext, name: string, options: OpenOptions): Promise<void> {
   const golden = readCase(name)
   const expected = readStages(path.join(goldens, name, 'stages.safetensors'))
-  const mmproj = golden.mmproj === undefined ? {} : { mmproj: path.join(goldens, name, golden.mmproj) }
-  using model = await LLaVA.open(path.join(goldens, name, golden.model), { ...mmproj, ...options })
+  const parts = (['mmproj', 'visionTower', 'adapter'] as const).flatMap((part) => {
+    const file = golden[part]
+    return file === undefined ? [] : [[part, path.join(goldens, name, file)] as const]
+  })
+  using model = await LLaVA.open(path.join(goldens, name, golden.model), { ...Object.fromEntries(parts), ...options })
   const trace = await model.trace(path.join(goldens, name, golden.image), golden.prompt, { maxTokens: golden.maxTokens })
   // In the order of the pipeline, so that the first stage that departs is the one reported.
   for (const stage of Object.keys(bounds) as (keyof typeof bounds)[]) {

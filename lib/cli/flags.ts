@@ -1,7 +1,7 @@
 // The flags that verbs share, and what they mean to the library.
 
 import { InvalidArgumentError, Option, type Command } from 'commander'
-import { LLaVA, type AnswerOptions, type OpenOptions } from '../index.js'
+import { LLaVA, LlavaError, type AnswerOptions, type OpenOptions } from '../index.js'
 import type { Session } from './session.js'
 
 /** A whole number; its range is the library's to check. */
@@ -19,10 +19,20 @@ function collect(value: string, values: readonly string[] = []): readonly string
   return [...values, value]
 }
 
+/** `TOKEN=NUMBER`, after others. */
+function bias(value: string, biases: Readonly<Record<string, number>> = {}): Readonly<Record<string, number>> {
+  const at = value.lastIndexOf('=')
+  if (at < 1) throw new InvalidArgumentError('It is not TOKEN=NUMBER.')
+  const amount = value.slice(at + 1)
+  return { ...biases, [value.slice(0, at)]: amount === '-inf' ? -Infinity : decimal(amount) }
+}
+
 /** Flags that say which model to open, and how. */
 export interface ModelFlags {
   readonly model?: string
   readonly mmproj?: string
+  readonly visionTower?: string
+  readonly adapter?: string
   readonly threads?: number
   readonly isa?: 'auto' | 'scalar' | 'avx2' | 'avx512'
   readonly visionFeatureLayer?: number
@@ -32,8 +42,10 @@ export interface ModelFlags {
 
 export function addModelFlags(command: Command): Command {
   return command
-    .option('-m, --model <path>', 'Hugging Face directory or GGUF file (default: the small model that comes with the package)')
+    .option('-m, --model <path>', 'checkpoint directory or GGUF file (default: the small model that comes with the package)')
     .option('--mmproj <file>', 'vision half of a GGUF pair, if it is not the only one beside the model')
+    .option('--vision-tower <dir>', 'CLIP directory of an original LLaVA checkpoint, if it is not in or beside it')
+    .option('--adapter <path>', 'LoRA adapter (or projector) to run on top of the model')
     .option('-t, --threads <n>', 'compute threads (default: as many as the process may use)', integer)
     .addOption(new Option('--isa <name>', 'instruction set of the kernels').choices(['auto', 'scalar', 'avx2', 'avx512']))
     .option('--vision-feature-layer <n>', "overrides the checkpoint's vision layer", integer)
@@ -44,8 +56,8 @@ export function addModelFlags(command: Command): Command {
 /** Opens the model that the flags name, saying so on a terminal. */
 export async function openModel(flags: ModelFlags, session: Session, options: OpenOptions = {}): Promise<LLaVA> {
   session.status('opening the model …')
-  const { mmproj, threads, isa, visionFeatureLayer, imageAspectRatio } = flags
-  const model = await LLaVA.open(flags.model, given({ mmproj, threads, isa, visionFeatureLayer, imageAspectRatio, signal: session.signal, ...options }))
+  const { mmproj, visionTower, adapter, threads, isa, visionFeatureLayer, imageAspectRatio } = flags
+  const model = await LLaVA.open(flags.model, given({ mmproj, visionTower, adapter, threads, isa, visionFeatureLayer, imageAspectRatio, signal: session.signal, ...options }))
   session.status('')
   return model
 }
@@ -56,6 +68,15 @@ export interface AnswerFlags extends ModelFlags {
   readonly temperature?: number
   readonly topK?: number
   readonly topP?: number
+  readonly minP?: number
+  readonly typicalP?: number
+  readonly repetitionPenalty?: number
+  readonly presencePenalty?: number
+  readonly frequencyPenalty?: number
+  readonly ngramSize?: number
+  readonly logitBias?: Readonly<Record<string, number>>
+  readonly minTokens?: number
+  readonly logprobs?: number
   readonly seed?: number
   readonly stop?: readonly string[]
   readonly system?: string
@@ -69,6 +90,15 @@ export function addAnswerFlags(command: Command): Command {
     .option('--temperature <t>', '0 takes the likeliest token (default), higher is more varied', decimal)
     .option('--top-k <k>', 'sample from the k likeliest tokens only', integer)
     .option('--top-p <p>', 'sample from the likeliest tokens that make up this probability', decimal)
+    .option('--min-p <m>', 'sample from those at least m times as likely as the likeliest', decimal)
+    .option('--typical-p <p>', 'sample from the most typical tokens that make up this probability', decimal)
+    .option('--repetition-penalty <r>', 'divides the logits of tokens that were there (1: off)', decimal)
+    .option('--presence-penalty <p>', 'taken off the logits of tokens that were there, once', decimal)
+    .option('--frequency-penalty <f>', 'taken off them as often as they were there', decimal)
+    .option('--ngram-size <n>', 'no n tokens in a row come twice', integer)
+    .option('--logit-bias <token=b>', 'added to the logits of a token, given as id or text; -inf bans it; may be given several times', bias)
+    .option('--min-tokens <n>', 'no end-of-sequence token before so many', integer)
+    .option('--logprobs <n>', 'with --json: log-probabilities of each token and of its n likeliest alternatives', integer)
     .option('--seed <n>', 'same seed, same answer', integer)
     .option('--stop <text>', 'text that ends the answer; may be given several times', collect)
     .option('--system <text>', 'replaces the system text')
@@ -76,8 +106,12 @@ export function addAnswerFlags(command: Command): Command {
     .option('--no-auto-orient', 'do not apply the EXIF orientation of pictures')
 }
 
-export function answerOptions({ maxTokens, temperature, topK, topP, seed, stop, system, template }: AnswerFlags): AnswerOptions {
-  return given({ maxTokens, temperature, topK, topP, seed, stop, system, template })
+export function answerOptions(flags: AnswerFlags): AnswerOptions {
+  const { maxTokens, temperature, topK, topP, minP, typicalP, repetitionPenalty, presencePenalty, frequencyPenalty, logitBias, minTokens, seed } = flags
+  const { ngramSize: noRepeatNgramSize, logprobs, stop, system, template, json } = flags
+  if (logprobs !== undefined && json !== true) throw new LlavaError('INVALID_ARGUMENT', '--logprobs needs --json, which shows them')
+  const penalties = { repetitionPenalty, presencePenalty, frequencyPenalty, noRepeatNgramSize, logitBias, minTokens }
+  return given({ maxTokens, temperature, topK, topP, minP, typicalP, ...penalties, logprobs, seed, stop, system, template })
 }
 
 /** Drops what was not given. The library checks the values themselves. */

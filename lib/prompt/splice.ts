@@ -13,6 +13,12 @@ export interface ImageToken {
   readonly text: string
 }
 
+/** Tokens that stand around every image: the first LLaVA's `<im_start>` and `<im_end>`. */
+export interface ImageTokens {
+  readonly start?: { readonly text: string }
+  readonly end?: { readonly text: string }
+}
+
 /** What this file needs of a tokenizer. */
 export interface PromptTokenizer {
   readonly bosId: number | undefined
@@ -24,14 +30,19 @@ export interface PromptTokenizer {
 
 const placeholder = '<image>'
 
-export function splicePrompt(parts: readonly PromptPart[], tokenizer: PromptTokenizer, imageToken?: ImageToken): SpliceItem[] {
-  const items = imageToken ? spliceAtToken(parts, tokenizer, imageToken) : spliceChunks(parts, tokenizer)
+export function splicePrompt(parts: readonly PromptPart[], tokenizer: PromptTokenizer, imageToken?: ImageToken, around: ImageTokens = {}): SpliceItem[] {
+  const wrapped = parts.flatMap((part) => (part.kind === 'image' ? [...special(around.start), part, ...special(around.end)] : [part]))
+  const items = imageToken ? spliceAtToken(wrapped, tokenizer, imageToken) : spliceChunks(wrapped, tokenizer)
   return withOneBos(items, tokenizer.bosId)
 }
 
 /** Raw text in which each `<image>` is a slot, in order; special tokens in it are recognised. */
-export function spliceText(text: string, tokenizer: PromptTokenizer, imageToken?: ImageToken): SpliceItem[] {
-  return splicePrompt(cutAtPlaceholders(text, imageToken), tokenizer, imageToken)
+export function spliceText(text: string, tokenizer: PromptTokenizer, imageToken?: ImageToken, around?: ImageTokens): SpliceItem[] {
+  return splicePrompt(cutAtPlaceholders(text, imageToken), tokenizer, imageToken, around)
+}
+
+function special(token: { readonly text: string } | undefined): PromptPart[] {
+  return token === undefined ? [] : [{ kind: 'text', text: token.text, special: true }]
 }
 
 /** Text as prompt parts: `<image>` (or what the checkpoint calls it) becomes an image part. */

@@ -23,17 +23,22 @@ export function philox(counter: readonly [number, number, number, number], key: 
 /** Numbers in [0, 1) with 53 random bits, one Philox block each. */
 export class Random {
   readonly #key: readonly [number, number]
+  readonly #stream: number
   #drawn = 0
 
-  /** @param seed any safe integer */
-  constructor(seed: number) {
+  /**
+   * @param seed any safe integer
+   * @param stream which of the seed's independent sequences, in [0, 2^32)
+   */
+  constructor(seed: number, stream = 0) {
     const bits = BigInt.asUintN(64, BigInt(seed))
     this.#key = [Number(bits & mask), Number(bits >> 32n)]
+    this.#stream = stream
   }
 
   next(): number {
     const n = this.#drawn++
-    const [high, low] = philox([n >>> 0, Math.floor(n / 2 ** 32), 0, 0], this.#key)
+    const [high, low] = philox([n >>> 0, Math.floor(n / 2 ** 32), this.#stream, 0], this.#key)
     return ((high >>> 5) * 2 ** 26 + (low >>> 6)) / 2 ** 53
   }
 }

@@ -1,76 +1,87 @@
-// Logits to one id: banned ids out, then temperature, top-k, top-p, softmax and a draw, in Hugging Face's order.
-//   z -> z / T;  keep z >= k-th largest (ties stay);  keep the fewest most probable ids whose mass reaches p (ties: lower ids first).
-// Temperature 0 is greedy: the largest logit, ties to the lowest id.
+// Logits to one id, in Hugging Face's order (spec 7.3):
+//   bias → penalties → n-grams → the caller's processor → masks → temperature, top-k, top-p, min-p, typical-p → a draw.
+// Temperature 0 is greedy: the largest logit, ties to the lowest id. Nothing of the length of the vocabulary is made anew for a token.
 
 import { randomInt } from 'node:crypto'
 import { LlavaError, invalidArgument } from '../errors.js'
+import { checkSampling, type LogitsProcessor, type SamplingOptions } from './options.js'
+import { Penalties } from './penalties.js'
 import { Random } from './random.js'
-import { ThresholdFinder } from './threshold.js'
+import { Truncation } from './truncation.js'
 
-export interface SamplingOptions {
-  /** 0 (default): greedy. Higher is more random. */
-  readonly temperature?: number
-  /** Draw among the k most probable; 0 (default): no limit. */
-  readonly topK?: number
-  /** Draw among the most probable whose probabilities reach p in sum, in (0, 1]; 1 (default): no limit. */
-  readonly topP?: number
-  /** An integer; the same seed gives the same text. Default: a random one. */
-  readonly seed?: number
-}
-
-/** Ids that are never chosen: those listed, and every one from `from` on. */
+/** Ids that are never chosen: those listed, and every one from `from` on; those of `eosIds` are not chosen before `minTokens` others. */
 export interface BannedIds {
   readonly ids: readonly number[]
   readonly from?: number
+  readonly eosIds?: readonly number[]
 }
 
 export class Sampler {
   readonly seed: number
-  readonly #temperature: number
-  readonly #topK: number
-  readonly #topP: number
+  readonly #options: SamplingOptions
   readonly #banned: BannedIds
+  readonly #bias: readonly (readonly [id: number, bias: number])[]
+  readonly #penalties: Penalties
   readonly #random: Random
-  #scratch: { readonly logits: Float32Array; readonly weights: Float64Array; readonly finder: ThresholdFinder } | undefined
+  /** What it chose. */
+  readonly #ids: number[] = []
+  #scratch: { readonly z: Float32Array; readonly truncation: Truncation } | undefined
 
-  constructor(options: SamplingOptions = {}, banned: BannedIds = { ids: [] }) {
-    const { temperature = 0, topK = 0, topP = 1, seed = randomInt(2 ** 47) } = options
-    if (typeof temperature !== 'number' || !(temperature >= 0 && temperature < Infinity)) {
-      throw invalidArgument('temperature', 'a number that is 0 or greater', temperature)
-    }
-    if (!Number.isSafeInteger(topK) || topK < 0) throw invalidArgument('topK', 'an integer that is 0 or greater', topK)
-    if (typeof topP !== 'number' || !(topP > 0 && topP <= 1)) throw invalidArgument('topP', 'a number in (0, 1]', topP)
-    if (!Number.isSafeInteger(seed)) throw invalidArgument('seed', 'an integer', seed)
-    this.seed = seed
-    this.#temperature = temperature
-    this.#topK = topK
-    this.#topP = topP
+  /**
+   * One per answer: it remembers what it chose.
+   * @param options keys of `logitBias` are token ids here
+   * @param stream which of the seed's independent sequences: the number of the answer, where several are drawn from one prompt
+   */
+  constructor(options: SamplingOptions = {}, banned: BannedIds = { ids: [] }, stream = 0) {
+    checkSampling(options)
+    this.seed = options.seed ?? randomInt(2 ** 47)
+    this.#options = options
     this.#banned = banned
-    this.#random = new Random(seed)
+    this.#bias = Object.entries(options.logitBias ?? {}).map(([id, bias]) => [Number(id), bias])
+    this.#penalties = new Penalties(options)
+    this.#random = new Random(this.seed, stream)
   }
 
   /** @param logits [V]; left as they are */
   next(logits: Float32Array): number {
-    const { logits: z, weights, finder } = (this.#scratch = this.#scratch?.logits.length === logits.length ? this.#scratch : scratchOf(logits.length))
+    const { z, truncation } = (this.#scratch = this.#scratch?.z.length === logits.length ? this.#scratch : scratchOf(this.#options, logits.length))
     z.set(logits)
-    for (const id of this.#banned.ids) z[id] = -Infinity
-    if (this.#banned.from !== undefined) z.fill(-Infinity, this.#banned.from)
+    this.#process(z)
+    const best = argmax(z, logits)
+    const id = (this.#options.temperature ?? 0) === 0 ? best : draw(truncation, this.#random.next() * truncation.weigh(z, z[best] as number))
+    this.#ids.push(id)
+    return id
+  }
 
-    const best = argmax(z)
-    if (this.#temperature === 0) return best
-    const max = z[best] as number
-    const kept = this.#topK > 0 && this.#topK < z.length ? finder.find(z, undefined, this.#topK).value : -Infinity
-    let total = softmaxNumerators(z, max, kept, this.#temperature, weights)
-    if (this.#topP < 1) total = keepNucleus(z, weights, finder, this.#topP * total)
-    return draw(weights, this.#random.next() * total)
+  /** Everything up to the masks, in place. */
+  #process(z: Float32Array): void {
+    const { logitsProcessor, minTokens = 0 } = this.#options
+    const { ids, from, eosIds = [] } = this.#banned
+    for (const [id, bias] of this.#bias) z[id] = (z[id] as number) + bias
+    this.#penalties.apply(z, this.#ids)
+    if (logitsProcessor !== undefined) runProcessor(logitsProcessor, z, this.#ids)
+    for (const id of ids) z[id] = -Infinity
+    if (from !== undefined) z.fill(-Infinity, from)
+    if (this.#ids.length < minTokens) for (const id of eosIds) z[id] = -Infinity
   }
 }
 
-function scratchOf(count: number): { logits: Float32Array; weights: Float64Array; finder: ThresholdFinder } {
-  return { logits: new Float32Array(count), weights: new Float64Array(count), finder: new ThresholdFinder(count) }
+function scratchOf(options: SamplingOptions, count: number): { z: Float32Array; truncation: Truncation } {
+  return { z: new Float32Array(count), truncation: new Truncation(options, count) }
 }
 
-function argmax(z: Float32Array): number {
+/** An asynchronous processor would change logits after the draw: it is refused. */
+function runProcessor(processor: LogitsProcessor, z: Float32Array, ids: readonly number[]): void {
+  const process: (z: Float32Array, ids: readonly number[]) => unknown = processor.process.bind(processor)
+  const result = process(z, ids)
+  if (result instanceof Promise) {
+    result.catch(() => undefined)
+    throw invalidArgument('logitsProcessor.process', 'synchronous', result)
+  }
+}
+
+/** The largest logit's id. `raw` are the logits before the caller's options, to tell whose mistake it is when there is none. */
+function argmax(z: Float32Array, raw: Float32Array): number {
   let best = -1
   let max = -Infinity
   for (let id = 0; id < z.length; id++) {
@@ -78,48 +89,25 @@ function argmax(z: Float32Array): number {
     if (value > max) {
       max = value
       best = id
-    } else if (value !== value) throw new LlavaError('INTERNAL', `the logit of token ${id} is not a number`)
+    } else if (value !== value) throw nothingToChoose(Number.isNaN(raw[id]), `the logit of token ${id} is not a number`)
   }
-  if (best < 0 || max === Infinity) throw new LlavaError('INTERNAL', `no token can be chosen: the largest logit is ${max}`)
+  if (best < 0) throw nothingToChoose(!raw.some(Number.isFinite), 'no token can be chosen: every logit is -Infinity')
+  if (max === Infinity) throw nothingToChoose(raw[best] === Infinity, `the logit of token ${best} is Infinity`)
   return best
 }
 
-/** weights = exp((z - max) / T) where z >= kept, else 0; returns their sum. */
-function softmaxNumerators(z: Float32Array, max: number, kept: number, temperature: number, weights: Float64Array): number {
-  let total = 0
-  for (let id = 0; id < z.length; id++) {
-    const value = z[id] as number
-    const weight = value >= kept ? Math.exp((value - max) / temperature) : 0
-    weights[id] = weight
-    total += weight
-  }
-  return total
+function nothingToChoose(ours: boolean, what: string): LlavaError {
+  if (ours) return new LlavaError('INTERNAL', what)
+  return new LlavaError('INVALID_ARGUMENT', `${what} after logit bias, penalties, n-grams and processor`)
 }
 
-/** Zeroes the weights outside the nucleus, whose weight is at least `target`; returns what is left. */
-function keepNucleus(z: Float32Array, weights: Float64Array, finder: ThresholdFinder, target: number): number {
-  const { value: cut, above } = finder.find(z, weights, target)
-  let total = 0
-  let tied = above // weight so far, counting what lies above the cut first
-  for (let id = 0; id < z.length; id++) {
-    const value = z[id] as number
-    if (value < cut || (value === cut && tied >= target)) weights[id] = 0
-    else if (value === cut) tied += weights[id] as number
-    total += weights[id] as number
-  }
-  return total
-}
-
-/** The first id at which the running sum passes `point`. */
-function draw(weights: Float64Array, point: number): number {
+/** The first id at which the running sum passes `point`; the last one, where rounding leaves the sum short. */
+function draw({ ids, weights, count }: Truncation, point: number): number {
   let sum = 0
-  let last = 0
-  for (let id = 0; id < weights.length; id++) {
-    const weight = weights[id] as number
-    if (weight === 0) continue
-    last = id
-    sum += weight
-    if (sum > point) return id
+  let place = 0
+  for (; place < count - 1; place++) {
+    sum += weights[place] as number
+    if (sum > point) break
   }
-  return last
+  return ids[place] as number
 }

@@ -1,6 +1,6 @@
 // Byte-pair encoding of one piece of text, O(n log n): symbols in a linked list, joinable neighbours in a heap.
 //   by scores (SentencePiece): two neighbours join when their text together is a piece; higher score first.
-//   by merges (tokenizer.json): two neighbours join when their ids are a merge; lower rank first.
+//   by merges (tokenizer.json, byte-level GGUF): two neighbours join when their ids are a merge; lower rank first.
 // Ties go to the leftmost pair. Both are one loop over a `rule`: what joins (find), how soon (order), into which id (result).
 
 import { PairHeap } from './pair-heap.js'
@@ -30,6 +30,8 @@ export class BytePairEncoder {
   readonly #unknownId: number | undefined
   readonly #rules: JoinRules
   readonly #bytesFirst: boolean
+  readonly #wholeWords: boolean
+  readonly #endOfWord: string
 
   constructor(spec: TokenizerSpec) {
     for (const [id, piece] of spec.pieces.entries()) {
@@ -37,13 +39,21 @@ export class BytePairEncoder {
     }
     this.#byteIds = spec.byteFallback ? byteIds(spec) : undefined
     this.#unknownId = spec.unknownId
-    this.#rules = spec.merges ? joinByMerges(spec.merges, spec.pieces.length) : joinByScores(this.#pieces, spec.scores)
+    this.#rules = spec.merges ? joinByMerges(spec.merges) : joinByScores(this.#pieces, spec.scores)
     // Under merges a character without a piece is its bytes from the start; under scores a longer piece may still take it in.
     this.#bytesFirst = spec.merges !== undefined
+    this.#wholeWords = spec.byteLevel?.wholeWords ?? false
+    this.#endOfWord = spec.byteLevel?.endOfWord ?? ''
   }
 
-  /** Appends the ids of `text` (well formed, `▁` in place) to `out`. */
+  /** Appends the ids of `text` (well formed, `▁` in place or in the byte alphabet) to `out`. */
   encode(text: string, out: number[]): void {
+    const whole = this.#wholeWords ? this.#pieces.get(text) : undefined
+    if (whole === undefined) this.#join(text, out)
+    else out.push(whole)
+  }
+
+  #join(text: string, out: number[]): void {
     const symbols = this.#split(text)
     if (symbols.count === 0) return
     const { ids, starts, count } = symbols
@@ -98,7 +108,7 @@ export class BytePairEncoder {
       starts[count++] = at
     }
     for (const character of text) {
-      const id = this.#pieces.get(character)
+      const id = this.#pieces.get(at + character.length < text.length ? character : character + this.#endOfWord)
       if (id !== undefined) add(id)
       else if (this.#bytesFirst && this.#byteIds) for (const byte of Buffer.from(character)) add(this.#byteIds[byte] as number)
       else add(noPiece)
@@ -134,9 +144,9 @@ function joinByScores(pieces: ReadonlyMap<string, number>, scores: Float32Array)
   }
 }
 
-function joinByMerges(merges: MergeTable, vocabulary: number): JoinRules {
+function joinByMerges(merges: MergeTable): JoinRules {
   return {
-    find: (left, right) => (left < 0 || right < 0 ? -1 : (merges.ranks.get(left * vocabulary + right) ?? -1)),
+    find: (left, right) => (left < 0 || right < 0 ? -1 : merges.ranks.get(left, right)),
     order: (rank) => rank,
     result: (rank) => merges.ids[rank] as number,
   }

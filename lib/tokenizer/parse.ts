@@ -1,43 +1,46 @@
-// The three files a LLaMA vocabulary comes in, each to a TokenizerSpec:
-//   tokenizer.json (Hugging Face `tokenizers`, explicit merges) · tokenizer.model (SentencePiece, scores) · GGUF keys (SentencePiece, scores).
-// What the encoder cannot do exactly (byte-level BPE, Unigram, other normalisers) is refused by name, not approximated.
+// The three files a vocabulary comes in, each to a TokenizerSpec:
+//   tokenizer.json (Hugging Face `tokenizers`, explicit merges) · tokenizer.model (SentencePiece, scores) · GGUF keys (scores, or merges at byte level).
+// What the encoder cannot do exactly (Unigram, other normalisers and pre-tokenizers) is refused by name, not approximated.
 
-import { LlavaError } from '../errors.js'
+import { readMerges, readVocabulary, tokenIndex } from './bpe-model.js'
+import { readByteLevel, requireAlphabet } from './byte-level.js'
+import { corrupt, flag, idWithin, list, numbers, object, settings, steps, strings, unsupported, type Json } from './fields.js'
+import { ggufPreTokenizer } from './gguf-pre-tokenizers.js'
 import { readSentencePieceModel } from './sentencepiece-model.js'
-import { PieceType, type AddedToken, type MergeTable, type TokenizerSpec } from './spec.js'
+import { PieceType, type AddedToken, type TokenizerSpec } from './spec.js'
 
 const bytePiece = /^<0x[0-9A-Fa-f]{2}>$/
 /** Added pieces that read `<image>` are taken for special even where the file does not say so: users' words must not turn into them. */
 const markup = /^<[^\s<>]+>$/
 
-/** A JSON object whose members have not been looked at yet. */
-type Json = Readonly<Record<string, unknown>>
-
 export function tokenizerFromJson(tokenizerJson: unknown, tokenizerConfig?: unknown): TokenizerSpec {
   const file = object(tokenizerJson, 'tokenizer.json')
   const config = settings(tokenizerConfig)
   const model = object(file['model'], '`model`')
-  const spacing = readSpacing(file['normalizer'], file['pre_tokenizer'])
-  refuseOtherModels(model)
+  const byteLevel = readByteLevel(file, model)
+  const spacing = byteLevel === undefined ? readSpacing(file['normalizer'], file['pre_tokenizer']) : unmarkedSpaces
+  refuseOtherModels(model, byteLevel !== undefined)
 
   const vocabulary = readVocabulary(model['vocab'])
   const listed = list(file['added_tokens'] ?? [], '`added_tokens`').map((token) => readAddedToken(object(token, 'an entry of `added_tokens`')))
   const addedTokens = uniqueById([...listed, ...addedTokensOf(config)])
-  const { pieces, types } = tablesOf(vocabulary, addedTokens)
+  const { pieces, types } = tablesOf(vocabulary, addedTokens, byteLevel === undefined)
+  if (byteLevel !== undefined) requireAlphabet(vocabulary, byteLevel)
   const unknown = model['unk_token']
-  const tokenId = idLookup(pieces)
+  const tokenId = byteLevel === undefined ? idLookup(pieces) : addedLookup(addedTokens)
   const template = prefixOfTemplate(file['post_processor'])
   const unknownId = typeof unknown === 'string' ? tokenId(unknown) : tokenId(tokenText(config['unk_token']) ?? '<unk>')
   if (unknownId !== undefined) types[unknownId] = PieceType.unknown
   const ids = specialIds(config, tokenId, template === undefined ? undefined : tokenId(template))
-  const matched = addedTokens.map((token) => (token.normalized ? normalizeContent(token, spacing) : token))
+  const matched = addedTokens.map((token) => (token.normalized && byteLevel === undefined ? normalizeContent(token, spacing) : token))
   for (const { id, content, special } of matched) if (!special) pieces[id] = content // Hugging Face decodes them as they are looked for
 
   return {
     pieces,
     scores: new Float32Array(pieces.length),
     types,
-    merges: readMerges(model['merges'], vocabulary, pieces.length),
+    merges: readMerges(model['merges'], '`model.merges`', vocabulary),
+    ...(byteLevel === undefined ? {} : { byteLevel }),
     addedTokens: guardMarkup(matched),
     ...ids,
     ...(unknownId === undefined ? {} : { unknownId }),
@@ -45,8 +48,8 @@ export function tokenizerFromJson(tokenizerJson: unknown, tokenizerConfig?: unkn
     prefixSpace: spacing.prefixSpace,
     prefixSpaceOnce: spacing.prefixSpaceOnce,
     splitAtSpaces: spacing.splitAtSpaces,
-    byteFallback: model['byte_fallback'] === true,
-    stripLeadingSpace: stripsLeadingSpace(file['decoder']),
+    byteFallback: byteLevel === undefined && model['byte_fallback'] === true,
+    stripLeadingSpace: byteLevel === undefined && stripsLeadingSpace(file['decoder']),
   }
 }
 
@@ -54,6 +57,9 @@ interface Spacing extends Pick<TokenizerSpec, 'prefixSpace' | 'prefixSpaceOnce' 
   /** The normaliser itself marks spaces, so that added tokens with `normalized` are looked for among `▁`. */
   readonly byNormalizer: boolean
 }
+
+/** At byte level spaces are characters like others. */
+const unmarkedSpaces: Spacing = { prefixSpace: 'never', prefixSpaceOnce: false, splitAtSpaces: false, byNormalizer: false }
 
 const prependSchemes: ReadonlyMap<unknown, TokenizerSpec['prefixSpace']> = new Map([['always', 'every-segment'], ['first', 'first-segment'], ['never', 'never']] as const)
 
@@ -68,7 +74,6 @@ function readSpacing(normalizer: unknown, preTokenizer: unknown): Spacing {
   }
   let metaspace: Json | undefined
   for (const step of steps(preTokenizer, 'pretokenizers')) {
-    if (step['type'] === 'ByteLevel' || step['type'] === 'Split') throw unsupported('byte-level BPE')
     if (step['type'] !== 'Metaspace' || step['replacement'] !== '▁' || metaspace) throw unsupported(`the pre-tokenizer ${JSON.stringify(step['type'])}`)
     metaspace = step
   }
@@ -83,34 +88,11 @@ function readSpacing(normalizer: unknown, preTokenizer: unknown): Spacing {
   return { prefixSpace: prepends ? 'every-segment' : 'never', prefixSpaceOnce: false, splitAtSpaces: false, byNormalizer: true }
 }
 
-function refuseOtherModels(model: Json): void {
+function refuseOtherModels(model: Json, byteLevel: boolean): void {
   const type = model['type'] ?? 'BPE'
   if (type !== 'BPE') throw unsupported(`the tokenizer model ${JSON.stringify(type)}`)
   for (const key of ['continuing_subword_prefix', 'end_of_word_suffix']) if (model[key]) throw unsupported(`BPE with ${key}`)
-  if (model['ignore_merges'] === true) throw unsupported('BPE with ignore_merges')
-}
-
-function readVocabulary(vocab: unknown): ReadonlyMap<string, number> {
-  const vocabulary = new Map<string, number>()
-  for (const [piece, id] of Object.entries(object(vocab, '`model.vocab`'))) vocabulary.set(piece, tokenIndex(id, piece))
-  return vocabulary
-}
-
-function readMerges(merges: unknown, vocabulary: ReadonlyMap<string, number>, vocabSize: number): MergeTable {
-  const entries = list(merges ?? [], '`model.merges`')
-  const ranks = new Map<number, number>()
-  const ids = new Int32Array(entries.length)
-  for (const [rank, entry] of entries.entries()) {
-    const [left, right, ...more] = typeof entry === 'string' ? entry.split(' ') : list(entry, 'an entry of `model.merges`')
-    if (typeof left !== 'string' || typeof right !== 'string' || more.length > 0) throw corrupt(`merge ${rank} is not a pair of pieces`)
-    const [leftId, rightId, joined] = [left, right, left + right].map((piece) => vocabulary.get(piece))
-    if (leftId === undefined || rightId === undefined || joined === undefined) {
-      throw corrupt(`merge ${rank} (${left} + ${right}) names a piece that the vocabulary does not have`)
-    }
-    ranks.set(leftId * vocabSize + rightId, rank)
-    ids[rank] = joined
-  }
-  return { ranks, ids }
+  if (model['ignore_merges'] === true && !byteLevel) throw unsupported('BPE with ignore_merges')
 }
 
 function normalizeContent(token: AddedToken, spacing: Spacing): AddedToken {
@@ -136,14 +118,6 @@ function stripsLeadingSpace(decoder: unknown): boolean {
   })
 }
 
-/** A component, the members of a Sequence of them, or none. */
-function steps(component: unknown, members: string): Json[] {
-  if (component === null || component === undefined) return []
-  const step = object(component, 'a component of tokenizer.json')
-  if (step['type'] !== 'Sequence') return [step]
-  return list(step[members] ?? [], `\`${members}\``).flatMap((member) => steps(member, members))
-}
-
 function patternText(pattern: unknown): unknown {
   return settings(pattern)['String']
 }
@@ -166,7 +140,7 @@ export function tokenizerFromSentencePiece(bytes: Uint8Array, tokenizerConfig?: 
   const unknownId = idWithin(model.unknownId, model.pieces.length, 'the unknown piece')
   const unknown = plainToken(unknownId, model.pieces[unknownId]?.text ?? '<unk>', true)
   const added = uniqueById([...addedTokensOf(config), ...extra, ...own, unknown])
-  const { pieces, types } = tablesOf(vocabulary, added)
+  const { pieces, types } = tablesOf(vocabulary, added, true)
   const scores = new Float32Array(pieces.length)
   for (const [id, { score, type }] of model.pieces.entries()) {
     if (type < PieceType.normal || type > PieceType.byte) throw corrupt(`piece ${id} has the unknown type ${type}`)
@@ -204,50 +178,94 @@ function prefixSpaceOf(addDummyPrefix: boolean, legacy: boolean | undefined): To
 
 export function tokenizerFromGguf(metadata: ReadonlyMap<string, unknown>): TokenizerSpec {
   const model = metadata.get('tokenizer.ggml.model')
-  if (model === 'gpt2') throw unsupported('byte-level BPE (tokenizer.ggml.model "gpt2")')
-  if (model !== 'llama') throw unsupported(`tokenizer.ggml.model ${JSON.stringify(model)}`)
+  if (model === 'llama') return sentencePieceFromGguf(metadata)
+  if (model === 'gpt2') return byteLevelFromGguf(metadata)
+  throw unsupported(`tokenizer.ggml.model ${JSON.stringify(model)}`)
+}
 
+function sentencePieceFromGguf(metadata: ReadonlyMap<string, unknown>): TokenizerSpec {
   const pieces = strings(metadata.get('tokenizer.ggml.tokens'), 'tokenizer.ggml.tokens')
-  const scores = Float32Array.from(numbers(metadata.get('tokenizer.ggml.scores'), 'tokenizer.ggml.scores', pieces.length))
-  const typeNumbers = metadata.has('tokenizer.ggml.token_type')
-    ? numbers(metadata.get('tokenizer.ggml.token_type'), 'tokenizer.ggml.token_type', pieces.length)
-    : pieces.map((piece) => (bytePiece.test(piece) ? PieceType.byte : PieceType.normal))
-  const types = Uint8Array.from(typeNumbers, (type, id) => {
-    if (!Number.isInteger(type) || type < PieceType.normal || type > PieceType.byte) throw corrupt(`piece ${id} has the unknown type ${type}`)
-    if (type === PieceType.byte && !bytePiece.test(pieces[id] as string)) throw corrupt(`byte piece ${id} does not read <0xNN>`)
-    return type
-  })
-  const id = (name: string): number | undefined => {
-    const value = metadata.get(`tokenizer.ggml.${name}_token_id`)
-    return value === undefined ? undefined : idWithin(value, pieces.length, name)
-  }
-  const bosId = id('bos')
-  const padId = id('padding')
-  const unknownId = id('unknown')
-  const eosIds = ['eos', 'eot', 'eom'].map(id).filter((eos) => eos !== undefined)
+  const types = ggufTypes(metadata, pieces, (piece) => (bytePiece.test(piece) ? PieceType.byte : PieceType.normal))
   const addSpacePrefix = flag(metadata.get('tokenizer.ggml.add_space_prefix')) ?? true
-
   return {
     pieces,
-    scores,
+    scores: Float32Array.from(numbers(metadata.get('tokenizer.ggml.scores'), 'tokenizer.ggml.scores', pieces.length)),
     types,
-    addedTokens: guardMarkup(
-      pieces.flatMap((content, piece) => {
-        const type = types[piece]
-        const whole = type === PieceType.control || type === PieceType.unknown || type === PieceType.userDefined
-        return whole && content !== '' ? [plainToken(piece, content, type !== PieceType.userDefined)] : []
-      }),
-    ),
-    ...(bosId === undefined ? {} : { bosId }),
-    eosIds: [...new Set(eosIds)],
-    ...(unknownId === undefined ? {} : { unknownId }),
-    ...(padId === undefined ? {} : { padId }),
+    addedTokens: ggufAddedTokens(pieces, types),
+    ...ggufIds(metadata, pieces.length),
     addBos: flag(metadata.get('tokenizer.ggml.add_bos_token')) ?? true,
     prefixSpace: prefixSpaceOf(addSpacePrefix, undefined),
     prefixSpaceOnce: false,
     splitAtSpaces: false,
     byteFallback: types.includes(PieceType.byte),
     stripLeadingSpace: addSpacePrefix,
+  }
+}
+
+/** Tokens that end an answer whatever the keys name: converters often give the end of the text and leave out the end of the turn. */
+const turnEnds = ['<|eot_id|>', '<|im_end|>', '<|end|>', '<|end_of_turn|>']
+
+function byteLevelFromGguf(metadata: ReadonlyMap<string, unknown>): TokenizerSpec {
+  const { addBos, ...byteLevel } = ggufPreTokenizer(metadata.get('tokenizer.ggml.pre'))
+  const pieces = strings(metadata.get('tokenizer.ggml.tokens'), 'tokenizer.ggml.tokens')
+  const types = ggufTypes(metadata, pieces, () => PieceType.normal)
+  const addedTokens = ggufAddedTokens(pieces, types)
+  const vocabulary = new Map(pieces.flatMap((piece, id) => (types[id] === PieceType.normal ? [[piece, id] as const] : [])))
+  requireAlphabet(vocabulary, byteLevel)
+  const { eosIds, ...ids } = ggufIds(metadata, pieces.length)
+  const ends = addedTokens.filter(({ content, special }) => special && turnEnds.includes(content)).map(({ id }) => id)
+  return {
+    pieces,
+    scores: new Float32Array(pieces.length),
+    types,
+    merges: readMerges(metadata.get('tokenizer.ggml.merges'), 'tokenizer.ggml.merges', vocabulary),
+    byteLevel,
+    addedTokens,
+    ...ids,
+    eosIds: [...new Set([...eosIds, ...ends])],
+    addBos: flag(metadata.get('tokenizer.ggml.add_bos_token')) ?? addBos,
+    prefixSpace: 'never',
+    prefixSpaceOnce: false,
+    splitAtSpaces: false,
+    byteFallback: false,
+    stripLeadingSpace: false,
+  }
+}
+
+/** `guess` gives a piece's type where the file has none. */
+function ggufTypes(metadata: ReadonlyMap<string, unknown>, pieces: readonly string[], guess: (piece: string) => number): Uint8Array {
+  const key = 'tokenizer.ggml.token_type'
+  const typeNumbers = metadata.has(key) ? numbers(metadata.get(key), key, pieces.length) : pieces.map(guess)
+  return Uint8Array.from(typeNumbers, (type, id) => {
+    if (!Number.isInteger(type) || type < PieceType.normal || type > PieceType.byte) throw corrupt(`piece ${id} has the unknown type ${type}`)
+    if (type === PieceType.byte && !bytePiece.test(pieces[id] as string)) throw corrupt(`byte piece ${id} does not read <0xNN>`)
+    return type
+  })
+}
+
+function ggufAddedTokens(pieces: readonly string[], types: Uint8Array): AddedToken[] {
+  const added = pieces.flatMap((content, piece) => {
+    const type = types[piece]
+    const whole = type === PieceType.control || type === PieceType.unknown || type === PieceType.userDefined
+    return whole && content !== '' ? [plainToken(piece, content, type !== PieceType.userDefined)] : []
+  })
+  return guardMarkup(added)
+}
+
+function ggufIds(metadata: ReadonlyMap<string, unknown>, pieces: number): Pick<TokenizerSpec, 'bosId' | 'eosIds' | 'unknownId' | 'padId'> {
+  const id = (name: string): number | undefined => {
+    const value = metadata.get(`tokenizer.ggml.${name}_token_id`)
+    return value === undefined ? undefined : idWithin(value, pieces, name)
+  }
+  const bosId = id('bos')
+  const padId = id('padding')
+  const unknownId = id('unknown')
+  const eosIds = ['eos', 'eot', 'eom'].map(id).filter((eos) => eos !== undefined)
+  return {
+    ...(bosId === undefined ? {} : { bosId }),
+    eosIds: [...new Set(eosIds)],
+    ...(unknownId === undefined ? {} : { unknownId }),
+    ...(padId === undefined ? {} : { padId }),
   }
 }
 
@@ -310,8 +328,12 @@ function uniqueById(tokens: readonly AddedToken[]): AddedToken[] {
   return [...byId.values()]
 }
 
-/** Pieces and types by id. Ids without a piece are unused; more than a few of those mean that an id is wrong. */
-function tablesOf(vocabulary: Iterable<readonly [string, number]>, addedTokens: readonly AddedToken[]): { pieces: string[]; types: Uint8Array } {
+/** Pieces and types by id. Ids without a piece are unused; more than a few of those mean that an id is wrong. `bytePieces`: `<0x0A>` is a byte. */
+function tablesOf(
+  vocabulary: Iterable<readonly [string, number]>,
+  addedTokens: readonly AddedToken[],
+  bytePieces: boolean,
+): { pieces: string[]; types: Uint8Array } {
   const entries = [...vocabulary]
   let count = 0
   for (const [, id] of entries) count = Math.max(count, id + 1)
@@ -321,7 +343,7 @@ function tablesOf(vocabulary: Iterable<readonly [string, number]>, addedTokens: 
   const types = new Uint8Array(count).fill(PieceType.unused)
   for (const [piece, id] of entries) {
     pieces[id] = piece
-    types[id] = bytePiece.test(piece) ? PieceType.byte : PieceType.normal
+    types[id] = bytePieces && bytePiece.test(piece) ? PieceType.byte : PieceType.normal
   }
   for (const { id, content, special } of addedTokens) {
     pieces[id] = content
@@ -337,66 +359,14 @@ function idLookup(pieces: readonly string[]): (piece: string) => number | undefi
   }
 }
 
+/** At byte level `<s>` may be a piece that people's words make; only added tokens are meant. */
+function addedLookup(addedTokens: readonly AddedToken[]): (piece: string) => number | undefined {
+  return (piece) => addedTokens.find(({ content }) => content === piece)?.id
+}
+
 /** A token in tokenizer_config.json is its text or an object that holds it. */
 function tokenText(token: unknown): string | undefined {
   if (typeof token === 'string') return token
   const { content } = settings(token)
   return typeof content === 'string' ? content : undefined
-}
-
-function tokenIndex(id: unknown, piece: string): number {
-  return idWithin(id, 2 ** 24, piece)
-}
-
-function idWithin(id: unknown, count: number, what: string): number {
-  const value = typeof id === 'bigint' ? Number(id) : id
-  if (typeof value !== 'number' || !Number.isInteger(value) || value < 0 || value >= count) throw corrupt(`${what} has the id ${String(id)}`)
-  return value
-}
-
-function flag(value: unknown): boolean | undefined {
-  return typeof value === 'boolean' ? value : undefined
-}
-
-function isObject(value: unknown): value is Json {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
-}
-
-/** An optional object: anything else counts as empty. */
-function settings(value: unknown): Json {
-  return isObject(value) ? value : {}
-}
-
-function object(value: unknown, what: string): Json {
-  if (!isObject(value)) throw corrupt(`${what} is not an object`)
-  return value
-}
-
-function list(value: unknown, what: string): readonly unknown[] {
-  if (!Array.isArray(value)) throw corrupt(`${what} is not a list`)
-  return value as readonly unknown[]
-}
-
-function strings(value: unknown, what: string): readonly string[] {
-  const items = list(value, what)
-  if (!items.every((item) => typeof item === 'string')) throw corrupt(`${what} is not a list of strings`)
-  return items
-}
-
-function numbers(value: unknown, what: string, count: number): ArrayLike<number> {
-  const items = ArrayBuffer.isView(value) && !(value instanceof DataView) ? (value as unknown as ArrayLike<unknown>) : list(value, what)
-  if (items.length !== count) throw corrupt(`${what} has ${items.length} entries for ${count} pieces`)
-  for (let i = 0; i < count; i++) if (typeof items[i] !== 'number') throw corrupt(`${what} is not a list of numbers`)
-  return items as ArrayLike<number>
-}
-
-function corrupt(reason: string): LlavaError {
-  return new LlavaError('MODEL_CORRUPT', `the vocabulary is damaged: ${reason}`)
-}
-
-function unsupported(what: string): LlavaError {
-  return new LlavaError(
-    'MODEL_UNSUPPORTED',
-    `the tokenizer uses ${what}; supported are LLaMA vocabularies: SentencePiece BPE (tokenizer.model, GGUF "llama") and tokenizer.json with BPE over ▁`,
-  )
 }

@@ -1,5 +1,7 @@
 // What a tokenizer file says, in one form for tokenizer.json, tokenizer.model and GGUF; tokenizer.ts computes from it.
 
+import type { PairRanks } from './pair-ranks.js'
+
 /** A piece's type, numbered as SentencePiece and GGUF do. */
 export const PieceType = { normal: 1, unknown: 2, control: 3, userDefined: 4, unused: 5, byte: 6 } as const
 
@@ -18,23 +20,45 @@ export interface AddedToken {
   readonly singleWord: boolean
 }
 
-/** tokenizer.json's merges: which neighbouring ids join, in what order, to which id. */
+/** Merges of tokenizer.json, GGUF or merges.txt: which neighbouring ids join, in what order, to which id. */
 export interface MergeTable {
-  /** `left * pieces.length + right` -> rank; lower ranks join first. */
-  readonly ranks: ReadonlyMap<number, number>
+  /** Lower ranks join first. */
+  readonly ranks: PairRanks
   /** By rank, the id of the joined piece. */
   readonly ids: Int32Array
 }
 
+/** One step of cutting text into words, as tokenizer.json's `Split` does. */
+export interface WordSplit {
+  /** In Oniguruma's syntax, in which tokenizer.json has it. */
+  readonly regex: string
+  /** `true`: what lies between matches is dropped; `false`: it is a word too. */
+  readonly onlyMatches: boolean
+}
+
+/** Byte-level BPE (GPT-2): BPE runs inside words, over UTF-8 bytes of which each is written as one visible character. */
+export interface ByteLevel {
+  /** Unicode normalisation before anything but added tokens that are looked for in the raw text. */
+  readonly normalization?: 'NFC' | 'NFD' | 'NFKC' | 'NFKD'
+  /** Each step cuts the words of the one before. */
+  readonly splits: readonly WordSplit[]
+  /** A word that is a piece as a whole is that piece, whatever the merges make of it (`ignore_merges`). */
+  readonly wholeWords: boolean
+  /** Stands behind the last character of every word in the vocabulary; CLIP's `</w>`. */
+  readonly endOfWord?: string
+}
+
 export interface TokenizerSpec {
-  /** By id, the piece's text with `▁` for a space; byte pieces read `<0x0A>`. */
+  /** By id, the piece's text with `▁` for a space; byte pieces read `<0x0A>`. With `byteLevel`, in its alphabet; added tokens as they are. */
   readonly pieces: readonly string[]
   /** By id; a higher score joins first. All 0 where `merges` decides. */
   readonly scores: Float32Array
   /** By id, a `PieceType`. */
   readonly types: Uint8Array
-  /** Given by tokenizer.json only; wins over `scores`. */
+  /** Wins over `scores`; SentencePiece's own files have none. */
   readonly merges?: MergeTable
+  /** Absent: SentencePiece's way, in which `▁` is a space. */
+  readonly byteLevel?: ByteLevel
   readonly addedTokens: readonly AddedToken[]
   readonly bosId?: number
   readonly eosIds: readonly number[]

@@ -1,13 +1,11 @@
-// Text to ids and back, as SentencePiece and Hugging Face's LLaMA tokenizers do it:
-//   raw text -> cut at added tokens -> one space in front where the rule says so -> " " becomes "▁" -> BPE of what lies between.
+// Text to ids and back, as SentencePiece and Hugging Face's tokenizers do it:
+//   raw text -> cut at added tokens -> one space in front where the rule says so -> written as the vocabulary writes (writing.ts) -> BPE.
 // Text comes in parts that either may hold special tokens (templates) or may not (users' words). Parts side by side are one
 // text to BPE, but a special token is only recognised inside one part, so nothing a user writes can complete one.
 
 import { invalidArgument } from '../errors.js'
-import { BytePairEncoder } from './bpe.js'
 import { PieceType, type AddedToken, type TokenizerSpec } from './spec.js'
-
-const spaceMark = '▁'
+import { spaceMark, writingOf, type Writing } from './writing.js'
 
 /** A stretch of text, or an id standing for itself (an image token). */
 export type TokenizerPart = { readonly text: string; readonly special: boolean } | { readonly id: number }
@@ -32,7 +30,7 @@ export class Tokenizer {
   readonly bosId: number | undefined
   readonly eosIds: readonly number[]
   readonly #spec: TokenizerSpec
-  readonly #encoder: BytePairEncoder
+  readonly #writing: Writing
   readonly #ids = new Map<string, number>()
   readonly #bytes: (Uint8Array | undefined)[] = []
   readonly #rawTokens: AddedTokenMatcher
@@ -40,7 +38,7 @@ export class Tokenizer {
 
   constructor(spec: TokenizerSpec) {
     this.#spec = spec
-    this.#encoder = new BytePairEncoder(spec)
+    this.#writing = writingOf(spec)
     this.vocabSize = spec.types.findLastIndex((type) => type !== PieceType.unused) + 1
     this.bosId = spec.bosId
     this.eosIds = spec.eosIds
@@ -86,7 +84,7 @@ export class Tokenizer {
   pieceBytes(id: number, options: { readonly skipSpecial?: boolean } = {}): Uint8Array {
     this.#checkId(id)
     if ((options.skipSpecial ?? true) && this.isSpecial(id)) return new Uint8Array(0)
-    return (this.#bytes[id] ??= bytesOfPiece(this.#spec.pieces[id] as string, this.#spec.types[id] as number))
+    return (this.#bytes[id] ??= this.#writing.bytes(this.#spec.pieces[id] as string, this.#spec.types[id] as number))
   }
 
   /** Drops the one space that encoding puts in front of a text. */
@@ -100,7 +98,7 @@ export class Tokenizer {
     return type === PieceType.control || type === PieceType.unknown
   }
 
-  /** The id of a piece given as the vocabulary writes it (`▁` for a space). */
+  /** The id of a piece given as the vocabulary writes it (`▁` or `Ġ` for a space). */
   tokenId(piece: string): number | undefined {
     return this.#ids.get(piece)
   }
@@ -111,27 +109,22 @@ export class Tokenizer {
     const prefixed = this.#wantsPrefix(first.text, opening) ? { ...first, text: spaceMark + first.text } : first
     let text = ''
     for (const run of [prefixed, ...rest]) {
-      for (const item of this.#normalizedTokens.cut({ ...run, text: run.text.replaceAll(' ', spaceMark) })) {
+      for (const item of this.#normalizedTokens.cut({ ...run, text: this.#writing.normalize(run.text) })) {
         if (!('id' in item)) text += item.text
         else {
-          this.#encodeText(text, out)
+          this.#writing.encode(text, out)
           out.push(item.id)
           text = ''
         }
       }
     }
-    this.#encodeText(text, out)
+    this.#writing.encode(text, out)
   }
 
   #wantsPrefix(text: string, opening: boolean): boolean {
     const { prefixSpace, prefixSpaceOnce } = this.#spec
     if (prefixSpace === 'never' || (prefixSpace === 'first-segment' && !opening)) return false
     return !(prefixSpaceOnce && (text.startsWith(' ') || text.startsWith(spaceMark)))
-  }
-
-  #encodeText(text: string, out: number[]): void {
-    if (!this.#spec.splitAtSpaces) this.#encoder.encode(text, out)
-    else for (const word of text.split(/(?=▁)/u)) this.#encoder.encode(word, out)
   }
 
   #checkId(id: number): number {
@@ -180,9 +173,4 @@ function alternatives(tokens: readonly AddedToken[]): RegExp | undefined {
 /** Half a surrogate pair cannot be written in UTF-8: it becomes U+FFFD. */
 function wellFormed(run: Run): Run {
   return { ...run, text: run.text.replace(/[\ud800-\udfff]/gu, '\ufffd') }
-}
-
-function bytesOfPiece(piece: string, type: number): Uint8Array {
-  if (type === PieceType.byte) return Uint8Array.of(Number.parseInt(piece.slice(3, 5), 16))
-  return Buffer.from(piece.replaceAll(spaceMark, ' '))
 }

@@ -31,6 +31,11 @@ export class Fields {
     return this.#entries.get(key) ?? undefined
   }
 
+  /** Stands there, as `null`: where a class's default is not "none", that says none. */
+  isNull(key: string): boolean {
+    return this.#entries.get(key) === null
+  }
+
   has(key: string): boolean {
     return this.raw(key) !== undefined
   }
@@ -80,6 +85,11 @@ export class Fields {
         : undefined
     if (list === undefined || !list.every(Number.isFinite)) throw this.mistake(key, 'a list of numbers')
     return list as readonly number[]
+  }
+
+  /** These entries with those of `over` in their place, where it has them. */
+  merged(over: Fields | undefined): Fields {
+    return over === undefined ? this : new Fields(this.where, new Map([...this.#entries, ...over.#entries]))
   }
 
   required<T>(key: string, value: T | undefined): T {

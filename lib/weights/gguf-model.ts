@@ -1,4 +1,5 @@
 // GGUF models: a language model (architecture "llama") alone or with its mmproj (architecture "clip"), or both in one file ("llava").
+// "mistral3" is the same decoder under its own key prefix, as long as it asks for no scaling of its own.
 // Query and key rows are permuted in every GGUF llama, so that rotation pairs are neighbours: ropeLayout is "interleaved".
 
 import path from 'node:path'
@@ -6,7 +7,9 @@ import { readdir } from 'node:fs/promises'
 import { LlavaError } from '../errors.js'
 import type { ImageProcessorSpec } from '../image/image-processor.js'
 import { tokenizerFromGguf } from '../tokenizer/parse.js'
+import { pairUp, readAdapter, type Adapter } from './adapter.js'
 import { readGgufHeader, type GgufHeader } from './gguf.js'
+import { firstParts, readWholeGguf } from './gguf-split.js'
 import { Fields } from './fields.js'
 import { fromGguf } from './names.js'
 import { collectTensors, StoredModel } from './model-tensors.js'
@@ -20,22 +23,29 @@ import { channels, clipMean, clipStd } from './preprocessing.js'
 import type { DescribeOptions, ModelDescription } from './model-description.js'
 
 export async function describeGguf(file: string, options: DescribeOptions): Promise<ModelDescription> {
-  const language = await readGgufHeader(file)
+  const language = await readWholeGguf(file)
   const architecture = language.metadata.get('general.architecture')
   checkLanguageFile(language, architecture)
+  if (options.visionTower !== undefined)
+    throw new LlavaError('INVALID_ARGUMENT', `${file} is a GGUF; \`visionTower\` belongs to an original LLaVA checkpoint, \`mmproj\` to a GGUF`)
   if (architecture === 'llava') return describeParts('gguf', language, ownVisionPart(language, options), options)
   const vision = await visionHalf(file, options.mmproj)
   return describeParts(vision === undefined ? 'gguf-text' : 'gguf-pair', language, vision, options)
 }
 
+/** Architecture -> what its keys begin with. */
+const keyPrefixes: ReadonlyMap<unknown, string> = new Map([
+  ['llama', 'llama'],
+  ['llava', 'llama'],
+  ['mistral3', 'mistral3'],
+])
+
 function checkLanguageFile({ path: file, metadata, tensors }: GgufHeader, architecture: unknown): void {
   if (architecture === 'clip')
     throw unsupported(file, 'this is the vision half of a pair (mmproj)', 'the path of the language model, with this one as `mmproj`')
-  if (architecture !== 'llama' && architecture !== 'llava')
-    throw unsupported(file, `architecture ${JSON.stringify(architecture ?? null)}`, 'llama, llava')
-  const parts = metadata.get('split.count')
-  if (typeof parts === 'number' && parts > 1)
-    throw unsupported(file, `one of ${parts} parts`, 'whole files; join the parts with `llama-gguf-split --merge`')
+  if (metadata.get('general.type') === 'adapter')
+    throw unsupported(file, 'this is a LoRA adapter', 'the path of the model it belongs to, with this one as `adapter`')
+  if (!keyPrefixes.has(architecture)) throw unsupported(file, `architecture ${JSON.stringify(architecture ?? null)}`, [...keyPrefixes.keys()].join(', '))
   if (tensors.length === 0) throw unsupported(file, 'a vocabulary without weights', 'files that hold a language model')
 }
 
@@ -46,12 +56,14 @@ function ownVisionPart(language: GgufHeader, options: DescribeOptions): GgufHead
 
 /** The mmproj that was named, or the only one beside the language model. */
 async function visionHalf(languageFile: string, named: string | undefined): Promise<GgufHeader | undefined> {
-  if (named !== undefined) return checkVisionFile(await readGgufHeader(path.resolve(named)))
+  if (named !== undefined) return checkVisionFile(await readWholeGguf(path.resolve(named)))
   const directory = path.dirname(languageFile)
-  const names = (await readdir(directory)).filter((name) => /mmproj.*\.gguf$/i.test(name) && name !== path.basename(languageFile)).sort()
+  const beside = firstParts(await readdir(directory))
+  const names = beside.filter((name) => /mmproj.*\.gguf$/i.test(name) && name !== path.basename(languageFile))
   const headers = await Promise.all(names.map((name) => readGgufHeader(path.join(directory, name))))
   const [only, ...others] = headers.filter((header) => header.metadata.get('general.architecture') === 'clip')
-  if (others.length === 0) return only
+  if (only === undefined) return undefined
+  if (others.length === 0) return readWholeGguf(only.path)
   throw new LlavaError('INVALID_ARGUMENT', `${directory}: several mmproj files are there; name one of them as \`mmproj\`: ${names.join(', ')}`)
 }
 
@@ -73,11 +85,13 @@ async function describeParts(
   if (clip !== undefined) refuseOtherProjectors(clip, stored)
   const ffnDownIsFirst = firstFfnIsCalledDown(stored)
   const model = new StoredModel(language.path, stored, (name) => fromGguf(name, ffnDownIsFirst))
+  const adapter = options.adapter === undefined ? undefined : await ggufAdapter(options.adapter, clip !== undefined)
+  for (const [name, tensor] of adapter?.replacements ?? []) model.replace(name, tensor)
   const text = await textConfig(statedText(llama, language), model)
   const statedTower = clip && statedVision(clip, model)
   const tower = statedTower && visionConfig(statedTower, model, options.visionFeatureLayer)
-  if (clip !== undefined) checkProjectorWidth(clip.where, model, text.hiddenSize)
-  const { files, tensors, parameters, weightDtypes } = collectTensors(model, text, tower)
+  if (clip !== undefined) checkProjectorWidth(clip.where, model, tower?.projectorLayers ?? 0, text.hiddenSize)
+  const { files, tensors, parameters, weightDtypes } = collectTensors(model, text, tower, adapter?.modules)
   const tokenizer = tokenizerFromGguf(language.metadata)
   checkVocabulary(language.path, tokenizer, text.vocabSize)
   const chatTemplate = llama.string('tokenizer.chat_template')
@@ -87,7 +101,7 @@ async function describeParts(
     path: language.path,
     files,
     tensors,
-    config: { text, ...(tower && { vision: tower }) },
+    config: { text, ...(tower && { vision: tower }), ...(adapter?.scale !== undefined && { loraScale: adapter.scale }) },
     tokenizer,
     ...(clip && tower && { imageProcessor: imageProcessor(clip, tower.imageSize, options) }),
     ...(chatTemplate !== undefined && { chatTemplate }),
@@ -104,43 +118,49 @@ async function describeParts(
 }
 
 function statedText(llama: Fields, header: GgufHeader): StatedText {
-  const required = (key: string): number => llama.required(key, llama.integer(key))
-  const [keys, values] = [llama.integer('llama.attention.key_length'), llama.integer('llama.attention.value_length')]
+  const prefix = keyPrefixes.get(header.metadata.get('general.architecture')) ?? 'llama'
+  const required = (leaf: string): number => llama.required(`${prefix}.${leaf}`, llama.integer(`${prefix}.${leaf}`))
+  const [keys, values] = [llama.integer(`${prefix}.attention.key_length`), llama.integer(`${prefix}.attention.value_length`)]
+  const epsilon = `${prefix}.attention.layer_norm_rms_epsilon`
+  if ((llama.number(`${prefix}.attention.temperature_scale`) ?? 0) !== 0)
+    throw unsupported(llama.where, 'attention that is scaled with the position (`attention.temperature_scale`)', 'plain attention')
+  if ((llama.integer(`${prefix}.expert_count`, 0) ?? 0) > 0) throw unsupported(llama.where, 'a mixture of experts', 'dense decoders')
   if (values !== undefined && keys !== undefined && values !== keys)
     throw unsupported(llama.where, 'keys and values of different length', 'equal lengths')
   return {
     where: llama.where,
-    hiddenSize: required('llama.embedding_length'),
-    intermediateSize: required('llama.feed_forward_length'),
-    layers: required('llama.block_count'),
-    heads: required('llama.attention.head_count'),
-    kvHeads: llama.integer('llama.attention.head_count_kv'),
+    hiddenSize: required('embedding_length'),
+    intermediateSize: required('feed_forward_length'),
+    layers: required('block_count'),
+    heads: required('attention.head_count'),
+    kvHeads: llama.integer(`${prefix}.attention.head_count_kv`),
     headDim: keys,
-    rmsNormEps: llama.required('llama.attention.layer_norm_rms_epsilon', llama.number('llama.attention.layer_norm_rms_epsilon', 0)),
-    contextLength: required('llama.context_length'),
+    rmsNormEps: llama.required(epsilon, llama.number(epsilon, 0)),
+    contextLength: required('context_length'),
+    slidingWindow: llama.integer(`${prefix}.attention.sliding_window`, 0) || undefined,
     ropeLayout: 'interleaved',
-    rope: (headDim) => ropeFromGguf(llama, header, headDim),
+    rope: (headDim) => ropeFromGguf(llama, header, prefix, headDim),
   }
 }
 
 /** llama3 scaling stands in a GGUF as one divisor per frequency, the tensor `rope_freqs.weight`. */
-async function ropeFromGguf(llama: Fields, header: GgufHeader, headDim: number): Promise<Rope> {
-  const rotated = llama.integer('llama.rope.dimension_count') ?? headDim
+async function ropeFromGguf(llama: Fields, header: GgufHeader, prefix: string, headDim: number): Promise<Rope> {
+  const rotated = llama.integer(`${prefix}.rope.dimension_count`) ?? headDim
   if (rotated !== headDim) throw unsupported(llama.where, `rotation of ${rotated} of ${headDim} dimensions`, 'rotary embeddings over whole heads')
-  const theta = llama.number('llama.rope.freq_base', 0) ?? 10_000
-  const factor = linearFactor(llama)
+  const theta = llama.number(`${prefix}.rope.freq_base`, 0) ?? 10_000
+  const factor = linearFactor(llama, prefix)
   const divisors = header.tensors.find((tensor) => tensor.name === 'rope_freqs.weight')
   if (divisors === undefined) return { theta, scaling: { kind: 'linear', factor } }
   return { theta, scaling: { kind: 'divisors', divisors: await readDivisors(divisors, headDim / 2), factor } }
 }
 
-function linearFactor(llama: Fields): number {
-  const kind = llama.string('llama.rope.scaling.type') ?? 'linear'
+function linearFactor(llama: Fields, prefix: string): number {
+  const kind = llama.string(`${prefix}.rope.scaling.type`) ?? 'linear'
   if (kind === 'none') return 1
   if (kind !== 'linear') throw unsupported(llama.where, `rope scaling "${kind}"`, 'none, linear, llama3 (as rope_freqs.weight)')
   // 0 stands for "not scaled"; `scale_linear` is the key's older name.
-  const factor = llama.number('llama.rope.scaling.factor') ?? llama.number('llama.rope.scale_linear') ?? 1
-  if (factor < 0) throw llama.mistake('llama.rope.scaling.factor', 'a positive number')
+  const factor = llama.number(`${prefix}.rope.scaling.factor`) ?? llama.number(`${prefix}.rope.scale_linear`) ?? 1
+  if (factor < 0) throw llama.mistake(`${prefix}.rope.scaling.factor`, 'a positive number')
   return factor === 0 ? 1 : factor
 }
 
@@ -153,7 +173,7 @@ async function readDivisors(tensor: StoredTensor, count: number): Promise<Float3
   throw corrupt(tensor.path, `tensor "${tensor.name}" should hold positive numbers`)
 }
 
-const supportedProjectors = 'LLaVA 1.5: a CLIP tower with a class token and an "mlp" projector of two layers (mm.0, mm.2)'
+const supportedProjectors = 'LLaVA 1.5: a CLIP tower with a class token and an "mlp" projector (mm.0, mm.2, …)'
 
 /** Says what a vision half is, when it is one of another model. */
 function refuseOtherProjectors(clip: Fields, stored: readonly StoredTensor[]): void {
@@ -163,7 +183,6 @@ function refuseOtherProjectors(clip: Fields, stored: readonly StoredTensor[]): v
   const refusals: readonly (readonly [boolean, string])[] = [
     [projector !== 'mlp', `projector type "${projector}"`],
     [names.has('mm.3.weight'), 'a projector with layer norms (mm.3)'],
-    [names.has('mm.0.weight') && !names.has('mm.2.weight'), 'a linear projector (mm.0 without mm.2)'],
     [(pinpoints?.length ?? 0) > 0 || names.has('model.image_newline'), 'a LLaVA 1.6 tower that tiles its pictures'],
     [clip.boolean('clip.use_silu') === true, 'a tower with SiLU activations'],
     [!names.has('v.class_embd'), 'a tower without a class token (such as SigLIP)'],
@@ -196,6 +215,7 @@ function statedVision(clip: Fields, model: StoredModel): StatedVision {
     layerNormEps: clip.number('clip.vision.attention.layer_norm_epsilon', 0) ?? 1e-5,
     activation: clip.boolean('clip.use_gelu') === true ? 'gelu' : 'quick_gelu',
     dropClassRow: true,
+    projectorLayers: undefined,
   }
 }
 
@@ -204,13 +224,42 @@ function isWholeClipLarge(layers: number, hiddenSize: number, model: StoredModel
   return layers === 24 && hiddenSize === 1024 && model.has('vision_tower.encoder.layers.23.layer_norm1.weight')
 }
 
-function checkProjectorWidth(where: string, model: StoredModel, hiddenSize: number): void {
-  const width = model.dimension('multi_modal_projector.linear_2.bias', 0, 1)
+function checkProjectorWidth(where: string, model: StoredModel, layers: number, hiddenSize: number): void {
+  const width = model.dimension(`multi_modal_projector.linear_${layers}.bias`, 0, 1)
   if (width === hiddenSize) return
   throw corrupt(
     where,
     `its projector gives rows of ${width}, but the language model has a hidden size of ${hiddenSize}: the two files are of different models`,
   )
+}
+
+/**
+ * A GGUF adapter, whose query and key rows are permuted as the model's are, or a directory as PEFT saves it, as long as it leaves query and key alone:
+ * its rows there are in another order than the model's, and mapped rows stay where they are.
+ */
+async function ggufAdapter(location: string, hasVision: boolean): Promise<Adapter> {
+  if (/\.gguf$/i.test(location)) return ggufLora(await readGgufHeader(path.resolve(location)))
+  const adapter = await readAdapter(location)
+  const permuted = adapter.modules.find(({ module }) => /^language_model\..*\.self_attn\.[qk]_proj$/.test(module))
+  if (permuted !== undefined)
+    throw unsupported(adapter.path, `"${permuted.a.name}" changes query or key rows, which a GGUF keeps in another order`, 'the adapter as GGUF (`convert_lora_to_gguf.py`), or the checkpoint as safetensors')
+  if (!hasVision && adapter.replacements.some(([name]) => name.startsWith('multi_modal_projector.')))
+    throw unsupported(adapter.path, 'a projector for a language model without a vision tower', 'the language model with its `mmproj`')
+  return adapter
+}
+
+function ggufLora(header: GgufHeader): Adapter {
+  const fields = new Fields(header.path, header.metadata)
+  if (fields.raw('general.type') !== 'adapter' || (fields.string('adapter.type') ?? 'lora') !== 'lora')
+    throw unsupported(header.path, 'as adapter, a GGUF that is none (`general.type`, `adapter.type`)', 'LoRA adapters')
+  const { modules, others } = pairUp(header.tensors, (name) => fromGguf(name, false))
+  if (others[0] !== undefined) throw unsupported(header.path, `"${others[0].name}" is not half of a pair`, 'LoRA of linear layers')
+  const alpha = fields.required('adapter.lora.alpha', fields.number('adapter.lora.alpha', 0))
+  const ranks = new Set(modules.map(({ a }) => a.shape[0] ?? 0))
+  const [rank, ...more] = ranks
+  if (rank === undefined) throw corrupt(header.path, 'an adapter without tensors')
+  if (more.length > 0) throw unsupported(header.path, `layers of different ranks (${[...ranks].join(', ')})`, 'LoRA with one rank')
+  return { path: header.path, modules, scale: alpha / rank, replacements: [] }
 }
 
 function imageProcessor(clip: Fields, imageSize: number, options: DescribeOptions): ImageProcessorSpec {

@@ -1,64 +1,103 @@
-// config.json of LlavaForConditionalGeneration or LlamaForCausalLM, in the spellings of transformers 4 and 5.
+// config.json of LlavaForConditionalGeneration, of a language model alone, or of the original LLaVA, in the spellings of transformers 4 and 5.
 // A nested configuration may list only what differs from its class's defaults: what the tensors show is taken from them (sizes.ts),
 // the rest has the default of LlamaConfig, CLIPVisionConfig or LlavaConfig.
 
 import type { VisionConfig } from '../native.js'
 import { Fields } from './fields.js'
+import { readOriginalVision, type OriginalVision } from './original-config.js'
 import { ropeFromConfig } from './rope.js'
 import type { StatedText, StatedVision } from './sizes.js'
 import { unsupported } from './model-error.js'
 
 export interface HfConfig {
   readonly text: StatedText
-  /** Absent for LlamaForCausalLM. */
+  /** Of LlavaForConditionalGeneration. */
   readonly vision?: StatedVision
+  /** Of the original LLaVA, whose tower lies elsewhere. */
+  readonly original?: OriginalVision
   readonly imageTokenId?: number
   readonly tiedEmbeddings: boolean
 }
 
 export function readHfConfig(config: Fields): HfConfig {
-  const architecture = architectureOf(config)
+  const { kind, decoder } = architectureOf(config)
   if (config.has('quantization_config'))
-    throw unsupported(config.where, 'a quantised checkpoint (`quantization_config`)', 'F32, F16, BF16 safetensors; for quantised weights, GGUF')
-  if (architecture === 'LlamaForCausalLM') return { text: statedText(config), tiedEmbeddings: config.boolean('tie_word_embeddings') === true }
+    throw unsupported(config.where, 'a quantised checkpoint (`quantization_config`)', 'F32, F16, BF16 weights; for quantised weights, GGUF')
+  const tied = config.boolean('tie_word_embeddings') === true
+  if (kind === 'text') return { text: statedText(config, decoder), tiedEmbeddings: tied }
+  if (kind === 'original') return { text: statedText(config, decoder), original: readOriginalVision(config), tiedEmbeddings: tied }
   const text = config.object('text_config') ?? Fields.fromJson(`${config.where}, text_config`, {})
   const imageTokenId = config.integer('image_token_index', kNoImageToken) ?? config.integer('image_token_id', kNoImageToken) ?? 32_000
   return {
-    text: statedText(text),
+    text: statedText(text, text.string('model_type') ?? 'llama'),
     vision: statedVision(config),
     ...(imageTokenId >= 0 && { imageTokenId }),
-    tiedEmbeddings: config.boolean('tie_word_embeddings') === true || text.boolean('tie_word_embeddings') === true,
+    tiedEmbeddings: tied || text.boolean('tie_word_embeddings') === true,
   }
+}
+
+/** Whether a config.json is of the original LLaVA. */
+export function isOriginalConfig(config: Fields): boolean {
+  return namedArchitecture(config)?.kind === 'original'
 }
 
 // LLaVA's own sentinel, where a checkpoint has no token for it.
 const kNoImageToken = -200
 
-const architectures: ReadonlyMap<string, string> = new Map([
-  ['llava', 'LlavaForConditionalGeneration'],
-  ['llama', 'LlamaForCausalLM'],
-])
-
-function architectureOf(config: Fields): string {
-  const list = config.raw('architectures')
-  const named: unknown = Array.isArray(list) && list.length > 0 ? list[0] : architectures.get(config.string('model_type') ?? '')
-  for (const supported of architectures.values()) if (named === supported) return supported
-  const hint = named === 'LlavaLlamaForCausalLM' ? ' (the original layout; its converted form is published as llava-1.5-…-hf)' : ''
-  throw unsupported(
-    config.where,
-    `architecture ${JSON.stringify(named ?? config.raw('model_type') ?? null)}${hint}`,
-    [...architectures.values()].join(', '),
-  )
+interface Architecture {
+  readonly kind: 'llava' | 'text' | 'original'
+  /** `model_type` of the language model that stands at the top of the file. */
+  readonly decoder: string
 }
 
-function statedText(text: Fields): StatedText {
-  const kind = text.string('model_type') ?? 'llama'
+const architectures: ReadonlyMap<unknown, Architecture> = new Map([
+  ['LlavaForConditionalGeneration', { kind: 'llava', decoder: '' }],
+  ['LlamaForCausalLM', { kind: 'text', decoder: 'llama' }],
+  ['MistralForCausalLM', { kind: 'text', decoder: 'mistral' }],
+  ['LlavaLlamaForCausalLM', { kind: 'original', decoder: 'llama' }],
+  ['LlavaMistralForCausalLM', { kind: 'original', decoder: 'mistral' }],
+])
+
+/** Where the file names no architecture. `llava` alone has been written by both projects. */
+const modelTypes: ReadonlyMap<unknown, string> = new Map([
+  ['llava', 'LlavaForConditionalGeneration'],
+  ['llama', 'LlamaForCausalLM'],
+  ['mistral', 'MistralForCausalLM'],
+  ['llava_llama', 'LlavaLlamaForCausalLM'],
+  ['llava_mistral', 'LlavaMistralForCausalLM'],
+])
+
+function architectureOf(config: Fields): Architecture {
+  const architecture = namedArchitecture(config)
+  if (architecture !== undefined) return architecture
+  throw unsupported(config.where, `architecture ${JSON.stringify(architectureName(config) ?? config.raw('model_type') ?? null)}`, [...architectures.keys()].join(', '))
+}
+
+function namedArchitecture(config: Fields): Architecture | undefined {
+  return architectures.get(architectureName(config))
+}
+
+function architectureName(config: Fields): unknown {
+  const list = config.raw('architectures')
+  if (Array.isArray(list) && list.length > 0) return (list as readonly unknown[])[0]
+  const type = config.raw('model_type')
+  return type === 'llava' && config.has('mm_vision_tower') ? 'LlavaLlamaForCausalLM' : modelTypes.get(type)
+}
+
+/** What a decoder's configuration class has where the file says nothing, and no tensor shows it. */
+const decoderDefaults: ReadonlyMap<string, { readonly maxPositions: number; readonly slidingWindow: number | undefined }> = new Map([
+  ['llama', { maxPositions: 2048, slidingWindow: undefined }],
+  ['mistral', { maxPositions: 131_072, slidingWindow: 4096 }],
+])
+
+function statedText(text: Fields, kind: string): StatedText {
+  const defaults = decoderDefaults.get(kind)
   const activation = text.string('hidden_act') ?? 'silu'
-  if (kind !== 'llama') throw unsupported(text.where, `language model "${kind}"`, 'llama')
+  if (defaults === undefined) throw unsupported(text.where, `language model "${kind}"`, [...decoderDefaults.keys()].join(', '))
   if (activation !== 'silu') throw unsupported(text.where, `activation "${activation}"`, 'silu')
   for (const bias of ['attention_bias', 'mlp_bias'])
     if (text.boolean(bias) === true) throw unsupported(text.where, `\`${bias}\``, 'projections without biases')
-  const maxPositions = text.integer('max_position_embeddings') ?? 2048
+  const maxPositions = text.integer('max_position_embeddings') ?? defaults.maxPositions
   const rope = ropeFromConfig(text, maxPositions)
   return {
     where: text.where,
@@ -71,9 +110,16 @@ function statedText(text: Fields): StatedText {
     rmsNormEps: text.number('rms_norm_eps', 0) ?? 1e-6,
     // Linear scaling stretches the trained positions; `max_position_embeddings` is the number before it.
     contextLength: rope.scaling.kind === 'linear' ? Math.floor(maxPositions * rope.scaling.factor) : maxPositions,
+    slidingWindow: slidingWindow(text, kind, defaults.slidingWindow),
     ropeLayout: 'half',
     rope: () => rope,
   }
+}
+
+/** Mistral's; `null` in the file switches it off. LlamaConfig has none, and transformers passes over the key there. */
+function slidingWindow(text: Fields, kind: string, otherwise: number | undefined): number | undefined {
+  if (kind !== 'mistral' || text.isNull('sliding_window')) return undefined
+  return text.integer('sliding_window') ?? otherwise
 }
 
 function statedVision(config: Fields): StatedVision {
@@ -81,6 +127,16 @@ function statedVision(config: Fields): StatedVision {
   // Without a vision_config LlavaConfig means CLIP ViT-L/14-336; with one, CLIPVisionConfig's defaults fill it.
   const given = config.object('vision_config')
   const vision = given ?? Fields.fromJson(`${config.where}, vision_config`, { num_attention_heads: 16, image_size: 336 })
+  return {
+    ...statedTower(vision),
+    featureLayer: featureLayer(config),
+    dropClassRow: selectStrategy(config) === 'default',
+    projectorLayers: 2,
+  }
+}
+
+/** A CLIPVisionConfig by itself: all layers, the class row too. */
+export function statedTower(vision: Fields): StatedVision {
   const kind = vision.string('model_type') ?? 'clip_vision_model'
   if (kind !== 'clip_vision_model') throw unsupported(vision.where, `vision tower "${kind}"`, 'clip_vision_model')
   if ((vision.integer('num_channels') ?? 3) !== 3) throw unsupported(vision.where, `${vision.integer('num_channels')} colour channels`, '3')
@@ -89,13 +145,14 @@ function statedVision(config: Fields): StatedVision {
     hiddenSize: vision.integer('hidden_size'),
     intermediateSize: vision.integer('intermediate_size'),
     layers: vision.integer('num_hidden_layers'),
-    featureLayer: featureLayer(config),
+    featureLayer: undefined,
     heads: vision.integer('num_attention_heads') ?? 12,
     imageSize: squareSize(vision, 'image_size'),
     patchSize: squareSize(vision, 'patch_size'),
     layerNormEps: vision.number('layer_norm_eps', 0) ?? 1e-5,
-    activation: visionActivation(vision),
-    dropClassRow: selectStrategy(config) === 'default',
+    activation: clipActivation(vision),
+    dropClassRow: false,
+    projectorLayers: undefined,
   }
 }
 
@@ -120,7 +177,7 @@ function selectStrategy(config: Fields): string {
   throw unsupported(config.where, `\`vision_feature_select_strategy\` "${strategy}"`, 'default, full')
 }
 
-function visionActivation(vision: Fields): VisionConfig['activation'] {
+export function clipActivation(vision: Fields): VisionConfig['activation'] {
   const activation = vision.string('hidden_act') ?? 'quick_gelu'
   if (activation === 'quick_gelu' || activation === 'gelu') return activation
   throw unsupported(vision.where, `activation "${activation}"`, 'quick_gelu, gelu')

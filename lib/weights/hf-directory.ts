@@ -1,4 +1,5 @@
-// A Hugging Face directory: config.json, safetensors, tokenizer, preprocessing, generation defaults, chat template.
+// A checkpoint directory, Hugging Face's or the original LLaVA's: config.json, weights, tokenizer, preprocessing, generation defaults, chat template.
+// The original's vision tower is a CLIP checkpoint in a directory of its own, and its preprocessing is that one's.
 // Rows of query and key are as trained, so rotation pairs are half a head apart: ropeLayout is "half".
 
 import path from 'node:path'
@@ -6,12 +7,17 @@ import { LlavaError } from '../errors.js'
 import type { TokenizerSpec } from '../tokenizer/spec.js'
 import { tokenizerFromJson, tokenizerFromSentencePiece } from '../tokenizer/parse.js'
 import { Fields, readJson, readJsonFields } from './fields.js'
-import { readHfConfig, type HfConfig } from './hf-config.js'
-import { fromHuggingFace } from './names.js'
+import { readAdapter, type Adapter } from './adapter.js'
+import { findClip, readClipPreprocessor, readTowerWeights, statedEmbeddedTower, type ClipDirectory } from './clip-directory.js'
+import { isOriginalConfig, readHfConfig, statedTower, type HfConfig } from './hf-config.js'
+import { addImageTokens } from './image-tokens.js'
+import { fromHuggingFace, towerFromClip } from './names.js'
+import type { OriginalVision } from './original-config.js'
 import { collectTensors, StoredModel } from './model-tensors.js'
-import { textConfig, visionConfig } from './sizes.js'
+import { textConfig, visionConfig, type StatedVision } from './sizes.js'
 import { imageProcessorFromConfig } from './preprocessing.js'
-import { readSafetensorsDirectory } from './safetensors.js'
+import { readPytorchFile } from './pytorch.js'
+import { readWeights } from './shards.js'
 import type { StoredTensor } from './stored-tensor.js'
 import { readSideFile } from './file-head.js'
 import { checkVocabulary } from './vocabulary.js'
@@ -22,15 +28,19 @@ import type { DescribeOptions, GenerationDefaults, ModelDescription } from './mo
 export async function describeHfDirectory(directory: string, names: ReadonlySet<string>, options: DescribeOptions): Promise<ModelDescription> {
   if (options.mmproj !== undefined)
     throw new LlavaError('INVALID_ARGUMENT', `${directory} is a checkpoint with its own vision tower; \`mmproj\` belongs to a GGUF language model`)
-  const rawConfig = await readJsonFields(path.join(directory, 'config.json'))
-  if (rawConfig === undefined) throw notFound(directory, 'config.json is missing')
+  const adapter = options.adapter === undefined ? undefined : await readAdapter(options.adapter)
+  const rawConfig = await readConfig(directory, adapter)
   const config = readHfConfig(rawConfig)
   const model = new StoredModel(directory, await storedTensors(directory, names), fromHuggingFace)
+  for (const [name, tensor] of adapter?.replacements ?? []) model.replace(name, tensor)
   checkTied(rawConfig.where, config, model)
   const text = await textConfig(config.text, model)
-  const vision = config.vision && visionConfig(config.vision, model, options.visionFeatureLayer)
-  const { files, tensors, parameters, weightDtypes } = collectTensors(model, text, vision)
-  const tokenizer = await readTokenizer(directory)
+  const own = config.original && (await originalTower(config.original, directory, names, model, options))
+  const stated = config.vision ?? own?.stated
+  const vision = stated && visionConfig(stated, model, options.visionFeatureLayer)
+  checkOptionsFit(directory, config, vision !== undefined, adapter, options)
+  const { files, tensors, parameters, weightDtypes } = collectTensors(model, text, vision, adapter?.modules)
+  const { tokenizer, imageTokens } = withImageTokens(rawConfig, config, await readTokenizer(directory), text.vocabSize)
   checkVocabulary(directory, tokenizer, text.vocabSize)
   const processor = await readJsonFields(path.join(directory, 'processor_config.json'))
   const imageToken = config.imageTokenId === undefined ? undefined : imageTokenOf(rawConfig.where, tokenizer, config.imageTokenId)
@@ -40,12 +50,17 @@ export async function describeHfDirectory(directory: string, names: ReadonlySet<
     path: directory,
     files,
     tensors,
-    config: { text, ...(vision && { vision }) },
+    config: { text, ...(vision && { vision }), ...(adapter?.scale !== undefined && { loraScale: adapter.scale }) },
     tokenizer,
     ...(vision && {
-      imageProcessor: imageProcessorFromConfig(await readPreprocessor(directory, processor), vision.imageSize, options.imageAspectRatio),
+      imageProcessor: imageProcessorFromConfig(
+        own === undefined ? await readPreprocessor(directory, processor) : own.preprocessor,
+        vision.imageSize,
+        options.imageAspectRatio ?? config.original?.aspectRatio,
+      ),
     }),
     ...(imageToken && { imageToken }),
+    ...(imageTokens && { imageTokens }),
     ...(chatTemplate !== undefined && { chatTemplate }),
     generation: await readGeneration(directory, rawConfig, tokenizer),
     card: {
@@ -57,12 +72,71 @@ export async function describeHfDirectory(directory: string, names: ReadonlySet<
   }
 }
 
+/** The base's own, unless an adapter of the LLaVA repository brings the configuration that makes a LLaVA of it. */
+async function readConfig(directory: string, adapter: Adapter | undefined): Promise<Fields> {
+  const config = await readJsonFields(path.join(directory, 'config.json'))
+  if (config === undefined) throw notFound(directory, 'config.json is missing')
+  const isWhole = config.has('vision_config') || (adapter?.config === undefined && isOriginalConfig(config))
+  return isWhole ? config : (adapter?.config ?? config)
+}
+
 async function storedTensors(directory: string, names: ReadonlySet<string>): Promise<readonly StoredTensor[]> {
-  const tensors = await readSafetensorsDirectory(directory, names)
+  const tensors = await readWeights(directory, names)
   if (tensors !== undefined) return tensors
-  if ([...names].some((name) => name.endsWith('.bin')))
-    throw unsupported(directory, 'weights as PyTorch .bin files', 'safetensors (`save_pretrained` writes them)')
-  throw notFound(directory, 'neither model.safetensors nor model.safetensors.index.json is there')
+  if (names.has('adapter_config.json') || names.has('mm_projector.bin'))
+    throw notFound(directory, 'this is an adapter without the model it belongs to; open that model, with this directory as `adapter`')
+  throw notFound(directory, 'neither model.safetensors nor pytorch_model.bin is there, nor an index of shards')
+}
+
+/**
+ * The tower of an original LLaVA, its tensors added to `model`: those in the checkpoint itself (fine-tuned ones), else the CLIP directory's.
+ * The projector comes from mm_projector.bin where the shards lack it.
+ */
+async function originalTower(
+  original: OriginalVision,
+  directory: string,
+  names: ReadonlySet<string>,
+  model: StoredModel,
+  options: DescribeOptions,
+): Promise<{ readonly stated: StatedVision; readonly preprocessor: Fields | undefined }> {
+  const projector = 'multi_modal_projector.linear_1.weight'
+  if (!model.has(projector) && names.has('mm_projector.bin')) model.add(await readPytorchFile(path.join(directory, 'mm_projector.bin')), fromHuggingFace)
+  const isEmbedded = model.has('vision_tower.embeddings.class_embedding')
+  const width = model.dimension(projector, 1, 2)
+  const near = [directory, ...(options.adapter === undefined ? [] : [path.resolve(options.adapter)])]
+  const clip = await clipUnless(isEmbedded && options.visionTower === undefined, () => findClip(original, near, width, options.visionTower))
+  if (clip !== undefined && !isEmbedded) model.add(await readTowerWeights(clip), towerFromClip)
+  const { featureLayer, dropClassRow, projectorLayers } = original
+  return {
+    stated: { ...(clip === undefined ? statedEmbeddedTower(original, width) : statedTower(clip.vision)), featureLayer, dropClassRow, projectorLayers },
+    preprocessor: clip && (await readClipPreprocessor(clip)),
+  }
+}
+
+/** A tower that the checkpoint holds itself needs no CLIP directory, but takes its configuration from one that is at hand. */
+async function clipUnless(optional: boolean, find: () => Promise<ClipDirectory>): Promise<ClipDirectory | undefined> {
+  try {
+    return await find()
+  } catch (error) {
+    if (optional && error instanceof LlavaError && error.code === 'MODEL_NOT_FOUND') return undefined
+    throw error
+  }
+}
+
+function checkOptionsFit(directory: string, config: HfConfig, hasVision: boolean, adapter: Adapter | undefined, options: DescribeOptions): void {
+  if (options.visionTower !== undefined && config.original === undefined)
+    throw new LlavaError('INVALID_ARGUMENT', `${directory} is not an original LLaVA checkpoint; \`visionTower\` belongs to one`)
+  if (!hasVision && adapter?.replacements.some(([name]) => name.startsWith('multi_modal_projector.')) === true)
+    throw unsupported(adapter.path, 'a projector for a language model without a vision tower', "LLaVA's config.json beside it, or a LLaVA as its base")
+}
+
+function withImageTokens(
+  rawConfig: Fields,
+  { original }: HfConfig,
+  tokenizer: TokenizerSpec,
+  rows: number,
+): { readonly tokenizer: TokenizerSpec; readonly imageTokens?: ModelDescription['imageTokens'] } {
+  return original?.startAndEnd === true ? addImageTokens(rawConfig, tokenizer, rows) : { tokenizer }
 }
 
 /** Without an output matrix of its own, a checkpoint must say that it shares the embedding's. */

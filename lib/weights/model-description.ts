@@ -9,7 +9,10 @@ import type { ImageProcessorSpec } from '../image/image-processor.js'
 import { describeGguf } from './gguf-model.js'
 import { describeHfDirectory } from './hf-directory.js'
 import { readGgufHeader } from './gguf.js'
+import type { DescribedText } from './sizes.js'
+import type { ImageTokens } from './image-tokens.js'
 import { notFound, unsupported } from './model-error.js'
+import { firstParts } from './gguf-split.js'
 
 /** Everything the rest of the package needs to know about a model on disk. */
 export interface ModelDescription {
@@ -21,12 +24,14 @@ export interface ModelDescription {
   readonly files: readonly string[]
   /** By canonical name, only those the model computes with. */
   readonly tensors: readonly TensorEntry[]
-  readonly config: ModelConfig
+  readonly config: ModelConfig & { readonly text: DescribedText }
   readonly tokenizer: TokenizerSpec
   /** Present when the model has a vision tower. */
   readonly imageProcessor?: ImageProcessorSpec
   /** The special token that stands for an image row, where the vocabulary has one. */
   readonly imageToken?: { readonly id: number; readonly text: string }
+  /** Tokens that stand around every image: the first LLaVA's `<im_start>` and `<im_end>`. */
+  readonly imageTokens?: ImageTokens
   /** Jinja, as the checkpoint brings it. */
   readonly chatTemplate?: string
   readonly generation: GenerationDefaults
@@ -58,6 +63,10 @@ export interface ModelCard {
 export interface DescribeOptions {
   /** The vision half of a GGUF pair; default: the only `*mmproj*.gguf` beside the language model. */
   readonly mmproj?: string
+  /** The CLIP directory of an original LLaVA checkpoint; default: the one that `mm_vision_tower` names, or the only one that fits, in or beside it. */
+  readonly visionTower?: string
+  /** A LoRA adapter (PEFT's or the LLaVA repository's), or a projector by itself, to run on top of the model: a directory; for a GGUF, also a GGUF. */
+  readonly adapter?: string
   /** Overrides the checkpoint's `vision_feature_layer`: k >= 0 runs k layers of the tower, k < 0 runs N + 1 + k of its N. */
   readonly visionFeatureLayer?: number
   /** Overrides how the checkpoint makes pictures square. */
@@ -65,7 +74,8 @@ export interface DescribeOptions {
 }
 
 /**
- * Describes the model at `location`: a Hugging Face directory, a GGUF file, or a directory with one GGUF language model.
+ * Describes the model at `location`: a checkpoint directory (Hugging Face's or the original LLaVA's), a GGUF file or the first of its parts, or a
+ * directory with one GGUF language model.
  * @throws LlavaError MODEL_NOT_FOUND, MODEL_CORRUPT, MODEL_UNSUPPORTED, or INVALID_ARGUMENT where the caller has to choose a file.
  */
 export async function describeModel(location: string, options: DescribeOptions = {}): Promise<ModelDescription> {
@@ -74,15 +84,17 @@ export async function describeModel(location: string, options: DescribeOptions =
   if (!(await isDirectory(absolute))) return describeFile(absolute, options)
   const names = new Set(await readdir(absolute))
   const ggufs = [...names].filter((name) => name.toLowerCase().endsWith('.gguf')).sort()
-  const isCheckpoint = names.has('config.json') && (ggufs.length === 0 || [...names].some((name) => /\.safetensors(?:\.index\.json)?$/.test(name)))
+  const isCheckpoint = names.has('config.json') && (ggufs.length === 0 || [...names].some((name) => /\.(?:safetensors|bin)(?:\.index\.json)?$/.test(name)))
   if (isCheckpoint) return describeHfDirectory(absolute, names, options)
   if (ggufs.length > 0) return describeGguf(await onlyLanguageModel(absolute, ggufs), options)
-  throw notFound(absolute, 'neither config.json with safetensors nor a .gguf file is in this directory')
+  throw notFound(absolute, 'neither config.json with weights nor a .gguf file is in this directory')
 }
 
-function checkOptions(location: string, { mmproj, visionFeatureLayer, imageAspectRatio }: DescribeOptions): void {
+function checkOptions(location: string, { mmproj, visionTower, adapter, visionFeatureLayer, imageAspectRatio }: DescribeOptions): void {
   if (typeof location !== 'string' || location === '') throw invalidArgument('path', 'the path of a model file or directory', location)
   if (mmproj !== undefined && typeof mmproj !== 'string') throw invalidArgument('mmproj', 'the path of a GGUF file', mmproj)
+  if (visionTower !== undefined && typeof visionTower !== 'string') throw invalidArgument('visionTower', 'the path of a CLIP directory', visionTower)
+  if (adapter !== undefined && typeof adapter !== 'string') throw invalidArgument('adapter', 'the path of an adapter', adapter)
   if (visionFeatureLayer !== undefined && !Number.isInteger(visionFeatureLayer))
     throw invalidArgument('visionFeatureLayer', 'a whole number', visionFeatureLayer)
   if (imageAspectRatio !== undefined && imageAspectRatio !== 'pad' && imageAspectRatio !== 'crop')
@@ -98,15 +110,14 @@ async function isDirectory(location: string): Promise<boolean> {
 }
 
 function describeFile(file: string, options: DescribeOptions): Promise<ModelDescription> {
-  if (/\.(?:safetensors|json)$/i.test(file))
+  if (/\.(?:safetensors|json|bin|pth?|ckpt)$/i.test(file))
     throw unsupported(file, 'one file of a checkpoint', 'the directory that holds the whole checkpoint, or a .gguf file')
-  if (/\.(?:bin|pth?|ckpt)$/i.test(file)) throw unsupported(file, 'a PyTorch file', 'GGUF files and directories of safetensors')
   return describeGguf(file, options)
 }
 
 /** Of a directory's GGUF files, the one that is not a vision half. */
 async function onlyLanguageModel(directory: string, names: readonly string[]): Promise<string> {
-  const paths = names.map((name) => path.join(directory, name))
+  const paths = firstParts(names).map((name) => path.join(directory, name))
   const headers = await Promise.all(paths.map(readGgufHeader))
   const models = headers.filter((header) => header.metadata.get('general.architecture') !== 'clip').map((header) => header.path)
   const [only] = models

@@ -1,7 +1,7 @@
 // Every tensor a model computes with, by canonical name and shape, taken from what the files hold.
 // Shape letters: D text hidden size, F intermediate size, V vocabulary, Dv vision hidden size, Fv vision intermediate size.
 
-import type { Dtype, TensorEntry, TextConfig, VisionConfig } from '../native.js'
+import type { ClipConfig, Dtype, TensorEntry, TextConfig, VisionConfig } from '../native.js'
 import { dtypes } from './ggml-types.js'
 import type { CanonicalName } from './names.js'
 import { elementCount, type StoredTensor } from './stored-tensor.js'
@@ -26,7 +26,17 @@ export class StoredModel {
 
   constructor(where: string, stored: readonly StoredTensor[], canonicalName: (name: string) => CanonicalName) {
     this.where = where
+    this.add(stored, canonicalName)
+  }
+
+  /** Tensors of further files; a name that is there already is an error. */
+  add(stored: readonly StoredTensor[], canonicalName: (name: string) => CanonicalName): void {
     for (const tensor of stored) this.#add(canonicalName(tensor.name), tensor)
+  }
+
+  /** Tensors that take the place of those with the same canonical name. */
+  replace(name: string, tensor: StoredTensor): void {
+    this.#tensors.set(name, tensor)
   }
 
   #add(name: CanonicalName, tensor: StoredTensor): void {
@@ -35,7 +45,7 @@ export class StoredModel {
       throw unsupported(
         tensor.path,
         `tensor "${tensor.name}" is not part of this architecture`,
-        'LLaVA 1.5 (LLaMA without biases, CLIP tower, two-layer projector)',
+        'LLaVA 1.5 (LLaMA without biases, CLIP tower, projector of linear layers)',
       )
     const twin = this.#tensors.get(name)
     if (twin !== undefined) throw corrupt(tensor.path, `tensors "${twin.name}" and "${tensor.name}" both stand for ${name}`)
@@ -78,14 +88,40 @@ export interface CollectedTensors {
 }
 
 /** The directory of everything `text` and `vision` need; missing, misshapen or uncomputable tensors are errors. */
-export function collectTensors(model: StoredModel, text: TextConfig, vision: VisionConfig | undefined): CollectedTensors {
+export function collectTensors(
+  model: StoredModel,
+  text: TextConfig,
+  vision: VisionConfig | undefined,
+  loraModules: readonly LoraModule[] = [],
+): CollectedTensors {
   const collector = new Collector(model)
   for (const wanted of textTensors(text)) collector.add(wanted, wanted.name)
   // Tied embeddings: the output matrix is the embedding's bytes under a second name.
   const head = { name: 'lm_head.weight', shape: [text.vocabSize, text.hiddenSize], isMatrix: true }
   collector.add(head, model.has(head.name) ? head.name : 'language_model.embed_tokens.weight')
-  if (vision !== undefined) for (const wanted of visionTensors(vision, text.hiddenSize)) collector.add(wanted, wanted.name)
+  if (vision !== undefined) {
+    for (const wanted of towerTensors(vision)) collector.add(wanted, wanted.name)
+    for (const wanted of projectorTensors(vision, text.hiddenSize)) collector.add(wanted, wanted.name)
+  }
+  for (const module of loraModules) collector.addLora(module)
   return collector
+}
+
+/** The directory of everything a CLIP needs. */
+export function collectClipTensors(model: StoredModel, config: ClipConfig): CollectedTensors {
+  const collector = new Collector(model)
+  for (const wanted of clipTensors(config)) collector.add(wanted, wanted.name)
+  return collector
+}
+
+/** Low-rank change of one linear layer: y += scale * B (A x). */
+export interface LoraModule {
+  /** Canonical name of the layer, without `.weight`. */
+  readonly module: string
+  /** [r, in] */
+  readonly a: StoredTensor
+  /** [out, r] */
+  readonly b: StoredTensor
 }
 
 class Collector implements CollectedTensors {
@@ -94,6 +130,7 @@ class Collector implements CollectedTensors {
   readonly weightDtypes: Record<string, number> = {}
   parameters = 0
   readonly #model: StoredModel
+  readonly #matrices = new Map<string, readonly number[]>()
 
   constructor(model: StoredModel) {
     this.#model = model
@@ -102,15 +139,36 @@ class Collector implements CollectedTensors {
   add(wanted: Wanted, from: string): void {
     const stored = this.#model.get(from)
     checkWanted(wanted, stored)
-    this.tensors.push({
-      name: wanted.name,
-      dtype: stored.dtype as Dtype,
-      shape: stored.shape,
-      file: this.#fileIndex(stored.path),
-      offset: stored.offset,
-      nbytes: stored.nbytes,
-    })
-    if (from !== wanted.name) return
+    if (wanted.isMatrix) this.#matrices.set(wanted.name, wanted.shape)
+    this.#push(wanted.name, stored)
+    if (from === wanted.name) this.#count(stored)
+  }
+
+  /** Layers that do not run (the tower's last) have no matrix here, and nothing to change. */
+  addLora({ module, a, b }: LoraModule): void {
+    const shape = this.#matrices.get(`${module}.weight`)
+    if (shape === undefined && this.#model.has(`${module}.weight`)) return
+    const [out, input] = shape ?? []
+    const rank = a.shape[0]
+    if (out === undefined || input === undefined || rank === undefined || embeddings.test(module))
+      throw unsupported(a.path, `it changes "${a.name}"`, "the model's linear layers")
+    const parts = [
+      { name: `${module}.lora_A.weight`, shape: [rank, input], isMatrix: false, stored: a },
+      { name: `${module}.lora_B.weight`, shape: [out, rank], isMatrix: false, stored: b },
+    ]
+    for (const part of parts) {
+      checkWanted(part, part.stored)
+      this.#push(part.name, part.stored)
+      this.#count(part.stored)
+    }
+  }
+
+  #push(name: string, stored: StoredTensor): void {
+    const { dtype, shape, offset, nbytes } = stored
+    this.tensors.push({ name, dtype: dtype as Dtype, shape, file: this.#fileIndex(stored.path), offset, nbytes })
+  }
+
+  #count(stored: StoredTensor): void {
     this.parameters += elementCount(stored.shape) ?? 0
     this.weightDtypes[stored.dtype] = (this.weightDtypes[stored.dtype] ?? 0) + stored.nbytes
   }
@@ -120,6 +178,9 @@ class Collector implements CollectedTensors {
     return index >= 0 ? index : this.files.push(path) - 1
   }
 }
+
+// Tables of rows to look up, which no linear layer multiplies with.
+const embeddings = /embed_tokens$|_embedding$/
 
 function checkWanted(wanted: Wanted, stored: StoredTensor): void {
   const shape = stored.shape.join(', ')
@@ -148,18 +209,31 @@ function* textTensors(c: TextConfig): Generator<Wanted> {
   yield vector('language_model.norm.weight', D)
 }
 
-function* visionTensors(c: VisionConfig, D: number): Generator<Wanted> {
+function* towerTensors(c: VisionConfig): Generator<Wanted> {
   const [Dv, Fv, rows] = [c.hiddenSize, c.intermediateSize, (c.imageSize / c.patchSize) ** 2 + 1]
   yield vector('vision_tower.embeddings.class_embedding', Dv)
   yield { name: 'vision_tower.embeddings.patch_embedding.weight', shape: [Dv, 3, c.patchSize, c.patchSize], isMatrix: false }
   yield matrix('vision_tower.embeddings.position_embedding', rows, Dv)
   yield* layerNorm('vision_tower.pre_layrnorm', Dv)
-  for (let n = 0; n < c.layers; n++) yield* visionLayer(`vision_tower.encoder.layers.${n}`, Dv, Fv)
-  yield* linear('multi_modal_projector.linear_1', D, Dv)
-  yield* linear('multi_modal_projector.linear_2', D, D)
+  for (let n = 0; n < c.layers; n++) yield* clipLayer(`vision_tower.encoder.layers.${n}`, Dv, Fv)
 }
 
-function* visionLayer(layer: string, Dv: number, Fv: number): Generator<Wanted> {
+function* projectorTensors({ hiddenSize: Dv, projectorLayers = 2 }: VisionConfig, D: number): Generator<Wanted> {
+  for (let n = 1; n <= projectorLayers; n++) yield* linear(`multi_modal_projector.linear_${n}`, D, n === 1 ? Dv : D)
+}
+
+function* clipTensors({ vision, text, projectionDim }: ClipConfig): Generator<Wanted> {
+  yield* towerTensors(vision)
+  yield* layerNorm('vision_tower.post_layernorm', vision.hiddenSize)
+  yield matrix('visual_projection', projectionDim, vision.hiddenSize)
+  yield matrix('text_model.embeddings.token_embedding', text.vocabSize, text.hiddenSize)
+  yield matrix('text_model.embeddings.position_embedding', text.contextLength, text.hiddenSize)
+  for (let n = 0; n < text.layers; n++) yield* clipLayer(`text_model.encoder.layers.${n}`, text.hiddenSize, text.intermediateSize)
+  yield* layerNorm('text_model.final_layer_norm', text.hiddenSize)
+  yield matrix('text_projection', projectionDim, text.hiddenSize)
+}
+
+function* clipLayer(layer: string, Dv: number, Fv: number): Generator<Wanted> {
   yield* layerNorm(`${layer}.layer_norm1`, Dv)
   for (const projection of ['q_proj', 'k_proj', 'v_proj', 'out_proj']) yield* linear(`${layer}.self_attn.${projection}`, Dv, Dv)
   yield* layerNorm(`${layer}.layer_norm2`, Dv)

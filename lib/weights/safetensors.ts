@@ -1,8 +1,7 @@
 // safetensors header: u64 length N, N bytes of JSON (name -> dtype, shape, data_offsets), then the data without holes.
 // The rules enforced are the format's own: unique names, sorted by offset the tensors tile the data exactly, bytes = f(dtype, shape).
 
-import path from 'node:path'
-import { Fields, readJsonFields } from './fields.js'
+import { Fields } from './fields.js'
 import { corrupt, unsupported } from './model-error.js'
 import { elementCount, type StoredTensor } from './stored-tensor.js'
 import { readExactly, withFile } from './file-head.js'
@@ -40,33 +39,6 @@ export async function readSafetensorsHeader(file: string): Promise<readonly Stor
     const header = await readExactly(handle, file, 8, headerSize)
     return parseSafetensorsHeader(file, header, size)
   })
-}
-
-/** All tensors of a directory: `model.safetensors`, or the shards that `model.safetensors.index.json` lists; `undefined` when it has neither. */
-export async function readSafetensorsDirectory(directory: string, names: ReadonlySet<string>): Promise<readonly StoredTensor[] | undefined> {
-  if (names.has('model.safetensors')) return readSafetensorsHeader(path.join(directory, 'model.safetensors'))
-  const index = await readJsonFields(path.join(directory, 'model.safetensors.index.json'))
-  return index === undefined ? undefined : readShards(directory, index)
-}
-
-async function readShards(directory: string, index: Fields): Promise<readonly StoredTensor[]> {
-  const weightMap = index.required('weight_map', index.object('weight_map'))
-  const shards = new Map<string, ReadonlyMap<string, StoredTensor>>()
-  const tensors: StoredTensor[] = []
-  for (const name of weightMap.keys()) {
-    const shard = weightMap.required(name, weightMap.string(name))
-    if (!/^[^./\\\0][^/\\\0]*\.safetensors$/.test(shard)) throw weightMap.mistake(name, 'the name of a safetensors file in this directory')
-    const stored = shards.get(shard) ?? byName(await readSafetensorsHeader(path.join(directory, shard)))
-    shards.set(shard, stored)
-    const tensor = stored.get(name)
-    if (tensor === undefined) throw corrupt(path.join(directory, shard), `lacks tensor "${name}", which the index places there`)
-    tensors.push(tensor)
-  }
-  return tensors
-}
-
-function byName(tensors: readonly StoredTensor[]): ReadonlyMap<string, StoredTensor> {
-  return new Map(tensors.map((tensor) => [tensor.name, tensor]))
 }
 
 function parseSafetensorsHeader(file: string, header: Buffer, fileSize: number): readonly StoredTensor[] {

@@ -2,7 +2,7 @@
 // stated comes from them, a stated one that contradicts them is an error. What no shape shows (heads, eps, image size) must be stated
 // or has the default of the reference's configuration class.
 
-import type { TextConfig, VisionConfig } from '../native.js'
+import type { ClipConfig, TextConfig, VisionConfig } from '../native.js'
 import { ropeInvFreq, type Rope } from './rope.js'
 import type { StoredModel } from './model-tensors.js'
 import { corrupt, unsupported } from './model-error.js'
@@ -22,6 +22,8 @@ export interface StatedText {
   readonly headDim: Stated
   readonly rmsNormEps: number
   readonly contextLength: number
+  /** Positions a row sees, itself included; `undefined`: all. */
+  readonly slidingWindow: Stated
   readonly ropeLayout: TextConfig['ropeLayout']
   /** Asked once the head size is known. */
   readonly rope: (headDim: number) => Rope | Promise<Rope>
@@ -42,9 +44,28 @@ export interface StatedVision {
   readonly layerNormEps: number
   readonly activation: VisionConfig['activation']
   readonly dropClassRow: boolean
+  /** Linear layers of the projector. `undefined`: as many as are stored. */
+  readonly projectorLayers: Stated
 }
 
-export async function textConfig(stated: StatedText, model: StoredModel): Promise<TextConfig> {
+/** What a file says about CLIP's text tower. */
+export interface StatedClipText {
+  readonly where: string
+  readonly hiddenSize: Stated
+  readonly intermediateSize: Stated
+  readonly layers: Stated
+  readonly heads: number
+  readonly contextLength: Stated
+  readonly layerNormEps: number
+  readonly activation: VisionConfig['activation']
+}
+
+/** Native code takes the frequencies; a file that is written takes what they were made of. */
+export interface DescribedText extends TextConfig {
+  readonly rope: Rope
+}
+
+export async function textConfig(stated: StatedText, model: StoredModel): Promise<DescribedText> {
   const embeddings = 'language_model.embed_tokens.weight'
   const hiddenSize = agreed(stated.where, 'hidden size', stated.hiddenSize, model.dimension(embeddings, 1, 2))
   const layers = layerCount(stated.where, stated.layers, model.countLayers('language_model.layers', 'input_layernorm.weight'))
@@ -59,6 +80,7 @@ export async function textConfig(stated: StatedText, model: StoredModel): Promis
   )
   if (headDim % 2 !== 0) throw corrupt(stated.where, `a head size of ${headDim} cannot be rotated in pairs`)
   quotient(stated.where, 'heads', stated.heads, 'key/value heads', kvHeads)
+  const rope = await stated.rope(headDim)
   return {
     hiddenSize,
     intermediateSize: agreed(stated.where, 'intermediate size', stated.intermediateSize, model.dimension(`${first}.mlp.gate_proj.weight`, 0, 2)),
@@ -70,13 +92,20 @@ export async function textConfig(stated: StatedText, model: StoredModel): Promis
     vocabSize: model.dimension(embeddings, 0, 2),
     rmsNormEps: stated.rmsNormEps,
     ropeLayout: stated.ropeLayout,
-    ropeInvFreq: ropeInvFreq(headDim, await stated.rope(headDim)),
+    rope,
+    ropeInvFreq: ropeInvFreq(headDim, rope),
     contextLength: stated.contextLength,
+    ...(stated.slidingWindow !== undefined && { slidingWindow: stated.slidingWindow }),
   }
 }
 
 /** @param layerOption The caller's own choice of feature layer, before the file's. */
 export function visionConfig(stated: StatedVision, model: StoredModel, layerOption: number | undefined): VisionConfig {
+  return { ...towerConfig(stated, model, layerOption), projectorLayers: projectorLayers(stated, model) }
+}
+
+/** A tower without a projector. */
+export function towerConfig(stated: StatedVision, model: StoredModel, layerOption?: number): VisionConfig {
   const hiddenSize = agreed(stated.where, 'vision hidden size', stated.hiddenSize, model.dimension('vision_tower.embeddings.class_embedding', 0, 1))
   const patchSize = agreed(stated.where, 'patch size', stated.patchSize, model.dimension('vision_tower.embeddings.patch_embedding.weight', 3, 4))
   const imageSize = checkedImageSize(stated, model, patchSize)
@@ -92,6 +121,24 @@ export function visionConfig(stated: StatedVision, model: StoredModel, layerOpti
     layerNormEps: stated.layerNormEps,
     activation: stated.activation,
     dropClassRow: stated.dropClassRow,
+  }
+}
+
+export function clipTextConfig(stated: StatedClipText, model: StoredModel): ClipConfig['text'] {
+  const { where } = stated
+  const tokens = 'text_model.embeddings.token_embedding.weight'
+  const hiddenSize = agreed(where, 'text hidden size', stated.hiddenSize, model.dimension(tokens, 1, 2))
+  const positions = model.dimension('text_model.embeddings.position_embedding.weight', 0, 2)
+  quotient(where, 'text hidden size', hiddenSize, 'heads', stated.heads)
+  return {
+    hiddenSize,
+    intermediateSize: agreed(where, 'text intermediate size', stated.intermediateSize, model.dimension('text_model.encoder.layers.0.mlp.fc1.weight', 0, 2)),
+    layers: layerCount(where, stated.layers, model.countLayers('text_model.encoder.layers', 'layer_norm1.weight')),
+    heads: stated.heads,
+    vocabSize: model.dimension(tokens, 0, 2),
+    contextLength: agreed(where, 'number of text positions', stated.contextLength, positions),
+    layerNormEps: stated.layerNormEps,
+    activation: stated.activation,
   }
 }
 
@@ -126,6 +173,14 @@ function layersToRun(stated: StatedVision, stored: number, option: number | unde
   if ((count < 0 || count > whole) && option !== undefined) throw invalidArgument('visionFeatureLayer', possible, option)
   if (count < 0 || count > whole) throw corrupt(stated.where, `the vision feature layer is ${index}, expected one ${possible}`)
   return layerCount(stated.where, count, stored)
+}
+
+/** One (linear) or more, exact GELU between them. */
+function projectorLayers(stated: StatedVision, model: StoredModel): number {
+  let stored = 0
+  while (model.has(`multi_modal_projector.linear_${stored + 1}.weight`)) stored++
+  if (stored === 0) throw corrupt(stated.where, 'the weights lack the projector (multi_modal_projector.linear_1, or mm_projector)')
+  return agreed(stated.where, 'number of projector layers', stated.projectorLayers, stored)
 }
 
 function layerCount(where: string, stated: Stated, stored: number): number {

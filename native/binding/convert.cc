@@ -84,6 +84,10 @@ Napi::Float32Array float32_array_of(const Napi::Value& value, const char* name) 
   return typed_array_of<Napi::Float32Array>(value, name, napi_float32_array, "a Float32Array");
 }
 
+Napi::Uint8Array uint8_array_of(const Napi::Value& value, const char* name) {
+  return typed_array_of<Napi::Uint8Array>(value, name, napi_uint8_array, "a Uint8Array");
+}
+
 std::vector<int32_t> copy_int32_array(const Napi::Value& value, const char* name) {
   auto array = typed_array_of<Napi::Int32Array>(value, name, napi_int32_array, "an Int32Array");
   return std::vector<int32_t>(array.Data(), array.Data() + array.ElementLength());
@@ -130,14 +134,14 @@ VisionConfig vision_config_of(const Napi::Object& o) {
   return c;
 }
 
+}  // namespace
+
 DType dtype_of(const std::string& name) {
   for (int i = 0; i < kDTypeCount; i++) {
     if (kDTypes[i].name == name) return static_cast<DType>(i);
   }
   throw Error(ErrorCode::kModelUnsupported, "tensor type " + name + " is not supported");
 }
-
-}  // namespace
 
 ModelConfig model_config_of(const Napi::Value& value) {
   const Napi::Object o = object_of(value, "config");

@@ -39,6 +39,9 @@ float float_of(const Napi::Value& value, const char* name);
 Napi::Float32Array float32_array_of(const Napi::Value& value, const char* name);
 std::vector<int32_t> copy_int32_array(const Napi::Value& value, const char* name);
 std::vector<float> copy_float32_array(const Napi::Value& value, const char* name);
+Napi::Uint8Array uint8_array_of(const Napi::Value& value, const char* name);
+
+DType dtype_of(const std::string& name);
 
 ModelConfig model_config_of(const Napi::Value& value);
 ClipConfig clip_config_of(const Napi::Value& value);

@@ -6,13 +6,14 @@
 
 #include "binding/runner.h"
 #include "model/clip.h"
+#include "model/conversion.h"
 #include "model/llava.h"
 
 namespace llava::binding {
 
 // Constructors of one environment (worker threads have their own).
 struct Classes {
-  Napi::FunctionReference model, clip, sequence, features, cancellation;
+  Napi::FunctionReference model, clip, conversion, sequence, features, cancellation;
 };
 Classes& classes(Napi::Env env);
 
@@ -117,6 +118,23 @@ class ClipWrap : public Napi::ObjectWrap<ClipWrap> {
   Napi::Value dispose(const Napi::CallbackInfo& info);
   void Finalize(Napi::BasicEnv env) override;
   std::shared_ptr<Clip> clip_;
+  std::shared_ptr<Runner> runner_;
+};
+
+class ConversionWrap : public Napi::ObjectWrap<ConversionWrap> {
+ public:
+  static const napi_type_tag kTag;
+  static Napi::Function define(Napi::Env env);
+  static Napi::Value open(const Napi::CallbackInfo& info);
+  explicit ConversionWrap(const Napi::CallbackInfo& info);
+
+ private:
+  const std::shared_ptr<Conversion>& conversion() const;  // throws kDisposed
+  Napi::Value convert(const Napi::CallbackInfo& info);
+  Napi::Value check(const Napi::CallbackInfo& info);
+  Napi::Value dispose(const Napi::CallbackInfo& info);
+  void Finalize(Napi::BasicEnv env) override;
+  std::shared_ptr<Conversion> conversion_;
   std::shared_ptr<Runner> runner_;
 };
 

@@ -479,6 +479,7 @@ void linear(Trial& t) {
   for_each_linear([&](DType dtype, Arithmetic arithmetic, int64_t K) {
     for (const int64_t M : {1, 2, 3, 5, 13, 64}) {
       for (const int64_t N : {1, 15, 33, 67}) {
+        if (M == 64 && N < 67) continue;  // a tall product once: it is most of the time
         compare_linear(t, rig, label_of(dtype, arithmetic), random_matrix(t, M, K), {random_weight(t, dtype, N, K), {}}, arithmetic);
       }
     }

@@ -63,15 +63,15 @@ def storage(name: str, shape, weights: str) -> Type:
 
 
 @torch.no_grad()
-def add_tensors(writer, model, names: dict, weights: str, vocab_rows: int):
-    """Writes each tensor and puts the values that a reader will get back into `model`."""
+def add_tensors(writer, model, names: dict, weights: str, vocab_rows: int, kind_of=None):
+    """Writes each tensor and puts the values that a reader will get back into `model`. kind_of(name, shape) may choose another type than the converter."""
     parameters = dict(model.named_parameters(remove_duplicate=False))
     for name, (parameter_name, heads) in names.items():
         parameter = parameters[parameter_name]
         value = parameter.numpy().copy()
         if name in ('token_embd.weight', 'output.weight'):
             value = value[:vocab_rows]
-        kind = storage(name, value.shape, weights)
+        kind = (kind_of and kind_of(name, value.shape)) or storage(name, value.shape, weights)
         if heads:
             value = interleave(value, heads)
         data = gguf.quants.quantize(value, kind)

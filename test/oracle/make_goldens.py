@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from safetensors.numpy import save_file
 from safetensors.torch import save_file as save_torch
-from transformers import LlavaForConditionalGeneration, LlavaProcessor
+from transformers import LlamaConfig, LlavaForConditionalGeneration, LlavaProcessor
 from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
@@ -114,7 +114,7 @@ def make_hf(name: str):
     picture(*spec['picture'], seed=len(name)).save(os.path.join(directory, 'picture.png'))
     forbidden = [0, 1, 2] + list(range(PIECES, spec['vocab_rows']))
     for seed in range(1, 400):
-        model = tiny_llava.build(spec['vision'], spec['text'], spec['llava'], spec['vocab_rows'], image_id, seed)
+        model = tiny_llava.build(spec['vision'], spec['text'], spec['llava'], spec['vocab_rows'], image_id, seed, spec.get('decoder', LlamaConfig))
         round_parameters(model, spec['dtype'])
         inputs, processor = process(model, tokenizer, spec, os.path.join(directory, 'picture.png'))
         result = stages.run(model, inputs['pixel_values'], inputs['input_ids'], image_id, NEW_TOKENS)

@@ -6,9 +6,9 @@ import torch
 from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
 
 
-def build(vision: dict, text: dict, llava: dict, vocab_rows: int, image_id: int, seed: int):
+def build(vision: dict, text: dict, llava: dict, vocab_rows: int, image_id: int, seed: int, decoder=LlamaConfig):
     vision_config = CLIPVisionConfig(**{'hidden_act': 'quick_gelu', 'projection_dim': 16, **vision})
-    text_config = LlamaConfig(**{
+    text_config = decoder(**{
         'vocab_size': vocab_rows, 'max_position_embeddings': 256, 'rms_norm_eps': 1e-5, 'bos_token_id': 1, 'eos_token_id': 2, 'pad_token_id': image_id + 1,
         'rope_parameters': {'rope_type': 'default', 'rope_theta': 10000.0}, **text})
     patches = (vision['image_size'] // vision['patch_size']) ** 2
@@ -28,6 +28,8 @@ def randomize(model, seed: int, tied: bool):
     def normal(shape, mean, std):
         return mean + std * torch.randn(shape, generator=generator)
     for name, parameter in model.named_parameters():
+        if parameter.dim() == 0:
+            continue  # CLIP's logit_scale
         if 'norm' in name or 'layrnorm' in name:
             value = normal(parameter.shape, 1.0 if name.endswith('weight') else 0.0, 0.2)
         elif name.endswith('bias'):

@@ -1,7 +1,8 @@
 import test from 'ava'
 import fc from 'fast-check'
 import { Random } from '../../lib/sampling/random.js'
-import { Sampler, type SamplingOptions } from '../../lib/sampling/sampler.js'
+import type { SamplingOptions } from '../../lib/sampling/options.js'
+import { Sampler } from '../../lib/sampling/sampler.js'
 import { ThresholdFinder } from '../../lib/sampling/threshold.js'
 
 const vocabulary = 32_000
@@ -116,20 +117,147 @@ test('options out of range are refused by name', (t) => {
   const refused: [string, SamplingOptions][] = [
     ['temperature', { temperature: -0.1 }], ['temperature', { temperature: Number.NaN }], ['temperature', { temperature: Infinity }], ['temperature', { temperature: '1' as unknown as number }],
     ['topP', { topP: 0 }], ['topP', { topP: 1.5 }], ['topP', { topP: Number.NaN }], ['topK', { topK: -1 }], ['topK', { topK: 2.5 }], ['seed', { seed: 0.5 }], ['seed', { seed: 2 ** 60 }],
+    ['minP', { minP: 1.5 }], ['minP', { minP: -0.1 }], ['typicalP', { typicalP: 0 }], ['typicalP', { typicalP: 2 }], ['minTokens', { minTokens: -1 }],
+    ['repetitionPenalty', { repetitionPenalty: 0 }], ['repetitionPenalty', { repetitionPenalty: Infinity }], ['presencePenalty', { presencePenalty: Number.NaN }],
+    ['frequencyPenalty', { frequencyPenalty: Infinity }], ['noRepeatNgramSize', { noRepeatNgramSize: 1.5 }], ['logitBias', { logitBias: [] as unknown as Record<string, number> }],
+    ['logitBias\\["3"\\]', { logitBias: { 3: Infinity } }], ['logitBias\\["3"\\]', { logitBias: { 3: 1e39 } }], ['logitBias\\["3"\\]', { logitBias: { 3: '1' as unknown as number } }],
+    ['logitsProcessor', { logitsProcessor: (() => undefined) as unknown as Exclude<SamplingOptions['logitsProcessor'], undefined> }],
   ]
   for (const [name, options] of refused) t.throws(() => new Sampler(options), { code: 'INVALID_ARGUMENT', message: new RegExp(`\`${name}\``) })
 })
 
-// Between two steps of the decoder; the machine that runs the tests is busy, so the best of many draws counts.
-test('a draw from 32,000 logits takes less than 2 ms', (t) => {
-  for (const logits of [noise(vocabulary, 9), new Float32Array(vocabulary)]) {
-    const sampler = new Sampler({ temperature: 0.8, topK: 20_000, topP: 0.95, seed: 1 })
-    let best = Infinity
-    for (let i = 0; i < 60; i++) {
-      const begun = performance.now()
-      sampler.next(logits)
-      best = Math.min(best, performance.now() - begun)
+/** What a sampler may still choose, of equal logits. */
+function choosable(sampler: () => Sampler, logits: Float32Array, history: readonly number[] = []): number[] {
+  const seen = new Set<number>()
+  for (let n = 0; n < 60; n++) {
+    const one = sampler()
+    for (const id of history) {
+      const sure = new Float32Array(logits.length)
+      sure[id] = 1e6
+      one.next(sure)
     }
-    t.true(best < 2, `${best} ms`)
+    seen.add(one.next(logits))
   }
+  return [...seen].sort()
+}
+
+test('a logit bias is added first, and -Infinity rules out', (t) => {
+  t.is(new Sampler({ logitBias: { 0: 3 } }).next(Float32Array.of(1, 3, 2)), 0)
+  t.is(new Sampler({ logitBias: { 1: -Infinity } }).next(Float32Array.of(1, 3, 2)), 2)
+  // bias, then repetition: (-1 + 2) / 4 < 0.5 < 2 - 1 / 4
+  const sampler = new Sampler({ logitBias: { 0: 2 }, repetitionPenalty: 4 })
+  t.is(sampler.next(Float32Array.of(-1, 0.5)), 0)
+  t.is(sampler.next(Float32Array.of(-1, 0.5)), 1)
 })
+
+test('penalties count what the sampler chose', (t) => {
+  const sampler = new Sampler({ frequencyPenalty: 1 })
+  const logits = Float32Array.of(3, 1.5, 0)
+  t.deepEqual(Array.from({ length: 6 }, () => sampler.next(logits)), [0, 0, 1, 0, 1, 0]) // 3, 2; 1.5 against 1; 1; 0.5 against 0; of 0, -0.5 and 0 the lower id
+})
+
+test('no n-gram comes twice', (t) => {
+  const sampler = new Sampler({ noRepeatNgramSize: 2 })
+  const ids = Array.from({ length: 12 }, () => sampler.next(Float32Array.of(6, 5, 4, 3, 2, 1)))
+  const pairs = ids.slice(1).map((id, n) => `${ids[n] as number} ${id}`)
+  t.is(new Set(pairs).size, pairs.length)
+})
+
+test('min-p and typical-p cut the tail', (t) => {
+  const logits = Float32Array.of(2, 2 + Math.log(0.5), 2 + Math.log(0.2), -9)
+  const sampler = (options: SamplingOptions) => () => new Sampler({ temperature: 1, ...options })
+  t.deepEqual(choosable(sampler({ minP: 0.3 }), logits), [0, 1])
+  t.deepEqual(choosable(sampler({ minP: 1 }), Float32Array.of(0, 2, 1, 2)), [1, 3])
+  // p = 0.5, 0.3, 0.2: H = 1.03; |-ln p - H| = 0.34, 0.17, 0.58
+  t.deepEqual(choosable(sampler({ typicalP: 0.2 }), Float32Array.of(Math.log(0.5), Math.log(0.3), Math.log(0.2))), [1])
+})
+
+test('temperature comes before min-p, penalties before temperature', (t) => {
+  const logits = Float32Array.of(0, Math.log(0.25))
+  t.deepEqual(choosable(() => new Sampler({ temperature: 2, minP: 0.4 }), logits), [0, 1]) // 0.25 ^ (1 / 2) = 0.5
+  t.deepEqual(choosable(() => new Sampler({ temperature: 1, minP: 0.4 }), logits), [0])
+  t.deepEqual(choosable(() => new Sampler({ temperature: 4, presencePenalty: 8, minP: 0.5 }), new Float32Array(3), [1]), [0, 2]) // exp(-8 / 4) < 0.5
+})
+
+test('end-of-sequence ids are not chosen before minTokens others', (t) => {
+  const sampler = new Sampler({ minTokens: 2 }, { ids: [], eosIds: [0, 2] })
+  const logits = Float32Array.of(3, 1, 2)
+  t.deepEqual([1, 2, 3].map(() => sampler.next(logits)), [1, 1, 0])
+})
+
+test('a logits processor sees penalised logits and the tokens so far, and may change the logits', (t) => {
+  const seen: unknown[] = []
+  const logitsProcessor = {
+    favourite: 2,
+    process(logits: Float32Array, tokenIds: readonly number[]) {
+      seen.push([[...logits], [...tokenIds]])
+      logits[this.favourite] = 9
+    },
+  }
+  const sampler = new Sampler({ logitsProcessor, presencePenalty: 1 })
+  t.deepEqual([sampler.next(Float32Array.of(1, 2, 3)), sampler.next(Float32Array.of(1, 2, 3))], [2, 2])
+  t.deepEqual(seen, [[[1, 2, 3], []], [[1, 2, 2], [2]]])
+})
+
+test('a logits processor cannot bring back what is never chosen', (t) => {
+  const logitsProcessor = {
+    process(logits: Float32Array) {
+      logits.fill(0)
+    },
+  }
+  t.is(new Sampler({ logitsProcessor, minTokens: 1 }, { ids: [0], from: 3, eosIds: [1] }).next(Float32Array.of(0, 0, -5, 0, 0)), 2)
+})
+
+test('what a logits processor throws comes out as it is', (t) => {
+  const error = new Error('mine')
+  const logitsProcessor = {
+    process() {
+      throw error
+    },
+  }
+  t.is(t.throws(() => new Sampler({ logitsProcessor }).next(new Float32Array(2))), error)
+})
+
+for (const [what, options] of [
+  ['an asynchronous logits processor', { logitsProcessor: { process: () => Promise.reject(new Error('late')) } }],
+  ['a logits processor that leaves nothing', { logitsProcessor: { process: (z: Float32Array) => z.fill(-Infinity) } }],
+  ['a logits processor that writes NaN', { logitsProcessor: { process: (z: Float32Array) => z.fill(Number.NaN) } }],
+  ['a logits processor that writes Infinity', { logitsProcessor: { process: (z: Float32Array) => z.fill(Infinity) } }],
+  ['a bias that leaves nothing', { logitBias: { 0: -Infinity, 1: -Infinity } }],
+] as const) {
+  test(`${what} is INVALID_ARGUMENT`, (t) => {
+    t.throws(() => new Sampler(options as unknown as SamplingOptions).next(Float32Array.of(1, 2)), { code: 'INVALID_ARGUMENT' })
+  })
+}
+
+test('streams of one seed are different, each the same every time', (t) => {
+  const rows = Array.from({ length: 20 }, (_, row) => noise(500, row))
+  const ids = (stream: number) => {
+    const sampler = new Sampler({ temperature: 1, seed: 4 }, { ids: [] }, stream)
+    return rows.map((row) => sampler.next(row))
+  }
+  t.deepEqual(ids(0), rows.map(((sampler) => (row: Float32Array) => sampler.next(row))(new Sampler({ temperature: 1, seed: 4 }))))
+  t.deepEqual(ids(1), ids(1))
+  t.notDeepEqual(ids(1), ids(0))
+  t.notDeepEqual(ids(1), ids(2))
+})
+
+// Between two steps of the decoder; the machine that runs the tests is busy, so the best of many draws counts.
+for (const [what, options] of [
+  ['a draw', { temperature: 0.8, topK: 20_000, topP: 0.95 }],
+  ['a draw with penalties', { temperature: 0.8, topP: 0.95, minP: 1e-4, repetitionPenalty: 1.1, presencePenalty: 0.1, frequencyPenalty: 0.1, noRepeatNgramSize: 3 }],
+  ['a draw with typical-p', { temperature: 0.8, typicalP: 0.9 }],
+] as const) {
+  test(`${what} from 32,000 logits takes less than 2 ms`, (t) => {
+    for (const logits of [noise(vocabulary, 9), new Float32Array(vocabulary)]) {
+      const sampler = new Sampler({ ...options, seed: 1 })
+      let best = Infinity
+      for (let i = 0; i < 60; i++) {
+        const begun = performance.now()
+        sampler.next(logits)
+        best = Math.min(best, performance.now() - begun)
+      }
+      t.true(best < 2, `${best} ms`)
+    }
+  })
+}

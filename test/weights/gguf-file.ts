@@ -50,6 +50,7 @@ const blocks: ReadonlyMap<number, readonly [number, number]> = new Map([
   [2, [32, 18]],
   [3, [32, 20]],
   [8, [32, 34]],
+  [20, [32, 18]],
   [30, [1, 2]],
 ])
 

@@ -159,6 +159,7 @@ test('llava.image_aspect_ratio decides how one file’s pictures become square, 
 for (const [name, type] of [
   ['F32', 0],
   ['F16', 1],
+  ['Q4_1', 3],
   ['BF16', 30],
   ['Q4_0', 2],
   ['Q8_0', 8],
@@ -242,14 +243,44 @@ const withoutVisionTensors = (pattern: RegExp): Record<string, unknown> => ({
   ),
 })
 
+const mistralKeys: readonly GgufKey[] = [
+  ...languageKeys.map((key) => ({ ...key, key: key.key.replace(/^llama\./, 'mistral3.') })).filter(({ key }) => key !== 'general.architecture'),
+  { key: 'general.architecture', type: 'string', value: 'mistral3' },
+]
+
+test('architecture mistral3 is the same decoder under its own keys', async (t) => {
+  const keys: GgufKey[] = [...mistralKeys, { key: 'mistral3.rope.freq_base', type: 'f32', value: 10 ** 6 }]
+  const model = await describe(t, { ...pair, 'model.gguf': languageFile(keys) })
+  t.deepEqual(shapesOf(model), all)
+  t.true(Math.abs((model.config.text.ropeInvFreq[1] ?? NaN) * 10 ** 1.5 - 1) <= 4 * 2 ** -24)
+})
+
+test('a sliding window is read, and 0 is none', async (t) => {
+  const window = (value: number): Record<string, unknown> => language({ key: 'llama.attention.sliding_window', type: 'u32', value })
+  t.is((await describe(t, window(128))).config.text.slidingWindow, 128)
+  t.is((await describe(t, window(0))).config.text.slidingWindow, undefined)
+})
+
+for (const layers of [1, 2, 3]) {
+  test(`an mmproj’s projector of ${layers} linear layers opens`, async (t) => {
+    const shapes = new Map([...visionShapes()].filter(([name]) => !name.startsWith('multi_modal_projector.')))
+    const projector = Array.from({ length: layers }, (_, n): GgufTensorInfo[] => [
+      { name: `mm.${2 * n}.weight`, type: 1, ne: [n === 0 ? tiny.Dv : tiny.D, tiny.D] },
+      { name: `mm.${2 * n}.bias`, type: 0, ne: [tiny.D] },
+    ])
+    const model = await describe(t, { ...pair, 'mmproj-model.gguf': mmprojFile(visionKeys, [...ggufTensors(shapes), ...projector.flat()]) })
+    t.is(model.config.vision?.projectorLayers, layers)
+    t.is(Object.keys(shapesOf(model)).filter((name) => name.startsWith('multi_modal_projector.')).length, 2 * layers)
+  })
+}
+
 const unsupported: readonly (readonly [what: string, files: Record<string, unknown>, message: RegExp])[] = [
-  ['another architecture', language({ key: 'general.architecture', type: 'string', value: 'qwen2' }), /"qwen2".*supported: llama, llava/],
+  ['another architecture', language({ key: 'general.architecture', type: 'string', value: 'qwen2' }), /"qwen2".*supported: llama, llava, mistral3/],
   ['no weights', { 'model.gguf': languageFile(languageKeys, []) }, /vocabulary without weights/],
-  ['a part of a split', language({ key: 'split.count', type: 'u16', value: 3 }), /one of 3 parts/],
   [
-    'a matrix in Q4_1',
-    { 'model.gguf': languageFile(languageKeys, retyped('blk.0.attn_q.weight', 3)) },
-    /blk\.0\.attn_q.*Q4_1.*F32, F16, BF16, Q4_0, Q8_0/,
+    'a matrix in IQ4_NL',
+    { 'model.gguf': languageFile(languageKeys, retyped('blk.0.attn_q.weight', 20)) },
+    /blk\.0\.attn_q.*IQ4_NL.*F32, F16, BF16, Q4_0, Q4_1/,
   ],
   [
     'a norm in Q8_0',
@@ -257,11 +288,17 @@ const unsupported: readonly (readonly [what: string, files: Record<string, unkno
     /output_norm.*Q8_0.*F32, F16, BF16 for this tensor/,
   ],
   ['biases', { 'model.gguf': languageFile(languageKeys, [...textTensors, { name: 'blk.0.attn_q.bias', type: 0, ne: [32] }]) }, /attn_q\.bias/],
+  [
+    'attention scaled with the position',
+    { 'model.gguf': languageFile([...mistralKeys, { key: 'mistral3.attention.temperature_scale', type: 'f32', value: 0.1 }]) },
+    /temperature_scale/,
+  ],
+  ['experts', language({ key: 'llama.expert_count', type: 'u32', value: 8 }), /mixture of experts/],
+  ['an adapter opened as a model', language({ key: 'general.type', type: 'string', value: 'adapter' }), /`adapter`/],
   ['yarn', language({ key: 'llama.rope.scaling.type', type: 'string', value: 'yarn' }), /"yarn"/],
   ['a partial rotation', language({ key: 'llama.rope.dimension_count', type: 'u32', value: 4 }), /rotation of 4 of 8/],
   ['an mmproj with another projector', vision({ key: 'clip.projector_type', type: 'string', value: 'ldpv2' }), /"ldpv2".*LLaVA 1\.5/],
   ['an mmproj with layer norms in the projector', withVisionTensors({ name: 'mm.3.weight', type: 0, ne: [32] }), /mm\.3/],
-  ['an mmproj with a linear projector', withoutVisionTensors(/^mm\.2/), /linear projector/],
   ['an mmproj of LLaVA 1.6', vision({ key: 'clip.vision.image_grid_pinpoints', type: ['i32'], value: [336, 672] }), /1\.6/],
   ['an mmproj without a class token', withoutVisionTensors(/class_embd/), /SigLIP/],
   ['an mmproj with SiLU', vision({ key: 'clip.use_silu', type: 'bool', value: true }), /SiLU/],
@@ -287,6 +324,109 @@ test('a language model named as mmproj is refused', async (t) => {
     message: /as mmproj.*"llama"/,
   })
 })
+
+// ---- files in parts
+
+const splitKeys = (no: number, count: number, tensors: number): GgufKey[] => [
+  { key: 'split.no', type: 'u16', value: no },
+  { key: 'split.count', type: 'u16', value: count },
+  { key: 'split.tensors.count', type: 'i32', value: tensors },
+]
+const partName = (no: number): string => `big-${String(no + 1).padStart(5, '0')}-of-00003.gguf`
+const part = (no: number, tensors: readonly GgufTensorInfo[], keys = splitKeys(no, 3, textTensors.length)): Record<string, Buffer> => ({
+  [partName(no)]: languageFile([...(no === 0 ? languageKeys : []), ...keys], tensors),
+})
+const parts = { ...part(0, []), ...part(1, textTensors.slice(0, 5)), ...part(2, textTensors.slice(5)) }
+
+for (const what of ['', partName(0), partName(2)]) {
+  test(`a language model in three parts opens by ${what === '' ? 'its directory' : what}, mmproj and all`, async (t) => {
+    const model = await describe(t, { ...parts, 'mmproj-model.gguf': mmprojFile() }, what)
+    t.is(model.format, 'gguf-pair')
+    t.deepEqual(shapesOf(model), all)
+    t.deepEqual(
+      model.files.map((file) => path.basename(file)),
+      [partName(1), partName(2), 'mmproj-model.gguf'],
+    )
+  })
+}
+
+for (const missing of [0, 1, 2]) {
+  test(`without part ${missing + 1} of three the error names it`, async (t) => {
+    const files = { ...parts, [partName(missing)]: undefined }
+    await t.throwsAsync(describe(t, files, missing === 0 ? partName(1) : partName(0)), {
+      instanceOf: LlavaError,
+      code: 'MODEL_NOT_FOUND',
+      message: new RegExp(`3 parts ${partName(missing)} is missing`),
+    })
+  })
+}
+
+const brokenSplits: readonly (readonly [what: string, files: Record<string, unknown>, message: RegExp])[] = [
+  ['a part that calls itself another', { ...parts, ...part(1, textTensors.slice(0, 5), splitKeys(2, 3, textTensors.length)) }, /part 2 of 3, but calls itself part 3 of 3/],
+  ['a part of another split', { ...parts, ...part(1, textTensors.slice(0, 5), splitKeys(1, 4, textTensors.length)) }, /part 2 of 4/],
+  ['a part that is no part', { ...parts, ...part(1, textTensors.slice(0, 5), []) }, /calls itself part NaN of undefined/],
+  ['fewer tensors than promised', { ...parts, ...part(1, textTensors.slice(0, 4)) }, /should hold 21 tensors together, but hold 20/],
+  ['a tensor in two parts', { ...part(0, [], splitKeys(0, 3, 22)), ...part(1, textTensors.slice(0, 6), splitKeys(1, 3, 22)), ...part(2, textTensors.slice(5), splitKeys(2, 3, 22)) }, /both stand for/],
+  ['a name without a number', { 'model.gguf': languageFile([...languageKeys, ...splitKeys(0, 3, 21)]) }, /one of 3 parts, but its name does not say which/],
+]
+
+for (const [what, files, message] of brokenSplits) {
+  test(`a split with ${what} fails with MODEL_CORRUPT`, async (t) => {
+    await t.throwsAsync(describe(t, files, 'model.gguf' in files ? 'model.gguf' : partName(0)), { instanceOf: LlavaError, code: 'MODEL_CORRUPT', message })
+  })
+}
+
+// ---- adapters
+
+const adapterKeys: readonly GgufKey[] = [
+  { key: 'general.architecture', type: 'string', value: 'llama' },
+  { key: 'general.type', type: 'string', value: 'adapter' },
+  { key: 'adapter.type', type: 'string', value: 'lora' },
+  { key: 'adapter.lora.alpha', type: 'f32', value: 6 },
+]
+const lora = (module: string, rank: number, input: number, out: number): GgufTensorInfo[] => [
+  { name: `${module}.weight.lora_a`, type: 0, ne: [input, rank] },
+  { name: `${module}.weight.lora_b`, type: 0, ne: [rank, out] },
+]
+const withAdapter = async (t: ExecutionContext, keys: readonly GgufKey[], tensors: readonly GgufTensorInfo[]): Promise<ModelDescription> => {
+  const folder = await temporaryFolder(t)
+  await writeFiles(folder, pair)
+  await writeFiles(path.join(folder, 'adapters'), { 'lora.gguf': ggufFile({ keys, tensors }) })
+  return describeModel(folder, { adapter: path.join(folder, 'adapters/lora.gguf') })
+}
+
+test('a GGUF adapter’s pairs stand beside their matrices', async (t) => {
+  const model = await withAdapter(t, adapterKeys, [...lora('blk.0.attn_q', 3, 32, 32), ...lora('blk.1.ffn_down', 3, 64, 32), ...lora('output', 3, 32, 270)])
+  const q = 'language_model.layers.0.self_attn.q_proj'
+  const down = 'language_model.layers.1.mlp.down_proj'
+  t.is(model.config.loraScale, 2)
+  t.deepEqual(shapesOf(model), {
+    ...all,
+    [`${q}.lora_A.weight`]: [3, 32],
+    [`${q}.lora_B.weight`]: [32, 3],
+    [`${down}.lora_A.weight`]: [3, 64],
+    [`${down}.lora_B.weight`]: [32, 3],
+    'lm_head.lora_A.weight': [3, 32],
+    'lm_head.lora_B.weight': [270, 3],
+  })
+})
+
+const refusedAdapters: readonly (readonly [what: string, code: string, keys: readonly GgufKey[], tensors: readonly GgufTensorInfo[], message: RegExp])[] = [
+  ['that is a model', 'MODEL_UNSUPPORTED', languageKeys, textTensors, /as adapter, a GGUF that is none/],
+  ['of two ranks', 'MODEL_UNSUPPORTED', adapterKeys, [...lora('blk.0.attn_q', 3, 32, 32), ...lora('blk.1.attn_q', 2, 32, 32)], /different ranks \(3, 2\)/],
+  ['of embeddings', 'MODEL_UNSUPPORTED', adapterKeys, lora('token_embd', 3, 32, 270), /linear layers/],
+  ['with a lone tensor', 'MODEL_UNSUPPORTED', adapterKeys, [...lora('blk.0.attn_q', 3, 32, 32), { name: 'output_norm.weight', type: 0, ne: [32] }], /output_norm.*not half of a pair/],
+  ['with half a pair', 'MODEL_CORRUPT', adapterKeys, lora('blk.0.attn_q', 3, 32, 32).slice(1), /lora_b" lacks its other half/],
+  ['for another width', 'MODEL_CORRUPT', adapterKeys, lora('blk.0.attn_q', 3, 64, 32), /lora_a" has shape \[3, 64\].*\[3, 32\]/],
+  ['without alpha', 'MODEL_CORRUPT', adapterKeys.slice(0, 3), lora('blk.0.attn_q', 3, 32, 32), /adapter\.lora\.alpha.*missing/],
+  ['for a layer that is not there', 'MODEL_UNSUPPORTED', adapterKeys, lora('blk.7.attn_q', 3, 32, 32), /blk\.7\.attn_q/],
+]
+
+for (const [what, code, keys, tensors, message] of refusedAdapters) {
+  test(`a GGUF adapter ${what} fails with ${code}`, async (t) => {
+    await t.throwsAsync(withAdapter(t, keys, tensors), { instanceOf: LlavaError, code, message })
+  })
+}
 
 const wide = { ...tiny, D: 64 }
 

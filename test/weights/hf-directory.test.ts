@@ -65,7 +65,7 @@ test('tensors that no computation reads are passed over', async (t) => {
 
 test('the description of a checkpoint holds its sizes', async (t) => {
   const model = await describe(t, checkpoint())
-  const { ropeInvFreq, ...text } = model.config.text
+  const { rope: _, ropeInvFreq, ...text } = model.config.text
   t.is(model.format, 'hf-directory')
   t.deepEqual(text, {
     hiddenSize: tiny.D,
@@ -90,6 +90,7 @@ test('the description of a checkpoint holds its sizes', async (t) => {
     layerNormEps: 1e-5,
     activation: 'quick_gelu',
     dropClassRow: true,
+    projectorLayers: 2,
   })
 })
 
@@ -196,6 +197,26 @@ test('tied embeddings give the output matrix the bytes of the embedding, counted
   )
 })
 
+const windows: readonly (readonly [what: string, text: Json, window: number | undefined])[] = [
+  ['sees its window', { model_type: 'mistral', sliding_window: 16 }, 16],
+  ['sees MistralConfig’s 4,096 positions where nothing is said', { model_type: 'mistral' }, 4096],
+  ['sees everything where the window is null', { model_type: 'mistral', sliding_window: null }, undefined],
+  ['of kind llama has no window', { sliding_window: 16 }, undefined],
+]
+
+for (const [what, text, window] of windows) {
+  test(`a decoder ${what}`, async (t) => {
+    t.is((await describe(t, withText({ num_key_value_heads: tiny.Hk, ...text }))).config.text.slidingWindow, window)
+  })
+}
+
+test('a Mistral without pictures opens', async (t) => {
+  const config = { ...llavaConfig.text_config, architectures: ['MistralForCausalLM'], model_type: 'mistral', sliding_window: 8 }
+  const model = await describe(t, { ...checkpoint(textShapes()), 'config.json': config })
+  t.is(model.config.vision, undefined)
+  t.is(model.config.text.slidingWindow, 8)
+})
+
 const layerRules: readonly (readonly [index: unknown, runs: number])[] = [
   [-1, 3],
   [-2, 2],
@@ -228,11 +249,10 @@ const unsupported: readonly (readonly [what: string, files: Record<string, unkno
   [
     'another architecture',
     withConfig({ architectures: ['LlavaNextForConditionalGeneration'] }),
-    /LlavaNext.*supported: LlavaForConditionalGeneration, LlamaForCausalLM/,
+    /LlavaNext.*supported: LlavaForConditionalGeneration, LlamaForCausalLM, MistralForCausalLM, LlavaLlamaForCausalLM/,
   ],
-  ['the original layout', withConfig({ architectures: ['LlavaLlamaForCausalLM'] }), /original layout/],
   ['quantised weights', withConfig({ quantization_config: { quant_method: 'awq' } }), /quantization_config/],
-  ['another language model', withText({ model_type: 'mistral' }), /"mistral".*supported: llama/],
+  ['another language model', withText({ model_type: 'qwen2' }), /"qwen2".*supported: llama, mistral/],
   ['another text activation', withText({ hidden_act: 'gelu' }), /supported: silu/],
   ['biases in the attention', withText({ attention_bias: true }), /attention_bias/],
   ['biases in the MLP', withText({ mlp_bias: true }), /mlp_bias/],
@@ -249,7 +269,6 @@ const unsupported: readonly (readonly [what: string, files: Record<string, unkno
   ['a tensor of another model', checkpoint(new Map([...all, ['language_model.layers.0.self_attn.q_norm.weight', [8]]])), /q_norm/],
   ['a bias beside a projection', checkpoint(new Map([...all, ['language_model.layers.0.self_attn.q_proj.bias', [32]]])), /q_proj\.bias/],
   ['F8 weights', checkpoint(all, savedName, 'F8_E4M3'), /F8_E4M3.*F32, F16, BF16/],
-  ['PyTorch weights only', { ...checkpoint(), 'model.safetensors': undefined, 'pytorch_model.bin': 'x' }, /\.bin.*safetensors/],
 ]
 
 for (const [what, files, message] of unsupported) {

@@ -3,7 +3,8 @@ import path from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import fc from 'fast-check'
 import { LlavaError } from '../../lib/errors.js'
-import { readSafetensorsDirectory, readSafetensorsHeader } from '../../lib/weights/safetensors.js'
+import { readSafetensorsHeader } from '../../lib/weights/safetensors.js'
+import { readWeights } from '../../lib/weights/shards.js'
 import type { StoredTensor } from '../../lib/weights/stored-tensor.js'
 import { safetensorsBytes, safetensorsFile } from './safetensors-file.js'
 import { temporaryFolder, writeFiles } from './tiny-llava.js'
@@ -104,7 +105,7 @@ test('the index says which shard each tensor is in', async (t) => {
   const folder = await temporaryFolder(t)
   const weightMap = { a: 'model-00001-of-00002.safetensors', b: 'model-00002-of-00002.safetensors' }
   await writeFiles(folder, { [index]: { metadata: { total_size: 8 }, weight_map: weightMap }, [weightMap.a]: shard('a'), [weightMap.b]: shard('b') })
-  const tensors = await readSafetensorsDirectory(folder, new Set([index]))
+  const tensors = await readWeights(folder, new Set([index]))
   t.deepEqual(
     tensors?.map(({ name, path: file }) => [name, path.basename(file)]),
     Object.entries(weightMap),
@@ -127,6 +128,6 @@ for (const [what, content, code] of brokenIndices) {
   test(`a safetensors index with ${what} fails with ${code}`, async (t) => {
     const folder = await temporaryFolder(t)
     await writeFiles(folder, { [index]: content, 'a.safetensors': shard('a') })
-    await t.throwsAsync(readSafetensorsDirectory(folder, new Set([index])), { instanceOf: LlavaError, code })
+    await t.throwsAsync(readWeights(folder, new Set([index])), { instanceOf: LlavaError, code })
   })
 }

@@ -74,7 +74,7 @@ void quantize_q8(const float* x, int64_t n, int64_t step, int8_t* q, float* d, i
       largest = _mm256_max_ps(largest, _mm256_and_ps(v[i], magnitude));
     }
     const float top = Vec::largest(largest);
-    const __m256 inverse = _mm256_set1_ps(top > 0 ? 127.0f / top : 0.0f);
+    const __m256 inverse = _mm256_set1_ps(top > reference::kSmallestScaled ? 127.0f / top : 0.0f);
     __m256i code[4];
 #pragma GCC unroll 4
     for (int i = 0; i < 4; i++) code[i] = _mm256_cvtps_epi32(_mm256_mul_ps(v[i], inverse));

@@ -26,7 +26,7 @@ void quantize_q8(const float* x, int64_t n, int64_t step, int8_t* q, float* d, i
   for (int64_t b = 0; b < n / kBlock; b++) {
     const __m512 v0 = _mm512_loadu_ps(x + b * kBlock), v1 = _mm512_loadu_ps(x + b * kBlock + 16);
     const float top = _mm512_reduce_max_ps(_mm512_max_ps(_mm512_abs_ps(v0), _mm512_abs_ps(v1)));
-    const __m512 inverse = _mm512_set1_ps(top > 0 ? 127.0f / top : 0.0f);
+    const __m512 inverse = _mm512_set1_ps(top > reference::kSmallestScaled ? 127.0f / top : 0.0f);
     const __m512i c0 = _mm512_cvtps_epi32(_mm512_mul_ps(v0, inverse)), c1 = _mm512_cvtps_epi32(_mm512_mul_ps(v1, inverse));
     alignas(16) int32_t words[8];
     _mm_store_si128(reinterpret_cast<__m128i*>(words), _mm512_cvtepi32_epi8(c0));

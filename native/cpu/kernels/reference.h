@@ -96,12 +96,15 @@ void gemv(const void* w, int64_t stride, int64_t rows, int64_t k, const float* x
   }
 }
 
+// A block whose largest value is below this counts as zero: 127 / largest would overflow.
+constexpr float kSmallestScaled = 4e-37f;
+
 inline void quantize_q8(const float* x, int64_t n, int64_t step, int8_t* q, float* d, int32_t* sum) noexcept {
   for (int64_t b = 0; b < n / kBlock; b++) {
     const float* block = x + b * kBlock;
     float largest = 0;
     for (int i = 0; i < kBlock; i++) largest = std::fmax(largest, std::fabs(block[i]));
-    const float inverse = largest > 0 ? 127.0f / largest : 0.0f;
+    const float inverse = largest > kSmallestScaled ? 127.0f / largest : 0.0f;
     int32_t total[2] = {0, 0};
     for (int i = 0; i < kBlock; i++) {
       const int code = static_cast<int>(std::nearbyintf(block[i] * inverse));

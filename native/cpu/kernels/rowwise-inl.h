@@ -7,7 +7,7 @@ constexpr int kLanes = Vec::kLanes;
 
 inline F exp(F x) {
   const F lowest = Vec::set1(-87.33654f);
-  const F clamped = Vec::min(Vec::max(x, lowest), Vec::set1(88.0f));
+  const F clamped = Vec::min(Vec::set1(88.0f), Vec::max(lowest, x));  // the second operand is returned for NaN, so NaN stays NaN
   const F n = Vec::round(Vec::mul(clamped, Vec::set1(1.44269504f)));
   F r = Vec::fma(n, Vec::set1(-0.693359375f), clamped);  // ln2 in two parts, the first exact in 10 bits
   r = Vec::fma(n, Vec::set1(2.12194440e-4f), r);

@@ -26,8 +26,8 @@ struct Vec {
   static F round(F a) { return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
   // 2^n for whole n in [-126, 127]
   static F pow2(F n) { return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)), 23)); }
-  // v where x >= limit, else 0
-  static F where_at_least(F x, F limit, F v) { return _mm256_and_ps(_mm256_cmp_ps(x, limit, _CMP_GE_OQ), v); }
+  // v where x >= limit or x is NaN, else 0
+  static F where_at_least(F x, F limit, F v) { return _mm256_and_ps(_mm256_cmp_ps(x, limit, _CMP_NLT_UQ), v); }
   // Pairs: {p0, p0, p1, p1, ...}; {a1, a0, a3, a2, ...}; even lanes a*b - c, odd lanes a*b + c
   static F load_twice(const float* p) { return _mm256_permutevar8x32_ps(_mm256_castps128_ps256(_mm_loadu_ps(p)), _mm256_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3)); }
   static F swap_pairs(F a) { return _mm256_permute_ps(a, 0xB1); }

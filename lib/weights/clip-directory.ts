@@ -1,0 +1,172 @@
+// A CLIP checkpoint (a directory as transformers saves it): all of it for embeddings, or its vision tower for an original LLaVA, which comes without one.
+
+import path from 'node:path'
+import { readdir } from 'node:fs/promises'
+import { LlavaError } from '../errors.js'
+import type { ImageProcessorSpec } from '../image/image-processor.js'
+import type { ClipConfig, TensorEntry } from '../native.js'
+import { Fields, readJsonFields } from './fields.js'
+import { clipActivation, statedTower } from './hf-config.js'
+import { collectClipTensors, StoredModel } from './model-tensors.js'
+import { corrupt, notFound, unsupported } from './model-error.js'
+import { fromClip } from './names.js'
+import type { OriginalVision } from './original-config.js'
+import { imageProcessorFromConfig } from './preprocessing.js'
+import { readWeights } from './shards.js'
+import { clipTextConfig, towerConfig, type StatedClipText } from './sizes.js'
+import type { StoredTensor } from './stored-tensor.js'
+
+/** Everything the rest of the package needs to know about a CLIP on disk. */
+export interface ClipDescription {
+  /** Absolute path of the directory. */
+  readonly path: string
+  /** Absolute paths; `TensorEntry.file` counts in them. */
+  readonly files: readonly string[]
+  readonly tensors: readonly TensorEntry[]
+  readonly config: ClipConfig
+  readonly tokenizer: ClipTokenizerFiles
+  readonly imageProcessor: ImageProcessorSpec
+  readonly parameters: number
+  readonly weightDtypes: Readonly<Record<string, number>>
+}
+
+/** Absolute paths of what the directory has: tokenizer.json, or vocab.json with merges.txt, or both. */
+export interface ClipTokenizerFiles {
+  readonly tokenizerJson?: string
+  readonly vocabulary?: string
+  readonly merges?: string
+}
+
+/**
+ * Describes the CLIP checkpoint in `location`.
+ * @throws LlavaError MODEL_NOT_FOUND, MODEL_CORRUPT or MODEL_UNSUPPORTED.
+ */
+export async function describeClip(location: string): Promise<ClipDescription> {
+  const clip = await openClip(path.resolve(location))
+  if (clip.text === undefined) throw unsupported(clip.path, 'a vision tower without its text tower', 'whole CLIP checkpoints (CLIPModel)')
+  const model = new StoredModel(clip.path, await readTowerWeights(clip), fromClip)
+  const vision = towerConfig(statedTower(clip.vision), model)
+  const config = { vision, text: clipTextConfig(statedText(clip.text), model), projectionDim: model.dimension('visual_projection.weight', 0, 2) }
+  const { files, tensors, parameters, weightDtypes } = collectClipTensors(model, config)
+  return {
+    path: clip.path,
+    files,
+    tensors,
+    config,
+    tokenizer: tokenizerFiles(clip),
+    imageProcessor: imageProcessorFromConfig(await readClipPreprocessor(clip), vision.imageSize, undefined),
+    parameters,
+    weightDtypes,
+  }
+}
+
+/** A directory with a CLIP configuration; its weights have not been looked at. */
+export interface ClipDirectory {
+  readonly path: string
+  readonly names: ReadonlySet<string>
+  readonly vision: Fields
+  /** Absent for a vision tower by itself. */
+  readonly text?: Fields
+}
+
+export async function readTowerWeights({ path: directory, names }: ClipDirectory): Promise<readonly StoredTensor[]> {
+  const tensors = await readWeights(directory, names)
+  if (tensors === undefined) throw notFound(directory, 'neither model.safetensors nor pytorch_model.bin is in this CLIP directory')
+  return tensors
+}
+
+export function readClipPreprocessor({ path: directory }: ClipDirectory): Promise<Fields | undefined> {
+  return readJsonFields(path.join(directory, 'preprocessor_config.json'))
+}
+
+/**
+ * The CLIP directory that an original LLaVA's `mm_vision_tower` stands for: the caller's own choice, else one of that name in or beside the
+ * directories `near`, else the only one there whose tower is `width` wide.
+ */
+export async function findClip({ where, towerName }: OriginalVision, near: readonly string[], width: number, chosen: string | undefined): Promise<ClipDirectory> {
+  if (chosen !== undefined) return openClip(path.resolve(chosen))
+  const places = [...new Set(near.flatMap((directory) => [directory, path.dirname(directory)]))]
+  for (const place of towerName === '' ? [] : places) {
+    const named = await tryClip(path.join(place, towerName))
+    if (named !== undefined) return named
+  }
+  const [only, ...others] = (await Promise.all(places.map(clipsIn))).flat().filter(({ vision }) => (vision.integer('hidden_size') ?? kDefaultWidth) === width)
+  if (only === undefined)
+    throw notFound(where, `its vision tower is not in this checkpoint; put the CLIP checkpoint "${towerName}" inside or beside it, or name its directory as \`visionTower\``)
+  if (others.length === 0) return only
+  const paths = [only, ...others].map((clip) => clip.path).join(', ')
+  throw new LlavaError('INVALID_ARGUMENT', `${where}: several CLIP checkpoints fit its vision tower; name one of them as \`visionTower\`: ${paths}`)
+}
+
+// CLIPVisionConfig's.
+const kDefaultWidth = 768
+
+async function openClip(directory: string): Promise<ClipDirectory> {
+  const config = await readJsonFields(path.join(directory, 'config.json'))
+  if (config === undefined) throw notFound(directory, 'there is no CLIP checkpoint here (config.json is missing)')
+  const parts = clipParts(config)
+  if (parts === undefined) throw unsupported(config.where, `as vision tower, model type ${JSON.stringify(config.raw('model_type') ?? null)}`, 'clip, clip_vision_model')
+  return { path: directory, names: new Set(await readdir(directory)), ...parts }
+}
+
+/** `undefined` for a directory that is no CLIP checkpoint, whatever else it is. */
+async function tryClip(directory: string): Promise<ClipDirectory | undefined> {
+  try {
+    return await openClip(directory)
+  } catch (error) {
+    if (error instanceof LlavaError || (error as NodeJS.ErrnoException).code !== undefined) return undefined
+    throw error
+  }
+}
+
+async function clipsIn(place: string): Promise<readonly ClipDirectory[]> {
+  const entries = await readdir(place, { withFileTypes: true }).catch(() => [])
+  const folders = entries.filter((entry) => entry.isDirectory() || entry.isSymbolicLink()).map(({ name }) => name)
+  const found: ClipDirectory[] = []
+  for (const folder of folders.sort()) {
+    const clip = await tryClip(path.join(place, folder))
+    if (clip !== undefined) found.push(clip)
+  }
+  return found
+}
+
+/** Early files keep what differs from the defaults in `vision_config_dict`, which wins over `vision_config`. */
+function clipParts(config: Fields): Pick<ClipDirectory, 'vision' | 'text'> | undefined {
+  const kind = config.raw('model_type')
+  if (kind === 'clip_vision_model') return { vision: config }
+  if (kind !== 'clip') return undefined
+  const part = (key: string): Fields => (config.object(key) ?? Fields.fromJson(`${config.where}, ${key}`, {})).merged(config.object(`${key}_dict`))
+  return { vision: part('vision_config'), text: part('text_config') }
+}
+
+function statedText(text: Fields): StatedClipText {
+  return {
+    where: text.where,
+    hiddenSize: text.integer('hidden_size'),
+    intermediateSize: text.integer('intermediate_size'),
+    layers: text.integer('num_hidden_layers'),
+    heads: text.integer('num_attention_heads') ?? 8,
+    contextLength: text.integer('max_position_embeddings'),
+    layerNormEps: text.number('layer_norm_eps', 0) ?? 1e-5,
+    activation: clipActivation(text),
+  }
+}
+
+function tokenizerFiles({ path: directory, names }: ClipDirectory): ClipTokenizerFiles {
+  const has = (name: string): string | undefined => (names.has(name) ? path.join(directory, name) : undefined)
+  const [tokenizerJson, vocabulary, merges] = [has('tokenizer.json'), has('vocab.json'), has('merges.txt')]
+  if (tokenizerJson === undefined && (vocabulary === undefined || merges === undefined))
+    throw notFound(directory, 'neither tokenizer.json nor vocab.json with merges.txt is in this CLIP directory')
+  return {
+    ...(tokenizerJson !== undefined && { tokenizerJson }),
+    ...(vocabulary !== undefined && merges !== undefined && { vocabulary, merges }),
+  }
+}
+
+/** OpenAI's towers are the ones whose configuration is known without a file: heads of 64, QuickGELU, and everything else shows in the tensors. */
+export function statedEmbeddedTower({ where, towerName }: OriginalVision, width: number): ReturnType<typeof statedTower> {
+  if (!/^clip-vit-(?:base|large)-patch\d+(?:-\d+)?$/.test(towerName))
+    throw unsupported(where, `a tower "${towerName}" in the checkpoint without its configuration`, 'its CLIP directory as `visionTower`, or an OpenAI CLIP')
+  if (width % 64 !== 0) throw corrupt(where, `a tower of width ${width} is not "${towerName}"`)
+  return statedTower(Fields.fromJson(`${where}, mm_vision_tower`, { num_attention_heads: width / 64 }))
+}

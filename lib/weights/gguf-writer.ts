@@ -1,0 +1,167 @@
+// GGUF written: the header in one piece, every offset known before the first tensor is; then the tensors in order, each aligned.
+// gguf.ts reads what this writes.
+
+import type { Dtype } from '../native.js'
+import { ggmlTypes, type GgmlType } from './ggml-types.js'
+import { elementCount } from './stored-tensor.js'
+
+/** A key's value with the type it has in the file. */
+export type GgufField =
+  | readonly ['u32' | 'i32' | 'f32' | 'f64', number]
+  | readonly ['bool', boolean]
+  | readonly ['string', string]
+  | readonly ['strings', readonly string[]]
+  | readonly ['u8s' | 'i32s' | 'f32s', ArrayLike<number>]
+
+/** Written in the map's order. */
+export type GgufFields = ReadonlyMap<string, GgufField>
+
+export interface GgufTensor {
+  readonly name: string
+  readonly dtype: Dtype
+  /** Row-major. */
+  readonly shape: readonly number[]
+}
+
+export interface GgufLayout {
+  /** Up to where the data begins. */
+  readonly header: Uint8Array
+  /** By tensor, its bytes, and the zeros behind them. */
+  readonly extents: readonly { readonly nbytes: number; readonly padding: number }[]
+  /** Of the whole file. */
+  readonly nbytes: number
+}
+
+const kAlignment = 32
+
+export function layoutGguf(fields: GgufFields, tensors: readonly GgufTensor[]): GgufLayout {
+  const header = new Bytes()
+  header.raw(Buffer.from('GGUF'))
+  header.u32(3)
+  header.u64(tensors.length)
+  header.u64(fields.size)
+  for (const [key, field] of fields) {
+    header.string(key)
+    writeField(header, field)
+  }
+  let offset = 0
+  const extents = tensors.map((tensor) => {
+    const { id, type } = typeOf(tensor.dtype)
+    header.string(tensor.name)
+    header.u32(tensor.shape.length)
+    for (const size of tensor.shape.toReversed()) header.u64(size)
+    header.u32(id)
+    header.u64(offset)
+    const nbytes = ((elementCount(tensor.shape) as number) / type.block) * type.nbytes
+    const padding = padded(nbytes) - nbytes
+    offset += nbytes + padding
+    return { nbytes, padding }
+  })
+  header.raw(Buffer.alloc(padded(header.length) - header.length))
+  return { header: header.taken(), extents, nbytes: header.length + offset }
+}
+
+/** Whether rows of so many elements divide into the type's blocks. */
+export function fitsBlocks(dtype: Dtype, columns: number): boolean {
+  return columns % typeOf(dtype).type.block === 0
+}
+
+function padded(nbytes: number): number {
+  return Math.ceil(nbytes / kAlignment) * kAlignment
+}
+
+const byName: ReadonlyMap<string, { readonly id: number; readonly type: GgmlType }> = new Map([...ggmlTypes].map(([id, type]) => [type.name, { id, type }]))
+
+function typeOf(dtype: Dtype): { readonly id: number; readonly type: GgmlType } {
+  return byName.get(dtype) as { readonly id: number; readonly type: GgmlType } // every Dtype is listed
+}
+
+const typeIds = { u8: 0, u32: 4, i32: 5, f32: 6, bool: 7, string: 8, array: 9, f64: 12 } as const
+
+function writeField(out: Bytes, [type, value]: GgufField): void {
+  switch (type) {
+    case 'string':
+      out.u32(typeIds.string)
+      return out.string(value)
+    case 'bool':
+      out.u32(typeIds.bool)
+      return out.u8(value ? 1 : 0)
+    case 'strings':
+      writeArrayHead(out, typeIds.string, value.length)
+      for (const each of value) out.string(each)
+      return
+    case 'u8s':
+    case 'i32s':
+    case 'f32s': {
+      const element = type === 'u8s' ? 'u8' : type === 'i32s' ? 'i32' : 'f32'
+      writeArrayHead(out, typeIds[element], value.length)
+      for (let i = 0; i < value.length; i++) out[element](value[i] as number)
+      return
+    }
+    default:
+      out.u32(typeIds[type])
+      out[type](value)
+  }
+}
+
+function writeArrayHead(out: Bytes, element: number, count: number): void {
+  out.u32(typeIds.array)
+  out.u32(element)
+  out.u64(count)
+}
+
+/** Little-endian values one after the other, in a buffer that grows. */
+class Bytes {
+  length = 0
+  #buffer = Buffer.alloc(1 << 16)
+
+  u8(value: number): void {
+    this.#buffer.writeUInt8(value, this.#room(1))
+  }
+
+  u32(value: number): void {
+    this.#buffer.writeUInt32LE(value, this.#room(4))
+  }
+
+  i32(value: number): void {
+    this.#buffer.writeInt32LE(value, this.#room(4))
+  }
+
+  u64(value: number): void {
+    this.#buffer.writeBigUInt64LE(BigInt(value), this.#room(8))
+  }
+
+  f32(value: number): void {
+    this.#buffer.writeFloatLE(value, this.#room(4))
+  }
+
+  f64(value: number): void {
+    this.#buffer.writeDoubleLE(value, this.#room(8))
+  }
+
+  string(text: string): void {
+    const nbytes = Buffer.byteLength(text)
+    this.u64(nbytes)
+    this.#buffer.write(text, this.#room(nbytes))
+  }
+
+  raw(bytes: Uint8Array): void {
+    this.#buffer.set(bytes, this.#room(bytes.length))
+  }
+
+  taken(): Uint8Array {
+    return this.#buffer.subarray(0, this.length)
+  }
+
+  /** Where the next `nbytes` go. */
+  #room(nbytes: number): number {
+    const at = this.length
+    this.length += nbytes
+    if (this.length > this.#buffer.length) {
+      const larger = Buffer.alloc(2 ** Math.ceil(Math.log2(this.length)))
+      larger.set(this.#buffer)
+      this.#buffer = larger
+    }
+    return at
+  }
+}

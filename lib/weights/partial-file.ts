@@ -1,0 +1,90 @@
+// A file that comes to be all at once: written under a temporary name beside its own, flushed to the disk, renamed.
+// An interrupted run leaves at most the temporary one, whose name no reader takes for a model.
+
+import path from 'node:path'
+import { open, rename, rm, statfs, type FileHandle } from 'node:fs/promises'
+import { LlavaError } from '../errors.js'
+
+export class PartialFile {
+  /** Absolute. */
+  readonly path: string
+  /** Bytes written. */
+  nbytes = 0
+  readonly #handle: FileHandle
+  readonly #temporary: string
+
+  private constructor(file: string, temporary: string, handle: FileHandle) {
+    this.path = file
+    this.#temporary = temporary
+    this.#handle = handle
+  }
+
+  static async create(file: string): Promise<PartialFile> {
+    const temporary = `${file}.${process.pid}.tmp`
+    return outputFailure(file, async () => new PartialFile(file, temporary, await open(temporary, 'w')))
+  }
+
+  /** Appends all of `bytes`, which must not change before the promise resolves. */
+  async write(bytes: Uint8Array): Promise<void> {
+    await outputFailure(this.path, async () => {
+      for (let written = 0; written < bytes.length;) {
+        written += (await this.#handle.write(bytes, written, bytes.length - written, this.nbytes + written)).bytesWritten
+      }
+    })
+    this.nbytes += bytes.length
+  }
+
+  /** Gives the file its name. What it held before, if it was there, is gone. */
+  async commit(): Promise<void> {
+    await outputFailure(this.path, async () => {
+      await this.#handle.sync()
+      await this.#handle.close()
+      await rename(this.#temporary, this.path)
+      await syncDirectory(path.dirname(this.path))
+    })
+  }
+
+  /** Leaves nothing behind, whatever has happened before. */
+  async discard(): Promise<void> {
+    await this.#handle.close().catch(() => undefined)
+    await rm(this.#temporary, { force: true })
+  }
+}
+
+/** Throws where `directory` is not there, or its disk has no room for `nbytes`. */
+export async function checkRoom(directory: string, nbytes: number): Promise<void> {
+  const disk = await outputFailure(directory, () => statfs(directory))
+  const free = disk.bavail * disk.bsize
+  if (free >= nbytes) return
+  throw new LlavaError('OUTPUT_FAILED', `${directory}: ${nbytes} bytes are to be written, but its disk has ${free} free`)
+}
+
+/** Renames last only once the directory is on the disk; file systems that cannot flush one say so. */
+async function syncDirectory(directory: string): Promise<void> {
+  try {
+    const handle = await open(directory, 'r')
+    await handle.sync().finally(() => handle.close())
+  } catch {
+    // nothing is lost but the order of two writes in a power failure
+  }
+}
+
+async function outputFailure<T>(where: string, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work()
+  } catch (cause) {
+    const { code } = cause as NodeJS.ErrnoException
+    throw new LlavaError('OUTPUT_FAILED', `${where}: ${reasons.get(code) ?? `it cannot be written (${code ?? String(cause)})`}`, { cause })
+  }
+}
+
+const reasons: ReadonlyMap<string | undefined, string> = new Map([
+  ['ENOENT', 'its directory is not there'],
+  ['ENOTDIR', 'its directory is not there'],
+  ['EISDIR', 'a directory has this name'],
+  ['EACCES', 'its directory may not be written to'],
+  ['EPERM', 'its directory may not be written to'],
+  ['EROFS', 'its disk is read-only'],
+  ['ENOSPC', 'the disk is full'],
+  ['EDQUOT', 'the quota is used up'],
+])

@@ -1,0 +1,35 @@
+// Runs one scenario of scenarios.ts in a process of its own, where a crash, a hang or a word on stderr shows.
+
+import { spawn } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
+
+export interface Ending {
+  /** null: a signal ended it, named in `signal`; SIGKILL is this file's own, after `limitMs`. */
+  readonly code: number | null
+  readonly signal: NodeJS.Signals | null
+  readonly stdout: string
+  readonly stderr: string
+}
+
+/** Loose: a scenario takes a second or a few, and a hang takes for ever. */
+const limitMs = 120_000
+
+const runner = fileURLToPath(new URL('scenarios.js', import.meta.url))
+
+export function runChild(scenario: string, nodeFlags: readonly string[] = []): Promise<Ending> {
+  return new Promise((resolve, reject) => {
+    const child = spawn(process.execPath, [...nodeFlags, runner, scenario], { stdio: ['ignore', 'pipe', 'pipe'], timeout: limitMs, killSignal: 'SIGKILL' })
+    let [stdout, stderr] = ['', '']
+    child.stdout.setEncoding('utf8').on('data', (text: string) => (stdout += text))
+    child.stderr.setEncoding('utf8').on('data', (text: string) => (stderr += text))
+    child.on('error', reject)
+    child.on('close', (code, signal) => {
+      resolve({ code, signal, stdout: stdout.trim(), stderr })
+    })
+  })
+}
+
+/** How a process ends that did what it should and said `stdout`. */
+export function wellEnded(stdout: string): Ending {
+  return { code: 0, signal: null, stdout, stderr: '' }
+}

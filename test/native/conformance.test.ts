@@ -1,0 +1,34 @@
+// Every kernel and every op against plain references, on each instruction set this CPU has: the cases of native/testing, one test each.
+
+import { createRequire } from 'node:module'
+import { fileURLToPath } from 'node:url'
+import test from 'ava'
+
+interface TestingAddon {
+  listCases(): readonly { readonly name: string; readonly isa: string }[]
+  runCase(name: string, isa: string): { readonly ok: boolean; readonly worstError: number; readonly bound: number; readonly detail: string }
+}
+
+const addon = createRequire(import.meta.url)(fileURLToPath(new URL('../../../build/testing/llava_testing.node', import.meta.url))) as TestingAddon
+const cases = addon.listCases()
+
+for (const { name, isa } of cases) {
+  test(`${isa}: ${name}`, (t) => {
+    const { ok, detail } = addon.runCase(name, isa)
+    t.true(ok, detail)
+  })
+}
+
+test('the scalar table, which every CPU runs, is among those tested', (t) => {
+  t.true(cases.some(({ isa }) => isa === 'scalar'))
+})
+
+test('every instruction set runs every case', (t) => {
+  const names = new Set(cases.map(({ name }) => name))
+  const isas = new Set(cases.map(({ isa }) => isa))
+  t.is(cases.length, names.size * isas.size)
+})
+
+test('a case that is not there is refused', (t) => {
+  t.throws(() => addon.runCase('no such case', 'scalar'), { instanceOf: RangeError })
+})

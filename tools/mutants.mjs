@@ -1,0 +1,117 @@
+// node tools/mutants.mjs [name…]: is every mistake seen? Each mutant is one wrong line of the native code, compiled into a copy of the testing addon;
+// some conformance case must fail on it. Not part of `npm test`: it compiles the changed file and links anew for each mutant (minutes).
+// An equivalent change (`from` that no longer stands in the file) is an error too, so that the list follows the code.
+
+import { spawnSync } from 'node:child_process'
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+import { fileURLToPath } from 'node:url'
+
+const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '..')
+const kernels = 'native/cpu/kernels'
+
+/** name: the mistake; from → to in file (the first place it stands). */
+const mutants = [
+  { name: 'map() drops its tail', file: `${kernels}/rowwise-inl.h`, from: 'if (i < n) Vec::store_part(y + i, Function::apply', to: 'if (i + 1 < n) Vec::store_part(y + i, Function::apply' },
+  { name: 'scale() drops its tail', file: `${kernels}/rowwise-inl.h`, from: 'if (i < n) Vec::store_part(y + i, Vec::mul(Vec::load_part(x + i, n - i), f), n - i)', to: '' },
+  { name: 'rms_norm writes a whole vector at its tail', file: `${kernels}/rowwise-inl.h`, from: 'if (i < n) Vec::store_part(y + i, Vec::mul(Vec::load_part(weight + i, n - i), Vec::mul(Vec::load_part(x + i, n - i), factor)), n - i);', to: 'if (i < n) Vec::store(y + i, Vec::mul(Vec::load_part(weight + i, n - i), Vec::mul(Vec::load_part(x + i, n - i), factor)));' },
+  { name: 'rms_norm reads a whole vector at its tail', file: `${kernels}/rowwise-inl.h`, from: 'const F v = Vec::load_part(x + i, n - i);\n    squares', to: 'const F v = Vec::load(x + i);\n    squares' },
+  { name: 'rms_norm forgets eps', file: `${kernels}/rowwise-inl.h`, from: 'Vec::sum(squares) / static_cast<float>(n) + eps)', to: 'Vec::sum(squares) / static_cast<float>(n))' },
+  { name: 'layer_norm counts masked lanes', file: `${kernels}/rowwise-inl.h`, from: 'for (; i < n; i++) tail_squares += (x[i] - mean) * (x[i] - mean);', to: 'if (i < n) { const F v = Vec::sub(Vec::load_part(x + i, n - i), centre); squares = Vec::fma(v, v, squares); }' },
+  { name: 'exp with a wrong coefficient', file: `${kernels}/rowwise-inl.h`, from: '4.1665795894e-2f', to: '4.1765795894e-2f' },
+  { name: 'erf cut at 3', file: `${kernels}/rowwise-inl.h`, from: 'Vec::min(Vec::max(x, Vec::set1(-4.0f)), Vec::set1(4.0f))', to: 'Vec::min(Vec::max(x, Vec::set1(-3.0f)), Vec::set1(3.0f))' },
+  { name: 'quick_gelu with gelu\'s constant', file: `${kernels}/rowwise-inl.h`, from: '-1.702f', to: '-1.7f' },
+  { name: 'online_softmax takes its maximum from whole vectors only', file: `${kernels}/rowwise-inl.h`, from: 'for (; i < n; i++) top = s[i] > top ? s[i] : top;', to: '' },
+  { name: 'online_softmax forgets to rescale the sum', file: `${kernels}/rowwise-inl.h`, from: '*l = *l * rescale[0] + sum;', to: '*l = *l + sum;' },
+  { name: 'rope turns the other way', file: `${kernels}/rowwise-inl.h`, from: 'Vec::sub(Vec::mul(a, c), Vec::mul(b, s))', to: 'Vec::add(Vec::mul(a, c), Vec::mul(b, s))' },
+  { name: 'rope_interleaved has its tail wrong', file: `${kernels}/rowwise-inl.h`, from: 'x[2 * j + 1] = b * cos[j] + a * sin[j];', to: 'x[2 * j + 1] = b * cos[j] - a * sin[j];' },
+  { name: 'halves are truncated', file: `${kernels}/simd_avx2.h`, from: 'static void store_f16(void* p, F v) { _mm_storeu_si128(static_cast<__m128i*>(p), _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT)); }', to: 'static void store_f16(void* p, F v) { _mm_storeu_si128(static_cast<__m128i*>(p), _mm256_cvtps_ph(v, _MM_FROUND_TO_ZERO)); }' },
+  { name: 'half ties go up', file: 'native/common/half.h', from: 'magnitude + 0xFFFu + ((magnitude >> 13) & 1u)', to: 'magnitude + 0x1000u' },
+  { name: 'the tail mask is one lane short', file: `${kernels}/simd_avx512.h`, from: '((1u << n) - 1u)', to: '((1u << n) - 2u)' },
+  { name: 'gemm_f32 forgets its last rows', file: `${kernels}/gemm-inl.h`, from: 'gemm_rest<kMR - 1, NV>(m - i,', to: 'gemm_rest<kMR - 2, NV>(m - i,' },
+  { name: 'gemm_f32 does not accumulate', file: `${kernels}/gemm-inl.h`, from: 'sum[i][j] = accumulate ? Vec::load(c + i * ldc + j * kLanes) : Vec::zero();', to: 'sum[i][j] = Vec::zero();' },
+  { name: 'gemv drops its tail', file: `${kernels}/gemm-inl.h`, from: 'for (; p < k; p++) total += W::one(row, p) * x[p];', to: '' },
+  { name: 'gemv ignores the row stride', file: `${kernels}/gemm-inl.h`, from: 'static_cast<const unsigned char*>(w) + r * stride;', to: 'static_cast<const unsigned char*>(w) + r * k * W::kBytes;' },
+  { name: 'quantize_q8 divides by 128', file: `${kernels}/avx512.cc`, from: 'top > 0 ? 127.0f / top', to: 'top > 0 ? 128.0f / top' },
+  { name: 'quantize_q8 ignores the step of its sums', file: `${kernels}/avx2.cc`, from: 'sum[(2 * b + 1) * step]', to: 'sum[2 * b * step + 1]' },
+  { name: 'the -8 of Q4_0 is skipped', file: `${kernels}/quantised-inl.h`, from: 'CodesOf<BlockQ4_0, 1, 8, 15>', to: 'CodesOf<BlockQ4_0, 1, 0, 15>' },
+  { name: 'Q4_0 swaps its nibbles', file: `${kernels}/quantised-inl.h`, from: 'group[g] = Int::bit_and(packed[g], low);\n    group[g + 4] = Int::bit_and(Int::shift_right_16(packed[g], 4), low);', to: 'group[g + 4] = Int::bit_and(packed[g], low);\n    group[g] = Int::bit_and(Int::shift_right_16(packed[g], 4), low);' },
+  { name: 'pairs of Q5 codes saturate', file: `${kernels}/avx2.cc`, from: 'while (groups * 2 * Codes::kLargest * 127 > 32767) groups /= 2;', to: '' },
+  { name: 'the fifth bit of Q5 is read from the next value', file: `${kernels}/quantised-inl.h`, from: '0x08040201u << 4 * (g % 2)', to: '0x04080201u << 4 * (g % 2)' },
+  { name: 'mins of Q4_K and Q5_K are dropped', file: `${kernels}/quantised-inl.h`, from: 'minus_dmin = Vec::sub(Vec::zero(), Int::halves_to_f32(', to: 'minus_dmin = Vec::sub(Vec::zero(), Vec::zero()), unused = Vec::sub(Vec::zero(), Int::halves_to_f32(' },
+  { name: 'gemm_q forgets where it started', file: `${kernels}/quantised-inl.h`, from: 'accumulate && t < tokens ? Vec::load', to: 'accumulate && t < 1 ? Vec::load' },
+  { name: 'gemm_q writes the tokens that fill a group', file: `${kernels}/quantised-inl.h`, from: 't < kTokens && t < tokens; t++', to: 't < kTokens; t++' },
+  { name: 'gemv_q sums in another order', file: `${kernels}/quantised-inl.h`, from: 'total = Vec::fma(Int::to_f32(acc), Vec::mul(scale[h], Vec::set1(d[b])), total);', to: 'total = Vec::fma(Vec::mul(Int::to_f32(acc), Vec::set1(d[b])), scale[h], total);' },
+  { name: 'the causal mask is one off', file: 'native/cpu/attention.cc', from: 'std::min(held, position + 1 - at)', to: 'std::min(held, position - at)' },
+  { name: 'the causal mask lets the next token in', file: 'native/cpu/attention.cc', from: 'std::min(held, position + 1 - at)', to: 'std::min(held, position + 2 - at)' },
+  { name: 'the window is one wider', file: 'native/cpu/attention.cc', from: 'std::min(kPageTokens, position + 1 - a.window - at)', to: 'std::min(kPageTokens, position - a.window - at)' },
+  { name: 'the window skips a page too many', file: 'native/cpu/attention.cc', from: 'oldest / kPageTokens * kPageTokens', to: '(oldest + 1) / kPageTokens * kPageTokens' },
+  { name: 'query heads read the wrong kv head', file: 'native/cpu/attention.cc', from: 'page + kv_head * dh * kPageTokens * element', to: 'page + kv_head / 2 * dh * kPageTokens * element' },
+  { name: 'attention is not scaled', file: 'native/cpu/attention.cc', from: '1.0f / std::sqrt(static_cast<float>(dh))', to: '1.0f' },
+  { name: 'kv_append leaves the padding of values', file: 'native/cpu/attention.cc', from: 'std::memset(value_row, 0, static_cast<size_t>(dhp) * sizeof(float));', to: 'std::memset(value_row, 0x40, static_cast<size_t>(dhp) * sizeof(float));' },
+  { name: 'rope layouts are swapped', file: 'native/cpu/rope.cc', from: 'a.layout == RopeLayout::kHalf', to: 'a.layout != RopeLayout::kHalf' },
+  { name: 'patches are taken column by column', file: 'native/cpu/patch_embed.cc', from: 'p / grid * patch * size + p % grid * patch', to: 'p % grid * patch * size + p / grid * patch' },
+  { name: 'linear scales after the bias', file: 'native/cpu/linear.cc', from: 'if (o.scale != 1.0f) k.scale(c, o.scale, c, columns);\n    if (o.bias != nullptr) k.add(c, o.bias + column, c, columns);', to: 'if (o.bias != nullptr) k.add(c, o.bias + column, c, columns);\n    if (o.scale != 1.0f) k.scale(c, o.scale, c, columns);' },
+  { name: 'the residual is added before the activation', file: 'native/cpu/linear.cc', from: 'if (o.activation == Activation::kQuickGelu)', to: 'if (o.residual.data != nullptr) k.add(c, o.residual.row(first_row + m) + column, c, columns);\n    if (o.residual.data == nullptr && o.activation == Activation::kQuickGelu)' },
+  { name: 'the residual is overwritten before it is read', file: 'native/cpu/linear.cc', from: 'columns == width && o.residual.data != o.y.data', to: 'columns == width' },
+  { name: 'the last panel leaves the weights of the one before', file: 'native/cpu/linear.cc', from: 'std::min<int64_t>(kPanelRows, rows - at);', to: 'std::min<int64_t>(kPanelRows, rows);' },
+  { name: 'linear takes a residual of any shape', file: 'native/ops/check.h', from: 'o.residual.data == nullptr ||', to: 'true ||' },
+  { name: 'embed_rows takes an id of V', file: 'native/ops/check.h', from: 'a.ids[t] < a.table.rows', to: 'a.ids[t] <= a.table.rows' },
+]
+
+const asked = process.argv.slice(2)
+const copy = mkdtempSync(path.join(tmpdir(), 'llava-mutants-'))
+
+function run(command, args) {
+  return spawnSync(command, args, { cwd: copy, encoding: 'utf8', maxBuffer: 1 << 26 })
+}
+
+function build() {
+  const result = run('cmake', ['--build', 'objects', '--target', 'llava_testing'])
+  if (result.status !== 0) throw new Error(`the testing addon does not build:\n${result.stdout}${result.stderr}`)
+}
+
+/** Cases that fail, other than the `known` ones (all of them, or the first), or what ended the process. */
+function failures(known, all) {
+  const script = `const addon = require('./build/testing/llava_testing.node')
+    const failed = []
+    for (const { name, isa } of addon.listCases()) {
+      const title = isa + ': ' + name
+      if (${JSON.stringify(known)}.includes(title) || addon.runCase(name, isa).ok) continue
+      failed.push(title)
+      if (!${all}) break
+    }
+    process.stdout.write(JSON.stringify(failed))`
+  const result = run(process.execPath, ['-e', script])
+  return result.status === 0 ? JSON.parse(result.stdout) : [`the process ended by ${result.signal ?? `exit ${result.status}`}`]
+}
+
+try {
+  for (const entry of ['native', 'CMakeLists.txt', 'package.json']) cpSync(path.join(root, entry), path.join(copy, entry), { recursive: true })
+  mkdirSync(path.join(copy, 'build'))
+  symlinkSync(path.join(root, 'node_modules'), path.join(copy, 'node_modules'))
+  const configured = run('cmake', ['-S', '.', '-B', 'objects', '-DLLAVA_TESTING=ON'])
+  if (configured.status !== 0) throw new Error(`cmake: ${configured.stderr}`)
+  build()
+  const before = failures([], true)
+  if (before.length > 0) console.log(`failing without any mutant: ${before.join('; ')}`)
+
+  let survived = 0
+  for (const { name, file, from, to } of mutants) {
+    if (asked.length > 0 && !asked.some((word) => name.includes(word))) continue
+    const target = path.join(copy, file)
+    const text = readFileSync(target, 'utf8')
+    if (!text.includes(from)) throw new Error(`mutant "${name}": ${file} no longer holds ${JSON.stringify(from)}`)
+    writeFileSync(target, text.replace(from, () => to))
+    build()
+    const [seen] = failures(before, false)
+    writeFileSync(target, text)
+    if (seen === undefined) survived++
+    console.log(seen === undefined ? `SURVIVED  ${name}` : `seen      ${name}  (${seen})`)
+  }
+  console.log(survived === 0 ? 'every mutant is seen' : `${survived} not seen`)
+  process.exitCode = survived === 0 && before.length === 0 ? 0 : 1
+} finally {
+  rmSync(copy, { recursive: true, force: true })
+}
