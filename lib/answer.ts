@@ -9,6 +9,8 @@ export interface Usage {
   readonly promptTokens: number
   /** Of these, the rows of pictures. */
   readonly imageTokens: number
+  /** Of the prompt's positions, those whose keys and values were there already: in a Conversation, what did not change since its last answer. */
+  readonly cachedTokens: number
   /** Tokens generated, without the end-of-sequence token. */
   readonly completionTokens: number
 }

@@ -130,10 +130,22 @@ function toSegments(prompt: readonly PromptPiece[], engine: Engine, first: boole
 /** Token ids, each checked against the rows of the embedding table; a copy. */
 export function toIds(ids: unknown, name: string, vocabSize: number): Int32Array {
   if (!isIterable(ids)) throw invalidArgument(name, 'token ids', ids)
+  if (isDetached(ids)) throw invalidArgument(name, 'token ids that are still there', 'a detached array')
   return Int32Array.from(ids as Iterable<number>, (id: unknown) => {
     if (typeof id === 'number' && Number.isSafeInteger(id) && id >= 0 && id < vocabSize) return id
     throw invalidArgument(name, `token ids in [0, ${vocabSize - 1}]`, id)
   })
+}
+
+/** Whether a typed array's memory has been transferred to somebody else. */
+function isDetached(ids: unknown): boolean {
+  if (!(ids instanceof Int32Array) || ids.length > 0) return false
+  try {
+    ids.values()
+    return false
+  } catch {
+    return true
+  }
 }
 
 function isIterable(value: unknown): value is Iterable<unknown> {

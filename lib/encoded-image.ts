@@ -11,14 +11,13 @@ import type { NativeImageFeatures } from './native.js'
 export class EncodedImage implements Disposable {
   /** Rows this picture takes in the prompt: 576 at LLaVA 1.5's shape. */
   readonly rows: number
-  readonly #native: NativeImageFeatures
+  readonly #shared: SharedRows
   readonly #engine: Engine
   #disposed = false
-  #readers = 0
 
   /** Made by `LLaVA.encodeImage`. */
-  constructor(native: NativeImageFeatures, engine: Engine) {
-    this.#native = native
+  constructor(native: NativeImageFeatures, engine: Engine, shared = new SharedRows(native)) {
+    this.#shared = shared
     this.#engine = engine
     this.rows = native.rows
   }
@@ -37,7 +36,7 @@ export class EncodedImage implements Disposable {
   dispose(): void {
     if (this.#disposed) return
     this.#disposed = true
-    if (this.#readers === 0) this.#native.dispose()
+    this.#shared.leave()
   }
 
   [Symbol.dispose](): void {
@@ -54,20 +53,43 @@ export class EncodedImage implements Disposable {
     if (this.#engine !== engine) {
       throw new LlavaError('INVALID_ARGUMENT', 'this EncodedImage was made by another model; encode the picture with the one asked')
     }
-    const native = this.#alive()
-    this.#readers++
-    return native
+    this.#alive()
+    return this.#shared.use()
   }
 
   /** @internal */
   release(): void {
-    this.#readers--
-    if (this.#disposed && this.#readers === 0) this.#native.dispose()
+    this.#shared.leave()
+  }
+
+  /** A second EncodedImage of the same rows, to be disposed of by itself. @internal */
+  share(): EncodedImage {
+    this.#alive()
+    return new EncodedImage(this.#shared.use(), this.#engine, this.#shared)
   }
 
   #alive(): NativeImageFeatures {
     if (this.#disposed) throw new LlavaError('DISPOSED', 'this EncodedImage has been disposed of')
     this.#engine.checkAlive()
-    return this.#native
+    return this.#shared.native
+  }
+}
+
+/** Native rows and how many need them; the last one to leave frees them. */
+class SharedRows {
+  readonly native: NativeImageFeatures
+  #users = 1
+
+  constructor(native: NativeImageFeatures) {
+    this.native = native
+  }
+
+  use(): NativeImageFeatures {
+    this.#users++
+    return this.native
+  }
+
+  leave(): void {
+    if (--this.#users === 0) this.native.dispose()
   }
 }

@@ -166,6 +166,28 @@ export class Engine {
     }
   }
 
+  /** The decoder's hidden states after its final norm, from an empty context: after the last of `segments` [D], or after each position [rows, D]. */
+  async hidden(segments: readonly NativeSegment[], all: boolean, job: Job): Promise<Float32Array> {
+    const { hiddenSize } = this.config.text
+    const rows = rowCount(segments)
+    const hidden = allocate((all ? rows : 1) * hiddenSize)
+    const sequence = this.createSequence()
+    try {
+      let done = 0
+      for (const chunk of chunks(segments, rowsPerCall)) {
+        job.check()
+        const end = done + rowCount(chunk)
+        const logits = all ? 'all' : end === rows ? 'last' : 'none'
+        const out = logits === 'none' ? null : all ? hidden.subarray(done * hiddenSize, end * hiddenSize) : hidden
+        await guarded(() => this.#native.forward([{ sequence, segments: chunk, logits }], null, job.cancellation, out))
+        done = end
+      }
+    } finally {
+      sequence.dispose()
+    }
+    return hidden
+  }
+
   /** Says by how much `positions` do not fit. */
   checkContext(positions: number, imagePositions: number): void {
     const { contextLength } = this.config.text

@@ -9,6 +9,7 @@ export type LlavaErrorCode =
   | 'IMAGE_UNREADABLE'
   | 'IMAGE_TOO_LARGE'
   | 'CONTEXT_OVERFLOW'
+  | 'BUSY'
   | 'DISPOSED'
   | 'ABORTED'
   | 'OUT_OF_MEMORY'

@@ -14,6 +14,7 @@ export class Job {
     this.stop(() => new LlavaError('ABORTED', 'the call was aborted by its signal', { cause: this.#signal?.reason }))
   }
   readonly #waiting = new Set<(error: LlavaError) => void>()
+  readonly #stopped = new AbortController()
   #reason: (() => LlavaError) | undefined
   #left = false
 
@@ -22,6 +23,11 @@ export class Job {
     this.cancellation = cancellation
     if (signal?.aborted === true) this.#abort()
     else signal?.addEventListener('abort', this.#abort, { once: true })
+  }
+
+  /** Aborts when the work has to stop, whatever the reason. */
+  get stopped(): AbortSignal {
+    return this.#stopped.signal
   }
 
   /** Nobody reads on: the work stops, and what there is by then is the result. */
@@ -39,6 +45,7 @@ export class Job {
     if (this.#reason !== undefined) return
     this.#reason = reason
     this.cancellation.cancel()
+    this.#stopped.abort()
     for (const reject of this.#waiting) reject(reason())
   }
 

@@ -2,16 +2,19 @@
 
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
-import type { Answer, Timings } from './answer.js'
+import type { Answer, Timings, Usage } from './answer.js'
 import { runBenchmark, type BenchmarkLine, type BenchmarkOptions } from './benchmark.js'
-import { ChatStream } from './chat-stream.js'
+import { ChatStream, type ChatWork } from './chat-stream.js'
+import { Clip } from './clip.js'
 import { Context, toIds, type ForwardOptions, type PromptPiece } from './context.js'
+import { Conversation, type ConversationOptions, type Past, type Prepare } from './conversation.js'
+import { embeddingKinds, embedOne, type EmbedInput, type EmbedOptions, type EmbedPrompt, type Embedding, type EmbeddingDtype, type EmbeddingSource } from './embedding.js'
 import { EncodedImage } from './encoded-image.js'
 import { allocate, Engine, rowsPerCall } from './engine.js'
 import { LlavaError, invalidArgument } from './errors.js'
 import { Generation, type GeneratedToken } from './generation.js'
-import { decodeImage, type ImageInput } from './image/decode.js'
-import { preprocess } from './image/preprocess.js'
+import { decodeImage, type ImageInput, type RgbImage } from './image/decode.js'
+import { preprocessInSlices } from './image/preprocess.js'
 import { calledFrom, Job } from './job.js'
 import { Lockstep } from './lockstep.js'
 import { biasById } from './logit-bias.js'
@@ -44,6 +47,12 @@ export interface ImageOptions {
   readonly autoOrient?: boolean
   /** Most pixels (width × height) a picture may have before it is refused with IMAGE_TOO_LARGE; default 178,956,970. */
   readonly maxPixels?: number
+  /** Most bytes a download or a stream may have before it is refused with IMAGE_TOO_LARGE; default 64 MiB. */
+  readonly maxBytes?: number
+  /** Milliseconds a download or a stream may take; default 30,000. */
+  readonly timeoutMs?: number
+  /** Lets http and https URLs lead to loopback, link-local and private addresses; default false, as whoever writes the URL would read what is there. */
+  readonly allowPrivateNetwork?: boolean
 }
 
 /** How prompts are written. */
@@ -73,6 +82,8 @@ export interface OpenOptions extends ImageOptions, PromptOptions {
   readonly visionFeatureLayer?: number
   /** Overrides how pictures are made square: `pad` with the mean colour, or `crop` the centre. */
   readonly imageAspectRatio?: 'pad' | 'crop'
+  /** A directory with a whole CLIP checkpoint, for the kinds `clip_image` and `clip_text` of `embed`. */
+  readonly clip?: string
   /** Gives up opening. */
   readonly signal?: AbortSignal
 }
@@ -124,7 +135,13 @@ export interface ModelInfo extends NativeInfo {
   readonly card: ModelDescription['card']
 }
 
-const imageChecks = { autoOrient: flag, maxPixels: wholeNumber(1) } satisfies Record<keyof ImageOptions, OptionCheck>
+const imageChecks = {
+  autoOrient: flag,
+  maxPixels: wholeNumber(1),
+  maxBytes: wholeNumber(1),
+  timeoutMs: wholeNumber(1, 2 ** 31 - 1), // of a timer
+  allowPrivateNetwork: flag,
+} satisfies Record<keyof ImageOptions, OptionCheck>
 
 const templateNames = ['vicuna_v1', 'llava_v1', 'hf', 'plain', 'checkpoint'] as const satisfies readonly NonNullable<PromptOptions['template']>[]
 
@@ -142,6 +159,7 @@ const openChecks = {
   arithmetic: oneOf('fast', 'exact'),
   visionFeatureLayer: wholeNumber(-1024, 1024),
   imageAspectRatio: oneOf('pad', 'crop'),
+  clip: text,
   signal: abortSignal,
 } satisfies Record<keyof OpenOptions, OptionCheck>
 
@@ -172,6 +190,20 @@ const answerChecks = {
   signal: abortSignal,
 } satisfies Record<keyof AnswerOptions, OptionCheck>
 
+const embedChecks = {
+  ...imageChecks,
+  ...promptChecks,
+  kind: oneOf(...embeddingKinds),
+  normalize: flag,
+  dtype: oneOf('f32', 'f16'),
+  signal: abortSignal,
+} satisfies Record<keyof EmbedOptions, OptionCheck>
+
+const messageList: OptionCheck = (name, value) => {
+  const isList = Array.isArray(value) && value.every((message) => typeof message === 'object' && message !== null)
+  if (!isList) throw invalidArgument(name, 'a list of messages { role, content }', value)
+}
+
 const benchmarkChecks = {
   prompt: wholeNumber(1),
   generate: wholeNumber(0),
@@ -190,9 +222,11 @@ export class LLaVA implements Disposable, AsyncDisposable {
   readonly #engine: Engine
   readonly #options: OpenOptions
   readonly #loadMs: number
+  readonly #clip: Clip | undefined
 
-  private constructor(engine: Engine, options: OpenOptions, loadMs: number) {
+  private constructor({ engine, clip }: Opened, options: OpenOptions, loadMs: number) {
     this.#engine = engine
+    this.#clip = clip
     this.#options = options
     this.#loadMs = loadMs
   }
@@ -210,10 +244,8 @@ export class LLaVA implements Disposable, AsyncDisposable {
     const start = performance.now()
     const job = new Job(options.signal, { cancel: () => undefined }) // opening cannot be stopped, only left
     try {
-      const engine = await job.race(openEngine(modelPath, options), (late) => {
-        late.dispose()
-      })
-      return new LLaVA(engine, options, performance.now() - start)
+      const opened = await job.race(openAll(modelPath, options), disposeAll)
+      return new LLaVA(opened, options, performance.now() - start)
     } catch (error) {
       throw calledFrom(callSite, error)
     } finally {
@@ -248,20 +280,29 @@ export class LLaVA implements Disposable, AsyncDisposable {
    * Mistakes in messages and options are thrown here; everything later is thrown by the iteration, with the codes of `ask`.
    */
   chat(messages: readonly Message[], options: AnswerOptions = {}): ChatStream {
-    if (!Array.isArray(messages) || !messages.every((message) => typeof message === 'object' && message !== null)) {
-      throw invalidArgument('messages', 'a list of messages { role, content }', messages)
-    }
-    const task = this.#task('chat()', messages, options)
-    return new ChatStream(async (onText, onCancel, onToken) => (await this.#answers(task, { onText, onCancel, onToken }))[0] as Answer)
+    messageList('messages', messages)
+    return new ChatStream(this.#chatWork(this.#task('chat()', messages, options)))
+  }
+
+  #chatWork(task: Task): ChatWork {
+    return async (onText, onCancel, onToken) => (await this.#answers(task, { onText, onCancel, onToken }))[0] as Answer
+  }
+
+  /**
+   * A conversation that keeps its keys and values between turns, so that each turn computes only what is new. The caller disposes of it.
+   * Mistakes in its options are thrown here.
+   */
+  createConversation(options: ConversationOptions = {}): Conversation {
+    this.#engine.checkAlive()
+    checkOptions('createConversation()', options, { ...promptChecks, messages: messageList })
+    const prepare: Prepare = (call, messages, answerOptions, past) => this.#chatWork({ ...this.#task(call, messages, answerOptions), past })
+    return Conversation.begin(this.#engine, prepare, options)
   }
 
   /** Encodes a picture once, for any number of questions. The caller disposes of it. Fails as `ask` does. */
   async encodeImage(image: ImageInput, options: EncodeOptions = {}): Promise<EncodedImage> {
     checkOptions('encodeImage()', options, { ...imageChecks, signal: abortSignal })
-    return this.#engine.run(options.signal, async (job) => {
-      const { images } = await this.#engine.encode([await this.#pixelValues(image, options, job)], true, job)
-      return new EncodedImage(images[0] as NativeImageFeatures, this.#engine)
-    })
+    return this.#engine.run(options.signal, (job) => this.#encodeImage(image, options, job))
   }
 
   /** Reads a picture as the vision tower sees it: float32 [3, S, S], channels first, normalised; S is `info().vision.imageSize`. */
@@ -328,6 +369,32 @@ export class LLaVA implements Disposable, AsyncDisposable {
     })
   }
 
+  /**
+   * A picture or text as a vector, several (an array) as several. Kinds, with N rows of a picture and the widths Dv of vision, D of text, C of CLIP:
+   *
+   * - `patch_features` [N, Dv] and `pooled_features` [Dv]: the vision tower's output, and its mean over the rows;
+   * - `projected` [N, D] and `projected_mean` [D]: the projector's output, which the decoder reads, and its mean over the rows;
+   * - `hidden_last` and `hidden_mean` [D]: the decoder's state, after its final norm, at the last position of a prompt, or its mean over all positions.
+   *   A prompt is a text or `{ text, images }`; unless `template` says otherwise it is `plain`: pictures and text as they are;
+   * - `clip_image` and `clip_text` [C]: for comparing pictures with texts; they need a model opened with the option `clip`.
+   *
+   * Fails as `ask` does; what this checkpoint cannot give is INVALID_ARGUMENT.
+   */
+  async embed<Dtype extends EmbeddingDtype = 'f32'>(inputs: readonly EmbedInput[], options: EmbedOptions<Dtype>): Promise<Embedding<Dtype>[]>
+  async embed<Dtype extends EmbeddingDtype = 'f32'>(input: EmbedInput, options: EmbedOptions<Dtype>): Promise<Embedding<Dtype>>
+  async embed<Dtype extends EmbeddingDtype>(input: EmbedInput | readonly EmbedInput[], options: EmbedOptions<Dtype>): Promise<Embedding<Dtype> | Embedding<Dtype>[]> {
+    this.#engine.checkAlive()
+    checkOptions('embed()', options, embedChecks)
+    embedChecks.kind('kind', options.kind)
+    return this.#engine.run(options.signal, async (job) => {
+      const source = this.#embeddingSource(options, job)
+      if (!isList(input)) return embedOne(input, 'input', options, source)
+      const embeddings: Embedding<Dtype>[] = []
+      for (const [index, one] of input.entries()) embeddings.push(await embedOne(one, `input[${index}]`, options, source))
+      return embeddings
+    })
+  }
+
   /** Times picture, prefill and decode, with random pixels and tokens, against this machine's peaks, measured in the same run; yields a line each. */
   benchmark(options: BenchmarkOptions = {}): AsyncGenerator<BenchmarkLine, void, undefined> {
     checkOptions('benchmark()', options, benchmarkChecks)
@@ -366,6 +433,7 @@ export class LLaVA implements Disposable, AsyncDisposable {
   /** Frees the model. What still runs fails with DISPOSED; a second call does nothing. */
   dispose(): void {
     this.#engine.dispose()
+    this.#clip?.dispose()
   }
 
   [Symbol.dispose](): void {
@@ -375,6 +443,7 @@ export class LLaVA implements Disposable, AsyncDisposable {
   /** Frees the model and waits until all that ran has stopped. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#engine.disposeAsync()
+    this.#clip?.dispose()
   }
 
   /** A question with everything about it checked and read that needs no computing. */
@@ -386,13 +455,11 @@ export class LLaVA implements Disposable, AsyncDisposable {
     const { stop = [], maxTokens = 512, minTokens = 0, logitBias, signal, logprobs, onProgress } = options
     if (minTokens > maxTokens) throw invalidArgument('minTokens', `at most \`maxTokens\`, ${maxTokens}`, minTokens)
     const sampling = logitBias === undefined ? options : { ...options, logitBias: biasById(logitBias, tokenizer, config.text.vocabSize) }
-    const template = options.template ?? this.#options.template ?? 'vicuna_v1'
-    const system = options.system ?? this.#options.system
     const image = description.imageToken === undefined ? [] : [description.imageToken.id]
     const banned = { ids: image, from: tokenizer.vocabSize, eosIds: description.generation.eosTokenIds }
     return {
       call,
-      parts: template === 'checkpoint' ? this.#checkpointPrompt([...messages], system) : renderPrompt(messages, template, given({ system })),
+      parts: this.#promptParts(messages, options.template ?? this.#options.template ?? 'vicuna_v1', options.system ?? this.#options.system),
       images: conversationImages(messages),
       samplers: Array.from({ length: count }, (_, stream) => new Sampler(sampling, banned, stream)),
       stop: typeof stop === 'string' ? [stop] : [...stop],
@@ -401,6 +468,10 @@ export class LLaVA implements Disposable, AsyncDisposable {
       logprobs,
       onProgress,
     }
+  }
+
+  #promptParts(messages: readonly Message[], template: NonNullable<PromptOptions['template']>, system: string | undefined): Task['parts'] {
+    return template === 'checkpoint' ? this.#checkpointPrompt([...messages], system) : renderPrompt(messages, template, given({ system }))
   }
 
   /** Renders the checkpoint's own template, when it is needed. */
@@ -417,7 +488,7 @@ export class LLaVA implements Disposable, AsyncDisposable {
   /** Runs a task as a request that a host may watch. */
   #answers(task: Task, listener: AnswerListener): Promise<readonly Answer[]> {
     const { call, images, samplers, maxTokens } = task
-    const run: Run = { clock: new Clock(this.#loadMs), prompt: undefined, generations: [] }
+    const run: Run = { clock: new Clock(this.#loadMs), prompt: undefined, cached: 0, generations: [] }
     const subject = { call, model: this.#engine.description.path, images: images.length, answers: samplers.length, maxTokens }
     return asRequest(subject, () => outcomeOf(run), () => this.#engine.run(task.signal, (job) => this.#run(task, run, listener, job)))
   }
@@ -449,16 +520,24 @@ export class LLaVA implements Disposable, AsyncDisposable {
     })
     const cleanUp: (() => void)[] = []
     try {
-      const images = await run.clock.time('imageMs', () => this.#encodeAll(task.images, cleanUp, job, onProgress))
-      const sequence = engine.createSequence()
+      const images = await run.clock.time('imageMs', async () => {
+        const { past } = task
+        if (past === undefined) return this.#encodeAll(task.images, cleanUp, job, onProgress)
+        return this.#encodeAll(await past.pictures((image) => this.#encodeImage(image, {}, job)), cleanUp, job, onProgress)
+      })
+      const segments = toSegments(prompt.items, images)
+      const { sequence, rest, cached } = task.past?.cache.resume(segments) ?? { sequence: engine.createSequence(), rest: segments, cached: 0 }
+      run.cached = cached
       cleanUp.push(() => {
-        sequence.dispose()
+        const [answer] = run.generations
+        if (task.past === undefined || answer === undefined) sequence.dispose()
+        else task.past.cache.keep(sequence, answer.tokenIds, answer.finishReason !== 'cancelled')
       })
       const logits = allocate(task.samplers.length * engine.config.text.vocabSize) // [answers, V]; the prompt's in the first row
       await run.clock.time('promptMs', async () => {
-        const prompted = (done: number) => onProgress?.({ stage: 'prompt', done, total: prompt.positions })
+        const prompted = (rows: number) => onProgress?.({ stage: 'prompt', done: cached + rows, total: prompt.positions })
         prompted(0)
-        await engine.append(sequence, toSegments(prompt.items, images), logits.subarray(0, engine.config.text.vocabSize), job, prompted)
+        await engine.append(sequence, rest, logits.subarray(0, engine.config.text.vocabSize), job, prompted)
       })
       await run.clock.time('generateMs', async () => {
         onProgress?.({ stage: 'generate', done: 0, total })
@@ -469,7 +548,7 @@ export class LLaVA implements Disposable, AsyncDisposable {
     } finally {
       for (const clean of cleanUp) clean()
     }
-    return run.generations.map((generation) => answerOf(generation, prompt, run.clock.timings, top !== undefined))
+    return run.generations.map((generation) => answerOf(generation, prompt, run, top !== undefined))
   }
 
   /** Runs generations side by side from one prompt, held by `prompt` and by forks of it. `logits` [answers, V] begins with the prompt's. */
@@ -520,6 +599,7 @@ export class LLaVA implements Disposable, AsyncDisposable {
     cleanUp: (() => void)[],
     job: Job,
     onProgress: ProgressListener | undefined,
+    options: ImageOptions = {},
   ): Promise<NativeImageFeatures[]> {
     const held = new Map<EncodedImage, NativeImageFeatures>()
     for (const image of images) {
@@ -533,7 +613,7 @@ export class LLaVA implements Disposable, AsyncDisposable {
     const total = images.length
     const encoded = (count: number) => onProgress?.({ stage: 'image', done: total - raw.length + count, total })
     if (total > 0) encoded(0)
-    const pixelValues = await Promise.all(raw.map((image) => this.#pixelValues(image, {}, job)))
+    const pixelValues = await Promise.all(raw.map((image) => this.#pixelValues(image, options, job)))
     const made = (await this.#engine.encode(pixelValues, false, job, encoded)).images
     cleanUp.push(() => {
       for (const image of made) image.dispose()
@@ -542,12 +622,60 @@ export class LLaVA implements Disposable, AsyncDisposable {
     return images.map((image) => (image instanceof EncodedImage ? held.get(image) : fresh.next().value) as NativeImageFeatures)
   }
 
+  /** What `embed` takes its vectors from. */
+  #embeddingSource(options: EmbedOptions, job: Job): EmbeddingSource {
+    const { config } = this.#engine
+    const clip = (): Clip => {
+      if (this.#clip !== undefined) return this.#clip
+      const what = 'a LLaVA checkpoint has neither CLIP\'s last layers nor its text tower'
+      throw new LlavaError('INVALID_ARGUMENT', `${what}: \`${options.kind}\` needs a model opened with the option \`clip\`, the directory of a CLIP checkpoint`)
+    }
+    return {
+      visionWidth: config.vision?.hiddenSize ?? 0,
+      textWidth: config.text.hiddenSize,
+      encode: (image) => (image instanceof EncodedImage ? Promise.resolve(image.share()) : this.#encodeImage(image, options, job)),
+      hidden: (prompt, all) => this.#hidden(prompt, all, options, job),
+      clipImage: async (image) => {
+        const { description } = clip()
+        if (image instanceof EncodedImage) throw invalidArgument('input', 'the picture itself, which CLIP reads in its own way', image)
+        const rgb = await this.#decode(image, options, job)
+        return clip().image(await preprocessInSlices(rgb, description.imageProcessor, () => { job.check() }), job)
+      },
+      clipText: (text) => clip().text(text, job),
+    }
+  }
+
+  async #hidden({ text: question, images = [] }: EmbedPrompt, all: boolean, options: EmbedOptions, job: Job): Promise<Float32Array> {
+    const message = asMessage(images, question)
+    const parts = this.#promptParts([message], options.template ?? 'plain', options.system)
+    const sources = conversationImages([message])
+    const { items, positions } = this.#splice(typeof parts === 'function' ? await parts() : parts, sources)
+    if (positions === 0) throw invalidArgument('input', 'a prompt of one token at least', question)
+    const cleanUp: (() => void)[] = []
+    try {
+      return await this.#engine.hidden(toSegments(items, await this.#encodeAll(sources, cleanUp, job, undefined, options)), all, job)
+    } finally {
+      for (const clean of cleanUp) clean()
+    }
+  }
+
+  async #encodeImage(image: ImageInput, options: ImageOptions, job: Job): Promise<EncodedImage> {
+    const { images } = await this.#engine.encode([await this.#pixelValues(image, options, job)], true, job)
+    return new EncodedImage(images[0] as NativeImageFeatures, this.#engine)
+  }
+
   async #pixelValues(image: ImageInput, options: ImageOptions, job: Job): Promise<Float32Array> {
     const processor = this.#imageProcessor()
-    const autoOrient = options.autoOrient ?? this.#options.autoOrient
-    const maxPixels = options.maxPixels ?? this.#options.maxPixels
-    const rgb = await job.race(decodeImage(image, given({ autoOrient, maxPixels })))
-    return preprocess(rgb, processor)
+    const rgb = await this.#decode(image, options, job)
+    return preprocessInSlices(rgb, processor, () => {
+      job.check()
+    })
+  }
+
+  #decode(image: ImageInput, options: ImageOptions, job: Job): Promise<RgbImage> {
+    const { autoOrient, maxPixels, maxBytes, timeoutMs, allowPrivateNetwork } = { ...this.#options, ...given(options) }
+    const limits = given({ autoOrient, maxPixels, maxBytes, timeoutMs, allowPrivateNetwork })
+    return job.race(decodeImage(image, { ...limits, signal: job.stopped }))
   }
 
   #imageProcessor(): NonNullable<ModelDescription['imageProcessor']> {
@@ -555,6 +683,30 @@ export class LLaVA implements Disposable, AsyncDisposable {
     if (imageProcessor !== undefined) return imageProcessor
     throw new LlavaError('INVALID_ARGUMENT', `${file} has no vision tower and takes no pictures; a GGUF pair needs its mmproj file too (option \`mmproj\`)`)
   }
+}
+
+interface Opened {
+  readonly engine: Engine
+  readonly clip: Clip | undefined
+}
+
+async function openAll(modelPath: string, options: OpenOptions): Promise<Opened> {
+  const engine = await openEngine(modelPath, options)
+  try {
+    return { engine, clip: options.clip === undefined ? undefined : await Clip.open(options.clip, engine.options) }
+  } catch (error) {
+    engine.dispose()
+    throw error
+  }
+}
+
+function disposeAll({ engine, clip }: Opened): void {
+  engine.dispose()
+  clip?.dispose()
+}
+
+function isList(input: EmbedInput | readonly EmbedInput[]): input is readonly EmbedInput[] {
+  return Array.isArray(input)
 }
 
 async function openEngine(modelPath: string, options: OpenOptions): Promise<Engine> {
@@ -585,18 +737,21 @@ function asMessage(image: ImageSource | readonly ImageSource[], question: string
   return { role: 'user', content: [...images.map((one) => ({ type: 'image' as const, image: one })), { type: 'text', text: question }] }
 }
 
-function answerOf({ text: content, tokenIds, finishReason, logprobs }: Generation, prompt: Prompt, timings: Timings, scored: boolean): Answer {
-  const usage = { promptTokens: prompt.positions, imageTokens: prompt.imagePositions, completionTokens: tokenIds.length }
-  return { text: content, tokenIds, finishReason, ...(scored && { logprobs }), usage, timings }
+function answerOf({ text: content, tokenIds, finishReason, logprobs }: Generation, prompt: Prompt, run: Run, scored: boolean): Answer {
+  const usage = usageOf(prompt, run.cached, tokenIds.length)
+  return { text: content, tokenIds, finishReason, ...(scored && { logprobs }), usage, timings: run.clock.timings }
+}
+
+function usageOf({ positions, imagePositions }: Prompt, cachedTokens: number, completionTokens: number): Usage {
+  return { promptTokens: positions, imageTokens: imagePositions, cachedTokens, completionTokens }
 }
 
 /** How far a run got, for those who watch. */
-function outcomeOf({ prompt, generations, clock }: Run): Omit<RequestOutcome, 'error'> {
+function outcomeOf({ prompt, cached, generations, clock }: Run): Omit<RequestOutcome, 'error'> {
   const { timings } = clock
   if (prompt === undefined) return { timings, finishReasons: [] }
   const completionTokens = generations.reduce((sum, { tokenIds }) => sum + tokenIds.length, 0)
-  const usage = { promptTokens: prompt.positions, imageTokens: prompt.imagePositions, completionTokens }
-  return { usage, timings, finishReasons: generations.map(({ finishReason }) => finishReason) }
+  return { usage: usageOf(prompt, cached, completionTokens), timings, finishReasons: generations.map(({ finishReason }) => finishReason) }
 }
 
 interface Task {
@@ -612,6 +767,8 @@ interface Task {
   /** How many alternatives to each token are wanted. */
   readonly logprobs: number | undefined
   readonly onProgress: ProgressListener | undefined
+  /** What a conversation keeps between its prompts. */
+  readonly past?: Past
 }
 
 /** Who hears of an answer while it is written. */
@@ -626,6 +783,8 @@ interface AnswerListener {
 interface Run {
   readonly clock: Clock
   prompt: Prompt | undefined
+  /** Positions of the prompt that needed no computing. */
+  cached: number
   generations: readonly Generation[]
 }
 

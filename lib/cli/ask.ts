@@ -19,7 +19,7 @@ Examples:
   llava ask cat.jpg "What colour is it?" --json | jq -r .text
   llava ask cat.jpg "Write a title." --answers 3 --temperature 0.8
 
-With --json: {"text","tokenIds","finishReason","usage":{"promptTokens","imageTokens","completionTokens"},
+With --json: {"text","tokenIds","finishReason","usage":{"promptTokens","imageTokens","cachedTokens","completionTokens"},
 "timings":{"loadMs","imageMs","promptMs","generateMs"}}, with --logprobs N also "logprobs":[{"id","text","bytes","logprob",
 "top":[{"id","text","bytes","logprob"}]}]; with --answers a line for each.`
 

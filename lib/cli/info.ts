@@ -1,34 +1,78 @@
 // llava info
 
 import type { Command } from 'commander'
-import type { ModelInfo } from '../index.js'
+import { checkModel, LlavaError, type CheckedModel, type ModelInfo } from '../index.js'
 import { addModelFlags, openModel, type ModelFlags } from './flags.js'
+import { ProgressBar } from './progress-bar.js'
 import { colours, type Session } from './session.js'
+import { size } from './size.js'
 
 const help = `
 Examples:
   llava info
   llava info --model llava-v1.5-7b-hf --json
+  llava info --model llava-v1.5-7b-hf --check
+
+--check reads every tensor, names those that hold NaN or infinite values (exit code 1), and prints each file's SHA-256.
 
 With --json: one object with path, format, device, isa, threads, cpuFeatures, memory (bytes by part), kvCacheDtype, arithmetic,
-contextLength, vocabSize, text, vision and card.`
+contextLength, vocabSize, text, vision and card; with --check also
+"check": {"sound","files":[{"path","nbytes","sha256"}],"tensors":[{"name","dtype","shape","nbytes","nan","infinite","crc32"}],…}.`
+
+interface InfoFlags extends ModelFlags {
+  readonly check?: boolean
+}
 
 export function addInfo(program: Command, session: Session): void {
   addModelFlags(program.command('info'))
     .description('say what a model is, what it runs on, and what memory it takes')
+    .option('--check', 'read all weights: values that are no numbers, checksums')
     .addHelpText('after', help)
-    .action((flags: ModelFlags) => info(flags, session))
+    .action((flags: InfoFlags) => info(flags, session))
 }
 
-async function info(flags: ModelFlags, session: Session): Promise<void> {
+async function info(flags: InfoFlags, session: Session): Promise<void> {
+  const facts = await factsOf(flags, session)
+  const checked = flags.check === true ? await check(facts, flags, session) : undefined
+  if (flags.json === true) process.stdout.write(`${JSON.stringify({ ...facts, ...(checked && { check: checked }) })}\n`)
+  else {
+    const all = [...lines(facts), ...(checked === undefined ? [] : checkLines(checked))]
+    process.stdout.write(all.map(([name, value]) => `${colours(process.stdout).bold(name.padEnd(14))}${value}\n`).join(''))
+  }
+  if (checked?.sound === false) throw new LlavaError('MODEL_CORRUPT', `${facts.path}: some of its weights are no numbers`)
+}
+
+async function factsOf(flags: InfoFlags, session: Session): Promise<ModelInfo> {
   const model = await openModel(flags, session)
   try {
-    const facts = model.info()
-    if (flags.json === true) process.stdout.write(`${JSON.stringify(facts)}\n`)
-    else process.stdout.write(lines(facts).map(([name, value]) => `${colours(process.stdout).bold(name.padEnd(14))}${value}\n`).join(''))
+    return model.info()
   } finally {
     model.dispose()
   }
+}
+
+async function check({ path }: ModelInfo, { mmproj, visionTower, adapter, threads }: InfoFlags, session: Session): Promise<CheckedModel> {
+  using bar = new ProgressBar('checking')
+  return await checkModel(path, {
+    ...(mmproj !== undefined && { mmproj }),
+    ...(visionTower !== undefined && { visionTower }),
+    ...(adapter !== undefined && { adapter }),
+    ...(threads !== undefined && { threads }),
+    signal: session.signal,
+    onProgress: (progress) => {
+      bar.update(progress)
+    },
+  })
+}
+
+function checkLines({ files, tensors, sound, elapsedMs }: CheckedModel): readonly (readonly [string, string])[] {
+  const bad = tensors.filter(({ nan, infinite }) => nan + infinite > 0)
+  const verdict = sound ? 'every value is a number' : `${bad.length} hold values that are no numbers`
+  return [
+    ['check', `${tensors.length} tensors read in ${(elapsedMs / 1000).toFixed(1)} s; ${verdict}`],
+    ...bad.map(({ name, nan, infinite }) => ['', `${name}: ${nan} NaN, ${infinite} infinite`] as const),
+    ...files.map(({ path, nbytes, sha256 }) => ['sha256', `${sha256}  ${path} (${size(nbytes)})`] as const),
+  ]
 }
 
 function lines(info: ModelInfo): readonly (readonly [string, string])[] {
@@ -51,12 +95,4 @@ function lines(info: ModelInfo): readonly (readonly [string, string])[] {
     ['arithmetic', `${info.arithmetic}, keys and values ${info.kvCacheDtype}`],
     ['memory', `weights ${size(memory.weightsMapped)} mapped + ${size(memory.weightsHeap)}, ${held}`],
   ]
-}
-
-/** `3.6 MiB` */
-function size(nbytes: number): string {
-  const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB']
-  let unit = 0
-  for (; nbytes >= 1024 && unit < units.length - 1; unit++) nbytes /= 1024
-  return `${unit === 0 ? nbytes : nbytes.toFixed(1)} ${units[unit]}`
 }

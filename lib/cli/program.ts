@@ -5,6 +5,7 @@ import { Command, CommanderError } from 'commander'
 import { addAsk } from './ask.js'
 import { addBench } from './bench.js'
 import { addChat } from './chat.js'
+import { addConvert } from './convert.js'
 import { addInfo } from './info.js'
 import { Session } from './session.js'
 import { addTrace } from './trace.js'
@@ -32,7 +33,7 @@ export async function run(args: readonly string[]): Promise<number> {
     .exitOverride()
     .configureOutput({ outputError: () => undefined }) // said by the session, as every other error
     .addHelpText('after', exitCodes + '\n' + examples)
-  for (const add of [addAsk, addChat, addInfo, addTrace, addBench]) add(program, session)
+  for (const add of [addAsk, addChat, addInfo, addConvert, addTrace, addBench]) add(program, session)
   try {
     await program.parseAsync(args, { from: 'user' })
     return session.exitCode

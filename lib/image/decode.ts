@@ -1,15 +1,19 @@
 // Bytes of any picture to 8-bit RGB, equal to Pillow's `Image.open(…).convert('RGB')` but for EXIF orientation, which is applied unless asked not to.
 // Colour profiles are ignored, alpha is dropped and the stored colour kept (transparent GIF pixels are black), grey and palettes are expanded, CMYK
 // becomes (255 − c)(255 − k) / 255, 16 bits keep the high byte (Pillow clips 16-bit grey), and an animation gives its first frame.
-// Every input is copied before the first await: later changes to it, or its transfer to another thread, do not matter.
+// Every input in memory is copied before the first await: later changes to it, or its transfer to another thread, do not matter.
+// The loops over pixels pause every few milliseconds.
 
 import { readFile } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
 import { isAnyArrayBuffer, isUint8Array, isUint8ClampedArray } from 'node:util/types'
 import { type Sharp } from 'sharp'
 import { invalidArgument, LlavaError } from '../errors.js'
+import { collectBytes, withinTime } from './byte-stream.js'
+import { download, nameOf, type DownloadLimits } from './download.js'
+import { finishInSlices } from './slices.js'
 
-/** Rows of pixels, top to bottom: RGB or RGBA, 3 or 4 bytes per pixel according to the length of `data`. */
+/** Rows of pixels, top to bottom: RGB or RGBA, 3 or 4 bytes per pixel according to the length of `data`. A canvas' ImageData is one. */
 export interface RawRgb {
   readonly width: number
   readonly height: number
@@ -17,10 +21,11 @@ export interface RawRgb {
 }
 
 /**
- * A picture: a path, a `file:` or `data:` URL (as text or URL), the bytes of a file (JPEG, PNG, WebP, GIF, TIFF, AVIF, SVG), a Blob, a sharp instance
- * (taken with what it is set to do; only its output counts), or bare pixels.
+ * A picture: a path; a `file:`, `data:`, `http:` or `https:` URL (as text or URL); the bytes of a file (JPEG, PNG, WebP, GIF, TIFF, AVIF, SVG) in
+ * memory, as a Blob or File, or as a stream (a Readable, a web ReadableStream, any AsyncIterable of bytes; it is read once); a sharp instance (taken
+ * with what it is set to do; only its output counts); or bare pixels, ImageData among them.
  */
-export type ImageInput = string | URL | Buffer | Uint8Array | ArrayBufferLike | Blob | Sharp | RawRgb
+export type ImageInput = string | URL | Buffer | Uint8Array | ArrayBufferLike | Blob | AsyncIterable<Uint8Array> | NodeJS.ReadableStream | Sharp | RawRgb
 
 /** 8-bit RGB, [height, width, 3]. */
 export interface RgbImage {
@@ -34,9 +39,20 @@ export interface DecodeOptions {
   readonly autoOrient?: boolean
   /** Refuse pictures of more pixels, before they are decoded. Default 178,956,970, where Pillow too sees a decompression bomb. */
   readonly maxPixels?: number
+  /** Refuse downloads and streams of more bytes. Default 64 MiB. */
+  readonly maxBytes?: number
+  /** Give up downloads and streams that take longer. Default 30,000. */
+  readonly timeoutMs?: number
+  /** Download from loopback, link-local and private addresses too. Default false. */
+  readonly allowPrivateNetwork?: boolean
+  /** Stops downloads and streams. */
+  readonly signal?: AbortSignal
 }
 
 const defaultMaxPixels = 178_956_970
+const defaultMaxBytes = 64 * 2 ** 20
+const defaultTimeoutMs = 30_000
+const longestTimeoutMs = 2 ** 31 - 1 // of a timer
 
 /** The encoded bytes and what to call them in an error. */
 interface Encoded {
@@ -46,27 +62,40 @@ interface Encoded {
 
 /**
  * Decodes `input` to RGB.
- * @throws {LlavaError} `INVALID_ARGUMENT`; `IMAGE_UNREADABLE` (missing, truncated, of no known format); `IMAGE_TOO_LARGE` (more than `maxPixels`)
+ * @throws {LlavaError} `INVALID_ARGUMENT`; `IMAGE_UNREADABLE` (missing, not to be had, truncated, of no known format); `IMAGE_TOO_LARGE` (more than
+ * `maxPixels` or `maxBytes`)
  */
 export async function decodeImage(input: ImageInput, options: DecodeOptions = {}): Promise<RgbImage> {
-  const { autoOrient = true, maxPixels = defaultMaxPixels } = options
+  const { autoOrient = true, maxPixels = defaultMaxPixels, signal } = options
+  const { maxBytes = defaultMaxBytes, timeoutMs = defaultTimeoutMs, allowPrivateNetwork = false } = options
   if (typeof autoOrient !== 'boolean') throw invalidArgument('autoOrient', 'a boolean', autoOrient)
   if (typeof maxPixels !== 'number' || !(maxPixels > 0)) throw invalidArgument('maxPixels', 'a number above 0', maxPixels)
+  if (typeof maxBytes !== 'number' || !(maxBytes > 0)) throw invalidArgument('maxBytes', 'a number above 0', maxBytes)
+  if (typeof timeoutMs !== 'number' || !(timeoutMs > 0 && timeoutMs <= longestTimeoutMs)) throw invalidArgument('timeoutMs', 'a number above 0 and below 2^31', timeoutMs)
+  if (typeof allowPrivateNetwork !== 'boolean') throw invalidArgument('allowPrivateNetwork', 'a boolean', allowPrivateNetwork)
   if (typeof input !== 'string' && Object(input) !== input) throw notAnImage(input)
   if (isRawRgb(input)) return copyRaw(input, maxPixels)
   if (isSharp(input)) return decodePipeline(autoOrient ? input.clone().autoOrient() : input.clone(), maxPixels)
-  return decodeBytes(await encodedBytes(input), autoOrient, maxPixels)
+  return decodeBytes(await encodedBytes(input, { maxBytes, timeoutMs, allowPrivateNetwork, signal }), autoOrient, maxPixels)
 }
 
-async function encodedBytes(input: string | URL | Uint8Array | ArrayBufferLike | Blob): Promise<Encoded> {
-  if (typeof input === 'string' || input instanceof URL) return bytesAt(input)
+type EncodedInput = Exclude<ImageInput, Sharp | RawRgb>
+
+async function encodedBytes(input: EncodedInput, limits: DownloadLimits): Promise<Encoded> {
+  if (typeof input === 'string' || input instanceof URL) return bytesAt(input, limits)
   if (input instanceof Blob) return { bytes: Buffer.from(await input.arrayBuffer()), name: 'the picture in the Blob' }
   if (isUint8Array(input)) return { bytes: copyBytes(input.buffer, input.byteOffset, input.byteLength), name: 'the picture in memory' }
   if (isAnyArrayBuffer(input)) return { bytes: copyBytes(input, 0, input.byteLength), name: 'the picture in memory' }
+  if (Symbol.asyncIterator in input) return bytesOf(input, limits)
   throw notAnImage(input)
 }
 
-async function bytesAt(location: string | URL): Promise<Encoded> {
+async function bytesOf(stream: AsyncIterable<unknown>, limits: DownloadLimits): Promise<Encoded> {
+  const name = 'the picture in the stream'
+  return read(name, () => withinTime(limits, (signal) => collectBytes(stream, limits.maxBytes, name, signal)))
+}
+
+async function bytesAt(location: string | URL, limits: DownloadLimits): Promise<Encoded> {
   const text = String(location)
   const scheme = /^([a-z][a-z0-9+.-]+):/i.exec(text)?.[1]?.toLowerCase()
   // fetch decodes data: URLs itself, without a network
@@ -75,9 +104,11 @@ async function bytesAt(location: string | URL): Promise<Encoded> {
     const path = pathOf(text)
     return read(path, () => readFile(path))
   }
-  if (location instanceof URL || scheme === 'http' || scheme === 'https') {
-    throw invalidArgument('image', 'a path, or a file: or data: URL (fetch others first and pass the bytes)', text)
+  if (scheme === 'http' || scheme === 'https') {
+    const url = webAddress(text)
+    return read(nameOf(url), () => download(url, limits))
   }
+  if (location instanceof URL) throw invalidArgument('image', 'a path, or a file:, data:, http: or https: URL', text)
   if (text === '' || text.includes('\0')) throw invalidArgument('image', 'a path', text)
   return read(text, () => readFile(text))
 }
@@ -90,11 +121,19 @@ function pathOf(fileUrl: string): string {
   }
 }
 
+function webAddress(text: string): URL {
+  try {
+    return new URL(text)
+  } catch {
+    throw invalidArgument('image', 'an http: or https: URL that can be read', text)
+  }
+}
+
 async function read(name: string, load: () => Promise<Buffer>): Promise<Encoded> {
   try {
     return { bytes: await load(), name }
   } catch (cause) {
-    throw unreadable(name, cause)
+    throw cause instanceof LlavaError ? cause : unreadable(name, cause)
   }
 }
 
@@ -144,29 +183,49 @@ async function decodeRgb(pipeline: Sharp): Promise<RgbImage> {
 /** Ink as it is stored, without the profile that sharp would otherwise apply; then as Pillow mixes it. */
 async function decodeCmyk(pipeline: Sharp): Promise<RgbImage> {
   const { data, info } = await pipeline.pipelineColourspace('cmyk').toColourspace('cmyk').raw({ depth: 'uchar' }).toBuffer({ resolveWithObject: true })
-  const rgb = new Uint8Array(info.width * info.height * 3)
-  for (let source = 0, target = 0; target < rgb.length; source += info.channels, target += 3) {
-    const light = 255 - data[source + 3]!
-    for (let c = 0; c < 3; c++) rgb[target + c] = Math.round(((255 - data[source + c]!) * light) / 255)
-  }
-  return { width: info.width, height: info.height, data: rgb }
+  const { width, height, channels } = info
+  const rgb = await eachPixel(width * height, (from, to, target) => {
+    for (let pixel = from, source = from * channels; pixel < to; pixel++, source += channels) {
+      const light = 255 - data[source + 3]!
+      for (let c = 0; c < 3; c++) target[pixel * 3 + c] = Math.round(((255 - data[source + c]!) * light) / 255)
+    }
+  })
+  return { width, height, data: rgb }
 }
 
-function copyRaw({ width, height, data }: RawRgb, maxPixels: number): RgbImage {
+/** Pixels between two pauses: well under a millisecond of work. */
+const pixelsPerStep = 2 ** 15
+
+/** `area` pixels of RGB, written by `write`, which is given pixels [from, to) at a time. */
+async function eachPixel(area: number, write: (from: number, to: number, rgb: Uint8Array) => void): Promise<Uint8Array> {
+  const rgb = new Uint8Array(area * 3)
+  function* steps(): Generator<undefined, Uint8Array> {
+    for (let from = 0; from < area; from += pixelsPerStep) {
+      write(from, Math.min(from + pixelsPerStep, area), rgb)
+      yield
+    }
+    return rgb
+  }
+  return finishInSlices(steps())
+}
+
+async function copyRaw({ width, height, data }: RawRgb, maxPixels: number): Promise<RgbImage> {
   if (!Number.isSafeInteger(width) || width < 1) throw invalidArgument('image.width', 'a positive integer', width)
   if (!Number.isSafeInteger(height) || height < 1) throw invalidArgument('image.height', 'a positive integer', height)
   if (!isUint8Array(data) && !isUint8ClampedArray(data)) throw invalidArgument('image.data', 'a Uint8Array or Uint8ClampedArray', data)
   refuseDetached(data.buffer)
   refuseTooLarge('the raw picture', width, height, maxPixels)
   const area = width * height
-  if (data.length === 3 * area) return { width, height, data: Uint8Array.from(data) }
-  if (data.length !== 4 * area) throw invalidArgument('image.data.length', `3 or 4 times ${width} × ${height}`, data.length)
-  const rgb = new Uint8Array(3 * area)
-  for (let source = 0, target = 0; target < rgb.length; source += 4, target += 3) {
-    rgb[target] = data[source]!
-    rgb[target + 1] = data[source + 1]!
-    rgb[target + 2] = data[source + 2]!
-  }
+  if (data.length !== 3 * area && data.length !== 4 * area) throw invalidArgument('image.data.length', `3 or 4 times ${width} × ${height}`, data.length)
+  const copy = new Uint8Array(data)
+  if (copy.length === 3 * area) return { width, height, data: copy }
+  const rgb = await eachPixel(area, (from, to, target) => {
+    for (let pixel = from; pixel < to; pixel++) {
+      target[pixel * 3] = copy[pixel * 4]!
+      target[pixel * 3 + 1] = copy[pixel * 4 + 1]!
+      target[pixel * 3 + 2] = copy[pixel * 4 + 2]!
+    }
+  })
   return { width, height, data: rgb }
 }
 
@@ -186,7 +245,7 @@ function refuseTooLarge(name: string, width: number, height: number, maxPixels: 
 }
 
 function notAnImage(input: unknown): LlavaError {
-  return invalidArgument('image', 'a path, a file: or data: URL, a Buffer, Uint8Array, ArrayBuffer or Blob, a sharp instance, or { width, height, data }', input)
+  return invalidArgument('image', 'a path or URL, the bytes of a file, a Blob, a stream of bytes, a sharp instance, or { width, height, data }', input)
 }
 
 function unreadable(name: string, cause: unknown): LlavaError {

@@ -7,6 +7,7 @@ import { type RgbImage } from './decode.js'
 import { type ImageProcessorSpec } from './image-processor.js'
 import { pixelValues } from './pixel-values.js'
 import { type Canvas, resizeBicubic, type ResizedWindow } from './resize.js'
+import { finish, finishInSlices } from './slices.js'
 
 /** Above this side the resize weights, of 22 bits, come too near to zero to be of use, and their table grows beyond 64 MB. */
 const maxSide = 2 ** 22
@@ -16,8 +17,17 @@ export function preprocess(image: RgbImage, spec: ImageProcessorSpec): Float32Ar
   return pixelValues(resizedSquare(image, spec).data, spec)
 }
 
+/** The same in slices of a few milliseconds, between which other work gets its turn; `check` may throw there to stop it. */
+export async function preprocessInSlices(image: RgbImage, spec: ImageProcessorSpec, check?: () => void): Promise<Float32Array> {
+  return pixelValues((await finishInSlices(squareSteps(image, spec), check)).data, spec)
+}
+
 /** The 8-bit S × S picture before rescale and normalise. */
 export function resizedSquare(image: RgbImage, spec: ImageProcessorSpec): RgbImage {
+  return finish(squareSteps(image, spec))
+}
+
+function* squareSteps(image: RgbImage, spec: ImageProcessorSpec): Generator<undefined, RgbImage> {
   if (Math.max(image.width, image.height) > maxSide) {
     throw new LlavaError('IMAGE_TOO_LARGE', `the picture is ${image.width} × ${image.height} pixels; its sides may have ${maxSide} at most`)
   }
@@ -26,7 +36,7 @@ export function resizedSquare(image: RgbImage, spec: ImageProcessorSpec): RgbIma
   const columns = centred(width, spec.imageSize)
   const rows = centred(height, spec.imageSize)
   const window = { width, height, left: columns.from, top: rows.from, columns: columns.length, rows: rows.length } satisfies ResizedWindow
-  return onZeros(resizeBicubic(image, canvas, window), columns.margin, rows.margin, spec.imageSize)
+  return onZeros(yield* resizeBicubic(image, canvas, window), columns.margin, rows.margin, spec.imageSize)
 }
 
 function squareCanvas({ width, height }: RgbImage, mean: ImageProcessorSpec['mean']): Canvas {

@@ -4,6 +4,7 @@
 //   - only a window of the resized picture is computed, and the canvas around the picture is one colour that is never stored: its taps
 //     are summed up beforehand, which is exact because everything is integer arithmetic;
 //   - each source row is resized across once and added at once to the 32-bit sums of the few output rows that see it.
+// A generator: it yields where it may pause, after some `tapsPerStep` taps at the latest, whatever the picture's shape.
 
 import { type RgbImage } from './decode.js'
 
@@ -29,10 +30,13 @@ export interface ResizedWindow {
 const weightBits = 22
 const half = 1 << (weightBits - 1)
 
+/** Taps between two yields: well under a millisecond of work. */
+const tapsPerStep = 2 ** 17
+
 /** The wanted window [rows, columns, 3] of `image` on `canvas`, resized. */
-export function resizeBicubic(image: RgbImage, canvas: Canvas, wanted: ResizedWindow): RgbImage {
-  const across = axisTaps(canvas.width, canvas.left, image.width, wanted.width, wanted.left, wanted.columns)
-  const down = axisTaps(canvas.height, canvas.top, image.height, wanted.height, wanted.top, wanted.rows)
+export function* resizeBicubic(image: RgbImage, canvas: Canvas, wanted: ResizedWindow): Generator<undefined, RgbImage> {
+  const across = yield* axisTaps(canvas.width, canvas.left, image.width, wanted.width, wanted.left, wanted.columns)
+  const down = yield* axisTaps(canvas.height, canvas.top, image.height, wanted.height, wanted.top, wanted.rows)
 
   const acrossStart = new Int32Array(wanted.columns * 3)
   for (let i = 0; i < acrossStart.length; i++) acrossStart[i] = half + across.outside[Math.trunc(i / 3)]! * canvas.fill[i % 3]!
@@ -49,10 +53,19 @@ export function resizeBicubic(image: RgbImage, canvas: Canvas, wanted: ResizedWi
   }
 
   const row = new Uint8ClampedArray(rowLength)
+  const mostTaps = across.count.reduce((most, count) => Math.max(most, count), 1)
+  const columnsPerStep = Math.max(1, Math.floor(tapsPerStep / mostTaps)) // of a row a million pixels long, not all at once
   let firstActive = 0
+  let taps = 0
   for (let y = down.begin; y < down.end; y++) {
     while (firstActive < wanted.rows && down.first[firstActive]! + down.count[firstActive]! <= y) firstActive++
-    resizeRow(image.data, y * image.width * 3, across, acrossStart, row)
+    for (let from = across.outputBegin; from < across.outputEnd; from += columnsPerStep) {
+      const to = Math.min(from + columnsPerStep, across.outputEnd)
+      resizeRow(image.data, y * image.width * 3, across, acrossStart, row, from, to)
+      if ((taps += (to - from) * mostTaps) < tapsPerStep) continue
+      taps = 0
+      yield
+    }
     // output rows that see source row y; first rows grow with the output row, so the first that begins below ends the search
     for (let o = firstActive; o < wanted.rows && down.first[o]! <= y; o++) {
       const tap = y - down.first[o]!
@@ -79,7 +92,7 @@ interface AxisTaps {
   readonly outputEnd: number
 }
 
-function axisTaps(canvasSize: number, start: number, size: number, resized: number, from: number, outputs: number): AxisTaps {
+function* axisTaps(canvasSize: number, start: number, size: number, resized: number, from: number, outputs: number): Generator<undefined, AxisTaps> {
   const scale = canvasSize / resized
   const stretch = Math.max(scale, 1)
   const support = 2 * stretch
@@ -96,6 +109,7 @@ function axisTaps(canvasSize: number, start: number, size: number, resized: numb
   let end = 0
   let outputBegin = outputs
   let outputEnd = 0
+  let sinceYield = 0
   for (let u = 0; u < outputs; u++) {
     const centre = (from + u + 0.5) * scale
     const lo = Math.max(0, Math.trunc(centre - support + 0.5))
@@ -125,6 +139,9 @@ function axisTaps(canvasSize: number, start: number, size: number, resized: numb
       begin = Math.min(begin, inside)
       end = Math.max(end, insideEnd)
     }
+    if ((sinceYield += taps) < tapsPerStep) continue
+    sinceYield = 0
+    yield
   }
   return { first, count, offset, weights, outside, total, begin, end, outputBegin, outputEnd }
 }
@@ -145,10 +162,10 @@ function canvasOnlySums(across: AxisTaps, fill: readonly [number, number, number
   return Int32Array.from({ length: across.total.length * 3 }, (_, i) => half + across.total[Math.trunc(i / 3)]! * fill[i % 3]!)
 }
 
-/** Horizontal pass of one source row that begins at byte `at`, in the columns that see the picture. */
-function resizeRow(source: Uint8Array, at: number, across: AxisTaps, start: Int32Array, row: Uint8ClampedArray): void {
+/** Horizontal pass of one source row that begins at byte `at`, in columns [from, to), which see the picture. */
+function resizeRow(source: Uint8Array, at: number, across: AxisTaps, start: Int32Array, row: Uint8ClampedArray, from: number, to: number): void {
   const { first, count, offset, weights } = across
-  for (let u = across.outputBegin, o = u * 3; u < across.outputEnd; u++, o += 3) {
+  for (let u = from, o = u * 3; u < to; u++, o += 3) {
     let red = start[o]!
     let green = start[o + 1]!
     let blue = start[o + 2]!

@@ -51,7 +51,8 @@ function readPattern(pattern: unknown): string {
   throw corrupt('the pattern of a Split is neither Regex nor String')
 }
 
-function checkPatterns(splits: readonly WordSplit[]): void {
+/** Throws for what the engine cannot run. */
+export function checkPatterns(splits: readonly WordSplit[]): void {
   for (const split of splits) {
     try {
       wordCutter([split])

@@ -6,11 +6,12 @@ import path from 'node:path'
 import { readdir } from 'node:fs/promises'
 import { LlavaError } from '../errors.js'
 import type { ImageProcessorSpec } from '../image/image-processor.js'
-import { tokenizerFromGguf } from '../tokenizer/parse.js'
+import type { TokenizerSpec } from '../tokenizer/spec.js'
 import { pairUp, readAdapter, type Adapter } from './adapter.js'
 import { readGgufHeader, type GgufHeader } from './gguf.js'
 import { firstParts, readWholeGguf } from './gguf-split.js'
 import { Fields } from './fields.js'
+import { ggufTokenizer } from './gguf-tokenizer.js'
 import { fromGguf } from './names.js'
 import { collectTensors, StoredModel } from './model-tensors.js'
 import { textConfig, visionConfig, type StatedText, type StatedVision } from './sizes.js'
@@ -20,7 +21,7 @@ import { corrupt, unsupported } from './model-error.js'
 import { readExactly, withFile } from './file-head.js'
 import { checkVocabulary } from './vocabulary.js'
 import { channels, clipMean, clipStd } from './preprocessing.js'
-import type { DescribeOptions, ModelDescription } from './model-description.js'
+import type { DescribeOptions, GenerationDefaults, ModelDescription } from './model-description.js'
 
 export async function describeGguf(file: string, options: DescribeOptions): Promise<ModelDescription> {
   const language = await readWholeGguf(file)
@@ -92,7 +93,7 @@ async function describeParts(
   const tower = statedTower && visionConfig(statedTower, model, options.visionFeatureLayer)
   if (clip !== undefined) checkProjectorWidth(clip.where, model, tower?.projectorLayers ?? 0, text.hiddenSize)
   const { files, tensors, parameters, weightDtypes } = collectTensors(model, text, tower, adapter?.modules)
-  const tokenizer = tokenizerFromGguf(language.metadata)
+  const tokenizer = ggufTokenizer(language.path, language.metadata)
   checkVocabulary(language.path, tokenizer, text.vocabSize)
   const chatTemplate = llama.string('tokenizer.chat_template')
   const [description, license] = [llama.string('general.description'), llama.string('general.license')]
@@ -104,8 +105,9 @@ async function describeParts(
     config: { text, ...(tower && { vision: tower }), ...(adapter?.scale !== undefined && { loraScale: adapter.scale }) },
     tokenizer,
     ...(clip && tower && { imageProcessor: imageProcessor(clip, tower.imageSize, options) }),
+    ...imageTokensOf(llama, tokenizer),
     ...(chatTemplate !== undefined && { chatTemplate }),
-    generation: { eosTokenIds: tokenizer.eosIds, ...(tokenizer.bosId !== undefined && { bosTokenId: tokenizer.bosId }) },
+    generation: generationDefaults(llama, tokenizer),
     card: {
       name: llama.string('general.name') ?? path.basename(language.path, '.gguf'),
       ...(description !== undefined && { description }),
@@ -115,6 +117,41 @@ async function describeParts(
       languageDtype: model.get('language_model.layers.0.self_attn.q_proj.weight').dtype,
     },
   }
+}
+
+/** The tokens that stand for an image and around it; only this package's converter says which. */
+function imageTokensOf(keys: Fields, tokenizer: TokenizerSpec): Pick<ModelDescription, 'imageToken' | 'imageTokens'> {
+  const token = (key: string): { readonly id: number; readonly text: string } | undefined => {
+    const id = keys.integer(key, 0)
+    const text = id === undefined ? undefined : tokenizer.addedTokens.find((added) => added.id === id)?.content
+    if (id !== undefined && text === undefined) throw keys.mistake(key, "the id of one of the vocabulary's added tokens")
+    return id === undefined || text === undefined ? undefined : { id, text }
+  }
+  const [imageToken, start, end] = ['image_token_index', 'image_start_token_index', 'image_end_token_index'].map((key) => token(`llava.${key}`))
+  return {
+    ...(imageToken && { imageToken }),
+    ...((start ?? end) && { imageTokens: { ...(start && { start }), ...(end && { end }) } }),
+  }
+}
+
+function generationDefaults(keys: Fields, tokenizer: TokenizerSpec): GenerationDefaults {
+  const eosTokenIds = keys.numbers('llava.eos_token_ids') ?? tokenizer.eosIds
+  if (!eosTokenIds.every((id) => Number.isInteger(id) && id >= 0)) throw keys.mistake('llava.eos_token_ids', 'token ids')
+  const [temperature, topP, topK] = [keys.number('general.sampling.temp'), keys.number('general.sampling.top_p'), keys.integer('general.sampling.top_k', 0)]
+  const doSample = keys.boolean('llava.do_sample')
+  return {
+    eosTokenIds,
+    ...(tokenizer.bosId !== undefined && { bosTokenId: tokenizer.bosId }),
+    ...(temperature !== undefined && { temperature: shortest(temperature) }),
+    ...(topP !== undefined && { topP: shortest(topP) }),
+    ...(topK !== undefined && { topK }),
+    ...(doSample !== undefined && { doSample }),
+  }
+}
+
+/** The decimal that was meant by a float32: 0.2 rather than 0.20000000298023224. */
+function shortest(value: number): number {
+  return Number(value.toPrecision(7))
 }
 
 function statedText(llama: Fields, header: GgufHeader): StatedText {
@@ -200,7 +237,7 @@ function firstFfnIsCalledDown(stored: readonly StoredTensor[]): boolean {
 function statedVision(clip: Fields, model: StoredModel): StatedVision {
   const required = (key: string): number => clip.required(key, clip.integer(key))
   const hiddenSize = required('clip.vision.embedding_length')
-  const layers = required('clip.vision.block_count')
+  const layers = clip.required('clip.vision.block_count', clip.integer('clip.vision.block_count', 0))
   const indices = clip.numbers('clip.vision.feature_layer') ?? []
   if (indices.length > 1) throw unsupported(clip.where, `features of ${indices.length} layers side by side`, 'one feature layer')
   return {
@@ -214,9 +251,15 @@ function statedVision(clip: Fields, model: StoredModel): StatedVision {
     patchSize: required('clip.vision.patch_size'),
     layerNormEps: clip.number('clip.vision.attention.layer_norm_epsilon', 0) ?? 1e-5,
     activation: clip.boolean('clip.use_gelu') === true ? 'gelu' : 'quick_gelu',
-    dropClassRow: true,
+    dropClassRow: dropsClassRow(clip),
     projectorLayers: undefined,
   }
+}
+
+function dropsClassRow(clip: Fields): boolean {
+  const strategy = clip.string('llava.vision_feature_select_strategy') ?? 'default'
+  if (strategy === 'default' || strategy === 'full') return strategy === 'default'
+  throw unsupported(clip.where, `vision feature select strategy "${strategy}"`, 'default, full')
 }
 
 // Converters drop the layers that do not run, so all that is stored runs. Only CLIP ViT-L is known to have 24: there the last one was kept.
@@ -270,7 +313,7 @@ function imageProcessor(clip: Fields, imageSize: number, options: DescribeOption
     aspectRatio: options.imageAspectRatio ?? stated,
     mean: channels(clip, 'clip.vision.image_mean') ?? clipMean,
     std: channels(clip, 'clip.vision.image_std', 0) ?? clipStd,
-    rescaleFactor: 1 / 255,
-    shortestEdge: imageSize,
+    rescaleFactor: clip.number('llava.image_rescale_factor', 0) ?? 1 / 255,
+    shortestEdge: clip.integer('llava.image_shortest_edge') ?? imageSize,
   }
 }

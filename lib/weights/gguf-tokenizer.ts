@@ -2,6 +2,7 @@
 // (how a text's first space comes about, how added tokens match), so that a checkpoint and the GGUF made of it give the same ids.
 
 import { readMerges } from '../tokenizer/bpe-model.js'
+import { checkPatterns } from '../tokenizer/byte-level.js'
 import { ggufPreTokenizerName } from '../tokenizer/gguf-pre-tokenizers.js'
 import { tokenizerFromGguf } from '../tokenizer/parse.js'
 import { PieceType, type AddedToken, type ByteLevel, type TokenizerSpec } from '../tokenizer/spec.js'
@@ -80,9 +81,25 @@ function flagsOf(token: AddedToken): number {
 }
 
 /** The pairs that join, in order of rank, as "left right". */
-function mergedPieces({ merges, pieces }: TokenizerSpec): string[] {
+function mergedPieces(spec: TokenizerSpec): string[] {
+  const { pieces, merges } = spec
+  const vocabulary = mergeVocabulary(spec)
   const pairs = [...(merges?.ranks.entries() ?? [])].sort(([, , a], [, , b]) => a - b)
-  return pairs.map(([left, right]) => `${pieces[left]} ${pieces[right]}`)
+  return pairs.map(([left, right, rank]) => {
+    const [first, second] = [pieces[left] ?? '', pieces[right] ?? '']
+    const isPlain = vocabulary.get(first) === left && vocabulary.get(second) === right && vocabulary.get(first + second) === merges?.ids[rank]
+    if (isPlain && !first.includes(' ') && !second.includes(' ')) return `${first} ${second}`
+    throw unsupported('the tokenizer', `a merge (${first} + ${second}) that its pieces' texts do not name`, 'vocabularies in which every text is one piece')
+  })
+}
+
+/** The pieces that a reader looks merges up in. */
+function mergeVocabulary({ pieces, types, byteLevel }: Pick<TokenizerSpec, 'pieces' | 'types' | 'byteLevel'>): ReadonlyMap<string, number> {
+  const vocabulary = new Map<string, number>()
+  for (const [id, piece] of pieces.entries()) {
+    if (byteLevel === undefined ? !vocabulary.has(piece) : types[id] === PieceType.normal) vocabulary.set(piece, id)
+  }
+  return vocabulary
 }
 
 /** What SentencePiece would have scored: the sooner a piece comes about, the higher. Its pieces of one character have no say. */
@@ -100,7 +117,9 @@ export function ggufTokenizer(where: string, metadata: ReadonlyMap<string, GgufV
   const flag = (key: string): boolean => keys.required(`${own}.${key}`, keys.boolean(`${own}.${key}`))
   return {
     ...plain,
-    ...(plain.byteLevel === undefined && metadata.has('tokenizer.ggml.merges') && { merges: spacedMerges(plain, metadata) }),
+    ...(plain.byteLevel === undefined && metadata.has('tokenizer.ggml.merges') && {
+      merges: readMerges(metadata.get('tokenizer.ggml.merges'), 'tokenizer.ggml.merges', mergeVocabulary(plain)),
+    }),
     ...(plain.byteLevel !== undefined && { byteLevel: ownByteLevel(keys) ?? plain.byteLevel }),
     prefixSpace: prefixSpace(keys),
     prefixSpaceOnce: flag('prefix_space_once'),
@@ -116,21 +135,17 @@ function withKnownPreTokenizer(keys: Fields, metadata: ReadonlyMap<string, GgufV
   return keys.has(`${own}.splits`) ? new Map([...metadata, ['tokenizer.ggml.pre', 'default']]) : metadata
 }
 
-function spacedMerges({ pieces }: TokenizerSpec, metadata: ReadonlyMap<string, GgufValue>): NonNullable<TokenizerSpec['merges']> {
-  const vocabulary = new Map<string, number>()
-  for (const [id, piece] of pieces.entries()) if (!vocabulary.has(piece)) vocabulary.set(piece, id)
-  return readMerges(metadata.get('tokenizer.ggml.merges'), 'tokenizer.ggml.merges', vocabulary)
-}
-
 function ownByteLevel(keys: Fields): ByteLevel | undefined {
   if (!keys.has(`${own}.splits`)) return undefined
   const normalization = keys.string(`${own}.normalization`)
   const regexes = strings(keys, 'splits')
   const onlyMatches = parallel(keys, 'splits_only_matches', regexes.length)
   if (normalization !== undefined && !isNormalization(normalization)) throw unsupported(keys.where, `the normalisation "${normalization}"`, normalizations.join(', '))
+  const splits = regexes.map((regex, i) => ({ regex, onlyMatches: onlyMatches[i] === 1 }))
+  checkPatterns(splits)
   return {
     ...(normalization !== undefined && { normalization }),
-    splits: regexes.map((regex, i) => ({ regex, onlyMatches: onlyMatches[i] === 1 })),
+    splits,
     wholeWords: keys.boolean(`${own}.whole_words`) === true,
   }
 }

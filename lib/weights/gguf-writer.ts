@@ -116,44 +116,52 @@ class Bytes {
   #buffer = Buffer.alloc(1 << 16)
 
   u8(value: number): void {
-    this.#buffer.writeUInt8(value, this.#room(1))
+    const at = this.#room(1)
+    this.#buffer.writeUInt8(value, at)
   }
 
   u32(value: number): void {
-    this.#buffer.writeUInt32LE(value, this.#room(4))
+    const at = this.#room(4)
+    this.#buffer.writeUInt32LE(value, at)
   }
 
   i32(value: number): void {
-    this.#buffer.writeInt32LE(value, this.#room(4))
+    const at = this.#room(4)
+    this.#buffer.writeInt32LE(value, at)
   }
 
   u64(value: number): void {
-    this.#buffer.writeBigUInt64LE(BigInt(value), this.#room(8))
+    const at = this.#room(8)
+    this.#buffer.writeBigUInt64LE(BigInt(value), at)
   }
 
   f32(value: number): void {
-    this.#buffer.writeFloatLE(value, this.#room(4))
+    const at = this.#room(4)
+    this.#buffer.writeFloatLE(value, at)
   }
 
   f64(value: number): void {
-    this.#buffer.writeDoubleLE(value, this.#room(8))
+    const at = this.#room(8)
+    this.#buffer.writeDoubleLE(value, at)
   }
 
   string(text: string): void {
     const nbytes = Buffer.byteLength(text)
     this.u64(nbytes)
-    this.#buffer.write(text, this.#room(nbytes))
+    const at = this.#room(nbytes)
+    this.#buffer.write(text, at)
   }
 
   raw(bytes: Uint8Array): void {
-    this.#buffer.set(bytes, this.#room(bytes.length))
+    const at = this.#room(bytes.length)
+    this.#buffer.set(bytes, at)
   }
 
   taken(): Uint8Array {
     return this.#buffer.subarray(0, this.length)
   }
 
-  /** Where the next `nbytes` go. */
+  /** Where the next `nbytes` go; the buffer may be another one afterwards. */
   #room(nbytes: number): number {
     const at = this.length
     this.length += nbytes

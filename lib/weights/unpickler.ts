@@ -105,7 +105,7 @@ function storageOf(id: Pickled): Storage | undefined {
 }
 
 // A state dict of 1,000 tensors pushes 10,000 objects. The bound keeps a hostile program from filling the memory with empty dictionaries.
-const kMaxObjects = 1 << 18
+const kMaxObjects = 1 << 17
 
 const only = 'dictionaries of tensors, as `torch.save(model.state_dict(), …)` writes them'
 const mark = Symbol('mark')

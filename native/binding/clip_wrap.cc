@@ -4,7 +4,6 @@
 #include "binding/convert.h"
 #include "binding/open_worker.h"
 #include "binding/wraps.h"
-#include "cpu/backend.h"
 
 namespace llava::binding {
 
@@ -49,7 +48,7 @@ Napi::Value ClipWrap::open(const Napi::CallbackInfo& info) {
     const ModelOptions options = model_options_of(info[3]);
     return open_in_background<Clip>(info.Env(), classes(info.Env()).clip,
                                     [files = files_of(info[0]), directory = directory_of(info[1]), config = clip_config_of(info[2]), options] {
-                                      return std::make_shared<Clip>(files, directory, config, options, make_cpu_backend(options.threads, options.isa));
+                                      return std::make_shared<Clip>(files, directory, config, options, make_backend(options));
                                     });
   });
 }

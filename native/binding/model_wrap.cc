@@ -128,6 +128,8 @@ LogitsOf logits_of(const std::string& name) {
 
 }  // namespace
 
+std::unique_ptr<Backend> make_backend(const ModelOptions& options) { return make_cpu_backend(options.threads, options.isa); }
+
 Napi::Function ModelWrap::define(Napi::Env env) {
   return DefineClass(env, "Model",
                      {InstanceMethod<&ModelWrap::encode_images>("encodeImages"), InstanceMethod<&ModelWrap::create_sequence>("createSequence"),
@@ -140,7 +142,7 @@ Napi::Value ModelWrap::open(const Napi::CallbackInfo& info) {
     const ModelOptions options = model_options_of(info[3]);
     return open_in_background<Llava>(info.Env(), classes(info.Env()).model,
                                      [files = files_of(info[0]), directory = directory_of(info[1]), config = model_config_of(info[2]), options] {
-                                       return std::make_shared<Llava>(files, directory, config, options, make_cpu_backend(options.threads, options.isa));
+                                       return std::make_shared<Llava>(files, directory, config, options, make_backend(options));
                                      });
   });
 }

@@ -47,13 +47,13 @@ class FeaturesWrap : public Napi::ObjectWrap<FeaturesWrap> {
   static Napi::Function define(Napi::Env env);
   static Napi::Object make(Napi::Env env, std::shared_ptr<const ImageFeatures> image);
   explicit FeaturesWrap(const Napi::CallbackInfo& info);
+  void Finalize(Napi::BasicEnv env) override;  // public: a private one is not found, and never called
   std::shared_ptr<const ImageFeatures> image() const;  // throws kDisposed
 
  private:
   Napi::Value rows(const Napi::CallbackInfo& info);
   Napi::Value read(const Napi::CallbackInfo& info);
   Napi::Value dispose(const Napi::CallbackInfo& info);
-  void Finalize(Napi::BasicEnv env) override;
   int64_t bytes() const;
   std::shared_ptr<const ImageFeatures> image_;
 };
@@ -82,6 +82,9 @@ class SequenceWrap : public Napi::ObjectWrap<SequenceWrap> {
   std::shared_ptr<SequenceState> state_;
 };
 
+// The one place that picks a back end.
+std::unique_ptr<Backend> make_backend(const ModelOptions& options);
+
 class ModelWrap : public Napi::ObjectWrap<ModelWrap> {
  public:
   static const napi_type_tag kTag;
@@ -89,6 +92,7 @@ class ModelWrap : public Napi::ObjectWrap<ModelWrap> {
   static Napi::Value open(const Napi::CallbackInfo& info);
   static Napi::Value cpu_info(const Napi::CallbackInfo& info);
   explicit ModelWrap(const Napi::CallbackInfo& info);
+  void Finalize(Napi::BasicEnv env) override;  // public: a private one is not found, and never called
   ~ModelWrap() override;
 
  private:
@@ -99,7 +103,6 @@ class ModelWrap : public Napi::ObjectWrap<ModelWrap> {
   Napi::Value info(const Napi::CallbackInfo& info);
   Napi::Value measure_peak(const Napi::CallbackInfo& info);
   Napi::Value dispose(const Napi::CallbackInfo& info);
-  void Finalize(Napi::BasicEnv env) override;
   std::shared_ptr<Llava> model_;
   std::shared_ptr<Runner> runner_;
 };
@@ -110,13 +113,13 @@ class ClipWrap : public Napi::ObjectWrap<ClipWrap> {
   static Napi::Function define(Napi::Env env);
   static Napi::Value open(const Napi::CallbackInfo& info);
   explicit ClipWrap(const Napi::CallbackInfo& info);
+  void Finalize(Napi::BasicEnv env) override;  // public: a private one is not found, and never called
 
  private:
   const std::shared_ptr<Clip>& clip() const;  // throws kDisposed
   Napi::Value encode_images(const Napi::CallbackInfo& info);
   Napi::Value encode_text(const Napi::CallbackInfo& info);
   Napi::Value dispose(const Napi::CallbackInfo& info);
-  void Finalize(Napi::BasicEnv env) override;
   std::shared_ptr<Clip> clip_;
   std::shared_ptr<Runner> runner_;
 };

@@ -1,9 +1,10 @@
 // Decoding: equal to Pillow on every kind of file, every kind of input, and typed errors for what cannot be read.
 
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
-import { readFileSync } from 'node:fs'
+import { createReadStream, readFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
+import { Readable } from 'node:stream'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import { crc32 } from 'node:zlib'
 import test from 'ava'
@@ -54,6 +55,39 @@ test('alpha is dropped and the stored colour kept', async (t) => {
   t.deepEqual([...(await decodeImage(png)).data], [10, 20, 30])
 })
 
+async function* eachByte(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
+  const same = new Uint8Array(1) // filled again and again
+  for (const byte of bytes) {
+    await Promise.resolve()
+    same[0] = byte
+    yield same
+  }
+}
+
+/** As a canvas' ImageData: its properties are its class's. */
+class CanvasPixels {
+  readonly #data: Uint8ClampedArray
+  readonly #size: readonly [number, number]
+  readonly colorSpace = 'srgb'
+
+  constructor(columns: number, rows: number, rgba: Uint8Array) {
+    this.#data = Uint8ClampedArray.from(rgba)
+    this.#size = [columns, rows]
+  }
+
+  get width(): number {
+    return this.#size[0]
+  }
+
+  get height(): number {
+    return this.#size[1]
+  }
+
+  get data(): Uint8ClampedArray {
+    return this.#data
+  }
+}
+
 test('every way to hand over the same picture gives the same pixels', async (t) => {
   const file = fixture('rgb.png')
   const bytes = await readFile(file)
@@ -76,9 +110,15 @@ test('every way to hand over the same picture gives the same pixels', async (t) 
     SharedArrayBuffer: shared,
     'Uint8Array on shared memory': new Uint8Array(shared),
     Blob: new Blob([exact]),
+    File: new File([exact], 'rgb.png', { type: 'image/png' }),
+    Readable: createReadStream(file, { highWaterMark: 100 }),
+    'Readable of one chunk': Readable.from([bytes]),
+    'web ReadableStream': new Blob([exact]).stream(),
+    'async generator': eachByte(bytes),
     'sharp instance': sharp(file),
     'raw RGB': { width, height, data: decoded.data },
     'raw RGBA': { width, height, data: await sharp(file).ensureAlpha(0.5).raw().toBuffer() },
+    ImageData: new CanvasPixels(width, height, await sharp(file).ensureAlpha().raw().toBuffer()),
     'clamped raw RGB': { width, height, data: Uint8ClampedArray.from(decoded.data) },
   }
   for (const [name, input] of Object.entries(inputs)) {
@@ -150,8 +190,8 @@ for (const [what, input, code] of [
   ['raw pixels on a detached buffer', { width: 1, height: 1, data: detached }, 'INVALID_ARGUMENT'],
   ['an empty path', '', 'INVALID_ARGUMENT'],
   ['a path with a zero byte', 'a\0b.png', 'INVALID_ARGUMENT'],
-  ['a web address', 'https://example.org/a.png', 'INVALID_ARGUMENT'],
-  ['a web URL', new URL('https://example.org/a.png'), 'INVALID_ARGUMENT'],
+  ['an http: address that cannot be read', 'http://', 'INVALID_ARGUMENT'],
+  ['a URL of another kind', new URL('ftp://example.org/a.png'), 'INVALID_ARGUMENT'],
   ['a file: URL of another machine', 'file://elsewhere/a.png', 'INVALID_ARGUMENT'],
   ['null', null, 'INVALID_ARGUMENT'],
   ['a number', 7, 'INVALID_ARGUMENT'],
@@ -186,7 +226,73 @@ test('a small file that claims a huge picture is refused by default', async (t) 
   t.is((await failure(png)).code, 'IMAGE_TOO_LARGE')
 })
 
+for (const [what, stream] of [
+  ['a Readable', () => new Readable({ read: () => undefined })],
+  ['a web stream', () => new ReadableStream()],
+  ['an async generator', async function* () {
+    await new Promise(() => undefined)
+    yield new Uint8Array(1)
+  }],
+] as const) {
+  test(`${what} that never gives anything is given up when the time is over, or when the reader leaves`, async (t) => {
+    const late = await failure(stream(), { timeoutMs: 20 })
+    t.is(late.code, 'IMAGE_UNREADABLE')
+    t.regex(late.message, /timeoutMs/)
+    const controller = new AbortController()
+    setTimeout(() => {
+      controller.abort(new Error('left'))
+    }, 5)
+    const left = await failure(stream(), { signal: controller.signal })
+    t.regex(left.message, /left/)
+    t.regex((await failure(stream(), { signal: AbortSignal.abort(new Error('gone')) })).message, /gone/)
+  })
+}
+
+test('a stream longer than the limit is refused and destroyed, one at the limit is read', async (t) => {
+  const bytes = await readFile(fixture('rgb.png'))
+  t.is((await decodeImage(Readable.from([bytes]), { maxBytes: bytes.length })).width, width)
+  const endless = new Readable({
+    read() {
+      this.push(Buffer.alloc(1000))
+    },
+  })
+  const error = await failure(endless, { maxBytes: bytes.length - 1 })
+  t.is(error.code, 'IMAGE_TOO_LARGE')
+  t.regex(error.message, /maxBytes/)
+  t.true(endless.destroyed)
+  let cancelled = false
+  const web = new ReadableStream({
+    pull(controller) {
+      controller.enqueue(new Uint8Array(1000))
+    },
+    cancel() {
+      cancelled = true
+    },
+  })
+  t.is((await failure(web, { maxBytes: bytes.length - 1 })).code, 'IMAGE_TOO_LARGE')
+  t.true(cancelled)
+})
+
+const locked = new ReadableStream()
+locked.getReader()
+for (const [what, stream, code] of [
+  ['a stream of text', Readable.from(['text']), 'INVALID_ARGUMENT'],
+  ['a web stream with another reader', locked, 'INVALID_ARGUMENT'],
+  ['a stream of nothing', Readable.from([]), 'IMAGE_UNREADABLE'],
+  ['a stream that fails', Readable.from((async function* () {
+    yield await Promise.reject<Buffer>(new Error('broken pipe'))
+  })()), 'IMAGE_UNREADABLE'],
+  ['a stream that was destroyed', new Readable({ read: () => undefined }).destroy(), 'IMAGE_UNREADABLE'],
+] as const) {
+  test(`${what} as a picture gives ${code}`, async (t) => {
+    t.is((await failure(stream)).code, code)
+  })
+}
+
 test('options of the wrong kind are refused by name', async (t) => {
   t.regex((await failure(fixture('rgb.png'), { maxPixels: 0 })).message, /maxPixels/)
+  t.regex((await failure(fixture('rgb.png'), { maxBytes: Number.NaN })).message, /maxBytes/)
+  t.regex((await failure(fixture('rgb.png'), { timeoutMs: 2 ** 31 })).message, /timeoutMs/)
+  t.regex((await failure(fixture('rgb.png'), { allowPrivateNetwork: 1 as unknown as boolean })).message, /allowPrivateNetwork/)
   t.regex((await failure(fixture('rgb.png'), { autoOrient: 'yes' as unknown as boolean })).message, /autoOrient/)
 })

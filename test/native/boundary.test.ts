@@ -4,7 +4,9 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import os from 'node:os'
 import path from 'node:path'
 import test from 'ava'
-import { native, type ModelConfig, type NativeCancellation, type NativeModel, type NativeSegment, type NativeStep, type TensorEntry } from '../../lib/native.js'
+import { LLaVA } from '../../lib/index.js'
+import { native, type ModelConfig, type NativeCancellation, type NativeImageFeatures, type NativeSegment, type NativeStep, type TensorEntry } from '../../lib/native.js'
+import { goldenCase } from '../tiny-model.js'
 import { runChild, wellEnded } from './child.js'
 import { difference, GoldenModel, openDescribed, plainOptions, rowCount } from './golden-models.js'
 
@@ -43,9 +45,12 @@ function replaced(structure: unknown, where: string, value: unknown): unknown {
   return Array.isArray(structure) ? structure.map((item: unknown, i) => (String(i) === key ? inner : item)) : { ...(structure as object), [key]: inner }
 }
 
+/** `work` as an async function: what it throws rejects. */
+function trying(work: () => unknown): () => Promise<unknown> {
+  return async () => await work()
+}
+
 interface Call {
-  readonly golden: GoldenModel
-  readonly model: NativeModel
   readonly args: readonly unknown[]
   readonly call: (args: readonly unknown[]) => unknown
 }
@@ -53,7 +58,7 @@ interface Call {
 const clipText = { hiddenSize: 32, intermediateSize: 64, layers: 1, heads: 4, vocabSize: 10, contextLength: 8, layerNormEps: 1e-5, activation: 'gelu' }
 
 /** Each native call with arguments that are right. */
-const calls: Readonly<Record<string, (golden: GoldenModel) => Promise<Omit<Call, 'golden' | 'model'>>>> = {
+const calls: Readonly<Record<string, (golden: GoldenModel) => Promise<Call>>> = {
   openModel: ({ description: { files, tensors, config } }) =>
     Promise.resolve({ args: [files, tensors.slice(0, 1), config, plainOptions], call: (args) => (native().openModel as (...args: readonly unknown[]) => unknown)(...args) }),
   openClip: ({ description: { files, tensors, config } }) =>
@@ -172,7 +177,7 @@ for (const [name, fields] of Object.entries(table)) {
       const [kind, ...absent] = (typeof spec === 'string' ? [spec] : spec) as [Kind, ...unknown[]]
       for (const [value, ...kinds] of values) {
         if (kinds.includes(kind) || absent.includes(value)) continue
-        await t.throwsAsync(async () => call(replaced(args, where, value) as readonly unknown[]), { code: 'INVALID_ARGUMENT' }, `argument ${where}: ${typeof value} ${Object.prototype.toString.call(value)}`)
+        await t.throwsAsync(trying(() => call(replaced(args, where, value) as readonly unknown[])), { code: 'INVALID_ARGUMENT' }, `argument ${where}: ${typeof value} ${Object.prototype.toString.call(value)}`)
       }
     }
   })
@@ -180,7 +185,7 @@ for (const [name, fields] of Object.entries(table)) {
   test(`${name} refuses to be called without arguments`, async (t) => {
     using golden = await GoldenModel.open('hf-f32')
     const { call } = await calls[name]!(golden)
-    await t.throwsAsync(async () => call([]), { code: 'INVALID_ARGUMENT' })
+    await t.throwsAsync(trying(() => call([])), { code: 'INVALID_ARGUMENT' })
   })
 }
 
@@ -188,12 +193,12 @@ test('the arguments that the tables of wrong ones start from are right', async (
   using golden = await GoldenModel.open('hf-f32')
   for (const name of ['encodeImages', 'forward', 'truncate', 'read', 'measurePeak']) {
     const { args, call } = await calls[name]!(golden)
-    await t.notThrowsAsync(async () => call(args), name)
+    await t.notThrowsAsync(trying(() => call(args)), name)
   }
   // only one tensor was listed
   for (const name of ['openModel', 'openClip']) {
     const { args, call } = await calls[name]!(golden)
-    await t.throwsAsync(async () => call(args), { code: 'MODEL_CORRUPT', message: /is missing$/ })
+    await t.throwsAsync(trying(() => call(args)), { code: 'MODEL_CORRUPT', message: /is missing$/ })
   }
 })
 
@@ -205,8 +210,8 @@ test('every kind of handle is refused in the place of another', async (t) => {
   const { args, call } = await calls['forward']!(golden)
   for (const [where, own] of [['0.0.sequence', 'sequence'], ['0.0.segments.1.image', 'image'], ['2', 'cancellation']] as const) {
     for (const [name, handle] of Object.entries(handles)) {
-      if (name !== own) await t.throwsAsync(async () => call(replaced(args, where, handle) as readonly unknown[]), { code: 'INVALID_ARGUMENT' }, `${name} as ${own}`)
-      await t.throwsAsync(async () => call(replaced(args, where, Object.create(handle)) as readonly unknown[]), { code: 'INVALID_ARGUMENT' }, `heir of ${name} as ${own}`)
+      if (name !== own) await t.throwsAsync(trying(() => call(replaced(args, where, handle) as readonly unknown[])), { code: 'INVALID_ARGUMENT' }, `${name} as ${own}`)
+      await t.throwsAsync(trying(() => call(replaced(args, where, Object.create(handle)) as readonly unknown[])), { code: 'INVALID_ARGUMENT' }, `heir of ${name} as ${own}`)
     }
   }
   await t.throwsAsync(async () => model.encodeImages(golden.pixels(1), 1, false, handles.sequence as unknown as NativeCancellation), { code: 'INVALID_ARGUMENT' })
@@ -239,7 +244,7 @@ test('constructors that JavaScript can reach make nothing that could be used', a
   const made = (of: object) => new ((of as { readonly constructor: new (...args: unknown[]) => never }).constructor)({})
   t.throws(() => made(golden.model), { code: 'INVALID_ARGUMENT' })
   t.throws(() => (made(sequence) as typeof sequence).length, { code: 'DISPOSED' })
-  t.throws(() => (made(image!) as typeof sequence & typeof image)!.rows, { code: 'DISPOSED' })
+  t.throws(() => (made(image!) as NativeImageFeatures).rows, { code: 'DISPOSED' })
   await t.throwsAsync(async () => golden.forwardAll([{ sequence: made(sequence), segments: [golden.tokens(1, 3)] }]), { code: 'DISPOSED' })
 })
 
@@ -443,7 +448,7 @@ for (const [name, where] of arrays) {
     const { args, call } = await calls[name]!(golden)
     const array = arrayIn(args).slice()
     detach(array)
-    await t.throwsAsync(async () => call(replaced(args, where, array) as readonly unknown[]), { code: 'INVALID_ARGUMENT' })
+    await t.throwsAsync(trying(() => call(replaced(args, where, array) as readonly unknown[])), { code: 'INVALID_ARGUMENT' })
   })
 
   test(`${name} refuses shared memory as argument ${where}`, async (t) => {
@@ -452,7 +457,7 @@ for (const [name, where] of arrays) {
     const array = arrayIn(args)
     const shared = new (array.constructor as Float32ArrayConstructor)(new SharedArrayBuffer(array.byteLength))
     shared.set(array)
-    await t.throwsAsync(async () => call(replaced(args, where, shared) as readonly unknown[]), { code: 'INVALID_ARGUMENT', message: /shared memory/ })
+    await t.throwsAsync(trying(() => call(replaced(args, where, shared) as readonly unknown[])), { code: 'INVALID_ARGUMENT', message: /shared memory/ })
   })
 
   test(`${name} takes a resizable buffer's array as argument ${where}, and refuses it when the buffer was cut short`, async (t) => {
@@ -464,12 +469,12 @@ for (const [name, where] of arrays) {
     same.set(array)
     const withSame = replaced(args, where, same) as readonly unknown[]
     // the one listed tensor is not a model: with good frequencies that is what openModel finds
-    if (name === 'openModel') await t.throwsAsync(async () => call(withSame), { message: /is missing$/ })
-    else await t.notThrowsAsync(async () => call(withSame))
+    if (name === 'openModel') await t.throwsAsync(trying(() => call(withSame)), { message: /is missing$/ })
+    else await t.notThrowsAsync(trying(() => call(withSame)))
     buffer.resize(4)
     // such an array is empty: no picture, no step, no results, no frequencies
     const cut = where.endsWith('tokens') ? replaced(withSame, '0.0.segments', [{ tokens: same }]) : withSame
-    await t.throwsAsync(async () => call(cut as readonly unknown[]), { code: name === 'openModel' ? 'MODEL_CORRUPT' : 'INVALID_ARGUMENT' })
+    await t.throwsAsync(trying(() => call(cut as readonly unknown[])), { code: name === 'openModel' ? 'MODEL_CORRUPT' : 'INVALID_ARGUMENT' })
   })
 }
 
@@ -504,6 +509,16 @@ test('what becomes of the inputs after the call changes nothing', async (t) => {
   t.is(difference((await encoding).images[0]!.read('projected'), expectedImage!.read('projected')), undefined)
   await running
   t.is(difference(logits, expected), undefined)
+})
+
+test('token ids in a detached array are refused by the façade, in words', async (t) => {
+  using model = await LLaVA.open(goldenCase('hf-f32').model)
+  const ids = Int32Array.of(1, 2, 3)
+  detach(ids)
+  await t.throwsAsync(model.forward([ids]), { code: 'INVALID_ARGUMENT', message: /`prompt\[0\]`.*still there/ })
+  await t.throwsAsync(model.forward(['text', ids]), { code: 'INVALID_ARGUMENT', message: /`prompt\[1\]`/ })
+  t.throws(() => model.detokenize(ids), { code: 'INVALID_ARGUMENT' })
+  t.is(model.detokenize(new Int32Array(0)), '')
 })
 
 for (const which of ['logits', 'hidden'] as const) {
@@ -550,7 +565,7 @@ test('every call on a model that was disposed of fails with DISPOSED, and dispos
     () => model.info(),
     () => model.measurePeak('fma'),
   ]) {
-    await t.throwsAsync(async () => call(), { code: 'DISPOSED' }, String(call))
+    await t.throwsAsync(trying(() => call()), { code: 'DISPOSED' }, String(call))
   }
   t.is(sequence.length, 5)
   sequence.fork().dispose()

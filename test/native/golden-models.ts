@@ -1,7 +1,8 @@
 // The tiny random checkpoints of test/fixtures/golden, opened at the native boundary, with random texts and pictures to run through them.
 // Rows are positions of the context: one per token, and one per row of a picture.
 
-import { readdirSync } from 'node:fs'
+import { readFileSync, readdirSync } from 'node:fs'
+import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import {
   native,
@@ -15,13 +16,28 @@ import {
   type NativeStep,
   type VisionConfig,
 } from '../../lib/native.js'
-import { describeModel, type ModelDescription } from '../../lib/weights/model-description.js'
+import { describeModel, type DescribeOptions, type ModelDescription } from '../../lib/weights/model-description.js'
 import { goldenCase } from '../tiny-model.js'
 
-export const goldenNames: readonly string[] = readdirSync(fileURLToPath(new URL('../../../test/fixtures/golden/', import.meta.url))).sort()
+const goldens = fileURLToPath(new URL('../../../test/fixtures/golden/', import.meta.url))
+export const goldenNames: readonly string[] = readdirSync(goldens).sort()
 export const isas: readonly Isa[] = native().cpuInfo().isas
 
 export const plainOptions: NativeOptions = { threads: 1, isa: 'auto', kvCache: 'f32', arithmetic: 'fast' }
+
+/** The checkpoint of a golden case, with the other half, tower or adapter that the case names. */
+export function describeGolden(name: string): Promise<ModelDescription> {
+  const { mmproj, visionTower, adapter } = JSON.parse(readFileSync(path.join(goldens, name, 'case.json'), 'utf8')) as DescribeOptions
+  const parts = Object.entries({ mmproj, visionTower, adapter }).flatMap(([part, file]) => (file === undefined ? [] : [[part, path.join(goldens, name, file)] as const]))
+  return describeModel(goldenCase(name).model, Object.fromEntries(parts))
+}
+
+/** What the decoder's products are made with. Each arithmetic has its own promise about how a text may be cut (native/cpu/linear.cc). */
+export function arithmeticOf({ tensors }: ModelDescription): 'float' | 'int8' | 'mixed' {
+  const products = tensors.filter(({ name }) => /^(?:language_model\.layers\..*_proj|lm_head)\./.test(name))
+  const quantised = products.filter(({ dtype }) => dtype.startsWith('Q'))
+  return quantised.length === 0 ? 'float' : quantised.length === products.length ? 'int8' : 'mixed'
+}
 
 /** A checkpoint and its open model; disposed of at the end of its scope. */
 export class GoldenModel implements Disposable {
@@ -34,7 +50,7 @@ export class GoldenModel implements Disposable {
   }
 
   static async open(name: string, options: Partial<NativeOptions> = {}): Promise<GoldenModel> {
-    const description = await describeModel(goldenCase(name).model)
+    const description = await describeGolden(name)
     return new GoldenModel(description, await openDescribed(description, options))
   }
 
@@ -48,10 +64,9 @@ export class GoldenModel implements Disposable {
     return vision
   }
 
-  /** Whether all of the decoder's products run on quantised weights. */
+  /** Whether rows are added up alike however few there are. */
   get quantised(): boolean {
-    const products = this.description.tensors.filter(({ name }) => /^(?:language_model\.layers\..*_proj|lm_head)\.weight$/.test(name))
-    return products.every(({ dtype }) => dtype.startsWith('Q'))
+    return arithmeticOf(this.description) === 'int8'
   }
 
   /** Pixels of `count` pictures, [count, 3, S, S]. */

@@ -47,7 +47,7 @@ async function collected(): Promise<void> {
 }
 
 /** Linux: threads of this process. */
-export const threadCount = () => readdirSync('/proc/self/task').length
+const threadCount = () => readdirSync('/proc/self/task').length
 
 /** Linux: parts of the model's files that are mapped. */
 const mappingCount = () => readFileSync('/proc/self/maps', 'utf8').split('\n').filter((line) => /\.(?:gguf|safetensors)$/.test(line)).length
@@ -86,14 +86,13 @@ const scenarios: Readonly<Record<string, () => Promise<void>>> = {
     const golden = await GoldenModel.open(name)
     const sequence = golden.model.createSequence()
     const [image] = await golden.encode(golden.pixels(1))
-    const getter = (of: object, key: string) => Object.getOwnPropertyDescriptor(Object.getPrototypeOf(of) as object, key)!.get!
     for (const [of, key, receivers] of [
       [sequence, 'length', [golden.model, image, {}, Object.create(sequence)]],
       [image, 'rows', [golden.model, sequence, {}, Object.create(image!)]],
     ] as const) {
       for (const receiver of receivers) {
         try {
-          say(`a value: ${String(getter(of!, key).call(receiver))}`)
+          say(`a value: ${String(Reflect.get(Object.getPrototypeOf(of) as object, key, receiver))}`)
         } catch {
           say('refused')
         }
@@ -191,7 +190,6 @@ const scenarios: Readonly<Record<string, () => Promise<void>>> = {
     for (let i = 0; i < 150; i++) await round()
     await collected()
     const growth = process.memoryUsage.rss() - before
-    process.stderr.write('')
     say(JSON.stringify({ growth, bytes, rounds: 150 }))
   },
   async 'threads and mappings after models were disposed of or forgotten'() {

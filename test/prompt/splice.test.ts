@@ -34,6 +34,14 @@ test('without image token each text between images is tokenized by itself and BO
   t.deepEqual(flat(spliceText('a<image>\nb<image><image>c', small)), [1, ...alone('a'), slot, ...alone('\nb'), slot, slot, ...alone('c')])
 })
 
+test('tokens that stand around every image go with it', (t) => {
+  const around = { start: { text: '<s>' }, end: { text: '</s>' } }
+  for (const token of [undefined, imageToken]) {
+    t.deepEqual(flat(spliceText('a<image>b', small, token, around)), flat(spliceText('a<s><image></s>b', small, token)))
+    t.deepEqual(flat(splicePrompt([{ kind: 'image', index: 0 }], small, token, { end: around.end })), [1, slot, 2])
+  }
+})
+
 test('an empty chunk contributes nothing', (t) => {
   for (const token of [imageToken, undefined]) {
     t.deepEqual(flat(spliceText('<image>', small, token)), [1, slot])

@@ -1,0 +1,67 @@
+// llava convert SOURCE --out FILE --type TYPE
+
+import { Option, type Command } from 'commander'
+import { convertModel, conversionTypes, visionTypes, type ConvertOptions, type ConvertedModel } from '../index.js'
+import { integer } from './flags.js'
+import { ProgressBar } from './progress-bar.js'
+import type { Session } from './session.js'
+import { size } from './size.js'
+
+const help = `
+SOURCE is what --model takes elsewhere: a checkpoint directory, a GGUF or a pair. The single file holds everything; \`llava ask --model FILE\` opens it.
+With --pair, OUT is a directory that is there or what both names are made of: out/tiny gives out/tiny.gguf and out/mmproj-tiny.gguf.
+A file only gets its name once it is whole; Ctrl-C leaves nothing behind.
+
+Examples:
+  llava convert llava-1.5-7b-hf --type q4_k_m --out llava-1.5-7b.Q4_K_M.gguf
+  llava convert llava-v1.5-7b --vision-tower clip-vit-large-patch14-336 --type q8_0 --pair --out models/llava
+  llava convert vicuna-7b --adapter llava-lora --type f16 --out merged.gguf --json
+
+With --json: {"files":[{"path","nbytes"}],"weightDtypes":{TYPE: BYTES},"elapsedMs"}`
+
+interface ConvertFlags extends Omit<ConvertOptions, 'overwrite' | 'signal' | 'onProgress'> {
+  readonly out: string
+  readonly force?: boolean
+  readonly json?: boolean
+}
+
+export function addConvert(program: Command, session: Session): void {
+  program
+    .command('convert')
+    .description('write a model as GGUF: one file, or the pair that llama.cpp opens')
+    .argument('<source>', 'Hugging Face or original checkpoint directory, or GGUF')
+    .requiredOption('-o, --out <path>', 'the file to write; with --pair, a directory or what both names begin with')
+    .addOption(new Option('--type <type>', "the language model's matrices").choices(conversionTypes).makeOptionMandatory())
+    .addOption(new Option('--vision-type <type>', 'matrices of tower and projector (default: f32 for f32, bf16 for bf16, else f16)').choices(visionTypes))
+    .option('--pair', 'language model and mmproj as two files')
+    .option('--force', 'replace files that are there')
+    .option('--mmproj <file>', 'vision half of a GGUF pair, if it is not the only one beside the model')
+    .option('--vision-tower <directory>', 'CLIP of an original LLaVA checkpoint')
+    .option('--adapter <path>', 'LoRA adapter to merge')
+    .option('-t, --threads <n>', 'compute threads (default: as many as the process may use)', integer)
+    .option('--vision-feature-layer <n>', "overrides the checkpoint's vision layer", integer)
+    .addOption(new Option('--image-aspect-ratio <how>', 'overrides how pictures are made square').choices(['pad', 'crop']))
+    .option('--json', 'machine-readable output')
+    .addHelpText('after', help)
+    .action((source: string, flags: ConvertFlags) => convert(source, flags, session))
+}
+
+async function convert(source: string, { out, force, json, ...options }: ConvertFlags, session: Session): Promise<void> {
+  using bar = new ProgressBar('converting')
+  const result = await convertModel(source, out, {
+    ...options,
+    ...(force === true && { overwrite: true }),
+    signal: session.signal,
+    onProgress: (progress) => {
+      bar.update(progress)
+    },
+  })
+  bar[Symbol.dispose]()
+  process.stdout.write(json === true ? `${JSON.stringify(result)}\n` : sentences(result))
+}
+
+function sentences({ files, weightDtypes, elapsedMs }: ConvertedModel): string {
+  const dtypes = Object.entries(weightDtypes).map(([dtype, nbytes]) => `${dtype} ${size(nbytes)}`)
+  const lines = files.map(({ path, nbytes }) => `${path}  ${size(nbytes)}`)
+  return [...lines, `${dtypes.join(', ')}; ${(elapsedMs / 1000).toFixed(1)} s`].map((line) => `${line}\n`).join('')
+}

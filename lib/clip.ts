@@ -1,0 +1,64 @@
+// A whole CLIP beside a LLaVA, for pictures and texts as vectors of one space: what LLaVA's own tower, cut off before its last layer, cannot give.
+//   image = post_layernorm(tower(pixel_values))[class row] · visual_projectionᵀ,  text = final_layer_norm(text tower(ids))[end] · text_projectionᵀ
+
+import { readFile } from 'node:fs/promises'
+import { LlavaError } from './errors.js'
+import type { Job } from './job.js'
+import { native, nativeFailure, type NativeClip, type NativeOptions } from './native.js'
+import { ClipTokenizer, clipVocabularyFromFiles, clipVocabularyFromJson } from './tokenizer/clip-tokenizer.js'
+import { describeClip, type ClipDescription, type ClipTokenizerFiles } from './weights/clip-directory.js'
+
+export class Clip {
+  readonly description: ClipDescription
+  readonly #native: NativeClip
+  readonly #tokenizer: ClipTokenizer
+
+  private constructor(model: NativeClip, description: ClipDescription, tokenizer: ClipTokenizer) {
+    this.#native = model
+    this.description = description
+    this.#tokenizer = tokenizer
+  }
+
+  /** Opens a directory as transformers saves a CLIPModel. */
+  static async open(directory: string, options: NativeOptions): Promise<Clip> {
+    const description = await describeClip(directory)
+    const { files, tensors, config } = description
+    const tokenizer = await openTokenizer(description.tokenizer, config.text.contextLength)
+    const model = await guarded(() => native().openClip(files, tensors, config, options))
+    return new Clip(model, description, tokenizer)
+  }
+
+  /** pixel_values [3, S, S] of CLIP's own image processor to [projectionDim], not normalised. */
+  async image(pixelValues: Float32Array, job: Job): Promise<Float32Array> {
+    return guarded(() => this.#native.encodeImages(pixelValues, 1, job.cancellation))
+  }
+
+  /** A text to [projectionDim], not normalised. What is beyond the text tower's context is cut off, as CLIP does. */
+  async text(text: string, job: Job): Promise<Float32Array> {
+    return guarded(() => this.#native.encodeText(this.#tokenizer.encode(text), job.cancellation))
+  }
+
+  dispose(): void {
+    this.#native.dispose()
+  }
+}
+
+async function openTokenizer({ tokenizerJson, vocabulary, merges }: ClipTokenizerFiles, contextLength: number): Promise<ClipTokenizer> {
+  const file = tokenizerJson ?? vocabulary ?? ''
+  try {
+    const json = JSON.parse(await readFile(file, 'utf8')) as unknown
+    const spec = tokenizerJson === undefined ? clipVocabularyFromFiles(json, await readFile(merges ?? '', 'utf8')) : clipVocabularyFromJson(json)
+    return new ClipTokenizer(spec, contextLength)
+  } catch (cause) {
+    if (cause instanceof LlavaError && cause.code !== 'MODEL_CORRUPT') throw cause
+    throw new LlavaError('MODEL_CORRUPT', `${file}: ${cause instanceof Error ? cause.message : String(cause)}`, { cause })
+  }
+}
+
+async function guarded<T>(call: () => Promise<T>): Promise<T> {
+  try {
+    return await call()
+  } catch (cause) {
+    throw nativeFailure(cause, new Error())
+  }
+}

@@ -1,0 +1,168 @@
+// Pictures and texts as vectors. N picture rows, Dv and D hidden sizes of vision and text, C width of CLIP's shared space.
+//   patch_features  [N, Dv]  the vision tower's output               pooled_features  [Dv]  its mean over the rows
+//   projected       [N, D]   the projector's output                  projected_mean   [D]   its mean over the rows
+//   hidden_last     [D]      the decoder after the last position     hidden_mean      [D]   its mean over all positions
+//   clip_image      [C]      and                                     clip_text        [C]   of the CLIP that was opened beside the model
+// Only CLIP's two are trained so that near means alike. Means are summed in float64; rows are normalised to Euclidean length 1 when asked.
+
+import type { EncodedImage } from './encoded-image.js'
+import { invalidArgument } from './errors.js'
+import { toHalf } from './half.js'
+import { finishInSlices } from './image/slices.js'
+import type { EncodeOptions, ImageSource, PromptOptions } from './llava.js'
+
+export const embeddingKinds = [
+  'patch_features',
+  'pooled_features',
+  'projected',
+  'projected_mean',
+  'hidden_last',
+  'hidden_mean',
+  'clip_image',
+  'clip_text',
+] as const
+
+/** What is taken for the vector of a picture or text; see `LLaVA.embed`. */
+export type EmbeddingKind = (typeof embeddingKinds)[number]
+
+/** Pictures and a text in one prompt, for `hidden_last` and `hidden_mean`. */
+export interface EmbedPrompt {
+  readonly text: string
+  readonly images?: ImageSource | readonly ImageSource[]
+}
+
+/** A picture (a string is its path or URL) for kinds of pictures, a text for `clip_text`, a text or an EmbedPrompt for kinds of prompts. */
+export type EmbedInput = ImageSource | EmbedPrompt
+
+export interface EmbedOptions<Dtype extends EmbeddingDtype = EmbeddingDtype> extends EncodeOptions, PromptOptions {
+  readonly kind: EmbeddingKind
+  /** Scale each row to length 1; a row of zeros stays. Default false. */
+  readonly normalize?: boolean
+  /** `f32` (default), or `f16`: IEEE half precision, its bits in a Uint16Array. */
+  readonly dtype?: Dtype
+}
+
+export type EmbeddingDtype = keyof EmbeddingData
+
+interface EmbeddingData {
+  readonly f32: Float32Array
+  readonly f16: Uint16Array
+}
+
+export interface Embedding<Dtype extends EmbeddingDtype = EmbeddingDtype> {
+  readonly kind: EmbeddingKind
+  readonly dtype: Dtype
+  /** [width], or [rows, width] for `patch_features` and `projected`. */
+  readonly shape: readonly number[]
+  /** Row-major. Float16 values are given as their bits. */
+  readonly data: EmbeddingData[Dtype]
+}
+
+/** What embedding needs of the model. */
+export interface EmbeddingSource {
+  /** Widths of vision and text. */
+  readonly visionWidth: number
+  readonly textWidth: number
+  /** The encoded picture to dispose of; one that was given encoded, as a handle of its own. */
+  encode(image: ImageSource): Promise<EncodedImage>
+  /** The decoder's hidden states after the last position [D], or after each [rows, D]. */
+  hidden(prompt: EmbedPrompt, all: boolean): Promise<Float32Array>
+  clipImage(image: ImageSource): Promise<Float32Array>
+  clipText(text: string): Promise<Float32Array>
+}
+
+/** Rows of values, row-major. */
+interface Rows {
+  readonly width: number
+  readonly values: Float32Array
+  /** Whether the result is a list of rows, not one. */
+  readonly list?: boolean
+}
+
+/** One input's vector, or its vectors. */
+export async function embedOne<Dtype extends EmbeddingDtype>(input: EmbedInput, name: string, options: EmbedOptions<Dtype>, source: EmbeddingSource): Promise<Embedding<Dtype>> {
+  const { kind, normalize = false, dtype = 'f32' } = options
+  const { width, values, list = false } = await rowsOf(kind, input, name, source)
+  await finishInSlices(eachRow(values, width, normalize ? normalizeRow : () => undefined))
+  const shape = list ? [values.length / width, width] : [width]
+  const data = dtype === 'f16' ? await halves(values, width) : values
+  return { kind, dtype: dtype as Dtype, shape, data: data as EmbeddingData[Dtype] }
+}
+
+async function rowsOf(kind: EmbeddingKind, input: EmbedInput, name: string, source: EmbeddingSource): Promise<Rows> {
+  if (kind === 'clip_text') return oneRow(await source.clipText(textOf(input, name)))
+  if (kind === 'hidden_last') return oneRow(await source.hidden(promptOf(input, name), false))
+  if (kind === 'hidden_mean') return mean({ width: source.textWidth, values: await source.hidden(promptOf(input, name), true) })
+  const picture = pictureOf(input, name)
+  if (kind === 'clip_image') return oneRow(await source.clipImage(picture))
+  using image = await source.encode(picture)
+  switch (kind) {
+    case 'patch_features':
+      return { width: source.visionWidth, values: image.features(), list: true }
+    case 'pooled_features':
+      return await mean({ width: source.visionWidth, values: image.features() })
+    case 'projected':
+      return { width: source.textWidth, values: image.projected(), list: true }
+    case 'projected_mean':
+      return await mean({ width: source.textWidth, values: image.projected() })
+  }
+}
+
+function oneRow(values: Float32Array): Rows {
+  return { width: values.length, values }
+}
+
+async function mean({ width, values }: Rows): Promise<Rows> {
+  const sums = new Float64Array(width)
+  const add = (row: Float32Array) => {
+    for (let i = 0; i < width; i++) sums[i]! += row[i]!
+  }
+  await finishInSlices(eachRow(values, width, add))
+  return oneRow(Float32Array.from(sums, (sum) => sum / (values.length / width)))
+}
+
+async function halves(values: Float32Array, width: number): Promise<Uint16Array> {
+  const bits = new Uint16Array(values.length)
+  const convert = (row: Float32Array, at: number) => {
+    bits.set(toHalf(row), at)
+  }
+  await finishInSlices(eachRow(values, width, convert))
+  return bits
+}
+
+function normalizeRow(row: Float32Array): void {
+  let sum = 0
+  for (const value of row) sum += value * value
+  if (sum === 0) return
+  const scale = 1 / Math.sqrt(sum)
+  for (let i = 0; i < row.length; i++) row[i]! *= scale
+}
+
+/** Calls `work` with each row, and where it begins, pausing between rows. */
+function* eachRow(values: Float32Array, width: number, work: (row: Float32Array, at: number) => void): Generator<undefined, void> {
+  for (let at = 0; at < values.length; at += width) {
+    work(values.subarray(at, at + width), at)
+    yield
+  }
+}
+
+function isPrompt(input: EmbedInput): input is EmbedPrompt {
+  return typeof input === 'object' && input !== null && 'text' in input && typeof input.text === 'string'
+}
+
+function textOf(input: EmbedInput, name: string): string {
+  if (typeof input === 'string') return input
+  if (isPrompt(input) && input.images === undefined) return input.text
+  throw invalidArgument(name, 'a text', input)
+}
+
+function promptOf(input: EmbedInput, name: string): EmbedPrompt {
+  if (typeof input === 'string') return { text: input }
+  if (isPrompt(input)) return input
+  throw invalidArgument(name, 'a text, or { text, images }', input)
+}
+
+function pictureOf(input: EmbedInput, name: string): ImageSource {
+  if (isPrompt(input)) throw invalidArgument(name, 'a picture', input)
+  return input
+}

@@ -1,0 +1,24 @@
+// Long work in slices, so that the event loop gets its turn: the work is a generator that yields wherever it may pause, and whoever runs it decides how often.
+
+/** Length of a slice in milliseconds: far below the 20 that nobody may block, as the clock also runs while the thread waits for a core. */
+const sliceMs = 4
+
+/** Runs the work to its end at once. */
+export function finish<Result>(work: Generator<undefined, Result>): Result {
+  for (;;) {
+    const { done, value } = work.next()
+    if (done === true) return value
+  }
+}
+
+/** Runs the work to its end with a turn of the event loop after each slice. `check` may throw between slices to stop it. */
+export async function finishInSlices<Result>(work: Generator<undefined, Result>, check: () => void = () => undefined): Promise<Result> {
+  for (let end = performance.now() + sliceMs; ; ) {
+    const { done, value } = work.next()
+    if (done === true) return value
+    if (performance.now() < end) continue
+    await new Promise(setImmediate)
+    check()
+    end = performance.now() + sliceMs
+  }
+}

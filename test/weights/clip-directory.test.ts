@@ -1,0 +1,95 @@
+import { readFileSync } from 'node:fs'
+import path from 'node:path'
+import { fileURLToPath } from 'node:url'
+import test, { type ExecutionContext } from 'ava'
+import { LlavaError } from '../../lib/errors.js'
+import { native } from '../../lib/native.js'
+import { describeClip, type ClipDescription } from '../../lib/weights/clip-directory.js'
+import { readSafetensorsHeader } from '../../lib/weights/safetensors.js'
+import { temporaryFolder, tiny, writeFiles, type Shapes } from './tiny-llava.js'
+import { clipCheckpoint, clipConfig, clipShapes, clipText } from './tiny-original.js'
+
+const golden = fileURLToPath(new URL('../../../test/fixtures/golden/original-bin/', import.meta.url))
+
+async function describe(t: ExecutionContext, files: Readonly<Record<string, unknown>>): Promise<ClipDescription> {
+  const folder = await temporaryFolder(t)
+  await writeFiles(folder, files)
+  return describeClip(folder)
+}
+
+const shapesOf = ({ tensors }: ClipDescription): Record<string, readonly number[]> => Object.fromEntries(tensors.map(({ name, shape }) => [name, shape]))
+
+test('a CLIP directory gives both towers whole, their sizes and the files of its tokenizer', async (t) => {
+  const clip = await describe(t, clipCheckpoint())
+  t.deepEqual(shapesOf(clip), Object.fromEntries(clipShapes()))
+  t.deepEqual(clip.config.text, {
+    hiddenSize: clipText.D,
+    intermediateSize: clipText.F,
+    layers: clipText.layers,
+    heads: clipText.heads,
+    vocabSize: clipText.vocab,
+    contextLength: clipText.context,
+    layerNormEps: 1e-5,
+    activation: 'quick_gelu',
+  })
+  t.like(clip.config.vision, { layers: tiny.visionLayers, dropClassRow: false, imageSize: tiny.image })
+  t.is(clip.config.projectionDim, clipText.projection)
+  t.like(clip.imageProcessor, { aspectRatio: 'crop', imageSize: tiny.image })
+  t.deepEqual(clip.tokenizer, { vocabulary: path.join(clip.path, 'vocab.json'), merges: path.join(clip.path, 'merges.txt') })
+})
+
+test('tokenizer.json alone will do', async (t) => {
+  const clip = await describe(t, { ...clipCheckpoint(), 'vocab.json': undefined, 'tokenizer.json': {} })
+  t.deepEqual(clip.tokenizer, { tokenizerJson: path.join(clip.path, 'tokenizer.json') })
+})
+
+const without = (name: string): Shapes => new Map([...clipShapes()].filter(([each]) => each !== name))
+const failures: readonly (readonly [what: string, code: string, files: Readonly<Record<string, unknown>>, message: RegExp])[] = [
+  ['nothing in it', 'MODEL_NOT_FOUND', {}, /config\.json is missing/],
+  ['another model in it', 'MODEL_UNSUPPORTED', clipCheckpoint({ model_type: 'siglip' }), /"siglip".*clip/],
+  ['a tower alone', 'MODEL_UNSUPPORTED', clipCheckpoint(clipConfig.vision_config), /without its text tower/],
+  ['no weights', 'MODEL_NOT_FOUND', { ...clipCheckpoint(), 'pytorch_model.bin': undefined }, /pytorch_model\.bin/],
+  ['no tokenizer', 'MODEL_NOT_FOUND', { ...clipCheckpoint(), 'merges.txt': undefined }, /tokenizer\.json nor vocab\.json/],
+  ['no text projection', 'MODEL_CORRUPT', clipCheckpoint(clipConfig, without('text_projection.weight')), /text_projection/],
+  ['another number of text layers', 'MODEL_CORRUPT', clipCheckpoint({ ...clipConfig, text_config: { ...clipConfig.text_config, num_hidden_layers: 3 } }), /3 layers.*hold 2/],
+  ['another number of positions', 'MODEL_CORRUPT', clipCheckpoint({ ...clipConfig, text_config: { ...clipConfig.text_config, max_position_embeddings: 77 } }), /77.*9/],
+  ['heads that do not divide its width', 'MODEL_CORRUPT', clipCheckpoint({ ...clipConfig, text_config: { ...clipConfig.text_config, num_attention_heads: 5 } }), /heads \(5\)/],
+]
+
+for (const [what, code, files, message] of failures) {
+  test(`a CLIP directory with ${what} fails with ${code}`, async (t) => {
+    await t.throwsAsync(describe(t, files), { instanceOf: LlavaError, code, message })
+  })
+}
+
+// ---- against transformers, by native code
+
+async function tensorsOf(file: string): Promise<(name: string) => ArrayBuffer> {
+  const [bytes, entries] = [readFileSync(file), await readSafetensorsHeader(file)]
+  return (name) => {
+    const entry = entries.find((each) => each.name === name)
+    if (entry === undefined) throw new Error(`${file} lacks ${name}`)
+    return Uint8Array.from(bytes.subarray(entry.offset, entry.offset + entry.nbytes)).buffer
+  }
+}
+
+/** As for the stages of a whole model: a share of the largest value. */
+const bound = 1e-4
+
+test('embeddings of a picture and of a text equal those of transformers', async (t) => {
+  const { files, tensors, config } = await describeClip(path.join(golden, 'clip-vit-tiny'))
+  const expected = await tensorsOf(path.join(golden, 'clip.safetensors'))
+  for (const isa of native().cpuInfo().isas) {
+    const clip = await native().openClip(files, tensors, config, { threads: 1, isa, kvCache: 'f32', arithmetic: 'exact' })
+    const cancellation = new (native().Cancellation)()
+    const image = await clip.encodeImages(new Float32Array(expected('pixel_values')), 1, cancellation)
+    const text = await clip.encodeText(new Int32Array(expected('input_ids')), cancellation)
+    for (const [name, actual] of [['image_embedding', image], ['text_embedding', text]] as const) {
+      const reference = new Float32Array(expected(name))
+      const scale = Math.max(...reference.map(Math.abs))
+      const error = Math.max(...reference.map((value, i) => Math.abs(value - (actual[i] ?? NaN)))) / scale
+      t.true(error <= bound && actual.length === reference.length, `${name} on ${isa} departs by ${error}`)
+    }
+    clip.dispose()
+  }
+})
