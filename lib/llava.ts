@@ -23,7 +23,8 @@ import { abortSignal, callback, checkOptions, flag, given, oneOf, stopStrings, t
 import type { ProgressListener } from './progress.js'
 import { renderCheckpointTemplate } from './prompt/checkpoint-template.js'
 import { splicePrompt, type SpliceItem } from './prompt/splice.js'
-import { conversationImages, renderPrompt, type ChatMessage, type PromptPart, type TemplateName } from './prompt/templates.js'
+import { defaultTemplate } from './prompt/default-template.js'
+import { builtInTemplates, conversationImages, renderPrompt, templateNames, templateStops, type ChatMessage, type PromptPart, type TemplateName } from './prompt/templates.js'
 import { asRequest, type RequestOutcome } from './request-channel.js'
 import { checkSampling, type SamplingOptions } from './sampling/options.js'
 import { Sampler } from './sampling/sampler.js'
@@ -57,8 +58,11 @@ export interface ImageOptions {
 
 /** How prompts are written. */
 export interface PromptOptions {
-  /** The conversation's format; default `vicuna_v1`, LLaVA 1.5's own. `checkpoint` renders the chat template that the checkpoint brings. */
-  readonly template?: TemplateName | 'checkpoint'
+  /**
+   * The conversation's format; `checkpoint` renders the chat template that the checkpoint brings. Default: what fits the checkpoint, which `info()` names;
+   * `vicuna_v1`, LLaVA 1.5's own, unless its name or its vocabulary is another family's. Some end an answer at text of their own, such as `###` of `v0`.
+   */
+  readonly template?: TemplateName
   /** Replaces the template's system text. */
   readonly system?: string
 }
@@ -121,6 +125,8 @@ export interface ModelInfo extends NativeInfo {
   readonly contextLength: number
   /** Rows of the logits. */
   readonly vocabSize: number
+  /** How prompts are written unless `template` says otherwise. */
+  readonly template: TemplateName
   readonly text: { readonly layers: number; readonly hiddenSize: number; readonly heads: number; readonly kvHeads: number }
   /** Absent for a language model without a vision tower. */
   readonly vision?: {
@@ -142,8 +148,6 @@ const imageChecks = {
   timeoutMs: wholeNumber(1, 2 ** 31 - 1), // of a timer
   allowPrivateNetwork: flag,
 } satisfies Record<keyof ImageOptions, OptionCheck>
-
-const templateNames = ['vicuna_v1', 'llava_v1', 'hf', 'plain', 'checkpoint'] as const satisfies readonly NonNullable<PromptOptions['template']>[]
 
 const promptChecks = { template: oneOf(...templateNames), system: text } satisfies Record<keyof PromptOptions, OptionCheck>
 
@@ -347,6 +351,13 @@ export class LLaVA implements Disposable, AsyncDisposable {
     return this.#engine.tokenizer.decode(toIds(ids, 'ids', this.#engine.config.text.vocabSize), options)
   }
 
+  /** What each token adds to the text, special tokens written out; U+FFFD for bytes that are only part of a character. */
+  pieces(ids: Iterable<number>): string[] {
+    this.#engine.checkAlive()
+    const { tokenizer, config } = this.#engine
+    return Array.from(toIds(ids, 'ids', config.text.vocabSize), (id) => Buffer.from(tokenizer.pieceBytes(id, { skipSpecial: false })).toString())
+  }
+
   /**
    * Runs exactly `prompt`, which holds `<image>` once and gets no template, and resolves to every stage on the way, to be held against another
    * implementation. Always with float32 keys and values, exact arithmetic and no EXIF rotation, whatever the model was opened with; for a model opened
@@ -413,6 +424,7 @@ export class LLaVA implements Disposable, AsyncDisposable {
       arithmetic: options.arithmetic,
       contextLength,
       vocabSize,
+      template: this.#template(),
       text: { layers, hiddenSize, heads, kvHeads },
       ...(config.vision === undefined
         ? {}
@@ -456,13 +468,17 @@ export class LLaVA implements Disposable, AsyncDisposable {
     if (minTokens > maxTokens) throw invalidArgument('minTokens', `at most \`maxTokens\`, ${maxTokens}`, minTokens)
     const sampling = logitBias === undefined ? options : { ...options, logitBias: biasById(logitBias, tokenizer, config.text.vocabSize) }
     const image = description.imageToken === undefined ? [] : [description.imageToken.id]
-    const banned = { ids: image, from: tokenizer.vocabSize, eosIds: description.generation.eosTokenIds }
+    const template = options.template ?? this.#template()
+    const { stopIds, stopTexts } = this.#templateStops(template)
+    const eosIds = [...description.generation.eosTokenIds, ...stopIds]
+    const banned = { ids: image, from: tokenizer.vocabSize, eosIds }
     return {
       call,
-      parts: this.#promptParts(messages, options.template ?? this.#options.template ?? 'vicuna_v1', options.system ?? this.#options.system),
+      parts: this.#promptParts(messages, template, options.system ?? this.#options.system),
       images: conversationImages(messages),
       samplers: Array.from({ length: count }, (_, stream) => new Sampler(sampling, banned, stream)),
-      stop: typeof stop === 'string' ? [stop] : [...stop],
+      eosIds,
+      stop: [...stopTexts, ...(typeof stop === 'string' ? [stop] : stop)],
       maxTokens,
       signal,
       logprobs,
@@ -470,7 +486,30 @@ export class LLaVA implements Disposable, AsyncDisposable {
     }
   }
 
-  #promptParts(messages: readonly Message[], template: NonNullable<PromptOptions['template']>, system: string | undefined): Task['parts'] {
+  #template(): TemplateName {
+    if (this.#options.template !== undefined) return this.#options.template
+    const { card, imageTokens, tokenizer, chatTemplate } = this.#engine.description
+    return defaultTemplate({
+      name: card.name,
+      imageTokens: imageTokens !== undefined,
+      byteLevelVocabulary: tokenizer.byteLevel !== undefined,
+      imStartToken: tokenizer.addedTokens.some(({ content }) => content === '<|im_start|>'),
+      chatTemplate: chatTemplate !== undefined,
+    })
+  }
+
+  /** What ends an answer in this template: a token where the vocabulary has one for it, which leaves no text to be found, else text. */
+  #templateStops(template: TemplateName): { readonly stopIds: readonly number[]; readonly stopTexts: readonly string[] } {
+    const { tokenizer } = this.#engine
+    const idOf = (text: string): number | undefined => {
+      const id = tokenizer.tokenId(text)
+      return id !== undefined && tokenizer.isSpecial(id) ? id : undefined
+    }
+    const stops = templateStops(template)
+    return { stopIds: stops.map(idOf).filter((id) => id !== undefined), stopTexts: stops.filter((text) => idOf(text) === undefined) }
+  }
+
+  #promptParts(messages: readonly Message[], template: TemplateName, system: string | undefined): Task['parts'] {
     return template === 'checkpoint' ? this.#checkpointPrompt([...messages], system) : renderPrompt(messages, template, given({ system }))
   }
 
@@ -478,7 +517,7 @@ export class LLaVA implements Disposable, AsyncDisposable {
   #checkpointPrompt(messages: readonly Message[], system: string | undefined): () => Promise<PromptPart[]> {
     const { path: file, chatTemplate, imageToken, tokenizer } = this.#engine.description
     if (chatTemplate === undefined) {
-      throw new LlavaError('INVALID_ARGUMENT', `${file} brings no chat template; name one of ${templateNames.slice(0, -1).join(', ')}`)
+      throw new LlavaError('INVALID_ARGUMENT', `${file} brings no chat template; name one of ${builtInTemplates.join(', ')}`)
     }
     const bosToken = tokenizer.bosId === undefined ? undefined : tokenizer.pieces[tokenizer.bosId]
     const eosToken = tokenizer.eosIds[0] === undefined ? undefined : tokenizer.pieces[tokenizer.eosIds[0]]
@@ -508,7 +547,7 @@ export class LLaVA implements Disposable, AsyncDisposable {
       return new Generation({
         sampler,
         text: new DecodeStream(engine.tokenizer),
-        eosIds: engine.description.generation.eosTokenIds,
+        eosIds: task.eosIds,
         stop: task.stop,
         limit,
         logprobs: top === undefined ? undefined : (logits, id) => tokenLogprobs(logits, id, top, engine.tokenizer),
@@ -761,6 +800,7 @@ interface Task {
   readonly images: readonly ImageSource[]
   /** One for each answer. */
   readonly samplers: readonly Sampler[]
+  readonly eosIds: readonly number[]
   readonly stop: readonly string[]
   readonly maxTokens: number
   readonly signal: AbortSignal | undefined

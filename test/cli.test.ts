@@ -1,45 +1,19 @@
 // The command as it is run: a process of its own, its output and its exit code.
 
-import { spawn, type ChildProcessWithoutNullStreams } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtemp, readFile, readdir, rm } from 'node:fs/promises'
 import os from 'node:os'
 import path from 'node:path'
 import { text } from 'node:stream/consumers'
-import { fileURLToPath } from 'node:url'
 import test from 'ava'
 import { LLaVA } from '../lib/index.js'
+import { ended, llava, start } from './command.js'
 import { goldenCase, readTensors } from './tiny-model.js'
 
-const main = fileURLToPath(new URL('../lib/cli/main.js', import.meta.url))
 const { model, picture, prompt } = goldenCase('hf-f32')
 const tiny = ['--model', model, '--threads', '2']
 const short = [...tiny, '--template', 'hf', '--max-tokens', '12']
 const question = 'What is it?'
-
-interface Ended {
-  readonly code: number | null
-  readonly stdout: string
-  readonly stderr: string
-}
-
-function start(args: readonly string[], env: NodeJS.ProcessEnv = {}): ChildProcessWithoutNullStreams {
-  const inherited = { ...process.env }
-  delete inherited['DEBUG']
-  return spawn(process.execPath, [main, ...args], { env: { ...inherited, ...env } })
-}
-
-async function ended(child: ChildProcessWithoutNullStreams): Promise<Ended> {
-  const [stdout, stderr, [code]] = await Promise.all([text(child.stdout), text(child.stderr), once(child, 'close') as Promise<[number | null]>])
-  return { code, stdout, stderr }
-}
-
-async function llava(args: readonly string[], input: string | Uint8Array = '', env: NodeJS.ProcessEnv = {}): Promise<Ended> {
-  const child = start(args, env)
-  child.stdin.on('error', () => undefined) // it need not read its input
-  child.stdin.end(input)
-  return ended(child)
-}
 
 async function answerOfLibrary(): Promise<string> {
   await using opened = await LLaVA.open(model, { template: 'hf', threads: 2 })
@@ -224,7 +198,7 @@ test('no verb: exit code 2 and the help', async (t) => {
   t.is(code, 2)
 })
 
-for (const verb of ['ask', 'chat', 'info', 'trace', 'bench']) {
+for (const verb of ['ask', 'chat', 'embed', 'tokenize', 'info', 'trace', 'bench', 'completion']) {
   test(`${verb} --help shows examples`, async (t) => {
     const { code, stdout, stderr } = await llava([verb, '--help'])
     t.regex(stdout, /\nExamples:\n/)

@@ -1,15 +1,15 @@
 // llava ask IMAGE… QUESTION
 
 import { existsSync } from 'node:fs'
-import { addAbortSignal } from 'node:stream'
-import { buffer } from 'node:stream/consumers'
 import type { Command } from 'commander'
-import { LlavaError, type Answer, type ChatStream, type ImageInput, type ProgressListener } from '../index.js'
-import { addAnswerFlags, answerOptions, integer, openModel, type AnswerFlags } from './flags.js'
-import type { Session } from './session.js'
+import { LlavaError, type Answer, type AnswerOptions, type ChatStream, type LLaVA, type ProgressListener } from '../index.js'
+import { addAnswerFlags, addShowFlag, answerOptions, integer, openModel, readImage, type AnswerFlags, type ShowFlags } from './flags.js'
+import { errorFacts, type Session } from './session.js'
+import { showPicture } from './terminal-picture.js'
 
 const help = `
-The last argument is the question; pictures stand before it. "-" reads a picture from stdin.
+The last argument is the question; pictures (files, http and https URLs) stand before it. "-" reads a picture, or as the last argument the question,
+from stdin.
 
 Examples:
   llava ask cat.jpg "What is the cat doing?"
@@ -18,52 +18,91 @@ Examples:
   curl -s https://example.com/cat.jpg | llava ask - "Describe the picture." --max-tokens 64
   llava ask cat.jpg "What colour is it?" --json | jq -r .text
   llava ask cat.jpg "Write a title." --answers 3 --temperature 0.8
+  llava ask cat.jpg - < question.txt
+  llava ask --each *.jpg "What is in the picture?"
 
 With --json: {"text","tokenIds","finishReason","usage":{"promptTokens","imageTokens","cachedTokens","completionTokens"},
 "timings":{"loadMs","imageMs","promptMs","generateMs"}}, with --logprobs N also "logprobs":[{"id","text","bytes","logprob",
-"top":[{"id","text","bytes","logprob"}]}]; with --answers a line for each.`
+"top":[{"id","text","bytes","logprob"}]}]; with --answers a line for each. With --each they begin with
+"image", and a picture that fails has {"image","error":{"code","message"}}.`
 
-interface AskFlags extends AnswerFlags {
+interface AskFlags extends AnswerFlags, ShowFlags {
   readonly answers?: number
+  readonly each?: boolean
+}
+
+interface NamedPicture {
+  readonly name: string
+  readonly image: string | Buffer
 }
 
 export function addAsk(program: Command, session: Session): void {
-  addAnswerFlags(program.command('ask'))
+  addShowFlag(addAnswerFlags(program.command('ask')))
     .description('answer a question about pictures')
     .usage('[options] IMAGE… QUESTION')
     .argument('<words...>', 'pictures, then the question')
     .option('-N, --answers <n>', 'so many answers from one prompt; with --temperature they differ', integer)
+    .option('--each', 'an answer for each picture by itself; one that fails does not end the others')
     .addHelpText('after', help)
     .action((words: readonly string[], flags: AskFlags) => ask(words, flags, session))
 }
 
 async function ask(words: readonly string[], flags: AskFlags, session: Session): Promise<void> {
-  const question = words.at(-1) ?? ''
-  if (words.length === 1 && existsSync(question)) throw new LlavaError('INVALID_ARGUMENT', `a question is missing after the picture ${question}`)
-  const images = await Promise.all(words.slice(0, -1).map((word) => readImage(word, session)))
-  const model = await openModel(flags, session, { autoOrient: flags.autoOrient })
+  const last = words.at(-1) ?? ''
+  if (words.length === 1 && last !== '-' && existsSync(last)) throw new LlavaError('INVALID_ARGUMENT', `a question is missing after the picture ${last}`)
+  if (words.filter((word) => word === '-').length > 1) throw new LlavaError('INVALID_ARGUMENT', 'stdin can be read once: "-" may stand for one picture, or for the question')
+  const question = last === '-' ? String(await readImage(last, session)).trim() : last
+  const pictures = await Promise.all(words.slice(0, -1).map(async (name) => ({ name, image: await readImage(name, session) })))
+  if (flags.each === true && pictures.length === 0) throw new LlavaError('INVALID_ARGUMENT', '--each needs pictures')
+  const { autoOrient, allowPrivateNetwork = false } = flags
+  const model = await openModel(flags, session, { autoOrient, allowPrivateNetwork })
   try {
-    const options = { ...answerOptions(flags), signal: session.signal, onProgress: progress(session) }
-    if (flags.answers !== undefined) {
-      show(await model.askMany(images, question, flags.answers, options), flags, session)
-      return
-    }
-    const content = [...images.map((image) => ({ type: 'image' as const, image })), { type: 'text' as const, text: question }]
-    const stream = model.chat([{ role: 'user', content }], options)
-    if (flags.json === true) show([await stream.answer], flags, session)
-    else session.remark(summary(await print(stream, session)))
+    if (flags.each === true) await answerEach(model, pictures, question, flags, session)
+    else await answer(model, pictures, question, flags, session)
   } finally {
     model.dispose()
   }
 }
 
-/** Finished answers: a line each as JSON, or their texts with an empty line between them. */
-function show(answers: readonly Answer[], flags: AskFlags, session: Session): void {
-  session.status('')
-  for (const [n, answer] of answers.entries()) {
-    if (flags.json === true) process.stdout.write(`${JSON.stringify(answer)}\n`)
-    else process.stdout.write(`${n > 0 ? '\n' : ''}${answer.text}\n`)
+/** One question to each picture; failures are told where they happen, and the exit code is then 1. */
+async function answerEach(model: LLaVA, pictures: readonly NamedPicture[], question: string, flags: AskFlags, session: Session): Promise<void> {
+  for (const picture of pictures) {
+    try {
+      await answer(model, [picture], question, flags, session, picture.name)
+    } catch (error) {
+      if (session.signal.aborted) throw error
+      session.failed(error, flags.json === true)
+      if (flags.json === true) process.stdout.write(`${JSON.stringify({ image: picture.name, error: errorFacts(error) })}\n`)
+    }
   }
+}
+
+/** Answers to one question, written to stdout; with a name, that stands before each. */
+async function answer(model: LLaVA, pictures: readonly NamedPicture[], question: string, flags: AskFlags, session: Session, name?: string): Promise<void> {
+  const options: AnswerOptions = { ...answerOptions(flags), signal: session.signal, onProgress: progress(session) }
+  const images = pictures.map(({ image }) => image)
+  if (flags.show !== undefined && flags.json !== true) for (const image of images) await showPicture(image, flags.show, session)
+  if (flags.answers !== undefined) {
+    show(await model.askMany(images, question, flags.answers, options), flags, session, name)
+    return
+  }
+  const content = [...images.map((image) => ({ type: 'image' as const, image })), { type: 'text' as const, text: question }]
+  const stream = model.chat([{ role: 'user', content }], options)
+  if (flags.json === true) show([await stream.answer], flags, session, name)
+  else session.remark(summary(await print(stream, session, name)))
+}
+
+/** Finished answers: a line each as JSON, or their texts with an empty line between them. */
+function show(answers: readonly Answer[], flags: AskFlags, session: Session, name: string | undefined): void {
+  session.status('')
+  for (const [n, one] of answers.entries()) {
+    if (flags.json === true) process.stdout.write(`${JSON.stringify({ ...(name !== undefined && { image: name }), ...one })}\n`)
+    else process.stdout.write(`${n > 0 ? '\n' : ''}${heading(name)}${one.text}\n`)
+  }
+}
+
+function heading(name: string | undefined): string {
+  return name === undefined ? '' : `${name}: `
 }
 
 /** Says on a terminal what happens before the first word. */
@@ -74,19 +113,17 @@ function progress(session: Session): ProgressListener {
   }
 }
 
-/** Writes the answer as it comes. */
-async function print(stream: ChatStream, session: Session): Promise<Answer> {
+/** Writes the answer as it comes; the name first, once there is something to follow it. */
+async function print(stream: ChatStream, session: Session, name: string | undefined): Promise<Answer> {
+  let before = heading(name)
   for await (const text of stream) {
     session.status('')
-    process.stdout.write(text)
+    process.stdout.write(before + text)
+    before = ''
   }
   session.status('')
-  process.stdout.write('\n')
+  process.stdout.write(`${before}\n`)
   return stream.answer
-}
-
-async function readImage(word: string, session: Session): Promise<ImageInput> {
-  return word === '-' ? buffer(addAbortSignal(session.signal, process.stdin)) : word
 }
 
 /** What an answer took: `13 tokens, 41.2 tokens/s; picture 8 ms, prompt 34 ms`. */

@@ -1,8 +1,11 @@
 // The flags that verbs share, and what they mean to the library.
 
+import { addAbortSignal } from 'node:stream'
+import { buffer } from 'node:stream/consumers'
 import { InvalidArgumentError, Option, type Command } from 'commander'
-import { LLaVA, LlavaError, type AnswerOptions, type OpenOptions } from '../index.js'
+import { LLaVA, LlavaError, templateNames, type AnswerOptions, type OpenOptions } from '../index.js'
 import type { Session } from './session.js'
+import { pictureProtocols, type PictureProtocol } from './terminal-picture.js'
 
 /** A whole number; its range is the library's to check. */
 export function integer(value: string): number {
@@ -15,7 +18,7 @@ function decimal(value: string): number {
   return Number(value)
 }
 
-function collect(value: string, values: readonly string[] = []): readonly string[] {
+export function collect(value: string, values: readonly string[] = []): readonly string[] {
   return [...values, value]
 }
 
@@ -62,6 +65,21 @@ export async function openModel(flags: ModelFlags, session: Session, options: Op
   return model
 }
 
+/** A picture by its path or URL; `-` is stdin. */
+export async function readImage(word: string, session: Session): Promise<string | Buffer> {
+  return word === '-' ? buffer(addAbortSignal(session.signal, process.stdin)) : word
+}
+
+/** Flags of the verbs that show their pictures. */
+export interface ShowFlags {
+  readonly show?: PictureProtocol | 'auto'
+}
+
+export function addShowFlag(command: Command): Command {
+  const show = new Option('--show [how]', 'show the pictures, in a terminal that can').choices(['auto', ...pictureProtocols]).preset('auto')
+  return command.addOption(show)
+}
+
 /** Flags of the verbs that answer. */
 export interface AnswerFlags extends ModelFlags {
   readonly maxTokens?: number
@@ -82,6 +100,7 @@ export interface AnswerFlags extends ModelFlags {
   readonly system?: string
   readonly template?: string
   readonly autoOrient: boolean
+  readonly allowPrivateNetwork?: boolean
 }
 
 export function addAnswerFlags(command: Command): Command {
@@ -102,8 +121,9 @@ export function addAnswerFlags(command: Command): Command {
     .option('--seed <n>', 'same seed, same answer', integer)
     .option('--stop <text>', 'text that ends the answer; may be given several times', collect)
     .option('--system <text>', 'replaces the system text')
-    .option('--template <name>', 'prompt format: vicuna_v1 (default), llava_v1, hf, or checkpoint for the one the model brings')
+    .option('--template <name>', `prompt format: ${templateNames.join(', ')} (the one the model brings); default: what fits the model`)
     .option('--no-auto-orient', 'do not apply the EXIF orientation of pictures')
+    .option('--allow-private-network', 'read pictures from loopback and private addresses too')
 }
 
 export function answerOptions(flags: AnswerFlags): AnswerOptions {

@@ -90,6 +90,7 @@ function lines(info: ModelInfo): readonly (readonly [string, string])[] {
     ['weights', dtypes.join(', ')],
     ['text', `${text.layers} layers, width ${text.hiddenSize}, ${text.heads} heads, context ${info.contextLength}, vocabulary ${info.vocabSize}`],
     ['vision', vision === undefined ? 'none' : tower(vision)],
+    ['template', info.template],
     ['device', info.device],
     ['isa', `${info.isa}, ${info.threads} threads`],
     ['arithmetic', `${info.arithmetic}, keys and values ${info.kvCacheDtype}`],

@@ -5,9 +5,12 @@ import { Command, CommanderError } from 'commander'
 import { addAsk } from './ask.js'
 import { addBench } from './bench.js'
 import { addChat } from './chat.js'
+import { addCompletion } from './completion.js'
 import { addConvert } from './convert.js'
+import { addEmbed } from './embed.js'
 import { addInfo } from './info.js'
 import { Session } from './session.js'
+import { addTokenize } from './tokenize.js'
 import { addTrace } from './trace.js'
 
 const exitCodes = `
@@ -33,7 +36,7 @@ export async function run(args: readonly string[]): Promise<number> {
     .exitOverride()
     .configureOutput({ outputError: () => undefined }) // said by the session, as every other error
     .addHelpText('after', exitCodes + '\n' + examples)
-  for (const add of [addAsk, addChat, addInfo, addConvert, addTrace, addBench]) add(program, session)
+  for (const add of [addAsk, addChat, addEmbed, addTokenize, addInfo, addConvert, addTrace, addBench, addCompletion]) add(program, session)
   try {
     await program.parseAsync(args, { from: 'user' })
     return session.exitCode

@@ -11,6 +11,7 @@ export class Session {
   readonly #stop = new AbortController()
   #handleInterrupt: () => boolean = () => false
   #status = false
+  #failed = false
 
   readonly #onInterrupt = () => {
     this.interrupt()
@@ -32,7 +33,7 @@ export class Session {
   }
 
   get exitCode(): number {
-    return this.signal.reason === interrupted ? 130 : 0
+    return this.signal.reason === interrupted ? 130 : this.#failed ? 1 : 0
   }
 
   /** Asks `handle` at every Ctrl-C; where it returns false, the run ends. */
@@ -71,12 +72,19 @@ export class Session {
     if (this.signal.reason === interrupted) return 130
     if (error instanceof CommanderError && error.code === 'commander.help') return 2 // no verb: the help has been shown
     this.complain(error, json)
-    return describe(error).code === 'INVALID_ARGUMENT' ? 2 : 1
+    return errorFacts(error).code === 'INVALID_ARGUMENT' ? 2 : 1
+  }
+
+  /** Says what went wrong with one part of many, unless it is in the output; the exit code will be 1. */
+  failed(error: unknown, inOutput: boolean): void {
+    this.#failed = true
+    this.status('')
+    if (!inOutput) this.complain(error, false)
   }
 
   /** Says what went wrong, on stderr: one line, or an object. */
   complain(error: unknown, json: boolean): void {
-    const { code, message } = describe(error)
+    const { code, message } = errorFacts(error)
     if (json) process.stderr.write(`${JSON.stringify({ error: { code, message } })}\n`)
     else process.stderr.write(`${colours(process.stderr).red('error:')} ${message} (${code})\n`)
     if (process.env['DEBUG'] !== undefined) console.error(error)
@@ -93,7 +101,8 @@ export function colours(stream: NodeJS.WriteStream): ReturnType<typeof pc.create
   return pc.createColors(stream.isTTY && process.env['NO_COLOR'] === undefined)
 }
 
-function describe(error: unknown): { readonly code: string; readonly message: string } {
+/** An error's code and one line that says it. */
+export function errorFacts(error: unknown): { readonly code: string; readonly message: string } {
   if (error instanceof CommanderError) return { code: 'INVALID_ARGUMENT', message: oneLine(error.message.replace(/^error: /, '')) }
   if (error instanceof LlavaError) return { code: error.code, message: oneLine(error.message) }
   const { code, message } = error as { readonly code?: unknown; readonly message?: unknown }

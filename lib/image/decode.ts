@@ -1,8 +1,8 @@
 // Bytes of any picture to 8-bit RGB, equal to Pillow's `Image.open(…).convert('RGB')` but for EXIF orientation, which is applied unless asked not to.
 // Colour profiles are ignored, alpha is dropped and the stored colour kept (transparent GIF pixels are black), grey and palettes are expanded, CMYK
 // becomes (255 − c)(255 − k) / 255, 16 bits keep the high byte (Pillow clips 16-bit grey), and an animation gives its first frame.
-// Every input in memory is copied before the first await: later changes to it, or its transfer to another thread, do not matter.
-// The loops over pixels pause every few milliseconds.
+// Every input in memory up to 8 MiB is copied before the first await: later changes to it, or its transfer to another thread, do not matter. A larger
+// one is copied a little at a time, as are all loops over pixels done, so that nobody waits long for the event loop; until then it must not change.
 
 import { readFile } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
@@ -24,6 +24,8 @@ export interface RawRgb {
  * A picture: a path; a `file:`, `data:`, `http:` or `https:` URL (as text or URL); the bytes of a file (JPEG, PNG, WebP, GIF, TIFF, AVIF, SVG) in
  * memory, as a Blob or File, or as a stream (a Readable, a web ReadableStream, any AsyncIterable of bytes; it is read once); a sharp instance (taken
  * with what it is set to do; only its output counts); or bare pixels, ImageData among them.
+ *
+ * Up to 8 MiB in memory may be changed or transferred as soon as the call returns; leave more than that alone until its promise settles.
  */
 export type ImageInput = string | URL | Buffer | Uint8Array | ArrayBufferLike | Blob | AsyncIterable<Uint8Array> | NodeJS.ReadableStream | Sharp | RawRgb
 
@@ -84,8 +86,8 @@ type EncodedInput = Exclude<ImageInput, Sharp | RawRgb>
 async function encodedBytes(input: EncodedInput, limits: DownloadLimits): Promise<Encoded> {
   if (typeof input === 'string' || input instanceof URL) return bytesAt(input, limits)
   if (input instanceof Blob) return { bytes: Buffer.from(await input.arrayBuffer()), name: 'the picture in the Blob' }
-  if (isUint8Array(input)) return { bytes: copyBytes(input.buffer, input.byteOffset, input.byteLength), name: 'the picture in memory' }
-  if (isAnyArrayBuffer(input)) return { bytes: copyBytes(input, 0, input.byteLength), name: 'the picture in memory' }
+  if (isUint8Array(input)) return { bytes: await copied(input), name: 'the picture in memory' }
+  if (isAnyArrayBuffer(input)) return { bytes: await copied(bytesIn(input)), name: 'the picture in memory' }
   if (Symbol.asyncIterator in input) return bytesOf(input, limits)
   throw notAnImage(input)
 }
@@ -137,15 +139,28 @@ async function read(name: string, load: () => Promise<Buffer>): Promise<Encoded>
   }
 }
 
-/** A copy of its own memory: works for shared and resizable buffers, refuses detached ones. */
-function copyBytes(buffer: ArrayBufferLike, byteOffset: number, byteLength: number): Buffer {
-  refuseDetached(buffer)
-  return Buffer.from(new Uint8Array(buffer, byteOffset, byteLength))
+/** What is copied in one go: a few milliseconds, most of them for memory that is new to the process. */
+const bytesAtOnce = 2 ** 23
+
+/** A copy in memory of its own: works for shared and resizable buffers, refuses detached ones. */
+async function copied(source: Uint8Array | Uint8ClampedArray): Promise<Buffer> {
+  bytesIn(source.buffer)
+  const { length } = source // 0 once its owner transfers it
+  const target = Buffer.allocUnsafeSlow(length)
+  function* steps(): Generator<undefined, Buffer> {
+    for (let from = 0; from < length; from += bytesAtOnce) {
+      bytesIn(source.buffer)
+      target.set(source.subarray(from, from + bytesAtOnce), from)
+      if (from + bytesAtOnce < length) yield
+    }
+    return target
+  }
+  return finishInSlices(steps())
 }
 
-function refuseDetached(buffer: ArrayBufferLike): void {
+function bytesIn(buffer: ArrayBufferLike): Uint8Array {
   try {
-    new Uint8Array(buffer)
+    return new Uint8Array(buffer)
   } catch {
     throw invalidArgument('image', 'bytes that are still there', 'a detached buffer')
   }
@@ -213,12 +228,12 @@ async function copyRaw({ width, height, data }: RawRgb, maxPixels: number): Prom
   if (!Number.isSafeInteger(width) || width < 1) throw invalidArgument('image.width', 'a positive integer', width)
   if (!Number.isSafeInteger(height) || height < 1) throw invalidArgument('image.height', 'a positive integer', height)
   if (!isUint8Array(data) && !isUint8ClampedArray(data)) throw invalidArgument('image.data', 'a Uint8Array or Uint8ClampedArray', data)
-  refuseDetached(data.buffer)
+  bytesIn(data.buffer)
   refuseTooLarge('the raw picture', width, height, maxPixels)
   const area = width * height
   if (data.length !== 3 * area && data.length !== 4 * area) throw invalidArgument('image.data.length', `3 or 4 times ${width} × ${height}`, data.length)
-  const copy = new Uint8Array(data)
-  if (copy.length === 3 * area) return { width, height, data: copy }
+  const copy = await copied(data)
+  if (copy.length === 3 * area) return { width, height, data: new Uint8Array(copy.buffer) }
   const rgb = await eachPixel(area, (from, to, target) => {
     for (let pixel = from; pixel < to; pixel++) {
       target[pixel * 3] = copy[pixel * 4]!

@@ -8,8 +8,10 @@ import { corrupt, object, unsupported } from './fields.js'
 import { PieceType, type ByteLevel, type TokenizerSpec } from './spec.js'
 import { Tokenizer } from './tokenizer.js'
 
+const start = '<|startoftext|>'
+const end = '<|endoftext|>'
+
 const byteLevel: ByteLevel = {
-  normalization: 'NFC',
   splits: [{ regex: String.raw`'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+`, onlyMatches: true }],
   wholeWords: false,
   endOfWord: '</w>',
@@ -25,8 +27,8 @@ export class ClipTokenizer {
   constructor(spec: TokenizerSpec, contextLength = 77) {
     this.#tokenizer = new Tokenizer(spec)
     this.#contextLength = contextLength
-    this.startId = this.#required('<|startoftext|>')
-    this.endId = this.#required('<|endoftext|>')
+    this.startId = this.#required(start)
+    this.endId = this.#required(end)
   }
 
   /** Start, the text's ids, end; text that is too long loses its own end. */
@@ -63,13 +65,14 @@ export function clipVocabularyFromFiles(vocabJson: unknown, mergesText: string):
 function clipVocabulary(vocab: unknown, merges: unknown): TokenizerSpec {
   const vocabulary = readVocabulary(vocab)
   requireAlphabet(vocabulary, byteLevel)
-  const count = Math.max(...vocabulary.values()) + 1
+  let count = 0
+  for (const id of vocabulary.values()) count = Math.max(count, id + 1)
   if (count > 2 * vocabulary.size) throw corrupt(`id ${count - 1} lies far beyond its ${vocabulary.size} pieces`)
   const pieces = new Array<string>(count).fill('')
   const types = new Uint8Array(count).fill(PieceType.unused)
   for (const [piece, id] of vocabulary) {
     pieces[id] = piece
-    types[id] = /^<\|.+\|>$/.test(piece) ? PieceType.control : PieceType.normal
+    types[id] = piece === start || piece === end ? PieceType.control : PieceType.normal
   }
   return {
     pieces,

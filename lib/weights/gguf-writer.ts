@@ -82,10 +82,12 @@ function writeField(out: Bytes, [type, value]: GgufField): void {
   switch (type) {
     case 'string':
       out.u32(typeIds.string)
-      return out.string(value)
+      out.string(value)
+      return
     case 'bool':
       out.u32(typeIds.bool)
-      return out.u8(value ? 1 : 0)
+      out.u8(value ? 1 : 0)
+      return
     case 'strings':
       writeArrayHead(out, typeIds.string, value.length)
       for (const each of value) out.string(each)

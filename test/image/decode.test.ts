@@ -149,6 +149,21 @@ test('raw pixels are copied too', async (t) => {
   t.deepEqual([...image.data], [1, 2, 3])
 })
 
+test('a large picture in memory is copied a little at a time, and its transfer meanwhile is an error or none', async (t) => {
+  const [columns, rows] = [5000, 4000]
+  const data = new Uint8Array(3 * columns * rows).fill(77)
+  data.fill(1, -1)
+  const image = await decodeImage({ width: columns, height: rows, data })
+  t.deepEqual([image.data.length, image.data.at(-1), image.data[0]], [data.length, 1, 77])
+  const decoding = decodeImage({ width: columns, height: rows, data })
+  structuredClone(data, { transfer: [data.buffer] })
+  const last = await decoding.then(
+    (whole) => whole.data.at(-1),
+    (error: unknown) => (error as LlavaError).code,
+  )
+  t.true(last === 1 || last === 'INVALID_ARGUMENT') // never half a picture
+})
+
 test('a missing file is unreadable, and the error names the path and holds the cause', async (t) => {
   const error = await failure('no/such/picture.png')
   t.is(error.code, 'IMAGE_UNREADABLE')

@@ -32,6 +32,24 @@ test.serial('work that takes long lets others have their turn many times', async
   t.true(turns >= 10, `${turns} turns`)
 })
 
+test.serial('works side by side take their slices in different turns of the event loop', async (t) => {
+  let turns = 0
+  let over = false
+  const turn = () => {
+    turns++
+    if (!over) setImmediate(turn)
+  }
+  setImmediate(turn)
+  let slices = 0
+  const check = () => {
+    slices++
+  }
+  await Promise.all([1, 2, 3, 4].map(() => finishInSlices(spin(100), check)))
+  over = true
+  t.true(slices > 4)
+  t.true(turns >= slices, `${turns} turns, ${slices} slices`)
+})
+
 test.serial('work that is short is done at once', async (t) => {
   let turned = false
   setImmediate(() => {

@@ -710,6 +710,18 @@ test('a tensor that is listed twice is MODEL_CORRUPT', async (t) => {
   await t.throwsAsync(openDescribed({ files, tensors: [...tensors, tensors[0]!], config }), { code: 'MODEL_CORRUPT', message: /twice/ })
 })
 
+test('a tensor that the model does not need must be true all the same', async (t) => {
+  using golden = await GoldenModel.open('hf-f32')
+  const { files, tensors, config } = golden.description
+  const spare: TensorEntry = { name: 'spare', dtype: 'F32', shape: [4, 4], file: 0, offset: 0, nbytes: 64 }
+  const model = await openDescribed({ files, tensors: [...tensors, spare], config })
+  model.dispose()
+  // the second shape has 0 values modulo 2^64
+  for (const lie of [{ nbytes: 60 }, { shape: [2 ** 32, 2 ** 32, 4], nbytes: 0 }, { offset: 2 ** 53 }, { file: 1 }, { shape: [0, 4], nbytes: 0 }]) {
+    await t.throwsAsync(openDescribed({ files, tensors: [...tensors, { ...spare, ...lie }], config }), { code: 'MODEL_CORRUPT', message: /spare/ }, JSON.stringify(lie))
+  }
+})
+
 test('a type that is not known is MODEL_UNSUPPORTED', async (t) => {
   using golden = await GoldenModel.open('hf-f32')
   const { files, tensors, config } = golden.description

@@ -23,7 +23,7 @@ for (const [scenario, said] of [
 }
 
 test('a process ends well: the collector runs while everything is in use', async (t) => {
-  const said = ['right, 0 bytes of keys and values left', 'measured', '0']
+  const said = ['right, 0 bytes of keys and values left', '300 pictures', '0']
   t.deepEqual(await runChild('the collector runs while everything is in use', ['--expose-gc']), wellEnded(said.join('\n')))
 })
 
@@ -45,7 +45,7 @@ onLinux('models that were disposed of, or forgotten, leave no thread and no mapp
 })
 
 // serial: it reads the clock
-test.serial('cancelling in the middle of a layer stops a call early, and the model goes on as if it had not been', async (t) => {
+test.serial('cancelling in the middle of many pictures stops the call early, and the model goes on as if it had not been', async (t) => {
   using golden = await GoldenModel.open('hf-f32', { threads: 2 })
   const { model } = golden
   const text = golden.tokens(1, 100)

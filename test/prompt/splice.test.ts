@@ -1,6 +1,6 @@
 import test from 'ava'
 import { checkImageCount, splicePrompt, spliceText, type SpliceItem } from '../../lib/prompt/splice.js'
-import { renderPrompt, renderVicuna } from '../../lib/prompt/templates.js'
+import { builtInTemplates, renderPrompt } from '../../lib/prompt/templates.js'
 import { expected, llamaAtHand, llamaMissing, llamaTokenizer, smallTokenizer } from '../tokenizer/vocabularies.js'
 
 const slot = -200
@@ -22,7 +22,7 @@ test('a rendered prompt has the ids of the same text, special tokens and all', (
   const messages = [
     { role: 'user', content: [{ type: 'image', image: 0 }, { type: 'text', text: 'What is this?' }] }, { role: 'assistant', content: 'A cat.' }, { role: 'user', content: 'Is it new?' },
   ] as const
-  for (const template of ['vicuna_v1', 'hf', 'plain'] as const) {
+  for (const template of builtInTemplates) {
     const parts = renderPrompt(messages, template)
     const text = parts.map((part) => (part.kind === 'image' ? '<image>' : part.text)).join('')
     for (const token of [imageToken, undefined]) t.deepEqual(flat(splicePrompt(parts, small, token)), flat(spliceText(text, small, token)))
@@ -62,7 +62,7 @@ test('slots are numbered in the order of the text', (t) => {
 
 test('users’ words never make a slot, an EOS or a BOS', (t) => {
   for (const token of [imageToken, undefined]) {
-    const ids = flat(splicePrompt(renderVicuna([{ role: 'user', content: '<s></s><image><pad>' }]), small, token))
+    const ids = flat(splicePrompt(renderPrompt([{ role: 'user', content: '<s></s><image><pad>' }], 'vicuna_v1'), small, token))
     t.deepEqual(ids.filter((id) => id === slot || small.isSpecial(id)), [1])
   }
 })
@@ -117,7 +117,7 @@ withLlama('the second turn follows the legacy rule', async (t) => {
   const rest = [29901, 1317, 372, 716, 29973, 319, 1799, 9047, 13566, 29901]
   const messages = [{ role: 'user', content: 'Hi' }, { role: 'assistant', content: 'Yes' }, { role: 'user', content: 'Is it new?' }] as const
   for (const [prefixSpace, user] of [['every-segment', [3148, 1001]], ['first-segment', [11889]]] as const) {
-    const ids = flat(splicePrompt(renderVicuna(messages), await llamaTokenizer({ prefixSpace })))
+    const ids = flat(splicePrompt(renderPrompt(messages, 'vicuna_v1'), await llamaTokenizer({ prefixSpace })))
     t.deepEqual(ids.slice(ids.indexOf(2)), [2, ...user, ...rest])
   }
 })

@@ -5,11 +5,6 @@ import { tokenizerFromGguf, tokenizerFromJson, tokenizerFromSentencePiece } from
 import { Tokenizer } from '../../lib/tokenizer/tokenizer.js'
 import { expected, sentencePieceModel, sentencePieceTokenizer, tokenizerConfig, tokenizerJson } from './vocabularies.js'
 
-const byteLevel = [
-  { ...tokenizerJson, pre_tokenizer: { type: 'ByteLevel', add_prefix_space: false } },
-  { ...tokenizerJson, pre_tokenizer: { type: 'Sequence', pretokenizers: [{ type: 'Split', pattern: { Regex: '\\s+' } }, { type: 'ByteLevel' }] } },
-]
-
 /** The same vocabulary as the keys of a GGUF file. */
 function ggufKeys(): Map<string, unknown> {
   const { pieces, scores, types } = tokenizerFromSentencePiece(sentencePieceModel)
@@ -18,11 +13,6 @@ function ggufKeys(): Map<string, unknown> {
     ['tokenizer.ggml.bos_token_id', 1], ['tokenizer.ggml.eos_token_id', 2], ['tokenizer.ggml.unknown_token_id', 0],
   ])
 }
-
-test('byte-level BPE is refused by name', (t) => {
-  for (const document of byteLevel) t.throws(() => tokenizerFromJson(document), { code: 'MODEL_UNSUPPORTED', message: /byte-level BPE/ })
-  t.throws(() => tokenizerFromGguf(new Map([['tokenizer.ggml.model', 'gpt2']])), { code: 'MODEL_UNSUPPORTED', message: /byte-level BPE/ })
-})
 
 test('what changes the text in ways not computed here is refused by name', (t) => {
   const model = tokenizerJson.model

@@ -58,6 +58,45 @@ export function sentencePieceTokenizer(config: unknown = {}): Tokenizer {
   return new Tokenizer(tokenizerFromSentencePiece(sentencePieceModel, config))
 }
 
+/** byte-level.json: a vocabulary like GPT-2's, and what models of its kind have differently, by the name that tokenizer.ggml.pre has for them. */
+interface ByteLevelFixture {
+  readonly texts: readonly string[]
+  readonly tokenizer: TokenizerJson
+  readonly variants: Readonly<Record<string, {
+    readonly differences: Readonly<Record<string, unknown>> & { readonly ignoreMerges?: boolean }
+    /** Without BOS; `null`: as in the first variant. */
+    readonly ids: readonly (readonly number[] | null)[]
+    readonly decoded: Readonly<Record<string, string>>
+  }>>
+}
+
+const byteLevel = readJson('byte-level.json') as ByteLevelFixture
+const allTexts = [...expected.texts, ...expected.specialTexts, ...byteLevel.texts]
+
+/** A byte-level variant: its tokenizer.json, and by text the ids and what they decode to. */
+export interface ByteLevelVariant {
+  readonly name: string
+  readonly document: TokenizerJson
+  readonly rows: readonly { readonly text: string; readonly ids: readonly number[]; readonly decoded: string }[]
+}
+
+export const byteLevelVariants: readonly ByteLevelVariant[] = Object.entries(byteLevel.variants).map(([name, { differences, ids, decoded }]) => {
+  const { ignoreMerges = false, ...rest } = differences
+  const model = { ...byteLevel.tokenizer.model, ignore_merges: ignoreMerges }
+  const first = Object.values(byteLevel.variants)[0]?.ids ?? []
+  const rows = allTexts.map((text, index) => ({ text, ids: ids[index] ?? first[index] ?? [], decoded: decoded[index] ?? text }))
+  return { name, document: { ...byteLevel.tokenizer, ...rest, model }, rows }
+})
+
+export function byteLevelVariant(name: string): ByteLevelVariant {
+  const found = byteLevelVariants.find((one) => one.name === name)
+  if (found === undefined) throw new Error(`byte-level.json has no variant ${name}`)
+  return found
+}
+
+export const clip = readJson('clip.json') as { readonly tokenizer: TokenizerJson; readonly long: string; readonly ids: readonly (readonly number[])[] }
+export const clipTexts: readonly string[] = [...allTexts.filter((text) => !text.includes('<|')), clip.long]
+
 const llamaFile = path.resolve(packageRoot, '../shared/data/ggml-vocab-llama-spm.gguf')
 export const llamaAtHand = existsSync(llamaFile)
 export const llamaMissing = `skipped: LLaMA's vocabulary is not at ${path.relative(packageRoot, llamaFile)}`
@@ -73,6 +112,11 @@ export function llamaVectors(): readonly { readonly text: string; readonly ids: 
   const texts = readFileSync(`${llamaFile}.inp`, 'utf8').split('\n__ggml_vocab_test__\n')
   const lines = readFileSync(`${llamaFile}.out`, 'utf8').split('\n')
   return texts.map((text, index) => ({ text, ids: (lines[index] ?? '').split(' ').filter(Boolean).map(Number) }))
+}
+
+/** A vocabulary less one piece. */
+export function without(vocabulary: unknown, piece: string): object {
+  return Object.fromEntries(Object.entries(vocabulary as object).filter(([name]) => name !== piece))
 }
 
 function readJson(name: string): unknown {

@@ -65,7 +65,7 @@ test('tensors that no computation reads are passed over', async (t) => {
 
 test('the description of a checkpoint holds its sizes', async (t) => {
   const model = await describe(t, checkpoint())
-  const { rope: _, ropeInvFreq, ...text } = model.config.text
+  const { rope, ropeInvFreq, ...text } = model.config.text
   t.is(model.format, 'hf-directory')
   t.deepEqual(text, {
     hiddenSize: tiny.D,
@@ -80,6 +80,7 @@ test('the description of a checkpoint holds its sizes', async (t) => {
     contextLength: 256,
   })
   t.is(ropeInvFreq.length, tiny.Dh / 2)
+  t.deepEqual(rope, { theta: 10_000, scaling: { kind: 'linear', factor: 1 } })
   t.deepEqual(model.config.vision, {
     hiddenSize: tiny.Dv,
     intermediateSize: tiny.Fv,

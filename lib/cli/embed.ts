@@ -1,0 +1,123 @@
+// llava embed IMAGE… [--text T] --kind K --out FILE.npy
+
+import { InvalidArgumentError, Option, type Command } from 'commander'
+import { LlavaError, type EmbedInput, type Embedding, type EmbeddingDtype, type EmbeddingKind } from '../index.js'
+import { addModelFlags, collect, openModel, readImage, type ModelFlags } from './flags.js'
+import { writeNpy } from './npy.js'
+import type { Session } from './session.js'
+
+const help = `
+Kinds, with N rows of a picture and the widths Dv of vision, D of text, C of CLIP:
+  patch_features  [N,Dv]  the vision tower's output      pooled_features  [Dv]  its mean over the rows
+  projected       [N,D]   the projector's output         projected_mean   [D]   its mean over the rows
+  hidden_last     [D]     the decoder at the last        hidden_mean      [D]   its mean over all positions
+                          position of a prompt                                  of a prompt
+  clip_image      [C]     CLIP's, for comparing          clip_text        [C]   with --clip DIR
+                          pictures with texts
+Prompts are the texts; with pictures, each picture with the text. "-" reads a picture from stdin.
+The file holds one entry for each input, in order: [inputs, …].
+
+Examples:
+  llava embed *.jpg --kind projected_mean --normalize --out pictures.npy
+  llava embed cat.jpg --text "What is it?" --kind hidden_last --json
+  llava embed --clip clip-vit-large-patch14-336 --text "a cat" --text "a dog" --kind clip_text --out texts.npy
+
+Without --out: a line for each input, {"input","kind","shape","data"}. With --out and --json: {"file","kind","dtype","shape","inputs"}`
+
+const pictureKinds: readonly EmbeddingKind[] = ['patch_features', 'pooled_features', 'projected', 'projected_mean', 'clip_image']
+const kinds: readonly EmbeddingKind[] = [...pictureKinds, 'hidden_last', 'hidden_mean', 'clip_text']
+
+interface EmbedFlags extends ModelFlags {
+  readonly kind: EmbeddingKind
+  readonly text?: readonly string[]
+  readonly clip?: string
+  readonly normalize?: boolean
+  readonly dtype: EmbeddingDtype
+  readonly template?: 'plain'
+  readonly out?: string
+  readonly autoOrient: boolean
+  readonly allowPrivateNetwork?: boolean
+}
+
+export function addEmbed(program: Command, session: Session): void {
+  addModelFlags(program.command('embed'))
+    .description('turn pictures and texts into vectors')
+    .argument('[images...]', 'pictures')
+    .addOption(new Option('-k, --kind <kind>', 'what to take for the vector').choices(kinds).makeOptionMandatory())
+    .option('--text <text>', 'a text; may be given several times', collect)
+    .option('-o, --out <file>', 'the .npy file to write', npyName)
+    .option('--normalize', 'scale each vector to length 1')
+    .addOption(new Option('--dtype <dtype>', 'element type of the file').choices(['f32', 'f16']).default('f32'))
+    .option('--clip <dir>', 'directory of a CLIP checkpoint, for clip_image and clip_text')
+    .option('--template <name>', 'prompt format of hidden_last and hidden_mean (default: plain)')
+    .option('--no-auto-orient', 'do not apply the EXIF orientation of pictures')
+    .option('--allow-private-network', 'read pictures from loopback and private addresses too')
+    .addHelpText('after', help)
+    .action((images: readonly string[], flags: EmbedFlags) => embed(images, flags, session))
+}
+
+function npyName(value: string): string {
+  if (!value.endsWith('.npy')) throw new InvalidArgumentError('It does not end in .npy.')
+  return value
+}
+
+interface Named {
+  readonly name: string
+  readonly input: EmbedInput
+}
+
+async function embed(images: readonly string[], flags: EmbedFlags, session: Session): Promise<void> {
+  const inputs = await inputsOf(images, flags, session)
+  const { autoOrient, allowPrivateNetwork = false } = flags
+  const model = await openModel(flags, session, { autoOrient, allowPrivateNetwork, ...(flags.clip !== undefined && { clip: flags.clip }) })
+  try {
+    const { kind, normalize = false, dtype, template, out } = flags
+    const embeddings: Embedding[] = []
+    for (const { name, input } of inputs) {
+      session.status(`${name} … ${embeddings.length + 1}/${inputs.length}`)
+      const options = { kind, normalize, signal: session.signal, ...(template !== undefined && { template }) }
+      const embedding = await model.embed(input, { ...options, dtype: out === undefined ? 'f32' : dtype })
+      if (out !== undefined) embeddings.push(embedding)
+      else writeLine({ input: name, kind, shape: embedding.shape, data: [...embedding.data] })
+    }
+    session.status('')
+    if (out !== undefined) await save(out, inputs, embeddings, flags)
+  } finally {
+    model.dispose()
+  }
+}
+
+/** Which inputs a kind takes from pictures and texts. */
+async function inputsOf(images: readonly string[], { kind, text: texts = [] }: EmbedFlags, session: Session): Promise<readonly Named[]> {
+  const pictures = await Promise.all(images.map(async (name) => ({ name, input: await readImage(name, session) })))
+  const fail = (needs: string) => new LlavaError('INVALID_ARGUMENT', `${kind} takes ${needs}`)
+  if (pictureKinds.includes(kind)) {
+    if (pictures.length === 0 || texts.length > 0) throw fail('pictures, and no --text')
+    return pictures
+  }
+  if (texts.length === 0) throw fail('--text')
+  if (pictures.length === 0) return texts.map((text) => ({ name: text, input: { text } }))
+  const [text, ...more] = texts
+  if (kind === 'clip_text') throw fail('--text, and no pictures')
+  if (text === undefined || more.length > 0) throw fail('one --text for all pictures, or several without pictures')
+  return pictures.map(({ name, input }) => ({ name, input: { text, images: input } }))
+}
+
+/** All embeddings as one array [inputs, …]. */
+async function save(file: string, inputs: readonly Named[], embeddings: readonly Embedding[], { kind, dtype, json }: EmbedFlags): Promise<void> {
+  const shape = [embeddings.length, ...(embeddings[0]?.shape ?? [])]
+  const length = shape.reduce((product, side) => product * side, 1)
+  const all = dtype === 'f16' ? new Uint16Array(length) : new Float32Array(length)
+  let at = 0
+  for (const { data } of embeddings) {
+    all.set(data, at)
+    at += data.length
+  }
+  await writeNpy(file, shape, all)
+  if (json === true) writeLine({ file, kind, dtype, shape, inputs: inputs.map(({ name }) => name) })
+  else process.stdout.write(`${file}  ${kind} ${dtype} [${shape.join(', ')}]\n`)
+}
+
+function writeLine(facts: object): void {
+  process.stdout.write(`${JSON.stringify(facts)}\n`)
+}
