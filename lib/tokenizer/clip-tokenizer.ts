@@ -72,7 +72,7 @@ function clipVocabulary(vocab: unknown, merges: unknown): TokenizerSpec {
   const types = new Uint8Array(count).fill(PieceType.unused)
   for (const [piece, id] of vocabulary) {
     pieces[id] = piece
-    types[id] = piece === start || piece === end ? PieceType.control : PieceType.normal
+    types[id] = PieceType.normal
   }
   return {
     pieces,

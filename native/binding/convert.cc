@@ -49,7 +49,9 @@ Napi::Array array_of(const Napi::Value& value, const char* name) {
 
 std::string string_of(const Napi::Value& value, const char* name) {
   if (!value.IsString()) expected(name, "a string");
-  return value.As<Napi::String>().Utf8Value();
+  std::string text = value.As<Napi::String>().Utf8Value();
+  if (text.find('\0') != std::string::npos) expected(name, "a string without NUL");
+  return text;
 }
 
 bool boolean_of(const Napi::Value& value, const char* name) {
@@ -74,7 +76,9 @@ namespace {
 template <class Array>
 Array typed_array_of(const Napi::Value& value, const char* name, napi_typedarray_type type, const char* what) {
   if (!value.IsTypedArray() || value.As<Napi::TypedArray>().TypedArrayType() != type) expected(name, what);
-  if (!value.As<Napi::TypedArray>().Get("buffer").IsArrayBuffer()) expected(name, "backed by an ArrayBuffer, not by shared memory");
+  const Napi::Value buffer = value.As<Napi::TypedArray>().Get("buffer");
+  if (!buffer.IsArrayBuffer()) expected(name, "backed by an ArrayBuffer, not by shared memory");
+  if (buffer.As<Napi::ArrayBuffer>().IsDetached()) expected(name, "an array whose buffer has not been transferred away");
   return value.As<Array>();
 }
 

@@ -45,7 +45,7 @@ std::shared_ptr<const ImageFeatures> FeaturesWrap::image() const {
 int64_t FeaturesWrap::bytes() const { return image_ ? static_cast<int64_t>((image_->image_features.size() + image_->projected.size()) * sizeof(float)) : 0; }
 
 Napi::Value FeaturesWrap::rows(const Napi::CallbackInfo& info) {
-  return guarded(info.Env(), [&] { return Napi::Number::New(info.Env(), static_cast<double>(image()->rows)); });
+  return guarded(info.Env(), [&] { return Napi::Number::New(info.Env(), static_cast<double>(unwrap<FeaturesWrap>(info.This(), "this").image()->rows)); });
 }
 
 Napi::Value FeaturesWrap::read(const Napi::CallbackInfo& info) {

@@ -177,7 +177,7 @@ Napi::Value ModelWrap::cpu_info(const Napi::CallbackInfo& info) {
 
 Napi::Value ModelWrap::encode_images(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
-    const auto& current = model();
+    const std::shared_ptr<Llava> current = model();
     if (!current->config().has_vision) throw Error(ErrorCode::kModelUnsupported, "this model has no vision tower: it cannot encode pictures");
     const int64_t size = current->config().vision.image_size, count = integer_of(info[1], "count");
     std::vector<float> pixels = copy_float32_array(info[0], "pixelValues");
@@ -196,14 +196,14 @@ Napi::Value ModelWrap::create_sequence(const Napi::CallbackInfo& info) {
 
 Napi::Value ModelWrap::forward(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
-    const auto& current = model();
+    const std::shared_ptr<Llava> current = model();  // held: a getter of the arguments may dispose of the handle
     const Napi::Array array = array_of(info[0], "steps");
     std::vector<Step> steps;
     std::vector<std::shared_ptr<SequenceState>> sequences;
     int64_t logit_rows = 0;
     for (uint32_t i = 0; i < array.Length(); i++) {
       const Napi::Object o = object_of(array.Get(i), "steps[]");
-      const auto& state = unwrap<SequenceWrap>(o.Get("sequence"), "sequence").state();
+      const std::shared_ptr<SequenceState> state = unwrap<SequenceWrap>(o.Get("sequence"), "sequence").state();
       if (state->model != current) throw Error(ErrorCode::kInvalidArgument, "the sequence belongs to another model");
       Step step{&state->cache, {}, logits_of(string_of(o.Get("logits"), "logits"))};
       const Napi::Array segments = array_of(o.Get("segments"), "segments");

@@ -27,6 +27,14 @@ class OpenWorker : public Napi::AsyncWorker {
   }
   void OnOK() override {
     const Napi::HandleScope scope(Env());
+    try {
+      settle();
+    } catch (const Napi::Error&) {  // the environment is ending (worker.terminate()): there is nobody left to tell
+    }
+  }
+
+ private:
+  void settle() {
     if (failure_) {
       deferred_.Reject(to_js(Env(), *failure_).Value());
       return;
@@ -38,7 +46,6 @@ class OpenWorker : public Napi::AsyncWorker {
     }
   }
 
- private:
   Napi::Promise::Deferred deferred_;
   const Napi::FunctionReference& constructor_;  // lives as long as the environment
   std::function<std::shared_ptr<Model>()> make_;

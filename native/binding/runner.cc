@@ -16,6 +16,13 @@ void Job::run() noexcept {
 void Job::settle(Napi::Env env) {
   const Napi::HandleScope scope(env);
   settled();
+  try {
+    deliver(env);
+  } catch (const Napi::Error&) {  // the environment is ending (worker.terminate()): there is nobody left to tell
+  }
+}
+
+void Job::deliver(Napi::Env env) {
   if (!failure_) {
     try {
       deferred_.Resolve(result(env));

@@ -32,7 +32,7 @@ SequenceState& SequenceWrap::idle() const {
 }
 
 Napi::Value SequenceWrap::length(const Napi::CallbackInfo& info) {
-  return guarded(info.Env(), [&] { return Napi::Number::New(info.Env(), static_cast<double>(idle().cache.length())); });
+  return guarded(info.Env(), [&] { return Napi::Number::New(info.Env(), static_cast<double>(unwrap<SequenceWrap>(info.This(), "this").idle().cache.length())); });
 }
 
 Napi::Value SequenceWrap::fork(const Napi::CallbackInfo& info) {

@@ -1,6 +1,8 @@
 #include "model/weights.h"
 
+#include <algorithm>
 #include <cstring>
+#include <initializer_list>
 #include <unordered_map>
 
 #include "common/blocks.h"
@@ -204,7 +206,15 @@ ClipTextWeights bind_clip_text(WeightBinder& bind, const ClipTextConfig& c) {
   return w;
 }
 
+// Products of two or three sizes cannot overflow, whatever the config claims; the largest size in use is a vocabulary of 2^18.
+constexpr int64_t kLargestSize = int64_t{1} << 20;
+
+bool sizes_ok(std::initializer_list<int64_t> sizes) {
+  return std::all_of(sizes.begin(), sizes.end(), [](int64_t size) { return size > 0 && size <= kLargestSize; });
+}
+
 void check_vision(const VisionConfig& v) {
+  if (!sizes_ok({v.hidden_size, v.intermediate_size, v.layers + 1, v.heads, v.patch_size, v.image_size})) corrupt("the vision tower's config is inconsistent");
   const bool ok = v.hidden_size > 0 && v.intermediate_size > 0 && v.layers >= 0 && v.heads > 0 && v.hidden_size % v.heads == 0 && v.patch_size > 0 &&
                   v.image_size >= v.patch_size && v.projector_layers >= 1 && v.projector_layers <= 16;
   if (!ok) corrupt("the vision tower's config is inconsistent");
@@ -212,6 +222,7 @@ void check_vision(const VisionConfig& v) {
 
 void check_config(const ModelConfig& config) {
   const TextConfig& t = config.text;
+  if (!sizes_ok({t.hidden_size, t.intermediate_size, t.layers, t.heads, t.kv_heads, t.head_dim, t.vocab_size})) corrupt("the decoder's config is inconsistent");
   const bool ok = t.hidden_size > 0 && t.intermediate_size > 0 && t.layers > 0 && t.heads > 0 && t.kv_heads > 0 && t.head_dim > 0 && t.head_dim % 2 == 0 &&
                   t.heads % t.kv_heads == 0 && t.vocab_size > 0 && t.context_length > 0 && t.sliding_window >= 0 &&
                   static_cast<int64_t>(t.rope_inv_freq.size()) == t.head_dim / 2;

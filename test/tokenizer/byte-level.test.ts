@@ -38,7 +38,9 @@ for (const variant of byteLevelVariants) {
   })
 
   test(`a GGUF vocabulary gives the ids of its tokenizer.json: ${variant.name}`, (t) => {
-    t.deepEqual(departures(new Tokenizer(tokenizerFromGguf(ggufKeys(variant))), variant), [])
+    const spec = tokenizerFromGguf(ggufKeys(variant))
+    t.deepEqual(departures(new Tokenizer(spec), variant), [])
+    t.deepEqual(spec.byteLevel, tokenizerFromJson(variant.document).byteLevel)
   })
 
   test(`byte-level decoding, at once and streamed, is that of Hugging Face's tokenizers: ${variant.name}`, (t) => {
