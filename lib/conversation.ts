@@ -27,6 +27,8 @@ export type Content = Message['content']
 /** What a conversation lends to the answers it asks for. */
 export interface Past {
   readonly cache: PrefixCache
+  /** The prompt goes on from all turns: what was computed of it is of use even if it gets no answer. */
+  readonly onward: boolean
   /** The prompt's pictures in order, as the conversation keeps them; `encode` does it for those that it has not seen. */
   pictures(encode: (image: ImageInput) => Promise<EncodedImage>): Promise<readonly EncodedImage[]>
 }
@@ -116,7 +118,7 @@ export class Conversation implements Disposable, AsyncDisposable {
   /** Asks the last question again: with another seed, say. */
   retry(options: SayOptions = {}): ChatStream {
     const last = this.#lastTurn('retry')
-    return this.#answer('retry()', this.#turns.slice(0, -1), last.question, options)
+    return this.#answer('retry()', this.#turns.slice(0, -1), this.#kept(last.question), options)
   }
 
   /** Forgets the last turn. */
@@ -162,7 +164,7 @@ export class Conversation implements Disposable, AsyncDisposable {
       if (Object.hasOwn(Object(options) as object, name)) throw new LlavaError('INVALID_ARGUMENT', `${call} has no option \`${name}\`; give it to createConversation()`)
     }
     const question = partsCopied(content, before.length)
-    const past: Past = { cache: this.#cache, pictures: (encode) => this.#encodeAll([...before, { question, answer: '' }], encode) }
+    const past: Past = { cache: this.#cache, onward: before === this.#turns, pictures: (encode) => this.#encodeAll([...before, { question, answer: '' }], encode) }
     const messages = [...this.#messages(before), { role: 'user' as const, content: this.#kept(question) }]
     const work = this.#beginning.prepare(call, messages, { ...options, ...this.#beginning.prompt }, past)
     const asked = this.#turns

@@ -570,7 +570,7 @@ export class LLaVA implements Disposable, AsyncDisposable {
       cleanUp.push(() => {
         const [answer] = run.generations
         if (task.past === undefined || answer === undefined) sequence.dispose()
-        else task.past.cache.keep(sequence, answer.tokenIds, answer.finishReason !== 'cancelled')
+        else task.past.cache.settle(sequence, answer.tokenIds, answer.finishReason === 'cancelled' && !task.past.onward)
       })
       const logits = allocate(task.samplers.length * engine.config.text.vocabSize) // [answers, V]; the prompt's in the first row
       await run.clock.time('promptMs', async () => {

@@ -8,7 +8,7 @@ import type { NativeImageFeatures, NativeSegment, NativeSequence } from './nativ
 
 /** A prompt on top of what was kept. */
 export interface Resumed {
-  /** Holds the positions that were kept. The caller hands it to `keep`, whatever becomes of it. */
+  /** Holds the positions that were kept. The caller hands it to `settle`, whatever becomes of it. */
   readonly sequence: NativeSequence
   /** What is left to compute: one position at least, as the last one's logits are needed. */
   readonly rest: readonly NativeSegment[]
@@ -21,9 +21,8 @@ export class PrefixCache {
   #sequence: NativeSequence | undefined
   /** What `#sequence` holds. */
   #keys: Int32Array
-  /** The prompt that runs now, and how much of it was there. */
+  /** The prompt that runs now. */
   #prompt: Int32Array = new Int32Array(0)
-  #cached = 0
 
   constructor(engine: Engine, sequence?: NativeSequence, keys: Int32Array = new Int32Array(0)) {
     this.#engine = engine
@@ -31,21 +30,21 @@ export class PrefixCache {
     this.#keys = keys
   }
 
-  /** Begins a prompt. What was kept is kept until `keep`: the prompt runs on a fork, which shares memory with it. */
+  /** Begins a prompt. What was kept is kept until `settle`: the prompt runs on a fork, which shares memory with it. */
   resume(segments: readonly NativeSegment[]): Resumed {
     const prompt = (this.#prompt = positionKeys(segments))
-    const cached = (this.#cached = Math.min(sharedLength(prompt, this.#keys), prompt.length - 1))
+    const cached = Math.min(sharedLength(prompt, this.#keys), prompt.length - 1)
     const sequence = this.#sequence?.fork() ?? this.#engine.createSequence()
     sequence.truncate(cached)
     return { sequence, rest: segmentsFrom(segments, cached), cached }
   }
 
   /**
-   * Takes the sequence of the prompt that ran, to which `tokenIds` were appended one by one. After a failure it is kept only if it is longer than what
-   * was kept and begins with it: then asking again finds more, and nothing is lost.
+   * Takes the sequence of the prompt that ran, to which `tokenIds` were appended one by one, in place of what was kept, or (`discard`) frees it. Of a
+   * prompt that failed it holds what was computed till then.
    */
-  keep(sequence: NativeSequence, tokenIds: readonly number[], complete: boolean): void {
-    if (!complete && this.#cached < this.#keys.length) {
+  settle(sequence: NativeSequence, tokenIds: readonly number[], discard: boolean): void {
+    if (discard) {
       sequence.dispose()
       return
     }

@@ -1,14 +1,16 @@
 // A conversation answers as a chat with the same messages does, and computes only what is new.
 
+import { fileURLToPath } from 'node:url'
 import test from 'ava'
-import { LLaVA, type Answer, type Conversation, type Message, type OpenOptions, type SayOptions } from '../lib/index.js'
+import { LLaVA, type Answer, type AnswerOptions, type Conversation, type EncodedImage, type Message, type OpenOptions, type SayOptions } from '../lib/index.js'
 import { goldenCase } from './tiny-model.js'
 
 const { model: modelPath, picture } = goldenCase('hf-f32')
 const rowsPerImage = 16
+const packaged = fileURLToPath(new URL('../../models/default.gguf', import.meta.url))
 
 /** The short template leaves room in the tiny model's context of 256. */
-async function withModel<T>(work: (model: LLaVA) => Promise<T>, options: OpenOptions = {}, file: string | undefined = modelPath): Promise<T> {
+async function withModel<T>(work: (model: LLaVA) => Promise<T>, options: OpenOptions = {}, file = modelPath): Promise<T> {
   await using model = await LLaVA.open(file, { template: 'hf', threads: 2, ...options })
   return await work(model)
 }
@@ -22,7 +24,7 @@ function computed({ usage }: Answer): number {
 }
 
 /** What a chat answers when it is given all messages but the last. */
-async function afresh(model: LLaVA, messages: readonly Message[], options = short): Promise<Answer> {
+async function afresh(model: LLaVA, messages: readonly Message[], options: AnswerOptions = short): Promise<Answer> {
   return model.chat(messages.slice(0, -1), options).answer
 }
 
@@ -30,7 +32,7 @@ for (const [name, file, options] of [
   ['a float32 checkpoint', modelPath, {}],
   ['a float16 checkpoint', goldenCase('hf-f16').model, {}],
   ['a quantised GGUF pair', goldenCase('gguf-pair-q4_0').model, {}],
-  ['the model that comes with the package', undefined, { template: 'vicuna_v1' }],
+  ['the model that comes with the package', packaged, { template: 'vicuna_v1' }],
 ] as const) {
   test(`with ${name}, every turn gives the tokens that a chat with the same messages gives, and computes fewer rows`, async (t) => {
     await withModel(
@@ -138,6 +140,71 @@ test('the first turn with another question keeps its picture', async (t) => {
     const other = await conversation.edit(0, [{ type: 'image', image: black }, { type: 'text', text: 'Which color?' }], short).answer
     t.true(other.usage.cachedTokens < rowsPerImage)
     t.deepEqual(other.tokenIds, (await afresh(model, conversation.messages)).tokenIds)
+  })
+})
+
+test('the template and the system text of a conversation are those of its prompts', async (t) => {
+  await withModel(async (model) => {
+    const prompt = { template: 'llava_v1', system: 'Be kind.' } as const
+    using conversation = model.createConversation(prompt)
+    const answer = await conversation.say('What is it?', short).answer
+    const expected = await model.ask([], 'What is it?', { ...short, ...prompt })
+    t.deepEqual([answer.tokenIds, answer.usage.promptTokens], [expected.tokenIds, expected.usage.promptTokens])
+    t.not(answer.usage.promptTokens, (await model.ask([], 'What is it?', short)).usage.promptTokens)
+  })
+})
+
+test('a prompt that ends in a picture computes its last row again, and no other', async (t) => {
+  await withModel(async (model) => {
+    using conversation = model.createConversation({ template: 'plain' })
+    const first = await conversation.say([{ type: 'image', image: picture }], short).answer
+    const again = await conversation.retry(short).answer
+    t.is(computed(again), 1)
+    t.deepEqual(again.tokenIds, first.tokenIds)
+  })
+})
+
+test('of an answer that was cut, all tokens but the last were computed', async (t) => {
+  await withModel(
+    async (model) => {
+      let exact = 0
+      for (const question of ['What is red?', 'What is it?', 'Where is the square?', 'Name a color.']) {
+        for (let maxTokens = 2; maxTokens <= 4; maxTokens++) {
+          using conversation = model.createConversation()
+          const first = await conversation.say(question, { maxTokens }).answer
+          if (first.finishReason !== 'length') continue
+          const second = await conversation.say('and', { maxTokens }).answer
+          const there = first.usage.promptTokens + maxTokens - 1
+          t.true(second.usage.cachedTokens <= there)
+          if (second.usage.cachedTokens === there) exact++
+          t.deepEqual(second.tokenIds, (await afresh(model, conversation.messages, { maxTokens })).tokenIds)
+        }
+      }
+      t.true(exact > 0) // an answer in words becomes the same tokens again
+    },
+    {},
+    packaged,
+  )
+})
+
+test('a picture of turns that are gone is disposed of, one that is still asked about is not', async (t) => {
+  await withModel(async (model) => {
+    using conversation = model.createConversation()
+    await conversation.say(shown, short).answer
+    await conversation.say(shown, short).answer
+    const images = conversation.messages.flatMap(({ content }) => (typeof content === 'string' ? [] : content.flatMap((part) => (part.type === 'image' ? [part.image] : []))))
+    const [kept, gone] = images as EncodedImage[]
+    conversation.undo()
+    t.is(kept?.projected().length, 16 * 32)
+    t.throws(() => gone?.projected(), { code: 'DISPOSED' })
+  })
+})
+
+test('asking again after leaving computes nothing that was there when it was left', async (t) => {
+  await withModel(async (model) => {
+    using conversation = await threeTurns(model)
+    for await (const piece of conversation.say('Why?', long)) if (piece !== '') break
+    t.is(computed(await conversation.say('Why?', short).answer), 1)
   })
 })
 

@@ -2,9 +2,10 @@
 
 usage: python3 models/recipe/train.py [--tower-steps N] [--steps N] [--threads N]
 
-LlavaForConditionalGeneration in small, from random weights. First the tower alone learns to name what each patch lies on; then it is frozen, and
-projector and decoder learn from questions and answers. One row holds a picture once and all its questions: the system text and the
-image rows are seen by every question, questions do not see each other (mask), and each starts at the position after the image.
+LlavaForConditionalGeneration in small, from random weights. First the tower alone learns to name color, shape and place of what each patch
+lies on; then it is frozen, and projector and decoder learn from questions and answers. One row holds a picture once and all its questions:
+the system text and the image rows are seen by every question, questions do not see each other (mask), and each starts at the position after
+the image.
 """
 
 import argparse
@@ -94,7 +95,7 @@ def make_batch(job):
     rng = random.Random(f'train {seed}')
     rows, pictures = [], []
     for _ in range(BATCH):
-        scene, picture, _ = look(rng, unnamed=0.4)
+        scene, picture, _ = look(rng, unnamed=0.3)
         pictures.append(picture)
         rows.append(branches(make_batch.prompt, scene, rng))
     length = max(sum(len(ids) for ids, _ in row) for row in rows)

@@ -99,6 +99,17 @@ test('padding a picture equals painting it on a canvas first', (t) => {
   }
 })
 
+test('a very wide picture and a very high one on a canvas of their own colour are all in that colour', (t) => {
+  const grey = 200
+  const mean = [(grey + 0.5) / 255, (grey + 0.5) / 255, (grey + 0.5) / 255] as const
+  for (const [width, height] of [[40_000, 200], [200, 40_000]] as const) {
+    // in 8 columns each of them sees so many pixels of a row that the row is not done in one step
+    const small = { ...pad, mean, imageSize: 8, shortestEdge: 8 }
+    const square = resizedSquare({ width, height, data: new Uint8Array(3 * width * height).fill(grey) }, small)
+    t.true(square.data.every((value) => value === grey))
+  }
+})
+
 test('a picture in one colour stays in that colour, whatever its size', (t) => {
   for (const [width, height] of [[1, 1], [2, 1], [335, 337], [1000, 1001], [5000, 3]] as const) {
     const square = resizedSquare(picture(width, height, (_x, _y, c) => 40 + 80 * c), crop)
