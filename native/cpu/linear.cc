@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "common/blocks.h"
+#include "cpu/activations.h"
 #include "cpu/expand.h"
 #include "cpu/stream.h"
 
@@ -18,7 +19,7 @@ namespace {
 constexpr int64_t kKC = 192;         // float panel: 192 * 32 * 4 B = 24 KB of a 32 KB L1d; K blocks need a multiple of 256
 constexpr int64_t kNC = 32;          // columns of a panel: two AVX-512 vectors
 constexpr int64_t kChunkBlocks = 16; // quantised panel pair: 16 * 1 KB of codes and 2 KB of scales in L1d; two K blocks
-constexpr int64_t kGemvRows = 64;    // weight rows of a decode task
+constexpr int64_t kGemvRows = 128;    // weight rows of a decode task
 
 struct QuantisedKernels {
   decltype(KernelTable::pack_Q4_0) pack;
@@ -40,29 +41,22 @@ auto gemv_kernel(const KernelTable& k, DType dtype) {
   return dtype == DType::F32 ? k.gemv_f32 : dtype == DType::F16 ? k.gemv_f16 : k.gemv_bf16;
 }
 
-// Where a task puts its columns of the product: into y, or into scratch where y cannot be written directly
-// (y holds the residual, or the panel is wider than the columns that are left).
-struct Panel {
-  float* c;
-  int64_t ldc;
-  bool direct;
-};
-
-Panel panel_target(const LinearOutput& o, int64_t column, int64_t columns, int64_t width, float* scratch) {
-  const bool direct = columns == width && o.residual.data != o.y.data;
-  return direct ? Panel{o.y.data + column, o.y.stride, true} : Panel{scratch, width, false};
-}
-
-// scale, bias, activation and residual over y[rows first_row …, columns] while the product is still in cache.
-void finish_panel(const KernelTable& k, const LinearOutput& o, int64_t first_row, int64_t rows, int64_t column, int64_t columns, const Panel& panel) {
-  for (int64_t m = 0; m < rows; m++) {
-    float* c = panel.c + m * panel.ldc;
-    if (o.scale != 1.0f) k.scale(c, o.scale, c, columns);
+// The product of a panel stands in scratch, rows `ldc` values apart: y's own rows lie many pages apart and would compete for the same cache sets.
+// Scales, bias, activation and residual are applied there, and the result is moved to y[rows first_row …, columns]. row_scale may be null.
+void finish_panel(const KernelTable& k, const LinearOutput& o, int64_t first_row, int64_t rows, int64_t column, int64_t columns, float* c, int64_t ldc,
+                  const float* row_scale) {
+  for (int64_t m = 0; m < rows; m++, c += ldc) {
+    float* y = o.y.row(first_row + m) + column;
+    const float scale = row_scale == nullptr ? o.scale : o.scale * row_scale[first_row + m];
+    if (scale != 1.0f) k.scale(c, scale, c, columns);
     if (o.bias != nullptr) k.add(c, o.bias + column, c, columns);
     if (o.activation == Activation::kQuickGelu) k.quick_gelu(c, c, columns);
     if (o.activation == Activation::kGelu) k.gelu(c, c, columns);
-    if (o.residual.data != nullptr) k.add(c, o.residual.row(first_row + m) + column, c, columns);
-    if (!panel.direct) std::memcpy(o.y.row(first_row + m) + column, c, static_cast<size_t>(columns) * sizeof(float));
+    if (o.residual.data != nullptr) {
+      k.add(c, o.residual.row(first_row + m) + column, y, columns);
+    } else {
+      std::memcpy(y, c, static_cast<size_t>(columns) * sizeof(float));
+    }
   }
 }
 
@@ -101,7 +95,7 @@ void gemv_float(CpuStream& stream, const LinearArgs& a) {
       } else {
         gemv_kernel(stream.kernels, o.weight.dtype)(o.weight.row(first), o.weight.row_bytes(), rows, a.x.cols, a.x.row(m), result);
       }
-      finish_panel(stream.kernels, o, m, 1, first, rows, {result, kGemvRows, false});
+      finish_panel(stream.kernels, o, m, 1, first, rows, result, kGemvRows, nullptr);
     }
   });
 }
@@ -137,55 +131,81 @@ void gemm_float(CpuStream& stream, const LinearArgs& a) {
     const int64_t first = (index - tasks.first[i]) * kNC, rows = std::min(kNC, o.weight.rows - first);
     float* b = reinterpret_cast<float*>(stream.of_worker(worker));  // [KC][kNC]
     float* expanded = b + KC * kNC;                                 // [kNC][KC]
-    const Panel panel = panel_target(o, first, rows, kNC, expanded + KC * kNC);
+    float* product = expanded + KC * kNC;                           // [M][kNC]
     const ExpandKernel expand = expand_kernel(stream.kernels, o.weight.dtype);
     if (rows < kNC) std::memset(b, 0, static_cast<size_t>(KC * kNC) * sizeof(float));
     for (int64_t k = 0; k < K; k += KC) {
       const int64_t depth = std::min(KC, K - k);
       for (int64_t r = 0; r < rows; r++) expand(o.weight.row(first + r) + row_bytes(o.weight.dtype, k), expanded + r * KC, depth);
       stream.kernels.transpose(expanded, KC, rows, depth, b, kNC);
-      stream.kernels.gemm_f32(M, kNC, depth, chunks + k * M, KC, b, kNC, panel.c, panel.ldc, k > 0);
+      stream.kernels.gemm_f32(M, kNC, depth, chunks + k * M, KC, b, kNC, product, kNC, k > 0);
     }
-    finish_panel(stream.kernels, o, 0, M, first, rows, panel);
+    finish_panel(stream.kernels, o, 0, M, first, rows, product, kNC, nullptr);
   });
 }
 
 // ---- int8 arithmetic --------------------------------------------------------------------------------------------------------
 
-// Activations as int8 blocks, in groups of `group` tokens.
+// Activations as int8 blocks (activations.h): chunk after chunk of `chunk` blocks (the last one shorter), in each the groups of tokens one after another,
+// so that a panel's chunk meets its activations as one stream.
 struct Quantised {
   int8_t* q;
-  float* d;
-  int32_t* sum;      // two for each d: the halves of a block
-  int64_t q_stride;  // bytes of a group
-  int64_t d_stride;  // d values of a group
+  float* origin;
+  int32_t* sum;      // two for each origin: the halves of a block
+  float* scale;      // [tokens] D
+  int64_t group;     // tokens whose words stand side by side
+  int64_t padded;    // tokens, rounded up to whole groups
+  int64_t blocks;
+  int64_t chunk;
+
+  struct Part {
+    int8_t* q;
+    float* origin;
+    int32_t* sum;
+    int64_t depth;     // blocks
+    int64_t q_stride;  // bytes of a group
+    int64_t o_stride;  // origins of a group
+  };
+  // The chunk that starts at block b.
+  Part part(int64_t b) const {
+    const int64_t depth = std::min(chunk, blocks - b);
+    return {q + b * kBlock * padded, origin + b * padded, sum + 2 * b * padded, depth, depth * kBlock * group, depth * group};
+  }
 };
 
-Quantised quantise(CpuStream& stream, ConstActivations x, int64_t group) {
-  const int64_t groups = (x.rows + group - 1) / group, blocks = x.cols / kBlock;
-  Quantised out;
-  out.q_stride = x.cols * group;
-  out.d_stride = blocks * group;
-  std::byte* memory = stream.shared(static_cast<uint64_t>(groups * (out.q_stride + 12 * out.d_stride)));
-  out.d = reinterpret_cast<float*>(memory);
-  out.sum = reinterpret_cast<int32_t*>(out.d + groups * out.d_stride);
-  out.q = reinterpret_cast<int8_t*>(out.sum + groups * 2 * out.d_stride);
-  const int64_t padded = groups * group;
-  stream.parallel_rows(padded, [&](int64_t first, int64_t count) {
-    for (int64_t t = first; t < first + count; t++) {
-      const int64_t g = t / group, lane = t % group;
-      int8_t* q = out.q + g * out.q_stride + 4 * lane;
-      float* d = out.d + g * out.d_stride + lane;
-      int32_t* sum = out.sum + g * 2 * out.d_stride + lane;
-      if (t < x.rows) {
-        stream.kernels.quantize_q8(x.row(t), x.cols, group, q, d, sum);
-      } else {  // tokens that fill the last group
-        for (int64_t w = 0; w < x.cols / 4; w++) std::memset(q + 4 * w * group, 0, 4);
-        for (int64_t b = 0; b < blocks; b++) d[b * group] = 0;
-        for (int64_t h = 0; h < 2 * blocks; h++) sum[h * group] = 0;
-      }
-    }
-  });
+// Scratch of quantise_token, in floats for each block.
+constexpr int64_t kBlockScratch = 3;
+
+// Token t of x; the tokens that fill the last group are zero.
+void quantise_token(const KernelTable& k, ConstActivations x, int64_t t, const Quantised& out, float* scratch) {
+  float *largest = scratch, *inverse = largest + out.blocks, *origin = inverse + out.blocks;
+  const bool filler = t >= x.rows;
+  const float* row = x.row(filler ? 0 : t);
+  if (filler) {
+    std::fill(largest, largest + out.blocks, 0.0f);
+  } else {
+    k.block_largest(row, x.cols, largest);
+  }
+  out.scale[t] = choose_scales(largest, out.blocks, origin, inverse);
+  const int64_t g = t / out.group, lane = t % out.group;
+  for (int64_t b = 0; b < out.blocks; b += out.chunk) {
+    const Quantised::Part part = out.part(b);
+    float* origin_at = part.origin + g * part.o_stride + lane;
+    for (int64_t i = 0; i < part.depth; i++) origin_at[i * out.group] = origin[b + i];
+    k.quantize_q8(row + b * kBlock, part.depth * kBlock, inverse + b, out.group, part.q + g * part.q_stride + 4 * lane, part.sum + 2 * g * part.o_stride + lane);
+  }
+}
+
+Quantised quantise(CpuStream& stream, ConstActivations x, int64_t group, int64_t chunk) {
+  const int64_t padded = (x.rows + group - 1) / group * group, blocks = x.cols / kBlock, scales = (padded + 15) / 16 * 16;
+  std::byte* memory = stream.shared(static_cast<uint64_t>(padded * blocks * (kBlock + 12) + scales * 4));
+  Quantised out{.group = group, .padded = padded, .blocks = blocks, .chunk = chunk};
+  out.scale = reinterpret_cast<float*>(memory);
+  out.origin = out.scale + scales;
+  out.sum = reinterpret_cast<int32_t*>(out.origin + padded * blocks);
+  out.q = reinterpret_cast<int8_t*>(out.sum + 2 * padded * blocks);
+  stream.reserve_per_worker(static_cast<uint64_t>(kBlockScratch * blocks) * sizeof(float));
+  stream.parallel(padded, [&](int64_t t, int worker) { quantise_token(stream.kernels, x, t, out, reinterpret_cast<float*>(stream.of_worker(worker))); });
   return out;
 }
 
@@ -208,7 +228,8 @@ uint64_t copied_rows_bytes(const LinearArgs& a) {
 
 void gemv_int8(CpuStream& stream, const LinearArgs& a) {
   const int64_t blocks = a.x.cols / kBlock;
-  const Quantised x = quantise(stream, a.x, 1);
+  const Quantised x = quantise(stream, a.x, 1, blocks);
+  const Quantised::Part part = x.part(0);
   const TaskList tasks(a, kGemvRows);
   const uint64_t copied = copied_rows_bytes(a);
   stream.reserve_per_worker(copied + kGemvRows * sizeof(float));
@@ -222,9 +243,10 @@ void gemv_int8(CpuStream& stream, const LinearArgs& a) {
     for (int64_t m = 0; m < a.x.rows; m++) {
       for (int64_t r = 0; r < rows; r += kPanelRows) {
         const std::byte* w = whole_rows(o.weight, first + r, std::min<int64_t>(kPanelRows, rows - r), copy);
-        kernels.gemv(w, o.weight.row_bytes(), blocks, x.q + m * x.q_stride, x.d + m * x.d_stride, x.sum + 2 * m * x.d_stride, result + r);
+        kernels.gemv(w, o.weight.row_bytes(), blocks, part.q + m * part.q_stride, part.origin + m * part.o_stride, part.sum + 2 * m * part.o_stride,
+                     result + r);
       }
-      finish_panel(stream.kernels, o, m, 1, first, rows, {result, kGemvRows, false});
+      finish_panel(stream.kernels, o, m, 1, first, rows, result, kGemvRows, x.scale);
     }
   });
 }
@@ -232,7 +254,7 @@ void gemv_int8(CpuStream& stream, const LinearArgs& a) {
 void gemm_int8(CpuStream& stream, const LinearArgs& a) {
   constexpr int64_t kRows = 2 * kPanelRows, kPanelBytes = kChunkBlocks * kBlock * kPanelRows;
   const int64_t M = a.x.rows, blocks = a.x.cols / kBlock;
-  const Quantised x = quantise(stream, a.x, kTokenGroup);
+  const Quantised x = quantise(stream, a.x, kTokenGroup, kChunkBlocks);
   const TaskList tasks(a, kRows);
   const uint64_t copied = copied_rows_bytes(a);
   const uint64_t panels = 2 * kPanelBytes + 2 * kPanelBytes / kBlock * kMostPanelScales * sizeof(float);
@@ -246,9 +268,9 @@ void gemm_int8(CpuStream& stream, const LinearArgs& a) {
     auto* codes = reinterpret_cast<uint8_t*>(copy + copied);                        // [2][kChunkBlocks][8][16][4]
     float* scales = reinterpret_cast<float*>(codes + 2 * kPanelBytes);              // [2][kChunkBlocks][n][16]
     const int64_t panel_floats = kPanelBytes / kBlock * panel_scales(o.weight.dtype);
-    const Panel panel = panel_target(o, first, rows, kRows, scales + 2 * kPanelBytes / kBlock * kMostPanelScales);
+    float* product = scales + 2 * kPanelBytes / kBlock * kMostPanelScales;          // [M][kRows]
     for (int64_t b = 0; b < blocks; b += kChunkBlocks) {
-      const int64_t depth = std::min(kChunkBlocks, blocks - b);
+      const Quantised::Part part = x.part(b);
       for (int p = 0; p < 2; p++) {
         const int64_t at = p * kPanelRows, height = std::min<int64_t>(kPanelRows, rows - at);
         if (height <= 0) {
@@ -257,12 +279,11 @@ void gemm_int8(CpuStream& stream, const LinearArgs& a) {
           continue;
         }
         const std::byte* w = whole_rows(o.weight, first + at, height, copy) + row_bytes(o.weight.dtype, b * kBlock);
-        kernels.pack(w, o.weight.row_bytes(), depth, codes + p * kPanelBytes, scales + p * panel_floats);
+        kernels.pack(w, o.weight.row_bytes(), part.depth, codes + p * kPanelBytes, scales + p * panel_floats);
       }
-      kernels.gemm(M, depth, codes, scales, kPanelBytes, x.q + b * kBlock * kTokenGroup, x.q_stride, x.d + b * kTokenGroup, x.sum + 2 * b * kTokenGroup, x.d_stride,
-                   panel.c, panel.ldc, b > 0);
+      kernels.gemm(M, part.depth, codes, scales, kPanelBytes, part.q, part.q_stride, part.origin, part.sum, part.o_stride, product, kRows, b > 0);
     }
-    finish_panel(stream.kernels, o, 0, M, first, rows, panel);
+    finish_panel(stream.kernels, o, 0, M, first, rows, product, kRows, x.scale);
   });
 }
 

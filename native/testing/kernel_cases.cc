@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "common/blocks.h"
+#include "cpu/activations.h"
 #include "cpu/kernels/reference.h"
 #include "testing/conformance.h"
 #include "testing/weights.h"
@@ -118,13 +119,13 @@ void gemv_float(Trial& t, decltype(KernelTable::gemv_f32) KernelTable::*kernel, 
 
 // Activations of `tokens` tokens as gemm_q* reads them; the lanes that fill the last group hold numbers too.
 struct Tokens {
-  int64_t blocks, groups, q_stride, d_stride;
+  int64_t blocks, groups, q_stride, o_stride;
   std::vector<int8_t> q;
-  std::vector<float> d;
+  std::vector<float> origin;
   std::vector<int32_t> sum;
   size_t q_at(int64_t token, int64_t k) const { return static_cast<size_t>(token / kTokenGroup * q_stride + (k / 4 * kTokenGroup + token % kTokenGroup) * 4 + k % 4); }
-  size_t d_at(int64_t token, int64_t block) const { return static_cast<size_t>(token / kTokenGroup * d_stride + block * kTokenGroup + token % kTokenGroup); }
-  size_t sum_at(int64_t token, int64_t half) const { return static_cast<size_t>(token / kTokenGroup * 2 * d_stride + half * kTokenGroup + token % kTokenGroup); }
+  size_t origin_at(int64_t token, int64_t block) const { return static_cast<size_t>(token / kTokenGroup * o_stride + block * kTokenGroup + token % kTokenGroup); }
+  size_t sum_at(int64_t token, int64_t half) const { return static_cast<size_t>(token / kTokenGroup * 2 * o_stride + half * kTokenGroup + token % kTokenGroup); }
 };
 
 Tokens random_tokens(Trial& t, int64_t tokens, int64_t blocks, bool extreme) {
@@ -132,13 +133,13 @@ Tokens random_tokens(Trial& t, int64_t tokens, int64_t blocks, bool extreme) {
   out.blocks = blocks;
   out.groups = (tokens + kTokenGroup - 1) / kTokenGroup;
   out.q_stride = blocks * kBlock * kTokenGroup + 16 * t.random.below(3);
-  out.d_stride = blocks * kTokenGroup + t.random.below(3);
+  out.o_stride = blocks * kTokenGroup + t.random.below(3);
   out.q.resize(static_cast<size_t>((out.groups - 1) * out.q_stride + blocks * kBlock * kTokenGroup));
   for (int8_t& code : out.q) code = static_cast<int8_t>(extreme ? (t.random.below(2) == 0 ? -127 : 127) : t.random.below(255) - 127);
   if (extreme && t.random.below(2) == 0) std::fill(out.q.begin(), out.q.end(), int8_t{127});
-  const int64_t scales = (out.groups - 1) * out.d_stride + blocks * kTokenGroup;
-  for (const float d : t.random.values(scales, 0.001f, 0.1f)) out.d.push_back(std::fabs(d));
-  out.sum.resize(static_cast<size_t>((out.groups - 1) * 2 * out.d_stride + 2 * blocks * kTokenGroup));
+  const int64_t scales = (out.groups - 1) * out.o_stride + blocks * kTokenGroup;
+  for (int64_t i = 0; i < scales; i++) out.origin.push_back(std::ldexp(kOrigin, -static_cast<int>(t.random.below(8))));
+  out.sum.resize(static_cast<size_t>((out.groups - 1) * 2 * out.o_stride + 2 * blocks * kTokenGroup));
   for (int64_t token = 0; token < out.groups * kTokenGroup; token++) {
     for (int64_t half = 0; half < 2 * blocks; half++) {
       int32_t sum = 0;
@@ -153,7 +154,7 @@ Tokens random_tokens(Trial& t, int64_t tokens, int64_t blocks, bool extreme) {
 Tokens alone(const Tokens& all, int64_t token) {
   Tokens out{all.blocks, 1, 0, 0, {}, {}, {}};
   for (int64_t k = 0; k < all.blocks * kBlock; k++) out.q.push_back(all.q[all.q_at(token, k)]);
-  for (int64_t b = 0; b < all.blocks; b++) out.d.push_back(all.d[all.d_at(token, b)]);
+  for (int64_t b = 0; b < all.blocks; b++) out.origin.push_back(all.origin[all.origin_at(token, b)]);
   for (int64_t half = 0; half < 2 * all.blocks; half++) out.sum.push_back(all.sum[all.sum_at(token, half)]);
   return out;
 }
@@ -187,11 +188,11 @@ std::vector<float> packed_product(Trial& t, const KernelTable& table, const Quan
   const Output<float> scales(t, panel_floats + x.blocks * type.scales());
   for (int64_t p = 0; p < 2; p++) (table.*type.pack)(w + p * kPanelRows * stride, stride, x.blocks, codes + p * panel, scales + p * panel_floats);
   const Input<uint8_t> packed(t, codes.values());
-  const Input<float> packed_scales(t, scales.values()), d(t, x.d);
+  const Input<float> packed_scales(t, scales.values()), origin(t, x.origin);
   const Input<int8_t> q(t, x.q);
   const Input<int32_t> sum(t, x.sum);
   const Output<float> y(t, before);
-  (table.*type.gemm)(tokens, x.blocks, packed, packed_scales, panel, q, x.q_stride, d, sum, x.d_stride, y, ldy, accumulate);
+  (table.*type.gemm)(tokens, x.blocks, packed, packed_scales, panel, q, x.q_stride, origin, sum, x.o_stride, y, ldy, accumulate);
   return y.values();
 }
 
@@ -228,7 +229,7 @@ void pack_quantised(Trial& t, const Quantised& type) {
       Tokens x = random_tokens(t, kTokenGroup, blocks, false);
       std::fill(x.q.begin(), x.q.end(), int8_t{0});
       std::fill(x.sum.begin(), x.sum.end(), 0);
-      std::fill(x.d.begin(), x.d.end(), 1.0f);
+      std::fill(x.origin.begin(), x.origin.end(), kOrigin);
       for (int64_t lane = 0; lane < kTokenGroup; lane++) {
         x.q[x.q_at(lane, k + lane)] = 1;
         x.sum[x.sum_at(lane, k / 16)] = 1;
@@ -243,10 +244,10 @@ void pack_quantised(Trial& t, const Quantised& type) {
 
 std::vector<float> gemv_product(Trial& t, const KernelTable& table, const Quantised& type, const std::byte* w, int64_t stride, const Tokens& x) {
   const Input<int8_t> q(t, x.q);
-  const Input<float> d(t, x.d);
+  const Input<float> origin(t, x.origin);
   const Input<int32_t> sum(t, x.sum);
   const Output<float> y(t, kPanelRows);
-  (table.*type.gemv)(w, stride, x.blocks, q, d, sum, y);
+  (table.*type.gemv)(w, stride, x.blocks, q, origin, sum, y);
   return y.values();
 }
 
@@ -377,30 +378,62 @@ void gemv_f32(Trial& t) { gemv_float(t, &KernelTable::gemv_f32, DType::F32); }
 void gemv_f16(Trial& t) { gemv_float(t, &KernelTable::gemv_f16, DType::F16); }
 void gemv_bf16(Trial& t) { gemv_float(t, &KernelTable::gemv_bf16, DType::BF16); }
 
+// Rows of activations: every magnitude, nothing, one value throughout.
+std::vector<std::vector<float>> activation_rows(Trial& t, int64_t blocks) {
+  std::vector<std::vector<float>> rows;
+  for (const Spread& spread : spreads(FLT_MAX)) rows.push_back(t.random.values(blocks * kBlock, spread.low, spread.high));
+  rows.emplace_back(static_cast<size_t>(blocks * kBlock), 0.0f);
+  rows.emplace_back(static_cast<size_t>(blocks * kBlock), -3.0f);
+  return rows;
+}
+
+void block_largest(Trial& t) {
+  for (const int64_t blocks : {1, 2, 3, 5}) {
+    std::vector<std::vector<float>> rows = activation_rows(t, blocks);
+    for (const float odd : {std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::quiet_NaN()}) {
+      rows.push_back(t.random.values(blocks * kBlock));
+      rows.back()[static_cast<size_t>(t.random.below(blocks * kBlock))] = odd;
+    }
+    for (const std::vector<float>& row : rows) {
+      const Input<float> x(t, row);
+      const auto run = [&](const KernelTable& table) {
+        const Output<float> largest(t, blocks);
+        table.block_largest(x, blocks * kBlock, largest);
+        std::vector<int32_t> bits;
+        for (const float value : largest.values()) bits.push_back(std::bit_cast<int32_t>(value));
+        return bits;
+      };
+      t.exact("magnitudes, by their bits", run(t.kernels), run(reference_table<float>()));
+    }
+  }
+}
+
 void quantize_q8(Trial& t) {
   for (const int64_t blocks : {1, 2, 3, 5}) {
     for (const int64_t step : {int64_t{1}, int64_t{kTokenGroup}}) {
-      std::vector<std::vector<float>> rows;
-      for (const Spread& spread : spreads(FLT_MAX)) rows.push_back(t.random.values(blocks * kBlock, spread.low, spread.high));
-      rows.emplace_back(static_cast<size_t>(blocks * kBlock), 0.0f);
-      rows.emplace_back(static_cast<size_t>(blocks * kBlock), -3.0f);
-      std::vector<float> ties;  // scale 1: every other value lies between two codes
+      std::vector<std::vector<float>> rows = activation_rows(t, blocks);
+      std::vector<float> ties;  // factor 1: every other value lies between two codes
       for (int64_t i = 0; i < blocks * kBlock; i++) ties.push_back(i % kBlock == 0 ? -127.0f : static_cast<float>(t.random.below(506) - 253) / 2);
       rows.push_back(ties);
       for (const std::vector<float>& row : rows) {
-        const int64_t n = blocks * kBlock, scales = (blocks - 1) * step + 1;
+        const int64_t n = blocks * kBlock;
         const Input<float> x(t, row);
+        std::vector<float> factors;
+        for (int64_t b = 0; b < blocks; b++) {
+          float largest = 0;
+          for (int64_t i = b * kBlock; i < (b + 1) * kBlock; i++) largest = std::fmax(largest, std::fabs(row[static_cast<size_t>(i)]));
+          factors.push_back(largest > 4e-37f ? 127.0f / largest : 0.0f);
+        }
+        const Input<float> inverse(t, factors);
         const auto run = [&](const KernelTable& table) {
           const Output<int8_t> q(t, (n / 4 - 1) * 4 * step + 4);
-          const Output<float> d(t, scales);
           const Output<int32_t> sum(t, (2 * blocks - 1) * step + 1);
-          table.quantize_q8(x, n, step, q, d, sum);
-          return std::tuple(q.values(), d.values(), sum.values());
+          table.quantize_q8(x, n, inverse, step, q, sum);
+          return std::tuple(q.values(), sum.values());
         };
-        const auto [q, d, sum] = run(t.kernels);
-        const auto [want_q, want_d, want_sum] = run(reference_table<float>());
+        const auto [q, sum] = run(t.kernels);
+        const auto [want_q, want_sum] = run(reference_table<float>());
         t.exact("codes", q, want_q);
-        t.exact("scales", d, want_d);
         t.exact("sums of codes", sum, want_sum);
       }
     }
@@ -648,28 +681,30 @@ void gemm_row_alone(Trial& t) {
   }
 }
 
-// x inverse is rounded twice, so a code lies within 1/2 + 127 * 2^-23 of x / d, and d itself within 2^-24: half a step and 127 * 3 * 2^-24 of one.
+// A step is the smallest power of two times D that holds its block, and x inverse is rounded twice: a code lies within half a step and 127 * 3 * 2^-24
+// of one of its activation, and a step is below twice the finest one, largest / 127 (but for blocks that count as nothing).
 void quantisation_error(Trial& t) {
+  constexpr int64_t kBlocks = 3;
   for (const Spread& spread : spreads(FLT_MAX)) {
     for (int repetition = 0; repetition < 64; repetition++) {
-      const std::vector<float> values = t.random.values(kBlock, spread.low, spread.high);
+      const std::vector<float> values = t.random.values(kBlocks * kBlock, spread.low, spread.high);
       const Input<float> x(t, values);
-      const Output<int8_t> q(t, kBlock);
-      const Output<float> d(t, 1);
-      const Output<int32_t> sum(t, 2);
-      t.kernels.quantize_q8(x, kBlock, 1, q, d, sum);
-      const double step = static_cast<double>(*d.data());
-      std::vector<double> decoded;
-      std::vector<int32_t> sums = {0, 0};
+      const Output<float> largest(t, kBlocks), origin(t, kBlocks), inverse(t, kBlocks);
+      t.kernels.block_largest(x, kBlocks * kBlock, largest);
+      const double scale = static_cast<double>(cpu::choose_scales(largest, kBlocks, origin, inverse));
+      const Output<int8_t> q(t, kBlocks * kBlock);
+      const Output<int32_t> sum(t, 2 * kBlocks);
+      t.kernels.quantize_q8(x, kBlocks * kBlock, inverse, 1, q, sum);
+      std::vector<double> decoded, bound;
       for (const int8_t code : q.values()) {
-        sums[decoded.size() / 16] += code;
-        decoded.push_back(step * code);
+        const auto b = decoded.size() / kBlock;
+        const double step = scale * static_cast<double>(origin.values()[b] / kOrigin);
         t.require(code >= -127, "codes lie in [-127, 127]");
+        t.require(step == 0 || inverse.values()[b] == 0 || step * 127 < 2.000001 * static_cast<double>(largest.values()[b]), "a step is below twice the finest");
+        decoded.push_back(step * code);
+        bound.push_back(inverse.values()[b] == 0 ? 1e-30 : step * (0.5 + 127 * 3 * 0x1p-24));
       }
-      t.exact("sums of the codes", sum.values(), sums);
-      if (spread.high > FLT_MIN) {  // below, a step is no number that float can hold
-        t.within("half a step", values, decoded, std::vector<double>(kBlock, step * (0.5 + 127 * 3 * 0x1p-24)));
-      }
+      t.within("half a step", values, decoded, bound);
     }
   }
 }

@@ -8,6 +8,7 @@
 #include "common/blocks.h"
 #include "common/error.h"
 #include "common/half.h"
+#include "cpu/activations.h"
 #include "testing/conformance.h"
 #include "testing/weights.h"
 
@@ -82,14 +83,18 @@ Weight view(const RandomWeight& w, const std::byte* data) { return {data, w.dtyp
 
 // ---- linear -----------------------------------------------------------------------------------------------------------------
 
-// Row t as int8 blocks: code = round(x 127 / max), step = max / 127, both rounded to float as kernels.def says.
+// Row t as int8 blocks in block floating point, as cpu/activations.h says.
 std::vector<double> quantised_row(const Matrix& x, int64_t row) {
-  std::vector<double> out;
+  std::vector<float> largest, origin(at(x.cols / kBlock)), inverse(at(x.cols / kBlock));
   for (int64_t b = 0; b < x.cols; b += kBlock) {
-    float largest = 0;
-    for (int64_t i = b; i < b + kBlock; i++) largest = std::fmax(largest, std::fabs(x(row, i)));
-    const float inverse = largest > 0 ? 127.0f / largest : 0.0f, step = largest / 127.0f;
-    for (int64_t i = b; i < b + kBlock; i++) out.push_back(static_cast<double>(std::nearbyintf(x(row, i) * inverse)) * static_cast<double>(step));
+    largest.push_back(0);
+    for (int64_t i = b; i < b + kBlock; i++) largest.back() = std::fmax(largest.back(), std::fabs(x(row, i)));
+  }
+  const auto scale = static_cast<double>(cpu::choose_scales(largest.data(), x.cols / kBlock, origin.data(), inverse.data()));
+  std::vector<double> out;
+  for (int64_t i = 0; i < x.cols; i++) {
+    const double step = scale * static_cast<double>(origin[at(i / kBlock)] / kOrigin);
+    out.push_back(static_cast<double>(std::nearbyintf(x(row, i) * inverse[at(i / kBlock)])) * step);
   }
   return out;
 }
@@ -789,7 +794,8 @@ void float_rows_in_any_batch(Trial& t) {
   row_split(t, kQuantisedTypes, Arithmetic::kExact, std::vector<int64_t>{3, 5, 20});
 }
 
-// Each activation is off by at most half a step of its block (and the three roundings of the quantisation: 127 * 3 * 2^-24 steps), so
+// Each activation is off by at most half a step of its block (and the three roundings of the quantisation: 127 * 3 * 2^-24 steps), and a step is
+// below 2 max|block| / 127, so
 //   |y - x Wᵀ| <= sum |w| step (1/2 + 127 * 3 * 2^-24) + the float sum of K / 32 blocks: 2^-24 (K / 32 + 2) sum |w| max|block|.
 void quantised_linear_error(Trial& t) {
   Rig rig(t);
@@ -809,7 +815,7 @@ void quantised_linear_error(Trial& t) {
               weights += std::fabs(p.weight.values[at(n * K + k)]);
               largest = std::fmax(largest, std::fabs(static_cast<double>(x(m, k))));
             }
-            allowed += weights * largest * ((0.5 + 127 * 3 * 0x1p-24) / 127 + (K / kBlock + 2) * 0x1p-24);
+            allowed += weights * largest * ((0.5 + 127 * 3 * 0x1p-24) * 2 / 127 + (K / kBlock + 2) * 0x1p-24);
           }
           truth.push_back(sum);
           bound.push_back(allowed);

@@ -63,27 +63,37 @@ inline int32_t sum_i32(__m256i v) {
   return _mm_cvtsi128_si32(_mm_add_epi32(s, _mm_shuffle_epi32(s, 0xB1)));
 }
 
-void quantize_q8(const float* x, int64_t n, int64_t step, int8_t* q, float* d, int32_t* sum) noexcept {
-  const __m256 magnitude = _mm256_castsi256_ps(_mm256_set1_epi32(0x7FFFFFFF));
+inline int32_t largest_i32(__m256i v) {
+  __m128i m = _mm_max_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+  m = _mm_max_epi32(m, _mm_shuffle_epi32(m, 0x4E));
+  return _mm_cvtsi128_si32(_mm_max_epi32(m, _mm_shuffle_epi32(m, 0xB1)));
+}
+
+void block_largest(const float* x, int64_t n, float* largest) noexcept {
+  const __m256i magnitude = _mm256_set1_epi32(0x7FFFFFFF);
   for (int64_t b = 0; b < n / kBlock; b++) {
-    const float* block = x + b * kBlock;
-    __m256 v[4], largest = _mm256_setzero_ps();
+    __m256i top_i32x8 = _mm256_setzero_si256();
 #pragma GCC unroll 4
     for (int i = 0; i < 4; i++) {
-      v[i] = _mm256_loadu_ps(block + 8 * i);
-      largest = _mm256_max_ps(largest, _mm256_and_ps(v[i], magnitude));
+      top_i32x8 = _mm256_max_epi32(top_i32x8, _mm256_and_si256(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(x + b * kBlock + 8 * i)), magnitude));
     }
-    const float top = Vec::largest(largest);
-    const __m256 inverse = _mm256_set1_ps(top > reference::kSmallestScaled ? 127.0f / top : 0.0f);
+    const int32_t top = largest_i32(top_i32x8);
+    std::memcpy(largest + b, &top, sizeof top);
+  }
+}
+
+void quantize_q8(const float* x, int64_t n, const float* inverse, int64_t step, int8_t* q, int32_t* sum) noexcept {
+  for (int64_t b = 0; b < n / kBlock; b++) {
+    const __m256 factor = _mm256_set1_ps(inverse[b]);
+    const __m256i kept = _mm256_set1_epi32(inverse[b] != 0 ? -1 : 0);
     __m256i code[4];
 #pragma GCC unroll 4
-    for (int i = 0; i < 4; i++) code[i] = _mm256_cvtps_epi32(_mm256_mul_ps(v[i], inverse));
+    for (int i = 0; i < 4; i++) code[i] = _mm256_and_si256(kept, _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(x + b * kBlock + 8 * i), factor)));
     // packs works within 128-bit halves: the dwords come out in the order 0 2 4 6 1 3 5 7
     const __m256i packed = _mm256_packs_epi16(_mm256_packs_epi32(code[0], code[1]), _mm256_packs_epi32(code[2], code[3]));
     alignas(32) int32_t words[8];
     _mm256_store_si256(reinterpret_cast<__m256i*>(words), _mm256_permutevar8x32_epi32(packed, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7)));
     for (int j = 0; j < 8; j++) std::memcpy(q + 4 * (b * 8 + j) * step, &words[j], 4);
-    d[b * step] = top / 127.0f;
     sum[2 * b * step] = sum_i32(_mm256_add_epi32(code[0], code[1]));
     sum[(2 * b + 1) * step] = sum_i32(_mm256_add_epi32(code[2], code[3]));
   }
@@ -221,6 +231,7 @@ double peak_read(const void* memory, int64_t bytes) noexcept {
 void fill(KernelTable& t) {
   fill_shared(t);
   t.transpose = transpose;
+  t.block_largest = block_largest;
   t.quantize_q8 = quantize_q8;
   fill_quantised(t);
   t.peak_fma = peak_fma;

@@ -22,24 +22,31 @@ namespace {
 
 #include "cpu/kernels/gemm-inl.h"
 
-void quantize_q8(const float* x, int64_t n, int64_t step, int8_t* q, float* d, int32_t* sum) noexcept {
+void block_largest(const float* x, int64_t n, float* largest) noexcept {
+  const __m512i magnitude = _mm512_set1_epi32(0x7FFFFFFF);
   for (int64_t b = 0; b < n / kBlock; b++) {
-    const __m512 v0 = _mm512_loadu_ps(x + b * kBlock), v1 = _mm512_loadu_ps(x + b * kBlock + 16);
-    const float top = _mm512_reduce_max_ps(_mm512_max_ps(_mm512_abs_ps(v0), _mm512_abs_ps(v1)));
-    const __m512 inverse = _mm512_set1_ps(top > reference::kSmallestScaled ? 127.0f / top : 0.0f);
-    const __m512i c0 = _mm512_cvtps_epi32(_mm512_mul_ps(v0, inverse)), c1 = _mm512_cvtps_epi32(_mm512_mul_ps(v1, inverse));
+    const __m512i v0 = _mm512_loadu_si512(x + b * kBlock), v1 = _mm512_loadu_si512(x + b * kBlock + 16);
+    const int32_t top = _mm512_reduce_max_epi32(_mm512_max_epi32(_mm512_and_si512(v0, magnitude), _mm512_and_si512(v1, magnitude)));
+    std::memcpy(largest + b, &top, sizeof top);
+  }
+}
+
+void quantize_q8(const float* x, int64_t n, const float* inverse, int64_t step, int8_t* q, int32_t* sum) noexcept {
+  for (int64_t b = 0; b < n / kBlock; b++) {
+    const __m512 v0 = _mm512_loadu_ps(x + b * kBlock), v1 = _mm512_loadu_ps(x + b * kBlock + 16), factor = _mm512_set1_ps(inverse[b]);
+    const __mmask16 kept = inverse[b] != 0 ? 0xFFFF : 0;
+    const __m512i c0 = _mm512_maskz_cvtps_epi32(kept, _mm512_mul_ps(v0, factor)), c1 = _mm512_maskz_cvtps_epi32(kept, _mm512_mul_ps(v1, factor));
     alignas(16) int32_t words[8];
     _mm_store_si128(reinterpret_cast<__m128i*>(words), _mm512_cvtepi32_epi8(c0));
     _mm_store_si128(reinterpret_cast<__m128i*>(words + 4), _mm512_cvtepi32_epi8(c1));
     for (int j = 0; j < 8; j++) std::memcpy(q + 4 * (b * 8 + j) * step, &words[j], 4);
-    d[b * step] = top / 127.0f;
     sum[2 * b * step] = _mm512_reduce_add_epi32(c0);
     sum[(2 * b + 1) * step] = _mm512_reduce_add_epi32(c1);
   }
 }
 
 constexpr bool kSignedQ8 = false;
-constexpr int kTileTokens = 8;  // x 2 vectors: the 16 integer sums fill half of the registers; the f32 totals are touched once a block
+constexpr int kTileTokens = 4;
 
 inline __m512i broadcast_word(const int8_t* q) {
   int32_t word;
@@ -102,6 +109,7 @@ double peak_int8(int64_t iterations) noexcept {
 
 void fill(KernelTable& t) {
   fill_shared(t);
+  t.block_largest = block_largest;
   t.quantize_q8 = quantize_q8;
   fill_quantised(t);
   t.peak_fma = peak_fma;

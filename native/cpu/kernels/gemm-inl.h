@@ -84,7 +84,6 @@ inline void gemv(const void* w, int64_t stride, int64_t rows, int64_t k, const f
     F sum[4] = {Vec::zero(), Vec::zero(), Vec::zero(), Vec::zero()};  // four chains hide the latency of fma
     int64_t p = 0;
     for (; p + 4 * kLanes <= k; p += 4 * kLanes) {
-      _mm_prefetch(reinterpret_cast<const char*>(row + (p + 256) * W::kBytes), _MM_HINT_T0);
 #pragma GCC unroll 4
       for (int j = 0; j < 4; j++) sum[j] = Vec::fma(W::load(row + (p + j * kLanes) * W::kBytes), Vec::load(x + p + j * kLanes), sum[j]);
     }

@@ -1,6 +1,7 @@
 // Every kernel as the plainest loop, templated on the accumulator: double is the truth that conformance measures against,
 // float is the scalar table, shipped for CPUs without AVX2. Order and names as in kernels.def.
 #pragma once
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <cstdint>
@@ -96,22 +97,22 @@ void gemv(const void* w, int64_t stride, int64_t rows, int64_t k, const float* x
   }
 }
 
-// A block whose largest value is below this counts as zero: 127 / largest would overflow.
-constexpr float kSmallestScaled = 4e-37f;
-
-inline void quantize_q8(const float* x, int64_t n, int64_t step, int8_t* q, float* d, int32_t* sum) noexcept {
+inline void block_largest(const float* x, int64_t n, float* largest) noexcept {
   for (int64_t b = 0; b < n / kBlock; b++) {
-    const float* block = x + b * kBlock;
-    float largest = 0;
-    for (int i = 0; i < kBlock; i++) largest = std::fmax(largest, std::fabs(block[i]));
-    const float inverse = largest > kSmallestScaled ? 127.0f / largest : 0.0f;
+    int32_t top = 0;  // magnitudes compare as their bits do
+    for (int i = 0; i < kBlock; i++) top = std::max(top, std::bit_cast<int32_t>(x[b * kBlock + i]) & 0x7FFFFFFF);
+    largest[b] = std::bit_cast<float>(top);
+  }
+}
+
+inline void quantize_q8(const float* x, int64_t n, const float* inverse, int64_t step, int8_t* q, int32_t* sum) noexcept {
+  for (int64_t b = 0; b < n / kBlock; b++) {
     int32_t total[2] = {0, 0};
     for (int i = 0; i < kBlock; i++) {
-      const int code = static_cast<int>(std::nearbyintf(block[i] * inverse));
+      const int code = inverse[b] == 0 ? 0 : static_cast<int>(std::nearbyintf(x[b * kBlock + i] * inverse[b]));
       q[4 * (b * 8 + i / 4) * step + i % 4] = static_cast<int8_t>(code);
       total[i / 16] += code;
     }
-    d[b * step] = largest / 127.0f;
     for (int h = 0; h < 2; h++) sum[(2 * b + h) * step] = total[h];
   }
 }
@@ -134,8 +135,8 @@ void pack(const void* w, int64_t stride, int64_t blocks, uint8_t* codes, float* 
 }
 
 template <class Acc, class Block>
-void gemm_q(int64_t tokens, int64_t blocks, const uint8_t* codes, const float* scales, int64_t panel, const int8_t* q, int64_t q_stride, const float* d,
-            const int32_t* sum, int64_t d_stride, float* y, int64_t ldy, bool accumulate) noexcept {
+void gemm_q(int64_t tokens, int64_t blocks, const uint8_t* codes, const float* scales, int64_t panel, const int8_t* q, int64_t q_stride,
+            const float* origin, const int32_t* sum, int64_t o_stride, float* y, int64_t ldy, bool accumulate) noexcept {
   constexpr int kHalves = Layout<Block>::kHalves, kScales = kHalves * (Layout<Block>::kMins ? 2 : 1), kSpan = kBlock / kHalves;
   for (int64_t t = 0; t < tokens; t++) {
     const int64_t group = t / kTokenGroup, lane = t % kTokenGroup;
@@ -144,19 +145,19 @@ void gemm_q(int64_t tokens, int64_t blocks, const uint8_t* codes, const float* s
       const float* panel_scales = scales + r / kPanelRows * (panel / kBlock * kScales);
       Acc total = accumulate ? Acc(y[t * ldy + r]) : Acc(0);
       for (int64_t b = 0; b < blocks; b++) {
-        const Acc a_scale = Acc(d[group * d_stride + b * kTokenGroup + lane]);
+        const Acc power = Acc(origin[group * o_stride + b * kTokenGroup + lane] / kOrigin);
         for (int h = 0; h < kHalves; h++) {
           int32_t products = 0;
           for (int i = h * kSpan; i < (h + 1) * kSpan; i++) {
             const auto weight = static_cast<int8_t>(panel_codes[((b * 8 + i / 4) * kPanelRows + r % kPanelRows) * 4 + i % 4]);
             products += weight * q[group * q_stride + ((b * 8 + i / 4) * kTokenGroup + lane) * 4 + i % 4];
           }
-          total += Acc(products) * (Acc(panel_scales[(b * kScales + h) * kPanelRows + r % kPanelRows]) * a_scale);
+          total += Acc(products) * power * Acc(panel_scales[(b * kScales + h) * kPanelRows + r % kPanelRows]);
         }
         for (int h = 0; Layout<Block>::kMins && h < kHalves; h++) {
-          const int32_t* half = sum + 2 * group * d_stride + 2 * b * kTokenGroup + lane;
+          const int32_t* half = sum + 2 * group * o_stride + 2 * b * kTokenGroup + lane;
           const int32_t values = kHalves == 2 ? half[h * kTokenGroup] : half[0] + half[kTokenGroup];
-          total += (Acc(values) * a_scale) * Acc(panel_scales[(b * kScales + kHalves + h) * kPanelRows + r % kPanelRows]);
+          total += Acc(values) * power * Acc(panel_scales[(b * kScales + kHalves + h) * kPanelRows + r % kPanelRows]);
         }
       }
       y[t * ldy + r] = static_cast<float>(total);
@@ -165,21 +166,22 @@ void gemm_q(int64_t tokens, int64_t blocks, const uint8_t* codes, const float* s
 }
 
 template <class Acc, class Block>
-void gemv_q(const void* w, int64_t stride, int64_t blocks, const int8_t* q, const float* d, const int32_t* sum, float* y) noexcept {
+void gemv_q(const void* w, int64_t stride, int64_t blocks, const int8_t* q, const float* origin, const int32_t* sum, float* y) noexcept {
   constexpr int kHalves = Layout<Block>::kHalves, kSpan = kBlock / kHalves;
   for (int r = 0; r < kPanelRows; r++) {
     Acc total = 0;
     for (int64_t b = 0; b < blocks; b++) {
       const auto block = load<Block>(static_cast<const std::byte*>(w) + r * stride, b * kBlock / kValues<Block>);
       const int first = static_cast<int>(b * kBlock % kValues<Block>);
+      const Acc power = Acc(origin[b] / kOrigin);
       for (int h = 0; h < kHalves; h++) {
         int32_t products = 0;
         for (int i = h * kSpan; i < (h + 1) * kSpan; i++) products += block.code(first + i) * q[b * kBlock + i];
-        total += Acc(products) * (Acc(block.scale(first + 16 * h)) * Acc(d[b]));
+        total += Acc(products) * power * Acc(block.scale(first + 16 * h));
       }
       for (int h = 0; Layout<Block>::kMins && h < kHalves; h++) {
         const int32_t values = kHalves == 2 ? sum[2 * b + h] : sum[2 * b] + sum[2 * b + 1];
-        total += (Acc(values) * Acc(d[b])) * Acc(block.min(first + 16 * h));
+        total += Acc(values) * power * Acc(block.min(first + 16 * h));
       }
     }
     y[r] = static_cast<float>(total);
@@ -312,6 +314,7 @@ void fill(KernelTable& t) {
   t.gemv_f32 = gemv<Acc, weight_f32>;
   t.gemv_f16 = gemv<Acc, weight_f16>;
   t.gemv_bf16 = gemv<Acc, weight_bf16>;
+  t.block_largest = block_largest;
   t.quantize_q8 = quantize_q8;
 #define LLAVA_REFERENCE_SLOTS(T, elements, bytes) \
   t.expand_##T = expand_blocks<Block##T>;         \

@@ -66,6 +66,7 @@ struct Int {
   static I equal_8(I a, I b) { return _mm256_cmpeq_epi8(a, b); }
   static I shuffle_8(I a, __m128i index) { return _mm256_shuffle_epi8(a, _mm256_broadcastsi128_si256(index)); }
   static Vec::F to_f32(I a) { return _mm256_cvtepi32_ps(a); }
+  static Vec::F as_f32(I a) { return _mm256_castsi256_ps(a); }
   static Vec::F halves_to_f32(I a) {  // the low 16 bits of each lane
     const I low = _mm256_and_si256(a, _mm256_set1_epi32(0xFFFF));
     return _mm256_cvtph_ps(_mm256_castsi256_si128(_mm256_permute4x64_epi64(_mm256_packus_epi32(low, low), 0x08)));

@@ -60,6 +60,7 @@ struct Int {
   static I equal_8(I a, I b) { return _mm512_movm_epi8(_mm512_cmpeq_epi8_mask(a, b)); }
   static I shuffle_8(I a, __m128i index) { return _mm512_shuffle_epi8(a, _mm512_broadcast_i32x4(index)); }
   static Vec::F to_f32(I a) { return _mm512_cvtepi32_ps(a); }
+  static Vec::F as_f32(I a) { return _mm512_castsi512_ps(a); }
   static Vec::F halves_to_f32(I a) { return _mm512_cvtph_ps(_mm512_cvtepi32_epi16(a)); }  // the low 16 bits of each lane
   // Four bytes at w of each row.
   static I rows_32(const unsigned char* w, int64_t stride) {

@@ -1,0 +1,17 @@
+// Activations as int8 blocks of 32 with a common float: x = D * 2^e * q, where D belongs to the token and e to the block (block floating point).
+//   A power of two costs the tile nothing. An integer sum n added to the bits of the float 1.5 * 2^23 * 2^e (its "origin") gives origin + 2^e n, exactly,
+//   while |n| < 2^22; so the sum starts at the origin's bits and one subtraction makes it a scaled float, in place of a conversion and a product.
+//   D is chosen, in eighths of an octave, so that the steps D * 2^e of all blocks are smallest in the mean square; applied once to each output.
+#pragma once
+#include "cpu/kernels/table.h"
+
+namespace llava::cpu {
+
+// Blocks smaller than 2^kSmallestExponent of the token's largest value count as zero.
+constexpr int kSmallestExponent = -60;
+
+// From the largest magnitudes of a token's blocks: origin[b] and inverse[b] = 1 / (D 2^e) of each block; returns D,
+// which is 0 for a token of nothing and NaN for one that holds an infinity or NaN.
+float choose_scales(const float* largest, int64_t blocks, float* origin, float* inverse);
+
+}  // namespace llava::cpu
