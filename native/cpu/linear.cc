@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "common/blocks.h"
+#include "cpu/activation.h"
 #include "cpu/expand.h"
 #include "cpu/stream.h"
 
@@ -55,12 +56,12 @@ Panel panel_target(const LinearOutput& o, int64_t column, int64_t columns, int64
 
 // scale, bias, activation and residual over y[rows first_row …, columns] while the product is still in cache.
 void finish_panel(const KernelTable& k, const LinearOutput& o, int64_t first_row, int64_t rows, int64_t column, int64_t columns, const Panel& panel) {
+  const ActivationKernel activation = activation_kernel(k, o.activation);
   for (int64_t m = 0; m < rows; m++) {
     float* c = panel.c + m * panel.ldc;
     if (o.scale != 1.0f) k.scale(c, o.scale, c, columns);
     if (o.bias != nullptr) k.add(c, o.bias + column, c, columns);
-    if (o.activation == Activation::kQuickGelu) k.quick_gelu(c, c, columns);
-    if (o.activation == Activation::kGelu) k.gelu(c, c, columns);
+    if (activation != nullptr) activation(c, c, columns);
     if (o.residual.data != nullptr) k.add(c, o.residual.row(first_row + m) + column, c, columns);
     if (!panel.direct) std::memcpy(o.y.row(first_row + m) + column, c, static_cast<size_t>(columns) * sizeof(float));
   }

@@ -463,6 +463,7 @@ void scale(Trial& t) {
 
 void quick_gelu(Trial& t) { unary(t, &KernelTable::quick_gelu); }
 void gelu(Trial& t) { unary(t, &KernelTable::gelu); }
+void gelu_tanh(Trial& t) { unary(t, &KernelTable::gelu_tanh); }
 
 void silu_mul(Trial& t) {
   for (const int64_t n : lengths()) {

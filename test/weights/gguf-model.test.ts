@@ -300,7 +300,7 @@ const unsupported: readonly (readonly [what: string, files: Record<string, unkno
   ['an mmproj with another projector', vision({ key: 'clip.projector_type', type: 'string', value: 'ldpv2' }), /"ldpv2".*LLaVA 1\.5/],
   ['an mmproj with layer norms in the projector', withVisionTensors({ name: 'mm.3.weight', type: 0, ne: [32] }), /mm\.3/],
   ['an mmproj of LLaVA 1.6', vision({ key: 'clip.vision.image_grid_pinpoints', type: ['i32'], value: [336, 672] }), /1\.6/],
-  ['an mmproj without a class token', withoutVisionTensors(/class_embd/), /SigLIP/],
+  ['an mmproj without a class token', withoutVisionTensors(/class_embd/), /neither CLIP.* nor SigLIP/],
   ['an mmproj with SiLU', vision({ key: 'clip.use_silu', type: 'bool', value: true }), /SiLU/],
   ['an mmproj with features of two layers', vision({ key: 'clip.vision.feature_layer', type: ['i32'], value: [1, 2] }), /one feature layer/],
   ['an unknown aspect ratio', own({ key: 'llava.image_aspect_ratio', type: 'string', value: 'anyres' }), /"anyres".*pad, crop/],
@@ -399,7 +399,7 @@ test('a GGUF adapter’s pairs stand beside their matrices', async (t) => {
   const model = await withAdapter(t, adapterKeys, [...lora('blk.0.attn_q', 3, 32, 32), ...lora('blk.1.ffn_down', 3, 64, 32), ...lora('output', 3, 32, 270)])
   const q = 'language_model.layers.0.self_attn.q_proj'
   const down = 'language_model.layers.1.mlp.down_proj'
-  t.is(model.config.loraScale, 2)
+  t.deepEqual(model.tensors.flatMap(({ lora }) => lora ?? []), Array(3).fill({ scale: 2, interleavedHeads: 0 }))
   t.deepEqual(shapesOf(model), {
     ...all,
     [`${q}.lora_A.weight`]: [3, 32],
@@ -411,9 +411,13 @@ test('a GGUF adapter’s pairs stand beside their matrices', async (t) => {
   })
 })
 
+test('layers of a GGUF adapter may have different ranks', async (t) => {
+  const model = await withAdapter(t, adapterKeys, [...lora('blk.0.attn_q', 3, 32, 32), ...lora('blk.1.attn_q', 2, 32, 32)])
+  t.deepEqual(model.tensors.flatMap(({ lora }) => lora?.scale ?? []), [2, 3])
+})
+
 const refusedAdapters: readonly (readonly [what: string, code: string, keys: readonly GgufKey[], tensors: readonly GgufTensorInfo[], message: RegExp])[] = [
   ['that is a model', 'MODEL_UNSUPPORTED', languageKeys, textTensors, /as adapter, a GGUF that is none/],
-  ['of two ranks', 'MODEL_UNSUPPORTED', adapterKeys, [...lora('blk.0.attn_q', 3, 32, 32), ...lora('blk.1.attn_q', 2, 32, 32)], /different ranks \(3, 2\)/],
   ['of embeddings', 'MODEL_UNSUPPORTED', adapterKeys, lora('token_embd', 3, 32, 270), /linear layers/],
   ['with a lone tensor', 'MODEL_UNSUPPORTED', adapterKeys, [...lora('blk.0.attn_q', 3, 32, 32), { name: 'output_norm.weight', type: 0, ne: [32] }], /output_norm.*not half of a pair/],
   ['with half a pair', 'MODEL_CORRUPT', adapterKeys, lora('blk.0.attn_q', 3, 32, 32).slice(1), /lora_b" lacks its other half/],
