@@ -256,13 +256,13 @@ function statedVision(clip: Fields, model: StoredModel): StatedVision {
     layerNormEps: clip.number('clip.vision.attention.layer_norm_epsilon', 0) ?? 1e-5,
     // llama.cpp computes the approximation for both; CLIP towers were trained with the exact function.
     activation: clip.boolean('clip.use_gelu') !== true ? 'quick_gelu' : tower === 'siglip' ? 'gelu_pytorch_tanh' : 'gelu',
-    dropClassRow: dropsClassRow(clip),
+    dropClassRow: dropsClassRow(clip, tower),
     projectorLayers: undefined,
   }
 }
 
-function dropsClassRow(clip: Fields): boolean {
-  const strategy = clip.string('llava.vision_feature_select_strategy') ?? 'default'
+function dropsClassRow(clip: Fields, tower: StatedVision['tower']): boolean {
+  const strategy = clip.string('llava.vision_feature_select_strategy') ?? (tower === 'siglip' ? 'full' : 'default')
   if (strategy === 'default' || strategy === 'full') return strategy === 'default'
   throw unsupported(clip.where, `vision feature select strategy "${strategy}"`, 'default, full')
 }

@@ -501,6 +501,22 @@ def load_gguf(model, files):
             parameters[parameter_name][:shape[0]].copy_(torch.from_numpy(np.ascontiguousarray(value)))
 
 
+def gguf_siglip():
+    """The checkpoint of hf-siglip as llama.cpp's converters write it: tower without class token, its last layer left out, patches with a bias."""
+    name = 'gguf-siglip'
+    directory, checkpoint = make_goldens.fresh(name)
+    model, spm = gguf_source('hf-siglip', directory)
+    writer = gguf.GGUFWriter(os.path.join(checkpoint, 'tiny-q8_0.gguf'), 'llama')
+    gguf_files.add_text_keys(writer, model.config.text_config, spm, 'q8_0')
+    gguf_files.add_tensors(writer, model, gguf_files.text_names(model.config.text_config), 'q8_0', PIECES)
+    gguf_files.finish(writer)
+    write_mmproj(checkpoint, model, 'new', lambda tensor, shape: None)
+    prompt, result = run_gguf(name, directory, model, spm)
+    if result is None:
+        raise SystemExit(f'{name}: no prompt gives steady greedy text')
+    finish(name, directory, result, prompt, model='checkpoint/tiny-q8_0.gguf', kind='gguf-pair', weights='q8_0', imageAspectRatio='pad', eosTokenIds=[2])
+
+
 def gguf_kquants():
     """Every k-quant and the five-bit kinds, one per matrix; one file, tied embeddings; a linear projector in the mmproj, tower in Q5_1 and Q4_1."""
     name = 'gguf-kquants'
@@ -568,7 +584,7 @@ def write_mmproj_linear(checkpoint: str, model):
 
 
 CASES = {'original-bin': original_bin, 'original-linear': original_linear, 'original-lora': original_lora, 'hf-peft': peft_hf, 'hf-peft-everywhere': peft_everywhere, 'hf-peft-saved': peft_saved, 'gguf-peft': gguf_peft, 'hf-mistral-window': mistral_window,
-         'gguf-split': gguf_split, 'gguf-lora': gguf_lora, 'gguf-kquants': gguf_kquants}
+         'gguf-split': gguf_split, 'gguf-lora': gguf_lora, 'gguf-siglip': gguf_siglip, 'gguf-kquants': gguf_kquants}
 
 if __name__ == '__main__':
     torch.set_num_threads(1)

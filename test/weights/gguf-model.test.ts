@@ -243,6 +243,18 @@ const withoutVisionTensors = (pattern: RegExp): Record<string, unknown> => ({
   ),
 })
 
+/** A mmproj of a SigLIP: no class token, no norm in front, a bias on the patches. */
+const siglip = (keys: readonly GgufKey[], ...more: readonly GgufTensorInfo[]): Record<string, unknown> => {
+  const tensors = visionTensors.filter(({ name }) => !/class_embd|pre_ln|position_embd/.test(name))
+  const own = [{ name: 'v.patch_embd.bias', type: 0, ne: [tiny.Dv] }, { name: 'v.position_embd.weight', type: 0, ne: [tiny.Dv, 4] }]
+  return { ...pair, 'mmproj-model.gguf': mmprojFile(withKeys(visionKeys, ...keys), [...tensors, ...own, ...more]) }
+}
+
+test('an mmproj without a class token whose patches have a bias is a SigLIP tower, all of whose rows are kept', async (t) => {
+  const { config } = await describe(t, siglip([{ key: 'clip.use_gelu', type: 'bool', value: true }]))
+  t.like(config.vision, { tower: 'siglip', activation: 'gelu_pytorch_tanh', dropClassRow: false, layers: tiny.visionLayers })
+})
+
 const mistralKeys: readonly GgufKey[] = [
   ...languageKeys.map((key) => ({ ...key, key: key.key.replace(/^llama\./, 'mistral3.') })).filter(({ key }) => key !== 'general.architecture'),
   { key: 'general.architecture', type: 'string', value: 'mistral3' },
@@ -301,6 +313,8 @@ const unsupported: readonly (readonly [what: string, files: Record<string, unkno
   ['an mmproj with layer norms in the projector', withVisionTensors({ name: 'mm.3.weight', type: 0, ne: [32] }), /mm\.3/],
   ['an mmproj of LLaVA 1.6', vision({ key: 'clip.vision.image_grid_pinpoints', type: ['i32'], value: [336, 672] }), /1\.6/],
   ['an mmproj without a class token', withoutVisionTensors(/class_embd/), /neither CLIP.* nor SigLIP/],
+  ['an mmproj of a SigLIP with QuickGELU', siglip([]), /SigLIP.*QuickGELU/],
+  ['an mmproj of a SigLIP with a last norm', siglip([{ key: 'clip.use_gelu', type: 'bool', value: true }], { name: 'v.post_ln.weight', type: 0, ne: [64] }), /SigLIP.*norm after/],
   ['an mmproj with SiLU', vision({ key: 'clip.use_silu', type: 'bool', value: true }), /SiLU/],
   ['an mmproj with features of two layers', vision({ key: 'clip.vision.feature_layer', type: ['i32'], value: [1, 2] }), /one feature layer/],
   ['an unknown aspect ratio', own({ key: 'llava.image_aspect_ratio', type: 'string', value: 'anyres' }), /"anyres".*pad, crop/],
