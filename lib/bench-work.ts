@@ -1,18 +1,17 @@
 // How much work a model's stages are, from its own shapes (spec 10): one multiply-add is two operations.
 
 import type { KvDtype, ModelConfig, TensorEntry, TextConfig } from './native.js'
+import { imageRows, patchCount, towerRows } from './weights/tower-rows.js'
 
 /** Operations to take one picture from pixel_values to projected rows: 390 GFLOP at LLaVA 1.5's shape with the 7B projector. */
 export function imageOperations({ vision, text }: ModelConfig): number {
   if (vision === undefined) return 0
-  const { hiddenSize: width, intermediateSize: hidden, layers, imageSize, patchSize, dropClassRow } = vision
-  const patches = (imageSize / patchSize) ** 2
-  const rows = patches + 1 // the class row
-  const patchConv = 2 * patches * (3 * patchSize ** 2) * width
+  const { hiddenSize: width, intermediateSize: hidden, layers, patchSize } = vision
+  const rows = towerRows(vision)
+  const patchConv = 2 * patchCount(vision) * (3 * patchSize ** 2) * width
   const linears = 2 * rows * (4 * width ** 2 + 2 * width * hidden)
   const attention = 4 * rows ** 2 * width
-  const projected = dropClassRow ? patches : rows
-  const projector = 2 * projected * (width * text.hiddenSize + text.hiddenSize ** 2)
+  const projector = 2 * imageRows(vision) * (width * text.hiddenSize + text.hiddenSize ** 2)
   return patchConv + layers * (linears + attention) + projector
 }
 

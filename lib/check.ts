@@ -89,12 +89,12 @@ export async function checkModel(source: string, options: CheckOptions = {}): Pr
   }
 }
 
-async function checkTensors({ files, tensors, config }: ModelDescription, { threads, onProgress }: CheckOptions, job: Job): Promise<readonly CheckedTensor[]> {
+async function checkTensors({ files, tensors }: ModelDescription, { threads, onProgress }: CheckOptions, job: Job): Promise<readonly CheckedTensor[]> {
   const callSite = new Error()
   const total = tensors.reduce((sum, { nbytes }) => sum + nbytes, 0)
   const checked: CheckedTensor[] = []
   let done = 0
-  const conversion = await native().openConversion(files, tensors, config.loraScale ?? 1, threads ?? 0).catch((cause: unknown) => {
+  const conversion = await native().openConversion(files, tensors, threads ?? 0).catch((cause: unknown) => {
     throw nativeFailure(cause, callSite)
   })
   try {

@@ -5,6 +5,7 @@ import path from 'node:path'
 import { realpath, rm, stat } from 'node:fs/promises'
 import { LlavaError, invalidArgument } from './errors.js'
 import { calledFrom, Job } from './job.js'
+import type { ImageAspectRatio } from './image/image-processor.js'
 import { native, nativeFailure, type NativeConversion, type NativeFindings } from './native.js'
 import { abortSignal, callback, checkOptions, flag, given, oneOf, text, wholeNumber, type OptionCheck } from './options.js'
 import {
@@ -20,6 +21,7 @@ import { languageFields, mmprojFields, ropeTensor, singleFields } from './weight
 import { layoutGguf, type GgufFields, type GgufLayout, type GgufTensor } from './weights/gguf-writer.js'
 import { describeModel, type ModelDescription } from './weights/model-description.js'
 import { corrupt, unsupported } from './weights/model-error.js'
+import { imageAspectRatios } from './weights/preprocessing.js'
 import { checkRoom, PartialFile } from './weights/partial-file.js'
 
 export interface ConvertOptions {
@@ -36,7 +38,7 @@ export interface ConvertOptions {
   readonly visionTower?: string
   readonly adapter?: string
   readonly visionFeatureLayer?: number
-  readonly imageAspectRatio?: 'pad' | 'crop'
+  readonly imageAspectRatio?: ImageAspectRatio
   /** Compute threads; default as many as the process may use. */
   readonly threads?: number
   /** Stops the work; nothing is left of it. */
@@ -66,7 +68,7 @@ const describeChecks = {
   visionTower: text,
   adapter: text,
   visionFeatureLayer: wholeNumber(-1024, 1024),
-  imageAspectRatio: oneOf('pad', 'crop'),
+  imageAspectRatio: oneOf(...imageAspectRatios),
 } satisfies Partial<Record<keyof ConvertOptions, OptionCheck>>
 
 const convertChecks = {
@@ -161,8 +163,8 @@ async function checkTargets({ files }: ModelDescription, outputs: readonly Outpu
 
 /** All files or none: they get their names when the last is whole. */
 async function writeAll(description: ModelDescription, outputs: readonly Output[], options: ConvertOptions, job: Job): Promise<void> {
-  const { files, tensors, config } = description
-  const conversion = await worded(() => native().openConversion(files, tensors, config.loraScale ?? 1, options.threads ?? 0))
+  const { files, tensors } = description
+  const conversion = await worded(() => native().openConversion(files, tensors, options.threads ?? 0))
   const partials: PartialFile[] = []
   try {
     const progress = new ProgressCount(outputs, options.onProgress)

@@ -17,6 +17,7 @@ import {
 } from './native.js'
 import { Tokenizer } from './tokenizer/tokenizer.js'
 import type { ModelDescription } from './weights/model-description.js'
+import { imageRows } from './weights/tower-rows.js'
 
 /** Rows of one prefill call. The cancellation flag is read between layers, and other calls get their turn between chunks. */
 export const rowsPerCall = 512
@@ -56,10 +57,10 @@ export class Engine {
     return this.#disposed
   }
 
-  /** Rows one picture takes in the prompt: the grid's patches, and the class row where the checkpoint keeps it (spec 4.3). */
+  /** Rows one picture takes in the prompt: the grid's patches, and CLIP's class row where the checkpoint keeps it (spec 4.3). */
   get rowsPerImage(): number {
     const { vision } = this.config
-    return vision === undefined ? 0 : (vision.imageSize / vision.patchSize) ** 2 + (vision.dropClassRow ? 0 : 1)
+    return vision === undefined ? 0 : imageRows(vision)
   }
 
   /** Runs one public call: refuses after dispose, stops with its signal or the model's end, and explains why it stopped. */

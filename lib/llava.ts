@@ -14,6 +14,7 @@ import { allocate, Engine, rowsPerCall } from './engine.js'
 import { LlavaError, invalidArgument } from './errors.js'
 import { Generation, type GeneratedToken } from './generation.js'
 import { decodeImage, type ImageInput, type RgbImage } from './image/decode.js'
+import type { ImageAspectRatio } from './image/image-processor.js'
 import { preprocessInSlices } from './image/preprocess.js'
 import { calledFrom, Job } from './job.js'
 import { Lockstep } from './lockstep.js'
@@ -32,6 +33,7 @@ import { tokenLogprobs } from './token-logprobs.js'
 import { DecodeStream } from './tokenizer/decode-stream.js'
 import { runTrace, type Trace } from './trace.js'
 import { describeModel, type ModelDescription } from './weights/model-description.js'
+import { imageAspectRatios } from './weights/preprocessing.js'
 
 /** The model that comes with the package. */
 const defaultModel = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../../models/default.gguf')
@@ -84,8 +86,8 @@ export interface OpenOptions extends ImageOptions, PromptOptions {
   readonly arithmetic?: 'fast' | 'exact'
   /** Overrides the vision layer whose output is used, as in config.json's `vision_feature_layer`. */
   readonly visionFeatureLayer?: number
-  /** Overrides how pictures are made square: `pad` with the mean colour, or `crop` the centre. */
-  readonly imageAspectRatio?: 'pad' | 'crop'
+  /** Overrides how pictures are made square: `pad` with the mean colour, `crop` the centre, or `stretch` both sides. */
+  readonly imageAspectRatio?: ImageAspectRatio
   /** A directory with a whole CLIP checkpoint, for the kinds `clip_image` and `clip_text` of `embed`. */
   readonly clip?: string
   /** Gives up opening. */
@@ -136,7 +138,7 @@ export interface ModelInfo extends NativeInfo {
     readonly patchSize: number
     /** Positions one picture takes. */
     readonly rowsPerImage: number
-    readonly aspectRatio: 'pad' | 'crop'
+    readonly aspectRatio: ImageAspectRatio
   }
   readonly card: ModelDescription['card']
 }
@@ -162,7 +164,7 @@ const openChecks = {
   kvCache: oneOf('f16', 'f32'),
   arithmetic: oneOf('fast', 'exact'),
   visionFeatureLayer: wholeNumber(-1024, 1024),
-  imageAspectRatio: oneOf('pad', 'crop'),
+  imageAspectRatio: oneOf(...imageAspectRatios),
   clip: text,
   signal: abortSignal,
 } satisfies Record<keyof OpenOptions, OptionCheck>

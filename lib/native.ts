@@ -17,6 +17,15 @@ export interface TensorEntry {
   readonly file: number
   readonly offset: number
   readonly nbytes: number
+  /** Of `MODULE.lora_B.weight` [out, r], which with `MODULE.lora_A.weight` [r, in] is a module's adapter. */
+  readonly lora?: LoraWeighing
+}
+
+export interface LoraWeighing {
+  /** alpha / r */
+  readonly scale: number
+  /** Above 0: B's rows are those of so many heads with rotation pairs half a head apart, where the module's pairs are neighbours. */
+  readonly interleavedHeads: number
 }
 
 /** LLaMA decoder. */
@@ -38,18 +47,21 @@ export interface TextConfig {
   readonly slidingWindow?: number
 }
 
-/** CLIP vision tower. */
+/** CLIP's vision tower, or SigLIP's. */
 export interface VisionConfig {
+  /** Absent: CLIP's. SigLIP's has no class row and no norm before its layers, and its patch convolution has a bias. */
+  readonly tower?: 'clip' | 'siglip'
   readonly hiddenSize: number
   readonly intermediateSize: number
   /** Encoder layers to run; already resolved from `vision_feature_layer`. */
   readonly layers: number
   readonly heads: number
   readonly imageSize: number
+  /** Pixels beyond the last whole patch are not looked at. */
   readonly patchSize: number
   readonly layerNormEps: number
-  readonly activation: 'quick_gelu' | 'gelu'
-  /** `true`: drop the class row (strategy "default"); `false`: keep it (strategy "full"). */
+  readonly activation: 'quick_gelu' | 'gelu' | 'gelu_pytorch_tanh'
+  /** `true`: drop the first row, the class row (strategy "default"), of SigLIP the first patch; `false`: keep it (strategy "full"). */
   readonly dropClassRow: boolean
   /** Linear layers of the projector, exact GELU between them; default 2. */
   readonly projectorLayers?: number
@@ -59,8 +71,6 @@ export interface VisionConfig {
 export interface ModelConfig {
   readonly text: TextConfig
   readonly vision?: VisionConfig
-  /** alpha / r of the adapter whose `MODULE.lora_A.weight` [r, in] and `MODULE.lora_B.weight` [out, r] stand among the tensors. */
-  readonly loraScale?: number
 }
 
 /** A whole CLIP: `vision.layers` counts all layers. */
@@ -74,7 +84,7 @@ export interface ClipConfig {
     readonly vocabSize: number
     readonly contextLength: number
     readonly layerNormEps: number
-    readonly activation: 'quick_gelu' | 'gelu'
+    readonly activation: VisionConfig['activation']
   }
   readonly projectionDim: number
 }
@@ -188,8 +198,8 @@ export interface NativeConversion {
 export interface NativeAddon {
   openModel(files: readonly string[], tensors: readonly TensorEntry[], config: ModelConfig, options: NativeOptions): Promise<NativeModel>
   openClip(files: readonly string[], tensors: readonly TensorEntry[], config: ClipConfig, options: NativeOptions): Promise<NativeClip>
-  /** `loraScale` weighs the adapter among `tensors`, if there is one; threads 0 = as many as the process may use. */
-  openConversion(files: readonly string[], tensors: readonly TensorEntry[], loraScale: number, threads: number): Promise<NativeConversion>
+  /** An adapter among `tensors` is merged; threads 0 = as many as the process may use. */
+  openConversion(files: readonly string[], tensors: readonly TensorEntry[], threads: number): Promise<NativeConversion>
   readonly Cancellation: new () => NativeCancellation
   /** What this CPU and process offer, without a model. */
   cpuInfo(): { readonly device: string; readonly features: readonly string[]; readonly isas: readonly Isa[]; readonly threads: number }

@@ -9,7 +9,7 @@
       "native/common/file_reader.cc",
       "native/common/quantise.cc",
       "native/cpu/backend.cc",
-      "native/cpu/activations.cc",
+      "native/cpu/block_float.cc",
       "native/cpu/linear.cc",
       "native/cpu/attention.cc",
       "native/cpu/patch_embed.cc",

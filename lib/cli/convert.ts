@@ -40,7 +40,7 @@ export function addConvert(program: Command, session: Session): void {
     .option('--adapter <path>', 'LoRA adapter to merge')
     .option('-t, --threads <n>', 'compute threads (default: as many as the process may use)', integer)
     .option('--vision-feature-layer <n>', "overrides the checkpoint's vision layer", integer)
-    .addOption(new Option('--image-aspect-ratio <how>', 'overrides how pictures are made square').choices(['pad', 'crop']))
+    .addOption(new Option('--image-aspect-ratio <how>', 'overrides how pictures are made square').choices(['pad', 'crop', 'stretch']))
     .option('--json', 'machine-readable output')
     .addHelpText('after', help)
     .action((source: string, flags: ConvertFlags) => convert(source, flags, session))

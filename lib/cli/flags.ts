@@ -39,7 +39,7 @@ export interface ModelFlags {
   readonly threads?: number
   readonly isa?: 'auto' | 'scalar' | 'avx2' | 'avx512'
   readonly visionFeatureLayer?: number
-  readonly imageAspectRatio?: 'pad' | 'crop'
+  readonly imageAspectRatio?: NonNullable<OpenOptions['imageAspectRatio']>
   readonly json?: boolean
 }
 
@@ -52,7 +52,7 @@ export function addModelFlags(command: Command): Command {
     .option('-t, --threads <n>', 'compute threads (default: as many as the process may use)', integer)
     .addOption(new Option('--isa <name>', 'instruction set of the kernels').choices(['auto', 'scalar', 'avx2', 'avx512']))
     .option('--vision-feature-layer <n>', "overrides the checkpoint's vision layer", integer)
-    .addOption(new Option('--image-aspect-ratio <how>', 'overrides how pictures are made square').choices(['pad', 'crop']))
+    .addOption(new Option('--image-aspect-ratio <how>', 'overrides how pictures are made square').choices(['pad', 'crop', 'stretch']))
     .option('--json', 'machine-readable output')
 }
 

@@ -1,6 +1,7 @@
-// An RGB picture as the vision tower takes it: Hugging Face's CLIPImageProcessor (crop) and LlavaImageProcessor with do_pad (pad), PIL back end.
+// An RGB picture as the vision tower takes it: Hugging Face's CLIPImageProcessor (crop), LlavaImageProcessor with do_pad (pad)
+// and SiglipImageProcessor (stretch), PIL back end.
 //   pad:  square canvas of side max(w, h) in trunc(255 · mean), the picture in its middle (an odd row or column goes to the bottom or right)
-//   both: bicubic, shorter edge to `shortestEdge`; centre crop S × S (offsets floored; where the picture is smaller, zeros); rescale; normalise
+//   all:  bicubic, shorter edge to `shortestEdge` (stretch: both edges to S); centre crop S × S (offsets floored; where the picture is smaller, zeros); rescale; normalise
 
 import { LlavaError } from '../errors.js'
 import { type RgbImage } from './decode.js'
@@ -32,7 +33,7 @@ function* squareSteps(image: RgbImage, spec: ImageProcessorSpec): Generator<unde
     throw new LlavaError('IMAGE_TOO_LARGE', `the picture is ${image.width} × ${image.height} pixels; its sides may have ${maxSide} at most`)
   }
   const canvas = spec.aspectRatio === 'pad' ? squareCanvas(image, spec.mean) : bareCanvas(image)
-  const [width, height] = resizedSize(canvas, spec.shortestEdge)
+  const [width, height] = spec.aspectRatio === 'stretch' ? [spec.imageSize, spec.imageSize] : resizedSize(canvas, spec.shortestEdge)
   const columns = centred(width, spec.imageSize)
   const rows = centred(height, spec.imageSize)
   const window = { width, height, left: columns.from, top: rows.from, columns: columns.length, rows: rows.length } satisfies ResizedWindow

@@ -1,5 +1,6 @@
 // LoRA adapters as PEFT and the LLaVA repository save them, and projectors saved by themselves. What a directory may hold:
-//   adapter_config.json + adapter_model.safetensors or .bin   A [r, in] and B [out, r] of linear layers: y += alpha / r * B (A x)
+//   adapter_config.json + adapter_model.safetensors or .bin   A [r, in] and B [out, r] of linear layers: y += alpha / r * B (A x);
+//                                                             tensors that were trained as a whole (PEFT's `modules_to_save`)
 //   non_lora_trainables.bin                                    tensors that were trained as a whole: the projector
 //   mm_projector.bin                                           the projector of a first training stage
 //   config.json                                                LLaVA's own, where the base is a plain language model
@@ -10,6 +11,7 @@ import { readdir, stat } from 'node:fs/promises'
 import { LlavaError } from '../errors.js'
 import { readJsonFields, type Fields } from './fields.js'
 import { isOriginalConfig } from './hf-config.js'
+import type { TextConfig } from '../native.js'
 import type { LoraModule } from './model-tensors.js'
 import { corrupt, notFound, unsupported } from './model-error.js'
 import { fromHuggingFace, type CanonicalName } from './names.js'
@@ -23,8 +25,8 @@ export interface Adapter {
   /** The original LLaVA's config.json, where the adapter brings one. */
   readonly config?: Fields
   readonly modules: readonly LoraModule[]
-  /** alpha / r; present where there are modules. */
-  readonly scale?: number
+  /** How rows of query and key lie in `modules`. */
+  readonly ropeLayout: TextConfig['ropeLayout']
   /** Tensors that take the place of the base's, by canonical name. */
   readonly replacements: readonly (readonly [name: string, tensor: StoredTensor])[]
 }
@@ -38,13 +40,16 @@ export async function readAdapter(location: string): Promise<Adapter> {
   const stored = settings === undefined ? [] : await adapterTensors(directory, names)
   const whole = await wholeTensors(directory, names)
   if (settings === undefined && whole.length === 0) throw notFound(directory, 'neither adapter_config.json nor mm_projector.bin is there: this is no adapter')
-  const { modules, others } = pairUp(stored, fromHuggingFace)
+  const { pairs, others } = pairUp(stored, fromHuggingFace)
   return {
     path: directory,
     ...(raw !== undefined && isOriginalConfig(raw) && { config: raw }),
-    modules,
-    ...(settings !== undefined && modules.length > 0 && { scale: scaleOf(settings, modules) }),
-    replacements: [...others, ...whole].map((tensor) => [knownName(tensor, fromHuggingFace(tensor.name)), tensor] as const),
+    modules: settings === undefined ? [] : weighed(pairs, settings),
+    ropeLayout: 'half',
+    replacements: [...others, ...whole].flatMap((tensor) => {
+      const name = knownName(tensor, fromHuggingFace(tensor.name))
+      return name === undefined ? [] : [[name, tensor] as const]
+    }),
   }
 }
 
@@ -72,12 +77,18 @@ async function wholeTensors(directory: string, names: ReadonlySet<string>): Prom
 /** `…q_proj.lora_A.weight` and its B; in GGUF `….lora_a`. */
 const loraName = /^(.+?)(?:\.weight)?\.lora_([ABab])(?:\.default)?(?:\.weight)?$/
 
-/** Sorts an adapter's tensors into pairs and what is no pair. */
+/** A and B of one module, as yet without a weight. */
+export interface LoraPair extends Omit<LoraModule, 'scale'> {
+  /** The file's name for the module. */
+  readonly storedName: string
+}
+
+/** Sorts an adapter's tensors into pairs and what is no pair. Modules that no computation uses are left out. */
 export function pairUp(
   stored: readonly StoredTensor[],
   canonicalName: (name: string) => CanonicalName,
-): { readonly modules: readonly LoraModule[]; readonly others: readonly StoredTensor[] } {
-  const halves = new Map<string, { a?: StoredTensor; b?: StoredTensor }>()
+): { readonly pairs: readonly LoraPair[]; readonly others: readonly StoredTensor[] } {
+  const halves = new Map<string, { a?: StoredTensor; b?: StoredTensor; storedName: string }>()
   const others: StoredTensor[] = []
   for (const tensor of stored) {
     const [, module, half] = loraName.exec(tensor.name) ?? []
@@ -85,48 +96,67 @@ export function pairUp(
       others.push(tensor)
       continue
     }
-    const name = knownName(tensor, canonicalName(`${module}.weight`)).replace(/\.weight$/, '')
-    const pair = halves.get(name) ?? {}
+    const name = knownName(tensor, canonicalName(`${module}.weight`))?.replace(/\.weight$/, '')
+    if (name === undefined) continue
+    const pair = halves.get(name) ?? { storedName: module }
     const side = half?.toLowerCase() === 'a' ? 'a' : 'b'
     if (pair[side] !== undefined) throw corrupt(tensor.path, `tensors "${pair[side].name}" and "${tensor.name}" both change ${name}`)
     halves.set(name, { ...pair, [side]: tensor })
   }
-  const modules = [...halves].map(([module, { a, b }]) => {
-    if (a !== undefined && b !== undefined) return { module, a, b }
+  const pairs = [...halves].map(([module, { a, b, storedName }]) => {
+    if (a !== undefined && b !== undefined) return { module, storedName, a, b }
     const lone = (a ?? b) as StoredTensor
     throw corrupt(lone.path, `"${lone.name}" lacks its other half`)
   })
-  return { modules, others }
+  return { pairs, others }
 }
 
-function knownName(tensor: StoredTensor, name: CanonicalName): string {
-  if (typeof name === 'string') return name
+/** `undefined` for what no computation reads. */
+function knownName(tensor: StoredTensor, name: CanonicalName): string | undefined {
+  if (name !== undefined) return name ?? undefined
   throw unsupported(tensor.path, `"${tensor.name}" changes something that this architecture does not have`, 'LoRA of linear layers, and whole tensors of LLaVA')
 }
 
 // Ways to begin that change the base's weights as well, which the saved adapter then does not say.
-const changesBase = /^(?:pissa|olora|corda|loftq)/
+const changesBase = /^(?:pissa|olora|corda|loftq|lora_ga)/
 
-function scaleOf(settings: Fields, modules: readonly LoraModule[]): number {
+/** The pairs with their scales: alpha / r, or alpha / sqrt(r) where the adapter is rank-stabilised. */
+function weighed(pairs: readonly LoraPair[], settings: Fields): readonly LoraModule[] {
   refuseOtherAdapters(settings)
   const rank = settings.required('r', settings.integer('r'))
   const alpha = settings.required('lora_alpha', settings.number('lora_alpha', 0))
-  for (const { a } of modules)
-    if (a.shape[0] !== rank) throw corrupt(a.path, `"${a.name}" has rank ${a.shape[0]}, but \`r\` is ${rank}`)
-  return alpha / (settings.boolean('use_rslora') === true ? Math.sqrt(rank) : rank)
+  const [ownRanks, ownAlphas] = [patternsOf(settings, 'rank_pattern'), patternsOf(settings, 'alpha_pattern')]
+  const isStabilised = settings.boolean('use_rslora') === true
+  return pairs.map(({ module, storedName, a, b }) => {
+    const peftName = storedName.replace(/^base_model\.model\./, '')
+    const ownRank = ownRanks(peftName) ?? rank
+    if (a.shape[0] !== ownRank) throw corrupt(a.path, `"${a.name}" has rank ${a.shape[0]}, but \`r\` or \`rank_pattern\` says ${ownRank}`)
+    return { module, a, b, scale: (ownAlphas(peftName) ?? alpha) / (isStabilised ? Math.sqrt(ownRank) : ownRank) }
+  })
+}
+
+/** `rank_pattern`, `alpha_pattern`: the first whose key ends a module's name counts for it; one with `^` must be all of the name. */
+function patternsOf(settings: Fields, key: string): (module: string) => number | undefined {
+  const patterns = settings.object(key)
+  const values = [...(patterns?.keys() ?? [])].map((pattern) => {
+    const name = pattern.replaceAll('\\.', '.')
+    if (!/^\^?[\w.]+$/.test(name)) throw unsupported(settings.where, `\`${key}\` for the modules "${pattern}"`, 'names of modules, or their ends')
+    return { suffix: name.replace(/^\^/, ''), isWhole: name.startsWith('^'), value: patterns?.required(pattern, patterns.number(pattern, 0)) }
+  })
+  return (module) => values.find(({ suffix, isWhole }) => module === suffix || (!isWhole && module.endsWith(`.${suffix}`)))?.value
 }
 
 function refuseOtherAdapters(settings: Fields): void {
   const beginning = settings.raw('init_lora_weights')
-  const patterns = ['rank_pattern', 'alpha_pattern'].filter((key) => [...(settings.object(key)?.keys() ?? [])].length > 0)
   const refusals: readonly (readonly [boolean, string])[] = [
     [(settings.string('peft_type') ?? 'LORA') !== 'LORA', `adapter type "${settings.string('peft_type')}"`],
     [settings.boolean('use_dora') === true, 'DoRA (`use_dora`)'],
     [settings.boolean('fan_in_fan_out') === true, 'transposed matrices (`fan_in_fan_out`)'],
     [(settings.string('bias') ?? 'none') !== 'none', `trained biases (\`bias\` "${settings.string('bias')}")`],
-    [patterns.length > 0, `ranks of their own for some layers (\`${patterns[0]}\`)`],
     [typeof beginning === 'string' && changesBase.test(beginning), `\`init_lora_weights\` "${String(beginning)}", which changes the base's weights`],
+    [settings.has('alora_invocation_tokens'), 'an adapter that works from some token on (`alora_invocation_tokens`)'],
+    [settings.boolean('use_qalora') === true, 'pooled inputs (`use_qalora`)'],
     [settings.has('layer_replication'), 'replicated layers (`layer_replication`)'],
   ]
-  for (const [applies, what] of refusals) if (applies) throw unsupported(settings.where, what, 'LoRA with one rank')
+  for (const [applies, what] of refusals) if (applies) throw unsupported(settings.where, what, 'plain LoRA')
 }

@@ -54,7 +54,7 @@ export async function describeClip(location: string): Promise<ClipDescription> {
     tensors,
     config,
     tokenizer: tokenizerFiles(clip),
-    imageProcessor: imageProcessorFromConfig(await readClipPreprocessor(clip), vision.imageSize, undefined),
+    imageProcessor: imageProcessorFromConfig(await readClipPreprocessor(clip), vision, undefined),
     parameters,
     weightDtypes,
   }

@@ -133,7 +133,7 @@ function visionFields({ config: { vision }, imageProcessor }: ModelDescription):
     ['clip.has_vision_encoder', ['bool', true]],
     ['clip.has_llava_projector', ['bool', true]],
     ['clip.projector_type', ['string', 'mlp']],
-    ['clip.use_gelu', ['bool', vision.activation === 'gelu']],
+    ['clip.use_gelu', ['bool', vision.activation !== 'quick_gelu']],
     ['clip.vision.image_size', ['u32', vision.imageSize]],
     ['clip.vision.patch_size', ['u32', vision.patchSize]],
     ['clip.vision.embedding_length', ['u32', vision.hiddenSize]],

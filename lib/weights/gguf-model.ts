@@ -20,7 +20,7 @@ import type { StoredTensor } from './stored-tensor.js'
 import { corrupt, unsupported } from './model-error.js'
 import { readExactly, withFile } from './file-head.js'
 import { checkVocabulary } from './vocabulary.js'
-import { channels, clipMean, clipStd } from './preprocessing.js'
+import { channels, clipMean, clipStd, imageAspectRatios } from './preprocessing.js'
 import type { DescribeOptions, GenerationDefaults, ModelDescription } from './model-description.js'
 
 export async function describeGguf(file: string, options: DescribeOptions): Promise<ModelDescription> {
@@ -92,7 +92,7 @@ async function describeParts(
   const statedTower = clip && statedVision(clip, model)
   const tower = statedTower && visionConfig(statedTower, model, options.visionFeatureLayer)
   if (clip !== undefined) checkProjectorWidth(clip.where, model, tower?.projectorLayers ?? 0, text.hiddenSize)
-  const { files, tensors, parameters, weightDtypes } = collectTensors(model, text, tower, adapter?.modules)
+  const { files, tensors, parameters, weightDtypes } = collectTensors(model, text, tower, adapter)
   const tokenizer = ggufTokenizer(language.path, language.metadata)
   checkVocabulary(language.path, tokenizer, text.vocabSize)
   const chatTemplate = llama.string('tokenizer.chat_template')
@@ -102,7 +102,7 @@ async function describeParts(
     path: language.path,
     files,
     tensors,
-    config: { text, ...(tower && { vision: tower }), ...(adapter?.scale !== undefined && { loraScale: adapter.scale }) },
+    config: { text, ...(tower && { vision: tower }) },
     tokenizer,
     ...(clip && tower && { imageProcessor: imageProcessor(clip, tower.imageSize, options) }),
     ...imageTokensOf(llama, tokenizer),
@@ -210,7 +210,7 @@ async function readDivisors(tensor: StoredTensor, count: number): Promise<Float3
   throw corrupt(tensor.path, `tensor "${tensor.name}" should hold positive numbers`)
 }
 
-const supportedProjectors = 'LLaVA 1.5: a CLIP tower with a class token and an "mlp" projector (mm.0, mm.2, …)'
+const supportedProjectors = 'LLaVA 1.5: a CLIP or SigLIP tower and an "mlp" projector (mm.0, mm.2, …)'
 
 /** Says what a vision half is, when it is one of another model. */
 function refuseOtherProjectors(clip: Fields, stored: readonly StoredTensor[]): void {
@@ -222,7 +222,9 @@ function refuseOtherProjectors(clip: Fields, stored: readonly StoredTensor[]): v
     [names.has('mm.3.weight'), 'a projector with layer norms (mm.3)'],
     [(pinpoints?.length ?? 0) > 0 || names.has('model.image_newline'), 'a LLaVA 1.6 tower that tiles its pictures'],
     [clip.boolean('clip.use_silu') === true, 'a tower with SiLU activations'],
-    [!names.has('v.class_embd'), 'a tower without a class token (such as SigLIP)'],
+    [names.has('v.class_embd') === names.has('v.patch_embd.bias'), 'a tower that is neither CLIP (class token) nor SigLIP (biased patches)'],
+    [!names.has('v.class_embd') && clip.boolean('clip.use_gelu') !== true, 'a SigLIP tower with QuickGELU'],
+    [!names.has('v.class_embd') && names.has('v.post_ln.weight'), 'a SigLIP tower with a norm after its last layer'],
   ]
   for (const [applies, what] of refusals) if (applies) throw unsupported(clip.where, what, supportedProjectors)
 }
@@ -240,8 +242,10 @@ function statedVision(clip: Fields, model: StoredModel): StatedVision {
   const layers = clip.required('clip.vision.block_count', clip.integer('clip.vision.block_count', 0))
   const indices = clip.numbers('clip.vision.feature_layer') ?? []
   if (indices.length > 1) throw unsupported(clip.where, `features of ${indices.length} layers side by side`, 'one feature layer')
+  const tower = model.has('vision_tower.embeddings.class_embedding') ? 'clip' : 'siglip'
   return {
     where: clip.where,
+    tower,
     hiddenSize,
     intermediateSize: required('clip.vision.feed_forward_length'),
     layers,
@@ -250,21 +254,22 @@ function statedVision(clip: Fields, model: StoredModel): StatedVision {
     imageSize: required('clip.vision.image_size'),
     patchSize: required('clip.vision.patch_size'),
     layerNormEps: clip.number('clip.vision.attention.layer_norm_epsilon', 0) ?? 1e-5,
-    activation: clip.boolean('clip.use_gelu') === true ? 'gelu' : 'quick_gelu',
-    dropClassRow: dropsClassRow(clip),
+    // llama.cpp computes the approximation for both; CLIP towers were trained with the exact function.
+    activation: clip.boolean('clip.use_gelu') !== true ? 'quick_gelu' : tower === 'siglip' ? 'gelu_pytorch_tanh' : 'gelu',
+    dropClassRow: dropsClassRow(clip, tower),
     projectorLayers: undefined,
   }
 }
 
-function dropsClassRow(clip: Fields): boolean {
-  const strategy = clip.string('llava.vision_feature_select_strategy') ?? 'default'
+function dropsClassRow(clip: Fields, tower: StatedVision['tower']): boolean {
+  const strategy = clip.string('llava.vision_feature_select_strategy') ?? (tower === 'siglip' ? 'full' : 'default')
   if (strategy === 'default' || strategy === 'full') return strategy === 'default'
   throw unsupported(clip.where, `vision feature select strategy "${strategy}"`, 'default, full')
 }
 
 // Converters drop the layers that do not run, so all that is stored runs. Only CLIP ViT-L is known to have 24: there the last one was kept.
 function isWholeClipLarge(layers: number, hiddenSize: number, model: StoredModel): boolean {
-  return layers === 24 && hiddenSize === 1024 && model.has('vision_tower.encoder.layers.23.layer_norm1.weight')
+  return layers === 24 && hiddenSize === 1024 && model.has('vision_tower.embeddings.class_embedding') && model.has('vision_tower.encoder.layers.23.layer_norm1.weight')
 }
 
 function checkProjectorWidth(where: string, model: StoredModel, layers: number, hiddenSize: number): void {
@@ -277,15 +282,15 @@ function checkProjectorWidth(where: string, model: StoredModel, layers: number, 
 }
 
 /**
- * A GGUF adapter, whose query and key rows are permuted as the model's are, or a directory as PEFT saves it, as long as it leaves query and key alone:
- * its rows there are in another order than the model's, and mapped rows stay where they are.
+ * A GGUF adapter, whose query and key rows are permuted as the model's are, or a directory as PEFT saves it, whose low-rank rows are brought into that
+ * order when they are opened. Whole matrices of query and key are not: mapped rows stay where they are.
  */
 async function ggufAdapter(location: string, hasVision: boolean): Promise<Adapter> {
   if (/\.gguf$/i.test(location)) return ggufLora(await readGgufHeader(path.resolve(location)))
   const adapter = await readAdapter(location)
-  const permuted = adapter.modules.find(({ module }) => /^language_model\..*\.self_attn\.[qk]_proj$/.test(module))
+  const permuted = adapter.replacements.find(([name]) => /^language_model\..*\.self_attn\.[qk]_proj\./.test(name))
   if (permuted !== undefined)
-    throw unsupported(adapter.path, `"${permuted.a.name}" changes query or key rows, which a GGUF keeps in another order`, 'the adapter as GGUF (`convert_lora_to_gguf.py`), or the checkpoint as safetensors')
+    throw unsupported(adapter.path, `"${permuted[1].name}" takes the place of query or key rows, which a GGUF keeps in another order`, 'LoRA of them, or the checkpoint as safetensors')
   if (!hasVision && adapter.replacements.some(([name]) => name.startsWith('multi_modal_projector.')))
     throw unsupported(adapter.path, 'a projector for a language model without a vision tower', 'the language model with its `mmproj`')
   return adapter
@@ -295,22 +300,21 @@ function ggufLora(header: GgufHeader): Adapter {
   const fields = new Fields(header.path, header.metadata)
   if (fields.raw('general.type') !== 'adapter' || (fields.string('adapter.type') ?? 'lora') !== 'lora')
     throw unsupported(header.path, 'as adapter, a GGUF that is none (`general.type`, `adapter.type`)', 'LoRA adapters')
-  const { modules, others } = pairUp(header.tensors, (name) => fromGguf(name, false))
+  const { pairs, others } = pairUp(header.tensors, (name) => fromGguf(name, false))
   if (others[0] !== undefined) throw unsupported(header.path, `"${others[0].name}" is not half of a pair`, 'LoRA of linear layers')
   const alpha = fields.required('adapter.lora.alpha', fields.number('adapter.lora.alpha', 0))
-  const ranks = new Set(modules.map(({ a }) => a.shape[0] ?? 0))
-  const [rank, ...more] = ranks
-  if (rank === undefined) throw corrupt(header.path, 'an adapter without tensors')
-  if (more.length > 0) throw unsupported(header.path, `layers of different ranks (${[...ranks].join(', ')})`, 'LoRA with one rank')
-  return { path: header.path, modules, scale: alpha / rank, replacements: [] }
+  if (pairs.length === 0) throw corrupt(header.path, 'an adapter without tensors')
+  const modules = pairs.map(({ module, a, b }) => ({ module, a, b, scale: alpha / (a.shape[0] ?? 1) }))
+  return { path: header.path, modules, ropeLayout: 'interleaved', replacements: [] }
 }
 
 function imageProcessor(clip: Fields, imageSize: number, options: DescribeOptions): ImageProcessorSpec {
   const stated = clip.string('llava.image_aspect_ratio') ?? 'pad'
-  if (stated !== 'pad' && stated !== 'crop') throw unsupported(clip.where, `image aspect ratio "${stated}"`, 'pad, crop')
+  const known = imageAspectRatios.find((each) => each === stated)
+  if (known === undefined) throw unsupported(clip.where, `image aspect ratio "${stated}"`, imageAspectRatios.join(', '))
   return {
     imageSize,
-    aspectRatio: options.imageAspectRatio ?? stated,
+    aspectRatio: options.imageAspectRatio ?? known,
     mean: channels(clip, 'clip.vision.image_mean') ?? clipMean,
     std: channels(clip, 'clip.vision.image_std', 0) ?? clipStd,
     rescaleFactor: clip.number('llava.image_rescale_factor', 0) ?? 1 / 255,

@@ -1,8 +1,7 @@
 // config.json of LlavaForConditionalGeneration, of a language model alone, or of the original LLaVA, in the spellings of transformers 4 and 5.
 // A nested configuration may list only what differs from its class's defaults: what the tensors show is taken from them (sizes.ts),
-// the rest has the default of LlamaConfig, CLIPVisionConfig or LlavaConfig.
+// the rest has the default of LlamaConfig, CLIPVisionConfig, SiglipVisionConfig or LlavaConfig.
 
-import type { VisionConfig } from '../native.js'
 import { Fields } from './fields.js'
 import { readOriginalVision, type OriginalVision } from './original-config.js'
 import { ropeFromConfig } from './rope.js'
@@ -124,11 +123,12 @@ function slidingWindow(text: Fields, kind: string, otherwise: number | undefined
 
 function statedVision(config: Fields): StatedVision {
   refuseOtherProjectors(config)
-  // Without a vision_config LlavaConfig means CLIP ViT-L/14-336; with one, CLIPVisionConfig's defaults fill it.
+  // Without a vision_config LlavaConfig means CLIP ViT-L/14-336; with one, its class's defaults fill it.
   const given = config.object('vision_config')
   const vision = given ?? Fields.fromJson(`${config.where}, vision_config`, { num_attention_heads: 16, image_size: 336 })
+  const isSiglip = vision.string('model_type') === 'siglip_vision_model'
   return {
-    ...statedTower(vision),
+    ...(isSiglip ? statedSiglipTower(vision) : statedTower(vision)),
     featureLayer: featureLayer(config),
     dropClassRow: selectStrategy(config) === 'default',
     projectorLayers: 2,
@@ -138,7 +138,19 @@ function statedVision(config: Fields): StatedVision {
 /** A CLIPVisionConfig by itself: all layers, the class row too. */
 export function statedTower(vision: Fields): StatedVision {
   const kind = vision.string('model_type') ?? 'clip_vision_model'
-  if (kind !== 'clip_vision_model') throw unsupported(vision.where, `vision tower "${kind}"`, 'clip_vision_model')
+  if (kind !== 'clip_vision_model') throw unsupported(vision.where, `vision tower "${kind}"`, 'clip_vision_model, siglip_vision_model')
+  return { ...towerSizes(vision), tower: 'clip', layerNormEps: vision.number('layer_norm_eps', 0) ?? 1e-5, activation: clipActivation(vision) }
+}
+
+/** A SiglipVisionConfig. Its hidden states end before post_layernorm, the last one too. */
+function statedSiglipTower(vision: Fields): StatedVision {
+  const activation = vision.string('hidden_act') ?? 'gelu_pytorch_tanh'
+  if (activation !== 'gelu_pytorch_tanh') throw unsupported(vision.where, `activation "${activation}" in a SigLIP tower`, 'gelu_pytorch_tanh')
+  return { ...towerSizes(vision), tower: 'siglip', layerNormEps: vision.number('layer_norm_eps', 0) ?? 1e-6, activation }
+}
+
+/** What both classes say in the same words. */
+function towerSizes(vision: Fields): Omit<StatedVision, 'tower' | 'layerNormEps' | 'activation'> {
   if ((vision.integer('num_channels') ?? 3) !== 3) throw unsupported(vision.where, `${vision.integer('num_channels')} colour channels`, '3')
   return {
     where: vision.where,
@@ -149,8 +161,6 @@ export function statedTower(vision: Fields): StatedVision {
     heads: vision.integer('num_attention_heads') ?? 12,
     imageSize: squareSize(vision, 'image_size'),
     patchSize: squareSize(vision, 'patch_size'),
-    layerNormEps: vision.number('layer_norm_eps', 0) ?? 1e-5,
-    activation: clipActivation(vision),
     dropClassRow: false,
     projectorLayers: undefined,
   }
@@ -177,7 +187,7 @@ function selectStrategy(config: Fields): string {
   throw unsupported(config.where, `\`vision_feature_select_strategy\` "${strategy}"`, 'default, full')
 }
 
-export function clipActivation(vision: Fields): VisionConfig['activation'] {
+export function clipActivation(vision: Fields): 'quick_gelu' | 'gelu' {
   const activation = vision.string('hidden_act') ?? 'quick_gelu'
   if (activation === 'quick_gelu' || activation === 'gelu') return activation
   throw unsupported(vision.where, `activation "${activation}"`, 'quick_gelu, gelu')

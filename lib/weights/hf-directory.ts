@@ -39,7 +39,7 @@ export async function describeHfDirectory(directory: string, names: ReadonlySet<
   const stated = config.vision ?? own?.stated
   const vision = stated && visionConfig(stated, model, options.visionFeatureLayer)
   checkOptionsFit(directory, config, vision !== undefined, adapter, options)
-  const { files, tensors, parameters, weightDtypes } = collectTensors(model, text, vision, adapter?.modules)
+  const { files, tensors, parameters, weightDtypes } = collectTensors(model, text, vision, adapter)
   const { tokenizer, imageTokens } = withImageTokens(rawConfig, config, await readTokenizer(directory), text.vocabSize)
   checkVocabulary(directory, tokenizer, text.vocabSize)
   const processor = await readJsonFields(path.join(directory, 'processor_config.json'))
@@ -50,12 +50,12 @@ export async function describeHfDirectory(directory: string, names: ReadonlySet<
     path: directory,
     files,
     tensors,
-    config: { text, ...(vision && { vision }), ...(adapter?.scale !== undefined && { loraScale: adapter.scale }) },
+    config: { text, ...(vision && { vision }) },
     tokenizer,
     ...(vision && {
       imageProcessor: imageProcessorFromConfig(
         own === undefined ? await readPreprocessor(directory, processor) : own.preprocessor,
-        vision.imageSize,
+        vision,
         options.imageAspectRatio ?? config.original?.aspectRatio,
       ),
     }),

@@ -5,7 +5,7 @@ import { readdir, stat } from 'node:fs/promises'
 import { invalidArgument, LlavaError } from '../errors.js'
 import type { ModelConfig, TensorEntry } from '../native.js'
 import type { TokenizerSpec } from '../tokenizer/spec.js'
-import type { ImageProcessorSpec } from '../image/image-processor.js'
+import type { ImageAspectRatio, ImageProcessorSpec } from '../image/image-processor.js'
 import { describeGguf } from './gguf-model.js'
 import { describeHfDirectory } from './hf-directory.js'
 import { readGgufHeader } from './gguf.js'
@@ -13,6 +13,7 @@ import type { DescribedText } from './sizes.js'
 import type { ImageTokens } from './image-tokens.js'
 import { notFound, unsupported } from './model-error.js'
 import { firstParts } from './gguf-split.js'
+import { imageAspectRatios } from './preprocessing.js'
 
 /** Everything the rest of the package needs to know about a model on disk. */
 export interface ModelDescription {
@@ -70,7 +71,7 @@ export interface DescribeOptions {
   /** Overrides the checkpoint's `vision_feature_layer`: k >= 0 runs k layers of the tower, k < 0 runs N + 1 + k of its N. */
   readonly visionFeatureLayer?: number
   /** Overrides how the checkpoint makes pictures square. */
-  readonly imageAspectRatio?: 'pad' | 'crop'
+  readonly imageAspectRatio?: ImageAspectRatio
 }
 
 /**
@@ -97,8 +98,8 @@ function checkOptions(location: string, { mmproj, visionTower, adapter, visionFe
   if (adapter !== undefined && typeof adapter !== 'string') throw invalidArgument('adapter', 'the path of an adapter', adapter)
   if (visionFeatureLayer !== undefined && !Number.isInteger(visionFeatureLayer))
     throw invalidArgument('visionFeatureLayer', 'a whole number', visionFeatureLayer)
-  if (imageAspectRatio !== undefined && imageAspectRatio !== 'pad' && imageAspectRatio !== 'crop')
-    throw invalidArgument('imageAspectRatio', '"pad" or "crop"', imageAspectRatio)
+  if (imageAspectRatio !== undefined && !imageAspectRatios.includes(imageAspectRatio))
+    throw invalidArgument('imageAspectRatio', `one of ${imageAspectRatios.join(', ')}`, imageAspectRatio)
 }
 
 async function isDirectory(location: string): Promise<boolean> {

@@ -1,11 +1,12 @@
 // Every tensor a model computes with, by canonical name and shape, taken from what the files hold.
 // Shape letters: D text hidden size, F intermediate size, V vocabulary, Dv vision hidden size, Fv vision intermediate size.
 
-import type { ClipConfig, Dtype, TensorEntry, TextConfig, VisionConfig } from '../native.js'
+import type { ClipConfig, Dtype, LoraWeighing, TensorEntry, TextConfig, VisionConfig } from '../native.js'
 import { dtypes } from './ggml-types.js'
 import type { CanonicalName } from './names.js'
 import { elementCount, type StoredTensor } from './stored-tensor.js'
 import { corrupt, unsupported } from './model-error.js'
+import { towerRows } from './tower-rows.js'
 
 /** A tensor the model needs. */
 interface Wanted {
@@ -45,7 +46,7 @@ export class StoredModel {
       throw unsupported(
         tensor.path,
         `tensor "${tensor.name}" is not part of this architecture`,
-        'LLaVA 1.5 (LLaMA without biases, CLIP tower, projector of linear layers)',
+        'LLaVA 1.5 (LLaMA without biases, CLIP or SigLIP tower, projector of linear layers)',
       )
     const twin = this.#tensors.get(name)
     if (twin !== undefined) throw corrupt(tensor.path, `tensors "${twin.name}" and "${tensor.name}" both stand for ${name}`)
@@ -92,7 +93,7 @@ export function collectTensors(
   model: StoredModel,
   text: TextConfig,
   vision: VisionConfig | undefined,
-  loraModules: readonly LoraModule[] = [],
+  adapter: { readonly modules: readonly LoraModule[]; readonly ropeLayout: TextConfig['ropeLayout'] } | undefined,
 ): CollectedTensors {
   const collector = new Collector(model)
   for (const wanted of textTensors(text)) collector.add(wanted, wanted.name)
@@ -103,7 +104,8 @@ export function collectTensors(
     for (const wanted of towerTensors(vision)) collector.add(wanted, wanted.name)
     for (const wanted of projectorTensors(vision, text.hiddenSize)) collector.add(wanted, wanted.name)
   }
-  for (const module of loraModules) collector.addLora(module)
+  const permuted = text.ropeLayout === 'interleaved' && adapter?.ropeLayout === 'half' ? { q_proj: text.heads, k_proj: text.kvHeads } : {}
+  for (const each of adapter?.modules ?? []) if (vision === undefined || !isBeyond(each.module, vision.layers)) collector.addLora(each, permuted)
   return collector
 }
 
@@ -122,6 +124,8 @@ export interface LoraModule {
   readonly a: StoredTensor
   /** [out, r] */
   readonly b: StoredTensor
+  /** alpha / r */
+  readonly scale: number
 }
 
 class Collector implements CollectedTensors {
@@ -144,28 +148,28 @@ class Collector implements CollectedTensors {
     if (from === wanted.name) this.#count(stored)
   }
 
-  /** Layers that do not run (the tower's last) have no matrix here, and nothing to change. */
-  addLora({ module, a, b }: LoraModule): void {
-    const shape = this.#matrices.get(`${module}.weight`)
-    if (shape === undefined && this.#model.has(`${module}.weight`)) return
-    const [out, input] = shape ?? []
+  /** @param permuted Heads of the decoder's projections whose rows lie in another order in the adapter than in the model. */
+  addLora({ module, a, b, scale }: LoraModule, permuted: { readonly q_proj?: number; readonly k_proj?: number }): void {
+    const [out, input] = this.#matrices.get(`${module}.weight`) ?? []
     const rank = a.shape[0]
     if (out === undefined || input === undefined || rank === undefined || embeddings.test(module))
       throw unsupported(a.path, `it changes "${a.name}"`, "the model's linear layers")
+    const projection = /^language_model\..*\.self_attn\.([qk]_proj)$/.exec(module)?.[1] as keyof typeof permuted | undefined
+    const lora = { scale, interleavedHeads: (projection && permuted[projection]) ?? 0 }
     const parts = [
       { name: `${module}.lora_A.weight`, shape: [rank, input], isMatrix: false, stored: a },
-      { name: `${module}.lora_B.weight`, shape: [out, rank], isMatrix: false, stored: b },
+      { name: `${module}.lora_B.weight`, shape: [out, rank], isMatrix: false, stored: b, lora },
     ]
     for (const part of parts) {
       checkWanted(part, part.stored)
-      this.#push(part.name, part.stored)
+      this.#push(part.name, part.stored, part.lora)
       this.#count(part.stored)
     }
   }
 
-  #push(name: string, stored: StoredTensor): void {
+  #push(name: string, stored: StoredTensor, lora?: LoraWeighing): void {
     const { dtype, shape, offset, nbytes } = stored
-    this.tensors.push({ name, dtype: dtype as Dtype, shape, file: this.#fileIndex(stored.path), offset, nbytes })
+    this.tensors.push({ name, dtype: dtype as Dtype, shape, file: this.#fileIndex(stored.path), offset, nbytes, ...(lora && { lora }) })
   }
 
   #count(stored: StoredTensor): void {
@@ -181,6 +185,12 @@ class Collector implements CollectedTensors {
 
 // Tables of rows to look up, which no linear layer multiplies with.
 const embeddings = /embed_tokens$|_embedding$/
+
+/** Layers of the tower that do not run (its last, which a GGUF does not even hold) have nothing to change. */
+function isBeyond(module: string, layers: number): boolean {
+  const [, layer] = /^vision_tower\.encoder\.layers\.(\d+)\./.exec(module) ?? []
+  return layer !== undefined && Number(layer) >= layers
+}
 
 function checkWanted(wanted: Wanted, stored: StoredTensor): void {
   const shape = stored.shape.join(', ')
@@ -210,11 +220,11 @@ function* textTensors(c: TextConfig): Generator<Wanted> {
 }
 
 function* towerTensors(c: VisionConfig): Generator<Wanted> {
-  const [Dv, Fv, rows] = [c.hiddenSize, c.intermediateSize, (c.imageSize / c.patchSize) ** 2 + 1]
-  yield vector('vision_tower.embeddings.class_embedding', Dv)
+  const [Dv, Fv, isClip] = [c.hiddenSize, c.intermediateSize, c.tower !== 'siglip']
+  yield isClip ? vector('vision_tower.embeddings.class_embedding', Dv) : vector('vision_tower.embeddings.patch_embedding.bias', Dv)
   yield { name: 'vision_tower.embeddings.patch_embedding.weight', shape: [Dv, 3, c.patchSize, c.patchSize], isMatrix: false }
-  yield matrix('vision_tower.embeddings.position_embedding', rows, Dv)
-  yield* layerNorm('vision_tower.pre_layrnorm', Dv)
+  yield matrix('vision_tower.embeddings.position_embedding', towerRows(c), Dv)
+  if (isClip) yield* layerNorm('vision_tower.pre_layrnorm', Dv)
   for (let n = 0; n < c.layers; n++) yield* clipLayer(`vision_tower.encoder.layers.${n}`, Dv, Fv)
 }
 

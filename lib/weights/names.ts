@@ -9,7 +9,7 @@
 export type CanonicalName = string | null | undefined
 
 const prefix = /^(?:(?:base_model|model|language_model|vision_tower|vision_model|multi_modal_projector|mm_projector)\.)*/
-const unused = /(?:^|\.)(?:rotary_emb\.inv_freq|position_ids|post_layernorm\.(?:weight|bias))$/
+const unused = /(?:^|\.)(?:rotary_emb\.inv_freq|position_ids|post_layernorm\.(?:weight|bias))$|(?:^|\.)vision_(?:tower|model)\.head\./
 
 const known = new RegExp(
   [
@@ -17,7 +17,7 @@ const known = new RegExp(
     String.raw`language_model\.(?:embed_tokens|norm)\.weight`,
     String.raw`language_model\.layers\.\d+\.(?:input_layernorm|post_attention_layernorm|self_attn\.[qkvo]_proj|mlp\.(?:gate|up|down)_proj)\.weight`,
     String.raw`multi_modal_projector\.linear_\d+\.(?:weight|bias)`,
-    String.raw`vision_tower\.embeddings\.(?:class_embedding|(?:patch|position)_embedding\.weight)`,
+    String.raw`vision_tower\.embeddings\.(?:class_embedding|(?:patch|position)_embedding\.weight|patch_embedding\.bias)`,
     String.raw`vision_tower\.pre_layrnorm\.(?:weight|bias)`,
     String.raw`vision_tower\.encoder\.layers\.\d+\.(?:layer_norm[12]|self_attn\.(?:[qkv]|out)_proj|mlp\.fc[12])\.(?:weight|bias)`,
   ]
@@ -71,6 +71,7 @@ const ggufWhole: ReadonlyMap<string, string> = new Map([
   ['output.weight', 'lm_head.weight'],
   ['v.class_embd', 'vision_tower.embeddings.class_embedding'],
   ['v.patch_embd.weight', 'vision_tower.embeddings.patch_embedding.weight'],
+  ['v.patch_embd.bias', 'vision_tower.embeddings.patch_embedding.bias'],
   ['v.position_embd.weight', 'vision_tower.embeddings.position_embedding.weight'],
   ['v.pre_ln.weight', 'vision_tower.pre_layrnorm.weight'],
   ['v.pre_ln.bias', 'vision_tower.pre_layrnorm.bias'],

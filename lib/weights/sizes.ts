@@ -4,8 +4,9 @@
 
 import type { ClipConfig, TextConfig, VisionConfig } from '../native.js'
 import { ropeInvFreq, type Rope } from './rope.js'
+import { towerRows } from './tower-rows.js'
 import type { StoredModel } from './model-tensors.js'
-import { corrupt, unsupported } from './model-error.js'
+import { corrupt } from './model-error.js'
 import { invalidArgument } from '../errors.js'
 
 type Stated = number | undefined
@@ -29,8 +30,9 @@ export interface StatedText {
   readonly rope: (headDim: number) => Rope | Promise<Rope>
 }
 
-/** What a file says about its CLIP tower. */
+/** What a file says about its tower, CLIP's or SigLIP's. */
 export interface StatedVision {
+  readonly tower: 'clip' | 'siglip'
   readonly where: string
   readonly hiddenSize: Stated
   readonly intermediateSize: Stated
@@ -106,12 +108,13 @@ export function visionConfig(stated: StatedVision, model: StoredModel, layerOpti
 
 /** A tower without a projector. */
 export function towerConfig(stated: StatedVision, model: StoredModel, layerOption?: number): VisionConfig {
-  const hiddenSize = agreed(stated.where, 'vision hidden size', stated.hiddenSize, model.dimension('vision_tower.embeddings.class_embedding', 0, 1))
+  const hiddenSize = agreed(stated.where, 'vision hidden size', stated.hiddenSize, model.dimension('vision_tower.embeddings.position_embedding.weight', 1, 2))
   const patchSize = agreed(stated.where, 'patch size', stated.patchSize, model.dimension('vision_tower.embeddings.patch_embedding.weight', 3, 4))
   const imageSize = checkedImageSize(stated, model, patchSize)
   quotient(stated.where, 'vision hidden size', hiddenSize, 'heads', stated.heads)
   const stored = model.countLayers('vision_tower.encoder.layers', 'layer_norm1.weight')
   return {
+    ...(stated.tower === 'siglip' && { tower: stated.tower }),
     hiddenSize,
     intermediateSize: intermediateSize(stated, model, stored),
     layers: layersToRun(stated, stored, layerOption),
@@ -142,21 +145,20 @@ export function clipTextConfig(stated: StatedClipText, model: StoredModel): Clip
   }
 }
 
-/** Image size S with (S / patch)^2 + 1 = rows of the position table. */
+/** Image size S with the patches that the position table has rows for. */
 function checkedImageSize(stated: StatedVision, model: StoredModel, patchSize: number): number {
   const rows = model.dimension('vision_tower.embeddings.position_embedding.weight', 0, 2)
-  const imageSize = stated.imageSize ?? patchSize * Math.round(Math.sqrt(rows - 1))
-  if (imageSize % patchSize !== 0)
-    throw unsupported(stated.where, `patches of ${patchSize} do not divide an image of ${imageSize}`, 'whole grids of patches')
-  const grid = imageSize / patchSize
-  if (grid * grid + 1 === rows) return imageSize
-  const asked = `images of ${imageSize} in patches of ${patchSize} ask for ${grid * grid + 1} positions`
+  const patches = stated.tower === 'siglip' ? rows : rows - 1
+  const imageSize = stated.imageSize ?? patchSize * Math.round(Math.sqrt(patches))
+  const wanted = towerRows({ tower: stated.tower, imageSize, patchSize })
+  if (wanted === rows) return imageSize
+  const asked = `images of ${imageSize} in patches of ${patchSize} ask for ${wanted} positions`
   throw corrupt(stated.where, `${asked}, but the position table has ${rows}: weights and configuration are of different towers`)
 }
 
 /** Of the tower's first layer; a tower that runs no layer has none to show it. */
 function intermediateSize(stated: StatedVision, model: StoredModel, storedLayers: number): number {
-  if (storedLayers === 0) return stated.intermediateSize ?? model.dimension('vision_tower.embeddings.class_embedding', 0, 1)
+  if (storedLayers === 0) return stated.intermediateSize ?? model.dimension('vision_tower.embeddings.position_embedding.weight', 1, 2)
   return agreed(
     stated.where,
     'vision intermediate size',

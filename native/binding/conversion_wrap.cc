@@ -67,12 +67,11 @@ Napi::Function ConversionWrap::define(Napi::Env env) {
 
 Napi::Value ConversionWrap::open(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
-    const float lora_scale = float_of(info[2], "loraScale");
-    const int64_t threads = integer_of(info[3], "threads");
+    const int64_t threads = integer_of(info[2], "threads");
     if (threads < 0 || threads > 1024) throw Error(ErrorCode::kInvalidArgument, "expected `threads` to be between 0 and 1024");
     return open_in_background<Conversion>(info.Env(), classes(info.Env()).conversion,
-                                          [files = files_of(info[0]), directory = directory_of(info[1]), lora_scale, threads] {
-                                            return std::make_shared<Conversion>(files, directory, lora_scale, static_cast<int>(threads));
+                                          [files = files_of(info[0]), directory = directory_of(info[1]), threads] {
+                                            return std::make_shared<Conversion>(files, directory, static_cast<int>(threads));
                                           });
   });
 }

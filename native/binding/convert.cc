@@ -121,10 +121,14 @@ TextConfig text_config_of(const Napi::Object& o) {
   return c;
 }
 
-Activation activation_of(const Napi::Value& value) { return string_of(value, "activation") == "gelu" ? Activation::kGelu : Activation::kQuickGelu; }
+Activation activation_of(const Napi::Value& value) {
+  const std::string name = string_of(value, "activation");
+  return name == "gelu" ? Activation::kGelu : name == "gelu_pytorch_tanh" ? Activation::kGeluTanh : Activation::kQuickGelu;
+}
 
 VisionConfig vision_config_of(const Napi::Object& o) {
   VisionConfig c;
+  if (!o.Get("tower").IsUndefined() && string_of(o.Get("tower"), "vision.tower") == "siglip") c.tower = VisionTower::kSiglip;
   c.hidden_size = integer_of(o.Get("hiddenSize"), "vision.hiddenSize");
   c.intermediate_size = integer_of(o.Get("intermediateSize"), "vision.intermediateSize");
   c.layers = integer_of(o.Get("layers"), "vision.layers");
@@ -153,7 +157,6 @@ ModelConfig model_config_of(const Napi::Value& value) {
   config.text = text_config_of(object_of(o.Get("text"), "config.text"));
   config.has_vision = !o.Get("vision").IsUndefined();
   if (config.has_vision) config.vision = vision_config_of(object_of(o.Get("vision"), "config.vision"));
-  if (!o.Get("loraScale").IsUndefined()) config.lora_scale = float_of(o.Get("loraScale"), "config.loraScale");
   return config;
 }
 
@@ -206,6 +209,10 @@ std::vector<TensorEntry> directory_of(const Napi::Value& value) {
     if (offset < 0 || nbytes < 0) throw Error(ErrorCode::kModelCorrupt, entry.name + ": negative offset or size");
     entry.offset = static_cast<uint64_t>(offset);
     entry.nbytes = static_cast<uint64_t>(nbytes);
+    if (const Napi::Value lora = o.Get("lora"); !lora.IsUndefined()) {
+      entry.lora_scale = float_of(object_of(lora, "lora").Get("scale"), "lora.scale");
+      entry.interleaved_heads = integer_of(object_of(lora, "lora").Get("interleavedHeads"), "lora.interleavedHeads");
+    }
     directory.push_back(std::move(entry));
   }
   return directory;

@@ -1,6 +1,15 @@
+#include "cpu/activation.h"
 #include "cpu/stream.h"
 
 namespace llava::cpu {
+
+void activate(Stream& s, const ActivateArgs& a) {
+  CpuStream& stream = cpu_stream(s);
+  const ActivationKernel kernel = activation_kernel(stream.kernels, a.activation);
+  stream.parallel_rows(a.y.rows, [&](int64_t first, int64_t count) {
+    for (int64_t t = first; t < first + count; t++) kernel(a.x.row(t), a.y.row(t), a.y.cols);
+  });
+}
 
 void silu_mul(Stream& s, const SiluMulArgs& a) {
   CpuStream& stream = cpu_stream(s);

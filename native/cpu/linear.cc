@@ -8,7 +8,8 @@
 #include <cstring>
 
 #include "common/blocks.h"
-#include "cpu/activations.h"
+#include "cpu/activation.h"
+#include "cpu/block_float.h"
 #include "cpu/expand.h"
 #include "cpu/stream.h"
 
@@ -45,13 +46,13 @@ auto gemv_kernel(const KernelTable& k, DType dtype) {
 // Scales, bias, activation and residual are applied there, and the result is moved to y[rows first_row …, columns]. row_scale may be null.
 void finish_panel(const KernelTable& k, const LinearOutput& o, int64_t first_row, int64_t rows, int64_t column, int64_t columns, float* c, int64_t ldc,
                   const float* row_scale) {
+  const ActivationKernel activation = activation_kernel(k, o.activation);
   for (int64_t m = 0; m < rows; m++, c += ldc) {
     float* y = o.y.row(first_row + m) + column;
     const float scale = row_scale == nullptr ? o.scale : o.scale * row_scale[first_row + m];
     if (scale != 1.0f) k.scale(c, scale, c, columns);
     if (o.bias != nullptr) k.add(c, o.bias + column, c, columns);
-    if (o.activation == Activation::kQuickGelu) k.quick_gelu(c, c, columns);
-    if (o.activation == Activation::kGelu) k.gelu(c, c, columns);
+    if (activation != nullptr) activation(c, c, columns);
     if (o.residual.data != nullptr) {
       k.add(c, o.residual.row(first_row + m) + column, y, columns);
     } else {
@@ -146,7 +147,7 @@ void gemm_float(CpuStream& stream, const LinearArgs& a) {
 
 // ---- int8 arithmetic --------------------------------------------------------------------------------------------------------
 
-// Activations as int8 blocks (activations.h): chunk after chunk of `chunk` blocks (the last one shorter), in each the groups of tokens one after another,
+// Activations as int8 blocks (block_float.h): chunk after chunk of `chunk` blocks (the last one shorter), in each the groups of tokens one after another,
 // so that a panel's chunk meets its activations as one stream.
 struct Quantised {
   int8_t* q;

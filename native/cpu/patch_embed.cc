@@ -1,4 +1,4 @@
-// CLIP's patch convolution as a product: stride = kernel size, so each patch is one row of 3 * patch^2 values.
+// The patch convolution of CLIP and SigLIP as a product: stride = kernel size, so each patch is one row of 3 * patch^2 values.
 #include <cstring>
 
 #include "cpu/stream.h"
@@ -18,9 +18,10 @@ void patch_embed(Stream& s, const PatchEmbedArgs& a) {
       }
     }
   });
-  const ConstActivations positions(a.position_embedding + width, patches, width);
-  linear(s, {.x = rows, .arithmetic = Arithmetic::kExact, .output = {{.weight = a.weight, .residual = positions, .y = a.y.slice(1, patches)}}});
-  stream.kernels.add(a.class_embedding, a.position_embedding, a.y.row(0), width);
+  const int64_t class_rows = a.class_embedding != nullptr ? 1 : 0;
+  const ConstActivations positions(a.position_embedding + class_rows * width, patches, width);
+  linear(s, {.x = rows, .arithmetic = Arithmetic::kExact, .output = {{.weight = a.weight, .bias = a.bias, .residual = positions, .y = a.y.slice(class_rows, patches)}}});
+  if (class_rows > 0) stream.kernels.add(a.class_embedding, a.position_embedding, a.y.row(0), width);
 }
 
 }  // namespace llava::cpu

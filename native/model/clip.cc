@@ -6,7 +6,7 @@ namespace llava {
 
 Clip::Clip(const std::vector<std::string>& files, const std::vector<TensorEntry>& directory, ClipConfig config, const ModelOptions& options,
            std::unique_ptr<Backend> backend)
-    : config_(std::move(config)), weights_(files, directory, config_), backend_(std::move(backend)), passes_(*backend_, options.arithmetic, 0) {}
+    : config_(std::move(config)), weights_(files, directory, config_), backend_(std::move(backend)), passes_(*backend_, options.arithmetic) {}
 
 void Clip::project_row(ConstActivations row, const Linear& projection, float* out) {
   passes_.project(row, {{projection, Activations(out, 1, config_.projection_dim)}});

@@ -23,7 +23,11 @@ struct TextConfig {
   int64_t sliding_window = 0;  // positions a row sees, itself included; 0: all
 };
 
+// SigLIP's tower is CLIP's without class token and pre_layrnorm, and with a biased patch convolution.
+enum class VisionTower : uint8_t { kClip, kSiglip };
+
 struct VisionConfig {
+  VisionTower tower = VisionTower::kClip;
   int64_t hidden_size = 0;  // Dv
   int64_t intermediate_size = 0;
   int64_t layers = 0;  // that run
@@ -32,18 +36,18 @@ struct VisionConfig {
   int64_t patch_size = 0;
   float layer_norm_eps = 0;
   Activation activation = Activation::kQuickGelu;
-  bool drop_class_row = true;
+  bool drop_class_row = true;  // the first row: of SigLIP, as in transformers, the first patch
   int64_t projector_layers = 2;
 
   int64_t patches() const { return (image_size / patch_size) * (image_size / patch_size); }
-  int64_t image_rows() const { return patches() + (drop_class_row ? 0 : 1); }
+  int64_t rows() const { return patches() + (tower == VisionTower::kClip ? 1 : 0); }  // Tv
+  int64_t image_rows() const { return rows() - (drop_class_row ? 1 : 0); }
 };
 
 struct ModelConfig {
   TextConfig text;
   bool has_vision = false;
   VisionConfig vision;
-  float lora_scale = 0;  // alpha / r of the adapter, if there is one
 };
 
 // CLIP's text tower.

@@ -63,8 +63,8 @@ void run_all(ThreadPool& pool, int64_t tasks, const std::atomic<bool>& cancel, c
 
 }  // namespace
 
-Conversion::Conversion(const std::vector<std::string>& files, const std::vector<TensorEntry>& directory, float lora_scale, int threads)
-    : lora_scale_(lora_scale), pool_(threads > 0 ? threads : usable_cpus()), scratch_(static_cast<size_t>(pool_.threads())) {
+Conversion::Conversion(const std::vector<std::string>& files, const std::vector<TensorEntry>& directory, int threads)
+    : pool_(threads > 0 ? threads : usable_cpus()), scratch_(static_cast<size_t>(pool_.threads())) {
   for (const std::string& path : files) files_.push_back(std::make_unique<FileReader>(path));
   for (const TensorEntry& entry : directory) {
     int64_t rows = 1;
@@ -124,6 +124,8 @@ void Conversion::load_adapter(int64_t index) {
   const Tensor& a = tensor(found_a->second);
   const Tensor& b = tensor(found_b->second);
   if (a.columns != source.columns || b.rows != source.rows || b.columns != a.rows) corrupt(module + ": its adapter has another shape");
+  const int64_t heads = b.entry.interleaved_heads;
+  if (heads < 0 || (heads > 0 && (b.rows % heads != 0 || b.rows / heads % 2 != 0))) corrupt(module + ": its adapter's rows do not divide into heads of pairs");
   std::vector<std::byte> bytes(static_cast<size_t>(a.entry.nbytes));
   read_rows(a, 0, a.rows, bytes.data());
   Adapter adapter{index, &b, a.rows, std::vector<float>(static_cast<size_t>(a.rows * a.columns))};
@@ -131,16 +133,17 @@ void Conversion::load_adapter(int64_t index) {
   adapter_ = std::move(adapter);
 }
 
-// values += lora_scale * B[row] A
+// values += lora_scale B[row] A
 void Conversion::add_adapter(int64_t row, float* values, Scratch& scratch) const {
   const Tensor& b = *adapter_->b;
   const int64_t rank = adapter_->rank, columns = tensors_[static_cast<size_t>(adapter_->tensor)].columns;
   std::vector<std::byte> bytes(static_cast<size_t>(b.row_bytes));
   scratch.coefficients.resize(static_cast<size_t>(rank));
-  read_rows(b, row, 1, bytes.data());
+  const int64_t heads = b.entry.interleaved_heads;
+  read_rows(b, heads == 0 ? row : half_row(row, b.rows / heads), 1, bytes.data());
   decode_row(b.entry.dtype, bytes.data(), rank, scratch.coefficients.data());
   for (int64_t k = 0; k < rank; k++) {
-    const float coefficient = lora_scale_ * scratch.coefficients[static_cast<size_t>(k)];
+    const float coefficient = b.entry.lora_scale * scratch.coefficients[static_cast<size_t>(k)];
     const float* a = adapter_->a.data() + k * columns;
     for (int64_t i = 0; i < columns; i++) values[i] += coefficient * a[i];
   }
@@ -150,11 +153,7 @@ Findings Conversion::convert_rows(const RowRequest& request, int64_t first, int6
   const Tensor& source = tensor(request.tensor);
   const DType from = source.entry.dtype, to = request.target;
   const int64_t columns = source.columns, out_bytes = row_bytes(to, columns), per_head = request.interleaved_heads > 0 ? source.rows / request.interleaved_heads : 1;
-  const auto source_row = [&](int64_t row) {
-    if (request.interleaved_heads == 0) return row;
-    const int64_t in_head = row % per_head;
-    return row - in_head + in_head % 2 * (per_head / 2) + in_head / 2;
-  };
+  const auto source_row = [&](int64_t row) { return request.interleaved_heads == 0 ? row : half_row(row, per_head); };
   const bool adapted = adapter_.has_value(), copied = from == to && !adapted;
   scratch.values.resize(static_cast<size_t>(columns));
   if (!copied) scratch.bytes.resize(static_cast<size_t>(count * source.row_bytes));

@@ -39,9 +39,9 @@ struct TensorCheck {
 
 class Conversion {
  public:
-  // Entries MODULE.lora_A.weight and MODULE.lora_B.weight are an adapter: MODULE.weight is converted as W + lora_scale * B A.
+  // Entries MODULE.lora_A.weight and MODULE.lora_B.weight are an adapter: MODULE.weight is converted as W + lora_scale B A.
   // threads 0: as many as the process may use. Throws kModelNotFound, kModelCorrupt.
-  Conversion(const std::vector<std::string>& files, const std::vector<TensorEntry>& directory, float lora_scale, int threads);
+  Conversion(const std::vector<std::string>& files, const std::vector<TensorEntry>& directory, int threads);
 
   // Bytes of a request's result; throws kInvalidArgument where it asks for what is not there.
   int64_t result_bytes(const RowRequest& request) const;
@@ -75,7 +75,6 @@ class Conversion {
   std::vector<std::unique_ptr<FileReader>> files_;
   std::vector<Tensor> tensors_;
   std::unordered_map<std::string, int64_t> by_name_;
-  float lora_scale_;
   ThreadPool pool_;
   std::vector<Scratch> scratch_;  // one per thread
   std::optional<Adapter> adapter_;

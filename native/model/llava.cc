@@ -9,7 +9,7 @@ Llava::Llava(const std::vector<std::string>& files, const std::vector<TensorEntr
     : config_(std::move(config)),
       weights_(files, directory, config_),
       backend_(std::move(backend)),
-      passes_(*backend_, options.arithmetic, config_.lora_scale),
+      passes_(*backend_, options.arithmetic),
       kv_shape_{config_.text.layers, config_.text.kv_heads, config_.text.head_dim, options.kv_cache},
       kv_held_(std::make_shared<std::atomic<uint64_t>>(0)) {}
 
@@ -22,8 +22,8 @@ MemoryUse Llava::memory() const {
 std::shared_ptr<ImageFeatures> Llava::encode_image(const float* pixel_values, bool keep_features, const std::atomic<bool>& cancel) {
   if (!config_.has_vision) throw Error(ErrorCode::kModelUnsupported, "this model has no vision tower: it cannot encode pictures");
   passes_.begin(cancel);
-  const Activations rows = passes_.vision_tower(config_.vision, weights_.vision, pixel_values);  // [1 + P, Dv]
-  // vision_feature_select_strategy: "default" drops the class row, "full" keeps it
+  const Activations rows = passes_.vision_tower(config_.vision, weights_.vision, pixel_values);  // [Tv, Dv]
+  // vision_feature_select_strategy: "default" drops the first row, "full" keeps it
   const Activations features = config_.vision.drop_class_row ? rows.slice(1, rows.rows - 1) : rows;
   const Activations projected = projector(features);
   passes_.stop_if_cancelled();

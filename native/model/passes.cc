@@ -7,6 +7,7 @@ namespace llava {
 void Passes::begin(const std::atomic<bool>& cancel) {
   stream.cancel = &cancel;
   stream.arena.reset();
+  layer_arena.reset();
 }
 
 void Passes::stop_if_cancelled() const {
@@ -16,15 +17,17 @@ void Passes::stop_if_cancelled() const {
 void Passes::project(ConstActivations x, std::initializer_list<Projection> projections) {
   LinearArgs product{.x = x, .arithmetic = arithmetic_, .outputs = 0};
   for (const Projection& p : projections) {
-    product.output[product.outputs++] = {.weight = p.linear.weight, .bias = p.linear.bias, .activation = p.activation, .residual = p.residual, .y = p.y};
+    const Activation activation = p.linear.lora_a ? Activation::kNone : p.activation;
+    product.output[product.outputs++] = {.weight = p.linear.weight, .bias = p.linear.bias, .activation = activation, .residual = p.residual, .y = p.y};
   }
   ops.linear(stream, product);
-  // y = y + scale * (x Aᵀ) Bᵀ (Hu et al. 2021)
+  // y = activation(y + lora_scale * (x Aᵀ) Bᵀ) (Hu et al. 2021)
   for (const Projection& p : projections) {
     if (!p.linear.lora_a) continue;
     const Activations low_rank = layer_arena.rows(x.rows, p.linear.lora_a.rows);  // [T, r]
     ops.linear(stream, {.x = x, .arithmetic = arithmetic_, .output = {{.weight = p.linear.lora_a, .y = low_rank}}});
-    ops.linear(stream, {.x = low_rank, .arithmetic = arithmetic_, .output = {{.weight = p.linear.lora_b, .scale = lora_scale_, .residual = p.y, .y = p.y}}});
+    ops.linear(stream, {.x = low_rank, .arithmetic = arithmetic_, .output = {{.weight = p.linear.lora_b, .scale = p.linear.lora_scale, .residual = p.y, .y = p.y}}});
+    if (p.activation != Activation::kNone) ops.activate(stream, {.x = p.y, .activation = p.activation, .y = p.y});
   }
 }
 

@@ -1,4 +1,4 @@
-// What every pass of a model does on its back end: products with their adapters, blocks of a CLIP tower.
+// What every pass of a model does on its back end: products with their adapters, blocks of a tower.
 //   Holds the stream, the op table and the arena of one layer's activations; the models hold it.
 #pragma once
 #include <initializer_list>
@@ -9,7 +9,7 @@
 
 namespace llava {
 
-// y = activation(linear(x)) + residual, the adapter's share included.
+// y = activation(linear(x)) or linear(x) + residual, the adapter's share included.
 struct Projection {
   const Linear& linear;
   Activations y;
@@ -17,7 +17,7 @@ struct Projection {
   ConstActivations residual{};
 };
 
-// What the blocks of both CLIP towers need to know.
+// What the blocks of a tower need to know.
 struct ClipBlock {
   int64_t heads;
   int64_t intermediate_size;
@@ -28,7 +28,7 @@ struct ClipBlock {
 
 class Passes {
  public:
-  Passes(Backend& backend, Arithmetic arithmetic, float lora_scale) : ops(backend.ops()), stream(backend.stream()), arithmetic_(arithmetic), lora_scale_(lora_scale) {}
+  Passes(Backend& backend, Arithmetic arithmetic) : ops(backend.ops()), stream(backend.stream()), arithmetic_(arithmetic) {}
 
   const OpTable& ops;
   Stream& stream;
@@ -41,7 +41,7 @@ class Passes {
   // Up to three projections that share x.
   void project(ConstActivations x, std::initializer_list<Projection> projections);
 
-  // pixel_values[3, S, S] -> hidden_states[layers]: [1 + P, Dv], class row first.
+  // pixel_values[3, S, S] -> hidden_states[layers]: [Tv, Dv].
   Activations vision_tower(const VisionConfig& c, const VisionWeights& w, const float* pixel_values);
   // ids[T] -> final_layer_norm(hidden_states): [T, D]
   Activations text_tower(const ClipTextConfig& c, const ClipTextWeights& w, const std::vector<int32_t>& ids);
@@ -51,7 +51,6 @@ class Passes {
   void clip_block(const ClipBlock& block, const ClipLayer& layer, KvCache& cache, Activations x);
 
   Arithmetic arithmetic_;
-  float lora_scale_;
 };
 
 }  // namespace llava

@@ -1,16 +1,16 @@
-// CLIP's vision tower (CLIPVisionTransformer up to the selected layer; no post_layernorm), and the block both towers are made of.
-//   pixel_values[3, S, S] -> hidden_states[1 + P, Dv];  T = 1 + P rows, class token first
+// The vision tower (CLIPVisionTransformer, SiglipVisionModel up to the selected layer; no post_layernorm), and the block it shares with CLIP's text tower.
+//   pixel_values[3, S, S] -> hidden_states[Tv, Dv];  CLIP: Tv = 1 + P, class token first; SigLIP: Tv = P
 #include "model/passes.h"
 
 namespace llava {
 
 Activations Passes::vision_tower(const VisionConfig& c, const VisionWeights& w, const float* pixel_values) {
-  const Activations x = stream.arena.rows(1 + c.patches(), c.hidden_size);  // [T, Dv]
-  // hidden = [class_embedding, conv(pixel_values)] + position_embedding
+  const Activations x = stream.arena.rows(c.rows(), c.hidden_size);  // [Tv, Dv]
+  // hidden = [class_embedding, conv(pixel_values)] + position_embedding; SigLIP: conv(pixel_values) + position_embedding
   ops.patch_embed(stream, {.pixel_values = pixel_values, .image_size = c.image_size, .patch_size = c.patch_size, .weight = w.patch_embedding,
-                           .class_embedding = w.class_embedding, .position_embedding = w.position_embedding, .y = x});
-  // hidden_states[0] = pre_layrnorm(hidden)
-  ops.layer_norm(stream, {.x = x, .weight = w.pre_layrnorm.weight, .bias = w.pre_layrnorm.bias, .eps = c.layer_norm_eps, .y = x});
+                           .bias = w.patch_embedding_bias, .class_embedding = w.class_embedding, .position_embedding = w.position_embedding, .y = x});
+  // hidden_states[0] = pre_layrnorm(hidden); SigLIP: hidden
+  if (w.pre_layrnorm.weight != nullptr) ops.layer_norm(stream, {.x = x, .weight = w.pre_layrnorm.weight, .bias = w.pre_layrnorm.bias, .eps = c.layer_norm_eps, .y = x});
   clip_blocks({c.heads, c.intermediate_size, c.layer_norm_eps, c.activation, false}, w.layers, x);
   return x;
 }

@@ -62,7 +62,31 @@ class WeightBinder {
     return {data(entry), entry.dtype, rows, cols};
   }
 
-  const float* vector(const std::string& name, std::vector<int64_t> shape) {
+  const float* vector(const std::string& name, std::vector<int64_t> shape) { return widened(name, std::move(shape)); }
+
+  Linear linear(const std::string& name, int64_t out, int64_t in, bool bias) {
+    Linear linear{matrix(name + ".weight", out, in), bias ? vector(name + ".bias", {out}) : nullptr};
+    const auto adapter = by_name_.find(name + ".lora_A.weight");
+    if (adapter == by_name_.end()) return linear;
+    const TensorEntry& a = *adapter->second;
+    if (a.shape.size() != 2) corrupt(a.name + ": expected two dimensions");
+    linear.lora_a = matrix(a.name, a.shape[0], in);
+    linear.lora_b = lora_b(name + ".lora_B.weight", out, a.shape[0]);
+    linear.lora_scale = find(name + ".lora_B.weight").lora_scale;
+    return linear;
+  }
+  Norm norm(const std::string& name, int64_t size, bool bias) { return {vector(name + ".weight", {size}), bias ? vector(name + ".bias", {size}) : nullptr}; }
+
+ private:
+  const TensorEntry& find(const std::string& name) const {
+    const auto found = by_name_.find(name);
+    if (found == by_name_.end()) corrupt("tensor " + name + " is missing");
+    return *found->second;
+  }
+  [[noreturn]] void mismatch(const TensorEntry& entry, const std::vector<int64_t>& expected) const {
+    corrupt(entry.name + ": shape " + shape_text(entry.shape) + " where the config asks for " + shape_text(expected));
+  }
+  float* widened(const std::string& name, std::vector<int64_t> shape) {
     const TensorEntry& entry = find(name);
     int64_t expected = 1, count = 1;
     for (const int64_t size : shape) expected *= size;
@@ -76,26 +100,16 @@ class WeightBinder {
     return store_.vectors_.emplace_back(std::move(values)).get();
   }
 
-  Linear linear(const std::string& name, int64_t out, int64_t in, bool bias) {
-    Linear linear{matrix(name + ".weight", out, in), bias ? vector(name + ".bias", {out}) : nullptr};
-    const auto adapter = by_name_.find(name + ".lora_A.weight");
-    if (adapter == by_name_.end()) return linear;
-    const TensorEntry& a = *adapter->second;
-    if (a.shape.size() != 2) corrupt(a.name + ": expected two dimensions");
-    linear.lora_a = matrix(a.name, a.shape[0], in);
-    linear.lora_b = matrix(name + ".lora_B.weight", out, a.shape[0]);
-    return linear;
-  }
-  Norm norm(const std::string& name, int64_t size, bool bias) { return {vector(name + ".weight", {size}), bias ? vector(name + ".bias", {size}) : nullptr}; }
-
- private:
-  const TensorEntry& find(const std::string& name) const {
-    const auto found = by_name_.find(name);
-    if (found == by_name_.end()) corrupt("tensor " + name + " is missing");
-    return *found->second;
-  }
-  [[noreturn]] void mismatch(const TensorEntry& entry, const std::vector<int64_t>& expected) const {
-    corrupt(entry.name + ": shape " + shape_text(entry.shape) + " where the config asks for " + shape_text(expected));
+  // Its rows in the order of the module's.
+  Weight lora_b(const std::string& name, int64_t out, int64_t rank) {
+    const Weight weight = matrix(name, out, rank);
+    const int64_t heads = find(name).interleaved_heads;
+    if (heads == 0) return weight;
+    if (heads < 0 || out % heads != 0 || out / heads % 2 != 0) corrupt(name + ": its rows do not divide into heads of pairs");
+    float* rows = widened(name, {out, rank});
+    const std::vector<float> stored(rows, rows + out * rank);
+    for (int64_t row = 0; row < out; row++) std::copy_n(stored.data() + half_row(row, out / heads) * rank, rank, rows + row * rank);
+    return {reinterpret_cast<const std::byte*>(rows), DType::F32, out, rank};
   }
   const std::byte* data(const TensorEntry& entry) const { return store_.files_[static_cast<size_t>(entry.file)]->data() + entry.offset; }
 
@@ -171,7 +185,6 @@ std::vector<ClipLayer> bind_clip_layers(WeightBinder& bind, const std::string& e
         .fc1 = bind.linear(at + ".mlp.fc1", F, D, true),
         .fc2 = bind.linear(at + ".mlp.fc2", D, F, true),
     });
-    if (bound.back().fc1.lora_a) throw Error(ErrorCode::kModelUnsupported, "an adapter on " + at + ".mlp.fc1, whose product goes straight through its activation, is not supported");
   }
   return bound;
 }
@@ -179,10 +192,12 @@ std::vector<ClipLayer> bind_clip_layers(WeightBinder& bind, const std::string& e
 VisionWeights bind_vision(WeightBinder& bind, const VisionConfig& c) {
   VisionWeights w;
   const int64_t D = c.hidden_size;
-  w.class_embedding = bind.vector("vision_tower.embeddings.class_embedding", {D});
+  const bool clip = c.tower == VisionTower::kClip;
+  if (clip) w.class_embedding = bind.vector("vision_tower.embeddings.class_embedding", {D});
   w.patch_embedding = bind.matrix("vision_tower.embeddings.patch_embedding.weight", D, 3 * c.patch_size * c.patch_size);
-  w.position_embedding = bind.vector("vision_tower.embeddings.position_embedding.weight", {c.patches() + 1, D});
-  w.pre_layrnorm = bind.norm("vision_tower.pre_layrnorm", D, true);
+  if (!clip) w.patch_embedding_bias = bind.vector("vision_tower.embeddings.patch_embedding.bias", {D});
+  w.position_embedding = bind.vector("vision_tower.embeddings.position_embedding.weight", {c.rows(), D});
+  if (clip) w.pre_layrnorm = bind.norm("vision_tower.pre_layrnorm", D, true);
   w.layers = bind_clip_layers(bind, "vision_tower.encoder", c.layers, D, c.intermediate_size);
   return w;
 }
@@ -192,7 +207,6 @@ std::vector<Linear> bind_projector(WeightBinder& bind, const VisionConfig& c, in
   for (int64_t i = 0; i < c.projector_layers; i++) {
     const std::string name = "multi_modal_projector.linear_" + std::to_string(i + 1);
     layers.push_back(bind.linear(name, text_width, i == 0 ? c.hidden_size : text_width, true));
-    if (layers.back().lora_a) throw Error(ErrorCode::kModelUnsupported, "an adapter on the projector is not supported: save the projector itself");
   }
   return layers;
 }
@@ -216,7 +230,7 @@ bool sizes_ok(std::initializer_list<int64_t> sizes) {
 void check_vision(const VisionConfig& v) {
   if (!sizes_ok({v.hidden_size, v.intermediate_size, v.layers + 1, v.heads, v.patch_size, v.image_size})) corrupt("the vision tower's config is inconsistent");
   const bool ok = v.hidden_size > 0 && v.intermediate_size > 0 && v.layers >= 0 && v.heads > 0 && v.hidden_size % v.heads == 0 && v.patch_size > 0 &&
-                  v.image_size >= v.patch_size && v.projector_layers >= 1 && v.projector_layers <= 16;
+                  v.image_size >= v.patch_size && v.image_rows() >= 1 && v.projector_layers >= 1 && v.projector_layers <= 16;
   if (!ok) corrupt("the vision tower's config is inconsistent");
 }
 

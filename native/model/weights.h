@@ -18,12 +18,22 @@ struct TensorEntry {
   int64_t file;
   uint64_t offset;
   uint64_t nbytes;
+  // Of MODULE.lora_B.weight, an adapter's:
+  float lora_scale = 0;           // alpha / r
+  int64_t interleaved_heads = 0;  // above 0: rows of so many heads, rotation pairs half a head apart; the module's pairs are neighbours
 };
+
+// Where row h * Dh + 2 j + s of a matrix with neighbouring rotation pairs lies in one whose pairs are half a head apart: h * Dh + s * Dh / 2 + j.
+constexpr int64_t half_row(int64_t row, int64_t head_dim) {
+  const int64_t in_head = row % head_dim;
+  return row - in_head + in_head % 2 * (head_dim / 2) + in_head / 2;
+}
 
 struct Linear {
   Weight weight;
   const float* bias = nullptr;
-  Weight lora_a, lora_b;  // [r, in], [out, r]: y += scale * (x Aᵀ) Bᵀ; absent without an adapter
+  Weight lora_a, lora_b;  // [r, in], [out, r]: y += lora_scale * (x Aᵀ) Bᵀ; absent without an adapter
+  float lora_scale = 0;
 };
 
 struct Norm {
@@ -37,7 +47,7 @@ struct DecoderLayer {
   Linear gate_proj, up_proj, down_proj;
 };
 
-// A block of either CLIP tower.
+// A block of CLIP's two towers and of SigLIP's.
 struct ClipLayer {
   Norm layer_norm1, layer_norm2;
   Linear q_proj, k_proj, v_proj, out_proj;
@@ -45,10 +55,11 @@ struct ClipLayer {
 };
 
 struct VisionWeights {
-  const float* class_embedding = nullptr;
-  Weight patch_embedding;  // [Dv, 3 * patch^2]
+  const float* class_embedding = nullptr;  // CLIP's
+  Weight patch_embedding;                  // [Dv, 3 * patch^2]
+  const float* patch_embedding_bias = nullptr;  // SigLIP's
   const float* position_embedding = nullptr;
-  Norm pre_layrnorm;  // sic: Hugging Face's spelling
+  Norm pre_layrnorm;  // CLIP's; sic: Hugging Face's spelling
   std::vector<ClipLayer> layers;
 };
 

@@ -21,14 +21,16 @@ struct CopyRowsArgs {
   Activations y;
 };
 
-// y[0, :] = class_embedding + position[0, :];  y[1 + p, :] = weight · patch p of pixel_values[3, S, S] + position[1 + p, :]
-//   weight [Dv, 3 * patch * patch], index c * patch^2 + i * patch + j; patches in raster order (CLIPVisionEmbeddings)
+// y[0, :] = class_embedding + position[0, :];  y[1 + p, :] = weight · patch p of pixel_values[3, S, S] + bias + position[1 + p, :]
+//   weight [Dv, 3 * patch * patch], index c * patch^2 + i * patch + j; patches in raster order (CLIPVisionEmbeddings);
+//   pixels beyond the last whole patch are not looked at. Without class_embedding its row is missing from y and position (SiglipVisionEmbeddings).
 struct PatchEmbedArgs {
   const float* pixel_values;
   int64_t image_size;
   int64_t patch_size;
   Weight weight;
-  const float* class_embedding;     // [Dv]
+  const float* bias;                // [Dv]; may be absent
+  const float* class_embedding;     // [Dv]; may be absent
   const float* position_embedding;  // [1 + P, Dv]
   Activations y;                    // [1 + P, Dv]
 };
@@ -50,7 +52,7 @@ struct RmsNormArgs {
   Activations y;
 };
 
-enum class Activation : uint8_t { kNone, kQuickGelu, kGelu };
+enum class Activation : uint8_t { kNone, kQuickGelu, kGelu, kGeluTanh };
 
 // exact: quantised weights are dequantised and multiplied in f32; fast: activations are quantised to int8 blocks for them.
 enum class Arithmetic : uint8_t { kFast, kExact };
@@ -71,6 +73,13 @@ struct LinearArgs {
   Arithmetic arithmetic = Arithmetic::kFast;
   int outputs = 1;
   LinearOutput output[3];
+};
+
+// y[T, D] = activation(x[T, D]), one other than kNone; y may be x
+struct ActivateArgs {
+  ConstActivations x;
+  Activation activation;
+  Activations y;
 };
 
 // y[T, F] = silu(gate[T, F]) * up[T, F]; y may be gate or up

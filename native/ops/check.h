@@ -18,7 +18,7 @@ inline void check(const EmbedRowsArgs& a) {
 inline void check(const CopyRowsArgs& a) { require(a.x.rows == a.y.rows && a.x.cols == a.y.cols, "copy_rows: equal shapes"); }
 inline void check(const PatchEmbedArgs& a) {
   const int64_t grid = a.image_size / a.patch_size;
-  require(grid * a.patch_size <= a.image_size && a.y.rows == 1 + grid * grid, "patch_embed: y[1 + P, Dv]");
+  require(grid * a.patch_size <= a.image_size && a.y.rows == (a.class_embedding ? 1 : 0) + grid * grid, "patch_embed: y[1 + P, Dv]");
   require(a.weight.cols == 3 * a.patch_size * a.patch_size && a.weight.rows == a.y.cols, "patch_embed: weight[Dv, 3 patch^2]");
 }
 inline void check(const LayerNormArgs& a) { require(a.x.rows == a.y.rows && a.x.cols == a.y.cols, "layer_norm: equal shapes"); }
@@ -31,6 +31,10 @@ inline void check(const LinearArgs& a) {
     require(o.residual.data == nullptr || (o.residual.rows == o.y.rows && o.residual.cols == o.y.cols), "linear: residual[M, N]");
     require(o.y.data != a.x.data, "linear: y is not x");
   }
+}
+inline void check(const ActivateArgs& a) {
+  require(a.x.rows == a.y.rows && a.x.cols == a.y.cols, "activate: equal shapes");
+  require(a.activation != Activation::kNone, "activate: an activation");
 }
 inline void check(const SiluMulArgs& a) {
   require(a.gate.rows == a.y.rows && a.up.rows == a.y.rows && a.gate.cols == a.y.cols && a.up.cols == a.y.cols, "silu_mul: equal shapes");

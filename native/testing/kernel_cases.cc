@@ -6,7 +6,7 @@
 #include <limits>
 
 #include "common/blocks.h"
-#include "cpu/activations.h"
+#include "cpu/block_float.h"
 #include "cpu/kernels/reference.h"
 #include "testing/conformance.h"
 #include "testing/weights.h"
@@ -496,6 +496,7 @@ void scale(Trial& t) {
 
 void quick_gelu(Trial& t) { unary(t, &KernelTable::quick_gelu); }
 void gelu(Trial& t) { unary(t, &KernelTable::gelu); }
+void gelu_tanh(Trial& t) { unary(t, &KernelTable::gelu_tanh); }
 
 void silu_mul(Trial& t) {
   for (const int64_t n : lengths()) {

@@ -8,7 +8,7 @@
 #include "common/blocks.h"
 #include "common/error.h"
 #include "common/half.h"
-#include "cpu/activations.h"
+#include "cpu/block_float.h"
 #include "testing/conformance.h"
 #include "testing/weights.h"
 
@@ -83,7 +83,7 @@ Weight view(const RandomWeight& w, const std::byte* data) { return {data, w.dtyp
 
 // ---- linear -----------------------------------------------------------------------------------------------------------------
 
-// Row t as int8 blocks in block floating point, as cpu/activations.h says.
+// Row t as int8 blocks in block floating point, as cpu/block_float.h says.
 std::vector<double> quantised_row(const Matrix& x, int64_t row) {
   std::vector<float> largest, origin(at(x.cols / kBlock)), inverse(at(x.cols / kBlock));
   for (int64_t b = 0; b < x.cols; b += kBlock) {
@@ -111,6 +111,7 @@ template <class Acc>
 Acc activated(Acc y, Activation activation) {
   if (activation == Activation::kQuickGelu) return y / (Acc(1) + std::exp(Acc(-1.702f) * y));
   if (activation == Activation::kGelu) return y / Acc(2) * (Acc(1) + std::erf(y / std::sqrt(Acc(2))));
+  if (activation == Activation::kGeluTanh) return y / Acc(2) * (Acc(1) + std::tanh(Acc(0.79788456080286535588) * (y + Acc(0.044715) * y * y * y)));
   return y;
 }
 
@@ -348,6 +349,13 @@ Values norm_loops(const Matrix& x, const Values& weight, const Values& bias, flo
 }
 
 template <class Acc>
+Values activate_loops(const Matrix& x, Activation activation) {
+  Values out;
+  for (const float value : x.values) out.push_back(static_cast<float>(activated(Acc(value), activation)));
+  return out;
+}
+
+template <class Acc>
 Values silu_mul_loops(const Matrix& gate, const Matrix& up) {
   Values out;
   for (size_t i = 0; i < gate.values.size(); i++) out.push_back(static_cast<float>(Acc(gate.values[i]) / (Acc(1) + std::exp(-Acc(gate.values[i]))) * Acc(up.values[i])));
@@ -355,10 +363,10 @@ Values silu_mul_loops(const Matrix& gate, const Matrix& up) {
 }
 
 template <class Acc>
-Values patch_embed_loops(const Values& pixels, int64_t size, int64_t patch, const RandomWeight& weight, const Values& classes, const Values& positions) {
-  const int64_t grid = size / patch, width = weight.rows;
+Values patch_embed_loops(const Values& pixels, int64_t size, int64_t patch, const RandomWeight& weight, const Values& bias, const Values& classes, const Values& positions) {
+  const int64_t grid = size / patch, width = weight.rows, class_rows = classes.empty() ? 0 : 1;
   Values out;
-  for (int64_t d = 0; d < width; d++) out.push_back(static_cast<float>(Acc(classes[at(d)]) + Acc(positions[at(d)])));
+  for (int64_t d = 0; d < class_rows * width; d++) out.push_back(static_cast<float>(Acc(classes[at(d)]) + Acc(positions[at(d)])));
   for (int64_t p = 0; p < grid * grid; p++) {
     for (int64_t d = 0; d < width; d++) {
       Acc sum = 0;
@@ -370,7 +378,8 @@ Values patch_embed_loops(const Values& pixels, int64_t size, int64_t patch, cons
           }
         }
       }
-      out.push_back(static_cast<float>(sum + Acc(positions[at((1 + p) * width + d)])));
+      if (!bias.empty()) sum += Acc(bias[at(d)]);
+      out.push_back(static_cast<float>(sum + Acc(positions[at((class_rows + p) * width + d)])));
     }
   }
   return out;
@@ -419,24 +428,30 @@ void copy_rows(Trial& t) {
   }
 }
 
+void patch_embed_as(Trial& t, Rig& rig, int64_t size, int64_t patch, DType dtype, bool has_class, bool has_bias) {
+  const int64_t width = 17, rows = size / patch * (size / patch) + (has_class ? 1 : 0);
+  const RandomWeight weight = random_weight(t, dtype, width, 3 * patch * patch);
+  const Values pixels = t.random.values(3 * size * size), positions = t.random.values(rows * width);
+  const Values classes = has_class ? t.random.values(width) : Values{}, biases = has_bias ? t.random.values(width) : Values{};
+  const Input<float> pixel(t, pixels), class_embedding(t, classes), bias(t, biases), position(t, positions);
+  const Input<std::byte> w(t, weight.bytes, t.random.below(4));
+  const Matrix before = unwritten_matrix(t, rows, width);
+  const Values got = rig.run([&](const OpTable& ops, Stream& s) {
+    return written(t, before, [&](Activations y) {
+      ops.patch_embed(s, {.pixel_values = pixel, .image_size = size, .patch_size = patch, .weight = view(weight, w), .bias = has_bias ? bias.data() : nullptr,
+                          .class_embedding = has_class ? class_embedding.data() : nullptr, .position_embedding = position, .y = y});
+    });
+  });
+  t.near(std::string(traits(dtype).name), got, patch_embed_loops<float>(pixels, size, patch, weight, biases, classes, positions),
+         patch_embed_loops<double>(pixels, size, patch, weight, biases, classes, positions));
+}
+
 void patch_embed(Trial& t) {
   Rig rig(t);
   for (const auto& [size, patch] : {std::pair<int64_t, int64_t>{4, 2}, {9, 3}, {14, 14}, {29, 7}}) {  // 29: a margin that no patch covers
     for (const DType dtype : kFloatTypes) {
-      const int64_t width = 17, patches = size / patch * (size / patch);
-      const RandomWeight weight = random_weight(t, dtype, width, 3 * patch * patch);
-      const Values pixels = t.random.values(3 * size * size), classes = t.random.values(width), positions = t.random.values((1 + patches) * width);
-      const Input<float> pixel(t, pixels), class_embedding(t, classes), position(t, positions);
-      const Input<std::byte> w(t, weight.bytes, t.random.below(4));
-      const Matrix before = unwritten_matrix(t, 1 + patches, width);
-      const Values got = rig.run([&](const OpTable& ops, Stream& s) {
-        return written(t, before, [&](Activations y) {
-          ops.patch_embed(s, {.pixel_values = pixel, .image_size = size, .patch_size = patch, .weight = view(weight, w),
-                              .class_embedding = class_embedding, .position_embedding = position, .y = y});
-        });
-      });
-      t.near(std::string(traits(dtype).name), got, patch_embed_loops<float>(pixels, size, patch, weight, classes, positions),
-             patch_embed_loops<double>(pixels, size, patch, weight, classes, positions));
+      patch_embed_as(t, rig, size, patch, dtype, true, false);  // CLIP
+      patch_embed_as(t, rig, size, patch, dtype, false, true);  // SigLIP
     }
   }
 }
@@ -489,6 +504,26 @@ void linear(Trial& t) {
       }
     }
   });
+}
+
+void activate(Trial& t) {
+  Rig rig(t);
+  for (const int64_t rows : kRowCounts) {
+    for (const int64_t cols : kColumnCounts) {
+      for (const Activation activation : {Activation::kQuickGelu, Activation::kGelu, Activation::kGeluTanh}) {
+        const Matrix x = random_matrix(t, rows, cols);
+        const Input<float> xs(t, x.strided());
+        for (const bool y_is_x : {false, true}) {
+          const Values got = rig.run([&](const OpTable& ops, Stream& s) {
+            return written(t, y_is_x ? x : unwritten_matrix(t, rows, cols), [&](Activations y) {
+              ops.activate(s, {.x = y_is_x ? ConstActivations(y) : view(x, xs.data()), .activation = activation, .y = y});
+            });
+          });
+          t.near("activated values", got, activate_loops<float>(x, activation), activate_loops<double>(x, activation), largest_magnitude(x.values));
+        }
+      }
+    }
+  }
 }
 
 void silu_mul(Trial& t) {
@@ -631,8 +666,11 @@ void copy_rows(Trial& t) {
   refused(t, "another width", [](const OpTable& ops, Stream& s) { ops.copy_rows(s, {shaped(2, 3), shaped(2, 4)}); });
 }
 void patch_embed(Trial& t) {
-  const auto call = [](const OpTable& ops, Stream& s, Weight weight, Activations y) { ops.patch_embed(s, {nullptr, 4, 2, weight, nullptr, nullptr, y}); };
+  const float some = 0;
+  const auto call = [&](const OpTable& ops, Stream& s, Weight weight, Activations y) { ops.patch_embed(s, {nullptr, 4, 2, weight, nullptr, &some, nullptr, y}); };
   refused(t, "no room for the class row", [&](const OpTable& ops, Stream& s) { call(ops, s, weighing(8, 12), shaped(4, 8)); });
+  refused(t, "room for a class row that is not there",
+          [&](const OpTable& ops, Stream& s) { ops.patch_embed(s, {nullptr, 4, 2, weighing(8, 12), nullptr, nullptr, nullptr, shaped(5, 8)}); });
   refused(t, "a weight of another patch", [&](const OpTable& ops, Stream& s) { call(ops, s, weighing(8, 27), shaped(5, 8)); });
   refused(t, "a weight of another width", [&](const OpTable& ops, Stream& s) { call(ops, s, weighing(7, 12), shaped(5, 8)); });
 }
@@ -658,6 +696,11 @@ void linear(Trial& t) {
   refused(t, "an output of another width", call(1, weighing(3, 4), {}, shaped(2, 4)));
   refused(t, "a residual of another shape", call(1, weighing(3, 4), ConstActivations(x, 2, 2), shaped(2, 3)));
   refused(t, "y in place of x", call(1, weighing(4, 4), {}, Activations(x, 2, 4)));
+}
+void activate(Trial& t) {
+  refused(t, "another height", [](const OpTable& ops, Stream& s) { ops.activate(s, {shaped(2, 3), Activation::kGelu, shaped(3, 3)}); });
+  refused(t, "another width", [](const OpTable& ops, Stream& s) { ops.activate(s, {shaped(2, 3), Activation::kGelu, shaped(2, 4)}); });
+  refused(t, "no activation", [](const OpTable& ops, Stream& s) { ops.activate(s, {shaped(2, 3), Activation::kNone, shaped(2, 3)}); });
 }
 void silu_mul(Trial& t) {
   refused(t, "a gate of another height", [](const OpTable& ops, Stream& s) { ops.silu_mul(s, {shaped(3, 3), shaped(2, 3), shaped(2, 3)}); });
@@ -704,7 +747,7 @@ void linear_epilogue(Trial& t) {
   for_each_linear([&](DType dtype, Arithmetic arithmetic, int64_t K) {
     for (const int64_t M : {1, 5, 13}) {
       for (const int64_t N : {31, 64}) {
-        const auto activation = static_cast<Activation>(t.random.below(3));
+        const auto activation = static_cast<Activation>(t.random.below(4));
         Product p{random_weight(t, dtype, N, K), t.random.values(N), activation};
         compare_linear(t, rig, "bias and activation", random_matrix(t, M, K), p, arithmetic);
         p.residual = t.random.values(M * N);

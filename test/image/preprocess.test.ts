@@ -16,6 +16,7 @@ const pad: ImageProcessorSpec = {
   shortestEdge: 336,
 }
 const crop: ImageProcessorSpec = { ...pad, aspectRatio: 'crop' }
+const stretch: ImageProcessorSpec = { ...pad, aspectRatio: 'stretch' }
 
 type Formula = (x: number, y: number, c: number) => number
 const f1: Formula = (x, y, c) => 37 * x + 91 * y + 11 * c
@@ -31,19 +32,19 @@ const pixel = ({ width, data }: RgbImage, y: number, x: number): number[] => [..
 
 /** The golden values: 8-bit squares, some pixels [y, x] of them, and the normalised tensor of mode pad. */
 const golden = [
-  { name: 'A', image: picture(5, 7, f1), padCrc: 0x555f813b, cropCrc: 0x47855be6, padSum: 39826037, tensorCrc: 0xcff23fd3,
+  { name: 'A', image: picture(5, 7, f1), padCrc: 0x555f813b, cropCrc: 0x47855be6, stretchCrc: 0x41737892, padSum: 39826037, tensorCrc: 0xcff23fd3,
     padPixels: [[138, 130, 115], [33, 45, 57], [105, 102, 94]], cropPixel: [54, 65, 76], floats: [-1.3105145, -1.0767475, -0.669676] },
-  { name: 'B', image: picture(640, 480, f2), padCrc: 0x4a4f4dfa, cropCrc: 0xc09dd76f, padSum: 42041661, tensorCrc: 0xc2741d2b,
+  { name: 'B', image: picture(640, 480, f2), padCrc: 0x4a4f4dfa, cropCrc: 0xc09dd76f, stretchCrc: 0x1b84cf83, padSum: 42041661, tensorCrc: 0xc2741d2b,
     padPixels: [[122, 116, 104], [134, 42, 48], [181, 188, 198]], cropPixel: [72, 79, 86], floats: [0.16392669, -1.1217709, -0.7976566] },
-  { name: 'C', image: picture(480, 641, f2), padCrc: 0xec4f1b23, cropCrc: 0xbbef8d62, padSum: 42037226, tensorCrc: 0x8122002a,
+  { name: 'C', image: picture(480, 641, f2), padCrc: 0xec4f1b23, cropCrc: 0xbbef8d62, stretchCrc: 0xc8980e9d, padSum: 42037226, tensorCrc: 0x8122002a,
     padPixels: [[122, 116, 104], [38, 50, 62], [122, 116, 104]], cropPixel: [34, 33, 13] },
-  { name: 'D', image: picture(336, 336, f2), padCrc: 0x5ca9474e, cropCrc: 0x5ca9474e, padSum: 43183540, tensorCrc: 0x2b8ef84f,
+  { name: 'D', image: picture(336, 336, f2), padCrc: 0x5ca9474e, cropCrc: 0x5ca9474e, stretchCrc: 0x5ca9474e, padSum: 43183540, tensorCrc: 0x2b8ef84f,
     padPixels: [[0, 7, 14], [130, 137, 144], [18, 25, 32]], cropPixel: [130, 137, 144], floats: [0.10553299, 0.3039672, 0.56746984] },
-  { name: 'E', image: picture(1001, 333, f2), padCrc: 0xb51769af, cropCrc: 0xffe20996, padSum: 40130396, tensorCrc: 0xbd2734e8,
+  { name: 'E', image: picture(1001, 333, f2), padCrc: 0xb51769af, cropCrc: 0xffe20996, stretchCrc: 0x4512d1b0, padSum: 40130396, tensorCrc: 0xbd2734e8,
     padPixels: [[122, 116, 104], [193, 204, 202], [116, 125, 135]], cropPixel: [207, 230, 237] },
 ]
 
-for (const { name, image, padCrc, cropCrc, padSum, tensorCrc, padPixels, cropPixel, floats } of golden) {
+for (const { name, image, padCrc, cropCrc, stretchCrc, padSum, tensorCrc, padPixels, cropPixel, floats } of golden) {
   test(`picture ${name}, ${image.width} × ${image.height}, padded, equals Pillow byte for byte`, (t) => {
     const square = resizedSquare(image, pad)
     t.deepEqual([pixel(square, 0, 0), pixel(square, 167, 100), pixel(square, 200, 300)], padPixels)
@@ -55,6 +56,10 @@ for (const { name, image, padCrc, cropCrc, padSum, tensorCrc, padPixels, cropPix
     const square = resizedSquare(image, crop)
     t.deepEqual(pixel(square, 167, 100), cropPixel)
     t.is(crc32(square.data), cropCrc)
+  })
+
+  test(`picture ${name}, stretched, equals Pillow byte for byte`, (t) => {
+    t.is(crc32(resizedSquare(image, stretch).data), stretchCrc)
   })
 
   test(`picture ${name}, padded and normalised, equals Hugging Face bit for bit`, (t) => {

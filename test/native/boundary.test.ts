@@ -138,7 +138,6 @@ const table: Readonly<Record<string, Readonly<Record<string, Kind | readonly [Ki
     '2.text.slidingWindow': ['whole number', undefined],
     '2.vision': ['object', undefined],
     '2.vision.projectorLayers': ['whole number', undefined],
-    '2.loraScale': ['number', undefined],
   },
   openClip: {
     ...openFields,

@@ -37,7 +37,7 @@ function rowBytes(dtype: Dtype, columns: number): number {
 async function openTensor(t: ExecutionContext, dtype: Dtype, shape: readonly number[], bytes: Uint8Array, threads = 2): Promise<NativeConversion> {
   const file = path.join(await temporaryFolder(t), 'tensor.bin')
   await writeFile(file, bytes)
-  const conversion = await native().openConversion([file], [{ name: 'w', dtype, shape, file: 0, offset: 0, nbytes: bytes.length }], 1, threads)
+  const conversion = await native().openConversion([file], [{ name: 'w', dtype, shape, file: 0, offset: 0, nbytes: bytes.length }], threads)
   t.teardown(() => {
     conversion.dispose()
   })
@@ -210,8 +210,8 @@ test('an adapter is added as scale times B times A, row by row', async (t) => {
   ].map((list) => Float32Array.from(list)) as [Float32Array, Float32Array, Float32Array]
   await writeFile(path.join(folder, 'w.bin'), Buffer.concat([w, a, b].map(bytesOf)))
   const entry = (name: string, shape: readonly number[], offset: number, nbytes: number): TensorEntry => ({ name, dtype: 'F32', shape, file: 0, offset, nbytes })
-  const directory = [entry('m.weight', [2, 3], 0, 24), entry('m.lora_A.weight', [2, 3], 24, 24), entry('m.lora_B.weight', [2, 2], 48, 16)]
-  const conversion = await native().openConversion([path.join(folder, 'w.bin')], directory, 0.5, 1)
+  const directory = [entry('m.weight', [2, 3], 0, 24), entry('m.lora_A.weight', [2, 3], 24, 24), { ...entry('m.lora_B.weight', [2, 2], 48, 16), lora: { scale: 0.5, interleavedHeads: 0 } }]
+  const conversion = await native().openConversion([path.join(folder, 'w.bin')], directory, 1)
   // 0.5 B A = 0.5 [[1, 10], [0, 1]] [[1, 0, -1], [2, 2, 2]] = [[10.5, 10, 9.5], [1, 1, 1]]
   t.deepEqual([...floatsOf((await convert(conversion, 'F32', 2, 3)).bytes)], [11.5, 12, 12.5, 5, 6, 7])
   conversion.dispose()
@@ -258,14 +258,14 @@ for (const [what, lie] of Object.entries({
   test(`a directory that lies is MODEL_CORRUPT: ${what}`, async (t) => {
     const file = path.join(await temporaryFolder(t), 'w.bin')
     await writeFile(file, new Uint8Array(256))
-    await t.throwsAsync(async () => native().openConversion([file], [{ ...ofTwoRows, ...lie }], 1, 1), { code: 'MODEL_CORRUPT' })
+    await t.throwsAsync(async () => native().openConversion([file], [{ ...ofTwoRows, ...lie }], 1), { code: 'MODEL_CORRUPT' })
   })
 }
 
 test('a file that shrinks while it is open is MODEL_CORRUPT, not a fault', async (t) => {
   const file = path.join(await temporaryFolder(t), 'w.bin')
   await writeFile(file, new Uint8Array(256))
-  const conversion = await native().openConversion([file], [ofTwoRows], 1, 2)
+  const conversion = await native().openConversion([file], [ofTwoRows], 2)
   await truncate(file, 100)
   await t.throwsAsync(convert(conversion, 'Q8_0', 2, 32), { code: 'MODEL_CORRUPT' })
   await t.throwsAsync(conversion.check(0, null), { code: 'MODEL_CORRUPT' })

@@ -18,6 +18,8 @@ TEXT_LEAVES = {
 VISION_LEAVES = {
     'layer_norm1': 'ln1', 'layer_norm2': 'ln2', 'self_attn.q_proj': 'attn_q', 'self_attn.k_proj': 'attn_k', 'self_attn.v_proj': 'attn_v',
     'self_attn.out_proj': 'attn_out'}
+# CLIP has a class token and a norm in front, SigLIP a bias on its patches.
+OF_ONE_TOWER = ['v.class_embd', 'v.pre_ln.weight', 'v.pre_ln.bias', 'v.patch_embd.bias']
 FFN = {'legacy': {'mlp.fc1': 'ffn_down', 'mlp.fc2': 'ffn_up'}, 'new': {'mlp.fc1': 'ffn_up', 'mlp.fc2': 'ffn_down'}}
 
 
@@ -41,7 +43,7 @@ def text_names(config) -> dict:
 def vision_names(layers: int, ffn: str) -> dict:
     tower = 'model.vision_tower'
     names = {'v.class_embd': f'{tower}.embeddings.class_embedding', 'v.patch_embd.weight': f'{tower}.embeddings.patch_embedding.weight',
-             'v.position_embd.weight': f'{tower}.embeddings.position_embedding.weight'}
+             'v.patch_embd.bias': f'{tower}.embeddings.patch_embedding.bias', 'v.position_embd.weight': f'{tower}.embeddings.position_embedding.weight'}
     for end in ('weight', 'bias'):
         names[f'v.pre_ln.{end}'] = f'{tower}.pre_layrnorm.{end}'
         names[f'mm.0.{end}'] = f'model.multi_modal_projector.linear_1.{end}'
@@ -67,6 +69,8 @@ def add_tensors(writer, model, names: dict, weights: str, vocab_rows: int, kind_
     """Writes each tensor and puts the values that a reader will get back into `model`. kind_of(name, shape) may choose another type than the converter."""
     parameters = dict(model.named_parameters(remove_duplicate=False))
     for name, (parameter_name, heads) in names.items():
+        if name in OF_ONE_TOWER and parameter_name not in parameters:
+            continue
         parameter = parameters[parameter_name]
         value = parameter.numpy().copy()
         if name in ('token_embd.weight', 'output.weight'):
@@ -115,12 +119,12 @@ def add_vision_keys(writer, config, layers: int, feature_layer: int | None, mean
     writer.add_bool('clip.has_vision_encoder', True)
     writer.add_bool('clip.has_llava_projector', True)
     writer.add_string('clip.projector_type', 'mlp')
-    writer.add_bool('clip.use_gelu', config.hidden_act == 'gelu')
+    writer.add_bool('clip.use_gelu', config.hidden_act.startswith('gelu'))
     writer.add_uint32('clip.vision.image_size', config.image_size)
     writer.add_uint32('clip.vision.patch_size', config.patch_size)
     writer.add_uint32('clip.vision.embedding_length', config.hidden_size)
     writer.add_uint32('clip.vision.feed_forward_length', config.intermediate_size)
-    writer.add_uint32('clip.vision.projection_dim', config.projection_dim)
+    writer.add_uint32('clip.vision.projection_dim', getattr(config, 'projection_dim', config.hidden_size))
     writer.add_uint32('clip.vision.attention.head_count', config.num_attention_heads)
     writer.add_float32('clip.vision.attention.layer_norm_epsilon', config.layer_norm_eps)
     writer.add_uint32('clip.vision.block_count', layers)

@@ -15,9 +15,10 @@ import torch
 from PIL import Image
 from safetensors.numpy import save_file
 from safetensors.torch import save_file as save_torch
-from transformers import LlamaConfig, LlavaForConditionalGeneration, LlavaProcessor
+from transformers import CLIPVisionConfig, LlamaConfig, LlavaForConditionalGeneration, LlavaProcessor, SiglipVisionConfig
 from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
 import gguf_files
 import stages
@@ -61,6 +62,11 @@ HF_CASES = {
                                    'rope_type': 'llama3', 'rope_theta': 10000.0, 'factor': 8.0, 'low_freq_factor': 1.0, 'high_freq_factor': 4.0,
                                    'original_max_position_embeddings': 64}},
                                llava={}, picture=(90, 64), prompt='USER: <image>\nWhat is left of the ring? ASSISTANT:'),
+    'hf-siglip': dict(dtype=torch.float16, tower=SiglipVisionConfig, vision={**SMALL_VISION, 'image_size': 30}, text=SMALL_TEXT, tokenizer=('v5', False),
+                      llava={'vision_feature_select_strategy': 'full'}, vocab_rows=PIECES + 2, picture=(57, 40), prompt='USER: <image>\nWhat is it? ASSISTANT:'),
+    'hf-siglip-wide-heads': dict(dtype=torch.bfloat16, tower=SiglipVisionConfig, tokenizer=('v4', True), text=SMALL_TEXT, vocab_rows=352,
+                                 vision={**SMALL_VISION, 'hidden_size': 144, 'num_hidden_layers': 1, 'num_attention_heads': 2, 'vision_use_head': False},
+                                 llava={'vision_feature_layer': -1}, picture=(33, 50), prompt='A chat. USER: <image>\nWhat color is the star? ASSISTANT:'),
 }
 GGUF_CASES = {
     'gguf-pair-f32': dict(source='hf-f32', weights='f32', ffn='legacy'),
@@ -114,7 +120,7 @@ def make_hf(name: str):
     picture(*spec['picture'], seed=len(name)).save(os.path.join(directory, 'picture.png'))
     forbidden = [0, 1, 2] + list(range(PIECES, spec['vocab_rows']))
     for seed in range(1, 400):
-        model = tiny_llava.build(spec['vision'], spec['text'], spec['llava'], spec['vocab_rows'], image_id, seed, spec.get('decoder', LlamaConfig))
+        model = tiny_llava.build(spec['vision'], spec['text'], spec['llava'], spec['vocab_rows'], image_id, seed, spec.get('decoder', LlamaConfig), spec.get('tower', CLIPVisionConfig))
         round_parameters(model, spec['dtype'])
         inputs, processor = process(model, tokenizer, spec, os.path.join(directory, 'picture.png'))
         result = stages.run(model, inputs['pixel_values'], inputs['input_ids'], image_id, NEW_TOKENS)
@@ -127,7 +133,7 @@ def make_hf(name: str):
     verify_hf(checkpoint, directory, spec, result)
     finish_case(name, directory, result, {
         'image': 'picture.png', 'prompt': spec['prompt'], 'maxTokens': NEW_TOKENS, 'model': 'checkpoint', 'kind': 'hf-directory',
-        'weights': str(spec['dtype']).split('.')[1], 'imageAspectRatio': 'pad' if spec.get('pad') else 'crop', 'eosTokenIds': eos if isinstance(eos, list) else [eos]})
+        'weights': str(spec['dtype']).split('.')[1], 'imageAspectRatio': 'stretch' if 'tower' in spec else 'pad' if spec.get('pad') else 'crop', 'eosTokenIds': eos if isinstance(eos, list) else [eos]})
     return model, spm, spec
 
 
@@ -142,9 +148,11 @@ def process(model, tokenizer, spec, image_path):
     size = spec['vision']['image_size']
     keys = dict(size={'shortest_edge': size}, crop_size={'height': size, 'width': size}, image_mean=MEAN, image_std=STD)
     image_processor = LlavaImageProcessorPil(do_pad=True, **keys) if spec.get('pad') else CLIPImageProcessorPil(**keys)
+    if 'tower' in spec:
+        image_processor = SiglipImageProcessorPil(size={'height': size, 'width': size})
     strategy = spec['llava'].get('vision_feature_select_strategy', 'default')
     processor = LlavaProcessor(image_processor, tokenizer, patch_size=spec['vision']['patch_size'], vision_feature_select_strategy=strategy,
-                               num_additional_image_tokens=1, chat_template=CHAT_TEMPLATE)
+                               num_additional_image_tokens=int('tower' not in spec), chat_template=CHAT_TEMPLATE)
     return processor(images=Image.open(image_path), text=spec['prompt'], return_tensors='pt'), processor
 
 
@@ -170,10 +178,13 @@ def save_processor_4x(checkpoint, spec):
             'rescale_factor': 0.00392156862745098, 'size': {'shortest_edge': size}}
     if spec.get('pad'):
         data['do_pad'] = True
+    if 'tower' in spec:
+        data = {'do_convert_rgb': None, 'do_normalize': True, 'do_rescale': True, 'do_resize': True, 'image_mean': [0.5] * 3, 'image_processor_type': 'SiglipImageProcessor',
+                'image_std': [0.5] * 3, 'processor_class': 'LlavaProcessor', 'resample': 3, 'rescale_factor': 0.00392156862745098, 'size': {'height': size, 'width': size}}
     write_json(checkpoint, 'preprocessor_config.json', data)
     write_json(checkpoint, 'chat_template.json', {'chat_template': CHAT_TEMPLATE})
     write_json(checkpoint, 'processor_config.json', {
-        'image_token': '<image>', 'num_additional_image_tokens': 1, 'patch_size': spec['vision']['patch_size'], 'processor_class': 'LlavaProcessor',
+        'image_token': '<image>', 'num_additional_image_tokens': int('tower' not in spec), 'patch_size': spec['vision']['patch_size'], 'processor_class': 'LlavaProcessor',
         'vision_feature_select_strategy': spec['llava'].get('vision_feature_select_strategy', 'default')})
 
 

@@ -13,6 +13,7 @@ import sys
 
 import gguf
 import numpy as np
+import peft
 import torch
 from gguf import GGMLQuantizationType as Type
 from safetensors.torch import load_file, save_file as save_torch
@@ -305,6 +306,83 @@ def peft_hf():
     finish(name, directory, result, prompt, model='../hf-f16/checkpoint', adapter='adapter', kind='hf-directory', weights='float16', imageAspectRatio='crop', eosTokenIds=[2])
 
 
+EVERY_LINEAR = r'.*\.(?:[qkvo]_proj|out_proj|(?:gate|up|down)_proj|fc[12]|linear_[12])'
+
+
+def with_peft(model, adapter: str, seed: int, **settings):
+    """The model as PEFT changes it, its adapter saved as PEFT saves it, and the changes merged."""
+    config = peft.LoraConfig(task_type='CAUSAL_LM', **settings)
+    changed = peft.get_peft_model(model, config)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in changed.named_parameters():
+            if '.lora_A.' in name:
+                parameter.copy_(torch.randn(parameter.shape, generator=generator) / parameter.shape[1] ** 0.5)
+            elif '.lora_B.' in name:
+                parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.3 / parameter.shape[1] ** 0.5)
+            elif 'modules_to_save' in name:
+                parameter += torch.randn(parameter.shape, generator=generator) * 0.2 / parameter.shape[-1] ** 0.5
+    shutil.rmtree(adapter, ignore_errors=True)
+    changed.save_pretrained(adapter)
+    os.remove(os.path.join(adapter, 'README.md'))
+    settings = json.load(open(os.path.join(adapter, 'adapter_config.json'), encoding='utf-8'))
+    write_json(adapter, 'adapter_config.json', {**settings, 'base_model_name_or_path': 'tiny'})
+    return changed.merge_and_unload()
+
+
+def peft_on_hf(name: str, **settings):
+    """PEFT's own files on the checkpoint of hf-f16."""
+    source = make_goldens.HF_CASES['hf-f16']
+    directory, empty = make_goldens.fresh(name)
+    os.rmdir(empty)
+    checkpoint = os.path.join(GOLDEN, 'hf-f16', 'checkpoint')
+    processor = make_goldens.open_processor(checkpoint)
+    path = os.path.join(directory, 'picture.png')
+    shutil.copy(os.path.join(GOLDEN, 'hf-f16', 'picture.png'), path)
+    prompt = 'A chat. USER: <image>\nIs the ring blue? ASSISTANT:'
+    from PIL import Image
+    inputs = processor(images=Image.open(path), text=prompt, return_tensors='pt')
+    for seed in range(1, 400):
+        model = LlavaForConditionalGeneration.from_pretrained(checkpoint, dtype=torch.float32, attn_implementation='eager').eval()
+        model = with_peft(model, os.path.join(directory, 'adapter'), seed, **settings)
+        result = stages.run(model, inputs['pixel_values'], inputs['input_ids'], PIECES, NEW_TOKENS)
+        if steady(result, [0, 1, 2, *range(PIECES, source['vocab_rows'])]):
+            break
+    else:
+        raise SystemExit(f'{name}: no seed gives steady greedy text')
+    finish(name, directory, result, prompt, model='../hf-f16/checkpoint', adapter='adapter', kind='hf-directory', weights='float16', imageAspectRatio='crop', eosTokenIds=[2])
+
+
+def peft_everywhere():
+    """Every linear layer of decoder, tower and projector; ranks and alphas of their own for some."""
+    peft_on_hf('hf-peft-everywhere', target_modules=EVERY_LINEAR, r=4, lora_alpha=8, rank_pattern={'fc1': 2, '^model.multi_modal_projector.linear_1': 3},
+               alpha_pattern={'linear_1': 5, 'layers.1.self_attn.q_proj': 2})
+
+
+def peft_saved():
+    """The decoder's layers, and projector and output matrix saved as a whole."""
+    peft_on_hf('hf-peft-saved', target_modules=['q_proj', 'v_proj'], exclude_modules='.*vision_tower.*', r=4, lora_alpha=8, modules_to_save=['multi_modal_projector', 'lm_head'])
+
+
+def gguf_peft():
+    """PEFT's own files on the quantised pair of gguf-pair-q8_0: every linear layer, query and key too."""
+    name = 'gguf-peft'
+    directory, empty = make_goldens.fresh(name)
+    os.rmdir(empty)
+    base = os.path.join(GOLDEN, 'gguf-pair-q8_0', 'checkpoint')
+    for seed in range(1, 60):
+        model, spm = gguf_source('hf-f16', directory)
+        load_gguf(model, [os.path.join(base, 'model-q8_0.gguf'), os.path.join(base, 'mmproj-q8_0.gguf')])
+        model = with_peft(model, os.path.join(directory, 'adapter'), seed, target_modules=EVERY_LINEAR, r=3, lora_alpha=6)
+        prompt, result = run_gguf(name, directory, model, spm)
+        if result is not None:
+            break
+    else:
+        raise SystemExit(f'{name}: no seed gives steady greedy text')
+    finish(name, directory, result, prompt, model='../gguf-pair-q8_0/checkpoint/model-q8_0.gguf', mmproj='../gguf-pair-q8_0/checkpoint/mmproj-q8_0.gguf', adapter='adapter',
+           kind='gguf-pair', weights='q8_0', imageAspectRatio='pad', eosTokenIds=[2])
+
+
 def mistral_window():
     """A Mistral decoder whose rows see twelve positions; grouped keys."""
     name = 'hf-mistral-window'
@@ -423,6 +501,22 @@ def load_gguf(model, files):
             parameters[parameter_name][:shape[0]].copy_(torch.from_numpy(np.ascontiguousarray(value)))
 
 
+def gguf_siglip():
+    """The checkpoint of hf-siglip as llama.cpp's converters write it: tower without class token, its last layer left out, patches with a bias."""
+    name = 'gguf-siglip'
+    directory, checkpoint = make_goldens.fresh(name)
+    model, spm = gguf_source('hf-siglip', directory)
+    writer = gguf.GGUFWriter(os.path.join(checkpoint, 'tiny-q8_0.gguf'), 'llama')
+    gguf_files.add_text_keys(writer, model.config.text_config, spm, 'q8_0')
+    gguf_files.add_tensors(writer, model, gguf_files.text_names(model.config.text_config), 'q8_0', PIECES)
+    gguf_files.finish(writer)
+    write_mmproj(checkpoint, model, 'new', lambda tensor, shape: None)
+    prompt, result = run_gguf(name, directory, model, spm)
+    if result is None:
+        raise SystemExit(f'{name}: no prompt gives steady greedy text')
+    finish(name, directory, result, prompt, model='checkpoint/tiny-q8_0.gguf', kind='gguf-pair', weights='q8_0', imageAspectRatio='pad', eosTokenIds=[2])
+
+
 def gguf_kquants():
     """Every k-quant and the five-bit kinds, one per matrix; one file, tied embeddings; a linear projector in the mmproj, tower in Q5_1 and Q4_1."""
     name = 'gguf-kquants'
@@ -489,8 +583,8 @@ def write_mmproj_linear(checkpoint: str, model):
         gguf_files.vision_names = names
 
 
-CASES = {'original-bin': original_bin, 'original-linear': original_linear, 'original-lora': original_lora, 'hf-peft': peft_hf, 'hf-mistral-window': mistral_window,
-         'gguf-split': gguf_split, 'gguf-lora': gguf_lora, 'gguf-kquants': gguf_kquants}
+CASES = {'original-bin': original_bin, 'original-linear': original_linear, 'original-lora': original_lora, 'hf-peft': peft_hf, 'hf-peft-everywhere': peft_everywhere, 'hf-peft-saved': peft_saved, 'gguf-peft': gguf_peft, 'hf-mistral-window': mistral_window,
+         'gguf-split': gguf_split, 'gguf-lora': gguf_lora, 'gguf-siglip': gguf_siglip, 'gguf-kquants': gguf_kquants}
 
 if __name__ == '__main__':
     torch.set_num_threads(1)

@@ -3,17 +3,18 @@
 import math
 
 import torch
-from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
+from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration, SiglipVisionConfig
 
 
-def build(vision: dict, text: dict, llava: dict, vocab_rows: int, image_id: int, seed: int, decoder=LlamaConfig):
-    vision_config = CLIPVisionConfig(**{'hidden_act': 'quick_gelu', 'projection_dim': 16, **vision})
+def build(vision: dict, text: dict, llava: dict, vocab_rows: int, image_id: int, seed: int, decoder=LlamaConfig, tower=CLIPVisionConfig):
+    clip = tower is CLIPVisionConfig
+    vision_config = tower(**{**({'hidden_act': 'quick_gelu', 'projection_dim': 16} if clip else {}), **vision})
     text_config = decoder(**{
         'vocab_size': vocab_rows, 'max_position_embeddings': 256, 'rms_norm_eps': 1e-5, 'bos_token_id': 1, 'eos_token_id': 2, 'pad_token_id': image_id + 1,
         'rope_parameters': {'rope_type': 'default', 'rope_theta': 10000.0}, **text})
     patches = (vision['image_size'] // vision['patch_size']) ** 2
     full = llava.get('vision_feature_select_strategy') == 'full'
-    config = LlavaConfig(vision_config=vision_config, text_config=text_config, image_token_index=image_id, image_seq_length=patches + full,
+    config = LlavaConfig(vision_config=vision_config, text_config=text_config, image_token_index=image_id, image_seq_length=patches + clip - (not full),
                          tie_word_embeddings=text.get('tie_word_embeddings', False), **llava)
     config._attn_implementation = 'eager'
     model = LlavaForConditionalGeneration(config).eval()

@@ -243,6 +243,18 @@ const withoutVisionTensors = (pattern: RegExp): Record<string, unknown> => ({
   ),
 })
 
+/** A mmproj of a SigLIP: no class token, no norm in front, a bias on the patches. */
+const siglip = (keys: readonly GgufKey[], ...more: readonly GgufTensorInfo[]): Record<string, unknown> => {
+  const tensors = visionTensors.filter(({ name }) => !/class_embd|pre_ln|position_embd/.test(name))
+  const own = [{ name: 'v.patch_embd.bias', type: 0, ne: [tiny.Dv] }, { name: 'v.position_embd.weight', type: 0, ne: [tiny.Dv, 4] }]
+  return { ...pair, 'mmproj-model.gguf': mmprojFile(withKeys(visionKeys, ...keys), [...tensors, ...own, ...more]) }
+}
+
+test('an mmproj without a class token whose patches have a bias is a SigLIP tower, all of whose rows are kept', async (t) => {
+  const { config } = await describe(t, siglip([{ key: 'clip.use_gelu', type: 'bool', value: true }]))
+  t.like(config.vision, { tower: 'siglip', activation: 'gelu_pytorch_tanh', dropClassRow: false, layers: tiny.visionLayers })
+})
+
 const mistralKeys: readonly GgufKey[] = [
   ...languageKeys.map((key) => ({ ...key, key: key.key.replace(/^llama\./, 'mistral3.') })).filter(({ key }) => key !== 'general.architecture'),
   { key: 'general.architecture', type: 'string', value: 'mistral3' },
@@ -300,7 +312,9 @@ const unsupported: readonly (readonly [what: string, files: Record<string, unkno
   ['an mmproj with another projector', vision({ key: 'clip.projector_type', type: 'string', value: 'ldpv2' }), /"ldpv2".*LLaVA 1\.5/],
   ['an mmproj with layer norms in the projector', withVisionTensors({ name: 'mm.3.weight', type: 0, ne: [32] }), /mm\.3/],
   ['an mmproj of LLaVA 1.6', vision({ key: 'clip.vision.image_grid_pinpoints', type: ['i32'], value: [336, 672] }), /1\.6/],
-  ['an mmproj without a class token', withoutVisionTensors(/class_embd/), /SigLIP/],
+  ['an mmproj without a class token', withoutVisionTensors(/class_embd/), /neither CLIP.* nor SigLIP/],
+  ['an mmproj of a SigLIP with QuickGELU', siglip([]), /SigLIP.*QuickGELU/],
+  ['an mmproj of a SigLIP with a last norm', siglip([{ key: 'clip.use_gelu', type: 'bool', value: true }], { name: 'v.post_ln.weight', type: 0, ne: [64] }), /SigLIP.*norm after/],
   ['an mmproj with SiLU', vision({ key: 'clip.use_silu', type: 'bool', value: true }), /SiLU/],
   ['an mmproj with features of two layers', vision({ key: 'clip.vision.feature_layer', type: ['i32'], value: [1, 2] }), /one feature layer/],
   ['an unknown aspect ratio', own({ key: 'llava.image_aspect_ratio', type: 'string', value: 'anyres' }), /"anyres".*pad, crop/],
@@ -399,7 +413,7 @@ test('a GGUF adapter’s pairs stand beside their matrices', async (t) => {
   const model = await withAdapter(t, adapterKeys, [...lora('blk.0.attn_q', 3, 32, 32), ...lora('blk.1.ffn_down', 3, 64, 32), ...lora('output', 3, 32, 270)])
   const q = 'language_model.layers.0.self_attn.q_proj'
   const down = 'language_model.layers.1.mlp.down_proj'
-  t.is(model.config.loraScale, 2)
+  t.deepEqual(model.tensors.flatMap(({ lora }) => lora ?? []), Array(3).fill({ scale: 2, interleavedHeads: 0 }))
   t.deepEqual(shapesOf(model), {
     ...all,
     [`${q}.lora_A.weight`]: [3, 32],
@@ -411,9 +425,13 @@ test('a GGUF adapter’s pairs stand beside their matrices', async (t) => {
   })
 })
 
+test('layers of a GGUF adapter may have different ranks', async (t) => {
+  const model = await withAdapter(t, adapterKeys, [...lora('blk.0.attn_q', 3, 32, 32), ...lora('blk.1.attn_q', 2, 32, 32)])
+  t.deepEqual(model.tensors.flatMap(({ lora }) => lora?.scale ?? []), [2, 3])
+})
+
 const refusedAdapters: readonly (readonly [what: string, code: string, keys: readonly GgufKey[], tensors: readonly GgufTensorInfo[], message: RegExp])[] = [
   ['that is a model', 'MODEL_UNSUPPORTED', languageKeys, textTensors, /as adapter, a GGUF that is none/],
-  ['of two ranks', 'MODEL_UNSUPPORTED', adapterKeys, [...lora('blk.0.attn_q', 3, 32, 32), ...lora('blk.1.attn_q', 2, 32, 32)], /different ranks \(3, 2\)/],
   ['of embeddings', 'MODEL_UNSUPPORTED', adapterKeys, lora('token_embd', 3, 32, 270), /linear layers/],
   ['with a lone tensor', 'MODEL_UNSUPPORTED', adapterKeys, [...lora('blk.0.attn_q', 3, 32, 32), { name: 'output_norm.weight', type: 0, ne: [32] }], /output_norm.*not half of a pair/],
   ['with half a pair', 'MODEL_CORRUPT', adapterKeys, lora('blk.0.attn_q', 3, 32, 32).slice(1), /lora_b" lacks its other half/],

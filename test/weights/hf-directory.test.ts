@@ -259,7 +259,8 @@ const unsupported: readonly (readonly [what: string, files: Record<string, unkno
   ['biases in the MLP', withText({ mlp_bias: true }), /mlp_bias/],
   ['yarn', withText({ rope_parameters: { rope_type: 'yarn', factor: 4, rope_theta: 1e4 } }), /"yarn".*default, linear, llama3/],
   ['a partial rotation', withText({ partial_rotary_factor: 0.5 }), /partial_rotary_factor/],
-  ['SigLIP', withVision({ model_type: 'siglip_vision_model' }), /siglip.*supported: clip_vision_model/],
+  ['another tower', withVision({ model_type: 'dinov2' }), /dinov2.*supported: clip_vision_model, siglip_vision_model/],
+  ['SigLIP with another activation', withVision({ model_type: 'siglip_vision_model', hidden_act: 'gelu' }), /"gelu" in a SigLIP tower/],
   ['another vision activation', withVision({ hidden_act: 'gelu_new' }), /quick_gelu, gelu/],
   ['four channels', withVision({ num_channels: 4 }), /colour channels/],
   ['an oblong image', withVision({ image_size: [4, 6] }), /not square/],
@@ -400,6 +401,41 @@ for (const [what, files] of templateFiles) {
   })
 }
 
+const siglip = visionShapes()
+for (const name of ['vision_tower.embeddings.class_embedding', 'vision_tower.pre_layrnorm.weight', 'vision_tower.pre_layrnorm.bias']) siglip.delete(name)
+siglip.set('vision_tower.embeddings.patch_embedding.bias', [tiny.Dv]).set('vision_tower.embeddings.position_embedding.weight', [4, tiny.Dv])
+const siglipConfig = { ...llavaConfig, vision_feature_select_strategy: 'full', vision_config: { ...llavaConfig.vision_config, model_type: 'siglip_vision_model', image_size: 5, hidden_act: undefined } }
+const unusedOfSiglip = [['vision_tower.post_layernorm.weight', [tiny.Dv]], ['vision_tower.head.probe', [1, 1, tiny.Dv]], ['vision_tower.head.mlp.fc1.weight', [8, tiny.Dv]]] as const
+const siglipCheckpoint = (shapes = siglip): Record<string, unknown> => ({ ...checkpoint(new Map([...textShapes(), ...shapes, ...unusedOfSiglip])), 'config.json': siglipConfig })
+
+test('a SigLIP tower has its class’s defaults, a bias on its patches, and no class row', async (t) => {
+  const model = await describe(t, siglipCheckpoint())
+  t.like(model.config.vision, { tower: 'siglip', activation: 'gelu_pytorch_tanh', layerNormEps: 1e-6, imageSize: 5, patchSize: 2, dropClassRow: false })
+  const names = model.tensors.map(({ name }) => name)
+  t.true(names.includes('vision_tower.embeddings.patch_embedding.bias'))
+  t.false(names.some((name) => /class_embedding|pre_layrnorm|post_layernorm|\.head\./.test(name)))
+})
+
+test('a SigLIP tower without a bias on its patches is MODEL_CORRUPT', async (t) => {
+  const shapes = new Map(siglip)
+  shapes.delete('vision_tower.embeddings.patch_embedding.bias')
+  await t.throwsAsync(describe(t, siglipCheckpoint(shapes)), { code: 'MODEL_CORRUPT', message: /patch_embedding\.bias/ })
+})
+
+test('a SigLIP tower’s pictures are stretched, with SigLIP’s numbers', async (t) => {
+  const expected = { imageSize: 5, aspectRatio: 'stretch', mean: [0.5, 0.5, 0.5], std: [0.5, 0.5, 0.5], rescaleFactor: 1 / 255, shortestEdge: 5 } as const
+  t.deepEqual<unknown, unknown>((await describe(t, siglipCheckpoint())).imageProcessor, expected)
+  const stated = { image_processor_type: 'SiglipImageProcessor', size: { height: 5, width: 5 }, resample: 3 }
+  const files = { ...siglipCheckpoint(), 'preprocessor_config.json': stated }
+  t.deepEqual<unknown, unknown>((await describe(t, files)).imageProcessor, expected)
+  t.is((await describe(t, files, { imageAspectRatio: 'pad' })).imageProcessor?.aspectRatio, 'pad')
+})
+
+test('CLIP’s processor stretches when it is given a height and a width', async (t) => {
+  const stated = { ...plainProcessor, size: { height: 4, width: 4 } }
+  t.is((await describe(t, { ...checkpoint(), 'preprocessor_config.json': stated })).imageProcessor?.aspectRatio, 'stretch')
+})
+
 const plainProcessor = {
   image_processor_type: 'CLIPImageProcessor',
   size: { shortest_edge: 6 },
@@ -452,11 +488,12 @@ test('the old spellings of sizes are read', async (t) => {
 })
 
 const refusedProcessors: readonly (readonly [what: string, change: Json, code: string])[] = [
-  ['SigLIP’s processor', { image_processor_type: 'SiglipImageProcessor' }, 'MODEL_UNSUPPORTED'],
+  ['another processor', { image_processor_type: 'ViTImageProcessor' }, 'MODEL_UNSUPPORTED'],
   ['a bilinear filter', { resample: 2 }, 'MODEL_UNSUPPORTED'],
   ['a crop unlike the image size', { crop_size: 5 }, 'MODEL_UNSUPPORTED'],
   ['a resize below the crop', { size: { shortest_edge: 3 } }, 'MODEL_UNSUPPORTED'],
-  ['a resize that distorts', { size: { height: 4, width: 4 } }, 'MODEL_UNSUPPORTED'],
+  ['a resize to no square', { size: { height: 4, width: 5 } }, 'MODEL_UNSUPPORTED'],
+  ['a stretch to another size', { size: { height: 5, width: 5 } }, 'MODEL_UNSUPPORTED'],
   ['no resize', { do_resize: false }, 'MODEL_UNSUPPORTED'],
   ['no crop', { do_center_crop: false }, 'MODEL_UNSUPPORTED'],
   ['two means', { image_mean: [0.5, 0.5] }, 'MODEL_CORRUPT'],

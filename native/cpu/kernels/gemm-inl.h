@@ -115,6 +115,7 @@ void fill_shared(KernelTable& t) {
   t.scale = scale;
   t.quick_gelu = quick_gelu;
   t.gelu = gelu;
+  t.gelu_tanh = gelu_tanh;
   t.silu_mul = silu_mul;
   t.online_softmax = online_softmax;
   t.rope_half = rope_half;

@@ -2,7 +2,7 @@
 //
 // Every type is u8 codes with an offset, and a scale (and for some a min) for 32 or 16 neighbouring values:
 //   y = sum over blocks of  scale * 2^e * (sum code * a  -  offset * sum a)  +  min * 2^e * sum a
-// An integer sum starts at the bits of the block's origin (cpu/activations.h) minus offset * sum a; as a float, it is then origin + 2^e * (what is wanted).
+// An integer sum starts at the bits of the block's origin (cpu/block_float.h) minus offset * sum a; as a float, it is then origin + 2^e * (what is wanted).
 // `interleave` brings the same 16 bytes of kRows rows side by side, four bytes of each in a vector; codes of 4 consecutive values are cut out there
 // by shifts and masks. So one vector is [rows][4 values], which is what a 4-byte dot product wants: lanes are rows, and a row's sum never leaves its lane.
 //

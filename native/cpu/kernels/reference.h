@@ -227,6 +227,14 @@ void gelu(const float* x, float* y, int64_t n) noexcept {
 }
 
 template <class Acc>
+void gelu_tanh(const float* x, float* y, int64_t n) noexcept {
+  for (int64_t i = 0; i < n; i++) {
+    const Acc cubic = Acc(x[i]) + Acc(0.044715) * Acc(x[i]) * Acc(x[i]) * Acc(x[i]);
+    y[i] = static_cast<float>(Acc(0.5) * Acc(x[i]) * (Acc(1) + std::tanh(Acc(0.79788456080286535588) * cubic)));  // sqrt(2 / pi)
+  }
+}
+
+template <class Acc>
 void silu_mul(const float* gate, const float* up, float* y, int64_t n) noexcept {
   for (int64_t i = 0; i < n; i++) y[i] = static_cast<float>(Acc(gate[i]) / (Acc(1) + std::exp(-Acc(gate[i]))) * Acc(up[i]));
 }
@@ -329,6 +337,7 @@ void fill(KernelTable& t) {
   t.scale = scale<Acc>;
   t.quick_gelu = quick_gelu<Acc>;
   t.gelu = gelu<Acc>;
+  t.gelu_tanh = gelu_tanh<Acc>;
   t.silu_mul = silu_mul<Acc>;
   t.online_softmax = online_softmax<Acc>;
   t.rope_half = rope_half<Acc>;

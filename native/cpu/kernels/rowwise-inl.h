@@ -45,6 +45,13 @@ struct QuickGelu {
 struct Gelu {
   static F apply(F x, F) { return Vec::mul(Vec::mul(Vec::set1(0.5f), x), Vec::add(Vec::set1(1.0f), erf(Vec::mul(x, Vec::set1(0.70710678f))))); }
 };
+// x / 2 (1 + tanh(u)) = x / (1 + e^-2u),  u = sqrt(2 / pi) (x + 0.044715 x^3)
+struct GeluTanh {
+  static F apply(F x, F) {
+    const F cubic = Vec::mul(x, Vec::fma(Vec::set1(0.044715f), Vec::mul(x, x), Vec::set1(1.0f)));
+    return Vec::div(x, Vec::add(Vec::set1(1.0f), exp(Vec::mul(Vec::set1(-1.5957691f), cubic))));
+  }
+};
 struct SiluMul {
   static F apply(F gate, F up) { return Vec::mul(Vec::div(gate, Vec::add(Vec::set1(1.0f), exp(Vec::sub(Vec::zero(), gate)))), up); }
 };
@@ -65,6 +72,7 @@ inline void map(const float* a, const float* b, float* y, int64_t n) {
 void add(const float* a, const float* b, float* y, int64_t n) noexcept { map<Add>(a, b, y, n); }
 void quick_gelu(const float* x, float* y, int64_t n) noexcept { map<QuickGelu>(x, x, y, n); }
 void gelu(const float* x, float* y, int64_t n) noexcept { map<Gelu>(x, x, y, n); }
+void gelu_tanh(const float* x, float* y, int64_t n) noexcept { map<GeluTanh>(x, x, y, n); }
 void silu_mul(const float* gate, const float* up, float* y, int64_t n) noexcept { map<SiluMul>(gate, up, y, n); }
 
 void scale(const float* x, float factor, float* y, int64_t n) noexcept {

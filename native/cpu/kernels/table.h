@@ -19,7 +19,7 @@ struct KernelTable {
 constexpr int kPanelRows = 16;   // rows of one quantised panel
 constexpr int kTokenGroup = 4;   // tokens whose int8 words stand side by side
 
-// The origin of a block of activations is this times its power of two (cpu/activations.h): floats from 2^23 to 2^24 are 1 apart.
+// The origin of a block of activations is this times its power of two (cpu/block_float.h): floats from 2^23 to 2^24 are 1 apart.
 constexpr float kOrigin = 0x1.8p23f;
 
 // Scales and mins of a row in one block of a panel: n in kernels.def.

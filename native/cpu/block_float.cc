@@ -1,4 +1,4 @@
-#include "cpu/activations.h"
+#include "cpu/block_float.h"
 
 #include <algorithm>
 #include <bit>
