@@ -1,9 +1,9 @@
 // y[M, N] = x[M, K] · W[N, K]ᵀ with W in its file's layout.
 //   One or two rows (decode): each weight row is read once, straight from the mapping (gemv_*).
-//   More rows, float weights: x is copied into chunks of kKC columns; each task expands and transposes kNC weight rows, chunk by chunk,
-//     into a panel b[k][kNC] that stays in L1, and runs gemm_f32 over all rows of x. Weights are touched once a pass.
-//   More rows, quantised weights: x becomes int8 blocks in groups of 4 tokens; each task unpacks two panels of 16 weight rows,
-//     a chunk of blocks at a time, and runs gemm_q* over all groups.
+//   More rows: a task computes a few panels of 32 columns of y for a slab of rows. For each chunk of k, and then for each of its panels, it brings the
+//     panel's weights into the kernel's form, in L1, and runs the kernel over the slab, whose chunk of x stays in L2 from one panel to the next.
+//     Float weights: x is copied into chunks of kKC columns; the panel is b[k][32], expanded and transposed.
+//     Quantised weights: x becomes int8 blocks in groups of 4 tokens; the panel is two sets of 16 rows of codes and their scales.
 //   Either way an output adds its products in order of k, whatever M is; for quantised weights gemv_* does the same sums.
 #include <cstring>
 
@@ -17,9 +17,11 @@ namespace llava::cpu {
 
 namespace {
 
-constexpr int64_t kKC = 192;         // float panel: 192 * 32 * 4 B = 24 KB of a 32 KB L1d; K blocks need a multiple of 256
-constexpr int64_t kNC = 32;          // columns of a panel: two AVX-512 vectors
-constexpr int64_t kChunkBlocks = 16; // quantised panel pair: 16 * 1 KB of codes and 2 KB of scales in L1d; two K blocks
+constexpr int64_t kKC = 192;          // float panel: 192 * 32 * 4 B = 24 KB of a 32 KB L1d; K blocks need a multiple of 256
+constexpr int64_t kChunkBlocks = 16;  // quantised panel: 16 KB of codes and 2 KB of scales in L1d; two K blocks
+constexpr int64_t kColumns = 32;      // of a panel: two AVX-512 vectors
+constexpr int64_t kPanels = 4;        // of a task: 4 * 64 KB of products of a slab in L2, beside a chunk of x
+constexpr int64_t kSlabRows = 640;    // at most
 constexpr int64_t kGemvRows = 128;    // weight rows of a decode task
 
 struct QuantisedKernels {
@@ -42,23 +44,39 @@ auto gemv_kernel(const KernelTable& k, DType dtype) {
   return dtype == DType::F32 ? k.gemv_f32 : dtype == DType::F16 ? k.gemv_f16 : k.gemv_bf16;
 }
 
-// The product of a panel stands in scratch, rows `ldc` values apart: y's own rows lie many pages apart and would compete for the same cache sets.
-// Scales, bias, activation and residual are applied there, and the result is moved to y[rows first_row …, columns]. row_scale may be null.
-void finish_panel(const KernelTable& k, const LinearOutput& o, int64_t first_row, int64_t rows, int64_t column, int64_t columns, float* c, int64_t ldc,
+// y[rows first_row …, columns] from their product c[rows, width], which stands in scratch: y's own rows lie many pages apart and would compete for the
+// same cache sets while the product is summed. row_scale [rows] may be null.
+void finish_panel(const KernelTable& k, const LinearOutput& o, int64_t first_row, int64_t rows, int64_t column, int64_t columns, float* c, int64_t width,
                   const float* row_scale) {
+  float* y = o.y.row(first_row) + column;
+  const float* bias = o.bias == nullptr ? nullptr : o.bias + column;
+  const float* residual = o.residual.data == nullptr ? nullptr : o.residual.row(first_row) + column;
   const ActivationKernel activation = activation_kernel(k, o.activation);
-  for (int64_t m = 0; m < rows; m++, c += ldc) {
-    float* y = o.y.row(first_row + m) + column;
-    const float scale = row_scale == nullptr ? o.scale : o.scale * row_scale[first_row + m];
-    if (scale != 1.0f) k.scale(c, scale, c, columns);
-    if (o.bias != nullptr) k.add(c, o.bias + column, c, columns);
-    if (activation != nullptr) activation(c, c, columns);
-    if (o.residual.data != nullptr) {
-      k.add(c, o.residual.row(first_row + m) + column, y, columns);
-    } else {
-      std::memcpy(y, c, static_cast<size_t>(columns) * sizeof(float));
-    }
+  if (activation == nullptr) {
+    k.finish_rows(rows, columns, c, width, o.scale, row_scale, bias, residual, o.residual.stride, y, o.y.stride);
+    return;
   }
+  k.finish_rows(rows, columns, c, width, o.scale, row_scale, bias, nullptr, 0, c, width);
+  activation(c, c, rows * width);
+  k.finish_rows(rows, columns, c, width, 1, nullptr, nullptr, residual, o.residual.stride, y, o.y.stride);
+}
+
+// Rows of x in slabs of nearly equal height; whole tiles of every ISA, but for the last.
+struct Slabs {
+  int64_t rows;
+  int64_t height;
+  explicit Slabs(int64_t all) : rows(all) {
+    const int64_t count = (all + kSlabRows - 1) / kSlabRows;
+    height = ((all + count - 1) / count + 23) / 24 * 24;
+  }
+  int64_t count_at(int64_t first) const { return std::min(height, rows - first); }
+};
+
+// Panels of a task: fewer where there would not be a few tasks for each thread.
+int64_t panels_per_task(const LinearArgs& a, int threads) {
+  int64_t panels = 0;
+  for (int i = 0; i < a.outputs; i++) panels += (a.output[i].weight.rows + kColumns - 1) / kColumns;
+  return std::clamp<int64_t>(panels / (4 * threads), 1, kPanels);
 }
 
 // Tasks of all outputs in one run: which output, and which of its tasks.
@@ -96,7 +114,7 @@ void gemv_float(CpuStream& stream, const LinearArgs& a) {
       } else {
         gemv_kernel(stream.kernels, o.weight.dtype)(o.weight.row(first), o.weight.row_bytes(), rows, a.x.cols, a.x.row(m), result);
       }
-      finish_panel(stream.kernels, o, m, 1, first, rows, result, kGemvRows, nullptr);
+      finish_panel(stream.kernels, o, m, 1, first, rows, result, rows, nullptr);
     }
   });
 }
@@ -121,27 +139,50 @@ const float* chunk_rows(CpuStream& stream, ConstActivations x, int64_t width) {
   return chunks;
 }
 
+// b[depth][32] = f32 values of weight rows [first, first + rows), from column k on. Quantised ones are expanded in between, as [32][depth].
+void transpose_weights(const KernelTable& kernels, const Weight& w, int64_t first, int64_t rows, int64_t k, int64_t depth, float* expanded, float* b) {
+  const std::byte* from = w.row(first) + row_bytes(w.dtype, k);
+  switch (w.dtype) {
+    case DType::F32: return kernels.transpose_f32(from, w.row_bytes(), rows, depth, b, kColumns);
+    case DType::F16: return kernels.transpose_f16(from, w.row_bytes(), rows, depth, b, kColumns);
+    case DType::BF16: return kernels.transpose_bf16(from, w.row_bytes(), rows, depth, b, kColumns);
+    default: break;
+  }
+  const ExpandKernel expand = expand_kernel(kernels, w.dtype);
+  for (int64_t r = 0; r < rows; r++) expand(from + r * w.row_bytes(), expanded + r * depth, depth);
+  kernels.transpose_f32(expanded, depth * static_cast<int64_t>(sizeof(float)), rows, depth, b, kColumns);
+}
+
 void gemm_float(CpuStream& stream, const LinearArgs& a) {
-  const int64_t M = a.x.rows, K = a.x.cols, KC = chunk_columns(a);
+  const int64_t M = a.x.rows, K = a.x.cols, KC = chunk_columns(a), panels = panels_per_task(a, stream.pool.threads());
   const float* chunks = chunk_rows(stream, a.x, KC);
-  const TaskList tasks(a, kNC);
-  stream.reserve_per_worker(static_cast<uint64_t>(2 * KC * kNC + M * kNC) * sizeof(float));
+  const Slabs slabs(M);
+  const TaskList tasks(a, panels * kColumns);
+  stream.reserve_per_worker(static_cast<uint64_t>(2 * KC * kColumns + panels * slabs.height * kColumns) * sizeof(float));
   stream.parallel(tasks.total(), [&](int64_t index, int worker) {
     const int i = tasks.output_of(index);
     const LinearOutput& o = a.output[i];
-    const int64_t first = (index - tasks.first[i]) * kNC, rows = std::min(kNC, o.weight.rows - first);
-    float* b = reinterpret_cast<float*>(stream.of_worker(worker));  // [KC][kNC]
-    float* expanded = b + KC * kNC;                                 // [kNC][KC]
-    float* product = expanded + KC * kNC;                           // [M][kNC]
-    const ExpandKernel expand = expand_kernel(stream.kernels, o.weight.dtype);
-    if (rows < kNC) std::memset(b, 0, static_cast<size_t>(KC * kNC) * sizeof(float));
-    for (int64_t k = 0; k < K; k += KC) {
-      const int64_t depth = std::min(KC, K - k);
-      for (int64_t r = 0; r < rows; r++) expand(o.weight.row(first + r) + row_bytes(o.weight.dtype, k), expanded + r * KC, depth);
-      stream.kernels.transpose(expanded, KC, rows, depth, b, kNC);
-      stream.kernels.gemm_f32(M, kNC, depth, chunks + k * M, KC, b, kNC, product, kNC, k > 0);
+    const int64_t first = (index - tasks.first[i]) * panels * kColumns, end = std::min(first + panels * kColumns, o.weight.rows);
+    float* b = reinterpret_cast<float*>(stream.of_worker(worker));  // [KC][32]
+    float* expanded = b + KC * kColumns;                            // [32][KC], for quantised weights
+    float* products = expanded + KC * kColumns;                     // [panels][slab][32]
+    for (int64_t m = 0; m < M; m += slabs.height) {
+      const int64_t height = slabs.count_at(m);
+      for (int64_t k = 0; k < K; k += KC) {
+        const int64_t depth = std::min(KC, K - k);
+        float* product = products;
+        for (int64_t column = first; column < end; column += kColumns, product += slabs.height * kColumns) {
+          const int64_t columns = std::min(kColumns, end - column);
+          if (columns < kColumns) std::memset(b, 0, static_cast<size_t>(KC * kColumns) * sizeof(float));
+          transpose_weights(stream.kernels, o.weight, column, columns, k, depth, expanded, b);
+          stream.kernels.gemm_f32(height, kColumns, depth, chunks + k * M + m * KC, KC, b, kColumns, product, kColumns, k > 0);
+        }
+      }
+      float* product = products;
+      for (int64_t column = first; column < end; column += kColumns, product += slabs.height * kColumns) {
+        finish_panel(stream.kernels, o, m, height, column, std::min(kColumns, end - column), product, kColumns, nullptr);
+      }
     }
-    finish_panel(stream.kernels, o, 0, M, first, rows, product, kNC, nullptr);
   });
 }
 
@@ -247,44 +288,68 @@ void gemv_int8(CpuStream& stream, const LinearArgs& a) {
         kernels.gemv(w, o.weight.row_bytes(), blocks, part.q + m * part.q_stride, part.origin + m * part.o_stride, part.sum + 2 * m * part.o_stride,
                      result + r);
       }
-      finish_panel(stream.kernels, o, m, 1, first, rows, result, kGemvRows, x.scale);
+      finish_panel(stream.kernels, o, m, 1, first, rows, result, rows, x.scale + m);
     }
   });
 }
 
+// Two sets of 16 weight rows in the form of a table's gemm_q*.
+struct QuantisedPanel {
+  static constexpr int64_t kCodes = kChunkBlocks * kBlock * kPanelRows;  // bytes of a set
+  static constexpr int64_t kScales = kCodes / kBlock * kMostPanelScales;  // floats of a set, at most
+  uint8_t* codes;  // [2][kChunkBlocks][8][16][4]
+  float* scales;   // [2][kChunkBlocks][n][16]
+  static constexpr uint64_t kBytes = 2 * kCodes + 2 * kScales * sizeof(float);
+};
+
+// Weight rows [first, first + rows), `depth` blocks from block b on; missing rows are zero.
+void pack_panel(const QuantisedKernels& kernels, const Weight& w, int64_t first, int64_t rows, int64_t b, int64_t depth, std::byte* copy, const QuantisedPanel& panel) {
+  const int64_t scales = QuantisedPanel::kCodes / kBlock * panel_scales(w.dtype);
+  for (int p = 0; p < 2; p++) {
+    uint8_t* codes = panel.codes + p * QuantisedPanel::kCodes;
+    float* scale = panel.scales + p * scales;
+    const int64_t at = p * kPanelRows, height = std::min<int64_t>(kPanelRows, rows - at);
+    if (height > 0) {
+      kernels.pack(whole_rows(w, first + at, height, copy) + row_bytes(w.dtype, b * kBlock), w.row_bytes(), depth, codes, scale);
+    } else {
+      std::memset(codes, 0, QuantisedPanel::kCodes);
+      std::memset(scale, 0, static_cast<size_t>(scales) * sizeof(float));
+    }
+  }
+}
+
 void gemm_int8(CpuStream& stream, const LinearArgs& a) {
-  constexpr int64_t kRows = 2 * kPanelRows, kPanelBytes = kChunkBlocks * kBlock * kPanelRows;
-  const int64_t M = a.x.rows, blocks = a.x.cols / kBlock;
+  const int64_t M = a.x.rows, blocks = a.x.cols / kBlock, panels = panels_per_task(a, stream.pool.threads());
   const Quantised x = quantise(stream, a.x, kTokenGroup, kChunkBlocks);
-  const TaskList tasks(a, kRows);
+  const Slabs slabs(M);
+  const TaskList tasks(a, panels * kColumns);
   const uint64_t copied = copied_rows_bytes(a);
-  const uint64_t panels = 2 * kPanelBytes + 2 * kPanelBytes / kBlock * kMostPanelScales * sizeof(float);
-  stream.reserve_per_worker(copied + panels + static_cast<uint64_t>(M * kRows) * sizeof(float));
+  stream.reserve_per_worker(copied + QuantisedPanel::kBytes + static_cast<uint64_t>(panels * slabs.height * kColumns) * sizeof(float));
   stream.parallel(tasks.total(), [&](int64_t index, int worker) {
     const int i = tasks.output_of(index);
     const LinearOutput& o = a.output[i];
     const QuantisedKernels kernels = quantised_kernels(stream.kernels, o.weight.dtype);
-    const int64_t first = (index - tasks.first[i]) * kRows, rows = std::min(kRows, o.weight.rows - first);
+    const int64_t first = (index - tasks.first[i]) * panels * kColumns, end = std::min(first + panels * kColumns, o.weight.rows);
     std::byte* copy = stream.of_worker(worker);
-    auto* codes = reinterpret_cast<uint8_t*>(copy + copied);                        // [2][kChunkBlocks][8][16][4]
-    float* scales = reinterpret_cast<float*>(codes + 2 * kPanelBytes);              // [2][kChunkBlocks][n][16]
-    const int64_t panel_floats = kPanelBytes / kBlock * panel_scales(o.weight.dtype);
-    float* product = scales + 2 * kPanelBytes / kBlock * kMostPanelScales;          // [M][kRows]
-    for (int64_t b = 0; b < blocks; b += kChunkBlocks) {
-      const Quantised::Part part = x.part(b);
-      for (int p = 0; p < 2; p++) {
-        const int64_t at = p * kPanelRows, height = std::min<int64_t>(kPanelRows, rows - at);
-        if (height <= 0) {
-          std::memset(codes + p * kPanelBytes, 0, kPanelBytes);
-          std::memset(scales + p * panel_floats, 0, static_cast<size_t>(panel_floats) * sizeof(float));
-          continue;
+    auto* codes = reinterpret_cast<uint8_t*>(copy + copied);
+    const QuantisedPanel panel = {codes, reinterpret_cast<float*>(codes + 2 * QuantisedPanel::kCodes)};
+    float* products = panel.scales + 2 * QuantisedPanel::kScales;  // [panels][slab][32]
+    for (int64_t m = 0; m < M; m += slabs.height) {
+      const int64_t height = slabs.count_at(m), group = m / kTokenGroup;
+      for (int64_t b = 0; b < blocks; b += kChunkBlocks) {
+        const Quantised::Part part = x.part(b);
+        float* product = products;
+        for (int64_t column = first; column < end; column += kColumns, product += slabs.height * kColumns) {
+          pack_panel(kernels, o.weight, column, std::min(kColumns, end - column), b, part.depth, copy, panel);
+          kernels.gemm(height, part.depth, panel.codes, panel.scales, QuantisedPanel::kCodes, part.q + group * part.q_stride, part.q_stride,
+                       part.origin + group * part.o_stride, part.sum + 2 * group * part.o_stride, part.o_stride, product, kColumns, b > 0);
         }
-        const std::byte* w = whole_rows(o.weight, first + at, height, copy) + row_bytes(o.weight.dtype, b * kBlock);
-        kernels.pack(w, o.weight.row_bytes(), part.depth, codes + p * kPanelBytes, scales + p * panel_floats);
       }
-      kernels.gemm(M, part.depth, codes, scales, kPanelBytes, part.q, part.q_stride, part.origin, part.sum, part.o_stride, product, kRows, b > 0);
+      float* product = products;
+      for (int64_t column = first; column < end; column += kColumns, product += slabs.height * kColumns) {
+        finish_panel(stream.kernels, o, m, height, column, std::min(kColumns, end - column), product, kColumns, x.scale + m);
+      }
     }
-    finish_panel(stream.kernels, o, 0, M, first, rows, product, kRows, x.scale);
   });
 }
 

@@ -348,15 +348,20 @@ void narrow_f16(Trial& t) {
   }
 }
 
-void transpose(Trial& t) {
+void transpose(Trial& t, decltype(KernelTable::transpose_f32) KernelTable::*kernel, DType dtype) {
   for (const int64_t rows : {1, 2, 7, 8, 9, 15, 16, 17, 32, 33}) {
     for (const int64_t columns : {1, 2, 7, 8, 9, 15, 16, 17, 32, 33}) {
-      const int64_t stride = columns + t.random.below(3), ld = rows + t.random.below(3);
-      const Input<float> src(t, with_stride(t.random.values(rows * columns), rows, columns, stride));
-      agree_exactly<float>(t, "the transposed matrix", (columns - 1) * ld + rows, [&](const KernelTable& table, float* y) { table.transpose(src, stride, rows, columns, y, ld); });
+      const int64_t stride = columns * traits(dtype).bytes + t.random.below(3), ld = rows + t.random.below(3);
+      const Input<std::byte> src(t, strided_bytes(random_weight(t, dtype, rows, columns), stride), t.random.below(4));
+      const auto call = [&](const KernelTable& table, float* y) { (table.*kernel)(src.data(), stride, rows, columns, y, ld); };
+      agree_exactly<float>(t, "the transposed matrix", (columns - 1) * ld + rows, call);
     }
   }
 }
+
+void transpose_f32(Trial& t) { transpose(t, &KernelTable::transpose_f32, DType::F32); }
+void transpose_f16(Trial& t) { transpose(t, &KernelTable::transpose_f16, DType::F16); }
+void transpose_bf16(Trial& t) { transpose(t, &KernelTable::transpose_bf16, DType::BF16); }
 
 void gemm_f32(Trial& t) {
   for (int64_t m = 1; m <= 2 * 12 + 1; m++) {  // 12: the tallest tile
@@ -490,6 +495,26 @@ void scale(Trial& t) {
       const float factor = t.random.values(1)[0];
       agree_exactly<float>(t, spread.name, n, [&](const KernelTable& table, float* y) { table.scale(x, factor, y, n); });
       agree(t, "y is x", values, [&](const KernelTable& table, float* y) { table.scale(y, factor, y, n); });
+    }
+  }
+}
+
+void finish_rows(Trial& t) {
+  for (const int64_t n : lengths()) {
+    for (const int64_t rows : {1, 3}) {
+      for (int without = 0; without < 8; without++) {  // a bit each: row_scale, bias, residual are null
+        const int64_t ld = n + t.random.below(3);
+        const std::vector<float> product = with_stride(t.random.values(rows * n), rows, n, ld);
+        const Input<float> c(t, product), row_scale(t, t.random.values(rows)), bias(t, t.random.values(n)), residual(t, with_stride(t.random.values(rows * n), rows, n, ld));
+        const float scale = t.random.values(1)[0];
+        const auto finish = [&](const KernelTable& table, const float* from, float* y) {
+          table.finish_rows(rows, n, from, ld, scale, without & 1 ? nullptr : row_scale.data(), without & 2 ? nullptr : bias.data(),
+                            without & 4 ? nullptr : residual.data(), ld, y, ld);
+        };
+        const float magnitude = 4.0f * 4.0f * 4.0f;  // the largest product of a scale, a row's scale and a value; what it is added to may cancel it
+        agree(t, "y apart", with_stride(unwritten(rows * n), rows, n, ld), [&](const KernelTable& table, float* y) { finish(table, c, y); }, magnitude);
+        agree(t, "y is c", product, [&](const KernelTable& table, float* y) { finish(table, y, y); }, magnitude);
+      }
     }
   }
 }

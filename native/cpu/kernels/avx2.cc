@@ -24,39 +24,6 @@ namespace {
 
 #include "cpu/kernels/gemm-inl.h"
 
-// 8 x 8 blocks: unpack pairs, then pairs of pairs, then swap 128-bit halves.
-inline void transpose_8x8(const float* src, int64_t src_stride, float* dst, int64_t ld) {
-  __m256 r[8], t[8];
-#pragma GCC unroll 8
-  for (int i = 0; i < 8; i++) r[i] = _mm256_loadu_ps(src + i * src_stride);
-#pragma GCC unroll 4
-  for (int i = 0; i < 4; i++) {
-    t[2 * i] = _mm256_unpacklo_ps(r[2 * i], r[2 * i + 1]);
-    t[2 * i + 1] = _mm256_unpackhi_ps(r[2 * i], r[2 * i + 1]);
-  }
-#pragma GCC unroll 2
-  for (int i = 0; i < 2; i++) {
-    r[4 * i] = _mm256_shuffle_ps(t[4 * i], t[4 * i + 2], 0x44);
-    r[4 * i + 1] = _mm256_shuffle_ps(t[4 * i], t[4 * i + 2], 0xEE);
-    r[4 * i + 2] = _mm256_shuffle_ps(t[4 * i + 1], t[4 * i + 3], 0x44);
-    r[4 * i + 3] = _mm256_shuffle_ps(t[4 * i + 1], t[4 * i + 3], 0xEE);
-  }
-#pragma GCC unroll 4
-  for (int i = 0; i < 4; i++) {
-    _mm256_storeu_ps(dst + i * ld, _mm256_permute2f128_ps(r[i], r[i + 4], 0x20));
-    _mm256_storeu_ps(dst + (i + 4) * ld, _mm256_permute2f128_ps(r[i], r[i + 4], 0x31));
-  }
-}
-
-void transpose(const float* src, int64_t src_stride, int64_t rows, int64_t columns, float* dst, int64_t ld) noexcept {
-  const int64_t whole_rows = rows / 8 * 8, whole_columns = columns / 8 * 8;
-  for (int64_t r = 0; r < whole_rows; r += 8) {
-    for (int64_t k = 0; k < whole_columns; k += 8) transpose_8x8(src + r * src_stride + k, src_stride, dst + k * ld + r, ld);
-  }
-  reference::transpose(src + whole_rows * src_stride, src_stride, rows - whole_rows, whole_columns, dst + whole_rows, ld);
-  reference::transpose(src + whole_columns, src_stride, rows, columns - whole_columns, dst + whole_columns * ld, ld);
-}
-
 inline int32_t sum_i32(__m256i v) {
   __m128i s = _mm_add_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
   s = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0x4E));
@@ -230,7 +197,6 @@ double peak_read(const void* memory, int64_t bytes) noexcept {
 
 void fill(KernelTable& t) {
   fill_shared(t);
-  t.transpose = transpose;
   t.block_largest = block_largest;
   t.quantize_q8 = quantize_q8;
   fill_quantised(t);

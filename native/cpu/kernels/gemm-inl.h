@@ -94,6 +94,36 @@ inline void gemv(const void* w, int64_t stride, int64_t rows, int64_t k, const f
   }
 }
 
+// Squares of kLanes rows and columns, and what is left one by one.
+template <class W>
+inline void transpose(const void* src, int64_t stride, int64_t rows, int64_t columns, float* dst, int64_t ld) {
+  const auto* from = static_cast<const unsigned char*>(src);
+  const int64_t whole_rows = rows / kLanes * kLanes, whole_columns = columns / kLanes * kLanes;
+  for (int64_t r = 0; r < whole_rows; r += kLanes) {
+    for (int64_t k = 0; k < whole_columns; k += kLanes) {
+      F row[kLanes];
+#pragma GCC unroll 16
+      for (int i = 0; i < kLanes; i++) row[i] = W::load(from + (r + i) * stride + k * W::kBytes);
+      Vec::transpose(row);
+#pragma GCC unroll 16
+      for (int i = 0; i < kLanes; i++) Vec::store(dst + (k + i) * ld + r, row[i]);
+    }
+  }
+  for (int64_t k = 0; k < columns; k++) {
+    for (int64_t r = k < whole_columns ? whole_rows : 0; r < rows; r++) dst[k * ld + r] = W::one(from + r * stride, k);
+  }
+}
+
+void transpose_f32(const void* src, int64_t stride, int64_t rows, int64_t columns, float* dst, int64_t ld) noexcept {
+  transpose<WeightF32>(src, stride, rows, columns, dst, ld);
+}
+void transpose_f16(const void* src, int64_t stride, int64_t rows, int64_t columns, float* dst, int64_t ld) noexcept {
+  transpose<WeightF16>(src, stride, rows, columns, dst, ld);
+}
+void transpose_bf16(const void* src, int64_t stride, int64_t rows, int64_t columns, float* dst, int64_t ld) noexcept {
+  transpose<WeightBf16>(src, stride, rows, columns, dst, ld);
+}
+
 void gemv_f32(const void* w, int64_t stride, int64_t rows, int64_t k, const float* x, float* y) noexcept { gemv<WeightF32>(w, stride, rows, k, x, y); }
 void gemv_f16(const void* w, int64_t stride, int64_t rows, int64_t k, const float* x, float* y) noexcept { gemv<WeightF16>(w, stride, rows, k, x, y); }
 void gemv_bf16(const void* w, int64_t stride, int64_t rows, int64_t k, const float* x, float* y) noexcept { gemv<WeightBf16>(w, stride, rows, k, x, y); }
@@ -105,6 +135,9 @@ void fill_shared(KernelTable& t) {
   t.expand_Q4_0 = expand_Q4_0;
   t.expand_Q8_0 = expand_Q8_0;
   t.narrow_f16 = narrow_f16;
+  t.transpose_f32 = transpose_f32;
+  t.transpose_f16 = transpose_f16;
+  t.transpose_bf16 = transpose_bf16;
   t.gemm_f32 = gemm_f32;
   t.gemv_f32 = gemv_f32;
   t.gemv_f16 = gemv_f16;
@@ -113,6 +146,7 @@ void fill_shared(KernelTable& t) {
   t.layer_norm = layer_norm;
   t.add = add;
   t.scale = scale;
+  t.finish_rows = finish_rows;
   t.quick_gelu = quick_gelu;
   t.gelu = gelu;
   t.gelu_tanh = gelu_tanh;

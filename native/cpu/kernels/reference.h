@@ -70,9 +70,10 @@ inline void narrow_f16(const float* src, uint16_t* dst, int64_t n) noexcept {
   for (int64_t i = 0; i < n; i++) dst[i] = float_to_half(src[i]);
 }
 
-inline void transpose(const float* src, int64_t src_stride, int64_t rows, int64_t columns, float* dst, int64_t ld) noexcept {
+template <float (*weight)(const void*, int64_t)>
+void transpose(const void* src, int64_t stride, int64_t rows, int64_t columns, float* dst, int64_t ld) noexcept {
   for (int64_t k = 0; k < columns; k++) {
-    for (int64_t r = 0; r < rows; r++) dst[k * ld + r] = src[r * src_stride + k];
+    for (int64_t r = 0; r < rows; r++) dst[k * ld + r] = weight(static_cast<const std::byte*>(src) + r * stride, k);
   }
 }
 
@@ -217,6 +218,20 @@ void scale(const float* x, float factor, float* y, int64_t n) noexcept {
 }
 
 template <class Acc>
+void finish_rows(int64_t rows, int64_t n, const float* c, int64_t ldc, float scale, const float* row_scale, const float* bias, const float* residual, int64_t ldr,
+                 float* y, int64_t ldy) noexcept {
+  for (int64_t m = 0; m < rows; m++) {
+    const Acc factor = Acc(scale) * Acc(row_scale != nullptr ? row_scale[m] : 1.0f);
+    for (int64_t i = 0; i < n; i++) {
+      Acc value = factor * Acc(c[m * ldc + i]);
+      if (bias != nullptr) value += Acc(bias[i]);
+      if (residual != nullptr) value += Acc(residual[m * ldr + i]);
+      y[m * ldy + i] = static_cast<float>(value);
+    }
+  }
+}
+
+template <class Acc>
 void quick_gelu(const float* x, float* y, int64_t n) noexcept {
   for (int64_t i = 0; i < n; i++) y[i] = static_cast<float>(Acc(x[i]) / (Acc(1) + std::exp(Acc(-1.702f) * Acc(x[i]))));
 }
@@ -317,7 +332,9 @@ void fill(KernelTable& t) {
   t.expand_f16 = expand<weight_f16>;
   t.expand_bf16 = expand<weight_bf16>;
   t.narrow_f16 = narrow_f16;
-  t.transpose = transpose;
+  t.transpose_f32 = transpose<weight_f32>;
+  t.transpose_f16 = transpose<weight_f16>;
+  t.transpose_bf16 = transpose<weight_bf16>;
   t.gemm_f32 = gemm_f32<Acc>;
   t.gemv_f32 = gemv<Acc, weight_f32>;
   t.gemv_f16 = gemv<Acc, weight_f16>;
@@ -335,6 +352,7 @@ void fill(KernelTable& t) {
   t.layer_norm = layer_norm<Acc>;
   t.add = add<Acc>;
   t.scale = scale<Acc>;
+  t.finish_rows = finish_rows<Acc>;
   t.quick_gelu = quick_gelu<Acc>;
   t.gelu = gelu<Acc>;
   t.gelu_tanh = gelu_tanh<Acc>;

@@ -82,6 +82,27 @@ void scale(const float* x, float factor, float* y, int64_t n) noexcept {
   if (i < n) Vec::store_part(y + i, Vec::mul(Vec::load_part(x + i, n - i), f), n - i);
 }
 
+void finish_rows(int64_t rows, int64_t n, const float* c, int64_t ldc, float scale, const float* row_scale, const float* bias, const float* residual, int64_t ldr,
+                 float* y, int64_t ldy) noexcept {
+  for (int64_t m = 0; m < rows; m++, c += ldc, y += ldy) {
+    const F factor = Vec::set1(row_scale != nullptr ? scale * row_scale[m] : scale);
+    const float* added = residual != nullptr ? residual + m * ldr : nullptr;
+    int64_t i = 0;
+    for (; i + kLanes <= n; i += kLanes) {
+      F value = Vec::mul(Vec::load(c + i), factor);
+      if (bias != nullptr) value = Vec::add(value, Vec::load(bias + i));
+      if (added != nullptr) value = Vec::add(value, Vec::load(added + i));
+      Vec::store(y + i, value);
+    }
+    if (i == n) continue;
+    const int64_t left = n - i;
+    F value = Vec::mul(Vec::load_part(c + i, left), factor);
+    if (bias != nullptr) value = Vec::add(value, Vec::load_part(bias + i, left));
+    if (added != nullptr) value = Vec::add(value, Vec::load_part(added + i, left));
+    Vec::store_part(y + i, value, left);
+  }
+}
+
 void rms_norm(const float* x, const float* weight, float eps, float* y, int64_t n) noexcept {
   F squares = Vec::zero();
   int64_t i = 0;

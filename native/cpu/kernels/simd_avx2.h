@@ -33,6 +33,28 @@ struct Vec {
   static F swap_pairs(F a) { return _mm256_permute_ps(a, 0xB1); }
   static F fmaddsub(F a, F b, F c) { return _mm256_fmaddsub_ps(a, b, c); }
 
+  // 8 x 8 in place: pairs of rows, pairs of pairs, then 128-bit halves change places.
+  static void transpose(F row[8]) {
+    F t[8], u[8];
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) {
+      t[2 * i] = _mm256_unpacklo_ps(row[2 * i], row[2 * i + 1]);
+      t[2 * i + 1] = _mm256_unpackhi_ps(row[2 * i], row[2 * i + 1]);
+    }
+#pragma GCC unroll 2
+    for (int i = 0; i < 2; i++) {
+      u[4 * i] = _mm256_shuffle_ps(t[4 * i], t[4 * i + 2], 0x44);
+      u[4 * i + 1] = _mm256_shuffle_ps(t[4 * i], t[4 * i + 2], 0xEE);
+      u[4 * i + 2] = _mm256_shuffle_ps(t[4 * i + 1], t[4 * i + 3], 0x44);
+      u[4 * i + 3] = _mm256_shuffle_ps(t[4 * i + 1], t[4 * i + 3], 0xEE);
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) {
+      row[i] = _mm256_permute2f128_ps(u[i], u[i + 4], 0x20);
+      row[i + 4] = _mm256_permute2f128_ps(u[i], u[i + 4], 0x31);
+    }
+  }
+
   static float sum(F v) {
     __m128 s = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
     s = _mm_add_ps(s, _mm_movehl_ps(s, s));

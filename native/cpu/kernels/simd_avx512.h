@@ -35,6 +35,34 @@ struct Vec {
   static F swap_pairs(F a) { return _mm512_permute_ps(a, 0xB1); }
   static F fmaddsub(F a, F b, F c) { return _mm512_fmaddsub_ps(a, b, c); }
 
+  // 16 x 16 in place: pairs of rows, pairs of pairs, then 128-bit quarters: of rows 4 i + j to column quarter i, twice two by two.
+  static void transpose(F row[16]) {
+    F t[16];
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; i++) {
+      t[2 * i] = _mm512_unpacklo_ps(row[2 * i], row[2 * i + 1]);
+      t[2 * i + 1] = _mm512_unpackhi_ps(row[2 * i], row[2 * i + 1]);
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) {  // row[4 i + j]: quarter q holds rows 4 i … 4 i + 3 of column 4 q + j
+      row[4 * i] = _mm512_shuffle_ps(t[4 * i], t[4 * i + 2], 0x44);
+      row[4 * i + 1] = _mm512_shuffle_ps(t[4 * i], t[4 * i + 2], 0xEE);
+      row[4 * i + 2] = _mm512_shuffle_ps(t[4 * i + 1], t[4 * i + 3], 0x44);
+      row[4 * i + 3] = _mm512_shuffle_ps(t[4 * i + 1], t[4 * i + 3], 0xEE);
+    }
+#pragma GCC unroll 4
+    for (int j = 0; j < 4; j++) {
+      const F low01 = _mm512_shuffle_f32x4(row[j], row[4 + j], 0x44), high01 = _mm512_shuffle_f32x4(row[j], row[4 + j], 0xEE);
+      const F low23 = _mm512_shuffle_f32x4(row[8 + j], row[12 + j], 0x44), high23 = _mm512_shuffle_f32x4(row[8 + j], row[12 + j], 0xEE);
+      t[j] = _mm512_shuffle_f32x4(low01, low23, 0x88);
+      t[4 + j] = _mm512_shuffle_f32x4(low01, low23, 0xDD);
+      t[8 + j] = _mm512_shuffle_f32x4(high01, high23, 0x88);
+      t[12 + j] = _mm512_shuffle_f32x4(high01, high23, 0xDD);
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < 16; i++) row[i] = t[i];
+  }
+
   static float sum(F v) { return _mm512_reduce_add_ps(v); }
   static float largest(F v) { return _mm512_reduce_max_ps(v); }
 };
