@@ -76,7 +76,7 @@ struct Slabs {
 int64_t panels_per_task(const LinearArgs& a, int threads) {
   int64_t panels = 0;
   for (int i = 0; i < a.outputs; i++) panels += (a.output[i].weight.rows + kColumns - 1) / kColumns;
-  return std::clamp<int64_t>(panels / (4 * threads), 1, kPanels);
+  return std::clamp<int64_t>(panels / (8 * threads), 1, kPanels);
 }
 
 // Tasks of all outputs in one run: which output, and which of its tasks.
