@@ -13,7 +13,6 @@ import {
   type NativeOptions,
   type NativeSegment,
   type NativeSequence,
-  type TensorEntry,
 } from './native.js'
 import { Tokenizer } from './tokenizer/tokenizer.js'
 import type { ModelDescription } from './weights/model-description.js'
@@ -31,8 +30,6 @@ export class Engine {
   readonly tokenizer: Tokenizer
   readonly #native: NativeModel
   readonly #jobs = new Map<Job, Promise<unknown>>()
-  /** Rows of one decoding call that come out as each would alone. */
-  readonly #rowsAlike: number
   #disposed = false
 
   private constructor(model: NativeModel, description: ModelDescription, options: NativeOptions) {
@@ -40,7 +37,6 @@ export class Engine {
     this.description = description
     this.options = options
     this.tokenizer = new Tokenizer(description.tokenizer)
-    this.#rowsAlike = options.arithmetic === 'fast' && description.tensors.every(quantisedOrNoMatrix) ? rowsPerCall : 2
   }
 
   /** Maps the weights. */
@@ -152,19 +148,12 @@ export class Engine {
     return computeMs
   }
 
-  /**
-   * Appends one token to each of several sequences; `logits` [sequences, V] receives a row for each, the same as it would alone.
-   * Weights are read once for all of them where that holds by itself, else once for two.
-   */
+  /** Appends one token to each of several sequences; `logits` [sequences, V] receives a row for each, the same as it would alone. Weights are read once for all. */
   async step(sequences: readonly NativeSequence[], ids: readonly number[], logits: Float32Array, job: Job): Promise<void> {
-    const { vocabSize } = this.config.text
+    job.check()
     const steps = sequences.map((sequence, n) => ({ sequence, segments: [{ tokens: Int32Array.of(ids[n] as number) }], logits: 'last' }) as const)
-    for (let first = 0; first < steps.length; first += this.#rowsAlike) {
-      job.check()
-      const some = steps.slice(first, first + this.#rowsAlike)
-      const rows = logits.subarray(first * vocabSize, (first + some.length) * vocabSize)
-      await guarded(() => this.#native.forward(some, rows, job.cancellation))
-    }
+    const rows = logits.subarray(0, steps.length * this.config.text.vocabSize)
+    await guarded(() => this.#native.forward(steps, rows, job.cancellation))
   }
 
   /** The decoder's hidden states after its final norm, from an empty context: after the last of `segments` [D], or after each position [rows, D]. */
@@ -221,15 +210,6 @@ export class Engine {
     this.dispose()
     await Promise.allSettled(running)
   }
-}
-
-/**
- * Sums over int8 blocks do not depend on how many rows are multiplied at once. Those over floats do, by their rounding, from three rows on,
- * where another kernel takes over (native/cpu/linear.cc).
- */
-function quantisedOrNoMatrix({ name, dtype, shape }: TensorEntry): boolean {
-  const matrix = shape.length === 2 && (name === 'lm_head.weight' || name.startsWith('language_model.layers.'))
-  return !matrix || dtype.startsWith('Q')
 }
 
 /** Positions that segments take. */

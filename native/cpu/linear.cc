@@ -4,7 +4,7 @@
 //     panel's weights into the kernel's form, in L1, and runs the kernel over the slab, whose chunk of x stays in L2 from one panel to the next.
 //     Float weights: x is copied into chunks of kKC columns; the panel is b[k][32], expanded and transposed.
 //     Quantised weights: x becomes int8 blocks in groups of 4 tokens; the panel is two sets of 16 rows of codes and their scales.
-//   Either way an output adds its products in order of k, whatever M is; for quantised weights gemv_* does the same sums.
+//   Either way an output adds its products in order of k, whatever M is, and gemv_* does the same sums: a row's result does not depend on its company.
 #include <cstring>
 
 #include "common/blocks.h"
@@ -96,24 +96,27 @@ struct TaskList {
 
 // ---- float arithmetic -------------------------------------------------------------------------------------------------------
 
+// y[rows] = w[first … first + rows - 1, :] · x; quantised rows are expanded some at a time, as [kPanelRows][K].
+void gemv_rows(const KernelTable& kernels, const Weight& w, int64_t first, int64_t rows, const float* x, float* expanded, float* y) {
+  if (!traits(w.dtype).quantised()) return gemv_kernel(kernels, w.dtype)(w.row(first), w.row_bytes(), rows, w.cols, x, y);
+  const ExpandKernel expand = expand_kernel(kernels, w.dtype);
+  for (int64_t r = 0; r < rows; r += kPanelRows) {
+    const int64_t count = std::min<int64_t>(kPanelRows, rows - r);
+    for (int64_t i = 0; i < count; i++) expand(w.row(first + r + i), expanded + i * w.cols, w.cols);
+    kernels.gemv_f32(expanded, w.cols * static_cast<int64_t>(sizeof(float)), count, w.cols, x, y + r);
+  }
+}
+
 void gemv_float(CpuStream& stream, const LinearArgs& a) {
   const TaskList tasks(a, kGemvRows);
-  stream.reserve_per_worker(static_cast<uint64_t>(a.x.cols + kGemvRows) * sizeof(float));
+  stream.reserve_per_worker(static_cast<uint64_t>(kPanelRows * a.x.cols + kGemvRows) * sizeof(float));
   stream.parallel(tasks.total(), [&](int64_t index, int worker) {
     const int i = tasks.output_of(index);
     const LinearOutput& o = a.output[i];
     const int64_t first = (index - tasks.first[i]) * kGemvRows, rows = std::min(kGemvRows, o.weight.rows - first);
     float* result = reinterpret_cast<float*>(stream.of_worker(worker));
-    float* expanded = result + kGemvRows;
     for (int64_t m = 0; m < a.x.rows; m++) {
-      if (traits(o.weight.dtype).quantised()) {
-        for (int64_t r = 0; r < rows; r++) {
-          expand_kernel(stream.kernels, o.weight.dtype)(o.weight.row(first + r), expanded, a.x.cols);
-          stream.kernels.gemv_f32(expanded, 0, 1, a.x.cols, a.x.row(m), result + r);
-        }
-      } else {
-        gemv_kernel(stream.kernels, o.weight.dtype)(o.weight.row(first), o.weight.row_bytes(), rows, a.x.cols, a.x.row(m), result);
-      }
+      gemv_rows(stream.kernels, o.weight, first, rows, a.x.row(m), result + kGemvRows, result);
       finish_panel(stream.kernels, o, m, 1, first, rows, result, rows, nullptr);
     }
   });

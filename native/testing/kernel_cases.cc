@@ -707,6 +707,27 @@ void gemm_row_alone(Trial& t) {
   }
 }
 
+// Weights of every length and of more rows than a kernel takes at once, as the panel of a product that is accumulated in two parts.
+void gemv_equals_gemm_f32(Trial& t, decltype(KernelTable::gemv_f32) KernelTable::*gemv, decltype(KernelTable::expand_f32) KernelTable::*expand, DType dtype) {
+  for (const int64_t k : lengths()) {
+    const int64_t rows = 1 + t.random.below(3 * kWidest), padded = (rows + kWidest - 1) / kWidest * kWidest, stride = k * traits(dtype).bytes, part = t.random.below(k + 1);
+    const Input<std::byte> w(t, random_weight(t, dtype, rows, k).bytes, t.random.below(4));
+    const Input<float> x(t, t.random.values(k));
+    std::vector<float> panel(static_cast<size_t>(k * padded)), row(static_cast<size_t>(k));
+    for (int64_t r = 0; r < rows; r++) {
+      (t.kernels.*expand)(w.data() + r * stride, row.data(), k);
+      for (int64_t p = 0; p < k; p++) panel[static_cast<size_t>(p * padded + r)] = row[static_cast<size_t>(p)];
+    }
+    const Input<float> b(t, panel);
+    const Output<float> product(t, padded), y(t, rows);
+    t.kernels.gemm_f32(1, padded, part, x, k, b, padded, product, padded, false);
+    t.kernels.gemm_f32(1, padded, k - part, x.data() + part, k, b.data() + part * padded, padded, product, padded, true);
+    (t.kernels.*gemv)(w.data(), stride, rows, k, x, y);
+    const std::vector<float> together = product.values();
+    t.exact("a row's product", y.values(), std::vector<float>(together.begin(), together.begin() + rows));
+  }
+}
+
 // A step is the smallest power of two times D that holds its block, and x inverse is rounded twice: a code lies within half a step and 127 * 3 * 2^-24
 // of one of its activation, and a step is below twice the finest one, largest / 127 (but for blocks that count as nothing).
 void quantisation_error(Trial& t) {
@@ -751,6 +772,12 @@ std::vector<Case> kernel_cases() {
 #undef LLAVA_GOLDEN
       {"int8 codes lie within half a step of the activations", quantisation_error},
       {"gemm_f32 gives a row the same bits in any company", gemm_row_alone},
+#define LLAVA_EQUAL(T, dtype) \
+  {"gemv_" #T " equals gemm_f32 of its weights bit for bit", [](Trial& t) { gemv_equals_gemm_f32(t, &KernelTable::gemv_##T, &KernelTable::expand_##T, DType::dtype); }},
+      LLAVA_EQUAL(f32, F32)
+      LLAVA_EQUAL(f16, F16)
+      LLAVA_EQUAL(bf16, BF16)
+#undef LLAVA_EQUAL
 #define LLAVA_EQUAL(T, elements, bytes) \
   {"gemv_" #T " equals gemm_" #T " bit for bit, for every token of any batch", [](Trial& t) { gemv_equals_gemm(t, k##T); }},
       LLAVA_QUANTISED(LLAVA_EQUAL)

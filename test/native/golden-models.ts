@@ -26,17 +26,10 @@ export const isas: readonly Isa[] = native().cpuInfo().isas
 export const plainOptions: NativeOptions = { threads: 1, isa: 'auto', kvCache: 'f32', arithmetic: 'fast' }
 
 /** The checkpoint of a golden case, with the other half, tower or adapter that the case names. */
-export function describeGolden(name: string): Promise<ModelDescription> {
+function describeGolden(name: string): Promise<ModelDescription> {
   const { mmproj, visionTower, adapter } = JSON.parse(readFileSync(path.join(goldens, name, 'case.json'), 'utf8')) as DescribeOptions
   const parts = Object.entries({ mmproj, visionTower, adapter }).flatMap(([part, file]) => (file === undefined ? [] : [[part, path.join(goldens, name, file)] as const]))
   return describeModel(goldenCase(name).model, Object.fromEntries(parts))
-}
-
-/** What the decoder's products are made with. Each arithmetic has its own promise about how a text may be cut (native/cpu/linear.cc). */
-export function arithmeticOf({ tensors }: ModelDescription): 'float' | 'int8' | 'mixed' {
-  const products = tensors.filter(({ name }) => /^(?:language_model\.layers\..*_proj|lm_head)\./.test(name))
-  const quantised = products.filter(({ dtype }) => dtype.startsWith('Q'))
-  return quantised.length === 0 ? 'float' : quantised.length === products.length ? 'int8' : 'mixed'
 }
 
 /** A checkpoint and its open model; disposed of at the end of its scope. */
@@ -62,11 +55,6 @@ export class GoldenModel implements Disposable {
     const { vision } = this.config
     if (vision === undefined) throw new Error('every golden checkpoint has a vision tower')
     return vision
-  }
-
-  /** Whether rows are added up alike however few there are. */
-  get quantised(): boolean {
-    return arithmeticOf(this.description) === 'int8'
   }
 
   /** Pixels of `count` pictures, [count, 3, S, S]. */
@@ -183,10 +171,4 @@ export function difference(actual: Float32Array, expected: Float32Array): string
   if (actual.length !== expected.length) return `${actual.length} values instead of ${expected.length}`
   const at = actual.findIndex((value, i) => value !== expected[i])
   return at < 0 ? undefined : `value ${at} of ${actual.length} is ${actual[at]} instead of ${expected[at]}`
-}
-
-/** max |Δ|; NaN where a value is. */
-export function largestDifference(actual: Float32Array, expected: Float32Array): number {
-  if (actual.length !== expected.length) return Infinity
-  return actual.reduce((largest, value, i) => Math.max(largest, Math.abs(value - expected[i]!)), 0)
 }

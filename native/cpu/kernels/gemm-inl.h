@@ -1,4 +1,4 @@
-// f32 GEMM and GEMV over Vec, included once per ISA inside its target region.
+// f32 GEMM and GEMV over Vec, included once per ISA inside its target region. Both add an output's products by fma in order of k: the same bits.
 //   Tile: MR rows x NV vectors of c stay in registers; for each k: NV vectors of b, MR broadcasts of a, MR * NV fused multiply-adds.
 //   Rows of a are addressed from every third row (base, base + lda, base + 2 lda), so that 12 rows need 4 pointers.
 
@@ -60,53 +60,98 @@ void gemm_f32(int64_t m, int64_t n, int64_t k, const float* a, int64_t lda, cons
   if (j < n) gemm_columns<1>(m, k, a, lda, b + j, ldb, c + j, ldc, accumulate);  // n is a multiple of 16: never a part of a vector
 }
 
-// How a weight row is read, as types.
+// kLanes rows of weights, kColumns of each, on their side: column(k) is weight k of every row. Rows from `rows` on repeat the first.
 struct WeightF32 {
-  static constexpr int kBytes = 4;
-  static F load(const unsigned char* p) { return Vec::load(reinterpret_cast<const float*>(p)); }
+  static constexpr int kBytes = 4, kColumns = kLanes;
   static float one(const void* p, int64_t i) { return reference::weight_f32(p, i); }
-};
-struct WeightF16 {
-  static constexpr int kBytes = 2;
-  static F load(const unsigned char* p) { return Vec::load_f16(p); }
-  static float one(const void* p, int64_t i) { return reference::weight_f16(p, i); }
-};
-struct WeightBf16 {
-  static constexpr int kBytes = 2;
-  static F load(const unsigned char* p) { return Vec::load_bf16(p); }
-  static float one(const void* p, int64_t i) { return reference::weight_bf16(p, i); }
+  F weight[kLanes];
+  void load(const unsigned char* w, int64_t stride, int64_t rows) {
+#pragma GCC unroll 16
+    for (int r = 0; r < kLanes; r++) weight[r] = Vec::load(reinterpret_cast<const float*>(w + (r < rows ? r : 0) * stride));
+    Vec::transpose(weight);
+  }
+  F column(int k) const { return weight[k]; }
 };
 
-template <class W>
-inline void gemv(const void* w, int64_t stride, int64_t rows, int64_t k, const float* x, float* y) {
-  for (int64_t r = 0; r < rows; r++) {
-    const unsigned char* row = static_cast<const unsigned char*>(w) + r * stride;
-    F sum[4] = {Vec::zero(), Vec::zero(), Vec::zero(), Vec::zero()};  // four chains hide the latency of fma
-    int64_t p = 0;
-    for (; p + 4 * kLanes <= k; p += 4 * kLanes) {
-#pragma GCC unroll 4
-      for (int j = 0; j < 4; j++) sum[j] = Vec::fma(W::load(row + (p + j * kLanes) * W::kBytes), Vec::load(x + p + j * kLanes), sum[j]);
+// Words are transposed before they are widened: half the shuffles. A step takes whole cache lines, because many rows may compete for the same sets.
+struct WeightWords {
+  static constexpr int kBytes = 2, kColumns = 32, kWords = 2 * kLanes;  // of a vector
+  Int::I word[kColumns / 2];
+  void load(const unsigned char* w, int64_t stride, int64_t rows) {
+#pragma GCC unroll 16
+    for (int r = 0; r < kLanes; r++) {
+#pragma GCC unroll 2
+      for (int v = 0; v < kColumns / kWords; v++) word[v * kLanes + r] = Int::load(w + (r < rows ? r : 0) * stride + v * kWords * kBytes);
     }
-    for (; p + kLanes <= k; p += kLanes) sum[0] = Vec::fma(W::load(row + p * W::kBytes), Vec::load(x + p), sum[0]);
-    float total = Vec::sum(Vec::add(Vec::add(sum[0], sum[1]), Vec::add(sum[2], sum[3])));
-    for (; p < k; p++) total += W::one(row, p) * x[p];
-    y[r] = total;
+#pragma GCC unroll 2
+    for (int v = 0; v < kColumns / kWords; v++) Int::transpose_16(word + v * kLanes);
+  }
+  auto column_words(int k) const { return Int::half(word[k / 16 * 8 + k % 8], k / 8 % 2); }
+};
+struct WeightF16 : WeightWords {
+  static float one(const void* p, int64_t i) { return reference::weight_f16(p, i); }
+  F column(int k) const { return Vec::from_f16(column_words(k)); }
+};
+struct WeightBf16 : WeightWords {
+  static float one(const void* p, int64_t i) { return reference::weight_bf16(p, i); }
+  F column(int k) const { return Vec::from_bf16(column_words(k)); }
+};
+
+// Rows lie one after another: memory is fetched line by line in their order, kBytes a step, well before the step that reads it across as many rows as
+// there are lanes, which are more streams than a hardware prefetcher follows.
+template <int kBytes>
+inline void prefetch_share(const unsigned char* from, int64_t step) {
+#pragma GCC unroll 64
+  for (int at = 0; at < kBytes; at += 64) __builtin_prefetch(from + step * kBytes + at, 0, 2);
+}
+
+constexpr int64_t kGemvAhead = 32 << 10;  // bytes: 16 to 256 KB measured on Zen 4; from 128 KB on lines are lost again before they are read
+
+// y[rows] = w[rows, k] · x for up to kGroups * kLanes rows: a lane for each, which so adds its products in order; groups hide the latency of fma.
+template <class W, int kGroups>
+inline void gemv_lanes(const unsigned char* w, int64_t stride, int64_t rows, int64_t k, const float* x, float* y) {
+  F sum[kGroups];
+#pragma GCC unroll 2
+  for (int g = 0; g < kGroups; g++) sum[g] = Vec::zero();
+  int64_t p = 0;
+  for (; p + W::kColumns <= k; p += W::kColumns) {
+    prefetch_share<kGroups * kLanes * W::kColumns * W::kBytes>(w + kGemvAhead, p / W::kColumns);
+    W square[kGroups];
+#pragma GCC unroll 2
+    for (int g = 0; g < kGroups; g++) square[g].load(w + g * kLanes * stride + p * W::kBytes, stride, rows - g * kLanes);
+#pragma GCC unroll 32
+    for (int i = 0; i < W::kColumns; i++) {
+#pragma GCC unroll 2
+      for (int g = 0; g < kGroups; g++) sum[g] = Vec::fma(Vec::set1(x[p + i]), square[g].column(i), sum[g]);
+    }
+  }
+#pragma GCC unroll 2
+  for (int g = 0; g < kGroups; g++) Vec::store_part(y + g * kLanes, sum[g], std::min<int64_t>(kLanes, rows - g * kLanes));
+  for (; p < k; p++) {
+    for (int64_t r = 0; r < rows; r++) y[r] = __builtin_fmaf(x[p], W::one(w + r * stride, p), y[r]);
   }
 }
 
-// Squares of kLanes rows and columns, and what is left one by one.
+template <class W>
+inline void gemv(const void* w, int64_t stride, int64_t rows, int64_t k, const float* x, float* y) {
+  constexpr int64_t kRows = Vec::kGemvGroups * kLanes;
+  const auto* from = static_cast<const unsigned char*>(w);
+  int64_t r = 0;
+  for (; r + kRows <= rows; r += kRows) gemv_lanes<W, Vec::kGemvGroups>(from + r * stride, stride, kRows, k, x, y + r);
+  for (; r < rows; r += kLanes) gemv_lanes<W, 1>(from + r * stride, stride, std::min<int64_t>(kLanes, rows - r), k, x, y + r);
+}
+
+// Whole squares, and what is left one by one.
 template <class W>
 inline void transpose(const void* src, int64_t stride, int64_t rows, int64_t columns, float* dst, int64_t ld) {
   const auto* from = static_cast<const unsigned char*>(src);
-  const int64_t whole_rows = rows / kLanes * kLanes, whole_columns = columns / kLanes * kLanes;
+  const int64_t whole_rows = rows / kLanes * kLanes, whole_columns = columns / W::kColumns * W::kColumns;
   for (int64_t r = 0; r < whole_rows; r += kLanes) {
-    for (int64_t k = 0; k < whole_columns; k += kLanes) {
-      F row[kLanes];
-#pragma GCC unroll 16
-      for (int i = 0; i < kLanes; i++) row[i] = W::load(from + (r + i) * stride + k * W::kBytes);
-      Vec::transpose(row);
-#pragma GCC unroll 16
-      for (int i = 0; i < kLanes; i++) Vec::store(dst + (k + i) * ld + r, row[i]);
+    for (int64_t k = 0; k < whole_columns; k += W::kColumns) {
+      W square;
+      square.load(from + r * stride + k * W::kBytes, stride, kLanes);
+#pragma GCC unroll 32
+      for (int i = 0; i < W::kColumns; i++) Vec::store(dst + (k + i) * ld + r, square.column(i));
     }
   }
   for (int64_t k = 0; k < columns; k++) {

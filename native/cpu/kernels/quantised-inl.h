@@ -360,16 +360,6 @@ inline void gemm_q(int64_t tokens, int64_t blocks, const uint8_t* codes, const f
   }
 }
 
-// Rows lie one after another, so the next 16 are the next stretch of memory: it is fetched line by line, in step with these, which are 16 streams that
-// no hardware prefetcher follows.
-template <class Codes>
-inline void prefetch_share(const unsigned char* next, int64_t disk_block) {
-  constexpr int kBytes = kRows * Codes::kBytes;  // of these rows, a step
-  const unsigned char* from = next + disk_block * kBytes;
-#pragma GCC unroll 64
-  for (int at = 0; at < kBytes; at += 64) __builtin_prefetch(from + at, 0, 2);
-}
-
 template <class Codes>
 inline void gemv_q(const void* w, int64_t stride, int64_t blocks, const int8_t* q, const float* origin, const int32_t* sum, float* y) {
   constexpr int kSpan = 8 / Codes::kHalves;
@@ -378,7 +368,7 @@ inline void gemv_q(const void* w, int64_t stride, int64_t blocks, const int8_t* 
     const unsigned char* next = rows + kPanelRows * stride;
     F total = Vec::zero();
     for (int64_t first = 0; first < blocks; first += Codes::kDiskBlocks, rows += Codes::kBytes) {
-      prefetch_share<Codes>(next, first / Codes::kDiskBlocks);
+      prefetch_share<kRows * Codes::kBytes>(next, first / Codes::kDiskBlocks);
       F factor[Codes::kDiskBlocks * Codes::kScales];
       Codes::scales(rows, stride, factor);
       for (int unit = 0; unit < Codes::kDiskBlocks / Codes::kUnit; unit++) {

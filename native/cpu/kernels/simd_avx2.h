@@ -2,6 +2,7 @@
 struct Vec {
   using F = __m256;
   static constexpr int kLanes = 8;
+  static constexpr int kGemvGroups = 2;  // one chain of fma would take twice the time of the shuffles
   static constexpr int kTileRows = 6;  // 6 x 2 accumulators + 2 weights + 1 broadcast = 15 of 16 registers
 
   static F load(const float* p) { return _mm256_loadu_ps(p); }
@@ -9,8 +10,10 @@ struct Vec {
   static __m256i mask(int64_t n) { return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(n)), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7)); }
   static F load_part(const float* p, int64_t n) { return _mm256_maskload_ps(p, mask(n)); }  // lanes >= n are 0
   static void store_part(float* p, F v, int64_t n) { _mm256_maskstore_ps(p, mask(n), v); }
-  static F load_f16(const void* p) { return _mm256_cvtph_ps(_mm_loadu_si128(static_cast<const __m128i*>(p))); }
-  static F load_bf16(const void* p) { return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128(static_cast<const __m128i*>(p))), 16)); }
+  static F from_f16(__m128i words) { return _mm256_cvtph_ps(words); }
+  static F from_bf16(__m128i words) { return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(words), 16)); }
+  static F load_f16(const void* p) { return from_f16(_mm_loadu_si128(static_cast<const __m128i*>(p))); }
+  static F load_bf16(const void* p) { return from_bf16(_mm_loadu_si128(static_cast<const __m128i*>(p))); }
   static void store_f16(void* p, F v) { _mm_storeu_si128(static_cast<__m128i*>(p), _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT)); }
   static F load_i8(const void* p) { return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(static_cast<const __m128i*>(p)))); }
 
@@ -122,5 +125,28 @@ struct Int {
     out[1] = _mm256_unpackhi_epi64(t0, t2);
     out[2] = _mm256_unpacklo_epi64(t1, t3);
     out[3] = _mm256_unpackhi_epi64(t1, t3);
+  }
+
+  static __m128i half(I a, int which) { return which == 0 ? _mm256_castsi256_si128(a) : _mm256_extracti128_si256(a, 1); }
+  // 8 rows x 16 words in place, to two columns in each vector: row[c] = column c | column 8 + c. Pairs of words, pairs of pairs, pairs of those.
+  static void transpose_16(I row[8]) {
+    I t[8], u[8];
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) {
+      t[i] = _mm256_unpacklo_epi16(row[2 * i], row[2 * i + 1]);
+      t[4 + i] = _mm256_unpackhi_epi16(row[2 * i], row[2 * i + 1]);
+    }
+#pragma GCC unroll 2
+    for (int i = 0; i < 8; i += 4) {  // of columns i … i + 3, two by two: rows 0 … 3 in u[i] and u[i + 2], rows 4 … 7 in u[i + 1] and u[i + 3]
+      u[i] = _mm256_unpacklo_epi32(t[i], t[i + 1]);
+      u[i + 1] = _mm256_unpacklo_epi32(t[i + 2], t[i + 3]);
+      u[i + 2] = _mm256_unpackhi_epi32(t[i], t[i + 1]);
+      u[i + 3] = _mm256_unpackhi_epi32(t[i + 2], t[i + 3]);
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < 8; i += 2) {
+      row[i] = _mm256_unpacklo_epi64(u[i], u[i + 1]);
+      row[i + 1] = _mm256_unpackhi_epi64(u[i], u[i + 1]);
+    }
   }
 };

@@ -2,6 +2,7 @@
 struct Vec {
   using F = __m512;
   static constexpr int kLanes = 16;
+  static constexpr int kGemvGroups = 1;  // sixteen rows of squares fill the registers
   static constexpr int kTileRows = 12;  // 12 x 2 accumulators + 2 weights + 1 broadcast = 27 of 32 registers
 
   static F load(const float* p) { return _mm512_loadu_ps(p); }
@@ -9,8 +10,10 @@ struct Vec {
   static __mmask16 mask(int64_t n) { return static_cast<__mmask16>((1u << n) - 1u); }
   static F load_part(const float* p, int64_t n) { return _mm512_maskz_loadu_ps(mask(n), p); }  // lanes >= n are 0
   static void store_part(float* p, F v, int64_t n) { _mm512_mask_storeu_ps(p, mask(n), v); }
-  static F load_f16(const void* p) { return _mm512_cvtph_ps(_mm256_loadu_si256(static_cast<const __m256i*>(p))); }
-  static F load_bf16(const void* p) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256(static_cast<const __m256i*>(p))), 16)); }
+  static F from_f16(__m256i words) { return _mm512_cvtph_ps(words); }
+  static F from_bf16(__m256i words) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(words), 16)); }
+  static F load_f16(const void* p) { return from_f16(_mm256_loadu_si256(static_cast<const __m256i*>(p))); }
+  static F load_bf16(const void* p) { return from_bf16(_mm256_loadu_si256(static_cast<const __m256i*>(p))); }
   static void store_f16(void* p, F v) { _mm256_storeu_si256(static_cast<__m256i*>(p), _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT)); }
   static F load_i8(const void* p) { return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(static_cast<const __m128i*>(p)))); }
 
@@ -122,5 +125,39 @@ struct Int {
     out[1] = _mm512_unpackhi_epi64(t0, t2);
     out[2] = _mm512_unpacklo_epi64(t1, t3);
     out[3] = _mm512_unpackhi_epi64(t1, t3);
+  }
+
+  static __m256i half(I a, int which) { return which == 0 ? _mm512_castsi512_si256(a) : _mm512_extracti64x4_epi64(a, 1); }
+  // 16 rows x 32 words in place, to two columns in each vector: row[8 g + c] = column 16 g + c | column 16 g + 8 + c. Of eight rows pairs of words, pairs
+  // of pairs, pairs of those, after which quarter q of vector c is column 8 q + c; then the quarters of rows 0 … 7 and 8 … 15 come together.
+  static void transpose_16(I row[16]) {
+    I eight[16];
+#pragma GCC unroll 2
+    for (int h = 0; h < 16; h += 8) {
+      I t[8], u[8];
+#pragma GCC unroll 4
+      for (int i = 0; i < 4; i++) {
+        t[i] = _mm512_unpacklo_epi16(row[h + 2 * i], row[h + 2 * i + 1]);
+        t[4 + i] = _mm512_unpackhi_epi16(row[h + 2 * i], row[h + 2 * i + 1]);
+      }
+#pragma GCC unroll 2
+      for (int i = 0; i < 8; i += 4) {  // of columns i … i + 3, two by two: rows 0 … 3 in u[i] and u[i + 2], rows 4 … 7 in u[i + 1] and u[i + 3]
+        u[i] = _mm512_unpacklo_epi32(t[i], t[i + 1]);
+        u[i + 1] = _mm512_unpacklo_epi32(t[i + 2], t[i + 3]);
+        u[i + 2] = _mm512_unpackhi_epi32(t[i], t[i + 1]);
+        u[i + 3] = _mm512_unpackhi_epi32(t[i + 2], t[i + 3]);
+      }
+#pragma GCC unroll 4
+      for (int i = 0; i < 8; i += 2) {
+        eight[h + i] = _mm512_unpacklo_epi64(u[i], u[i + 1]);
+        eight[h + i + 1] = _mm512_unpackhi_epi64(u[i], u[i + 1]);
+      }
+    }
+    const I first = _mm512_setr_epi64(0, 1, 8, 9, 2, 3, 10, 11), second = _mm512_setr_epi64(4, 5, 12, 13, 6, 7, 14, 15);
+#pragma GCC unroll 8
+    for (int c = 0; c < 8; c++) {
+      row[c] = _mm512_permutex2var_epi64(eight[c], first, eight[8 + c]);
+      row[8 + c] = _mm512_permutex2var_epi64(eight[c], second, eight[8 + c]);
+    }
   }
 };
