@@ -32,7 +32,8 @@ export function decodeWeightBytes(tensors: readonly TensorEntry[]): number {
 
 /** Bytes of keys and values read to decode one token that sees `positions`, itself included. */
 export function kvBytes({ text }: ModelConfig, kvCache: KvDtype, positions: number): number {
-  return 2 * text.layers * text.kvHeads * text.headDim * (kvCache === 'f16' ? 2 : 4) * positions
+  const head = { f32: 4 * text.headDim, f16: 2 * text.headDim, q8_0: text.headDim + 2 * Math.ceil(text.headDim / 32) }
+  return 2 * text.layers * text.kvHeads * head[kvCache] * positions
 }
 
 /** Parameters of one decoder layer's matrices: q, k, v, o and gate, up, down. */

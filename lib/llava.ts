@@ -80,7 +80,7 @@ export interface OpenOptions extends ImageOptions, PromptOptions {
   readonly threads?: number
   /** Instruction set of the kernels; default `auto`, the best this CPU has. */
   readonly isa?: Isa | 'auto'
-  /** Element type of keys and values; default f32 for float32 checkpoints, else f16. */
+  /** Element type of keys and values; default f32 for float32 checkpoints, else f16. `q8_0` takes half of f16's memory. */
   readonly kvCache?: KvDtype
   /** `fast` (default) multiplies quantised weights with activations quantised to int8 blocks; `exact` dequantises them and stays in float32. */
   readonly arithmetic?: 'fast' | 'exact'
@@ -161,7 +161,7 @@ const openChecks = {
   adapter: text,
   threads: wholeNumber(1, 1024),
   isa: oneOf('auto', 'scalar', 'avx2', 'avx512'),
-  kvCache: oneOf('f16', 'f32'),
+  kvCache: oneOf('f16', 'f32', 'q8_0'),
   arithmetic: oneOf('fast', 'exact'),
   visionFeatureLayer: wholeNumber(-1024, 1024),
   imageAspectRatio: oneOf(...imageAspectRatios),

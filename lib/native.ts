@@ -90,7 +90,8 @@ export interface ClipConfig {
 }
 
 export type Isa = 'scalar' | 'avx2' | 'avx512'
-export type KvDtype = 'f16' | 'f32'
+/** `q8_0`: int8 with a scale for each 32 values, half of f16's memory. */
+export type KvDtype = 'f16' | 'f32' | 'q8_0'
 
 export interface NativeOptions {
   /** Compute threads; 0 = as many as the process may use. */

@@ -53,9 +53,10 @@ for (const [positions, gflop7b, gflop13b] of [
   })
 }
 
-test('keys and values take 512 KiB per position in f16 at 7B, twice that in f32', (t) => {
+test('keys and values take 512 KiB per position in f16 at 7B, twice that in f32, and 34 bytes for 64 in q8_0', (t) => {
   t.is(kvBytes(model7b, 'f16', 1), 524_288)
   t.is(kvBytes(model7b, 'f32', 2), 4 * 524_288)
+  t.is(kvBytes(model7b, 'q8_0', 1), (524_288 / 64) * 34)
 })
 
 test('fewer heads of keys and values take less, and less work', (t) => {

@@ -177,6 +177,7 @@ for (const [wrong, args] of [
   ['an option without its value', ['ask', question, '--model']],
   ['a number that is none', ['ask', question, '--max-tokens', 'many']],
   ['an unknown instruction set', ['ask', question, '--isa', 'sse']],
+  ['an unknown type of keys and values', ['ask', question, '--kv-cache', 'q4_0']],
   ['a value out of range', ['ask', question, ...tiny, '--top-p', '1.5']],
   ['a bias without its number', ['ask', question, ...tiny, '--logit-bias', 'red']],
   ['log-probabilities that nobody would see', ['ask', question, ...tiny, '--logprobs', '2']],

@@ -34,6 +34,7 @@ for (const [wrong, args] of [
   ['a misspelt option', [modelPath, { thread: 2 }]],
   ['no threads', [modelPath, { threads: 0 }]],
   ['an unknown instruction set', [modelPath, { isa: 'sse' }]],
+  ['an unknown type of keys and values', [modelPath, { kvCache: 'q4_0' }]],
   ['an unknown template', [modelPath, { template: 'alpaca' }]],
 ] as const) {
   test(`opening with ${wrong} is INVALID_ARGUMENT`, async (t) => {
@@ -669,6 +670,7 @@ test('keys and values are f16 for checkpoints that are not f32, unless asked oth
   const half = goldenCase('hf-f16').model
   t.is(await withModel((model) => Promise.resolve(model.info().kvCacheDtype), {}, half), 'f16')
   t.is(await withModel((model) => Promise.resolve(model.info().kvCacheDtype), { kvCache: 'f32' }, half), 'f32')
+  t.is(await withModel((model) => Promise.resolve(model.info().kvCacheDtype), { kvCache: 'q8_0' }, half), 'q8_0')
 })
 
 test('a benchmark has a line each for picture, prefill and decode', async (t) => {

@@ -38,6 +38,7 @@ export interface ModelFlags {
   readonly adapter?: string
   readonly threads?: number
   readonly isa?: 'auto' | 'scalar' | 'avx2' | 'avx512'
+  readonly kvCache?: NonNullable<OpenOptions['kvCache']>
   readonly visionFeatureLayer?: number
   readonly imageAspectRatio?: NonNullable<OpenOptions['imageAspectRatio']>
   readonly json?: boolean
@@ -51,6 +52,7 @@ export function addModelFlags(command: Command): Command {
     .option('--adapter <path>', 'LoRA adapter (or projector) to run on top of the model')
     .option('-t, --threads <n>', 'compute threads (default: as many as the process may use)', integer)
     .addOption(new Option('--isa <name>', 'instruction set of the kernels').choices(['auto', 'scalar', 'avx2', 'avx512']))
+    .addOption(new Option('--kv-cache <type>', 'element type of keys and values; q8_0 takes half of the memory of f16').choices(['f16', 'f32', 'q8_0']))
     .option('--vision-feature-layer <n>', "overrides the checkpoint's vision layer", integer)
     .addOption(new Option('--image-aspect-ratio <how>', 'overrides how pictures are made square').choices(['pad', 'crop', 'stretch']))
     .option('--json', 'machine-readable output')
@@ -59,8 +61,9 @@ export function addModelFlags(command: Command): Command {
 /** Opens the model that the flags name, saying so on a terminal. */
 export async function openModel(flags: ModelFlags, session: Session, options: OpenOptions = {}): Promise<LLaVA> {
   session.status('opening the model …')
-  const { mmproj, visionTower, adapter, threads, isa, visionFeatureLayer, imageAspectRatio } = flags
-  const model = await LLaVA.open(flags.model, given({ mmproj, visionTower, adapter, threads, isa, visionFeatureLayer, imageAspectRatio, signal: session.signal, ...options }))
+  const { mmproj, visionTower, adapter, threads, isa, kvCache, visionFeatureLayer, imageAspectRatio } = flags
+  const asked = { mmproj, visionTower, adapter, threads, isa, kvCache, visionFeatureLayer, imageAspectRatio }
+  const model = await LLaVA.open(flags.model, given({ ...asked, signal: session.signal, ...options }))
   session.status('')
   return model
 }

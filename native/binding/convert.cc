@@ -183,7 +183,8 @@ ModelOptions model_options_of(const Napi::Value& value) {
   if (threads < 0 || threads > 1024) expected("threads", "between 0 and 1024");
   options.threads = static_cast<int>(threads);
   options.isa = string_of(o.Get("isa"), "isa");
-  options.kv_cache = string_of(o.Get("kvCache"), "kvCache") == "f32" ? KvType::kF32 : KvType::kF16;
+  const std::string kv_cache = string_of(o.Get("kvCache"), "kvCache");
+  options.kv_cache = kv_cache == "f32" ? KvType::kF32 : kv_cache == "q8_0" ? KvType::kQ8_0 : KvType::kF16;
   options.arithmetic = string_of(o.Get("arithmetic"), "arithmetic") == "exact" ? Arithmetic::kExact : Arithmetic::kFast;
   return options;
 }

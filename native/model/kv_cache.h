@@ -14,7 +14,7 @@ struct KvShape {
   int64_t kv_heads;
   int64_t head_dim;
   KvType type;
-  uint64_t layer_bytes() const { return static_cast<uint64_t>((page_keys(kv_heads, head_dim) + page_values(kv_heads, head_dim)) * kv_bytes(type)); }
+  uint64_t layer_bytes() const { return static_cast<uint64_t>(page_layer_bytes(kv_heads, head_dim, type)); }
   uint64_t page_bytes() const { return layer_bytes() * static_cast<uint64_t>(layers); }
 };
 

@@ -107,7 +107,8 @@ struct RopeArgs {
   RopeLayout layout;
 };
 
-enum class KvType : uint8_t { kF16, kF32 };
+// q8_0: int8 codes, and a half scale for each block of 32 values of one head at one position (the last block of a head may be shorter).
+enum class KvType : uint8_t { kF16, kF32, kQ8_0 };
 
 constexpr int64_t kPageTokens = 64;  // four AVX-512 vectors of scores; a page of one 7B layer is 1 MB in f16
 
@@ -117,7 +118,11 @@ constexpr int64_t padded_head_dim(int64_t head_dim) { return (head_dim + 15) / 1
 // Values of one layer in one page: keys [Hk, Dh, kPageTokens] (transposed: scores are then lanes over tokens), values [Hk, kPageTokens, padded Dh].
 constexpr int64_t page_keys(int64_t kv_heads, int64_t head_dim) { return kv_heads * head_dim * kPageTokens; }
 constexpr int64_t page_values(int64_t kv_heads, int64_t head_dim) { return kv_heads * padded_head_dim(head_dim) * kPageTokens; }
-constexpr int64_t kv_bytes(KvType type) { return type == KvType::kF16 ? 2 : 4; }
+constexpr int64_t kv_bytes(KvType type) { return type == KvType::kQ8_0 ? 1 : type == KvType::kF16 ? 2 : 4; }
+
+// Scales follow the codes of both: of keys [Hk, blocks, kPageTokens], of values [Hk, kPageTokens, blocks].
+constexpr int64_t kKvBlock = 32;
+constexpr int64_t kv_blocks(int64_t head_dim) { return (head_dim + kKvBlock - 1) / kKvBlock; }
 
 // One layer's keys and values of one sequence, page by page.
 struct KvPages {
@@ -126,6 +131,12 @@ struct KvPages {
   int64_t head_dim;
   KvType type;
 };
+
+// Bytes of one layer in one page.
+constexpr int64_t page_layer_bytes(int64_t kv_heads, int64_t head_dim, KvType type) {
+  const int64_t scales = type == KvType::kQ8_0 ? 2 * kv_heads * kv_blocks(head_dim) * kPageTokens : 0;
+  return (page_keys(kv_heads, head_dim) + page_values(kv_heads, head_dim)) * kv_bytes(type) + scales * 2;
+}
 
 // Writes k, v [T, Hk * Dh] at positions first … first + T - 1.
 struct KvAppendArgs {

@@ -348,6 +348,24 @@ void narrow_f16(Trial& t) {
   }
 }
 
+void expand_cached(Trial& t, decltype(KernelTable::expand_keys_q8) KernelTable::*kernel, int64_t scales_of_rows(int64_t rows, int64_t columns)) {
+  for (const int64_t rows : {1, 2, 31, 32, 33, 64, 80}) {
+    for (const int64_t columns : {kWidest, 2 * kWidest, 3 * kWidest, 4 * kWidest, 5 * kWidest}) {
+      std::vector<int8_t> codes;
+      for (int64_t i = 0; i < rows * columns; i++) codes.push_back(static_cast<int8_t>(t.random.below(255) - 127));
+      std::vector<uint16_t> scales;
+      for (int64_t i = 0; i < scales_of_rows(rows, columns); i++) scales.push_back(static_cast<uint16_t>(t.random.below(0x7C00)));
+      const Input<int8_t> code(t, codes);
+      const Input<uint16_t> scale(t, scales);
+      agree_exactly<float>(t, "the values", rows * columns, [&](const KernelTable& table, float* y) { (table.*kernel)(code, scale, rows, columns, y); });
+    }
+  }
+}
+
+int64_t blocks_of(int64_t values) { return (values + kBlock - 1) / kBlock; }
+void expand_keys_q8(Trial& t) { expand_cached(t, &KernelTable::expand_keys_q8, [](int64_t rows, int64_t columns) { return blocks_of(rows) * columns; }); }
+void expand_values_q8(Trial& t) { expand_cached(t, &KernelTable::expand_values_q8, [](int64_t rows, int64_t columns) { return rows * blocks_of(columns); }); }
+
 void transpose(Trial& t, decltype(KernelTable::transpose_f32) KernelTable::*kernel, DType dtype) {
   for (const int64_t rows : {1, 2, 7, 8, 9, 15, 16, 17, 32, 33}) {
     for (const int64_t columns : {1, 2, 7, 8, 9, 15, 16, 17, 32, 33}) {

@@ -189,44 +189,94 @@ void for_each_linear(const std::function<void(DType, Arithmetic, int64_t K)>& bo
 
 // ---- attention --------------------------------------------------------------------------------------------------------------
 
+// A block of a q8_0 cache: codes of at most 32 values and the half that is their scale, the least one with which all codes lie in [-127, 127].
+struct CachedBlock {
+  uint16_t scale;
+  std::vector<int8_t> codes;
+  explicit CachedBlock(std::span<const float> values) {
+    const float step = largest_magnitude(values) / 127;
+    scale = 0;
+    while (static_cast<float>(half_value(scale)) < step) scale++;  // halves from 0 on, in order
+    const float inverse = scale == 0 ? 0 : 1 / static_cast<float>(half_value(scale));
+    for (const float value : values) codes.push_back(static_cast<int8_t>(std::nearbyintf(value * inverse)));
+  }
+};
+
 // Keys and values [positions, Hk * Dh] of one layer, as they lie in pages by the layout in args.h; slots never written are NaN.
 struct Cache {
   KvType type;
   int64_t kv_heads, head_dim, positions;
-  Values k, v;  // as stored: rounded to half for f16
+  Values k, v;  // random_cache gives values that the type holds exactly
 
   int64_t pages() const { return (positions + kPageTokens - 1) / kPageTokens; }
-  int64_t page_bytes() const { return (page_keys(kv_heads, head_dim) + page_values(kv_heads, head_dim)) * kv_bytes(type); }
+  int64_t page_bytes() const { return page_layer_bytes(kv_heads, head_dim, type); }
 
   std::vector<std::byte> page(int64_t index) const {
     std::vector<std::byte> out(at(page_bytes()), std::byte{0xFF});
     for (int64_t p = index * kPageTokens; p < std::min(positions, (index + 1) * kPageTokens); p++) {
       for (int64_t h = 0; h < kv_heads; h++) {
-        for (int64_t d = 0; d < padded_head_dim(head_dim); d++) {
-          const int64_t from = (p * kv_heads + h) * head_dim + d, slot = p % kPageTokens;
-          if (d < head_dim) store(out, (h * head_dim + d) * kPageTokens + slot, k[at(from)]);
-          store(out, page_keys(kv_heads, head_dim) + (h * kPageTokens + slot) * padded_head_dim(head_dim) + d, d < head_dim ? v[at(from)] : 0.0f);
-        }
+        const int64_t from = (p * kv_heads + h) * head_dim;
+        type == KvType::kQ8_0 ? store_blocks(out, p % kPageTokens, h, from) : store_head(out, p % kPageTokens, h, from);
       }
     }
     return out;
   }
 
  private:
+  int64_t key_at(int64_t h, int64_t d, int64_t slot) const { return (h * head_dim + d) * kPageTokens + slot; }
+  int64_t value_at(int64_t h, int64_t d, int64_t slot) const { return page_keys(kv_heads, head_dim) + (h * kPageTokens + slot) * padded_head_dim(head_dim) + d; }
+
+  void store_head(std::vector<std::byte>& page, int64_t slot, int64_t h, int64_t from) const {
+    for (int64_t d = 0; d < padded_head_dim(head_dim); d++) {
+      if (d < head_dim) store(page, key_at(h, d, slot), k[at(from + d)]);
+      store(page, value_at(h, d, slot), d < head_dim ? v[at(from + d)] : 0.0f);
+    }
+  }
   void store(std::vector<std::byte>& page, int64_t index, float value) const {
     const uint16_t half = float_to_half(value);
     std::memcpy(&page[at(index * kv_bytes(type))], type == KvType::kF16 ? static_cast<const void*>(&half) : &value, at(kv_bytes(type)));
   }
+
+  void store_blocks(std::vector<std::byte>& page, int64_t slot, int64_t h, int64_t from) const {
+    const int64_t blocks = kv_blocks(head_dim);
+    std::byte* key_scales = &page[at(page_keys(kv_heads, head_dim) + page_values(kv_heads, head_dim))];
+    std::byte* value_scales = key_scales + kv_heads * blocks * kPageTokens * 2;
+    for (int64_t d = 0; d < padded_head_dim(head_dim); d++) page[at(value_at(h, d, slot))] = std::byte{0};
+    for (int64_t b = 0; b < blocks; b++) {
+      const int64_t first = b * kKvBlock, count = std::min(kKvBlock, head_dim - first);
+      const auto part = [&](const Values& values) { return std::span<const float>(values).subspan(at(from + first), at(count)); };
+      const CachedBlock key(part(k)), value(part(v));
+      std::memcpy(key_scales + ((h * blocks + b) * kPageTokens + slot) * 2, &key.scale, 2);
+      std::memcpy(value_scales + ((h * kPageTokens + slot) * blocks + b) * 2, &value.scale, 2);
+      for (int64_t i = 0; i < count; i++) {
+        page[at(key_at(h, first + i, slot))] = static_cast<std::byte>(key.codes[at(i)]);
+        page[at(value_at(h, first + i, slot))] = static_cast<std::byte>(value.codes[at(i)]);
+      }
+    }
+  }
 };
 
-Cache random_cache(Trial& t, KvType type, int64_t kv_heads, int64_t head_dim, int64_t positions) {
-  Cache out{type, kv_heads, head_dim, positions, t.random.values(positions * kv_heads * head_dim), t.random.values(positions * kv_heads * head_dim)};
-  if (type == KvType::kF16) {
-    for (Values* values : {&out.k, &out.v}) {
-      for (float& value : *values) value = static_cast<float>(half_value(float_to_half(value)));
+// What a cache of this type gives back for values of whole heads.
+Values as_cached(KvType type, int64_t head_dim, const Values& values) {
+  Values out;
+  for (int64_t head = 0; head < static_cast<int64_t>(values.size()); head += head_dim) {
+    for (int64_t first = 0; first < head_dim; first += kKvBlock) {
+      const std::span<const float> block = std::span<const float>(values).subspan(at(head + first), at(std::min(kKvBlock, head_dim - first)));
+      const CachedBlock codes(block);
+      for (size_t i = 0; i < block.size(); i++) {
+        const double q8 = half_value(codes.scale) * codes.codes[i], f16 = half_value(float_to_half(block[i]));
+        out.push_back(type == KvType::kQ8_0 ? static_cast<float>(q8) : type == KvType::kF16 ? static_cast<float>(f16) : block[i]);
+      }
     }
   }
   return out;
+}
+
+constexpr KvType kKvTypes[] = {KvType::kF16, KvType::kF32, KvType::kQ8_0};
+
+Cache random_cache(Trial& t, KvType type, int64_t kv_heads, int64_t head_dim, int64_t positions) {
+  const int64_t count = positions * kv_heads * head_dim;
+  return {type, kv_heads, head_dim, positions, as_cached(type, head_dim, t.random.values(count)), as_cached(type, head_dim, t.random.values(count))};
 }
 
 // Pages in memory, and the pointers to them that ops take.
@@ -580,9 +630,9 @@ void rope(Trial& t) {
 
 void kv_append(Trial& t) {
   Rig rig(t);
-  for (const KvType type : {KvType::kF16, KvType::kF32}) {
+  for (const KvType type : kKvTypes) {
     for (const auto& [first, tokens] : {std::pair<int64_t, int64_t>{0, 1}, {0, 64}, {5, 3}, {62, 5}, {63, 1}, {64, 1}, {60, 75}}) {
-      for (const int64_t head_dim : {8, 20, 64}) {
+      for (const int64_t head_dim : {8, 20, 36, 64}) {
         const int64_t kv_heads = 3, width = kv_heads * head_dim;
         Cache cache = random_cache(t, type, kv_heads, head_dim, first);
         std::vector<std::vector<std::byte>> before;
@@ -611,7 +661,7 @@ void kv_append(Trial& t) {
           }
           return out;
         });
-        t.exact(type == KvType::kF16 ? "f16 pages" : "f32 pages", got, want);
+        t.exact("pages of type " + std::to_string(static_cast<int>(type)), got, want);
       }
     }
   }
@@ -620,7 +670,7 @@ void kv_append(Trial& t) {
 void attention(Trial& t) {
   Rig rig(t);
   for (const AttentionShape& shape : kAttentions) {
-    for (const KvType type : {KvType::kF16, KvType::kF32}) {
+    for (const KvType type : kKvTypes) {
       const Cache cache = random_cache(t, type, shape.kv_heads, shape.head_dim, shape.keys);
       const Matrix q = random_matrix(t, shape.tokens, shape.heads * shape.head_dim);
       const auto compare = [&](const std::string& label, bool causal, int64_t window) {
@@ -873,7 +923,7 @@ void quantised_linear_error(Trial& t) {
 void attention_rows_alone(Trial& t) {
   Rig rig(t);
   for (const AttentionShape& shape : kAttentions) {
-    for (const KvType type : {KvType::kF16, KvType::kF32}) {
+    for (const KvType type : kKvTypes) {
       const Cache cache = random_cache(t, type, shape.kv_heads, shape.head_dim, shape.keys);
       const Matrix q = random_matrix(t, shape.tokens, shape.heads * shape.head_dim);
       for (const int64_t window : {0, 5, 64}) {
@@ -887,6 +937,48 @@ void attention_rows_alone(Trial& t) {
         }
       }
     }
+  }
+}
+
+// The largest step between two codes of a cached block, and what a value can be off by: half a step, and the roundings of the quotient.
+double cached_error(std::span<const float> values) {
+  double largest = 0;
+  for (size_t first = 0; first < values.size(); first += kKvBlock) {
+    const float top = largest_magnitude(values.subspan(first, std::min<size_t>(kKvBlock, values.size() - first)));
+    largest = std::fmax(largest, half_value(CachedBlock(std::span(&top, 1)).scale));
+  }
+  return largest * (0.5 + 127 * 3 * 0x1p-24);
+}
+
+// With keys off by dk and values by dv at most, a score is off by s <= |q|_1 dk / sqrt(Dh); a weight p, by the factor e^(+-2 s); so
+//   |y' - y| <= (e^(2 s) - 1) max|v| + dv,  and the float sums over Dh and over the keys add their own rounding.
+void cached_attention_error(Trial& t) {
+  Rig rig(t);
+  for (const AttentionShape& shape : kAttentions) {
+    const int64_t dh = shape.head_dim, width = shape.kv_heads * dh, sharing = shape.heads / shape.kv_heads;
+    Cache cache{KvType::kF32, shape.kv_heads, dh, shape.keys, t.random.values(shape.keys * width), t.random.values(shape.keys * width)};
+    const Matrix q = random_matrix(t, shape.tokens, shape.heads * dh);
+    const Values exact = attention_loops<double>(q, cache, shape.heads, true);
+    std::vector<double> truth(exact.begin(), exact.end()), bound;
+    for (int64_t row = 0; row < shape.tokens; row++) {
+      for (int64_t h = 0; h < shape.heads; h++) {
+        double dk = 0, dv = 0, norm = 0, largest_key = 0, largest_value = 0;
+        for (int64_t j = 0; j < shape.keys; j++) {
+          const auto head = [&](const Values& values) { return std::span<const float>(values).subspan(at(j * width + h / sharing * dh), at(dh)); };
+          const std::span<const float> key = head(cache.k), value = head(cache.v);
+          dk = std::fmax(dk, cached_error(key));
+          dv = std::fmax(dv, cached_error(value));
+          largest_key = std::fmax(largest_key, static_cast<double>(largest_magnitude(key)));
+          largest_value = std::fmax(largest_value, static_cast<double>(largest_magnitude(value)));
+        }
+        for (int64_t d = 0; d < dh; d++) norm += std::fabs(static_cast<double>(q(row, h * dh + d))) / std::sqrt(static_cast<double>(dh));
+        const double rounding = static_cast<double>(dh + 8) * 0x1p-24 * norm * largest_key, sums = static_cast<double>(shape.keys + 16) * 0x1p-24 * largest_value;
+        const double allowed = std::expm1(2 * (norm * dk + rounding)) * largest_value + dv + sums;
+        bound.insert(bound.end(), at(dh), allowed);
+      }
+    }
+    cache.type = KvType::kQ8_0;
+    t.within("rows of attention", attention(t, rig, q, cache, shape.heads, true), truth, bound);
   }
 }
 
@@ -936,6 +1028,7 @@ std::vector<Case> op_cases() {
       {"float linear gives a row the same bits alone and in any batch", float_rows_alone},
       {"int8 arithmetic strays from the exact product by no more than half a step of each activation", quantised_linear_error},
       {"attention gives a row the same bits alone and in a block, so decode equals prefill", attention_rows_alone},
+      {"attention over q8_0 keys and values strays from float32's by no more than half a step of each", cached_attention_error},
       {"attention holds for scores far apart", attention_extremes},
       {"rope of permuted heads in the interleaved layout equals rope in the half layout", rope_layouts},
   };

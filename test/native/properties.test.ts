@@ -28,6 +28,18 @@ for (const name of goldenNames) {
   }
 }
 
+for (const name of ['hf-f32', 'hf-gqa-llama3-rope', 'gguf-pair-q4_0']) {
+  test(`${name}: with q8_0 keys and values too a prompt in pieces has the logits of one piece, which are not those of f32`, async (t) => {
+    using golden = await GoldenModel.open(name, { kvCache: 'q8_0' })
+    const prompt = await golden.prompt(1, promptRows)
+    const whole = await golden.run(prompt)
+    t.false(whole.includes(NaN))
+    for (const lengths of cuts) t.is(difference(await golden.run(prompt, lengths), whole), undefined, `in pieces of ${lengths.slice(0, 3).join(', ')}…`)
+    using exact = await GoldenModel.open(name, { kvCache: 'f32' })
+    t.not(difference(await exact.run(await exact.prompt(1, promptRows)), whole), undefined)
+  })
+}
+
 for (const name of goldenNames) {
   test(`${name}: sequences of different lengths in one batch have the logits each has alone, picture or not`, async (t) => {
     using golden = await GoldenModel.open(name, { kvCache: 'f16', threads: 2 })
@@ -130,29 +142,32 @@ for (const name of ['hf-f32', 'hf-gqa-llama3-rope', 'gguf-pair-q4_0']) {
   }
 }
 
-test('keys and values take memory by the page, are shared by forks until one writes, and are given back', async (t) => {
-  using golden = await GoldenModel.open('hf-f32')
-  const held = () => golden.model.info().memory.kvCache
-  const { layers, kvHeads, headDim } = golden.config.text
-  const parent = golden.model.createSequence()
-  t.is(held(), 0)
-  await golden.append(parent, [golden.tokens(1, 100)])
-  const page = held() / 2
-  // keys and values of 64 positions in float32; value rows are padded to whole vectors
-  t.true(page >= 2 * 64 * layers * kvHeads * headDim * 4)
-  const child = parent.fork()
-  t.is(held(), 2 * page)
-  await golden.append(child, [golden.tokens(2, 3)])
-  t.is(held(), 3 * page)
-  await golden.append(parent, [golden.tokens(2, 3)])
-  t.is(held(), 3 * page)
-  parent.dispose()
-  t.is(held(), 2 * page)
-  child.truncate(64)
-  t.is(held(), page)
-  child.dispose()
-  t.is(held(), 0)
-})
+for (const [kvCache, bytes] of [['f32', 4], ['f16', 2], ['q8_0', 34 / 32]] as const) {
+  test(`keys and values as ${kvCache} take memory by the page, are shared by forks until one writes, and are given back`, async (t) => {
+    using golden = await GoldenModel.open('hf-f32', { kvCache })
+    const held = () => golden.model.info().memory.kvCache
+    const { layers, kvHeads, headDim } = golden.config.text
+    const parent = golden.model.createSequence()
+    t.is(held(), 0)
+    await golden.append(parent, [golden.tokens(1, 100)])
+    const page = held() / 2
+    // keys and values of 64 positions; value rows are padded to whole vectors of 16, blocks to 32
+    const most = Math.ceil(headDim / 32) * 32
+    t.true(page >= 2 * 64 * layers * kvHeads * headDim * bytes && page <= 2 * 64 * layers * kvHeads * most * bytes)
+    const child = parent.fork()
+    t.is(held(), 2 * page)
+    await golden.append(child, [golden.tokens(2, 3)])
+    t.is(held(), 3 * page)
+    await golden.append(parent, [golden.tokens(2, 3)])
+    t.is(held(), 3 * page)
+    parent.dispose()
+    t.is(held(), 2 * page)
+    child.truncate(64)
+    t.is(held(), page)
+    child.dispose()
+    t.is(held(), 0)
+  })
+}
 
 for (const name of goldenNames) {
   test(`${name}: pictures encode alike alone, together, and again after others`, async (t) => {

@@ -180,6 +180,8 @@ void fill_shared(KernelTable& t) {
   t.expand_Q4_0 = expand_Q4_0;
   t.expand_Q8_0 = expand_Q8_0;
   t.narrow_f16 = narrow_f16;
+  t.expand_keys_q8 = expand_keys_q8;
+  t.expand_values_q8 = expand_values_q8;
   t.transpose_f32 = transpose_f32;
   t.transpose_f16 = transpose_f16;
   t.transpose_bf16 = transpose_bf16;

@@ -70,6 +70,19 @@ inline void narrow_f16(const float* src, uint16_t* dst, int64_t n) noexcept {
   for (int64_t i = 0; i < n; i++) dst[i] = float_to_half(src[i]);
 }
 
+inline void expand_keys_q8(const int8_t* codes, const uint16_t* scales, int64_t rows, int64_t columns, float* dst) noexcept {
+  for (int64_t r = 0; r < rows; r++) {
+    for (int64_t c = 0; c < columns; c++) dst[r * columns + c] = static_cast<float>(codes[r * columns + c]) * half_to_float(scales[r / kBlock * columns + c]);
+  }
+}
+
+inline void expand_values_q8(const int8_t* codes, const uint16_t* scales, int64_t rows, int64_t columns, float* dst) noexcept {
+  const int64_t blocks = (columns + kBlock - 1) / kBlock;
+  for (int64_t r = 0; r < rows; r++) {
+    for (int64_t c = 0; c < columns; c++) dst[r * columns + c] = static_cast<float>(codes[r * columns + c]) * half_to_float(scales[r * blocks + c / kBlock]);
+  }
+}
+
 template <float (*weight)(const void*, int64_t)>
 void transpose(const void* src, int64_t stride, int64_t rows, int64_t columns, float* dst, int64_t ld) noexcept {
   for (int64_t k = 0; k < columns; k++) {
@@ -332,6 +345,8 @@ void fill(KernelTable& t) {
   t.expand_f16 = expand<weight_f16>;
   t.expand_bf16 = expand<weight_bf16>;
   t.narrow_f16 = narrow_f16;
+  t.expand_keys_q8 = expand_keys_q8;
+  t.expand_values_q8 = expand_values_q8;
   t.transpose_f32 = transpose<weight_f32>;
   t.transpose_f16 = transpose<weight_f16>;
   t.transpose_bf16 = transpose<weight_bf16>;

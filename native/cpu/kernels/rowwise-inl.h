@@ -236,3 +236,21 @@ void narrow_f16(const float* src, uint16_t* dst, int64_t n) noexcept {
   for (; i + kLanes <= n; i += kLanes) Vec::store_f16(dst + i, Vec::load(src + i));
   for (; i < n; i++) dst[i] = float_to_half(src[i]);
 }
+
+void expand_keys_q8(const int8_t* codes, const uint16_t* scales, int64_t rows, int64_t columns, float* dst) noexcept {
+  for (int64_t r = 0; r < rows; r++) {
+    const uint16_t* scale = scales + r / kBlock * columns;
+    for (int64_t c = 0; c < columns; c += kLanes) Vec::store(dst + r * columns + c, Vec::mul(Vec::load_i8(codes + r * columns + c), Vec::load_f16(scale + c)));
+  }
+}
+
+void expand_values_q8(const int8_t* codes, const uint16_t* scales, int64_t rows, int64_t columns, float* dst) noexcept {
+  const int64_t blocks = (columns + kBlock - 1) / kBlock;
+  for (int64_t r = 0; r < rows; r++) {
+    for (int64_t b = 0; b < blocks; b++) {
+      const F scale = Vec::set1(half_to_float(scales[r * blocks + b]));
+      const int64_t end = std::min(columns, (b + 1) * kBlock);
+      for (int64_t c = b * kBlock; c < end; c += kLanes) Vec::store(dst + r * columns + c, Vec::mul(Vec::load_i8(codes + r * columns + c), scale));
+    }
+  }
+}
