@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
+#include <ranges>
 
 #include "common/blocks.h"
 #include "common/error.h"
@@ -195,8 +196,9 @@ struct CachedBlock {
   std::vector<int8_t> codes;
   explicit CachedBlock(std::span<const float> values) {
     const float step = largest_magnitude(values) / 127;
-    scale = 0;
-    while (static_cast<float>(half_value(scale)) < step) scale++;  // halves from 0 on, in order
+    const auto halves = std::views::iota(uint16_t{0}, uint16_t{0x7C00});
+    const auto below = [](uint16_t half, float value) { return static_cast<float>(half_value(half)) < value; };
+    scale = *std::lower_bound(halves.begin(), halves.end(), step, below);  // halves from 0 on are in order
     const float inverse = scale == 0 ? 0 : 1 / static_cast<float>(half_value(scale));
     for (const float value : values) codes.push_back(static_cast<int8_t>(std::nearbyintf(value * inverse)));
   }
@@ -959,22 +961,24 @@ void cached_attention_error(Trial& t) {
     Cache cache{KvType::kF32, shape.kv_heads, dh, shape.keys, t.random.values(shape.keys * width), t.random.values(shape.keys * width)};
     const Matrix q = random_matrix(t, shape.tokens, shape.heads * dh);
     const Values exact = attention_loops<double>(q, cache, shape.heads, true);
+    struct Largest {
+      double key = 0, value = 0, key_error = 0, value_error = 0;
+    };
+    std::vector<Largest> of_head(at(shape.kv_heads));
+    for (int64_t head = 0; head < shape.keys * shape.kv_heads; head++) {
+      const auto key = std::span<const float>(cache.k).subspan(at(head * dh), at(dh)), value = std::span<const float>(cache.v).subspan(at(head * dh), at(dh));
+      Largest& l = of_head[at(head % shape.kv_heads)];
+      l = {std::fmax(l.key, static_cast<double>(largest_magnitude(key))), std::fmax(l.value, static_cast<double>(largest_magnitude(value))),
+           std::fmax(l.key_error, cached_error(key)), std::fmax(l.value_error, cached_error(value))};
+    }
     std::vector<double> truth(exact.begin(), exact.end()), bound;
     for (int64_t row = 0; row < shape.tokens; row++) {
       for (int64_t h = 0; h < shape.heads; h++) {
-        double dk = 0, dv = 0, norm = 0, largest_key = 0, largest_value = 0;
-        for (int64_t j = 0; j < shape.keys; j++) {
-          const auto head = [&](const Values& values) { return std::span<const float>(values).subspan(at(j * width + h / sharing * dh), at(dh)); };
-          const std::span<const float> key = head(cache.k), value = head(cache.v);
-          dk = std::fmax(dk, cached_error(key));
-          dv = std::fmax(dv, cached_error(value));
-          largest_key = std::fmax(largest_key, static_cast<double>(largest_magnitude(key)));
-          largest_value = std::fmax(largest_value, static_cast<double>(largest_magnitude(value)));
-        }
+        const Largest& l = of_head[at(h / sharing)];
+        double norm = 0;
         for (int64_t d = 0; d < dh; d++) norm += std::fabs(static_cast<double>(q(row, h * dh + d))) / std::sqrt(static_cast<double>(dh));
-        const double rounding = static_cast<double>(dh + 8) * 0x1p-24 * norm * largest_key, sums = static_cast<double>(shape.keys + 16) * 0x1p-24 * largest_value;
-        const double allowed = std::expm1(2 * (norm * dk + rounding)) * largest_value + dv + sums;
-        bound.insert(bound.end(), at(dh), allowed);
+        const double rounding = static_cast<double>(dh + 8) * 0x1p-24 * norm * l.key, sums = static_cast<double>(shape.keys + 16) * 0x1p-24 * l.value;
+        bound.insert(bound.end(), at(dh), std::expm1(2 * (norm * l.key_error + rounding)) * l.value + l.value_error + sums);
       }
     }
     cache.type = KvType::kQ8_0;
