@@ -1,0 +1,151 @@
+// Each op by itself on LLaVA 1.5's shapes: achieved against the roof that binds, with the output's hash and verdict in the same row.
+// The model's own op table is what runs, on a thread of its own. A wrong result has no time.
+
+import { native, type Dtype, type Isa, type MeasuredOp, type NativeAddon, type NativeOpBench, type OpVerdict } from '../lib/native.js'
+import { planKernels, type KernelCase, type KernelFilter } from './kernel-plan.js'
+import { multipliesInt8, workOf } from './op-work.js'
+import { place, type Peak, type Placed, type Roofs } from './roof.js'
+import { median, spread } from './statistics.js'
+
+export interface KernelBenchOptions extends KernelFilter {
+  /** 0: as many as the process may use. */
+  readonly threads?: number
+  /** Timed repetitions of each row, of which the median counts; default 7. */
+  readonly repeat?: number
+  /** What each row is also timed on, in alternation: an ISA of this build, or the addon of another. */
+  readonly against?: Isa | { readonly name: string; readonly addon: NativeAddon }
+  readonly signal?: AbortSignal
+}
+
+/** How long a call takes. */
+export interface Timed {
+  /** Of one call: the median of the repetitions. */
+  readonly nanoseconds: number
+  /** Distance of the quartiles, as a share of the median. */
+  readonly spread: number
+}
+
+/** One op on one shape. Without a time when its result is wrong. */
+export interface KernelLine {
+  readonly kind: 'kernel'
+  readonly device: string
+  readonly op: MeasuredOp
+  readonly shape: string
+  readonly dtype: Dtype
+  readonly isa: Isa
+  readonly threads: number
+  readonly rows: number
+  readonly ok: boolean
+  /** In units in the last place of the largest true value; at most `bound` when `ok`. */
+  readonly error: number
+  readonly bound: number
+  /** Of the whole output: equal on any number of threads. */
+  readonly hash: string
+  readonly time: (Timed & Placed) | null
+  readonly against?: { readonly name: string; readonly ok: boolean; readonly hash: string; readonly time: Timed | null; /** How many times as fast this build is. */ readonly speedup: number | null }
+}
+
+/** An op bench and its peaks. */
+interface Contender {
+  readonly bench: NativeOpBench
+  readonly peaks: PeakGauge
+}
+
+export async function* runKernelBench(options: KernelBenchOptions = {}): AsyncGenerator<KernelLine, void, undefined> {
+  const { threads = 0, against } = options
+  const cases = planKernels(options)
+  for (const isa of options.isas ?? ['auto' as const]) {
+    const bench = new (native().OpBench)({ isa, threads })
+    const rival = against === undefined ? undefined : openRival(against, isa, threads)
+    try {
+      const peaks = new PeakGauge(bench)
+      for (const one of cases) {
+        options.signal?.throwIfAborted()
+        yield await measure(one, { bench, peaks }, rival, options)
+      }
+    } finally {
+      bench.dispose()
+      rival?.bench.dispose()
+    }
+  }
+}
+
+interface Rival {
+  readonly name: string
+  readonly bench: NativeOpBench
+}
+
+function openRival(against: NonNullable<KernelBenchOptions['against']>, isa: Isa | 'auto', threads: number): Rival {
+  if (typeof against === 'string') return { name: against, bench: new (native().OpBench)({ isa: against, threads }) }
+  return { name: against.name, bench: new against.addon.OpBench({ isa, threads }) }
+}
+
+async function measure({ shape, request }: KernelCase, { bench, peaks }: Contender, rival: Rival | undefined, { repeat = 7 }: KernelBenchOptions): Promise<KernelLine> {
+  const { device, isa, threads } = bench.info()
+  await bench.prepare(request)
+  await rival?.bench.prepare(request)
+  const verdict = await judged(bench)
+  const rivalVerdict = rival && (await judged(rival.bench))
+  const roofs = await peaks.roofs(multipliesInt8(request) ? 'int8' : 'fma')
+  const [own, other] = await alternate([...(verdict.ok ? [bench] : []), ...(rival !== undefined && rivalVerdict?.ok === true ? [rival.bench] : [])], repeat)
+  const time = verdict.ok && own !== undefined ? own : null
+  const rivalTime = rivalVerdict?.ok === true ? ((verdict.ok ? other : own) ?? null) : null
+  return {
+    kind: 'kernel',
+    device,
+    op: request.op,
+    shape,
+    dtype: request.dtype,
+    isa,
+    threads,
+    rows: request.rows,
+    ...verdict,
+    time: time && { ...time, ...place(workOf(request), time.nanoseconds, roofs) },
+    ...(rival && rivalVerdict && { against: { name: rival.name, ok: rivalVerdict.ok, hash: rivalVerdict.hash, time: rivalTime, speedup: time && rivalTime && rivalTime.nanoseconds / time.nanoseconds } }),
+  }
+}
+
+async function judged(bench: NativeOpBench): Promise<OpVerdict> {
+  return await bench.judge(await bench.output())
+}
+
+/** A repetition lasts about this long: many calls of a short op, one of a long one. */
+const repetitionNanoseconds = 5e6
+/** Rows whose calls are this long are repeated three times only. */
+const longCallNanoseconds = 1.5e9
+
+/** Warms each bench up, then times them in turn, repetition by repetition. */
+async function alternate(benches: readonly NativeOpBench[], repeat: number): Promise<Timed[]> {
+  const turns = []
+  for (const bench of benches) {
+    const once = await bench.sample(1)
+    turns.push({ bench, calls: Math.ceil(repetitionNanoseconds / once), repeat: once > longCallNanoseconds ? Math.min(repeat, 3) : repeat, times: [] as number[] })
+  }
+  for (let n = 0; n < repeat; n++) {
+    for (const { bench, calls, repeat: wanted, times } of turns) if (n < wanted) times.push(await bench.sample(calls))
+  }
+  return turns.map(({ times }) => ({ nanoseconds: median(times), spread: spread(times) }))
+}
+
+/** Peaks of a bench's own threads and ISA, measured anew when they are some seconds old: a shared machine's speed moves within minutes. */
+class PeakGauge {
+  readonly #bench: NativeOpBench
+  readonly #known = new Map<string, { readonly peak: Peak; readonly at: number }>()
+  static readonly freshMs = 5000
+
+  constructor(bench: NativeOpBench) {
+    this.#bench = bench
+  }
+
+  async roofs(arithmetic: 'fma' | 'int8'): Promise<Roofs> {
+    return { compute: await this.#peak(arithmetic), bandwidth: await this.#peak('read') }
+  }
+
+  async #peak(kind: 'fma' | 'int8' | 'read'): Promise<Peak> {
+    const known = this.#known.get(kind)
+    if (known !== undefined && performance.now() - known.at < PeakGauge.freshMs) return known.peak
+    const peak = await this.#bench.measurePeak(kind)
+    this.#known.set(kind, { peak, at: performance.now() })
+    return peak
+  }
+}
