@@ -10,6 +10,11 @@ export function whole(text: string): number {
   return Number(text)
 }
 
+/** Numbers between commas. */
+export function wholes(text: string): number[] {
+  return text.split(',').map(whole)
+}
+
 export function oneOf<Name extends string>(allowed: readonly Name[]): (text: string) => Name {
   return (text) => {
     const found = allowed.find((name) => name === text)

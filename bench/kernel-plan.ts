@@ -2,7 +2,7 @@
 
 import type { Dtype, Isa, MeasuredOp, OpRequest } from '../lib/native.js'
 import { dtypes } from '../lib/weights/ggml-types.js'
-import { decoderLinears, projectorLinears, visionLinears, type DecoderName, type LinearShape } from './shapes.js'
+import { opShapes, type OpShape } from './shapes.js'
 
 /** What to run; lists are alternatives. */
 export interface KernelFilter {
@@ -30,37 +30,48 @@ export interface KernelCase {
 
 const allRows = [1, 8, 64, 512]
 const quickRows = [1, 512]
-const decoderNames: readonly DecoderName[] = ['7b', '13b']
 
 /** Shapes that stand for the others when nothing is asked for. */
-const quickShapes = ['7b.gate_up', 'vision_fc1']
-
-const linears: readonly LinearShape[] = [
-  ...decoderNames.flatMap((decoder) => [...decoderLinears(decoder), ...projectorLinears(decoder)].map((linear) => ({ ...linear, shape: `${decoder}.${linear.shape}` }))),
-  ...visionLinears,
+const quickShapes = [
+  '7b.gate_up',
+  '7b.prefill_512',
+  '7b.decode_2048',
+  '7b.hidden',
+  '7b.mlp',
+  '7b.vocabulary',
+  '7b.picture',
+  'vision.fc1',
+  'vision.attention',
+  'vision.hidden',
+  'vision.patches',
 ]
 
+/** The names `shapes` may hold. */
+export const shapeNames: readonly string[] = [...new Set(opShapes.map(({ shape }) => shape))]
+
 export function planKernels(filter: KernelFilter): readonly KernelCase[] {
-  const cases = linearCases(filter)
-  return cases.filter(({ request }) => filter.ops?.includes(request.op) ?? true)
+  const wanted = opShapes.filter(({ op, shape }) => (filter.ops?.includes(op) ?? true) && wantedShape(filter, shape))
+  return wanted.flatMap((shape) => rowsOf(filter, shape).flatMap((rows) => dtypesOf(filter, shape.op).map((dtype) => kernelCase(filter, shape, rows, dtype))))
 }
 
-/** The names `shapes` may hold. */
-export const shapeNames: readonly string[] = linears.map(({ shape }) => shape)
-
-function wantedShape({ shapes, all = false }: KernelFilter, shape: string, quick: boolean): boolean {
-  if (shapes === undefined) return all || quick
+function wantedShape({ shapes, all = false }: KernelFilter, shape: string): boolean {
+  if (shapes === undefined) return all || quickShapes.includes(shape)
   return shapes.some((wanted) => shape === wanted || shape.endsWith(`.${wanted}`))
 }
 
-function linearCases(filter: KernelFilter): KernelCase[] {
-  const wanted = linears.filter(({ shape }) => wantedShape(filter, shape, quickShapes.includes(shape)))
-  return wanted.flatMap(({ shape, rows, ...sizes }) =>
-    (filter.rows ?? (rows === undefined ? (filter.all === true ? allRows : quickRows) : [rows])).flatMap((count) =>
-      (filter.dtypes ?? dtypes).map((dtype) => ({
-        shape,
-        request: { op: 'linear' as const, dtype, rows: count, ...sizes, ...(filter.exact === true && { exact: true }) },
-      })),
-    ),
-  )
+/** A prompt's rows and a picture's are part of the shape of attention and of the convolution; elsewhere any number may be asked for. */
+function rowsOf({ rows: wanted, all = false }: KernelFilter, { op, rows }: OpShape): readonly number[] {
+  if (rows !== undefined && (op === 'attention' || op === 'patch_embed')) return wanted === undefined || wanted.includes(rows) ? [rows] : []
+  return wanted ?? (rows === undefined ? (all ? allRows : quickRows) : [rows])
+}
+
+/** Types an op exists for: of weights, of keys and values, or of activations, which are F32. */
+function dtypesOf({ dtypes: wanted, all = false }: KernelFilter, op: MeasuredOp): readonly Dtype[] {
+  const having: readonly Dtype[] = op === 'linear' || op === 'embed_rows' ? dtypes : op === 'attention' || op === 'kv_append' ? ['F16', 'F32'] : ['F32']
+  const usual = all || op === 'linear' ? having : having.filter((dtype) => ['F16', 'F32', 'Q4_0'].includes(dtype))
+  return wanted === undefined ? usual : having.filter((dtype) => wanted.includes(dtype))
+}
+
+function kernelCase({ exact = false }: KernelFilter, { shape, ...sizes }: OpShape, rows: number, dtype: Dtype): KernelCase {
+  return { shape, request: { ...sizes, dtype, rows, ...(exact && { exact }) } }
 }

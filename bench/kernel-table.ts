@@ -1,6 +1,7 @@
 // Kernel lines as a readable table, line by line as they come.
 
 import type { KernelLine } from './kernels.js'
+import { duration, percent } from './report.js'
 
 /** The CPU's name, and what the columns are. */
 export function tableHead({ device, threads }: KernelLine): string {
@@ -23,10 +24,3 @@ function comparison(against: KernelLine['against']): string {
   if (against.speedup === null) return ''
   return `${against.speedup.toFixed(2)} x ${against.name}`
 }
-
-function duration(nanoseconds: number): string {
-  if (nanoseconds < 1e6) return `${(nanoseconds / 1e3).toFixed(1)} µs`
-  return nanoseconds < 1e9 ? `${(nanoseconds / 1e6).toFixed(2)} ms` : `${(nanoseconds / 1e9).toFixed(2)} s`
-}
-
-const percent = (share: number): string => `${(share * 100).toFixed(0)} %`

@@ -5,7 +5,7 @@ import path from 'node:path'
 import type { Command } from 'commander'
 import { measuredOps, type Dtype, type Isa, type MeasuredOp, type NativeAddon } from '../lib/native.js'
 import { dtypes } from '../lib/weights/ggml-types.js'
-import { isas, listOf, whole } from './flags.js'
+import { isas, listOf, whole, wholes } from './flags.js'
 import { shapeNames } from './kernel-plan.js'
 import { tableHead, tableRow } from './kernel-table.js'
 import { runKernelBench, type KernelBenchOptions } from './kernels.js'
@@ -40,7 +40,7 @@ export function addKernels(program: Command): void {
     .option('--op <names>', `of ${measuredOps.join(', ')}`, listOf(measuredOps))
     .option('--dtype <names>', 'types of the weights', listOf(dtypes))
     .option('--isa <names>', `of ${isas.join(', ')} (default: the strongest this CPU has)`, listOf(isas))
-    .option('--rows <numbers>', 'rows of the activations (default: 1 and 512)', (text: string) => text.split(',').map(whole))
+    .option('--rows <numbers>', 'rows of the activations (default: 1 and 512)', wholes)
     .option('--shape <names>', 'see below', (text: string) => text.split(','))
     .option('--all', 'all shapes, rows and ISAs that no other flag leaves out')
     .option('--exact', 'dequantise and multiply in float32')

@@ -1,10 +1,10 @@
 // Each op by itself on LLaVA 1.5's shapes: achieved against the roof that binds, with the output's hash and verdict in the same row.
 // The model's own op table is what runs, on a thread of its own. A wrong result has no time.
 
-import { native, type Dtype, type Isa, type MeasuredOp, type NativeAddon, type NativeOpBench, type OpVerdict } from '../lib/native.js'
+import { native, type Isa, type NativeAddon, type NativeOpBench, type OpRequest, type OpVerdict } from '../lib/native.js'
 import { planKernels, type KernelCase, type KernelFilter } from './kernel-plan.js'
 import { multipliesInt8, workOf } from './op-work.js'
-import { place, type Peak, type Placed, type Roofs } from './roof.js'
+import { place, type Peak, type Placed, type Roofs } from '../lib/roofline.js'
 import { median, spread } from './statistics.js'
 
 export interface KernelBenchOptions extends KernelFilter {
@@ -25,16 +25,13 @@ export interface Timed {
   readonly spread: number
 }
 
-/** One op on one shape. Without a time when its result is wrong. */
-export interface KernelLine {
+/** One op on one shape, with its sizes. Without a time when its result is wrong. */
+export interface KernelLine extends OpRequest {
   readonly kind: 'kernel'
   readonly device: string
-  readonly op: MeasuredOp
   readonly shape: string
-  readonly dtype: Dtype
   readonly isa: Isa
   readonly threads: number
-  readonly rows: number
   readonly ok: boolean
   /** In units in the last place of the largest true value; at most `bound` when `ok`. */
   readonly error: number
@@ -54,7 +51,7 @@ interface Contender {
 export async function* runKernelBench(options: KernelBenchOptions = {}): AsyncGenerator<KernelLine, void, undefined> {
   const { threads = 0, against } = options
   const cases = planKernels(options)
-  for (const isa of options.isas ?? ['auto' as const]) {
+  for (const isa of options.isas ?? (options.all === true ? native().cpuInfo().isas : ['auto' as const])) {
     const bench = new (native().OpBench)({ isa, threads })
     const rival = against === undefined ? undefined : openRival(against, isa, threads)
     try {
@@ -93,12 +90,10 @@ async function measure({ shape, request }: KernelCase, { bench, peaks }: Contend
   return {
     kind: 'kernel',
     device,
-    op: request.op,
     shape,
-    dtype: request.dtype,
     isa,
     threads,
-    rows: request.rows,
+    ...request,
     ...verdict,
     time: time && { ...time, ...place(workOf(request), time.nanoseconds, roofs) },
     ...(rival && rivalVerdict && { against: { name: rival.name, ok: rivalVerdict.ok, hash: rivalVerdict.hash, time: rivalTime, speedup: time && rivalTime && rivalTime.nanoseconds / time.nanoseconds } }),
@@ -138,10 +133,10 @@ class PeakGauge {
   }
 
   async roofs(arithmetic: 'fma' | 'int8'): Promise<Roofs> {
-    return { compute: await this.#peak(arithmetic), bandwidth: await this.#peak('read') }
+    return { compute: await this.#peak(arithmetic), reads: await this.#peak('read'), updates: await this.#peak('update') }
   }
 
-  async #peak(kind: 'fma' | 'int8' | 'read'): Promise<Peak> {
+  async #peak(kind: 'fma' | 'int8' | 'read' | 'update'): Promise<Peak> {
     const known = this.#known.get(kind)
     if (known !== undefined && performance.now() - known.at < PeakGauge.freshMs) return known.peak
     const peak = await this.#bench.measurePeak(kind)

@@ -2,9 +2,11 @@
 
 import { Command } from 'commander'
 import { addKernels } from './kernels-command.js'
-import { addModel } from './model.js'
+import { addModel } from './model-command.js'
+import { addReport } from './report-command.js'
 
 const program = new Command('npm run bench --').description('LLaVA 1.5 against what this machine can do at most').showHelpAfterError()
 addKernels(program)
 addModel(program)
+addReport(program)
 await program.parseAsync()

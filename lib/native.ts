@@ -186,7 +186,20 @@ export interface NativeConversion {
 }
 
 /** Operations of the model that can be measured by themselves. */
-export const measuredOps = ['linear'] as const
+export const measuredOps = [
+  'linear',
+  'attention',
+  'kv_append',
+  'rms_norm',
+  'layer_norm',
+  'silu_mul',
+  'rope',
+  'quantize',
+  'patch_embed',
+  'embed_rows',
+  'copy_rows',
+  'add_rows',
+] as const
 export type MeasuredOp = (typeof measuredOps)[number]
 
 /** One op on random operands. Sizes that an op does not read may be left out. */
@@ -200,7 +213,7 @@ export interface OpRequest {
   readonly rows: number
   /** N, D: values in a row of the output. */
   readonly columns?: number
-  /** K: values in a row of the input of a product. */
+  /** K: values in a row of the input of a product; V: rows of the table of embed_rows. */
   readonly depth?: number
   /** Products that share their input: 3 for q, k and v. */
   readonly outputs?: number
@@ -215,6 +228,8 @@ export interface OpRequest {
   readonly imageSize?: number
   readonly patchSize?: number
   readonly seed?: number
+  /** Default true: operands in as many sets as it takes to leave every cache between two uses of one; false: one set. */
+  readonly cold?: boolean
 }
 
 /** How an output compares with the plainest loops at sampled places; `hash` is of all of it. */
@@ -229,14 +244,15 @@ export interface OpVerdict {
 /** A back end of its own that runs one op at a time. */
 export interface NativeOpBench {
   info(): { readonly device: string; readonly isa: Isa; readonly threads: number }
-  /** Makes random operands, in as many sets as it takes to leave every cache between two uses of one. */
+  /** Makes random operands. */
   prepare(request: OpRequest): Promise<{ readonly sets: number }>
   /** Nanoseconds a call, over `calls` calls, barrier to barrier. */
   sample(calls: number): Promise<number>
   /** What one run on the first set writes. */
   output(): Promise<Float32Array>
   judge(output: Float32Array): Promise<OpVerdict>
-  measurePeak(kind: 'fma' | 'int8' | 'read'): Promise<{ readonly value: number; readonly unit: string; readonly mix: string }>
+  /** The model's peaks, and reads and writes in place (GB/s of both). */
+  measurePeak(kind: 'fma' | 'int8' | 'read' | 'update'): Promise<{ readonly value: number; readonly unit: string; readonly mix: string }>
   dispose(): void
 }
 

@@ -23,7 +23,10 @@ double distance(float value, float truth) { return std::fabs(static_cast<double>
 
 uint64_t hash_words(std::span<const float> values) {
   uint64_t hash = 0xCBF29CE484222325u;
-  for (const float value : values) hash = (hash ^ std::bit_cast<uint32_t>(value)) * 0x100000001B3u;
+  for (const float value : values) {
+    hash = (hash ^ std::bit_cast<uint32_t>(value)) * 0x100000001B3u;
+    hash ^= hash >> 32;  // low bits too depend on high ones
+  }
   return hash;
 }
 

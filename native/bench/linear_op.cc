@@ -1,7 +1,7 @@
-#include "bench/linear_op.h"
-
+// y[M, N] = activation(x[M, K] · W[N, K]ᵀ + bias) + residual, one to three products that share x.
 #include <cmath>
 
+#include "bench/measured_ops.h"
 #include "bench/operand_sets.h"
 #include "common/blocks.h"
 #include "cpu/expand.h"
@@ -57,7 +57,7 @@ LinearOp::LinearOp(cpu::CpuStream& stream, const OpRequest& r) : request_(r) {
   bias_ = take_values(arena_, stream, r.outputs, r.columns, 0.1f, seed_of(r.seed, 2, 0));
   if (r.residual) residual_ = take_values(arena_, stream, y_.rows, r.columns, 1.7f, seed_of(r.seed, 3, 0));
   const float spread = 1 / std::sqrt(static_cast<float>(r.depth));
-  const int64_t sets = sets_of(r.outputs * r.columns * row_bytes(r.dtype, r.depth));
+  const int64_t sets = sets_of(r, r.outputs * r.columns * row_bytes(r.dtype, r.depth));
   for (int64_t i = 0; i < sets * r.outputs; i++) {
     weights_.push_back(take_weight(arena_, stream, r.dtype, r.columns, r.depth, spread, seed_of(r.seed, 4, i)));
   }
@@ -118,10 +118,8 @@ Expected LinearOp::expected() const {
 }  // namespace
 
 std::unique_ptr<MeasuredOp> make_linear_op(Backend& backend, const OpRequest& r) {
-  const auto whole = [&](int64_t value) { return value >= 1; };
-  if (!whole(r.rows) || !whole(r.columns) || !whole(r.depth) || r.outputs < 1 || r.outputs > 3 || r.depth % traits(r.dtype).elements != 0) {
-    throw Error(ErrorCode::kInvalidArgument, "linear: expected rows, columns and depth of at least 1, whole blocks along depth, and 1 to 3 outputs");
-  }
+  expect(r.rows >= 1 && r.columns >= 1 && r.depth >= 1 && r.outputs >= 1 && r.outputs <= 3, "linear: rows, columns and depth of at least 1, and 1 to 3 outputs");
+  expect(r.depth % traits(r.dtype).elements == 0, "linear: whole blocks along depth");
   return std::make_unique<LinearOp>(cpu::cpu_stream(backend.stream()), r);
 }
 

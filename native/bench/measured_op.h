@@ -13,7 +13,7 @@
 
 namespace llava::bench {
 
-// What to run. Which fields an op reads, and what they mean there: operands_of() in measured_op.cc.
+// What to run; an op reads the sizes that it has.
 struct OpRequest {
   std::string op;
   DType dtype = DType::F32;  // of the weights, or of the cache
@@ -32,6 +32,7 @@ struct OpRequest {
   int64_t image_size = 0;
   int64_t patch_size = 0;
   uint64_t seed = 1;
+  bool cold = true;  // false: one set of operands only
 };
 
 // Outputs at sampled places: where, and what they should be.
@@ -45,7 +46,7 @@ struct Verdict {
   bool ok;
   double error;  // in ulps of the largest true value
   double bound;
-  uint64_t hash;  // FNV-1a over the words of the output
+  uint64_t hash;  // of all of the output, after FNV-1a
 };
 
 class MeasuredOp {
@@ -60,6 +61,9 @@ class MeasuredOp {
 
 // Throws kInvalidArgument for an op that is not measured or a shape that it does not take.
 std::unique_ptr<MeasuredOp> make_measured_op(Backend& backend, const OpRequest& request);
+
+// Reads and writes in place, GB/s of both, on the back end's threads and as much memory as its peak of reads takes.
+Peak measure_update_peak(Backend& backend);
 
 Verdict judge(const MeasuredOp& op, std::span<const float> output);
 

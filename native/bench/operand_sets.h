@@ -4,6 +4,7 @@
 #include <limits>
 #include <vector>
 
+#include "bench/measured_op.h"
 #include "bench/random_operands.h"
 #include "common/arena.h"
 #include "common/thread_pool.h"
@@ -13,7 +14,7 @@ namespace llava::bench {
 
 constexpr int64_t kColdBytes = int64_t{256} << 20;  // what measure_peak reads: well beyond any last-level cache share
 
-constexpr int64_t sets_of(int64_t set_bytes) { return std::max<int64_t>(1, (kColdBytes + set_bytes - 1) / set_bytes); }
+inline int64_t sets_of(const OpRequest& request, int64_t set_bytes) { return request.cold ? std::max<int64_t>(1, (kColdBytes + set_bytes - 1) / set_bytes) : 1; }
 
 // A seed of its own for every part of every operand.
 constexpr uint64_t seed_of(uint64_t seed, int64_t operand, int64_t part) {

@@ -118,10 +118,13 @@ class JudgeJob : public BenchJob {
 
 class PeakJob : public BenchJob {
  public:
-  PeakJob(Napi::Env env, std::shared_ptr<Bench> bench, PeakKind kind) : BenchJob(env, std::move(bench)), kind_(kind) {}
+  PeakJob(Napi::Env env, std::shared_ptr<Bench> bench, std::string kind) : BenchJob(env, std::move(bench)), kind_(std::move(kind)) {}
 
  private:
-  void measure() override { peak_ = bench_->backend->measure_peak(kind_); }
+  void measure() override {
+    if (kind_ == "update") peak_ = bench::measure_update_peak(*bench_->backend);
+    else peak_ = bench_->backend->measure_peak(kind_ == "fma" ? PeakKind::kFma : kind_ == "int8" ? PeakKind::kInt8 : PeakKind::kRead);
+  }
   Napi::Value result(Napi::Env env) override {
     const Napi::Object out = Napi::Object::New(env);
     out.Set("value", peak_.value);
@@ -129,7 +132,7 @@ class PeakJob : public BenchJob {
     out.Set("mix", peak_.mix);
     return out;
   }
-  PeakKind kind_;
+  std::string kind_;
   Peak peak_{};
 };
 
@@ -173,6 +176,7 @@ bench::OpRequest request_of(const Napi::Object& o) {
   r.image_size = size_of(o, "imageSize");
   r.patch_size = size_of(o, "patchSize");
   r.seed = static_cast<uint64_t>(size_of(o, "seed"));
+  r.cold = flag_of(o, "cold", true);
   return r;
 }
 
@@ -247,10 +251,7 @@ Napi::Value MeasureWrap::judge(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value MeasureWrap::measure_peak(const Napi::CallbackInfo& info) {
-  return guarded(info.Env(), [&] {
-    const std::string kind = string_of(info[0], "kind");
-    return enqueue<PeakJob>(info, kind == "fma" ? PeakKind::kFma : kind == "int8" ? PeakKind::kInt8 : PeakKind::kRead);
-  });
+  return guarded(info.Env(), [&] { return enqueue<PeakJob>(info, string_of(info[0], "kind")); });
 }
 
 Napi::Value MeasureWrap::dispose(const Napi::CallbackInfo& info) {

@@ -1,0 +1,83 @@
+// JSON lines of the benches as Markdown tables, and their place in a document.
+
+import type { KernelLine } from './kernels.js'
+import type { ModelLine } from './model-bench.js'
+
+export type BenchLine = KernelLine | ModelLine
+
+export const markers = { begin: '<!-- bench: begin -->', end: '<!-- bench: end -->' } as const
+
+/** Every line of every bench in a text; of one row measured several times, the last. */
+export function readLines(text: string): BenchLine[] {
+  const lines = text.split('\n').filter((line) => line.trim() !== '').map((line) => JSON.parse(line) as BenchLine)
+  return [...new Map(lines.map((line) => [identity(line), line])).values()]
+}
+
+/** What a line measured, whatever came out. */
+function identity(line: BenchLine): string {
+  if (line.kind === 'kernel') return [line.kind, line.device, line.threads, line.isa, line.op, line.shape, line.dtype, line.rows, line.exact === true].join()
+  const subject = [line.kind, line.device, line.model, line.threads]
+  return (line.kind === 'model' ? [...subject, line.what, line.dtype, line.sequences, line.tokens] : subject).join()
+}
+
+/** The document with `content` between its markers, everything else as it was. */
+export function betweenMarkers(document: string, content: string): string {
+  const begin = document.indexOf(markers.begin)
+  const end = document.indexOf(markers.end, begin)
+  if (begin < 0 || end < 0) throw new Error(`the document has no place for a report: expected ${markers.begin} and, below it, ${markers.end}`)
+  return `${document.slice(0, begin + markers.begin.length)}\n${content.trim()}\n${document.slice(end)}`
+}
+
+/** Tables of all that was measured, under the CPU's name. */
+export function markdownReport(lines: readonly BenchLine[]): string {
+  const kernels = lines.filter((line) => line.kind === 'kernel')
+  const models = lines.filter((line) => line.kind === 'model')
+  const device = lines[0]?.device ?? 'no machine'
+  return [`Measured on ${device}; every peak was measured in the same run, on the same threads.`, kernelTable(kernels), modelTable(models)].filter((part) => part !== '').join('\n\n')
+}
+
+function kernelTable(lines: readonly KernelLine[]): string {
+  if (lines.length === 0) return ''
+  const rows = lines.map(({ op, shape, dtype, isa, threads, rows: count, time, ok }) => [
+    op,
+    shape,
+    String(count),
+    dtype,
+    `${isa}, ${threads}`,
+    time === null ? '' : duration(time.nanoseconds),
+    time === null ? '' : `${time.achieved.toFixed(1)} of ${time.peak.toFixed(1)} ${time.unit}`,
+    time === null ? '' : percent(time.ratio),
+    time?.mix ?? '',
+    ok ? 'exact within rounding' : '**wrong**',
+  ])
+  return table(['op', 'shape', 'rows', 'weights', 'ISA, threads', 'time', 'achieved', 'share', 'roof', 'result'], rows)
+}
+
+function modelTable(lines: readonly Extract<ModelLine, { kind: 'model' }>[]): string {
+  if (lines.length === 0) return ''
+  const rows = lines.map(({ model, what, sequences, tokens, dtype, isa, threads, tokensPerSecond, achieved, peak, unit, ratio, roof }) => [
+    model,
+    what === 'image' ? `${sequences} pictures` : what === 'prefill' ? `prefill of ${tokens}` : `decode, ${sequences} ${sequences === 1 ? 'text' : 'texts'}`,
+    dtype,
+    `${isa}, ${threads}`,
+    tokensPerSecond.toFixed(1),
+    `${achieved.toFixed(1)} of ${peak.toFixed(1)} ${unit}`,
+    percent(ratio),
+    roof,
+  ])
+  return table(['model', 'stage', 'weights', 'ISA, threads', 'tokens/s', 'achieved', 'share', 'roof'], rows)
+}
+
+function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
+  const line = (cells: readonly string[]): string => `| ${cells.join(' | ')} |`
+  return [line(head), line(head.map(() => '---')), ...rows.map(line)].join('\n')
+}
+
+export function duration(nanoseconds: number): string {
+  if (nanoseconds < 1e6) return `${(nanoseconds / 1e3).toFixed(1)} µs`
+  return nanoseconds < 1e9 ? `${(nanoseconds / 1e6).toFixed(2)} ms` : `${(nanoseconds / 1e9).toFixed(2)} s`
+}
+
+export function percent(share: number): string {
+  return `${(share * 100).toFixed(0)} %`
+}
