@@ -5,7 +5,7 @@ import { spawnSync } from 'node:child_process'
 
 export interface InnerLoop {
   readonly kind: 'loop'
-  /** Demangled. */
+  /** Demangled, without namespaces and parameters. */
   readonly kernel: string
   /** Of the widest registers that the loop multiplies in. */
   readonly registers: 'xmm' | 'ymm' | 'zmm'
@@ -17,7 +17,7 @@ export interface InnerLoop {
   readonly mnemonics: Readonly<Record<string, number>>
 }
 
-/** Multiply-adds an instruction does for each 32 bits of its registers. */
+/** Multiply-adds an instruction does for each 32 bits of its registers; where a loop has several, those of the narrowest values are the product. */
 const multiplies: readonly (readonly [mnemonic: RegExp, perWord: number])[] = [
   [/^vpdpbusds?$/, 4],
   [/^vpmaddubsw$/, 4],
@@ -72,17 +72,23 @@ function busiest(kernel: string, loops: readonly (readonly Instruction[])[]): In
 
 function describe(kernel: string, loop: readonly Instruction[]): InnerLoop[] {
   const counts = new Map<string, number>()
-  let multiplyAdds = 0
-  let registers: InnerLoop['registers'] = 'xmm'
-  for (const { mnemonic, operands } of loop) {
-    counts.set(mnemonic, (counts.get(mnemonic) ?? 0) + 1)
-    const perWord = multiplies.find(([name]) => name.test(mnemonic))?.[1]
-    if (perWord === undefined) continue
-    const width = operands.includes('%zmm') ? 'zmm' : operands.includes('%ymm') ? 'ymm' : 'xmm'
-    multiplyAdds += perWord * words[width]
-    if (words[width] > words[registers]) registers = width
-  }
-  if (multiplyAdds === 0) return []
+  for (const { mnemonic } of loop) counts.set(mnemonic, (counts.get(mnemonic) ?? 0) + 1)
+  const product = multiplies.find(([name]) => [...counts.keys()].some((mnemonic) => name.test(mnemonic)))
+  if (product === undefined) return []
+  const [name, perWord] = product
+  const widths = loop.filter(({ mnemonic }) => name.test(mnemonic)).map(({ operands }) => widthOf(operands))
+  const multiplyAdds = widths.reduce((sum, width) => sum + perWord * words[width], 0)
+  const registers = widths.reduce((widest, width) => (words[width] > words[widest] ? width : widest))
   const mnemonics = Object.fromEntries([...counts].sort(([, a], [, b]) => b - a))
-  return [{ kind: 'loop', kernel, registers, instructions: loop.length, multiplyAdds, instructionsPerBlock: (32 * loop.length) / multiplyAdds, mnemonics }]
+  return [{ kind: 'loop', kernel: shortName(kernel), registers, instructions: loop.length, multiplyAdds, instructionsPerBlock: (32 * loop.length) / multiplyAdds, mnemonics }]
+}
+
+function widthOf(operands: string): InnerLoop['registers'] {
+  return operands.includes('%zmm') ? 'zmm' : operands.includes('%ymm') ? 'ymm' : 'xmm'
+}
+
+/** `tile<CodesQ4_0, 4>` of `void llava::(anonymous namespace)::tile<llava::(anonymous namespace)::CodesQ4_0, 4>(long, …) [clone .isra.0]`. */
+function shortName(kernel: string): string {
+  const plain = kernel.replaceAll('llava::', '').replaceAll('(anonymous namespace)::', '').replace(/^void /, '')
+  return plain.slice(0, (plain + '(').indexOf('('))
 }

@@ -4,7 +4,8 @@
 import { native, type Isa, type NativeAddon, type NativeOpBench, type OpRequest, type OpVerdict } from '../lib/native.js'
 import { planKernels, type KernelCase, type KernelFilter } from './kernel-plan.js'
 import { multipliesInt8, workOf } from './op-work.js'
-import { place, type Peak, type Placed, type Roofs } from '../lib/roofline.js'
+import { place, type Placed } from '../lib/roofline.js'
+import { PeakGauge } from './peaks.js'
 import { median, spread } from './statistics.js'
 
 export interface KernelBenchOptions extends KernelFilter {
@@ -12,6 +13,8 @@ export interface KernelBenchOptions extends KernelFilter {
   readonly threads?: number
   /** Timed repetitions of each row, of which the median counts; default 7. */
   readonly repeat?: number
+  /** The build that is measured; default: this package's own. */
+  readonly addon?: NativeAddon
   /** What each row is also timed on, in alternation: an ISA of this build, or the addon of another. */
   readonly against?: Isa | { readonly name: string; readonly addon: NativeAddon }
   readonly signal?: AbortSignal
@@ -49,11 +52,11 @@ interface Contender {
 }
 
 export async function* runKernelBench(options: KernelBenchOptions = {}): AsyncGenerator<KernelLine, void, undefined> {
-  const { threads = 0, against } = options
+  const { threads = 0, against, addon = native() } = options
   const cases = planKernels(options)
-  for (const isa of options.isas ?? (options.all === true ? native().cpuInfo().isas : ['auto' as const])) {
-    const bench = new (native().OpBench)({ isa, threads })
-    const rival = against === undefined ? undefined : openRival(against, isa, threads)
+  for (const isa of options.isas ?? (options.all === true ? addon.cpuInfo().isas : ['auto' as const])) {
+    const bench = new addon.OpBench({ isa, threads })
+    const rival = against === undefined ? undefined : openRival(against, addon, isa, threads)
     try {
       const peaks = new PeakGauge(bench)
       for (const one of cases) {
@@ -72,8 +75,8 @@ interface Rival {
   readonly bench: NativeOpBench
 }
 
-function openRival(against: NonNullable<KernelBenchOptions['against']>, isa: Isa | 'auto', threads: number): Rival {
-  if (typeof against === 'string') return { name: against, bench: new (native().OpBench)({ isa: against, threads }) }
+function openRival(against: NonNullable<KernelBenchOptions['against']>, own: NativeAddon, isa: Isa | 'auto', threads: number): Rival {
+  if (typeof against === 'string') return { name: against, bench: new own.OpBench({ isa: against, threads }) }
   return { name: against.name, bench: new against.addon.OpBench({ isa, threads }) }
 }
 
@@ -120,27 +123,4 @@ async function alternate(benches: readonly NativeOpBench[], repeat: number): Pro
     for (const { bench, calls, repeat: wanted, times } of turns) if (n < wanted) times.push(await bench.sample(calls))
   }
   return turns.map(({ times }) => ({ nanoseconds: median(times), spread: spread(times) }))
-}
-
-/** Peaks of a bench's own threads and ISA, measured anew when they are some seconds old: a shared machine's speed moves within minutes. */
-class PeakGauge {
-  readonly #bench: NativeOpBench
-  readonly #known = new Map<string, { readonly peak: Peak; readonly at: number }>()
-  static readonly freshMs = 5000
-
-  constructor(bench: NativeOpBench) {
-    this.#bench = bench
-  }
-
-  async roofs(arithmetic: 'fma' | 'int8'): Promise<Roofs> {
-    return { compute: await this.#peak(arithmetic), reads: await this.#peak('read'), updates: await this.#peak('update') }
-  }
-
-  async #peak(kind: 'fma' | 'int8' | 'read' | 'update'): Promise<Peak> {
-    const known = this.#known.get(kind)
-    if (known !== undefined && performance.now() - known.at < PeakGauge.freshMs) return known.peak
-    const peak = await this.#bench.measurePeak(kind)
-    this.#known.set(kind, { peak, at: performance.now() })
-    return peak
-  }
 }

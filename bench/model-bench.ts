@@ -91,7 +91,7 @@ async function* run(file: string, threads: number, options: ModelBenchOptions, n
 }
 
 async function timeOpen(file: string, threads: number, { isa, repeat = 3 }: ModelBenchOptions): Promise<{ milliseconds: number; model: LLaVA }> {
-  const open = () => LLaVA.open(file, { threads, ...(isa && { isa }) })
+  const open = () => LLaVA.open(file, { ...(threads > 0 && { threads }), ...(isa && { isa }) })
   const times: number[] = []
   for (let n = 0; n < repeat; n++) {
     const start = performance.now()

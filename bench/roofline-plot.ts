@@ -68,6 +68,9 @@ function roofsOf(points: readonly Point[]): { readonly compute: readonly Roof[];
   return { compute: compute.sort((a, b) => b.value - a.value), bandwidth: median(bandwidths) }
 }
 
+const plotWidth = 760
+const plotHeight = 500
+
 /** The products of one ISA (linear, attention, the patch convolution) under their roofs. */
 export function rooflinePlot(lines: readonly KernelLine[]): string {
   const points = pointsOf(lines.filter(({ op }) => op === 'linear' || op === 'attention' || op === 'patch_embed'))
@@ -75,18 +78,19 @@ export function rooflinePlot(lines: readonly KernelLine[]): string {
   if (first === undefined) throw new Error('a roofline needs at least one product that has a time')
   const { compute, bandwidth } = roofsOf(points)
   const x = domain(points.map(({ intensity }) => intensity), 1.6, 2)
-  const y = domain([...points.map(({ rate }) => rate), ...compute.map(({ value }) => value)], 1.7, 1.8)
+  const y = domain([...points.map(({ rate }) => rate), ...compute.map(({ value }) => value)], 1.9, 1.8)
+  const placed = labels(points, compute, { x, y, width: plotWidth, height: plotHeight })
   const ridge = (value: number): number => value / bandwidth
   const highest = compute[0]?.value ?? y[1]
-  const slope = Math.atan2(450 / Math.log(y[1] / y[0]), 700 / Math.log(x[1] / x[0])) * (180 / Math.PI)
+  const slope = Math.atan2(plotHeight / Math.log(y[1] / y[0]), plotWidth / Math.log(x[1] / x[0])) * (180 / Math.PI)
   const slopeAt = Math.sqrt(x[0] * Math.min(ridge(highest), x[1]))
   return draw({
     title: `${first.line.device}, ${first.line.threads} threads, ${first.line.isa}`,
     subtitle: 'Products of LLaVA 1.5 under this machine’s roofs; peaks measured in the same run',
     present: new Set(points.map(({ dtype }) => dtype)),
     options: {
-      width: 860,
-      height: 560,
+      width: plotWidth + 160,
+      height: plotHeight + 80,
       marginLeft: 70,
       marginRight: 90,
       marginTop: 20,
@@ -99,10 +103,11 @@ export function rooflinePlot(lines: readonly KernelLine[]): string {
         Plot.text([`${bandwidth.toFixed(1)} GB/s reads`], { x: slopeAt, y: slopeAt * bandwidth, text: (d: string) => d, rotate: -slope, dy: -10, fill: ink, fontSize: 13 }),
         ...compute.flatMap(({ name, value }) => [
           Plot.line([[ridge(value), value], [x[1], value]] as [number, number][], { stroke: ink, strokeWidth: 2 }),
-          Plot.text([`${name} ${value.toFixed(0)} G/s`], { x: x[1], y: value, text: (d: string) => d, textAnchor: 'end', dy: -9, fill: ink, fontSize: 13 }),
+          Plot.text([`${name} ${value.toFixed(0)} G/s`], { x: ridge(value), y: value, text: (d: string) => d, textAnchor: 'start', dx: 14, dy: -9, fill: ink, fontSize: 13 }),
         ]),
+        Plot.link(placed, { x1: 'pointX', y1: 'pointY', x2: 'x', y2: 'y', stroke: '#bbb' }),
+        Plot.text(placed, { x: 'x', y: 'y', text: 'label', fontSize: 12, fill: '#222', stroke: 'white', strokeWidth: 4 }),
         Plot.dot(points, { x: 'intensity', y: 'rate', fill: (d: Point) => colours[d.dtype], r: 5, stroke: 'white', strokeWidth: 1 }),
-        Plot.text(clusters(points), { x: 'x', y: 'y', text: 'label', dy: 16, fontSize: 12, fill: '#222', stroke: 'white', strokeWidth: 4 }),
       ],
     },
   })
@@ -120,9 +125,9 @@ export function ratioPlot(lines: readonly KernelLine[]): string {
     subtitle: 'Share of the roof that binds: round for arithmetic, square for memory bandwidth',
     present: new Set(timed.map(({ dtype }) => dtype)),
     options: {
-      width: 860,
+      width: 920,
       height: 90 + 26 * names.length,
-      marginLeft: 250,
+      marginLeft: 290,
       marginRight: 90,
       marginTop: 20,
       marginBottom: 50,
@@ -142,10 +147,59 @@ function rowName({ op, shape, rows }: KernelLine): string {
   return `${op} ${shape}, ${rows} ${rows === 1 ? 'row' : 'rows'}`
 }
 
-/** One label under the lowest point of all that are the same call with other types. */
-function clusters(points: readonly Point[]): { x: number; y: number; label: string }[] {
-  const groups = groupBy(points, ({ label }) => label)
-  return [...groups].map(([label, group]) => ({ label, x: Math.exp(median(group.map(({ intensity }) => Math.log(intensity)))), y: Math.min(...group.map(({ rate }) => rate)) }))
+/** A label, and the point of its group that a thin line leads to. */
+interface Label {
+  readonly label: string
+  readonly x: number
+  readonly y: number
+  readonly pointX: number
+  readonly pointY: number
+}
+
+interface Box {
+  readonly left: number
+  readonly right: number
+  readonly top: number
+  readonly bottom: number
+}
+
+/** Where values lie in pixels, on logarithmic axes. */
+interface Frame {
+  readonly x: readonly [number, number]
+  readonly y: readonly [number, number]
+  readonly width: number
+  readonly height: number
+}
+
+const labelHeight = 17
+const characterWidth = 6.6
+
+/**
+ * A label for all points that are the same call with other types, moved down until it covers no point, roof or other label: those that arithmetic binds
+ * under their lowest point, those that memory binds right of the one with most operations a byte.
+ */
+function labels(points: readonly Point[], roofs: readonly Roof[], frame: Frame): Label[] {
+  const right = (value: number): number => (Math.log(value / frame.x[0]) / Math.log(frame.x[1] / frame.x[0])) * frame.width
+  const down = (value: number): number => (Math.log(frame.y[1] / value) / Math.log(frame.y[1] / frame.y[0])) * frame.height
+  const around = (x: number, y: number, halfWidth: number, halfHeight: number): Box => ({ left: x - halfWidth, right: x + halfWidth, top: y - halfHeight, bottom: y + halfHeight })
+  const taken = [...points.map(({ intensity, rate }) => around(right(intensity), down(rate), 6, 6)), ...roofs.map(({ value }) => around(0, down(value), frame.width, 2))]
+  const groups = [...groupBy(points, ({ label, time }) => `${label} ${time.roof === 'compute' ? time.mix : ''}`).values()]
+  const anchors = groups.map((group) => group.reduce((best, point) => (point.time.roof === 'compute' ? point.rate < best.rate : point.intensity > best.intensity) ? point : best))
+  return anchors
+    .toSorted((a, b) => a.rate - b.rate)
+    .map(({ label, intensity, rate, time }) => {
+      const half = (label.length * characterWidth) / 2
+      const beside = time.roof === 'bandwidth' ? 14 + half : 0
+      const x = Math.min(Math.max(right(intensity) + beside, half), frame.width - half)
+      let y = down(rate) + (beside === 0 ? 19 : 0)
+      while (taken.some((box) => overlap(box, around(x, y, half, labelHeight / 2)))) y += 4
+      taken.push(around(x, y, half, labelHeight / 2))
+      return { label, x: frame.x[0] * (frame.x[1] / frame.x[0]) ** (x / frame.width), y: frame.y[1] * (frame.y[0] / frame.y[1]) ** (y / frame.height), pointX: intensity, pointY: rate }
+    })
+}
+
+function overlap(a: Box, b: Box): boolean {
+  return a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom
 }
 
 function domain(values: readonly number[], below: number, above: number): [number, number] {
