@@ -49,14 +49,28 @@ const quickShapes = [
 /** The names `shapes` may hold. */
 export const shapeNames: readonly string[] = [...new Set(opShapes.map(({ shape }) => shape))]
 
+/** Throws when a shape has no such name, or nothing fits all of the filter. */
 export function planKernels(filter: KernelFilter): readonly KernelCase[] {
+  const unknown = filter.shapes?.find((name) => !opShapes.some(({ shape }) => isNamed(name, shape)))
+  if (unknown !== undefined) throw new Error(`no shape is named ${unknown}; there are ${shapeNames.join(', ')}`)
+  const cases = casesOf(filter)
+  if (cases.length === 0) throw new Error('nothing to measure: no op has these shapes, types and rows together')
+  return cases
+}
+
+function casesOf(filter: KernelFilter): KernelCase[] {
   const wanted = opShapes.filter(({ op, shape }) => (filter.ops?.includes(op) ?? true) && wantedShape(filter, shape))
   return wanted.flatMap((shape) => rowsOf(filter, shape).flatMap((rows) => dtypesOf(filter, shape.op).map((dtype) => kernelCase(filter, shape, rows, dtype))))
 }
 
 function wantedShape({ shapes, all = false }: KernelFilter, shape: string): boolean {
   if (shapes === undefined) return all || quickShapes.includes(shape)
-  return shapes.some((wanted) => shape === wanted || shape.endsWith(`.${wanted}`))
+  return shapes.some((wanted) => isNamed(wanted, shape))
+}
+
+/** A shape may be named without its model. */
+function isNamed(name: string, shape: string): boolean {
+  return shape === name || shape.endsWith(`.${name}`)
 }
 
 /** A prompt's rows and a picture's are part of the shape of attention and of the convolution; elsewhere any number may be asked for. */

@@ -35,11 +35,24 @@ for (const [name, document] of [
   })
 }
 
-test('a table has a row for each line, and a wrong result has no time in it', (t) => {
-  const rows = markdownReport([line, wrong]).split('\n').filter((row) => row.startsWith('| linear'))
-  t.is(rows.length, 2)
-  t.regex(rows[0]!, /\| 2\.00 ms \| 500\.0 of 900\.0 GOP\/s \| 56 % \| vpdpbusd \|/)
-  t.regex(rows[1]!, /\| {2}\| {2}\| {2}\| {2}\| \*\*wrong\*\* \|$/)
+test('products have a row for each type and a column for each call, and a wrong result has no number', (t) => {
+  const rows = markdownReport([line, decode, wrong]).split('\n').filter((row) => row.startsWith('|'))
+  t.deepEqual(rows, [
+    '| avx512, 2 threads | 7b.o, 512 rows | 7b.o, 1 row |',
+    '| --- | --- | --- |',
+    '| Q4_0 | 500 GOP/s, 56 % | 20.0 GB/s, 67 % |',
+    '| Q4_K | **wrong** |  |',
+  ])
+})
+
+test('other ops have a row each', (t) => {
+  const norm: KernelLine = { ...decode, op: 'rms_norm', shape: '7b.hidden', dtype: 'F32', rows: 8 }
+  const rows = markdownReport([norm, { ...norm, rows: 1, ok: false, time: null }]).split('\n').filter((row) => row.startsWith('| rms_norm'))
+  t.deepEqual(rows, ['| rms_norm 7b.hidden | 8 | F32 | avx512, 2 | 2.00 ms | 20.0 of 30.0 GB/s | 67 % | reads |', '| rms_norm 7b.hidden | 1 | F32 | avx512, 2 | **wrong** |  |  |  |'])
+})
+
+test('lines of other kinds are left out', (t) => {
+  t.deepEqual(readLines(JSON.stringify({ kind: 'count', instructions: 1 })), [])
 })
 
 test('a roofline names the CPU, its roofs and its calls, and has a dot for each that has a time', (t) => {

@@ -173,6 +173,11 @@ test('a plan has what was asked for and nothing else', (t) => {
   t.is(planKernels({ shapes: ['gate_up'], dtypes: ['F32'], rows: [1] }).length, 2)
 })
 
+test('a plan of nothing, or of a shape that is not there, is refused', (t) => {
+  t.throws(() => planKernels({ shapes: ['7b.gate'] }), { message: /no shape is named 7b\.gate; there are 7b\.qkv, / })
+  t.throws(() => planKernels({ ops: ['rms_norm'], dtypes: ['Q4_0'] }), { message: /nothing to measure/ })
+})
+
 test('a full plan has every op, every type, and the real shapes of both decoders and the tower', (t) => {
   const all = planKernels({ all: true })
   t.deepEqual([...new Set(all.map(({ request }) => request.op))].sort(), [...measuredOps].sort())
