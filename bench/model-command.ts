@@ -71,7 +71,7 @@ export function sentence(line: ModelLine): string {
   if (line.kind === 'open') return `open     ${threads}  ${line.milliseconds.toFixed(1)} ms`
   if (line.kind === 'memory') return `memory   ${threads}  ${memoryParts(line)}`
   const { what, dtype, sequences, tokens, tokensPerSecond, achieved, peak, unit, ratio, roof, perTokenOfFirst } = line
-  const size = what === 'image' ? `${sequences} pictures` : what === 'decode' ? `${sequences} texts` : `${tokens} tokens`
+  const size = what === 'prefill' ? `${tokens} tokens` : `${sequences} ${what === 'image' ? 'picture' : 'text'}${sequences === 1 ? '' : 's'}`
   const rate = `${tokensPerSecond.toFixed(1)} tokens/s`.padStart(16)
   const share = `${achieved.toFixed(1)} of ${peak.toFixed(1)} ${unit}`.padStart(24)
   const relative = perTokenOfFirst === undefined ? '' : `  ${perTokenOfFirst.toFixed(2)} x the first prompt's time per token`

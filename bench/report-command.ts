@@ -6,7 +6,6 @@ import type { Command } from 'commander'
 import sharp from 'sharp'
 import { groupBy } from './group.js'
 import { betweenMarkers, markdownReport, markers, readLines } from './report.js'
-import { ratioPlot, rooflinePlot } from './roofline-plot.js'
 
 const help = `
 Examples:
@@ -38,6 +37,7 @@ async function report(files: readonly string[], { document, figures }: ReportFla
   if (document === undefined) console.log(tables)
   else await writeFile(document, betweenMarkers(await readFile(document, 'utf8'), tables))
   if (figures === undefined) return
+  const { ratioPlot, rooflinePlot } = await import('./roofline-plot.js') // its libraries come with a checkout only
   await mkdir(figures, { recursive: true })
   const kernels = lines.filter((line) => line.kind === 'kernel')
   for (const [isa, some] of groupBy(kernels, ({ isa }) => isa)) {

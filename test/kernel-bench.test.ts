@@ -1,5 +1,7 @@
 // The kernel bench: what it says of a right and of a wrong result, that its hashes do not depend on threads, and what its lines hold. No time is judged.
 
+import { once } from 'node:events'
+import { Worker } from 'node:worker_threads'
 import test from 'ava'
 import { planKernels, runKernelBench, type KernelLine } from '../bench/index.js'
 import { tableHead, tableRow } from '../bench/kernel-table.js'
@@ -120,6 +122,27 @@ test('what cannot be run is refused: sizes, ops, a call before anything is prepa
     bench.dispose()
     t.throws(() => bench.output(), { code: 'DISPOSED' })
   })
+})
+
+test('a bench that is disposed of, or whose worker ends, stops in the middle of its calls', async (t) => {
+  const bench = new (native().OpBench)({ isa: 'scalar', threads: 1 })
+  await bench.prepare(smallCall('linear'))
+  const sampled = bench.sample(1e9)
+  setImmediate(() => {
+    bench.dispose()
+  })
+  await t.throwsAsync(sampled, { code: 'ABORTED' })
+  const code = `
+    const { parentPort, workerData } = require('node:worker_threads')
+    import(workerData.library).then(async ({ native }) => {
+      const bench = new (native().OpBench)({ isa: 'scalar', threads: 2 })
+      await bench.prepare(workerData.request)
+      parentPort.postMessage('sampling')
+      await bench.sample(1e9)
+    })`
+  const worker = new Worker(code, { eval: true, workerData: { library: new URL('../lib/native.js', import.meta.url).href, request: smallCall('linear') } })
+  t.is((await once(worker, 'message'))[0], 'sampling')
+  t.is(await worker.terminate(), 1)
 })
 
 async function linesOf(options: Parameters<typeof runKernelBench>[0]): Promise<KernelLine[]> {
