@@ -45,12 +45,6 @@ export interface KernelLine extends OpRequest {
   readonly against?: { readonly name: string; readonly ok: boolean; readonly hash: string; readonly time: Timed | null; /** How many times as fast this build is. */ readonly speedup: number | null }
 }
 
-/** An op bench and its peaks. */
-interface Contender {
-  readonly bench: NativeOpBench
-  readonly peaks: PeakGauge
-}
-
 export async function* runKernelBench(options: KernelBenchOptions = {}): AsyncGenerator<KernelLine, void, undefined> {
   const { threads = 0, against, addon = native() } = options
   const cases = planKernels(options)
@@ -61,7 +55,7 @@ export async function* runKernelBench(options: KernelBenchOptions = {}): AsyncGe
       const peaks = new PeakGauge(bench)
       for (const one of cases.filter(({ request }) => isQuickEnough(request, bench.info().isa, options))) {
         options.signal?.throwIfAborted()
-        yield await measure(one, { bench, peaks }, rival, options)
+        yield await measure(one, bench, peaks, rival, options)
       }
     } finally {
       bench.dispose()
@@ -85,16 +79,12 @@ function openRival(against: NonNullable<KernelBenchOptions['against']>, own: Nat
   return { name: against.name, bench: new against.addon.OpBench({ isa, threads }) }
 }
 
-async function measure({ shape, request }: KernelCase, { bench, peaks }: Contender, rival: Rival | undefined, { repeat = 7 }: KernelBenchOptions): Promise<KernelLine> {
+async function measure({ shape, request }: KernelCase, bench: NativeOpBench, peaks: PeakGauge, rival: Rival | undefined, { repeat = 7 }: KernelBenchOptions): Promise<KernelLine> {
   const { device, isa, threads } = bench.info()
-  await bench.prepare(request)
-  await rival?.bench.prepare(request)
-  const verdict = await judged(bench)
-  const rivalVerdict = rival && (await judged(rival.bench))
+  const own = await enter(bench, request)
+  const other = rival && (await enter(rival.bench, request))
   const roofs = await peaks.roofs(multipliesInt8(request) ? 'int8' : 'fma')
-  const [own, other] = await alternate([...(verdict.ok ? [bench] : []), ...(rival !== undefined && rivalVerdict?.ok === true ? [rival.bench] : [])], repeat)
-  const time = verdict.ok && own !== undefined ? own : null
-  const rivalTime = rivalVerdict?.ok === true ? ((verdict.ok ? other : own) ?? null) : null
+  await timeInTurns(other === undefined ? [own] : [own, other], repeat)
   return {
     kind: 'kernel',
     device,
@@ -102,30 +92,42 @@ async function measure({ shape, request }: KernelCase, { bench, peaks }: Contend
     isa,
     threads,
     ...request,
-    ...verdict,
-    time: time && { ...time, ...place(workOf(request), time.nanoseconds, roofs) },
-    ...(rival && rivalVerdict && { against: { name: rival.name, ok: rivalVerdict.ok, hash: rivalVerdict.hash, time: rivalTime, speedup: time && rivalTime && rivalTime.nanoseconds / time.nanoseconds } }),
+    ...own.verdict,
+    time: own.time && { ...own.time, ...place(workOf(request), own.time.nanoseconds, roofs) },
+    ...(rival && other && { against: comparison(rival.name, own, other) }),
   }
 }
 
-async function judged(bench: NativeOpBench): Promise<OpVerdict> {
-  return await bench.judge(await bench.output())
+function comparison(name: string, own: Contender, { verdict: { ok, hash }, time }: Contender): NonNullable<KernelLine['against']> {
+  return { name, ok, hash, time, speedup: own.time && time && time.nanoseconds / own.time.nanoseconds }
+}
+
+/** A bench with an op prepared and judged; timed only where it is right. */
+interface Contender {
+  readonly bench: NativeOpBench
+  readonly verdict: OpVerdict
+  time: Timed | null
+}
+
+async function enter(bench: NativeOpBench, request: OpRequest): Promise<Contender> {
+  await bench.prepare(request)
+  return { bench, verdict: await bench.judge(await bench.output()), time: null }
 }
 
 /** A repetition lasts about this long: many calls of a short op, one of a long one. */
 const repetitionNanoseconds = 5e6
-/** Rows whose calls are this long are repeated three times only. */
+/** Ops whose calls are this long are repeated three times only. */
 const longCallNanoseconds = 1.5e9
 
-/** Warms each bench up, then times them in turn, repetition by repetition. */
-async function alternate(benches: readonly NativeOpBench[], repeat: number): Promise<Timed[]> {
+/** Warms up each that is right, then times them in turn, repetition by repetition. */
+async function timeInTurns(contenders: readonly Contender[], repeat: number): Promise<void> {
   const turns = []
-  for (const bench of benches) {
-    const once = await bench.sample(1)
-    turns.push({ bench, calls: Math.ceil(repetitionNanoseconds / once), repeat: once > longCallNanoseconds ? Math.min(repeat, 3) : repeat, times: [] as number[] })
+  for (const contender of contenders.filter(({ verdict }) => verdict.ok)) {
+    const once = await contender.bench.sample(1)
+    turns.push({ contender, calls: Math.ceil(repetitionNanoseconds / once), repetitions: once > longCallNanoseconds ? Math.min(repeat, 3) : repeat, times: [] as number[] })
   }
   for (let n = 0; n < repeat; n++) {
-    for (const { bench, calls, repeat: wanted, times } of turns) if (n < wanted) times.push(await bench.sample(calls))
+    for (const { contender, calls, repetitions, times } of turns) if (n < repetitions) times.push(await contender.bench.sample(calls))
   }
-  return turns.map(({ times }) => ({ nanoseconds: median(times), spread: spread(times) }))
+  for (const { contender, times } of turns) contender.time = { nanoseconds: median(times), spread: spread(times) }
 }

@@ -128,9 +128,9 @@ test('a bench that is disposed of, or whose worker ends, stops in the middle of 
   const bench = new (native().OpBench)({ isa: 'scalar', threads: 1 })
   await bench.prepare(smallCall('linear'))
   const sampled = bench.sample(1e9)
-  setImmediate(() => {
+  setTimeout(() => {
     bench.dispose()
-  })
+  }, 100)
   await t.throwsAsync(sampled, { code: 'ABORTED' })
   const code = `
     const { parentPort, workerData } = require('node:worker_threads')
