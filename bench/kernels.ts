@@ -4,8 +4,8 @@
 import { native, type Isa, type NativeAddon, type NativeOpBench, type OpRequest, type OpVerdict } from '../lib/native.js'
 import { planKernels, type KernelCase, type KernelFilter } from './kernel-plan.js'
 import { multipliesInt8, workOf } from './op-work.js'
-import { place, type Placed } from '../lib/roofline.js'
-import { PeakGauge } from './peaks.js'
+import { place, type Placed, type Roofs } from '../lib/roofline.js'
+import { alike, PeakGauge } from './peaks.js'
 import { median, spread } from './statistics.js'
 
 export interface KernelBenchOptions extends KernelFilter {
@@ -41,6 +41,8 @@ export interface KernelLine extends OpRequest {
   readonly bound: number
   /** Of the whole output: equal on any number of threads. */
   readonly hash: string
+  /** Whether the machine was as fast after the row as before it: what else ran on it did so all the time, or not at all. */
+  readonly steady: boolean
   readonly time: (Timed & Placed) | null
   readonly against?: { readonly name: string; readonly ok: boolean; readonly hash: string; readonly time: Timed | null; /** How many times as fast this build is. */ readonly speedup: number | null }
 }
@@ -83,8 +85,7 @@ async function measure({ shape, request }: KernelCase, bench: NativeOpBench, pea
   const { device, isa, threads } = bench.info()
   const own = await enter(bench, request)
   const other = rival && (await enter(rival.bench, request))
-  const roofs = await peaks.roofs(multipliesInt8(request) ? 'int8' : 'fma')
-  await timeInTurns(other === undefined ? [own] : [own, other], repeat)
+  const { roofs, steady } = await timeSteadily(other === undefined ? [own] : [own, other], peaks, multipliesInt8(request) ? 'int8' : 'fma', repeat)
   return {
     kind: 'kernel',
     device,
@@ -93,6 +94,7 @@ async function measure({ shape, request }: KernelCase, bench: NativeOpBench, pea
     threads,
     ...request,
     ...own.verdict,
+    steady,
     time: own.time && { ...own.time, ...place(workOf(request), own.time.nanoseconds, roofs) },
     ...(rival && other && { against: comparison(rival.name, own, other) }),
   }
@@ -112,6 +114,19 @@ interface Contender {
 async function enter(bench: NativeOpBench, request: OpRequest): Promise<Contender> {
   await bench.prepare(request)
   return { bench, verdict: await bench.judge(await bench.output()), time: null }
+}
+
+/** Times of a machine whose speed moved meanwhile are taken again, this often at most. */
+const attempts = 3
+
+async function timeSteadily(contenders: readonly Contender[], peaks: PeakGauge, arithmetic: 'fma' | 'int8', repeat: number): Promise<{ roofs: Roofs; steady: boolean }> {
+  for (let attempt = 1; ; attempt++) {
+    const before = await peaks.speed()
+    const roofs = await peaks.roofs(arithmetic, before)
+    await timeInTurns(contenders, repeat)
+    const steady = alike(before, await peaks.speed())
+    if (steady || attempt === attempts) return { roofs, steady }
+  }
 }
 
 /** A repetition lasts about this long: many calls of a short op, one of a long one. */

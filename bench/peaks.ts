@@ -29,25 +29,46 @@ export async function measurePeaks({ isa = 'auto', threads = 0 }: { readonly isa
 
 type PeakKind = 'fma' | 'int8' | 'read' | 'update'
 
-/** Peaks of a bench's own threads and ISA, measured anew when they are some seconds old: a shared machine's speed moves within minutes. */
+interface KnownPeak {
+  readonly peak: Peak
+  readonly at: number
+  /** The machine's when it was measured. */
+  readonly speed: number
+}
+
+/** Whether two speeds are of the same machine, undisturbed or disturbed alike. */
+export function alike(speed: number, other: number): boolean {
+  return Math.abs(speed / other - 1) < 0.1
+}
+
+/**
+ * Peaks of a bench's own threads and ISA. A shared machine's speed moves within seconds: it is gauged by the float32 peak, some hundredths of a second's
+ * work, and peaks are measured anew when it has moved since, or when they are some seconds old.
+ */
 export class PeakGauge {
   static readonly freshMs = 5000
   readonly #bench: NativeOpBench
-  readonly #known = new Map<PeakKind, { readonly peak: Peak; readonly at: number }>()
+  readonly #known = new Map<PeakKind, KnownPeak>()
 
   constructor(bench: NativeOpBench) {
     this.#bench = bench
   }
 
-  async roofs(arithmetic: 'fma' | 'int8'): Promise<Roofs> {
-    return { compute: await this.#peak(arithmetic), reads: await this.#peak('read'), updates: await this.#peak('update') }
+  /** Of this moment. */
+  async speed(): Promise<number> {
+    return (await this.#bench.measurePeak('fma')).value
   }
 
-  async #peak(kind: PeakKind): Promise<Peak> {
+  /** Those of a machine that has this speed now. */
+  async roofs(arithmetic: 'fma' | 'int8', speed: number): Promise<Roofs> {
+    return { compute: await this.#peak(arithmetic, speed), reads: await this.#peak('read', speed), updates: await this.#peak('update', speed) }
+  }
+
+  async #peak(kind: PeakKind, speed: number): Promise<Peak> {
     const known = this.#known.get(kind)
-    if (known !== undefined && performance.now() - known.at < PeakGauge.freshMs) return known.peak
+    if (known !== undefined && performance.now() - known.at < PeakGauge.freshMs && alike(known.speed, speed)) return known.peak
     const peak = await this.#bench.measurePeak(kind)
-    this.#known.set(kind, { peak, at: performance.now() })
+    this.#known.set(kind, { peak, at: performance.now(), speed })
     return peak
   }
 }

@@ -8,7 +8,7 @@ import { ratioPlot, rooflinePlot } from '../bench/roofline-plot.js'
 const time = { nanoseconds: 2e6, spread: 0.01, roof: 'compute', achieved: 500, peak: 900, unit: 'GOP/s', mix: 'vpdpbusd', ratio: 5 / 9, intensity: 80 } as const
 const line: KernelLine = {
   kind: 'kernel', device: 'A <CPU> & more', op: 'linear', shape: '7b.o', dtype: 'Q4_0', isa: 'avx512', threads: 2, rows: 512, columns: 4096, depth: 4096, outputs: 1,
-  ok: true, error: 1, bound: 8, hash: '0123456789abcdef', time,
+  ok: true, error: 1, bound: 8, hash: '0123456789abcdef', steady: true, time,
 }
 const decode: KernelLine = { ...line, rows: 1, time: { ...time, roof: 'bandwidth', mix: 'reads', unit: 'GB/s', achieved: 20, peak: 30, ratio: 2 / 3, intensity: 3.5 } }
 const wrong: KernelLine = { ...line, dtype: 'Q4_K', ok: false, time: null }

@@ -158,6 +158,7 @@ test('a line holds the call, the verdict, the hash and the time against its roof
   t.deepEqual({ op, shape, dtype, rows, columns, ok }, { op: 'rms_norm', shape: '7b.hidden', dtype: 'F32', rows: 2, columns: 4096, ok: true })
   t.deepEqual(Object.keys(time!), ['nanoseconds', 'spread', 'roof', 'achieved', 'peak', 'unit', 'mix', 'ratio', 'intensity'])
   t.is(time!.roof, 'bandwidth')
+  t.is(typeof line!.steady, 'boolean')
   t.is(time!.ratio, time!.achieved / time!.peak)
   t.true(against!.ok)
   t.is(against!.name, 'scalar')

@@ -2,6 +2,7 @@
 
 import test from 'ava'
 import { place, workOf, type Roofs } from '../bench/index.js'
+import { PeakGauge } from '../bench/peaks.js'
 
 const roofs: Roofs = {
   compute: { value: 1000, unit: 'GOP/s', mix: 'multiply' },
@@ -41,3 +42,17 @@ for (const [name, request, work] of [
     t.deepEqual(workOf(request), work)
   })
 }
+
+test('peaks are measured once while the machine keeps its speed, and anew when it has moved', async (t) => {
+  const measured: string[] = []
+  const measurePeak = (kind: string) => {
+    measured.push(kind)
+    return Promise.resolve({ value: measured.length, unit: 'G/s', mix: kind })
+  }
+  const gauge = new PeakGauge({ measurePeak } as unknown as ConstructorParameters<typeof PeakGauge>[0])
+  const first = await gauge.roofs('fma', 100)
+  t.deepEqual(await gauge.roofs('fma', 105), first)
+  t.deepEqual(measured, ['fma', 'read', 'update'])
+  t.notDeepEqual(await gauge.roofs('fma', 120), first)
+  t.deepEqual(measured.slice(3), ['fma', 'read', 'update'])
+})
