@@ -19,7 +19,7 @@ Shapes: ${shapeNames.join(', ')}
 Examples:
   npm run bench -- kernels
   npm run bench -- kernels --op linear --dtype Q4_0 --rows 1,8,64,512 --shape 7b.gate_up
-  npm run bench -- kernels --dtype Q4_0,Q4_K --isa avx2 --against scalar
+  npm run bench -- kernels --dtype Q4_0,Q4_K --isa avx2 --rows 1,8 --against scalar
   npm run bench -- kernels --dtype Q4_0 --against other/build/Release/llava_native.node
   npm run bench -- kernels --count --op linear --dtype Q4_0,Q8_0
   npm run bench -- kernels --listing
