@@ -113,6 +113,7 @@ test('what cannot be run is refused: sizes, ops, a call before anything is prepa
     await t.throwsAsync(bench.output(), { code: 'INVALID_ARGUMENT' })
     await t.throwsAsync(bench.prepare({ ...smallCall('linear', 'Q4_0'), depth: 33 }), { code: 'INVALID_ARGUMENT' })
     await t.throwsAsync(bench.prepare({ ...smallCall('attention'), keys: 2 }), { code: 'INVALID_ARGUMENT' })
+    await t.throwsAsync(bench.prepare({ ...smallCall('attention'), heads: 1025 }), { code: 'INVALID_ARGUMENT' })
     await t.throwsAsync(bench.prepare({ ...smallCall('rope'), headDim: 31 }), { code: 'INVALID_ARGUMENT' })
     await t.throwsAsync(bench.prepare({ ...smallCall('linear'), op: 'softmax' as 'linear' }), { code: 'INVALID_ARGUMENT' })
     t.throws(() => bench.prepare({ ...smallCall('linear'), rows: -1 }), { code: 'INVALID_ARGUMENT' })

@@ -148,7 +148,8 @@ class KvAppendOp : public MeasuredOp {
 };
 
 void expect_heads(const OpRequest& r) {
-  expect(r.rows >= 1 && r.heads >= 1 && r.head_dim >= 16 && r.head_dim % 16 == 0, "rows and heads of at least 1, and heads of a multiple of 16 values");
+  expect(r.rows >= 1 && r.heads >= 1 && r.heads <= 1024, "rows of at least 1, and 1 to 1024 heads");
+  expect(r.head_dim >= 16 && r.head_dim <= 1024 && r.head_dim % 16 == 0, "heads of a multiple of 16 values, 1024 at most");
   expect(r.dtype == DType::F16 || r.dtype == DType::F32, "keys and values of F16 or F32");
 }
 

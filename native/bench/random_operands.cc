@@ -1,5 +1,6 @@
 #include "bench/random_operands.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 
