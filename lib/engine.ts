@@ -154,17 +154,19 @@ export class Engine {
 
   /**
    * Appends one token to each of several sequences; `logits` [sequences, V] receives a row for each, the same as it would alone.
-   * Weights are read once for all of them where that holds by itself, else once for two.
+   * Weights are read once for all of them where that holds by itself, else once for two. Resolves to the compute time in milliseconds.
    */
-  async step(sequences: readonly NativeSequence[], ids: readonly number[], logits: Float32Array, job: Job): Promise<void> {
+  async step(sequences: readonly NativeSequence[], ids: readonly number[], logits: Float32Array, job: Job): Promise<number> {
     const { vocabSize } = this.config.text
     const steps = sequences.map((sequence, n) => ({ sequence, segments: [{ tokens: Int32Array.of(ids[n] as number) }], logits: 'last' }) as const)
+    let computeMs = 0
     for (let first = 0; first < steps.length; first += this.#rowsAlike) {
       job.check()
       const some = steps.slice(first, first + this.#rowsAlike)
       const rows = logits.subarray(first * vocabSize, (first + some.length) * vocabSize)
-      await guarded(() => this.#native.forward(some, rows, job.cancellation))
+      computeMs += (await guarded(() => this.#native.forward(some, rows, job.cancellation))).computeMs
     }
+    return computeMs
   }
 
   /** The decoder's hidden states after its final norm, from an empty context: after the last of `segments` [D], or after each position [rows, D]. */

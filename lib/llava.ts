@@ -213,6 +213,7 @@ const messageList: OptionCheck = (name, value) => {
 const benchmarkChecks = {
   prompt: wholeNumber(1),
   generate: wholeNumber(0),
+  sequences: wholeNumber(1, rowsPerCall),
   images: wholeNumber(0),
   repeat: wholeNumber(1),
   signal: abortSignal,

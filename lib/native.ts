@@ -195,11 +195,84 @@ export interface NativeConversion {
   dispose(): void
 }
 
+/** Operations of the model that can be measured by themselves. */
+export const measuredOps = [
+  'linear',
+  'attention',
+  'kv_append',
+  'rms_norm',
+  'layer_norm',
+  'activate',
+  'silu_mul',
+  'rope',
+  'quantize',
+  'patch_embed',
+  'embed_rows',
+  'copy_rows',
+  'add_rows',
+] as const
+export type MeasuredOp = (typeof measuredOps)[number]
+
+/** One op on random operands. Sizes that an op does not read may be left out. */
+export interface OpRequest {
+  readonly op: MeasuredOp
+  /** Of the weights; of keys and values for attention and kv_append. */
+  readonly dtype: Dtype
+  /** Quantised weights are dequantised and multiplied in float32. */
+  readonly exact?: boolean
+  /** M, T: rows of the activations. */
+  readonly rows: number
+  /** N, D: values in a row of the output. */
+  readonly columns?: number
+  /** K: values in a row of the input of a product; V: rows of the table of embed_rows. */
+  readonly depth?: number
+  /** Products that share their input: 3 for q, k and v. */
+  readonly outputs?: number
+  readonly bias?: boolean
+  /** The output is added to what stands where it is written. */
+  readonly residual?: boolean
+  readonly activation?: 'none' | 'quick_gelu' | 'gelu'
+  readonly heads?: number
+  readonly headDim?: number
+  readonly keys?: number
+  readonly causal?: boolean
+  readonly imageSize?: number
+  readonly patchSize?: number
+  readonly seed?: number
+  /** Default true: operands in as many sets as it takes to leave every cache between two uses of one; false: one set. */
+  readonly cold?: boolean
+}
+
+/** How an output compares with the plainest loops at sampled places; `hash` is of all of it. */
+export interface OpVerdict {
+  readonly ok: boolean
+  /** In units in the last place of the largest true value. */
+  readonly error: number
+  readonly bound: number
+  readonly hash: string
+}
+
+/** A back end of its own that runs one op at a time. */
+export interface NativeOpBench {
+  info(): { readonly device: string; readonly isa: Isa; readonly threads: number }
+  /** Makes random operands. */
+  prepare(request: OpRequest): Promise<{ readonly sets: number }>
+  /** Nanoseconds a call, over `calls` calls, barrier to barrier. */
+  sample(calls: number): Promise<number>
+  /** What one run on the first set writes. */
+  output(): Promise<Float32Array>
+  judge(output: Float32Array): Promise<OpVerdict>
+  /** The model's peaks, and reads and writes in place (GB/s of both). */
+  measurePeak(kind: 'fma' | 'int8' | 'read' | 'update'): Promise<{ readonly value: number; readonly unit: string; readonly mix: string }>
+  dispose(): void
+}
+
 export interface NativeAddon {
   openModel(files: readonly string[], tensors: readonly TensorEntry[], config: ModelConfig, options: NativeOptions): Promise<NativeModel>
   openClip(files: readonly string[], tensors: readonly TensorEntry[], config: ClipConfig, options: NativeOptions): Promise<NativeClip>
   /** An adapter among `tensors` is merged; threads 0 = as many as the process may use. */
   openConversion(files: readonly string[], tensors: readonly TensorEntry[], threads: number): Promise<NativeConversion>
+  readonly OpBench: new (options: { readonly isa: Isa | 'auto'; readonly threads: number }) => NativeOpBench
   readonly Cancellation: new () => NativeCancellation
   /** What this CPU and process offer, without a model. */
   cpuInfo(): { readonly device: string; readonly features: readonly string[]; readonly isas: readonly Isa[]; readonly threads: number }

@@ -147,7 +147,7 @@ test('bench --json writes a line each for image, prefill and decode', async (t) 
   const lines = stdout.trimEnd().split('\n').map((line) => JSON.parse(line) as Record<string, unknown>)
   t.deepEqual(lines.map(({ what }) => what), ['image', 'prefill', 'decode'])
   for (const line of lines) {
-    t.deepEqual(Object.keys(line), ['what', 'tokens', 'tokensPerSecond', 'achieved', 'peak', 'unit', 'roof', 'ratio', 'threads', 'isa', 'dtype'])
+    t.deepEqual(Object.keys(line), ['what', 'sequences', 'tokens', 'tokensPerSecond', 'achieved', 'peak', 'unit', 'roof', 'ratio', 'threads', 'isa', 'dtype'])
   }
 })
 

@@ -15,7 +15,8 @@ const nativeLayers: Readonly<Record<string, readonly string[]>> = {
   'cpu/kernels': ['ops', 'common'],
   cuda: ['ops', 'common'],
   model: ['ops', 'common'],
-  binding: ['model', 'ops', 'common'],
+  bench: ['cpu', 'cpu/kernels', 'ops', 'common'],
+  binding: ['bench', 'model', 'ops', 'common'],
   testing: ['binding', 'model', 'cpu', 'cpu/kernels', 'cuda', 'ops', 'common'],
 }
 

@@ -216,19 +216,19 @@ struct Quantised {
 };
 
 // Scratch of quantise_token, in floats for each block.
-constexpr int64_t kBlockScratch = 3;
+constexpr int64_t kBlockScratch = 2;
 
 // Token t of x; the tokens that fill the last group are zero.
 void quantise_token(const KernelTable& k, ConstActivations x, int64_t t, const Quantised& out, float* scratch) {
-  float *largest = scratch, *inverse = largest + out.blocks, *origin = inverse + out.blocks;
+  float *inverse = scratch, *origin = scratch + out.blocks;
   const bool filler = t >= x.rows;
   const float* row = x.row(filler ? 0 : t);
   if (filler) {
-    std::fill(largest, largest + out.blocks, 0.0f);
+    std::fill(inverse, inverse + out.blocks, 0.0f);
   } else {
-    k.block_largest(row, x.cols, largest);
+    k.block_largest(row, x.cols, inverse);
   }
-  out.scale[t] = choose_scales(largest, out.blocks, origin, inverse);
+  out.scale[t] = choose_scales(inverse, out.blocks, origin, inverse);
   const int64_t g = t / out.group, lane = t % out.group;
   for (int64_t b = 0; b < out.blocks; b += out.chunk) {
     const Quantised::Part part = out.part(b);

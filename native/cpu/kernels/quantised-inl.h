@@ -227,8 +227,18 @@ struct CodesQ6_K : CodesOf<BlockQ6_K, 4, 32, 63> {
   }
 };
 
+// The same stretch of each row that follows the one packed now: packed a few panels later, and 16 streams that no hardware prefetcher follows.
+template <class Codes>
+inline void prefetch_next_stretch(const unsigned char* w, int64_t stride, int64_t blocks) {
+  const int64_t stretch = blocks / Codes::kDiskBlocks * Codes::kBytes;
+  for (int r = 0; r < kPanelRows; r++) {
+    for (int64_t at = stretch; at < 2 * stretch; at += 64) __builtin_prefetch(w + r * stride + at, 0, 2);
+  }
+}
+
 template <class Codes>
 inline void pack(const void* w, int64_t stride, int64_t blocks, uint8_t* codes, float* scales) {
+  prefetch_next_stretch<Codes>(static_cast<const unsigned char*>(w), stride, blocks);
   for (int at = 0; at < kPanelRows; at += kRows) {
     const unsigned char* rows = static_cast<const unsigned char*>(w) + at * stride;
     for (int64_t b = 0; b < blocks; b += Codes::kDiskBlocks, rows += Codes::kBytes) {
