@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "common/file_reader.h"
+#include "common/quantise.h"
 #include "common/thread_pool.h"
 #include "model/weights.h"
 
@@ -76,6 +77,7 @@ class Conversion {
   std::vector<Tensor> tensors_;
   std::unordered_map<std::string, int64_t> by_name_;
   float lora_scale_;
+  RowCodec codec_;
   ThreadPool pool_;
   std::vector<Scratch> scratch_;  // one per thread
   std::optional<Adapter> adapter_;
