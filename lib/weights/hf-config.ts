@@ -6,7 +6,7 @@ import type { VisionConfig } from '../native.js'
 import { Fields } from './fields.js'
 import { readOriginalVision, type OriginalVision } from './original-config.js'
 import { ropeFromConfig } from './rope.js'
-import type { StatedText, StatedVision } from './sizes.js'
+import type { StatedClipText, StatedText, StatedVision } from './sizes.js'
 import { unsupported } from './model-error.js'
 
 export interface HfConfig {
@@ -141,18 +141,25 @@ export function statedTower(vision: Fields): StatedVision {
   if (kind !== 'clip_vision_model') throw unsupported(vision.where, `vision tower "${kind}"`, 'clip_vision_model')
   if ((vision.integer('num_channels') ?? 3) !== 3) throw unsupported(vision.where, `${vision.integer('num_channels')} colour channels`, '3')
   return {
-    where: vision.where,
-    hiddenSize: vision.integer('hidden_size'),
-    intermediateSize: vision.integer('intermediate_size'),
-    layers: vision.integer('num_hidden_layers'),
+    ...statedClipLayers(vision, 12),
     featureLayer: undefined,
-    heads: vision.integer('num_attention_heads') ?? 12,
     imageSize: squareSize(vision, 'image_size'),
     patchSize: squareSize(vision, 'patch_size'),
-    layerNormEps: vision.number('layer_norm_eps', 0) ?? 1e-5,
-    activation: clipActivation(vision),
     dropClassRow: false,
     projectorLayers: undefined,
+  }
+}
+
+/** What both of CLIP's transformers say; `heads` where the file does not. */
+export function statedClipLayers(config: Fields, heads: number): Omit<StatedClipText, 'contextLength'> {
+  return {
+    where: config.where,
+    hiddenSize: config.integer('hidden_size'),
+    intermediateSize: config.integer('intermediate_size'),
+    layers: config.integer('num_hidden_layers'),
+    heads: config.integer('num_attention_heads') ?? heads,
+    layerNormEps: config.number('layer_norm_eps', 0) ?? 1e-5,
+    activation: clipActivation(config),
   }
 }
 
@@ -177,7 +184,7 @@ function selectStrategy(config: Fields): string {
   throw unsupported(config.where, `\`vision_feature_select_strategy\` "${strategy}"`, 'default, full')
 }
 
-export function clipActivation(vision: Fields): VisionConfig['activation'] {
+function clipActivation(vision: Fields): VisionConfig['activation'] {
   const activation = vision.string('hidden_act') ?? 'quick_gelu'
   if (activation === 'quick_gelu' || activation === 'gelu') return activation
   throw unsupported(vision.where, `activation "${activation}"`, 'quick_gelu, gelu')
