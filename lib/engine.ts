@@ -15,6 +15,8 @@ import {
   type NativeSequence,
   type TensorEntry,
 } from './native.js'
+import { finishInSlices } from './slices.js'
+import { indexPieces } from './tokenizer/piece-index.js'
 import { Tokenizer } from './tokenizer/tokenizer.js'
 import type { ModelDescription } from './weights/model-description.js'
 import { imageRows } from './weights/tower-rows.js'
@@ -35,18 +37,19 @@ export class Engine {
   readonly #rowsAlike: number
   #disposed = false
 
-  private constructor(model: NativeModel, description: ModelDescription, options: NativeOptions) {
+  private constructor(model: NativeModel, description: ModelDescription, options: NativeOptions, tokenizer: Tokenizer) {
     this.#native = model
     this.description = description
     this.options = options
-    this.tokenizer = new Tokenizer(description.tokenizer)
+    this.tokenizer = tokenizer
     this.#rowsAlike = options.arithmetic === 'fast' && description.tensors.every(quantisedOrNoMatrix) ? rowsPerCall : 2
   }
 
   /** Maps the weights. */
   static async open(description: ModelDescription, options: NativeOptions): Promise<Engine> {
+    const tokenizer = new Tokenizer(description.tokenizer, await finishInSlices(indexPieces(description.tokenizer)))
     const model = await guarded(() => native().openModel(description.files, description.tensors, description.config, options))
-    return new Engine(model, description, options)
+    return new Engine(model, description, options, tokenizer)
   }
 
   get config(): ModelConfig {

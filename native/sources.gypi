@@ -57,6 +57,7 @@
       "native/testing/weights.cc",
       "native/testing/kernel_cases.cc",
       "native/testing/op_cases.cc",
+      "native/testing/codec_cases.cc",
       "native/testing/testing_addon.cc"
     ],
     "llava_defines": [

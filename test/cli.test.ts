@@ -7,7 +7,7 @@ import path from 'node:path'
 import { text } from 'node:stream/consumers'
 import test from 'ava'
 import { LLaVA } from '../lib/index.js'
-import { ended, llava, start } from './command.js'
+import { interruptedChat, llava, start } from './command.js'
 import { goldenCase, readTensors } from './tiny-model.js'
 
 const { model, picture, prompt } = goldenCase('hf-f32')
@@ -228,22 +228,11 @@ test('a reader that leaves is no error', async (t) => {
 test('an interrupt stops the answer being written, and the chat goes on', async (t) => {
   const long = [...tiny, '--template', 'hf', '--max-tokens', '220', '--temperature', '100', '--seed', '3', '--isa', 'scalar']
   const whole = await llava(['ask', question, ...long])
-  for (let attempt = 0; attempt < 5; attempt++) {
-    const child = start(['chat', ...long])
-    const end = ended(child)
-    child.stdin.on('error', () => undefined)
-    child.stdin.write(`${question}\n`)
-    await once(child.stdout, 'data')
-    child.kill('SIGINT')
-    child.stdin.end('/exit\n')
-    const { code, stdout } = await end
-    if (code === 130) continue // the signal came after the answer: the next test
-    t.is(code, 0)
-    t.true(whole.stdout.startsWith(stdout.trimEnd()))
-    t.true(stdout.length < whole.stdout.length)
-    return
-  }
-  t.fail('no answer was long enough to be interrupted')
+  const chat = await interruptedChat(long, question, '/exit\n')
+  if (chat === undefined) return t.fail('no answer was long enough to be interrupted')
+  t.is(chat.code, 0)
+  t.true(whole.stdout.startsWith(chat.stdout.trimEnd()))
+  t.true(chat.stdout.length < whole.stdout.length)
 })
 
 test('an interrupt between answers ends a piped chat with exit code 130', async (t) => {

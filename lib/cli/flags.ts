@@ -80,24 +80,13 @@ export function addShowFlag(command: Command): Command {
   return command.addOption(show)
 }
 
-/** Flags of the verbs that answer. */
-export interface AnswerFlags extends ModelFlags {
-  readonly maxTokens?: number
-  readonly temperature?: number
-  readonly topK?: number
-  readonly topP?: number
-  readonly minP?: number
-  readonly typicalP?: number
-  readonly repetitionPenalty?: number
-  readonly presencePenalty?: number
-  readonly frequencyPenalty?: number
+/** Options that a flag cannot give, or gives under another name or in another form. */
+type Reworded = 'noRepeatNgramSize' | 'logitsProcessor' | 'stop' | 'template' | 'onProgress' | 'signal'
+
+/** Flags of the verbs that answer: the library's options, and how pictures are read. */
+export interface AnswerFlags extends ModelFlags, Omit<AnswerOptions, Reworded> {
   readonly ngramSize?: number
-  readonly logitBias?: Readonly<Record<string, number>>
-  readonly minTokens?: number
-  readonly logprobs?: number
-  readonly seed?: number
   readonly stop?: readonly string[]
-  readonly system?: string
   readonly template?: string
   readonly autoOrient: boolean
   readonly allowPrivateNetwork?: boolean

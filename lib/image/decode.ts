@@ -11,7 +11,7 @@ import { type Sharp } from 'sharp'
 import { invalidArgument, LlavaError } from '../errors.js'
 import { collectBytes, withinTime } from './byte-stream.js'
 import { download, nameOf, type DownloadLimits } from './download.js'
-import { finishInSlices } from './slices.js'
+import { finishInSlices } from '../slices.js'
 
 /** Rows of pixels, top to bottom: RGB or RGBA, 3 or 4 bytes per pixel according to the length of `data`. A canvas' ImageData is one. */
 export interface RawRgb {

@@ -1,7 +1,9 @@
 // Named values out of a file nobody vouches for (a JSON object, GGUF metadata), read with their type checked.
 // `null` counts as absent, as it does for transformers.
 
+import { finishInSlices } from '../slices.js'
 import { readSideFile } from './file-head.js'
+import { parseJson } from './json-slices.js'
 import { corrupt } from './model-error.js'
 
 // Sizes travel to native code as 32-bit integers.
@@ -107,7 +109,7 @@ export async function readJson(path: string): Promise<unknown> {
   const bytes = await readSideFile(path)
   if (bytes === undefined) return undefined
   try {
-    return JSON.parse(bytes.toString('utf8')) as unknown
+    return await finishInSlices(parseJson(bytes.toString('utf8')))
   } catch (cause) {
     throw corrupt(path, 'is not valid JSON', cause)
   }
