@@ -106,11 +106,27 @@ export class Fields {
 export async function readJson(path: string): Promise<unknown> {
   const bytes = await readSideFile(path)
   if (bytes === undefined) return undefined
+  return parseJson(path, bytes.toString('utf8'))
+}
+
+/** `where` is what to call the text in an error. */
+export function parseJson(where: string, text: string): unknown {
+  let value: unknown
   try {
-    return JSON.parse(bytes.toString('utf8')) as unknown
+    value = JSON.parse(text)
   } catch (cause) {
-    throw corrupt(path, 'is not valid JSON', cause)
+    throw corrupt(where, 'is not valid JSON', cause)
   }
+  if (isDeeperThan(value, kDeepest)) throw corrupt(where, `nests its values more than ${kDeepest} deep`)
+  return value
+}
+
+// tokenizer.json nests 6 deep. Recursion over what is deeper (ours, JSON.stringify's for an error) could run out of stack.
+const kDeepest = 64
+
+function isDeeperThan(value: unknown, levels: number): boolean {
+  if (typeof value !== 'object' || value === null) return false
+  return levels === 0 || Object.values(value).some((member) => isDeeperThan(member, levels - 1))
 }
 
 /** A JSON file that holds an object, or `undefined` when there is no such file. */

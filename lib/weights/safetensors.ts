@@ -1,7 +1,7 @@
 // safetensors header: u64 length N, N bytes of JSON (name -> dtype, shape, data_offsets), then the data without holes.
 // The rules enforced are the format's own: unique names, sorted by offset the tensors tile the data exactly, bytes = f(dtype, shape).
 
-import { Fields } from './fields.js'
+import { Fields, parseJson } from './fields.js'
 import { corrupt, unsupported } from './model-error.js'
 import { elementCount, type StoredTensor } from './stored-tensor.js'
 import { readExactly, withFile } from './file-head.js'
@@ -44,7 +44,7 @@ export async function readSafetensorsHeader(file: string): Promise<readonly Stor
 function parseSafetensorsHeader(file: string, header: Buffer, fileSize: number): readonly StoredTensor[] {
   const text = decodeUtf8(file, header)
   if (!text.startsWith('{')) throw corrupt(file, 'its header is not a JSON object')
-  const entries = parseJson(file, text)
+  const entries = parseJson(`${file}, header`, text) as Readonly<Record<string, unknown>>
   const names = Object.keys(entries)
   if (countMembers(text) !== names.length) throw corrupt(file, 'its header names a tensor twice')
   const dataStart = 8 + header.length
@@ -58,14 +58,6 @@ function decodeUtf8(file: string, header: Buffer): string {
     return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(header)
   } catch (cause) {
     throw corrupt(file, 'its header is not UTF-8', cause)
-  }
-}
-
-function parseJson(file: string, text: string): Record<string, unknown> {
-  try {
-    return JSON.parse(text) as Record<string, unknown>
-  } catch (cause) {
-    throw corrupt(file, 'its header is not valid JSON', cause)
   }
 }
 
