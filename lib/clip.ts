@@ -4,7 +4,7 @@
 import { readFile } from 'node:fs/promises'
 import { LlavaError } from './errors.js'
 import type { Job } from './job.js'
-import { native, nativeFailure, type NativeClip, type NativeOptions } from './native.js'
+import { guarded, native, type NativeClip, type NativeOptions } from './native.js'
 import { ClipTokenizer, clipVocabularyFromFiles, clipVocabularyFromJson } from './tokenizer/clip-tokenizer.js'
 import { describeClip, type ClipDescription, type ClipTokenizerFiles } from './weights/clip-directory.js'
 
@@ -52,13 +52,5 @@ async function openTokenizer({ tokenizerJson, vocabulary, merges }: ClipTokenize
   } catch (cause) {
     if (cause instanceof LlavaError && cause.code !== 'MODEL_CORRUPT') throw cause
     throw new LlavaError('MODEL_CORRUPT', `${file}: ${cause instanceof Error ? cause.message : String(cause)}`, { cause })
-  }
-}
-
-async function guarded<T>(call: () => Promise<T>): Promise<T> {
-  try {
-    return await call()
-  } catch (cause) {
-    throw nativeFailure(cause, new Error())
   }
 }

@@ -595,7 +595,7 @@ export class LLaVA implements Disposable, AsyncDisposable {
     const { vocabSize } = this.#engine.config.text
     const sequences = [prompt]
     try {
-      while (sequences.length < generations.length) sequences.push(prompt.fork())
+      while (sequences.length < generations.length) sequences.push(this.#engine.fork(prompt))
       const lockstep = new Lockstep(generations.length, async (rows, ids) => {
         const fed = rows.map((row) => sequences[row] as NativeSequence)
         await this.#engine.step(fed, ids, logits, job)

@@ -48,6 +48,9 @@
       "native/testing/op_cases.cc",
       "native/testing/testing_addon.cc"
     ],
+    "llava_probe_sources": [
+      "native/testing/allocation_probe.cc"
+    ],
     "llava_defines": [
       "NAPI_VERSION=8"
     ],
