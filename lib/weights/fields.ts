@@ -111,22 +111,35 @@ export async function readJson(path: string): Promise<unknown> {
 
 /** `where` is what to call the text in an error. */
 export function parseJson(where: string, text: string): unknown {
-  let value: unknown
+  if (nestsTooDeep(text)) throw corrupt(where, `nests its values more than ${kDeepest} deep`)
   try {
-    value = JSON.parse(text)
+    return JSON.parse(text)
   } catch (cause) {
     throw corrupt(where, 'is not valid JSON', cause)
   }
-  if (isDeeperThan(value, kDeepest)) throw corrupt(where, `nests its values more than ${kDeepest} deep`)
-  return value
 }
 
-// tokenizer.json nests 6 deep. Recursion over what is deeper (ours, JSON.stringify's for an error) could run out of stack.
+// tokenizer.json nests 6 deep. What is deeper would take many times its size to parse, and recursion over it could run out of stack.
 const kDeepest = 64
 
-function isDeeperThan(value: unknown, levels: number): boolean {
-  if (typeof value !== 'object' || value === null) return false
-  return levels === 0 || Object.values(value).some((member) => isDeeperThan(member, levels - 1))
+const [quote, backslash, braces, brackets] = [0x22, 0x5c, [0x7b, 0x7d], [0x5b, 0x5d]] as const
+
+function nestsTooDeep(text: string): boolean {
+  let depth = 0
+  for (let i = 0; i < text.length && depth <= kDeepest; i++) {
+    const character = text.charCodeAt(i)
+    if (character === quote) i = endOfString(text, i)
+    else if (character === braces[0] || character === brackets[0]) depth++
+    else if (character === braces[1] || character === brackets[1]) depth--
+  }
+  return depth > kDeepest
+}
+
+/** Index of the quote that closes the string opened at `start`; the text's length where none does. */
+export function endOfString(text: string, start: number): number {
+  let i = start + 1
+  while (i < text.length && text.charCodeAt(i) !== quote) i += text.charCodeAt(i) === backslash ? 2 : 1
+  return i
 }
 
 /** A JSON file that holds an object, or `undefined` when there is no such file. */

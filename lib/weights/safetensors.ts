@@ -1,7 +1,7 @@
 // safetensors header: u64 length N, N bytes of JSON (name -> dtype, shape, data_offsets), then the data without holes.
 // The rules enforced are the format's own: unique names, sorted by offset the tensors tile the data exactly, bytes = f(dtype, shape).
 
-import { Fields, parseJson } from './fields.js'
+import { endOfString, Fields, parseJson } from './fields.js'
 import { corrupt, unsupported } from './model-error.js'
 import { elementCount, type StoredTensor } from './stored-tensor.js'
 import { readExactly, withFile } from './file-head.js'
@@ -73,13 +73,6 @@ function countMembers(text: string): number {
     else if (character === ':' && depth === 1) members++
   }
   return members
-}
-
-/** Index of the quote that closes the string opened at `start`. */
-function endOfString(text: string, start: number): number {
-  let i = start + 1
-  while (text[i] !== '"') i += text[i] === '\\' ? 2 : 1
-  return i
 }
 
 function parseEntry(file: string, name: string, value: unknown, dataStart: number): StoredTensor {

@@ -129,7 +129,7 @@ async function twice({ prepare, work }: Task, n: number, expected?: string): Pro
   const first = await outcome(() => work(prepared as never), n)
   if (first.error === undefined || prepare === undefined) return first
   const { result, error } = await outcome(() => work(prepared as never), 0)
-  if (result !== expected) throw new Error(`after allocation ${n} had failed, the work gave ${String(error ?? result)}`, { cause: error })
+  if (result !== expected) throw new Error(`after allocation ${n} had failed, the work gave ${error === undefined ? result : 'an error'}`, { cause: error })
   return first
 }
 
@@ -151,7 +151,7 @@ if (chosen === undefined) throw new Error(`no work called ${process.argv[2]}`)
 try {
   for (let i = 0; i < 3; i++) await twice(chosen, 0)
   const { result: expected, error: unexpected } = await twice(chosen, 0)
-  if (unexpected !== undefined) throw unexpected
+  if (unexpected !== undefined) throw new Error('the work fails though nothing is made to fail', { cause: unexpected })
   await collected()
   const before = probe.live()
   let harmless = 0
