@@ -7,7 +7,7 @@ import { LlavaError, invalidArgument } from './errors.js'
 import { calledFrom, Job } from './job.js'
 import type { ImageAspectRatio } from './image/image-processor.js'
 import { finishInSlices } from './slices.js'
-import { native, nativeFailure, type NativeConversion, type NativeFindings } from './native.js'
+import { native, nativeFailure, newCancellation, type NativeConversion, type NativeFindings } from './native.js'
 import { abortSignal, callback, checkOptions, flag, given, oneOf, text, wholeNumber, type OptionCheck } from './options.js'
 import {
   conversionTypes,
@@ -97,7 +97,7 @@ export async function convertModel(source: string, target: string, options: Conv
   checkOptions('convertModel()', options, convertChecks)
   if (options.type === undefined) throw invalidArgument('type', `one of ${conversionTypes.join(', ')}`, options.type)
   const callSite = new Error()
-  const job = new Job(options.signal, new (native().Cancellation)())
+  const job = new Job(options.signal, newCancellation())
   try {
     const start = performance.now()
     const { mmproj, visionTower, adapter, visionFeatureLayer, imageAspectRatio } = options

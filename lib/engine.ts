@@ -4,8 +4,10 @@
 import { LlavaError } from './errors.js'
 import { calledFrom, Job } from './job.js'
 import {
+  guarded,
+  guardedNow,
   native,
-  nativeFailure,
+  newCancellation,
   type ModelConfig,
   type NativeImageFeatures,
   type NativeInfo,
@@ -70,7 +72,7 @@ export class Engine {
   async run<T>(signal: AbortSignal | undefined, work: (job: Job) => Promise<T>): Promise<T> {
     const callSite = new Error()
     this.checkAlive()
-    const job = new Job(signal, new (native().Cancellation)())
+    const job = new Job(signal, newCancellation())
     const running = runJob(job, work)
     this.#jobs.set(job, running)
     try {
@@ -117,6 +119,16 @@ export class Engine {
   createSequence(): NativeSequence {
     this.checkAlive()
     return guardedNow(() => this.#native.createSequence())
+  }
+
+  /** A second sequence with the same past; the caller disposes of it. */
+  fork(sequence: NativeSequence): NativeSequence {
+    return guardedNow(() => sequence.fork())
+  }
+
+  /** A picture's rows, a fresh copy. */
+  read(image: NativeImageFeatures, kind: 'image_features' | 'projected'): Float32Array {
+    return guardedNow(() => image.read(kind))
   }
 
   /**
@@ -287,23 +299,6 @@ function joined(parts: readonly Float32Array[]): Float32Array {
     at += part.length
   }
   return all
-}
-
-/** Awaits a native call; its failure gets a code and the stack of the call. */
-async function guarded<T>(call: () => Promise<T>): Promise<T> {
-  try {
-    return await call()
-  } catch (cause) {
-    throw cause instanceof LlavaError ? cause : nativeFailure(cause, new Error())
-  }
-}
-
-function guardedNow<T>(call: () => T): T {
-  try {
-    return call()
-  } catch (cause) {
-    throw cause instanceof LlavaError ? cause : nativeFailure(cause, new Error())
-  }
 }
 
 function disposedError(): LlavaError {

@@ -50,9 +50,9 @@ export interface ImageOptions {
   readonly autoOrient?: boolean
   /** Most pixels (width × height) a picture may have before it is refused with IMAGE_TOO_LARGE; default 178,956,970. */
   readonly maxPixels?: number
-  /** Most bytes a download or a stream may have before it is refused with IMAGE_TOO_LARGE; default 64 MiB. */
+  /** Most bytes a download, a stream, a pipe or a device may have before it is refused with IMAGE_TOO_LARGE; default 64 MiB. */
   readonly maxBytes?: number
-  /** Milliseconds a download or a stream may take; default 30,000. */
+  /** Milliseconds these may take; default 30,000. */
   readonly timeoutMs?: number
   /** Lets http and https URLs lead to loopback, link-local and private addresses; default false, as whoever writes the URL would read what is there. */
   readonly allowPrivateNetwork?: boolean
@@ -598,7 +598,7 @@ export class LLaVA implements Disposable, AsyncDisposable {
     const { vocabSize } = this.#engine.config.text
     const sequences = [prompt]
     try {
-      while (sequences.length < generations.length) sequences.push(prompt.fork())
+      while (sequences.length < generations.length) sequences.push(this.#engine.fork(prompt))
       const lockstep = new Lockstep(generations.length, async (rows, ids) => {
         const fed = rows.map((row) => sequences[row] as NativeSequence)
         await this.#engine.step(fed, ids, logits, job)

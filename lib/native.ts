@@ -302,10 +302,37 @@ function load(): NativeAddon {
   }
 }
 
+/** A flag for one call. */
+export function newCancellation(): NativeCancellation {
+  return guardedNow(() => new (native().Cancellation)())
+}
+
+/** Awaits a native call; its failure gets a code and the stack of the call. */
+export async function guarded<T>(call: () => Promise<T>): Promise<T> {
+  try {
+    return await call()
+  } catch (cause) {
+    throw cause instanceof LlavaError ? cause : nativeFailure(cause, new Error())
+  }
+}
+
+/** The same for a call that gives its result at once. */
+export function guardedNow<T>(call: () => T): T {
+  try {
+    return call()
+  } catch (cause) {
+    throw cause instanceof LlavaError ? cause : nativeFailure(cause, new Error())
+  }
+}
+
+/** What node-addon-api makes of an object that there was no memory for, before any code of ours could give it a code. */
+const badAlloc = 'std::bad_alloc'
+
 /** Gives a native failure a code and the caller's stack: native errors carry `code` and `message`, but no JavaScript frames. */
 export function nativeFailure(cause: unknown, callSite: Error): LlavaError {
   const { code, message } = cause as { readonly code?: string; readonly message?: string }
-  const error = new LlavaError((code ?? 'INTERNAL') as LlavaErrorCode, message ?? String(cause), { cause })
+  const known = code ?? (message === badAlloc ? 'OUT_OF_MEMORY' : 'INTERNAL')
+  const error = new LlavaError(known as LlavaErrorCode, message === badAlloc ? 'out of memory' : (message ?? String(cause)), { cause })
   const frames = callSite.stack?.split('\n').slice(1).join('\n')
   if (frames !== undefined) error.stack = `${error.name}: ${error.message}\n${frames}`
   return error

@@ -60,6 +60,9 @@
       "native/testing/codec_cases.cc",
       "native/testing/testing_addon.cc"
     ],
+    "llava_probe_sources": [
+      "native/testing/allocation_probe.cc"
+    ],
     "llava_defines": [
       "NAPI_VERSION=8"
     ],

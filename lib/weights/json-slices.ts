@@ -6,6 +6,9 @@
 const longSegment = 2 ** 14
 const tokensPerStep = 2048
 
+/** tokenizer.json nests 6 deep. What is deeper would take many times its size to parse, and recursion over it could run out of stack. */
+export const deepest = 64
+
 /** Whole strings, whose commas and brackets are none, and what structures the text. */
 const tokens = /"[^"\\]*(?:\\.[^"\\]*)*"|[{}[\],]/gs
 
@@ -23,15 +26,17 @@ interface Frame {
   value: Container | undefined
 }
 
-/** @throws SyntaxError */
-export function* parseJson(text: string, segment = longSegment): Generator<undefined, unknown> {
+/** @throws SyntaxError, or RangeError for values nested more than `deepest` deep */
+export function* parseJsonInSlices(text: string, segment = longSegment): Generator<undefined, unknown> {
   const open: Frame[] = []
   let seen = 0
   for (const { 0: token, index } of text.matchAll(tokens)) {
     if (seen++ % tokensPerStep === 0) yield
     const frame = open.at(-1)
-    if (token === '{' || token === '[') open.push({ isArray: token === '[', start: index, from: index + 1, member: index + 1, value: undefined })
-    else if (frame === undefined || token.startsWith('"')) continue
+    if (token === '{' || token === '[') {
+      open.push({ isArray: token === '[', start: index, from: index + 1, member: index + 1, value: undefined })
+      if (open.length > deepest) throw new RangeError(`nests its values more than ${deepest} deep`)
+    } else if (frame === undefined || token.startsWith('"')) continue
     else if (token === ',') endMember(frame, text, index, segment)
     else if (frame.isArray !== (token === ']')) throw new SyntaxError(`Unexpected token ${token} in JSON at position ${index}`)
     else {

@@ -92,26 +92,6 @@ test('embed without --out writes a line of JSON for each input', async (t) => {
   t.deepEqual(lines[1]?.data, [...(await opened.embed('blue', { kind: 'hidden_last' })).data])
 })
 
-for (const [wrong, args, code] of [
-  ['no kind', [picture], 2],
-  ['an unknown kind', [picture, '--kind', 'soul'], 2],
-  ['a kind of pictures without one', ['--kind', 'projected'], 2],
-  ['a text for a kind of pictures', [picture, '--text', 'red', '--kind', 'projected'], 2],
-  ['no text for a kind of texts', ['--kind', 'hidden_last'], 2],
-  ['two texts for one picture', [picture, '--text', 'red', '--text', 'blue', '--kind', 'hidden_last'], 2],
-  ['a picture for clip_text', [picture, '--text', 'red', '--kind', 'clip_text'], 2],
-  ['clip_text without --clip', ['--text', 'red', '--kind', 'clip_text'], 2],
-  ['a file that is no .npy', [picture, '--kind', 'projected', '--out', 'v.txt'], 2],
-  ['a picture that is not there', ['no/such.png', '--kind', 'projected'], 1],
-] as const) {
-  test(`embed with ${wrong}: exit code ${code} and one line`, async (t) => {
-    const ended = await llava(['embed', ...args, ...tiny])
-    t.is(ended.stdout, '')
-    t.regex(ended.stderr, /^error: [^\n]+ \([A-Z_]+\)\n$/)
-    t.is(ended.code, code)
-  })
-}
-
 test('tokenize writes ids and pieces, from an argument or stdin', async (t) => {
   await using opened = await LLaVA.open(model, { threads: 2 })
   const ids = [...opened.tokenize('red\nstar</s>')]
