@@ -30,8 +30,8 @@ export class Engine {
   readonly tokenizer: Tokenizer
   readonly #native: NativeModel
   readonly #jobs = new Map<Job, Promise<unknown>>()
-  /** Rows of one decoding call that come out as each would alone. */
-  readonly #rowsAlike: number
+  /** Rows of one decoding call that come out as each would alone, bit by bit. */
+  readonly rowsAlike: number
   #disposed = false
 
   private constructor(model: NativeModel, description: ModelDescription, options: NativeOptions) {
@@ -39,7 +39,7 @@ export class Engine {
     this.description = description
     this.options = options
     this.tokenizer = new Tokenizer(description.tokenizer)
-    this.#rowsAlike = options.arithmetic === 'fast' && description.tensors.every(quantisedOrNoMatrix) ? rowsPerCall : 2
+    this.rowsAlike = options.arithmetic === 'fast' && description.tensors.every(quantisedOrNoMatrix) ? rowsPerCall : 2
   }
 
   /** Maps the weights. */
@@ -158,9 +158,9 @@ export class Engine {
   async step(sequences: readonly NativeSequence[], ids: readonly number[], logits: Float32Array, job: Job): Promise<void> {
     const { vocabSize } = this.config.text
     const steps = sequences.map((sequence, n) => ({ sequence, segments: [{ tokens: Int32Array.of(ids[n] as number) }], logits: 'last' }) as const)
-    for (let first = 0; first < steps.length; first += this.#rowsAlike) {
+    for (let first = 0; first < steps.length; first += this.rowsAlike) {
       job.check()
-      const some = steps.slice(first, first + this.#rowsAlike)
+      const some = steps.slice(first, first + this.rowsAlike)
       const rows = logits.subarray(first * vocabSize, (first + some.length) * vocabSize)
       await guarded(() => this.#native.forward(some, rows, job.cancellation))
     }
