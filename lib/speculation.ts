@@ -10,13 +10,16 @@ import { PromptLookup } from './prompt-lookup.js'
 /** Where a picture stands in the text that drafts are looked up in. */
 const noToken = -1
 
+/** What feeds the decoder. */
+type Decoder = Pick<Engine, 'append' | 'config' | 'rowsAlike'>
+
 export class Speculation {
   /** Tokens that went through the decoder as part of a draft. */
   draftTokens = 0
   /** Of these, those that were chosen. */
   acceptedTokens = 0
 
-  readonly #engine: Engine
+  readonly #engine: Decoder
   readonly #sequence: NativeSequence
   readonly #lookup: PromptLookup
   /** [1 + most, V]: after the token, and after each of its draft. */
@@ -33,7 +36,7 @@ export class Speculation {
    * @param most tokens of a draft; as many are fed as have logits that are those of a plain step, bit by bit
    * @param limit tokens of the answer
    */
-  constructor(engine: Engine, sequence: NativeSequence, prompt: readonly NativeSegment[], most: number, limit: number, job: Job) {
+  constructor(engine: Decoder, sequence: NativeSequence, prompt: readonly NativeSegment[], most: number, limit: number, job: Job) {
     this.#engine = engine
     this.#sequence = sequence
     this.#most = Math.min(most, engine.rowsAlike - 1)
