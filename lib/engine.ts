@@ -35,8 +35,8 @@ export class Engine {
   readonly tokenizer: Tokenizer
   readonly #native: NativeModel
   readonly #jobs = new Map<Job, Promise<unknown>>()
-  /** Rows of one decoding call that come out as each would alone. */
-  readonly #rowsAlike: number
+  /** Rows of one decoding call that come out as each would alone, bit by bit. */
+  readonly rowsAlike: number
   #disposed = false
 
   private constructor(model: NativeModel, description: ModelDescription, options: NativeOptions, tokenizer: Tokenizer) {
@@ -44,7 +44,7 @@ export class Engine {
     this.description = description
     this.options = options
     this.tokenizer = tokenizer
-    this.#rowsAlike = options.arithmetic === 'fast' && description.tensors.every(quantisedOrNoMatrix) ? rowsPerCall : 2
+    this.rowsAlike = options.arithmetic === 'fast' && description.tensors.every(quantisedOrNoMatrix) ? rowsPerCall : 2
   }
 
   /** Maps the weights. */
@@ -175,9 +175,9 @@ export class Engine {
     const { vocabSize } = this.config.text
     const steps = sequences.map((sequence, n) => ({ sequence, segments: [{ tokens: Int32Array.of(ids[n] as number) }], logits: 'last' }) as const)
     let computeMs = 0
-    for (let first = 0; first < steps.length; first += this.#rowsAlike) {
+    for (let first = 0; first < steps.length; first += this.rowsAlike) {
       job.check()
-      const some = steps.slice(first, first + this.#rowsAlike)
+      const some = steps.slice(first, first + this.rowsAlike)
       const rows = logits.subarray(first * vocabSize, (first + some.length) * vocabSize)
       computeMs += (await guarded(() => this.#native.forward(some, rows, job.cancellation))).computeMs
     }

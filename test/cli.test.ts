@@ -33,7 +33,7 @@ test('ask --json writes the answer as one object with these keys', async (t) => 
   t.is(code, 0)
   const answer = JSON.parse(stdout) as Record<string, Record<string, unknown>>
   t.deepEqual(Object.keys(answer), ['text', 'tokenIds', 'finishReason', 'usage', 'timings'])
-  t.deepEqual(Object.keys(answer['usage'] ?? {}), ['promptTokens', 'imageTokens', 'cachedTokens', 'completionTokens'])
+  t.deepEqual(Object.keys(answer['usage'] ?? {}), ['promptTokens', 'imageTokens', 'cachedTokens', 'completionTokens', 'draftTokens', 'acceptedTokens'])
   t.deepEqual(Object.keys(answer['timings'] ?? {}), ['loadMs', 'imageMs', 'promptMs', 'generateMs'])
   const written: unknown = answer['text']
   t.is(written, await answerOfLibrary())

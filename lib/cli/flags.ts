@@ -95,6 +95,7 @@ export interface AnswerFlags extends ModelFlags, Omit<AnswerOptions, Reworded> {
 export function addAnswerFlags(command: Command): Command {
   return addModelFlags(command)
     .option('-n, --max-tokens <n>', 'most tokens to generate (default: 512)', integer)
+    .option('--prompt-lookup-tokens <n>', 'most tokens to compute ahead where the answer repeats what was said (default: 15, 0: none)', integer)
     .option('--temperature <t>', '0 takes the likeliest token (default), higher is more varied', decimal)
     .option('--top-k <k>', 'sample from the k likeliest tokens only', integer)
     .option('--top-p <p>', 'sample from the likeliest tokens that make up this probability', decimal)
@@ -117,10 +118,10 @@ export function addAnswerFlags(command: Command): Command {
 
 export function answerOptions(flags: AnswerFlags): AnswerOptions {
   const { maxTokens, temperature, topK, topP, minP, typicalP, repetitionPenalty, presencePenalty, frequencyPenalty, logitBias, minTokens, seed } = flags
-  const { ngramSize: noRepeatNgramSize, logprobs, stop, system, template, json } = flags
+  const { promptLookupTokens, ngramSize: noRepeatNgramSize, logprobs, stop, system, template, json } = flags
   if (logprobs !== undefined && json !== true) throw new LlavaError('INVALID_ARGUMENT', '--logprobs needs --json, which shows them')
   const penalties = { repetitionPenalty, presencePenalty, frequencyPenalty, noRepeatNgramSize, logitBias, minTokens }
-  return given({ maxTokens, temperature, topK, topP, minP, typicalP, ...penalties, logprobs, seed, stop, system, template })
+  return given({ maxTokens, promptLookupTokens, temperature, topK, topP, minP, typicalP, ...penalties, logprobs, seed, stop, system, template })
 }
 
 /** Drops what was not given. The library checks the values themselves. */

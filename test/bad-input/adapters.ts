@@ -1,7 +1,7 @@
 // Adapters that are incomplete, damaged, or do not fit the model they are named with.
 
 import { dict, emptyTuple, global, pickle, reduce, tensor, torchFile, zerosFile } from '../weights/pytorch-file.js'
-import { checkpoint, languageFile, mmprojFile } from '../weights/tiny-llava.js'
+import { checkpoint, languageFile } from '../weights/tiny-llava.js'
 import { adapterFiles, clipCheckpoint, languageCheckpoint, originalConfig, projectorShapes, wholeFile, type AdapterParts } from '../weights/tiny-original.js'
 import { openingOf, type BadInput, type Files } from './row.js'
 
@@ -27,7 +27,6 @@ const onCheckpoint: readonly (readonly [what: string, code: BadInput['code'], ad
   ['with damaged weights', 'MODEL_CORRUPT', { ...adapterFiles(), 'adapter_model.safetensors': Buffer.alloc(7) }, /adapter_model\.safetensors: 7 bytes are too few/],
 ]
 
-const pair: Files = { 'model.gguf': languageFile(), 'mmproj-model.gguf': mmprojFile() }
 const projector: Files = { ...adapterFiles(), 'non_lora_trainables.bin': wholeFile(projectorShapes) }
 
 const onOthers: readonly (readonly [title: string, code: BadInput['code'], base: Files, adapter: Files, message: RegExp])[] = [
