@@ -1,7 +1,7 @@
 // Attention by online softmax over KV pages (Milakov & Gimelshein 2018; FlashAttention): no T x T matrix.
-//   A task takes one kv head and a block of query rows of all the heads that share it; for each page, in order:
-//     scores[m, page] = (q / sqrt(Dh)) · keys[Dh, page];  mask;  p = exp(scores - m);  out[m, Dh] = out * rescale + p · values[page, Dh]
-//   The pages are read in the same order with the same sums for 1 row as for 1,000, so prefill and decode agree bit for bit.
+//   A task takes one kv head and a block of query rows of all the heads that share it; for each span of four pages, in order:
+//     scores[m, span] = (q / sqrt(Dh)) · keys[Dh, span];  mask;  p = exp(scores - m);  out[m, Dh] = out * rescale + p · values[span, Dh]
+//   Spans begin at multiples of their length and are read in the same order with the same sums for 1 row as for 1,000, so prefill and decode agree bit for bit.
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -13,11 +13,13 @@ namespace llava::cpu {
 namespace {
 
 constexpr int64_t kQueryRows = 60;  // rows of a task: five 12-row tiles of AVX-512, ten 6-row tiles of AVX2
+constexpr int64_t kTileRows = 12;   // rows that end at a diagonal of their own
+constexpr int64_t kSpan = 4 * kPageTokens;  // keys of one step of the online softmax: long enough for its horizontal sums not to count
 
 // A worker's scratch, in floats.
 struct Scratch {
   float* q;       // [rows, Dh] scaled queries
-  float* scores;  // [rows, kPageTokens]
+  float* scores;  // [rows, kSpan]
   float* out;     // [rows, padded Dh]
   float* max;     // [rows]
   float* sum;     // [rows]
@@ -25,7 +27,7 @@ struct Scratch {
   float* values;  // [kPageTokens, padded Dh]
 };
 
-int64_t scratch_floats(int64_t rows, int64_t dh) { return rows * (dh + kPageTokens + padded_head_dim(dh) + 2) + kPageTokens * (dh + padded_head_dim(dh)) + 7 * 16; }
+int64_t scratch_floats(int64_t rows, int64_t dh) { return rows * (dh + kSpan + padded_head_dim(dh) + 2) + kPageTokens * (dh + padded_head_dim(dh)) + 7 * 16; }
 
 Scratch scratch_of(std::byte* memory, int64_t rows, int64_t dh) {
   auto next = [at = reinterpret_cast<float*>(memory)](int64_t count) mutable {
@@ -35,7 +37,7 @@ Scratch scratch_of(std::byte* memory, int64_t rows, int64_t dh) {
   };
   Scratch s{};
   s.q = next(rows * dh);
-  s.scores = next(rows * kPageTokens);
+  s.scores = next(rows * kSpan);
   s.out = next(rows * padded_head_dim(dh));
   s.max = next(rows);
   s.sum = next(rows);
@@ -51,39 +53,85 @@ const float* as_f32(const KernelTable& k, KvType type, const std::byte* from, in
   return scratch;
 }
 
-void attend_block(const KernelTable& k, const AttentionArgs& a, int64_t kv_head, int64_t first, int64_t tokens, Scratch s) {
-  const int64_t dh = a.cache.head_dim, dhp = padded_head_dim(dh), sharing = a.heads / a.cache.kv_heads, rows = tokens * sharing;
-  const int64_t element = kv_bytes(a.cache.type), past = a.keys - a.q.rows;
+// What attend_block walks over: the query rows of a kv head, and where their keys lie.
+struct Block {
+  const AttentionArgs& a;
+  int64_t kv_head;
+  int64_t first;    // token
+  int64_t tokens;
+  int64_t sharing;  // heads that read this kv head
+  int64_t rows() const { return tokens * sharing; }  // row r: token first + r / sharing, head kv_head * sharing + r % sharing
+  int64_t position(int64_t row) const { return a.keys - a.q.rows + first + row / sharing; }
+  int64_t column(int64_t row) const { return (kv_head * sharing + row % sharing) * a.cache.head_dim; }
+  // Positions [oldest, visible) are seen by some row.
+  int64_t oldest() const { return a.window > 0 ? std::max<int64_t>(0, position(0) + 1 - a.window) : 0; }
+  int64_t visible() const { return visible_to(rows() - 1); }
+  int64_t visible_to(int64_t row) const { return a.causal ? position(row) + 1 : a.keys; }
+  // Of the page at `at`: positions that some row of the tile that begins at `row` sees.
+  int64_t held(int64_t row, int64_t at) const { return std::clamp<int64_t>(visible_to(std::min(row + kTileRows, rows()) - 1) - at, 0, kPageTokens); }
+};
+
+// scores[rows, width] of the positions from `at` on, which are whole pages.
+void score_span(const KernelTable& k, const Block& block, int64_t at, int64_t width, const Scratch& s) {
+  const int64_t dh = block.a.cache.head_dim, element = kv_bytes(block.a.cache.type);
+  for (int64_t page = 0; page < width; page += kPageTokens) {
+    const std::byte* from = block.a.cache.pages[(at + page) / kPageTokens] + block.kv_head * dh * kPageTokens * element;
+    const float* keys = as_f32(k, block.a.cache.type, from, dh * kPageTokens, s.keys);
+    for (int64_t r = 0; r < block.rows(); r += kTileRows) {
+      const int64_t columns = (block.held(r, at + page) + 15) / 16 * 16, rows = std::min(kTileRows, block.rows() - r);
+      if (columns > 0) k.gemm_f32(rows, columns, dh, s.q + r * dh, dh, keys, kPageTokens, s.scores + r * kSpan + page, kSpan, false);
+    }
+  }
+}
+
+// scores -> weights of the online softmax; what was gathered in out before is rescaled to the new maximum.
+void weigh_span(const KernelTable& k, const Block& block, int64_t at, int64_t width, const Scratch& s) {
+  constexpr float kNothing = -std::numeric_limits<float>::infinity();
+  const int64_t dhp = padded_head_dim(block.a.cache.head_dim), held = std::min(width, block.visible() - at);
+  for (int64_t r = 0; r < block.rows(); r++) {
+    float* scores = s.scores + r * kSpan;
+    const int64_t position = block.position(r);
+    const int64_t sees = std::max<int64_t>(0, block.a.causal ? std::min(held, position + 1 - at) : held);
+    const int64_t forgotten = block.a.window > 0 ? std::clamp<int64_t>(position + 1 - block.a.window - at, 0, sees) : 0;
+    std::fill(scores, scores + forgotten, kNothing);
+    std::fill(scores + sees, scores + width, kNothing);
+    const float rescale = k.online_softmax(scores, width, s.max + r, s.sum + r);
+    if (rescale != 1.0f) k.scale(s.out + r * dhp, rescale, s.out + r * dhp, dhp);
+  }
+}
+
+// out += weights · values
+void gather_span(const KernelTable& k, const Block& block, int64_t at, int64_t width, const Scratch& s) {
+  const KvPages& cache = block.a.cache;
+  const int64_t dh = cache.head_dim, dhp = padded_head_dim(dh), element = kv_bytes(cache.type);
+  for (int64_t page = 0; page < width; page += kPageTokens) {
+    const std::byte* from = cache.pages[(at + page) / kPageTokens] + (page_keys(cache.kv_heads, dh) + block.kv_head * dhp * kPageTokens) * element;
+    const float* values = as_f32(k, cache.type, from, std::min(kPageTokens, block.visible() - at - page) * dhp, s.values);
+    for (int64_t r = 0; r < block.rows(); r += kTileRows) {
+      const int64_t held = block.held(r, at + page), rows = std::min(kTileRows, block.rows() - r);
+      if (held > 0) k.gemm_f32(rows, dhp, held, s.scores + r * kSpan + page, kSpan, values, dhp, s.out + r * dhp, dhp, true);
+    }
+  }
+}
+
+void attend_block(const KernelTable& k, const Block& block, const Scratch& s) {
+  const AttentionArgs& a = block.a;
+  const int64_t dh = a.cache.head_dim, dhp = padded_head_dim(dh);
   const float scale = 1.0f / std::sqrt(static_cast<float>(dh));
-  for (int64_t r = 0; r < rows; r++) {  // row r: token first + r / sharing, head kv_head * sharing + r % sharing
-    k.scale(a.q.row(first + r / sharing) + (kv_head * sharing + r % sharing) * dh, scale, s.q + r * dh, dh);
+  for (int64_t r = 0; r < block.rows(); r++) {
+    k.scale(a.q.row(block.first + r / block.sharing) + block.column(r), scale, s.q + r * dh, dh);
     s.max[r] = -std::numeric_limits<float>::infinity();
     s.sum[r] = 0;
   }
-  std::memset(s.out, 0, static_cast<size_t>(rows * dhp) * sizeof(float));
-  const int64_t visible = a.causal ? past + first + tokens : a.keys;  // what the last row of the block sees
-  const int64_t oldest = a.window > 0 ? std::max<int64_t>(0, past + first + 1 - a.window) : 0;  // what the first row still sees
-  for (int64_t at = oldest / kPageTokens * kPageTokens; at < visible; at += kPageTokens) {
-    const std::byte* page = a.cache.pages[at / kPageTokens];
-    const int64_t held = std::min(kPageTokens, visible - at);
-    const float* keys = as_f32(k, a.cache.type, page + kv_head * dh * kPageTokens * element, dh * kPageTokens, s.keys);
-    k.gemm_f32(rows, kPageTokens, dh, s.q, dh, keys, kPageTokens, s.scores, kPageTokens, false);
-    const std::byte* page_v = page + (page_keys(a.cache.kv_heads, dh) + kv_head * dhp * kPageTokens) * element;
-    const float* values = as_f32(k, a.cache.type, page_v, held * dhp, s.values);
-    for (int64_t r = 0; r < rows; r++) {
-      float* scores = s.scores + r * kPageTokens;
-      const int64_t position = past + first + r / sharing;
-      const int64_t sees = a.causal ? std::min(held, position + 1 - at) : held;
-      const int64_t forgotten = a.window > 0 ? std::min(kPageTokens, position + 1 - a.window - at) : 0;
-      for (int64_t j = 0; j < forgotten; j++) scores[j] = -std::numeric_limits<float>::infinity();
-      for (int64_t j = std::max<int64_t>(sees, 0); j < kPageTokens; j++) scores[j] = -std::numeric_limits<float>::infinity();
-      const float rescale = k.online_softmax(scores, kPageTokens, s.max + r, s.sum + r);
-      if (rescale != 1.0f) k.scale(s.out + r * dhp, rescale, s.out + r * dhp, dhp);
-    }
-    k.gemm_f32(rows, dhp, held, s.scores, kPageTokens, values, dhp, s.out, dhp, true);
+  std::memset(s.out, 0, static_cast<size_t>(block.rows() * dhp) * sizeof(float));
+  for (int64_t at = block.oldest() / kSpan * kSpan; at < block.visible(); at += kSpan) {
+    const int64_t width = std::min(kSpan, (block.visible() - at + kPageTokens - 1) / kPageTokens * kPageTokens);
+    score_span(k, block, at, width, s);
+    weigh_span(k, block, at, width, s);
+    gather_span(k, block, at, width, s);
   }
-  for (int64_t r = 0; r < rows; r++) {
-    k.scale(s.out + r * dhp, s.sum[r] > 0 ? 1.0f / s.sum[r] : 0.0f, a.y.row(first + r / sharing) + (kv_head * sharing + r % sharing) * dh, dh);
+  for (int64_t r = 0; r < block.rows(); r++) {
+    k.scale(s.out + r * dhp, s.sum[r] > 0 ? 1.0f / s.sum[r] : 0.0f, a.y.row(block.first + r / block.sharing) + block.column(r), dh);
   }
 }
 
@@ -96,35 +144,45 @@ void attention(Stream& s, const AttentionArgs& a) {
   stream.reserve_per_worker(static_cast<uint64_t>(scratch_floats(rows, dh)) * sizeof(float));
   stream.parallel(a.cache.kv_heads * blocks, [&](int64_t index, int worker) {
     const int64_t first = index % blocks * block;
-    attend_block(stream.kernels, a, index / blocks, first, std::min(block, a.q.rows - first), scratch_of(stream.of_worker(worker), rows, dh));
+    attend_block(stream.kernels, {a, index / blocks, first, std::min(block, a.q.rows - first), sharing}, scratch_of(stream.of_worker(worker), rows, dh));
   });
 }
 
+namespace {
+
+// One head's keys and values of the tokens that fall into one page: keys are turned to [Dh, tokens] on the way.
+void append_to_page(const KernelTable& k, const KvAppendArgs& a, int64_t head, int64_t first, int64_t tokens, float* scratch) {
+  const int64_t dh = a.cache.head_dim, dhp = padded_head_dim(dh), slot = (a.first + first) % kPageTokens;
+  std::byte* page = a.cache.pages[(a.first + first) / kPageTokens];
+  const int64_t key_at = head * dh * kPageTokens + slot, value_at = page_keys(a.cache.kv_heads, dh) + (head * kPageTokens + slot) * dhp;
+  float* row = scratch + dh * kPageTokens;  // [padded Dh]
+  const auto store = [&](const float* from, int64_t at, int64_t count) {
+    if (a.cache.type == KvType::kF16) {
+      k.narrow_f16(from, reinterpret_cast<uint16_t*>(page) + at, count);
+    } else {
+      std::memcpy(reinterpret_cast<float*>(page) + at, from, static_cast<size_t>(count) * sizeof(float));
+    }
+  };
+  k.transpose_f32(a.k.row(first) + head * dh, a.k.stride * static_cast<int64_t>(sizeof(float)), tokens, dh, scratch, kPageTokens);
+  for (int64_t d = 0; d < dh; d++) store(scratch + d * kPageTokens, key_at + d * kPageTokens, tokens);
+  std::fill(row + dh, row + dhp, 0.0f);
+  for (int64_t t = 0; t < tokens; t++) {
+    std::memcpy(row, a.v.row(first + t) + head * dh, static_cast<size_t>(dh) * sizeof(float));
+    store(row, value_at + t * dhp, dhp);
+  }
+}
+
+}  // namespace
+
 void kv_append(Stream& s, const KvAppendArgs& a) {
   CpuStream& stream = cpu_stream(s);
-  const int64_t dh = a.cache.head_dim, dhp = padded_head_dim(dh), heads = a.cache.kv_heads;
-  const bool f16 = a.cache.type == KvType::kF16;
-  stream.reserve_per_worker(static_cast<uint64_t>(2 * dhp) * sizeof(float));
-  stream.parallel(heads, [&](int64_t head, int worker) {
-    float* value_row = reinterpret_cast<float*>(stream.of_worker(worker));
-    auto* key_row = reinterpret_cast<uint16_t*>(value_row + dhp);
-    std::memset(value_row, 0, static_cast<size_t>(dhp) * sizeof(float));
-    for (int64_t t = 0; t < a.k.rows; t++) {
-      const int64_t position = a.first + t, slot = position % kPageTokens;
-      std::byte* page = a.cache.pages[position / kPageTokens];
-      const int64_t key_at = head * dh * kPageTokens + slot, value_at = page_keys(heads, dh) + (head * kPageTokens + slot) * dhp;
-      const float* key = a.k.row(t) + head * dh;
-      std::memcpy(value_row, a.v.row(t) + head * dh, static_cast<size_t>(dh) * sizeof(float));
-      if (f16) {
-        auto* out = reinterpret_cast<uint16_t*>(page);
-        stream.kernels.narrow_f16(key, key_row, dh);
-        for (int64_t d = 0; d < dh; d++) out[key_at + d * kPageTokens] = key_row[d];
-        stream.kernels.narrow_f16(value_row, out + value_at, dhp);
-      } else {
-        auto* out = reinterpret_cast<float*>(page);
-        for (int64_t d = 0; d < dh; d++) out[key_at + d * kPageTokens] = key[d];
-        std::memcpy(out + value_at, value_row, static_cast<size_t>(dhp) * sizeof(float));
-      }
+  const int64_t dh = a.cache.head_dim;
+  stream.reserve_per_worker(static_cast<uint64_t>(dh * kPageTokens + padded_head_dim(dh)) * sizeof(float));
+  stream.parallel(a.cache.kv_heads, [&](int64_t head, int worker) {
+    for (int64_t first = 0; first < a.k.rows;) {
+      const int64_t tokens = std::min(a.k.rows - first, kPageTokens - (a.first + first) % kPageTokens);
+      append_to_page(stream.kernels, a, head, first, tokens, reinterpret_cast<float*>(stream.of_worker(worker)));
+      first += tokens;
     }
   });
 }
