@@ -4,6 +4,7 @@
 //   maddubs gives pairs  w0 a0 + w1 a1 in 16 bits; of 4-bit codes 8 stay below 8 * 2 * 15 * 127 = 30480 < 32768, so a whole block of 32 is summed in
 //   16 bits and widened once; 5-bit codes are widened every 4, 6-bit every 2. -offset * sum(a) puts the offset right. Exact in integers.
 // Q8_0 codes stay s8 (|w| <= 128): maddubs(|w|, sign(a, w)) gives pairs up to 2 * 128 * 127 = 32512, widened each time.
+#if defined(__x86_64__)
 #include <immintrin.h>
 
 #include <algorithm>
@@ -242,3 +243,4 @@ void fill_avx2(KernelTable& table) {
 }
 
 }  // namespace llava
+#endif

@@ -2,6 +2,7 @@
 //
 // Quantised tile: codes are u8 = value + offset (Q4_0: nibbles, offset 8; Q8_0: value xor 0x80, offset 128); activations s8.
 //   vpdpbusd adds 4 products u8 x s8 to 32 bits without saturation. The accumulator starts at -offset * sum(a), so the offset costs nothing.
+#if defined(__x86_64__)
 #include <immintrin.h>
 
 #include <algorithm>
@@ -122,3 +123,4 @@ void fill_avx512(KernelTable& table) {
 }
 
 }  // namespace llava
+#endif

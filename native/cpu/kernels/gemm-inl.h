@@ -1,8 +1,10 @@
 // f32 GEMM and GEMV over Vec, included once per ISA inside its target region.
 //   Tile: MR rows x NV vectors of c stay in registers; for each k: NV vectors of b, MR broadcasts of a, MR * NV fused multiply-adds.
 //   Rows of a are addressed from every third row (base, base + lda, base + 2 lda), so that 12 rows need 4 pointers.
+//   Where products take one element of a vector (Vec::kByElement), the including file brings a gemm_tile of its own, before this one.
 
-template <int MR, int NV>
+template <int MR, int NV, class V = Vec>
+  requires(!V::kByElement)
 inline void gemm_tile(int64_t k, const float* a, int64_t lda, const float* b, int64_t ldb, float* c, int64_t ldc, bool accumulate) {
   constexpr int kBases = (MR + 2) / 3;
   F sum[MR][NV];
@@ -84,7 +86,7 @@ inline void gemv(const void* w, int64_t stride, int64_t rows, int64_t k, const f
     F sum[4] = {Vec::zero(), Vec::zero(), Vec::zero(), Vec::zero()};  // four chains hide the latency of fma
     int64_t p = 0;
     for (; p + 4 * kLanes <= k; p += 4 * kLanes) {
-      _mm_prefetch(reinterpret_cast<const char*>(row + (p + 256) * W::kBytes), _MM_HINT_T0);
+      __builtin_prefetch(row + (p + 256) * W::kBytes);
 #pragma GCC unroll 4
       for (int j = 0; j < 4; j++) sum[j] = Vec::fma(W::load(row + (p + j * kLanes) * W::kBytes), Vec::load(x + p + j * kLanes), sum[j]);
     }

@@ -6,8 +6,9 @@
 // by shifts and masks. So one vector is [rows][4 values], which is what a 4-byte dot product wants: lanes are rows, and a row's sum never leaves its lane.
 //
 // The including file says, before this one, how products are summed: kSignedQ8 (Q8_0 codes stay signed, without offset),
-//   products<Codes, kTokens>(…) for the tile and dot<Codes>(…) for one token.
+//   products<Codes, kTokens>(…) for the tile and dot<Codes>(…) for one token. With Vec::kByElement it brings to_panel and tile_32 as well.
 
+using F = Vec::F;
 using I = Int::I;
 constexpr int kRows = Int::kRows;
 
@@ -49,10 +50,8 @@ inline I bits(I bytes, int n, int mask, int to) { return Int::shift_left_16(Int:
 inline void add_fifth_bits(I qh, I group[8]) {
 #pragma GCC unroll 8
   for (int g = 0; g < 8; g++) {
-    // byte g / 2 of each dword into all four bytes of it, then one bit of each
-    const __m128i spread = _mm_add_epi8(_mm_set1_epi8(static_cast<char>(g / 2)), _mm_setr_epi8(0, 0, 0, 0, 4, 4, 4, 4, 8, 8, 8, 8, 12, 12, 12, 12));
-    const I wanted = Int::set1_32(static_cast<int32_t>(0x08040201u << 4 * (g % 2)));
-    const I set = Int::equal_8(Int::bit_and(Int::shuffle_8(qh, spread), wanted), wanted);
+    const I wanted = Int::set1_32(static_cast<int32_t>(0x08040201u << 4 * (g % 2)));  // one bit of each byte
+    const I set = Int::equal_8(Int::bit_and(Int::spread_byte(qh, g / 2), wanted), wanted);
     group[g] = Int::bit_or(group[g], Int::bit_and(set, Int::set1_8(16)));
   }
 }
@@ -226,6 +225,11 @@ struct CodesQ6_K : CodesOf<BlockQ6_K, 4, 32, 63> {
   }
 };
 
+// From the codes that load() gives to what a panel holds: the same, where the including file brings no to_panel of its own (Vec::kByElement).
+template <class Codes, class V = Vec>
+  requires(!V::kByElement)
+inline void to_panel(I*) {}
+
 template <class Codes>
 inline void pack(const void* w, int64_t stride, int64_t blocks, uint8_t* codes, float* scales) {
   for (int at = 0; at < kPanelRows; at += kRows) {
@@ -237,6 +241,7 @@ inline void pack(const void* w, int64_t stride, int64_t blocks, uint8_t* codes, 
       for (int unit = 0; unit < Codes::kDiskBlocks / Codes::kUnit; unit++) {
         I group[8 * Codes::kUnit];
         Codes::load(rows, stride, unit, group);
+        to_panel<Codes>(group);
         uint8_t* out = codes + ((b + unit * Codes::kUnit) * 8 * kPanelRows + at) * 4;
         for (int g = 0; g < 8 * Codes::kUnit; g++) Int::store(out + g * kPanelRows * 4, group[g]);
       }
@@ -302,7 +307,8 @@ inline void tile(int64_t tokens, int64_t blocks, const uint8_t* codes, int64_t c
 }
 
 // 32 rows: two vectors a tile, so one tile over both panels with 16 lanes, one for each panel with 8.
-template <class Codes, int kTokens>
+template <class Codes, int kTokens, class V = Vec>
+  requires(!V::kByElement)
 inline void tile_32(int64_t tokens, int64_t blocks, const uint8_t* codes, const float* scales, int64_t panel, const int8_t* q, int64_t q_stride, const float* d,
                     const int32_t* sum, int64_t d_stride, float* y, int64_t ldy, bool accumulate) {
   const int64_t panel_scales = panel / kBlock * Codes::kScales;

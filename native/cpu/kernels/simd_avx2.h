@@ -3,6 +3,7 @@ struct Vec {
   using F = __m256;
   static constexpr int kLanes = 8;
   static constexpr int kTileRows = 6;  // 6 x 2 accumulators + 2 weights + 1 broadcast = 15 of 16 registers
+  static constexpr bool kByElement = false;
 
   static F load(const float* p) { return _mm256_loadu_ps(p); }
   static void store(float* p, F v) { _mm256_storeu_ps(p, v); }
@@ -64,7 +65,11 @@ struct Int {
   static I shift_left_32(I a, int n) { return _mm256_slli_epi32(a, n); }
   static I shift_right_signed_32(I a, int n) { return _mm256_srai_epi32(a, n); }
   static I equal_8(I a, I b) { return _mm256_cmpeq_epi8(a, b); }
-  static I shuffle_8(I a, __m128i index) { return _mm256_shuffle_epi8(a, _mm256_broadcastsi128_si256(index)); }
+  // Byte n of each dword in all four bytes of it.
+  static I spread_byte(I a, int n) {
+    const __m128i index = _mm_add_epi8(_mm_set1_epi8(static_cast<char>(n)), _mm_setr_epi8(0, 0, 0, 0, 4, 4, 4, 4, 8, 8, 8, 8, 12, 12, 12, 12));
+    return _mm256_shuffle_epi8(a, _mm256_broadcastsi128_si256(index));
+  }
   static Vec::F to_f32(I a) { return _mm256_cvtepi32_ps(a); }
   static Vec::F halves_to_f32(I a) {  // the low 16 bits of each lane
     const I low = _mm256_and_si256(a, _mm256_set1_epi32(0xFFFF));

@@ -3,6 +3,7 @@ struct Vec {
   using F = __m512;
   static constexpr int kLanes = 16;
   static constexpr int kTileRows = 12;  // 12 x 2 accumulators + 2 weights + 1 broadcast = 27 of 32 registers
+  static constexpr bool kByElement = false;
 
   static F load(const float* p) { return _mm512_loadu_ps(p); }
   static void store(float* p, F v) { _mm512_storeu_ps(p, v); }
@@ -58,7 +59,11 @@ struct Int {
   static I shift_left_32(I a, int n) { return _mm512_slli_epi32(a, n); }
   static I shift_right_signed_32(I a, int n) { return _mm512_srai_epi32(a, n); }
   static I equal_8(I a, I b) { return _mm512_movm_epi8(_mm512_cmpeq_epi8_mask(a, b)); }
-  static I shuffle_8(I a, __m128i index) { return _mm512_shuffle_epi8(a, _mm512_broadcast_i32x4(index)); }
+  // Byte n of each dword in all four bytes of it.
+  static I spread_byte(I a, int n) {
+    const __m128i index = _mm_add_epi8(_mm_set1_epi8(static_cast<char>(n)), _mm_setr_epi8(0, 0, 0, 0, 4, 4, 4, 4, 8, 8, 8, 8, 12, 12, 12, 12));
+    return _mm512_shuffle_epi8(a, _mm512_broadcast_i32x4(index));
+  }
   static Vec::F to_f32(I a) { return _mm512_cvtepi32_ps(a); }
   static Vec::F halves_to_f32(I a) { return _mm512_cvtph_ps(_mm512_cvtepi32_epi16(a)); }  // the low 16 bits of each lane
   // Four bytes at w of each row.
