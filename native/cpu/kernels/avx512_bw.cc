@@ -59,6 +59,12 @@ constexpr int groups_in_16_bits() {
   return groups;
 }
 
+// A sum the compiler may not regroup: GCC would compute all products of a block first and add them as a tree, out of registers.
+inline __m512i in_order(__m512i sum) {
+  asm("" : "+v"(sum));
+  return sum;
+}
+
 inline __m512i widen(__m512i pairs_i16) { return _mm512_madd_epi16(pairs_i16, _mm512_set1_epi16(1)); }
 
 // s8 codes of a vector, as maddubs takes them.
@@ -81,8 +87,8 @@ inline void products(const uint8_t* w, int64_t step, const int8_t* q, int64_t, c
 #pragma GCC unroll 4
       for (int t = 0; t < kTokens; t++) {
         const __m512i a = broadcast_word(q + (g * kTokenGroup + t) * 4);
-        acc[t][0] = _mm512_add_epi32(acc[t][0], w0.times(a));
-        acc[t][1] = _mm512_add_epi32(acc[t][1], w1.times(a));
+        acc[t][0] = in_order(_mm512_add_epi32(acc[t][0], w0.times(a)));
+        acc[t][1] = in_order(_mm512_add_epi32(acc[t][1], w1.times(a)));
       }
     }
   } else {
@@ -97,8 +103,8 @@ inline void products(const uint8_t* w, int64_t step, const int8_t* q, int64_t, c
         for (int t = 0; t < kTokens; t++) {
           const __m512i a = broadcast_word(q + (g * kTokenGroup + t) * 4);
           const __m512i p0 = _mm512_maddubs_epi16(w0, a), p1 = _mm512_maddubs_epi16(w1, a);
-          sum_i16[t][0] = g == first ? p0 : _mm512_add_epi16(sum_i16[t][0], p0);
-          sum_i16[t][1] = g == first ? p1 : _mm512_add_epi16(sum_i16[t][1], p1);
+          sum_i16[t][0] = g == first ? p0 : in_order(_mm512_add_epi16(sum_i16[t][0], p0));
+          sum_i16[t][1] = g == first ? p1 : in_order(_mm512_add_epi16(sum_i16[t][1], p1));
         }
       }
 #pragma GCC unroll 4

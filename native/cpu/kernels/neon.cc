@@ -4,7 +4,7 @@
 //   codes       r0 r0 r0 r0 r1 r1 r1 r1 | r2 r2 r2 r2 r3 r3 r3 r3     (bytes; four values of each row)
 //   activation  a0 a1 a2 a3 a0 a1 a2 a3 | a0 a1 a2 a3 a0 a1 a2 a3     (one token's word)
 //   sums        low_i16x8: r0 x4, r1 x4     high_i16x8: r2 x4, r3 x4
-// As many groups are summed so as 16 bits can hold (all of a block, but for Q8_0); then neighbours are added up until a lane is a row.
+// As many groups are summed so as 16 bits can hold twice (all 8 of 4-bit codes); then addp joins neighbours, and sadalp widens them: a lane is a row.
 #if defined(__aarch64__)
 #include <arm_neon.h>
 
@@ -124,9 +124,9 @@ constexpr int kLargestValue = Codes::kLargest == 255 ? 128 : std::max(Codes::kOf
 template <class Codes>
 constexpr int kLargestCode = Codes::kLargest == 255 ? 128 : Codes::kLargest;
 
-// Groups of a span whose products a 16-bit lane can hold, one for each group.
+// Groups of a span whose products two lanes of 16 bits can hold in one; a lane has one product of each group.
 constexpr int groups_in_16_bits(int largest, int span) {
-  while (span * largest * 127 > 32767) span /= 2;
+  while (span * 2 * largest * 127 > 32767) span /= 2;
   return span;
 }
 
@@ -145,15 +145,8 @@ inline Sum16 multiply_add(Sum16 sum, I w, I a) {
   return {vmlal_s8(sum.low_i16x8, vget_low_s8(w_i8x16), vget_low_s8(a_i8x16)), vmlal_high_s8(sum.high_i16x8, w_i8x16, a_i8x16)};
 }
 
-// acc + the four lanes of each row. A lane is at most `bound` in size; two of them may still fit into 16 bits.
-template <int bound>
-inline I widen_and_add(I acc, Sum16 sum) {
-  if constexpr (2 * bound <= 32767) {
-    return vpadalq_s16(acc, vpaddq_s16(sum.low_i16x8, sum.high_i16x8));
-  } else {
-    return Int::add(acc, vpaddq_s32(vpaddlq_s16(sum.low_i16x8), vpaddlq_s16(sum.high_i16x8)));
-  }
-}
+// acc + the four lanes of each row.
+inline I widen_and_add(I acc, Sum16 sum) { return vpadalq_s16(acc, vpaddq_s16(sum.low_i16x8, sum.high_i16x8)); }
 
 inline I broadcast_word(const int8_t* q) {
   int32_t word;
@@ -175,12 +168,10 @@ inline void products(const uint8_t* w, const int8_t* q, I acc[kTokenGroup][2]) {
         const I a = broadcast_word(q + (g * kTokenGroup + t) * 4);
         sum[t][0] = g == first ? multiply(w0, a) : multiply_add(sum[t][0], w0, a);
         sum[t][1] = g == first ? multiply(w1, a) : multiply_add(sum[t][1], w1, a);
-      }
-    }
-#pragma GCC unroll 4
-    for (int t = 0; t < kTokenGroup; t++) {
+        if (g + 1 < first + kGroups) continue;
 #pragma GCC unroll 2
-      for (int v = 0; v < 2; v++) acc[t][v] = widen_and_add<kGroups * kLargestValue<Codes> * 127>(first == 0 ? Int::zero() : acc[t][v], sum[t][v]);
+        for (int v = 0; v < 2; v++) acc[t][v] = widen_and_add(first == 0 ? Int::zero() : acc[t][v], sum[t][v]);
+      }
     }
   }
 }
@@ -195,7 +186,7 @@ inline I dot(const I* group, const int8_t* q, int32_t start) {
     Sum16 sum = multiply(group[first], broadcast_word(q + first * 4));
 #pragma GCC unroll 8
     for (int g = first + 1; g < first + kGroups; g++) sum = multiply_add(sum, group[g], broadcast_word(q + g * 4));
-    acc = widen_and_add<kGroups * kLargestCode<Codes> * 127>(acc, sum);
+    acc = widen_and_add(acc, sum);
   }
   return acc;
 }
