@@ -6,7 +6,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { parseArgs } from 'node:util'
-import { LLaVA, type Dtype, type Isa } from '../lib/index.js'
+import { LLaVA, isas, type Dtype, type Isa } from '../lib/index.js'
 import { dtypes } from '../lib/weights/ggml-types.js'
 import { decoders } from './shapes.js'
 import { writeSyntheticModel } from './synthetic-model.js'
@@ -36,7 +36,7 @@ const shape = decoders[oneOf(values.shape, Object.keys(decoders) as (keyof typeo
 const layers = values.layers === undefined ? shape.layers : Number(values.layers)
 const dtype: Dtype = oneOf(values.type, dtypes, '--type')
 const visionDtype: Dtype = oneOf(values['vision-type'], dtypes, '--vision-type')
-const isa = oneOf<Isa | 'auto'>(values.isa, ['auto', 'scalar', 'avx2', 'avx512'], '--isa')
+const isa = oneOf<Isa | 'auto'>(values.isa, ['auto', ...isas], '--isa')
 
 const directory = await mkdtemp(path.join(tmpdir(), 'llava-bench-'))
 try {
