@@ -2,6 +2,7 @@
 #   llava_native   the addon: build/Release/llava_native.node
 #   llava_testing  the addon of the tests, never shipped: build/testing/llava_testing.node, with -Dllava_testing=1
 # No file has flags of its own: code for one instruction set stands in a target region of its source.
+# -fno-schedule-insns: GCC's scheduling before register allocation (its default for AArch64 alone) takes tiles apart that fit the registers.
 {
   "includes": ["native/sources.gypi"],
   "variables": { "llava_testing%": 0 },
