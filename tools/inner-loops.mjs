@@ -1,9 +1,11 @@
-// node tools/inner-loops.mjs [type…]: what the int8 tile of each kernel table costs, read from its machine code; for instruction sets that no CPU here has.
-//   Compiles each table's file with the package's own flags, disassembles it, and takes of each gemm_T the innermost loop with the most multiplies.
+// node tools/inner-loops.mjs [kernel…]: what the inner loops of each kernel table cost, read from its machine code; for instruction sets that no CPU here has.
+//   A kernel is gemm_T or gemv_T of a quantised type T, or gemm_f32.
+//   Compiles each table's file with the package's own flags, disassembles it, and takes of each kernel the innermost loop with the most multiplies.
 //   A multiply does a known number of products, so the loop's length over its blocks of 32 products is instructions per block of one output.
 //   Identical tiles of two types stay apart (-fno-ipa-icf), so that each is found.
 //   stack: instructions that touch the stack (spills); moves: copies between vector registers.
-// Needs objdump, and for the NEON tables g++-aarch64-linux-gnu; a table whose compiler is missing is named at the end, and the exit code is 1.
+// A kernel that a table leaves to the weaker one has no line. Needs objdump, and for the NEON tables g++-aarch64-linux-gnu; a table whose compiler is missing
+// is named at the end, and the exit code is 1.
 
 import { spawnSync } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
@@ -17,15 +19,15 @@ const { llava_compile_flags: flags } = JSON.parse(readFileSync(path.join(root, '
 const x86 = { compiler: 'g++', objdump: 'objdump', stack: /\((?:%rsp|%rbp)/, move: /^vmov\w+ +%[xyz]mm\d+,%[xyz]mm\d+$/ }
 const arm = { compiler: 'aarch64-linux-gnu-g++', objdump: 'aarch64-linux-gnu-objdump', stack: /\[(?:sp|x29)\b/, move: /^mov\s+v\d+\.16b, v\d+\.16b$/ }
 
-/** The multiplies of a table, and the products each of them does. */
+/** Multiplies of a table, in int8 and in f32, and the products each of them does. */
 const tables = [
-  { isa: 'avx2', file: 'avx2.cc', machine: x86, multiply: /^vpmaddubsw .*%ymm/, products: 32 },
-  { isa: 'avx2-vnni', file: 'avx2_vnni.cc', machine: x86, multiply: /^(?:\{vex\} )?vpdpbusd .*%ymm/, products: 32 },
-  { isa: 'avx512-bw', file: 'avx512_bw.cc', machine: x86, multiply: /^vpmaddubsw .*%zmm/, products: 64 },
-  { isa: 'avx512', file: 'avx512.cc', machine: x86, multiply: /^vpdpbusd .*%zmm/, products: 64 },
-  { isa: 'neon', file: 'neon.cc', machine: arm, multiply: /^(?:smull|smlal)2?\s/, products: 8 },
-  { isa: 'neon-dotprod', file: 'neon_dotprod.cc', machine: arm, multiply: /^sdot\s/, products: 16 },
-  { isa: 'neon-i8mm', file: 'neon_i8mm.cc', machine: arm, multiply: /^smmla\s/, products: 32 },
+  { isa: 'avx2', file: 'avx2.cc', machine: x86, int8: [/^vpmaddubsw .*%ymm/, 32], f32: [/^vfmadd\d+ps .*%ymm/, 8] },
+  { isa: 'avx2-vnni', file: 'avx2_vnni.cc', machine: x86, int8: [/^(?:\{vex\} )?vpdpbusd .*%ymm/, 32] },
+  { isa: 'avx512-bw', file: 'avx512_bw.cc', machine: x86, int8: [/^vpmaddubsw .*%zmm/, 64], f32: [/^vfmadd\d+ps .*%zmm/, 16] },
+  { isa: 'avx512', file: 'avx512.cc', machine: x86, int8: [/^vpdpbusd .*%zmm/, 64] },
+  { isa: 'neon', file: 'neon.cc', machine: arm, int8: [/^(?:smull|smlal)2?\s/, 8], f32: [/^fmla\s/, 4] },
+  { isa: 'neon-dotprod', file: 'neon_dotprod.cc', machine: arm, int8: [/^sdot\s/, 16] },
+  { isa: 'neon-i8mm', file: 'neon_i8mm.cc', machine: arm, int8: [/^smmla\s/, 32] },
 ]
 
 function run(command, args) {
@@ -55,21 +57,30 @@ function innermostLoops(code) {
     .map(({ from, to }) => code.filter(({ at }) => at >= from && at <= to).map(({ text }) => text))
 }
 
-/** The cost of one table's tile for one block type. */
-function costOf(table, functions, type) {
-  const ours = functions.filter(({ name }) => new RegExp(`(?:gemm_|Codes)${type}(?!\\d|_)`).test(name) && !/gemv|pack/.test(name))
-  const multiplies = (loop) => loop.filter((text) => table.multiply.test(text)).length
-  const [loop] = ours.flatMap(({ code }) => innermostLoops(code)).sort((a, b) => multiplies(b) - multiplies(a))
-  if (loop === undefined || multiplies(loop) === 0) throw new Error(`${table.file}: no loop of ${type} multiplies`)
-  const blocks = (multiplies(loop) * table.products) / 32
-  return {
-    table: table.isa, type, instructions: loop.length, multiplies: multiplies(loop),
-    stack: loop.filter((text) => table.machine.stack.test(text)).length, moves: loop.filter((text) => table.machine.move.test(text)).length,
-    'per block': Number((loop.length / blocks).toFixed(3)), 'multiplies per block': Number((32 / table.products).toFixed(3)),
-  }
+/** Which functions of an object file belong to a kernel, by their mangled names, and what multiplies in them. */
+function kernelOf(name) {
+  if (name === 'gemm_f32') return { functions: /gemm_(?:tile|columns|f32)/, kind: 'f32' }
+  const [, verb, type] = /^(gem[mv])_(Q\d\w*)$/.exec(name) ?? []
+  if (type === undefined) throw new Error(`expected gemm_T, gemv_T (T a quantised type) or gemm_f32, got ${name}`)
+  return { functions: new RegExp(`(?:${verb === 'gemm' ? 'tile|gemm_q' : 'gemv_q'})I\\w*Codes${type}E`), kind: 'int8' }
 }
 
-const types = process.argv.length > 2 ? process.argv.slice(2) : ['Q4_0', 'Q4_K', 'Q6_K', 'Q8_0']
+/** The cost of a kernel in one table, [] if the table does not have it. */
+function costOf(table, functions, kernel) {
+  const { functions: ours, kind } = kernelOf(kernel)
+  const [multiply, products] = table[kind] ?? [/$^/, 1]
+  const multiplies = (loop) => loop.filter((text) => multiply.test(text)).length
+  const [loop] = functions.filter(({ name }) => ours.test(name)).flatMap(({ code }) => innermostLoops(code)).sort((a, b) => multiplies(b) - multiplies(a))
+  if (loop === undefined || multiplies(loop) === 0) return []
+  const blocks = (multiplies(loop) * products) / 32
+  return [{
+    table: table.isa, kernel, instructions: loop.length, multiplies: multiplies(loop),
+    stack: loop.filter((text) => table.machine.stack.test(text)).length, moves: loop.filter((text) => table.machine.move.test(text)).length,
+    'per block': Number((loop.length / blocks).toFixed(3)), 'multiplies per block': Number((32 / products).toFixed(3)),
+  }]
+}
+
+const kernels = process.argv.length > 2 ? process.argv.slice(2) : ['gemm_Q4_0', 'gemm_Q4_K', 'gemm_Q6_K', 'gemm_Q8_0', 'gemv_Q4_0', 'gemm_f32']
 const folder = mkdtempSync(path.join(tmpdir(), 'llava-inner-loops-'))
 const missing = []
 try {
@@ -82,7 +93,7 @@ try {
       return []
     }
     const functions = functionsOf(run(table.machine.objdump, ['-d', '--no-show-raw-insn', object]))
-    return types.map((type) => costOf(table, functions, type))
+    return kernels.flatMap((kernel) => costOf(table, functions, kernel))
   })
   console.table(costs)
 } finally {
