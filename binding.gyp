@@ -3,6 +3,7 @@
 #   llava_testing  the addon of the tests, never shipped: build/testing/llava_testing.node, with -Dllava_testing=1
 #   allocation_probe  what tests preload to see allocations, and to make them fail: build/testing/allocation_probe.so, with it on Linux
 # No file has flags of its own: code for one instruction set stands in a target region of its source.
+# -fno-schedule-insns: GCC's scheduling before register allocation (its default for AArch64 alone) takes tiles apart that fit the registers.
 {
   "includes": ["native/sources.gypi"],
   "variables": { "llava_testing%": 0 },

@@ -1,9 +1,6 @@
 // What the flags of the bench's commands hold, checked where they are parsed.
 
 import { InvalidArgumentError } from 'commander'
-import type { Isa } from '../lib/native.js'
-
-export const isas: readonly Isa[] = ['scalar', 'avx2', 'avx512']
 
 export function whole(text: string): number {
   if (!/^\d+$/.test(text) || Number(text) < 1) throw new InvalidArgumentError('expected a whole number of at least 1')

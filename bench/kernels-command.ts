@@ -2,13 +2,11 @@
 
 import { createRequire } from 'node:module'
 import path from 'node:path'
-import { fileURLToPath } from 'node:url'
 import type { Command } from 'commander'
-import { measuredOps, type Dtype, type Isa, type MeasuredOp, type NativeAddon } from '../lib/native.js'
+import { isas, measuredOps, type Dtype, type Isa, type MeasuredOp, type NativeAddon } from '../lib/native.js'
 import { dtypes } from '../lib/weights/ggml-types.js'
 import { countInstructions, countedIsas, type CountLine } from './instruction-count.js'
-import { innerLoops, type InnerLoop } from './inner-loops.js'
-import { isas, listOf, whole, wholes } from './flags.js'
+import { listOf, whole, wholes } from './flags.js'
 import { shapeNames, type KernelFilter } from './kernel-plan.js'
 import { tableHead, tableRow } from './kernel-table.js'
 import { runKernelBench, type KernelBenchOptions } from './kernels.js'
@@ -22,10 +20,7 @@ Examples:
   npm run bench -- kernels --dtype Q4_0,Q4_K --isa avx2 --rows 1,8 --against scalar
   npm run bench -- kernels --dtype Q4_0 --against other/build/Release/llava_native.node
   npm run bench -- kernels --count --op linear --dtype Q4_0,Q8_0
-  npm run bench -- kernels --listing
   npm run bench -- kernels --all --json > kernels.jsonl`
-
-const addonPath = fileURLToPath(new URL('../../build/Release/llava_native.node', import.meta.url))
 
 interface KernelFlags {
   readonly op?: readonly MeasuredOp[]
@@ -39,7 +34,6 @@ interface KernelFlags {
   readonly repeat: number
   readonly against?: string
   readonly count?: boolean
-  readonly listing?: boolean
   readonly json?: boolean
 }
 
@@ -58,16 +52,14 @@ export function addKernels(program: Command): void {
     .option('--repeat <n>', 'timed repetitions of each row', whole, 7)
     .option('--against <isa or path>', 'also time an ISA, or the llava_native.node of another build, in alternation')
     .option('--count', `instructions instead of time, counted by valgrind (${countedIsas.join(', ')})`)
-    .option('--listing', 'what the inner loops of the matrix kernels are made of, for every ISA, read by objdump')
     .option('--json', 'JSON lines')
     .addHelpText('after', help)
     .action((flags: KernelFlags) => kernels(flags))
 }
 
 async function kernels(flags: KernelFlags): Promise<void> {
-  if (flags.listing === true) printAll(innerLoops(addonPath), flags.json, loopSentence)
-  else if (flags.count === true) for await (const line of countInstructions(filterOf(flags))) printAll([line], flags.json, countSentence)
-  else await timeKernels(flags)
+  if (flags.count !== true) return timeKernels(flags)
+  for await (const line of countInstructions(filterOf(flags))) console.log(flags.json === true ? JSON.stringify(line) : countSentence(line))
 }
 
 function filterOf({ op, dtype, isa, rows, shape, all, exact }: KernelFlags): KernelFilter {
@@ -99,20 +91,10 @@ async function timeKernels(flags: KernelFlags): Promise<void> {
   }
 }
 
-function printAll<Line>(lines: readonly Line[], json: boolean | undefined, sentence: (line: Line) => string): void {
-  for (const line of lines) console.log(json === true ? JSON.stringify(line) : sentence(line))
-}
-
 /** `linear  7b.gate_up  Q4_0  avx2  64 rows  0.0914 instructions a multiply-add, 2.93 for a block of 32` */
 function countSentence({ op, shape, dtype, isa, rows, instructionsPer, per }: CountLine): string {
   const block = per === 'multiply-add' ? `, ${(32 * instructionsPer).toFixed(2)} for a block of 32` : ''
   return [op.padEnd(12), shape.padEnd(18), dtype.padEnd(6), isa.padEnd(7), `${rows} rows`.padStart(9), `${instructionsPer.toFixed(4)} instructions a ${per}${block}`].join(' ')
-}
-
-/** `gemm_Q4_0  zmm  2.31 instructions for a block of 32 multiply-adds (74 for 1024): 16 vpdpbusd, 4 vmovdqu8 …` */
-function loopSentence({ kernel, registers, instructions, multiplyAdds, instructionsPerBlock, mnemonics }: InnerLoop): string {
-  const counts = Object.entries(mnemonics).map(([mnemonic, count]) => `${count} ${mnemonic}`)
-  return `${kernel}\n    ${registers}  ${instructionsPerBlock.toFixed(2)} instructions for a block of 32 multiply-adds (${instructions} for ${multiplyAdds}): ${counts.join(', ')}`
 }
 
 function rivalOf(against: string): NonNullable<KernelBenchOptions['against']> {

@@ -2,9 +2,9 @@
 
 import { availableParallelism } from 'node:os'
 import type { Command } from 'commander'
-import type { Dtype, Isa } from '../lib/index.js'
+import { isas, type Dtype, type Isa } from '../lib/index.js'
 import { dtypes } from '../lib/weights/ggml-types.js'
-import { isas, oneOf, whole, wholes } from './flags.js'
+import { oneOf, whole, wholes } from './flags.js'
 import { runModelBench, type ModelLine } from './model-bench.js'
 import { decoders, type DecoderName } from './shapes.js'
 

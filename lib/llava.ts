@@ -19,7 +19,7 @@ import { preprocessInSlices } from './image/preprocess.js'
 import { calledFrom, Job } from './job.js'
 import { Lockstep } from './lockstep.js'
 import { biasById } from './logit-bias.js'
-import type { Isa, KvDtype, NativeImageFeatures, NativeInfo, NativeOptions, NativeSegment, NativeSequence } from './native.js'
+import { isas, type Isa, type KvDtype, type NativeImageFeatures, type NativeInfo, type NativeOptions, type NativeSegment, type NativeSequence } from './native.js'
 import { abortSignal, callback, checkOptions, flag, given, oneOf, stopStrings, text, wholeNumber, type OptionCheck } from './options.js'
 import type { ProgressListener } from './progress.js'
 import { renderCheckpointTemplate } from './prompt/checkpoint-template.js'
@@ -167,7 +167,7 @@ const openChecks = {
   visionTower: text,
   adapter: text,
   threads: wholeNumber(1, 1024),
-  isa: oneOf('auto', 'scalar', 'avx2', 'avx512'),
+  isa: oneOf('auto', ...isas),
   kvCache: oneOf('f16', 'f32'),
   arithmetic: oneOf('fast', 'exact'),
   visionFeatureLayer: wholeNumber(-1024, 1024),

@@ -89,7 +89,9 @@ export interface ClipConfig {
   readonly projectionDim: number
 }
 
-export type Isa = 'scalar' | 'avx2' | 'avx512'
+/** Kernel tables, weakest first within an architecture; info().isa says which one runs. */
+export const isas = ['scalar', 'avx2', 'avx2-vnni', 'avx512-bw', 'avx512', 'neon', 'neon-dotprod', 'neon-i8mm'] as const
+export type Isa = (typeof isas)[number]
 export type KvDtype = 'f16' | 'f32'
 
 export interface NativeOptions {

@@ -20,7 +20,12 @@
       "native/cpu/kernels/table.cc",
       "native/cpu/kernels/scalar.cc",
       "native/cpu/kernels/avx2.cc",
+      "native/cpu/kernels/avx2_vnni.cc",
+      "native/cpu/kernels/avx512_bw.cc",
       "native/cpu/kernels/avx512.cc",
+      "native/cpu/kernels/neon.cc",
+      "native/cpu/kernels/neon_dotprod.cc",
+      "native/cpu/kernels/neon_i8mm.cc",
       "native/model/weights.cc",
       "native/model/passes.cc",
       "native/model/vision_tower.cc",
@@ -63,6 +68,9 @@
     "llava_probe_sources": [
       "native/testing/allocation_probe.cc"
     ],
+    "llava_conformance_sources": [
+      "native/testing/conformance_main.cc"
+    ],
     "llava_defines": [
       "NAPI_VERSION=8"
     ],
@@ -81,7 +89,8 @@
       "-fvisibility-inlines-hidden",
       "-ffunction-sections",
       "-fdata-sections",
-      "-ffp-contract=off"
+      "-ffp-contract=off",
+      "-fno-schedule-insns"
     ]
   }
 }

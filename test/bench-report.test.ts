@@ -1,8 +1,7 @@
 // The report: one line for each row measured, tables between markers with the rest untouched, pictures that hold every point.
 
-import { spawnSync } from 'node:child_process'
 import test from 'ava'
-import { betweenMarkers, innerLoops, markdownReport, markers, readLines, type KernelLine } from '../bench/index.js'
+import { betweenMarkers, markdownReport, markers, readLines, type KernelLine } from '../bench/index.js'
 import { ratioPlot, rooflinePlot } from '../bench/roofline-plot.js'
 
 const time = { nanoseconds: 2e6, spread: 0.01, roof: 'compute', achieved: 500, peak: 900, unit: 'GOP/s', mix: 'vpdpbusd', ratio: 5 / 9, intensity: 80 } as const
@@ -70,12 +69,4 @@ test('a picture of ratios has a row for each call', (t) => {
 test('without a line that has a time there is no picture', (t) => {
   t.throws(() => rooflinePlot([wrong]))
   t.throws(() => ratioPlot([wrong]))
-})
-
-const withObjdump = spawnSync('objdump', ['--version']).status === 0 && process.arch === 'x64' ? test : test.skip
-
-withObjdump('the disassembled addon has inner loops of both vector widths, each with multiply-adds', (t) => {
-  const loops = innerLoops(new URL('../../build/Release/llava_native.node', import.meta.url).pathname)
-  t.deepEqual([...new Set(loops.map(({ registers }) => registers))].filter((name) => name !== 'xmm').sort(), ['ymm', 'zmm'])
-  for (const { instructions, multiplyAdds, instructionsPerBlock } of loops) t.is(instructionsPerBlock, (32 * instructions) / multiplyAdds)
 })

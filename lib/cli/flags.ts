@@ -3,7 +3,7 @@
 import { addAbortSignal } from 'node:stream'
 import { buffer } from 'node:stream/consumers'
 import { InvalidArgumentError, Option, type Command } from 'commander'
-import { LLaVA, LlavaError, templateNames, type AnswerOptions, type OpenOptions } from '../index.js'
+import { LLaVA, LlavaError, isas, templateNames, type AnswerOptions, type Isa, type OpenOptions } from '../index.js'
 import type { Session } from './session.js'
 import { pictureProtocols, type PictureProtocol } from './terminal-picture.js'
 
@@ -37,7 +37,7 @@ export interface ModelFlags {
   readonly visionTower?: string
   readonly adapter?: string
   readonly threads?: number
-  readonly isa?: 'auto' | 'scalar' | 'avx2' | 'avx512'
+  readonly isa?: 'auto' | Isa
   readonly visionFeatureLayer?: number
   readonly imageAspectRatio?: NonNullable<OpenOptions['imageAspectRatio']>
   readonly json?: boolean
@@ -50,7 +50,7 @@ export function addModelFlags(command: Command): Command {
     .option('--vision-tower <dir>', 'CLIP directory of an original LLaVA checkpoint, if it is not in or beside it')
     .option('--adapter <path>', 'LoRA adapter (or projector) to run on top of the model')
     .option('-t, --threads <n>', 'compute threads (default: as many as the process may use)', integer)
-    .addOption(new Option('--isa <name>', 'instruction set of the kernels').choices(['auto', 'scalar', 'avx2', 'avx512']))
+    .addOption(new Option('--isa <name>', 'instruction set of the kernels').choices(['auto', ...isas]))
     .option('--vision-feature-layer <n>', "overrides the checkpoint's vision layer", integer)
     .addOption(new Option('--image-aspect-ratio <how>', 'overrides how pictures are made square').choices(['pad', 'crop', 'stretch']))
     .option('--json', 'machine-readable output')
