@@ -14,6 +14,7 @@ namespace {
 
 constexpr int64_t kQueryRows = 60;  // rows of a task: five 12-row tiles of AVX-512, ten 6-row tiles of AVX2
 constexpr int64_t kTileRows = 12;   // rows that end at a diagonal of their own
+constexpr int64_t kFewRows = 2;     // that read a cache of halves as it is: more are worth a copy in f32
 constexpr int64_t kSpan = 4 * kPageTokens;  // keys of one step of the online softmax: long enough for its horizontal sums not to count
 
 // A worker's scratch, in floats.
@@ -67,6 +68,7 @@ struct Block {
   int64_t oldest() const { return a.window > 0 ? std::max<int64_t>(0, position(0) + 1 - a.window) : 0; }
   int64_t visible() const { return visible_to(rows() - 1); }
   int64_t visible_to(int64_t row) const { return a.causal ? position(row) + 1 : a.keys; }
+  bool reads_halves() const { return a.cache.type == KvType::kF16 && rows() <= kFewRows; }
   // Of the page at `at`: positions that some row of the tile that begins at `row` sees.
   int64_t held(int64_t row, int64_t at) const { return std::clamp<int64_t>(visible_to(std::min(row + kTileRows, rows()) - 1) - at, 0, kPageTokens); }
 };
@@ -76,6 +78,11 @@ void score_span(const KernelTable& k, const Block& block, int64_t at, int64_t wi
   const int64_t dh = block.a.cache.head_dim, element = kv_bytes(block.a.cache.type);
   for (int64_t page = 0; page < width; page += kPageTokens) {
     const std::byte* from = block.a.cache.pages[(at + page) / kPageTokens] + block.kv_head * dh * kPageTokens * element;
+    if (block.reads_halves()) {
+      const int64_t columns = (block.held(0, at + page) + 15) / 16 * 16;
+      k.gemm_f16(block.rows(), columns, dh, s.q, dh, reinterpret_cast<const uint16_t*>(from), kPageTokens, s.scores + page, kSpan, false);
+      continue;
+    }
     const float* keys = as_f32(k, block.a.cache.type, from, dh * kPageTokens, s.keys);
     for (int64_t r = 0; r < block.rows(); r += kTileRows) {
       const int64_t columns = (block.held(r, at + page) + 15) / 16 * 16, rows = std::min(kTileRows, block.rows() - r);
@@ -106,6 +113,10 @@ void gather_span(const KernelTable& k, const Block& block, int64_t at, int64_t w
   const int64_t dh = cache.head_dim, dhp = padded_head_dim(dh), element = kv_bytes(cache.type);
   for (int64_t page = 0; page < width; page += kPageTokens) {
     const std::byte* from = cache.pages[(at + page) / kPageTokens] + (page_keys(cache.kv_heads, dh) + block.kv_head * dhp * kPageTokens) * element;
+    if (block.reads_halves()) {
+      k.gemm_f16(block.rows(), dhp, block.held(0, at + page), s.scores + page, kSpan, reinterpret_cast<const uint16_t*>(from), dhp, s.out, dhp, true);
+      continue;
+    }
     const float* values = as_f32(k, cache.type, from, std::min(kPageTokens, block.visible() - at - page) * dhp, s.values);
     for (int64_t r = 0; r < block.rows(); r += kTileRows) {
       const int64_t held = block.held(r, at + page), rows = std::min(kTileRows, block.rows() - r);

@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "common/blocks.h"
+#include "common/half.h"
 #include "cpu/block_float.h"
 #include "cpu/kernels/reference.h"
 #include "testing/conformance.h"
@@ -374,6 +375,32 @@ void gemm_f32(Trial& t) {
           const std::vector<float> c = with_stride(accumulate ? t.random.values(m * n, spread.low, spread.high) : unwritten(m * n), m, n, ldc);
           agree(t, spread.name, c, [&](const KernelTable& table, float* y) { table.gemm_f32(m, n, k, a, lda, b, ldb, y, ldc, accumulate); });
         }
+      }
+    }
+  }
+}
+
+void gemm_f16(Trial& t) {
+  for (int64_t m = 1; m <= 3; m++) {
+    for (const int64_t n : {kWidest, 4 * kWidest, 5 * kWidest}) {
+      for (const bool accumulate : {false, true}) {
+        const int64_t k = 1 + t.random.below(2 * kWidest + 1), lda = k + t.random.below(4), ldb = n + t.random.below(4), ldc = n + t.random.below(4);
+        const Input<float> a(t, with_stride(t.random.values(m * k), m, k, lda));
+        std::vector<uint16_t> halves;
+        std::vector<float> floats;
+        for (const float value : t.random.values(k * ldb)) {
+          halves.push_back(float_to_half(value));
+          floats.push_back(half_to_float(halves.back()));
+        }
+        const Input<uint16_t> b(t, halves);
+        const Input<float> b_f32(t, floats);
+        const std::vector<float> c = with_stride(accumulate ? t.random.values(m * n) : unwritten(m * n), m, n, ldc);
+        const auto call = [&](const KernelTable& table, float* y) { table.gemm_f16(m, n, k, a, lda, b, ldb, y, ldc, accumulate); };
+        agree(t, "values in binary16", c, call);
+        const Output<float> from_halves(t, c), from_floats(t, c);
+        call(t.kernels, from_halves.data());
+        t.kernels.gemm_f32(m, n, k, a, lda, b_f32, ldb, from_floats, ldc, accumulate);
+        t.exact("the bits of the same values in f32", from_halves.values(), from_floats.values());
       }
     }
   }

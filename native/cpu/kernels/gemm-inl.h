@@ -26,6 +26,29 @@ void gemm_f32(int64_t m, int64_t n, int64_t k, const float* a, int64_t lda, cons
   if (j < n) gemm_columns<1>(m, k, a, lda, b + j, ldb, c + j, ldc, accumulate);  // n is a multiple of 16: never a part of a vector
 }
 
+// One row, NV vectors of c: as many chains of fma, each in order of k.
+template <int NV>
+inline void gemm_f16_row(int64_t k, const float* a, const uint16_t* b, int64_t ldb, float* c, bool accumulate) {
+  F sum[NV];
+#pragma GCC unroll 8
+  for (int j = 0; j < NV; j++) sum[j] = accumulate ? Vec::load(c + j * kLanes) : Vec::zero();
+  for (int64_t p = 0; p < k; p++, b += ldb) {
+    const F x = Vec::set1(a[p]);
+#pragma GCC unroll 8
+    for (int j = 0; j < NV; j++) sum[j] = Vec::fma(x, Vec::load_f16(reinterpret_cast<const unsigned char*>(b + j * kLanes)), sum[j]);
+  }
+#pragma GCC unroll 8
+  for (int j = 0; j < NV; j++) Vec::store(c + j * kLanes, sum[j]);
+}
+
+void gemm_f16(int64_t m, int64_t n, int64_t k, const float* a, int64_t lda, const uint16_t* b, int64_t ldb, float* c, int64_t ldc, bool accumulate) noexcept {
+  for (int64_t i = 0; i < m; i++) {
+    int64_t j = 0;
+    for (; j + 4 * kLanes <= n; j += 4 * kLanes) gemm_f16_row<4>(k, a + i * lda, b + j, ldb, c + i * ldc + j, accumulate);
+    for (; j < n; j += kLanes) gemm_f16_row<1>(k, a + i * lda, b + j, ldb, c + i * ldc + j, accumulate);
+  }
+}
+
 // How a weight row is read, as types.
 struct WeightF32 {
   static constexpr int kBytes = 4;
@@ -105,6 +128,7 @@ void fill_shared(KernelTable& t) {
   t.transpose_f16 = transpose_f16;
   t.transpose_bf16 = transpose_bf16;
   t.gemm_f32 = gemm_f32;
+  t.gemm_f16 = gemm_f16;
   t.gemv_f32 = gemv_f32;
   t.gemv_f16 = gemv_f16;
   t.gemv_bf16 = gemv_bf16;
