@@ -447,6 +447,10 @@ void quantize_q8(Trial& t) {
       std::vector<float> ties;  // factor 1: every other value lies between two codes
       for (int64_t i = 0; i < blocks * kBlock; i++) ties.push_back(i % kBlock == 0 ? -127.0f : static_cast<float>(t.random.below(506) - 253) / 2);
       rows.push_back(ties);
+      std::vector<float> infinite = ties;  // factor 0, which must not meet an infinity
+      infinite[0] = std::numeric_limits<float>::infinity();
+      infinite[1] = std::numeric_limits<float>::quiet_NaN();
+      rows.push_back(infinite);
       for (const std::vector<float>& row : rows) {
         const int64_t n = blocks * kBlock;
         const Input<float> x(t, row);

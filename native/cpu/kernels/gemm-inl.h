@@ -117,7 +117,7 @@ void gemv_f32(const void* w, int64_t stride, int64_t rows, int64_t k, const floa
 void gemv_f16(const void* w, int64_t stride, int64_t rows, int64_t k, const float* x, float* y) noexcept { gemv<WeightF16>(w, stride, rows, k, x, y); }
 void gemv_bf16(const void* w, int64_t stride, int64_t rows, int64_t k, const float* x, float* y) noexcept { gemv<WeightBf16>(w, stride, rows, k, x, y); }
 
-// Slots whose bodies both ISAs take from the -inl.h files.
+// Slots whose bodies every ISA takes from the -inl.h files.
 void fill_shared(KernelTable& t) {
   t.expand_f16 = expand_f16;
   t.expand_bf16 = expand_bf16;
