@@ -44,7 +44,10 @@ inline void split_nibbles(const unsigned char* w, int64_t stride, I group[8]) {
 }
 
 // Bits n (and n + 1, with mask 3) of each byte, moved to bit `to`.
-inline I bits(I bytes, int n, int mask, int to) { return Int::shift_left_16(Int::bit_and(Int::shift_right_16(bytes, n), Int::set1_8(mask)), to); }
+inline I bits(I bytes, int n, int mask, int to) {
+  const I moved = to >= n ? Int::shift_left_16(bytes, to - n) : Int::shift_right_16(bytes, n - to);  // bits of a neighbour that come along are masked away
+  return Int::bit_and(moved, Int::set1_8(mask << to));
+}
 
 // Bit i of each row's dword becomes bit 4 of value i: value 4 g + j is byte j of group g.
 inline void add_fifth_bits(I qh, I group[8]) {
