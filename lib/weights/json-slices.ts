@@ -34,11 +34,12 @@ export function* parseJsonInSlices(text: string, segment = longSegment): Generat
     if (seen++ % tokensPerStep === 0) yield
     const frame = open.at(-1)
     if (token === '{' || token === '[') {
+      if (frame !== undefined && frame.from === undefined) throw unexpected(token, index) // right behind a member parsed by itself
       open.push({ isArray: token === '[', start: index, from: index + 1, member: index + 1, value: undefined })
       if (open.length > deepest) throw new RangeError(`nests its values more than ${deepest} deep`)
     } else if (frame === undefined || token.startsWith('"')) continue
     else if (token === ',') endMember(frame, text, index, segment)
-    else if (frame.isArray !== (token === ']')) throw new SyntaxError(`Unexpected token ${token} in JSON at position ${index}`)
+    else if (frame.isArray !== (token === ']')) throw unexpected(token, index)
     else {
       open.pop()
       if (frame.value === undefined) continue
@@ -53,6 +54,10 @@ export function* parseJsonInSlices(text: string, segment = longSegment): Generat
     }
   }
   return JSON.parse(text) as unknown
+}
+
+function unexpected(token: string, index: number): SyntaxError {
+  return new SyntaxError(`Unexpected token ${token} in JSON at position ${index}`)
 }
 
 /** At a comma or the closing bracket: parses what has come together, if it is more than `segment`. */

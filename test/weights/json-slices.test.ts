@@ -37,6 +37,12 @@ test('damaged text is refused exactly where JSON.parse refuses it', (t) => {
   fc.assert(fc.property(fc.jsonValue({ maxDepth: 4 }), fc.nat(), piece, fc.nat(2), fc.nat(20), check), { numRuns: 3000 })
 })
 
+test('members that nothing separates are refused, also behind one that was parsed by itself', (t) => {
+  for (const text of ['[{"a": [1, 2, 3]}["b"]]', '{"a": {"b": 1}{"c": 2}}', '[[1, 2, 3] "b"]', '[[1, 2, 3] 4, 5]']) {
+    t.throws(() => finish(parseJsonInSlices(text, 0)), { instanceOf: SyntaxError }, text)
+  }
+})
+
 test('keys that objects have by themselves are keys, and the later of two wins', (t) => {
   const text = '{"__proto__": [1, 2, 3], "constructor": 4, "a": {"__proto__": 5, "b": 6}, "c": 7, "c": 8}'
   const value = finish(parseJsonInSlices(text, 0)) as Record<string, unknown>
