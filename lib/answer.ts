@@ -13,6 +13,10 @@ export interface Usage {
   readonly cachedTokens: number
   /** Tokens generated, without the end-of-sequence token. */
   readonly completionTokens: number
+  /** Tokens that were looked up and computed ahead of being chosen (option `promptLookupTokens`); they are no part of the other figures. */
+  readonly draftTokens: number
+  /** Of these, those that were then chosen: so many passes through the decoder were saved. */
+  readonly acceptedTokens: number
 }
 
 /** Wall times in milliseconds. */

@@ -24,6 +24,12 @@ export function prefillOperations({ text }: ModelConfig, positions: number): num
   return linears + attention + head
 }
 
+/** Operations to decode one token that sees `positions`, itself included. */
+export function decodeOperations({ text }: ModelConfig, positions: number): number {
+  const { layers, heads, headDim, hiddenSize, vocabSize } = text
+  return 2 * layers * layerParameters(text) + 4 * layers * heads * headDim * positions + 2 * hiddenSize * vocabSize
+}
+
 /** Bytes read to decode one token: every matrix of the decoder and the head once, as they lie in the file. */
 export function decodeWeightBytes(tensors: readonly TensorEntry[]): number {
   const read = tensors.filter(({ name, shape }) => shape.length === 2 && (name === 'lm_head.weight' || name.startsWith('language_model.layers.')))

@@ -1,16 +1,19 @@
 // Picture, prefill and decode against the roofs of this machine, measured in the same run on the same threads and ISA.
-// achieved = work over compute time, barrier to barrier, median of the repetitions; what counts as work: bench-work.ts.
+// achieved = work over compute time, barrier to barrier, median of the repetitions; what counts as work: bench-work.ts; which roof binds: roofline.ts.
 
-import { decodeWeightBytes, imageOperations, kvBytes, prefillOperations } from './bench-work.js'
+import { decodeOperations, decodeWeightBytes, imageOperations, kvBytes, prefillOperations } from './bench-work.js'
 import type { Engine } from './engine.js'
 import type { Job } from './job.js'
 import type { Dtype, Isa, NativeSequence } from './native.js'
+import { place, type Roofs, type Work } from './roofline.js'
 
 export interface BenchmarkOptions {
   /** Positions to prefill; default 512, or what the context has room for. */
   readonly prompt?: number
   /** Tokens to decode after the prompt; default 32. */
   readonly generate?: number
+  /** Texts decoded side by side; default 1. */
+  readonly sequences?: number
   /** Pictures per encode call; default 2. */
   readonly images?: number
   /** Repetitions, of which the median counts; default 5. */
@@ -22,7 +25,9 @@ export interface BenchmarkOptions {
 export interface BenchmarkLine {
   /** `image`: pixel_values → projected rows; `prefill`: prompt → last logits; `decode`: token by token. */
   readonly what: 'image' | 'prefill' | 'decode'
-  /** Picture rows, prompt positions or tokens of one repetition. */
+  /** Pictures a call, or texts side by side. */
+  readonly sequences: number
+  /** Picture rows, prompt positions, or tokens of all texts, of one repetition. */
   readonly tokens: number
   readonly tokensPerSecond: number
   /** In `unit`. */
@@ -30,7 +35,7 @@ export interface BenchmarkLine {
   /** This machine's, in `unit`. */
   readonly peak: number
   readonly unit: string
-  /** The instruction mix or traffic that `peak` was measured with. */
+  /** The instruction mix or traffic of the roof that binds, which `peak` was measured with. */
   readonly roof: string
   /** achieved / peak */
   readonly ratio: number
@@ -42,19 +47,20 @@ export interface BenchmarkLine {
 
 interface Measured {
   readonly what: BenchmarkLine['what']
+  readonly sequences: number
   readonly tokens: number
-  /** Operations or bytes of one repetition. */
-  readonly work: number
+  /** Of one repetition. */
+  readonly work: Work
   /** Compute time of each repetition. */
   readonly milliseconds: readonly number[]
   /** Measured just before. */
-  readonly peak: Awaited<ReturnType<Engine['measurePeak']>>
+  readonly roofs: Roofs
   readonly dtype: string
 }
 
 /** See `LLaVA.benchmark`. */
 export async function* runBenchmark(engine: Engine, options: BenchmarkOptions): AsyncGenerator<BenchmarkLine, void, undefined> {
-  const { generate = 32, images = 2, repeat = 5, signal } = options
+  const { generate = 32, images = 2, repeat = 5, sequences = 1, signal } = options
   const { prompt = Math.max(1, Math.min(512, engine.config.text.contextLength - generate)) } = options
   engine.checkAlive()
   engine.checkContext(prompt + generate, 0)
@@ -63,7 +69,7 @@ export async function* runBenchmark(engine: Engine, options: BenchmarkOptions): 
   const sequence = engine.createSequence()
   try {
     yield await time((job) => timePrefill(engine, sequence, prompt, repeat, job))
-    if (generate > 0) yield await time((job) => timeDecode(engine, sequence, prompt, generate, repeat, job))
+    if (generate > 0) yield await time((job) => timeDecode(engine, sequence, prompt, generate, sequences, repeat, job))
   } finally {
     sequence.dispose()
   }
@@ -73,16 +79,16 @@ async function timeImages(engine: Engine, images: number, repeat: number, job: J
   const size = engine.config.vision?.imageSize ?? 0
   const random = uniform()
   const pixelValues = Array.from({ length: images }, () => Float32Array.from({ length: 3 * size * size }, () => 4 * random() - 2))
-  const dtype = mostBytes(engine, (name) => name.startsWith('vision_tower.') || name.startsWith('multi_modal_projector.'))
-  const peak = await engine.measurePeak(multiplyRoof(engine, dtype))
+  const dtype = mostBytes(engine, inTower)
+  const roofs = await measureRoofs(engine, dtype)
   const milliseconds: number[] = []
   for (let n = -1; n < repeat; n++) {
     const result = await engine.encode(pixelValues, false, job)
     for (const image of result.images) image.dispose()
     if (n >= 0) milliseconds.push(result.computeMs) // the first one warms up
   }
-  const work = images * imageOperations(engine.config)
-  return { what: 'image', tokens: images * engine.rowsPerImage, work, milliseconds, peak, dtype }
+  const work = { operations: images * imageOperations(engine.config), read: bytesOf(engine, inTower), written: 0 }
+  return { what: 'image', sequences: images, tokens: images * engine.rowsPerImage, work, milliseconds, roofs, dtype }
 }
 
 /** Leaves the sequence with the prompt in it. */
@@ -92,44 +98,71 @@ async function timePrefill(engine: Engine, sequence: NativeSequence, prompt: num
   const random = uniform()
   const tokens = Int32Array.from({ length: prompt }, () => Math.floor(random() * vocabSize))
   const dtype = engine.description.card.languageDtype
-  const peak = await engine.measurePeak(multiplyRoof(engine, dtype))
+  const roofs = await measureRoofs(engine, dtype)
   await engine.append(sequence, [{ tokens: tokens.subarray(0, 1) }], logits, job) // warms up: every weight is read once
   const milliseconds: number[] = []
   for (let n = 0; n < repeat; n++) {
     sequence.truncate(0)
     milliseconds.push(await engine.append(sequence, [{ tokens }], logits, job))
   }
-  return { what: 'prefill', tokens: prompt, work: prefillOperations(engine.config, prompt), milliseconds, peak, dtype }
+  const work = { operations: prefillOperations(engine.config, prompt), read: decodeWeightBytes(engine.description.tensors), written: 0 }
+  return { what: 'prefill', sequences: 1, tokens: prompt, work, milliseconds, roofs, dtype }
 }
 
-/** Begins with the prompt in the sequence. */
-async function timeDecode(engine: Engine, sequence: NativeSequence, prompt: number, generate: number, repeat: number, job: Job): Promise<Measured> {
+/** Begins with the prompt in the sequence; the others are its forks. */
+async function timeDecode(engine: Engine, sequence: NativeSequence, prompt: number, generate: number, count: number, repeat: number, job: Job): Promise<Measured> {
   const { vocabSize } = engine.config.text
-  const logits = new Float32Array(vocabSize)
+  const dtype = engine.description.card.languageDtype
+  const logits = new Float32Array(count * vocabSize)
   const random = uniform()
-  const peak = await engine.measurePeak('read')
+  const roofs = await measureRoofs(engine, dtype)
+  const sequences = [sequence, ...Array.from({ length: count - 1 }, () => sequence.fork())]
   const milliseconds: number[] = []
-  for (let n = 0; n < repeat; n++) {
-    sequence.truncate(prompt)
-    let sum = 0
-    for (let i = 0; i < generate; i++) {
-      const tokens = Int32Array.of(Math.floor(random() * vocabSize))
-      sum += await engine.append(sequence, [{ tokens }], logits, job)
+  try {
+    for (let n = 0; n < repeat; n++) {
+      for (const each of sequences) each.truncate(prompt)
+      let sum = 0
+      for (let i = 0; i < generate; i++) {
+        const ids = sequences.map(() => Math.floor(random() * vocabSize))
+        sum += await engine.step(sequences, ids, logits, job)
+      }
+      milliseconds.push(sum)
     }
-    milliseconds.push(sum)
+  } finally {
+    for (const fork of sequences.slice(1)) fork.dispose()
   }
-  let work = generate * decodeWeightBytes(engine.description.tensors)
-  for (let i = 1; i <= generate; i++) work += kvBytes(engine.config, engine.options.kvCache, prompt + i)
-  return { what: 'decode', tokens: generate, work, milliseconds, peak, dtype: engine.description.card.languageDtype }
+  const work = decodeWork(engine, prompt, generate, count)
+  return { what: 'decode', sequences: count, tokens: generate * count, work, milliseconds, roofs, dtype }
 }
 
-function line(engine: Engine, { what, tokens, work, milliseconds, peak, dtype }: Measured): BenchmarkLine {
+/** Weights cross once a step for all texts, keys and values for each. */
+function decodeWork(engine: Engine, prompt: number, generate: number, count: number): Work {
+  let read = generate * decodeWeightBytes(engine.description.tensors)
+  let operations = 0
+  for (let i = 1; i <= generate; i++) {
+    read += count * kvBytes(engine.config, engine.options.kvCache, prompt + i)
+    operations += count * decodeOperations(engine.config, prompt + i)
+  }
+  return { operations, read, written: 0 }
+}
+
+function line(engine: Engine, { what, sequences, tokens, work, milliseconds, roofs, dtype }: Measured): BenchmarkLine {
   const { threads, isa } = engine.nativeInfo()
-  const seconds = median(milliseconds) / 1000
-  const tokensPerSecond = tokens / seconds
-  const achieved = work / seconds / 1e9
-  const { value, unit, mix } = peak
-  return { what, tokens, tokensPerSecond, achieved, peak: value, unit, roof: mix, ratio: achieved / value, threads, isa, dtype }
+  const nanoseconds = median(milliseconds) * 1e6
+  const { achieved, peak, unit, mix, ratio } = place(work, nanoseconds, roofs)
+  return { what, sequences, tokens, tokensPerSecond: (tokens / nanoseconds) * 1e9, achieved, peak, unit, roof: mix, ratio, threads, isa, dtype }
+}
+
+async function measureRoofs(engine: Engine, dtype: string): Promise<Roofs> {
+  return { compute: await engine.measurePeak(multiplyRoof(engine, dtype)), reads: await engine.measurePeak('read') }
+}
+
+function inTower(name: string): boolean {
+  return name.startsWith('vision_tower.') || name.startsWith('multi_modal_projector.')
+}
+
+function bytesOf(engine: Engine, wanted: (name: string) => boolean): number {
+  return engine.description.tensors.reduce((sum, { name, nbytes }) => sum + (wanted(name) ? nbytes : 0), 0)
 }
 
 /** Quantised weights are multiplied as int8, unless exact arithmetic was asked for; others in float32. */

@@ -4,7 +4,7 @@ import { createHash } from 'node:crypto'
 import { createReadStream } from 'node:fs'
 import { invalidArgument } from './errors.js'
 import { calledFrom, Job } from './job.js'
-import { native, nativeFailure, type Dtype } from './native.js'
+import { guarded, native, newCancellation, type Dtype } from './native.js'
 import { abortSignal, callback, checkOptions, given, text, wholeNumber, type OptionCheck } from './options.js'
 import { describeModel, type ModelDescription } from './weights/model-description.js'
 import { notFound } from './weights/model-error.js'
@@ -71,7 +71,7 @@ export async function checkModel(source: string, options: CheckOptions = {}): Pr
   if (typeof source !== 'string' || source === '') throw invalidArgument('source', 'the path of a model', source)
   checkOptions('checkModel()', options, checks)
   const callSite = new Error()
-  const job = new Job(options.signal, new (native().Cancellation)())
+  const job = new Job(options.signal, newCancellation())
   try {
     const start = performance.now()
     const { mmproj, visionTower, adapter } = options
@@ -90,19 +90,14 @@ export async function checkModel(source: string, options: CheckOptions = {}): Pr
 }
 
 async function checkTensors({ files, tensors }: ModelDescription, { threads, onProgress }: CheckOptions, job: Job): Promise<readonly CheckedTensor[]> {
-  const callSite = new Error()
   const total = tensors.reduce((sum, { nbytes }) => sum + nbytes, 0)
   const checked: CheckedTensor[] = []
   let done = 0
-  const conversion = await native().openConversion(files, tensors, threads ?? 0).catch((cause: unknown) => {
-    throw nativeFailure(cause, callSite)
-  })
+  const conversion = await guarded(() => native().openConversion(files, tensors, threads ?? 0))
   try {
     for (const [index, { name, dtype, shape, nbytes }] of tensors.entries()) {
       job.check()
-      const { nan, infinite, crc32 } = await conversion.check(index, job.cancellation).catch((cause: unknown) => {
-        throw nativeFailure(cause, callSite)
-      })
+      const { nan, infinite, crc32 } = await guarded(() => conversion.check(index, job.cancellation))
       checked.push({ name, dtype, shape, nbytes, nan, infinite, crc32: crc32.toString(16).padStart(8, '0') })
       done += nbytes
       onProgress?.({ tensor: name, done, total })

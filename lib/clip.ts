@@ -4,9 +4,13 @@
 import { readFile } from 'node:fs/promises'
 import { LlavaError } from './errors.js'
 import type { Job } from './job.js'
-import { native, nativeFailure, type NativeClip, type NativeOptions } from './native.js'
+import { guarded, native, type NativeClip, type NativeOptions } from './native.js'
+import { finishInSlices } from './slices.js'
 import { ClipTokenizer, clipVocabularyFromFiles, clipVocabularyFromJson } from './tokenizer/clip-tokenizer.js'
+import { indexPieces } from './tokenizer/piece-index.js'
+import { Tokenizer } from './tokenizer/tokenizer.js'
 import { describeClip, type ClipDescription, type ClipTokenizerFiles } from './weights/clip-directory.js'
+import { parseJsonInSlices } from './weights/json-slices.js'
 
 export class Clip {
   readonly description: ClipDescription
@@ -46,19 +50,12 @@ export class Clip {
 async function openTokenizer({ tokenizerJson, vocabulary, merges }: ClipTokenizerFiles, contextLength: number): Promise<ClipTokenizer> {
   const file = tokenizerJson ?? vocabulary ?? ''
   try {
-    const json = JSON.parse(await readFile(file, 'utf8')) as unknown
-    const spec = tokenizerJson === undefined ? clipVocabularyFromFiles(json, await readFile(merges ?? '', 'utf8')) : clipVocabularyFromJson(json)
-    return new ClipTokenizer(spec, contextLength)
+    const json = await finishInSlices(parseJsonInSlices(await readFile(file, 'utf8')))
+    const reading = tokenizerJson === undefined ? clipVocabularyFromFiles(json, await readFile(merges ?? '', 'utf8')) : clipVocabularyFromJson(json)
+    const spec = await finishInSlices(reading)
+    return new ClipTokenizer(new Tokenizer(spec, await finishInSlices(indexPieces(spec))), contextLength)
   } catch (cause) {
     if (cause instanceof LlavaError && cause.code !== 'MODEL_CORRUPT') throw cause
     throw new LlavaError('MODEL_CORRUPT', `${file}: ${cause instanceof Error ? cause.message : String(cause)}`, { cause })
-  }
-}
-
-async function guarded<T>(call: () => Promise<T>): Promise<T> {
-  try {
-    return await call()
-  } catch (cause) {
-    throw nativeFailure(cause, new Error())
   }
 }

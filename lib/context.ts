@@ -69,7 +69,7 @@ export class Context implements Disposable {
 
   /** A second context with the same past; memory is shared until one of the two goes on. */
   fork(): Context {
-    return new Context(this.#idle('fork').fork(), this.#engine)
+    return new Context(this.#engine.fork(this.#idle('fork')), this.#engine)
   }
 
   /** Forgets everything from position `length` on. */

@@ -9,7 +9,7 @@ import type { Engine } from './engine.js'
 import { LlavaError, invalidArgument } from './errors.js'
 import type { ImageInput } from './image/decode.js'
 import type { AnswerOptions, ImageSource, Message, PromptOptions } from './llava.js'
-import { wholeNumber } from './options.js'
+import { requireOptions, wholeNumber } from './options.js'
 import { PrefixCache } from './prefix-cache.js'
 import { contentParts, type ContentPart } from './prompt/templates.js'
 
@@ -160,8 +160,9 @@ export class Conversation implements Disposable, AsyncDisposable {
 
   #answer(call: string, before: readonly Turn[], content: Content, options: SayOptions): ChatStream {
     this.#checkIdle()
+    requireOptions(call, options)
     for (const name of ['template', 'system']) {
-      if (Object.hasOwn(Object(options) as object, name)) throw new LlavaError('INVALID_ARGUMENT', `${call} has no option \`${name}\`; give it to createConversation()`)
+      if (Object.hasOwn(options, name)) throw new LlavaError('INVALID_ARGUMENT', `${call} has no option \`${name}\`; give it to createConversation()`)
     }
     const question = partsCopied(content, before.length)
     const past: Past = { cache: this.#cache, onward: before === this.#turns, pictures: (encode) => this.#encodeAll([...before, { question, answer: '' }], encode) }

@@ -6,7 +6,8 @@ import { realpath, rm, stat } from 'node:fs/promises'
 import { LlavaError, invalidArgument } from './errors.js'
 import { calledFrom, Job } from './job.js'
 import type { ImageAspectRatio } from './image/image-processor.js'
-import { native, nativeFailure, type NativeConversion, type NativeFindings } from './native.js'
+import { finishInSlices } from './slices.js'
+import { native, nativeFailure, newCancellation, type NativeConversion, type NativeFindings } from './native.js'
 import { abortSignal, callback, checkOptions, flag, given, oneOf, text, wholeNumber, type OptionCheck } from './options.js'
 import {
   conversionTypes,
@@ -96,13 +97,16 @@ export async function convertModel(source: string, target: string, options: Conv
   checkOptions('convertModel()', options, convertChecks)
   if (options.type === undefined) throw invalidArgument('type', `one of ${conversionTypes.join(', ')}`, options.type)
   const callSite = new Error()
-  const job = new Job(options.signal, new (native().Cancellation)())
+  const job = new Job(options.signal, newCancellation())
   try {
     const start = performance.now()
     const { mmproj, visionTower, adapter, visionFeatureLayer, imageAspectRatio } = options
     const describing = describeModel(source, given({ mmproj, visionTower, adapter, visionFeatureLayer, imageAspectRatio }))
     const description = await job.race(describing)
-    const outputs = outputsOf(description, await targetPaths(description, target, options), options)
+    const planning = outputsOf(description, await targetPaths(description, target, options), options)
+    const outputs = await finishInSlices(planning, () => {
+      job.check()
+    })
     await checkTargets(description, outputs, options.overwrite === true)
     await writeAll(description, outputs, options, job)
     return summary(outputs, performance.now() - start)
@@ -137,17 +141,22 @@ async function targetPaths({ card, config }: ModelDescription, target: string, {
   return [`${stem}.gguf`, path.join(path.dirname(stem), `mmproj-${path.basename(stem)}.gguf`)]
 }
 
-function outputsOf(description: ModelDescription, [first, second]: readonly [string, string?], { type, visionType }: ConvertOptions): readonly Output[] {
+function* outputsOf(
+  description: ModelDescription,
+  [first, second]: readonly [string, string?],
+  { type, visionType }: ConvertOptions,
+): Generator<undefined, readonly Output[]> {
   const towerType = visionType ?? defaultVisionType(type)
   const { language, vision } = planConversion(description, type, towerType)
   const rope = ropeTensor(description)
   const withRope = [...(rope === undefined ? [] : [{ ...rope.tensor, data: rope.data }]), ...language]
-  if (second === undefined) return [output(first, singleFields(description, type), [...withRope, ...vision])]
-  return [output(first, languageFields(description, type), withRope), output(second, mmprojFields(description, towerType), vision)]
+  if (second === undefined) return [yield* output(first, yield* singleFields(description, type), [...withRope, ...vision])]
+  const half = yield* output(first, yield* languageFields(description, type), withRope)
+  return [half, yield* output(second, mmprojFields(description, towerType), vision)]
 }
 
-function output(file: string, fields: GgufFields, tensors: Output['tensors']): Output {
-  return { path: file, tensors, layout: layoutGguf(fields, tensors) }
+function* output(file: string, fields: GgufFields, tensors: Output['tensors']): Generator<undefined, Output> {
+  return { path: file, tensors, layout: yield* layoutGguf(fields, tensors) }
 }
 
 async function checkTargets({ files }: ModelDescription, outputs: readonly Output[], overwrite: boolean): Promise<void> {

@@ -8,7 +8,7 @@
 import type { EncodedImage } from './encoded-image.js'
 import { invalidArgument } from './errors.js'
 import { toHalf } from './half.js'
-import { finishInSlices } from './image/slices.js'
+import { finishInSlices } from './slices.js'
 import type { EncodeOptions, ImageSource, PromptOptions } from './llava.js'
 
 export const embeddingKinds = [

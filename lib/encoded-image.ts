@@ -24,12 +24,12 @@ export class EncodedImage implements Disposable {
 
   /** What the vision tower gave: [rows, vision hidden size], row-major, a fresh copy. Throws DISPOSED after `dispose()`. */
   features(): Float32Array {
-    return this.#alive().read('image_features')
+    return this.#engine.read(this.#alive(), 'image_features')
   }
 
   /** What the decoder reads in place of token embeddings: [rows, text hidden size], row-major, a fresh copy. Throws DISPOSED after `dispose()`. */
   projected(): Float32Array {
-    return this.#alive().read('projected')
+    return this.#engine.read(this.#alive(), 'projected')
   }
 
   /** Frees the native memory; a second call does nothing. An answer that is being written with this picture goes on. */

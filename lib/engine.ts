@@ -4,8 +4,10 @@
 import { LlavaError } from './errors.js'
 import { calledFrom, Job } from './job.js'
 import {
+  guarded,
+  guardedNow,
   native,
-  nativeFailure,
+  newCancellation,
   type ModelConfig,
   type NativeImageFeatures,
   type NativeInfo,
@@ -14,6 +16,8 @@ import {
   type NativeSegment,
   type NativeSequence,
 } from './native.js'
+import { finishInSlices } from './slices.js'
+import { indexPieces } from './tokenizer/piece-index.js'
 import { Tokenizer } from './tokenizer/tokenizer.js'
 import type { ModelDescription } from './weights/model-description.js'
 import { imageRows } from './weights/tower-rows.js'
@@ -32,17 +36,18 @@ export class Engine {
   readonly #jobs = new Map<Job, Promise<unknown>>()
   #disposed = false
 
-  private constructor(model: NativeModel, description: ModelDescription, options: NativeOptions) {
+  private constructor(model: NativeModel, description: ModelDescription, options: NativeOptions, tokenizer: Tokenizer) {
     this.#native = model
     this.description = description
     this.options = options
-    this.tokenizer = new Tokenizer(description.tokenizer)
+    this.tokenizer = tokenizer
   }
 
   /** Maps the weights. */
   static async open(description: ModelDescription, options: NativeOptions): Promise<Engine> {
+    const tokenizer = new Tokenizer(description.tokenizer, await finishInSlices(indexPieces(description.tokenizer)))
     const model = await guarded(() => native().openModel(description.files, description.tensors, description.config, options))
-    return new Engine(model, description, options)
+    return new Engine(model, description, options, tokenizer)
   }
 
   get config(): ModelConfig {
@@ -63,7 +68,7 @@ export class Engine {
   async run<T>(signal: AbortSignal | undefined, work: (job: Job) => Promise<T>): Promise<T> {
     const callSite = new Error()
     this.checkAlive()
-    const job = new Job(signal, new (native().Cancellation)())
+    const job = new Job(signal, newCancellation())
     const running = runJob(job, work)
     this.#jobs.set(job, running)
     try {
@@ -112,6 +117,16 @@ export class Engine {
     return guardedNow(() => this.#native.createSequence())
   }
 
+  /** A second sequence with the same past; the caller disposes of it. */
+  fork(sequence: NativeSequence): NativeSequence {
+    return guardedNow(() => sequence.fork())
+  }
+
+  /** A picture's rows, a fresh copy. */
+  read(image: NativeImageFeatures, kind: 'image_features' | 'projected'): Float32Array {
+    return guardedNow(() => image.read(kind))
+  }
+
   /**
    * Appends `segments` in chunks. `logits` receives those of the last row [V] or of all rows [rows, V], by its length.
    * `onProgress` hears after every chunk how many rows are done.
@@ -148,12 +163,15 @@ export class Engine {
     return computeMs
   }
 
-  /** Appends one token to each of several sequences; `logits` [sequences, V] receives a row for each, the same as it would alone. Weights are read once for all. */
-  async step(sequences: readonly NativeSequence[], ids: readonly number[], logits: Float32Array, job: Job): Promise<void> {
+  /**
+   * Appends one token to each of several sequences; `logits` [sequences, V] receives a row for each, the same as it would alone. Weights are read once for
+   * all. Resolves to the compute time in milliseconds.
+   */
+  async step(sequences: readonly NativeSequence[], ids: readonly number[], logits: Float32Array, job: Job): Promise<number> {
     job.check()
     const steps = sequences.map((sequence, n) => ({ sequence, segments: [{ tokens: Int32Array.of(ids[n] as number) }], logits: 'last' }) as const)
     const rows = logits.subarray(0, steps.length * this.config.text.vocabSize)
-    await guarded(() => this.#native.forward(steps, rows, job.cancellation))
+    return (await guarded(() => this.#native.forward(steps, rows, job.cancellation))).computeMs
   }
 
   /** The decoder's hidden states after its final norm, from an empty context: after the last of `segments` [D], or after each position [rows, D]. */
@@ -262,23 +280,6 @@ function joined(parts: readonly Float32Array[]): Float32Array {
     at += part.length
   }
   return all
-}
-
-/** Awaits a native call; its failure gets a code and the stack of the call. */
-async function guarded<T>(call: () => Promise<T>): Promise<T> {
-  try {
-    return await call()
-  } catch (cause) {
-    throw cause instanceof LlavaError ? cause : nativeFailure(cause, new Error())
-  }
-}
-
-function guardedNow<T>(call: () => T): T {
-  try {
-    return call()
-  } catch (cause) {
-    throw cause instanceof LlavaError ? cause : nativeFailure(cause, new Error())
-  }
 }
 
 function disposedError(): LlavaError {

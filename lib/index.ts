@@ -29,4 +29,5 @@ export type { CheckedModel, CheckedTensor, CheckOptions, CheckProgress } from '.
 export { saveTrace } from './trace.js'
 export type { Tensor, Trace } from './trace.js'
 export type { BenchmarkLine, BenchmarkOptions } from './benchmark.js'
+export { isas } from './native.js'
 export type { Dtype, Isa, KvDtype, NativeInfo } from './native.js'

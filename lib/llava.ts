@@ -19,7 +19,7 @@ import { preprocessInSlices } from './image/preprocess.js'
 import { calledFrom, Job } from './job.js'
 import { Lockstep } from './lockstep.js'
 import { biasById } from './logit-bias.js'
-import type { Isa, KvDtype, NativeImageFeatures, NativeInfo, NativeOptions, NativeSegment, NativeSequence } from './native.js'
+import { isas, type Isa, type KvDtype, type NativeImageFeatures, type NativeInfo, type NativeOptions, type NativeSegment, type NativeSequence } from './native.js'
 import { abortSignal, callback, checkOptions, flag, given, oneOf, stopStrings, text, wholeNumber, type OptionCheck } from './options.js'
 import type { ProgressListener } from './progress.js'
 import { renderCheckpointTemplate } from './prompt/checkpoint-template.js'
@@ -29,6 +29,7 @@ import { builtInTemplates, conversationImages, renderPrompt, templateNames, temp
 import { asRequest, type RequestOutcome } from './request-channel.js'
 import { checkSampling, type SamplingOptions } from './sampling/options.js'
 import { Sampler } from './sampling/sampler.js'
+import { Speculation } from './speculation.js'
 import { tokenLogprobs } from './token-logprobs.js'
 import { DecodeStream } from './tokenizer/decode-stream.js'
 import { runTrace, type Trace } from './trace.js'
@@ -50,9 +51,9 @@ export interface ImageOptions {
   readonly autoOrient?: boolean
   /** Most pixels (width × height) a picture may have before it is refused with IMAGE_TOO_LARGE; default 178,956,970. */
   readonly maxPixels?: number
-  /** Most bytes a download or a stream may have before it is refused with IMAGE_TOO_LARGE; default 64 MiB. */
+  /** Most bytes a download, a stream, a pipe or a device may have before it is refused with IMAGE_TOO_LARGE; default 64 MiB. */
   readonly maxBytes?: number
-  /** Milliseconds a download or a stream may take; default 30,000. */
+  /** Milliseconds these may take; default 30,000. */
   readonly timeoutMs?: number
   /** Lets http and https URLs lead to loopback, link-local and private addresses; default false, as whoever writes the URL would read what is there. */
   readonly allowPrivateNetwork?: boolean
@@ -97,6 +98,12 @@ export interface OpenOptions extends ImageOptions, PromptOptions {
 export interface AnswerOptions extends SamplingOptions, PromptOptions {
   /** Most tokens to generate; default 512. */
   readonly maxTokens?: number
+  /**
+   * Most tokens that are computed ahead at once, in [0, 31]; default 15, 0: none. They are looked up in the prompt and the answer so far, and used only
+   * where they are the tokens that are chosen anyway: the answer is the same, and comes faster where it repeats what was said. Several answers (`askMany`)
+   * take none.
+   */
+  readonly promptLookupTokens?: number
   /** Text that ends the answer; it is not part of it. */
   readonly stop?: string | readonly string[]
   /** Gives with each token its log-probability and those of the so many likeliest ones, in [0, 20]; default: none at all. */
@@ -160,7 +167,7 @@ const openChecks = {
   visionTower: text,
   adapter: text,
   threads: wholeNumber(1, 1024),
-  isa: oneOf('auto', 'scalar', 'avx2', 'avx512'),
+  isa: oneOf('auto', ...isas),
   kvCache: oneOf('f16', 'f32', 'q8_0'),
   arithmetic: oneOf('fast', 'exact'),
   visionFeatureLayer: wholeNumber(-1024, 1024),
@@ -171,6 +178,9 @@ const openChecks = {
 
 /** Most alternatives to a token, as elsewhere (OpenAI's and vLLM's APIs). */
 const mostLogprobs = 20
+
+/** Most tokens of a draft: eight groups of four rows, with the token before them. */
+const mostLookupTokens = 31
 
 const bySampling: OptionCheck = () => undefined // lib/sampling/options.ts says which values are sensible
 
@@ -190,6 +200,7 @@ const answerChecks = {
   logitsProcessor: bySampling,
   seed: bySampling,
   maxTokens: wholeNumber(1),
+  promptLookupTokens: wholeNumber(0, mostLookupTokens),
   stop: stopStrings,
   logprobs: wholeNumber(0, mostLogprobs),
   onProgress: callback,
@@ -213,6 +224,7 @@ const messageList: OptionCheck = (name, value) => {
 const benchmarkChecks = {
   prompt: wholeNumber(1),
   generate: wholeNumber(0),
+  sequences: wholeNumber(1, rowsPerCall),
   images: wholeNumber(0),
   repeat: wholeNumber(1),
   signal: abortSignal,
@@ -466,7 +478,7 @@ export class LLaVA implements Disposable, AsyncDisposable {
     checkOptions(call, options, answerChecks)
     checkSampling(options)
     const { tokenizer, description, config } = this.#engine
-    const { stop = [], maxTokens = 512, minTokens = 0, logitBias, signal, logprobs, onProgress } = options
+    const { stop = [], maxTokens = 512, promptLookupTokens = 15, minTokens = 0, logitBias, signal, logprobs, onProgress } = options
     if (minTokens > maxTokens) throw invalidArgument('minTokens', `at most \`maxTokens\`, ${maxTokens}`, minTokens)
     const sampling = logitBias === undefined ? options : { ...options, logitBias: biasById(logitBias, tokenizer, config.text.vocabSize) }
     const image = description.imageToken === undefined ? [] : [description.imageToken.id]
@@ -482,6 +494,7 @@ export class LLaVA implements Disposable, AsyncDisposable {
       eosIds,
       stop: [...stopTexts, ...(typeof stop === 'string' ? [stop] : stop)],
       maxTokens,
+      promptLookupTokens,
       signal,
       logprobs,
       onProgress,
@@ -529,7 +542,7 @@ export class LLaVA implements Disposable, AsyncDisposable {
   /** Runs a task as a request that a host may watch. */
   #answers(task: Task, listener: AnswerListener): Promise<readonly Answer[]> {
     const { call, images, samplers, maxTokens } = task
-    const run: Run = { clock: new Clock(this.#loadMs), prompt: undefined, cached: 0, generations: [] }
+    const run: Run = { clock: new Clock(this.#loadMs), prompt: undefined, cached: 0, speculation: undefined, generations: [] }
     const subject = { call, model: this.#engine.description.path, images: images.length, answers: samplers.length, maxTokens }
     return asRequest(subject, () => outcomeOf(run), () => this.#engine.run(task.signal, (job) => this.#run(task, run, listener, job)))
   }
@@ -582,7 +595,14 @@ export class LLaVA implements Disposable, AsyncDisposable {
       })
       await run.clock.time('generateMs', async () => {
         onProgress?.({ stage: 'generate', done: 0, total })
-        await this.#generate(run.generations, sequence, logits, onText ?? (() => undefined), job)
+        const emit = onText ?? (() => undefined)
+        const [only] = run.generations
+        if (only === undefined || run.generations.length > 1) {
+          await this.#generateSeveral(run.generations, sequence, logits, emit, job)
+        } else {
+          run.speculation = new Speculation(engine, sequence, segments, task.promptLookupTokens, limit, job)
+          await generateOne(only, run.speculation, logits, emit)
+        }
       })
     } catch (error) {
       if (!job.left) throw error
@@ -593,11 +613,11 @@ export class LLaVA implements Disposable, AsyncDisposable {
   }
 
   /** Runs generations side by side from one prompt, held by `prompt` and by forks of it. `logits` [answers, V] begins with the prompt's. */
-  async #generate(generations: readonly Generation[], prompt: NativeSequence, logits: Float32Array, emit: (text: string) => void, job: Job): Promise<void> {
+  async #generateSeveral(generations: readonly Generation[], prompt: NativeSequence, logits: Float32Array, emit: (text: string) => void, job: Job): Promise<void> {
     const { vocabSize } = this.#engine.config.text
     const sequences = [prompt]
     try {
-      while (sequences.length < generations.length) sequences.push(prompt.fork())
+      while (sequences.length < generations.length) sequences.push(this.#engine.fork(prompt))
       const lockstep = new Lockstep(generations.length, async (rows, ids) => {
         const fed = rows.map((row) => sequences[row] as NativeSequence)
         await this.#engine.step(fed, ids, logits, job)
@@ -762,6 +782,15 @@ async function openEngine(modelPath: string, options: OpenOptions): Promise<Engi
   return Engine.open(description, nativeOptions)
 }
 
+/** Runs a generation that has its sequence to itself, and leaves there what it chose. */
+async function generateOne(generation: Generation, speculation: Speculation, logits: Float32Array, emit: (text: string) => void): Promise<void> {
+  try {
+    await generation.run(logits, (id) => speculation.step(id), emit)
+  } finally {
+    speculation.retract()
+  }
+}
+
 /** A spliced prompt as native segments. */
 function toSegments(items: readonly SpliceItem[], images: readonly NativeImageFeatures[]): NativeSegment[] {
   return items.map((item) => {
@@ -779,20 +808,21 @@ function asMessage(image: ImageSource | readonly ImageSource[], question: string
 }
 
 function answerOf({ text: content, tokenIds, finishReason, logprobs }: Generation, prompt: Prompt, run: Run, scored: boolean): Answer {
-  const usage = usageOf(prompt, run.cached, tokenIds.length)
+  const usage = usageOf(prompt, run, tokenIds.length)
   return { text: content, tokenIds, finishReason, ...(scored && { logprobs }), usage, timings: run.clock.timings }
 }
 
-function usageOf({ positions, imagePositions }: Prompt, cachedTokens: number, completionTokens: number): Usage {
-  return { promptTokens: positions, imageTokens: imagePositions, cachedTokens, completionTokens }
+function usageOf({ positions, imagePositions }: Prompt, { cached, speculation }: Run, completionTokens: number): Usage {
+  const { draftTokens = 0, acceptedTokens = 0 } = speculation ?? {}
+  return { promptTokens: positions, imageTokens: imagePositions, cachedTokens: cached, completionTokens, draftTokens, acceptedTokens }
 }
 
 /** How far a run got, for those who watch. */
-function outcomeOf({ prompt, cached, generations, clock }: Run): Omit<RequestOutcome, 'error'> {
-  const { timings } = clock
+function outcomeOf(run: Run): Omit<RequestOutcome, 'error'> {
+  const { prompt, generations, clock: { timings } } = run
   if (prompt === undefined) return { timings, finishReasons: [] }
   const completionTokens = generations.reduce((sum, { tokenIds }) => sum + tokenIds.length, 0)
-  return { usage: usageOf(prompt, cached, completionTokens), timings, finishReasons: generations.map(({ finishReason }) => finishReason) }
+  return { usage: usageOf(prompt, run, completionTokens), timings, finishReasons: generations.map(({ finishReason }) => finishReason) }
 }
 
 interface Task {
@@ -805,6 +835,7 @@ interface Task {
   readonly eosIds: readonly number[]
   readonly stop: readonly string[]
   readonly maxTokens: number
+  readonly promptLookupTokens: number
   readonly signal: AbortSignal | undefined
   /** How many alternatives to each token are wanted. */
   readonly logprobs: number | undefined
@@ -827,6 +858,8 @@ interface Run {
   prompt: Prompt | undefined
   /** Positions of the prompt that needed no computing. */
   cached: number
+  /** Where there is one answer. */
+  speculation: Speculation | undefined
   generations: readonly Generation[]
 }
 

@@ -89,7 +89,9 @@ export interface ClipConfig {
   readonly projectionDim: number
 }
 
-export type Isa = 'scalar' | 'avx2' | 'avx512'
+/** Kernel tables, weakest first within an architecture; info().isa says which one runs. */
+export const isas = ['scalar', 'avx2', 'avx2-vnni', 'avx512-bw', 'avx512', 'neon', 'neon-dotprod', 'neon-i8mm'] as const
+export type Isa = (typeof isas)[number]
 /** `q8_0`: int8 with a scale for each 32 values, half of f16's memory. */
 export type KvDtype = 'f16' | 'f32' | 'q8_0'
 
@@ -196,11 +198,84 @@ export interface NativeConversion {
   dispose(): void
 }
 
+/** Operations of the model that can be measured by themselves. */
+export const measuredOps = [
+  'linear',
+  'attention',
+  'kv_append',
+  'rms_norm',
+  'layer_norm',
+  'activate',
+  'silu_mul',
+  'rope',
+  'quantize',
+  'patch_embed',
+  'embed_rows',
+  'copy_rows',
+  'add_rows',
+] as const
+export type MeasuredOp = (typeof measuredOps)[number]
+
+/** One op on random operands. Sizes that an op does not read may be left out. */
+export interface OpRequest {
+  readonly op: MeasuredOp
+  /** Of the weights; of keys and values for attention and kv_append. */
+  readonly dtype: Dtype
+  /** Quantised weights are dequantised and multiplied in float32. */
+  readonly exact?: boolean
+  /** M, T: rows of the activations. */
+  readonly rows: number
+  /** N, D: values in a row of the output. */
+  readonly columns?: number
+  /** K: values in a row of the input of a product; V: rows of the table of embed_rows. */
+  readonly depth?: number
+  /** Products that share their input: 3 for q, k and v. */
+  readonly outputs?: number
+  readonly bias?: boolean
+  /** The output is added to what stands where it is written. */
+  readonly residual?: boolean
+  readonly activation?: 'none' | 'quick_gelu' | 'gelu'
+  readonly heads?: number
+  readonly headDim?: number
+  readonly keys?: number
+  readonly causal?: boolean
+  readonly imageSize?: number
+  readonly patchSize?: number
+  readonly seed?: number
+  /** Default true: operands in as many sets as it takes to leave every cache between two uses of one; false: one set. */
+  readonly cold?: boolean
+}
+
+/** How an output compares with the plainest loops at sampled places; `hash` is of all of it. */
+export interface OpVerdict {
+  readonly ok: boolean
+  /** In units in the last place of the largest true value. */
+  readonly error: number
+  readonly bound: number
+  readonly hash: string
+}
+
+/** A back end of its own that runs one op at a time. */
+export interface NativeOpBench {
+  info(): { readonly device: string; readonly isa: Isa; readonly threads: number }
+  /** Makes random operands. */
+  prepare(request: OpRequest): Promise<{ readonly sets: number }>
+  /** Nanoseconds a call, over `calls` calls, barrier to barrier. */
+  sample(calls: number): Promise<number>
+  /** What one run on the first set writes. */
+  output(): Promise<Float32Array>
+  judge(output: Float32Array): Promise<OpVerdict>
+  /** The model's peaks, and reads and writes in place (GB/s of both). */
+  measurePeak(kind: 'fma' | 'int8' | 'read' | 'update'): Promise<{ readonly value: number; readonly unit: string; readonly mix: string }>
+  dispose(): void
+}
+
 export interface NativeAddon {
   openModel(files: readonly string[], tensors: readonly TensorEntry[], config: ModelConfig, options: NativeOptions): Promise<NativeModel>
   openClip(files: readonly string[], tensors: readonly TensorEntry[], config: ClipConfig, options: NativeOptions): Promise<NativeClip>
   /** An adapter among `tensors` is merged; threads 0 = as many as the process may use. */
   openConversion(files: readonly string[], tensors: readonly TensorEntry[], threads: number): Promise<NativeConversion>
+  readonly OpBench: new (options: { readonly isa: Isa | 'auto'; readonly threads: number }) => NativeOpBench
   readonly Cancellation: new () => NativeCancellation
   /** What this CPU and process offer, without a model. */
   cpuInfo(): { readonly device: string; readonly features: readonly string[]; readonly isas: readonly Isa[]; readonly threads: number }
@@ -230,10 +305,37 @@ function load(): NativeAddon {
   }
 }
 
+/** A flag for one call. */
+export function newCancellation(): NativeCancellation {
+  return guardedNow(() => new (native().Cancellation)())
+}
+
+/** Awaits a native call; its failure gets a code and the stack of the call. */
+export async function guarded<T>(call: () => Promise<T>): Promise<T> {
+  try {
+    return await call()
+  } catch (cause) {
+    throw cause instanceof LlavaError ? cause : nativeFailure(cause, new Error())
+  }
+}
+
+/** The same for a call that gives its result at once. */
+export function guardedNow<T>(call: () => T): T {
+  try {
+    return call()
+  } catch (cause) {
+    throw cause instanceof LlavaError ? cause : nativeFailure(cause, new Error())
+  }
+}
+
+/** What node-addon-api makes of an object that there was no memory for, before any code of ours could give it a code. */
+const badAlloc = 'std::bad_alloc'
+
 /** Gives a native failure a code and the caller's stack: native errors carry `code` and `message`, but no JavaScript frames. */
 export function nativeFailure(cause: unknown, callSite: Error): LlavaError {
   const { code, message } = cause as { readonly code?: string; readonly message?: string }
-  const error = new LlavaError((code ?? 'INTERNAL') as LlavaErrorCode, message ?? String(cause), { cause })
+  const known = code ?? (message === badAlloc ? 'OUT_OF_MEMORY' : 'INTERNAL')
+  const error = new LlavaError(known as LlavaErrorCode, message === badAlloc ? 'out of memory' : (message ?? String(cause)), { cause })
   const frames = callSite.stack?.split('\n').slice(1).join('\n')
   if (frames !== undefined) error.stack = `${error.name}: ${error.message}\n${frames}`
   return error

@@ -5,11 +5,14 @@ import { LlavaError, invalidArgument } from './errors.js'
 /** Throws when `value`, given for the option `name`, is not what the option takes. */
 export type OptionCheck = (name: string, value: unknown) => void
 
+/** Throws unless options are an object, whatever is in it. */
+export function requireOptions(call: string, options: unknown): asserts options is object {
+  if (typeof options !== 'object' || options === null || Array.isArray(options)) throw invalidArgument('options', `an object with the options of ${call}`, options)
+}
+
 /** Runs the table over an options object; `undefined` counts as not given, an unknown key is an error that lists the known ones. */
 export function checkOptions(call: string, options: unknown, checks: Readonly<Record<string, OptionCheck>>): void {
-  if (typeof options !== 'object' || options === null || Array.isArray(options)) {
-    throw invalidArgument('options', `an object with the options of ${call}`, options)
-  }
+  requireOptions(call, options)
   for (const [name, value] of Object.entries(options)) {
     const check = Object.hasOwn(checks, name) ? checks[name] : undefined
     if (check === undefined) {

@@ -34,7 +34,7 @@ export class PrefixCache {
   resume(segments: readonly NativeSegment[]): Resumed {
     const prompt = (this.#prompt = positionKeys(segments))
     const cached = Math.min(sharedLength(prompt, this.#keys), prompt.length - 1)
-    const sequence = this.#sequence?.fork() ?? this.#engine.createSequence()
+    const sequence = this.#sequence === undefined ? this.#engine.createSequence() : this.#engine.fork(this.#sequence)
     sequence.truncate(cached)
     return { sequence, rest: segmentsFrom(segments, cached), cached }
   }
@@ -55,7 +55,7 @@ export class PrefixCache {
 
   /** A cache of its own with the same contents; memory is shared until one of the two goes on. */
   fork(): PrefixCache {
-    return new PrefixCache(this.#engine, this.#sequence?.fork(), this.#keys)
+    return new PrefixCache(this.#engine, this.#sequence && this.#engine.fork(this.#sequence), this.#keys)
   }
 
   dispose(): void {

@@ -68,8 +68,8 @@ export async function runTrace(engine: Engine, pixelValues: Float32Array, prompt
     const size = Math.sqrt(pixelValues.length / 3)
     return {
       pixelValues: { shape: [3, size, size], data: pixelValues },
-      imageFeatures: { shape: [image.rows, config.vision?.hiddenSize ?? 0], data: image.read('image_features') },
-      projected: { shape: [image.rows, hiddenSize], data: image.read('projected') },
+      imageFeatures: { shape: [image.rows, config.vision?.hiddenSize ?? 0], data: engine.read(image, 'image_features') },
+      projected: { shape: [image.rows, hiddenSize], data: engine.read(image, 'projected') },
       inputIds: { shape: [positions], data: inputIds },
       logits: { shape: [positions, vocabSize], data: logits },
       generated: { shape: [maxTokens], data: generated },

@@ -20,7 +20,12 @@
       "native/cpu/kernels/table.cc",
       "native/cpu/kernels/scalar.cc",
       "native/cpu/kernels/avx2.cc",
+      "native/cpu/kernels/avx2_vnni.cc",
+      "native/cpu/kernels/avx512_bw.cc",
       "native/cpu/kernels/avx512.cc",
+      "native/cpu/kernels/neon.cc",
+      "native/cpu/kernels/neon_dotprod.cc",
+      "native/cpu/kernels/neon_i8mm.cc",
       "native/model/weights.cc",
       "native/model/passes.cc",
       "native/model/vision_tower.cc",
@@ -31,9 +36,19 @@
       "native/model/llava.cc",
       "native/model/clip.cc",
       "native/model/conversion.cc",
+      "native/bench/random_operands.cc",
+      "native/bench/judge.cc",
+      "native/bench/update_peak.cc",
+      "native/bench/linear_op.cc",
+      "native/bench/rowwise_op.cc",
+      "native/bench/kv_ops.cc",
+      "native/bench/patch_embed_op.cc",
+      "native/bench/quantize_op.cc",
+      "native/bench/measured_op.cc",
       "native/binding/model_wrap.cc",
       "native/binding/clip_wrap.cc",
       "native/binding/conversion_wrap.cc",
+      "native/binding/measure_wrap.cc",
       "native/binding/sequence_wrap.cc",
       "native/binding/features_wrap.cc",
       "native/binding/runner.cc",
@@ -47,7 +62,14 @@
       "native/testing/weights.cc",
       "native/testing/kernel_cases.cc",
       "native/testing/op_cases.cc",
+      "native/testing/codec_cases.cc",
       "native/testing/testing_addon.cc"
+    ],
+    "llava_probe_sources": [
+      "native/testing/allocation_probe.cc"
+    ],
+    "llava_conformance_sources": [
+      "native/testing/conformance_main.cc"
     ],
     "llava_defines": [
       "NAPI_VERSION=8"
@@ -67,7 +89,8 @@
       "-fvisibility-inlines-hidden",
       "-ffunction-sections",
       "-fdata-sections",
-      "-ffp-contract=off"
+      "-ffp-contract=off",
+      "-fno-schedule-insns"
     ]
   }
 }

@@ -291,37 +291,6 @@ test.serial('a host hears when a request begins and how it ends', async (t) => {
   }
 })
 
-for (const [wrong, options, message] of [
-  ['a logit bias for an id there is not', { logitBias: { 342: 1 } }, /`logitBias` to be token ids in \[0, 341\] or texts, got 342/],
-  ['a logit bias for a text of several tokens', { logitBias: { 'red blue green': 1 } }, /single tokens, got "red blue green"/],
-  ['a logit bias that is no number', { logitBias: { 3: 'much' } }, /`logitBias\["3"\]` to be a number to add, or -Infinity, got "much"/],
-  ['minTokens over maxTokens', { minTokens: 5, maxTokens: 4 }, /`minTokens` to be at most `maxTokens`, 4, got 5/],
-  ['21 log-probabilities', { logprobs: 21 }, /`logprobs` to be a whole number in \[0, 20\], got 21/],
-  ['min-p 2', { minP: 2 }, /`minP` to be a number in \[0, 1\], got 2/],
-  ['typical-p 0', { typicalP: 0 }, /`typicalP` to be a number in \(0, 1\], got 0/],
-  ['repetition penalty 0', { repetitionPenalty: 0 }, /`repetitionPenalty` to be a number greater than 0, got 0/],
-  ['a frequency penalty that is no number', { frequencyPenalty: '1' }, /`frequencyPenalty` to be a finite number, got "1"/],
-  ['half an n-gram', { noRepeatNgramSize: 0.5 }, /`noRepeatNgramSize` to be an integer that is 0 or greater, got 0.5/],
-  ['a function as logits processor', { logitsProcessor: () => undefined }, /`logitsProcessor` to be an object with a method `process`, got a function/],
-  ['an onProgress that is none', { onProgress: true }, /`onProgress` to be a function, got true/],
-  ['a misspelt penalty', { repeatPenalty: 2 }, /ask\(\) has no option `repeatPenalty`/],
-] as const) {
-  test(`asking with ${wrong} is INVALID_ARGUMENT in words`, async (t) => {
-    await withModel(async (model) => {
-      const error = await t.throwsAsync(model.ask([], question, options as unknown as AnswerOptions), { code: 'INVALID_ARGUMENT' })
-      t.regex(error.message, message)
-    })
-  })
-}
-
-for (const count of [0, 513, 1.5, '2']) {
-  test(`asking for ${JSON.stringify(count)} answers is INVALID_ARGUMENT`, async (t) => {
-    await withModel(async (model) => {
-      await t.throwsAsync(model.askMany([], question, count as number), { code: 'INVALID_ARGUMENT', message: /`count`/ })
-    })
-  })
-}
-
 test('the goldens’ greedy tokens come from one of several answers as from one alone', async (t) => {
   for (const name of ['gguf-pair-q4_0', 'hf-gqa-llama3-rope']) {
     const { model, picture: image } = goldenCase(name)

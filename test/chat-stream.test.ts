@@ -5,7 +5,7 @@ import { ChatStream } from '../lib/chat-stream.js'
 import type { FinishReason } from '../lib/generation.js'
 
 function answerOf(text: string, finishReason: FinishReason = 'stop'): Answer {
-  const usage = { promptTokens: 1, imageTokens: 0, cachedTokens: 0, completionTokens: 1 }
+  const usage = { promptTokens: 1, imageTokens: 0, cachedTokens: 0, completionTokens: 1, draftTokens: 0, acceptedTokens: 0 }
   return { text, tokenIds: [], finishReason, usage, timings: { loadMs: 0, imageMs: 0, promptMs: 0, generateMs: 0 } }
 }
 

@@ -60,14 +60,6 @@ test('convert does not replace a file unless --force says so', async (t) => {
   t.is((await ended(start(['convert', model, '--type', 'f16', '--out', file, '--force']))).code, 0)
 })
 
-for (const [what, args] of Object.entries({ 'without a type': ['--out', 'x.gguf'], 'with a type that is none': ['--out', 'x.gguf', '--type', 'q9'], 'without a target': ['--type', 'f16'] })) {
-  test(`convert ${what} is wrong usage`, async (t) => {
-    const { code, stderr } = await ended(start(['convert', model, ...args]))
-    t.is(code, 2)
-    t.regex(stderr, /^error: .*\(INVALID_ARGUMENT\)\n$/)
-  })
-}
-
 /** A checkpoint whose conversion takes a while, most of it a hole in its file: the embedding has two million rows. */
 async function largeCheckpoint(t: ExecutionContext): Promise<string> {
   const folder = path.join(await temporaryFolder(t), 'large')

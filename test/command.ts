@@ -24,6 +24,22 @@ export async function ended(child: ChildProcessWithoutNullStreams): Promise<Ende
   return { code, stdout, stderr }
 }
 
+/** A chat interrupted once its first answer has begun, which then reads `more`. Undefined where every answer was over before. */
+export async function interruptedChat(args: readonly string[], question: string, more: string): Promise<Ended | undefined> {
+  for (let attempt = 0; attempt < 5; attempt++) {
+    const child = start(['chat', ...args])
+    const end = ended(child)
+    child.stdin.on('error', () => undefined)
+    child.stdin.write(`${question}\n`)
+    await once(child.stdout, 'data')
+    child.kill('SIGINT')
+    child.stdin.end(more)
+    const result = await end
+    if (result.code !== 130) return result // 130: the signal came after the answer
+  }
+  return undefined
+}
+
 export async function llava(args: readonly string[], input: string | Uint8Array = '', env: NodeJS.ProcessEnv = {}): Promise<Ended> {
   const child = start(args, env)
   child.stdin.on('error', () => undefined) // it need not read its input

@@ -374,24 +374,3 @@ test('a conversation of a model that was disposed of is DISPOSED', async (t) => 
   t.throws(() => conversation.say('Why?'), { code: 'DISPOSED' })
   conversation.dispose()
 })
-
-for (const [wrong, call] of [
-  ['an unknown option', (model: LLaVA) => model.createConversation({ sistem: 'x' } as object)],
-  ['an unknown template', (model: LLaVA) => model.createConversation({ template: 'alpaca' } as object)],
-  ['messages that are no list', (model: LLaVA) => model.createConversation({ messages: {} } as object)],
-  ['a question without its answer', (model: LLaVA) => model.createConversation({ messages: [{ role: 'user', content: 'x' }] })],
-  ['an assistant who speaks first', (model: LLaVA) => model.createConversation({ messages: [{ role: 'assistant', content: 'x' }] })],
-  ['content that is none', (model: LLaVA) => model.createConversation().say(7 as unknown as string)],
-  ['a misspelt option of a turn', (model: LLaVA) => model.createConversation().say('x', { maxtokens: 3 } as object)],
-  ['a template for one turn', (model: LLaVA) => model.createConversation().say('x', { template: 'hf' } as object)],
-  ['a retry of nothing', (model: LLaVA) => model.createConversation().retry()],
-  ['an edit of nothing', (model: LLaVA) => model.createConversation().edit(0, 'x')],
-  ['a branch from a turn to come', (model: LLaVA) => model.createConversation().branch(1)],
-] as const) {
-  test(`${wrong} in a conversation is INVALID_ARGUMENT at the call`, async (t) => {
-    await withModel((model) => {
-      t.throws(() => call(model), { code: 'INVALID_ARGUMENT' })
-      return Promise.resolve()
-    })
-  })
-}

@@ -2,7 +2,7 @@
 
 import { createHash } from 'node:crypto'
 import { readFileSync, readdirSync } from 'node:fs'
-import { mkdir, readFile, readdir, writeFile } from 'node:fs/promises'
+import { readFile, readdir, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import test, { type ExecutionContext } from 'ava'
@@ -257,43 +257,6 @@ test('a file that is there stays as it is, unless it may be replaced', async (t)
   t.is(await readFile(file, 'utf8'), 'mine')
   await convertModel(model, file, { type: 'f16', overwrite: true })
   t.is((await describeModel(file)).format, 'gguf')
-})
-
-test('a model is not written over itself', async (t) => {
-  const file = path.join(await temporaryFolder(t), 'model.gguf')
-  await writeFile(file, await readFile(readCase('gguf-single-f16').model))
-  await t.throwsAsync(convertModel(file, file, { type: 'f16', overwrite: true }), { code: 'INVALID_ARGUMENT', message: /is the model itself/ })
-})
-
-test('a place that cannot be written to is OUTPUT_FAILED', async (t) => {
-  const folder = await temporaryFolder(t)
-  const { model } = readCase('hf-f16')
-  await t.throwsAsync(convertModel(model, path.join(folder, 'missing', 'out.gguf'), { type: 'f16' }), { code: 'OUTPUT_FAILED', message: /directory is not there/ })
-  await mkdir(path.join(folder, `out.gguf.${process.pid}.tmp`))
-  await t.throwsAsync(convertModel(model, path.join(folder, 'out.gguf'), { type: 'f16' }), { code: 'OUTPUT_FAILED', message: /a directory has this name/ })
-})
-
-test('arguments that make no sense are INVALID_ARGUMENT', async (t) => {
-  const { model } = readCase('hf-f16')
-  const folder = await temporaryFolder(t)
-  const target = path.join(folder, 'out.gguf')
-  const wrong: readonly (readonly [unknown, unknown, unknown])[] = [
-    ['', target, { type: 'f16' }],
-    [model, '', { type: 'f16' }],
-    [model, 7, { type: 'f16' }],
-    [model, folder, { type: 'f16' }],
-    [model, target, {}],
-    [model, target, { type: 'q3_k' }],
-    [model, target, { type: 'Q4_0' }],
-    [model, target, { type: 'f16', visionType: 'q4_k_m' }],
-    [model, target, { type: 'f16', pairs: true }],
-    [model, target, { type: 'f16', threads: 0 }],
-    [model, target, { type: 'f16', onProgress: 1 }],
-  ]
-  for (const [source, out, options] of wrong) {
-    await t.throwsAsync(convertModel(source as string, out as string, options as ConvertOptions), { code: 'INVALID_ARGUMENT' }, JSON.stringify(options))
-  }
-  t.deepEqual(await readdir(folder), [])
 })
 
 /** The tiny checkpoint with values put into one tensor. */

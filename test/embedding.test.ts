@@ -126,23 +126,6 @@ test("CLIP's vectors of pictures and texts are those of transformers", async (t)
   )
 })
 
-for (const [kind, input] of [
-  ['clip_image', picture],
-  ['clip_text', 'a red star'],
-] as const) {
-  test(`without the option clip, ${kind} says what it needs`, async (t) => {
-    await withModel(async (model) => {
-      const error = await t.throwsAsync(model.embed(input, { kind }), { code: 'INVALID_ARGUMENT' })
-      t.regex(error.message, /option `clip`/)
-    })
-  })
-}
-
-test('a CLIP that is not there, or is none, keeps the model from opening', async (t) => {
-  await t.throwsAsync(LLaVA.open(modelPath, { clip: 'no/such/clip' }), { code: 'MODEL_NOT_FOUND' })
-  await t.throwsAsync(LLaVA.open(modelPath, { clip: modelPath }), { code: 'MODEL_UNSUPPORTED' })
-})
-
 const everyKind: readonly (readonly [EmbedOptions['kind'], EmbedInput])[] = [
   ['patch_features', picture],
   ['pooled_features', picture],
@@ -210,37 +193,6 @@ test('an encoded picture gives the vectors of the picture, and stays its ownerâ€
     t.deepEqual(await model.embed({ ...prompt, images: image }, { kind: 'hidden_last' }), await model.embed(prompt, { kind: 'hidden_last' }))
     t.is(image.projected().length, rows * width)
   })
-})
-
-for (const [wrong, input, options] of [
-  ['no kind', picture, {}],
-  ['an unknown kind', picture, { kind: 'soul' }],
-  ['an unknown dtype', picture, { kind: 'projected', dtype: 'f64' }],
-  ['a misspelt option', picture, { kind: 'projected', normalise: true }],
-  ['a prompt as a picture', prompt, { kind: 'projected' }],
-  ['a number as a picture', 7, { kind: 'projected' }],
-  ['a picture as a text', { width: 1, height: 1, data: new Uint8Array(3) }, { kind: 'hidden_last' }],
-  ['a prompt with a picture as a text of CLIP', prompt, { kind: 'clip_text' }],
-  ['nothing', undefined, { kind: 'clip_text' }],
-] as const) {
-  test(`embedding with ${wrong} is INVALID_ARGUMENT`, async (t) => {
-    await withModel(
-      async (model) => {
-        await t.throwsAsync(model.embed(input as unknown as EmbedInput, options as unknown as EmbedOptions), { code: 'INVALID_ARGUMENT' })
-      },
-      { clip },
-    )
-  })
-}
-
-test('an encoded picture is none for CLIP, which reads pictures in its own way', async (t) => {
-  await withModel(
-    async (model) => {
-      using image = await model.encodeImage(picture)
-      await t.throwsAsync(model.embed(image, { kind: 'clip_image' }), { code: 'INVALID_ARGUMENT' })
-    },
-    { clip },
-  )
 })
 
 test('embedding fails as everything does: unreadable, too long, aborted, disposed of', async (t) => {

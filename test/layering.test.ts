@@ -15,7 +15,8 @@ const nativeLayers: Readonly<Record<string, readonly string[]>> = {
   'cpu/kernels': ['ops', 'common'],
   cuda: ['ops', 'common'],
   model: ['ops', 'common'],
-  binding: ['model', 'ops', 'common'],
+  bench: ['cpu', 'cpu/kernels', 'ops', 'common'],
+  binding: ['bench', 'model', 'ops', 'common'],
   testing: ['binding', 'model', 'cpu', 'cpu/kernels', 'cuda', 'ops', 'common'],
 }
 
@@ -25,18 +26,19 @@ const nativeExceptions: Readonly<Record<string, readonly string[]>> = {
   'native/binding/model_wrap.cc': ['cpu', 'cuda'],
 }
 
-/** lib/ROOM may import these rooms (its own always). A room is a folder of lib; the files at its top are the facade, but for the three named here. */
+/** lib/ROOM may import these rooms (its own always). A room is a folder of lib; the files at its top are the facade, but for the four named here. */
 const libLayers: Readonly<Record<string, readonly string[]>> = {
   errors: [],
+  slices: [],
   native: ['errors'],
-  image: ['errors'],
-  tokenizer: ['errors'],
+  image: ['slices', 'errors'],
+  tokenizer: ['slices', 'errors'],
   sampling: ['errors'],
   prompt: ['errors'],
   // a checkpoint's vocabulary is read by the tokenizer's own parser: the one step between leaf rooms
-  weights: ['tokenizer', 'errors'],
+  weights: ['tokenizer', 'slices', 'errors'],
   hub: ['errors'],
-  facade: ['image', 'prompt', 'tokenizer', 'sampling', 'weights', 'native', 'errors'],
+  facade: ['slices', 'image', 'prompt', 'tokenizer', 'sampling', 'weights', 'native', 'errors'],
   index: ['facade', 'image', 'prompt', 'tokenizer', 'sampling', 'weights', 'native', 'errors'],
   cli: ['index'],
   server: ['index'],
@@ -111,7 +113,7 @@ function roomOf(file: string): string {
   const [, top, below] = file.split('/')
   if (below !== undefined) return top!
   const name = top!.replace(/\.[jt]s$/, '')
-  return ['errors', 'native', 'index'].includes(name) ? name : 'facade'
+  return ['errors', 'slices', 'native', 'index'].includes(name) ? name : 'facade'
 }
 
 function withoutComments(text: string): string {

@@ -21,8 +21,8 @@ Examples:
   llava ask cat.jpg - < question.txt
   llava ask --each *.jpg "What is in the picture?"
 
-With --json: {"text","tokenIds","finishReason","usage":{"promptTokens","imageTokens","cachedTokens","completionTokens"},
-"timings":{"loadMs","imageMs","promptMs","generateMs"}}, with --logprobs N also "logprobs":[{"id","text","bytes","logprob",
+With --json: {"text","tokenIds","finishReason","usage":{"promptTokens","imageTokens","cachedTokens","completionTokens",
+"draftTokens","acceptedTokens"},"timings":{"loadMs","imageMs","promptMs","generateMs"}}, with --logprobs N also "logprobs":[{"id","text","bytes","logprob",
 "top":[{"id","text","bytes","logprob"}]}]; with --answers a line for each. With --each they begin with
 "image", and a picture that fails has {"image","error":{"code","message"}}.`
 

@@ -13,11 +13,12 @@ Examples:
   llava bench --isa avx2 --repeat 1 --json
 
 With --json: a line each for image, prefill and decode:
-{"what","tokens","tokensPerSecond","achieved","peak","unit","roof","ratio","threads","isa","dtype"}`
+{"what","sequences","tokens","tokensPerSecond","achieved","peak","unit","roof","ratio","threads","isa","dtype"}`
 
 interface BenchFlags extends ModelFlags {
   readonly prompt?: number
   readonly generate: number
+  readonly sequences: number
   readonly images: number
   readonly repeat: number
 }
@@ -27,6 +28,7 @@ export function addBench(program: Command, session: Session): void {
     .description('time a model against what this machine can do at most')
     .option('--prompt <n>', 'positions to prefill (default: 512, or what the context has room for)', integer)
     .option('--generate <n>', 'tokens to decode after the prompt', integer, 32)
+    .option('--sequences <n>', 'texts decoded side by side', integer, 1)
     .option('--images <n>', 'pictures per encode call', integer, 2)
     .option('--repeat <n>', 'repetitions, of which the median counts', integer, 5)
     .addHelpText('after', help)
@@ -36,9 +38,9 @@ export function addBench(program: Command, session: Session): void {
 async function bench(flags: BenchFlags, session: Session): Promise<void> {
   const model = await openModel(flags, session)
   try {
-    const { prompt, generate, images, repeat } = flags
+    const { prompt, generate, sequences, images, repeat } = flags
     session.status('measuring …')
-    for await (const line of model.benchmark({ ...(prompt !== undefined && { prompt }), generate, images, repeat, signal: session.signal })) {
+    for await (const line of model.benchmark({ ...(prompt !== undefined && { prompt }), generate, sequences, images, repeat, signal: session.signal })) {
       session.status('')
       process.stdout.write(`${flags.json === true ? JSON.stringify(line) : sentence(line)}\n`)
       session.status('measuring …')
@@ -50,8 +52,8 @@ async function bench(flags: BenchFlags, session: Session): Promise<void> {
 }
 
 /** `prefill Q4_0  512 tokens  avx2  2t  8.9 tokens/s  117.3 of 410.2 GOP/s (29 %, int8 maddubs+paddw)` */
-function sentence({ what, dtype, tokens, isa, threads, tokensPerSecond, achieved, peak, unit, ratio, roof }: BenchmarkLine): string {
+function sentence({ what, dtype, sequences, tokens, isa, threads, tokensPerSecond, achieved, peak, unit, ratio, roof }: BenchmarkLine): string {
   const rate = `${tokensPerSecond.toFixed(1)} tokens/s`
   const share = `${achieved.toFixed(1)} of ${peak.toFixed(1)} ${unit} (${(ratio * 100).toFixed(0)} %, ${roof})`
-  return `${what.padEnd(7)} ${dtype}  ${tokens} tokens  ${isa}  ${threads}t  ${rate}  ${share}`
+  return `${what.padEnd(7)} ${dtype}  ${tokens} tokens${sequences > 1 && what === 'decode' ? ` of ${sequences}` : ''}  ${isa}  ${threads}t  ${rate}  ${share}`
 }

@@ -3,7 +3,7 @@
 import { addAbortSignal } from 'node:stream'
 import { buffer } from 'node:stream/consumers'
 import { InvalidArgumentError, Option, type Command } from 'commander'
-import { LLaVA, LlavaError, templateNames, type AnswerOptions, type OpenOptions } from '../index.js'
+import { LLaVA, LlavaError, isas, templateNames, type AnswerOptions, type Isa, type OpenOptions } from '../index.js'
 import type { Session } from './session.js'
 import { pictureProtocols, type PictureProtocol } from './terminal-picture.js'
 
@@ -37,7 +37,7 @@ export interface ModelFlags {
   readonly visionTower?: string
   readonly adapter?: string
   readonly threads?: number
-  readonly isa?: 'auto' | 'scalar' | 'avx2' | 'avx512'
+  readonly isa?: 'auto' | Isa
   readonly kvCache?: NonNullable<OpenOptions['kvCache']>
   readonly visionFeatureLayer?: number
   readonly imageAspectRatio?: NonNullable<OpenOptions['imageAspectRatio']>
@@ -51,7 +51,7 @@ export function addModelFlags(command: Command): Command {
     .option('--vision-tower <dir>', 'CLIP directory of an original LLaVA checkpoint, if it is not in or beside it')
     .option('--adapter <path>', 'LoRA adapter (or projector) to run on top of the model')
     .option('-t, --threads <n>', 'compute threads (default: as many as the process may use)', integer)
-    .addOption(new Option('--isa <name>', 'instruction set of the kernels').choices(['auto', 'scalar', 'avx2', 'avx512']))
+    .addOption(new Option('--isa <name>', 'instruction set of the kernels').choices(['auto', ...isas]))
     .addOption(new Option('--kv-cache <type>', 'element type of keys and values; q8_0 takes half of the memory of f16').choices(['f16', 'f32', 'q8_0']))
     .option('--vision-feature-layer <n>', "overrides the checkpoint's vision layer", integer)
     .addOption(new Option('--image-aspect-ratio <how>', 'overrides how pictures are made square').choices(['pad', 'crop', 'stretch']))
@@ -83,24 +83,13 @@ export function addShowFlag(command: Command): Command {
   return command.addOption(show)
 }
 
-/** Flags of the verbs that answer. */
-export interface AnswerFlags extends ModelFlags {
-  readonly maxTokens?: number
-  readonly temperature?: number
-  readonly topK?: number
-  readonly topP?: number
-  readonly minP?: number
-  readonly typicalP?: number
-  readonly repetitionPenalty?: number
-  readonly presencePenalty?: number
-  readonly frequencyPenalty?: number
+/** Options that a flag cannot give, or gives under another name or in another form. */
+type Reworded = 'noRepeatNgramSize' | 'logitsProcessor' | 'stop' | 'template' | 'onProgress' | 'signal'
+
+/** Flags of the verbs that answer: the library's options, and how pictures are read. */
+export interface AnswerFlags extends ModelFlags, Omit<AnswerOptions, Reworded> {
   readonly ngramSize?: number
-  readonly logitBias?: Readonly<Record<string, number>>
-  readonly minTokens?: number
-  readonly logprobs?: number
-  readonly seed?: number
   readonly stop?: readonly string[]
-  readonly system?: string
   readonly template?: string
   readonly autoOrient: boolean
   readonly allowPrivateNetwork?: boolean
@@ -109,6 +98,7 @@ export interface AnswerFlags extends ModelFlags {
 export function addAnswerFlags(command: Command): Command {
   return addModelFlags(command)
     .option('-n, --max-tokens <n>', 'most tokens to generate (default: 512)', integer)
+    .option('--prompt-lookup-tokens <n>', 'most tokens to compute ahead where the answer repeats what was said (default: 15, 0: none)', integer)
     .option('--temperature <t>', '0 takes the likeliest token (default), higher is more varied', decimal)
     .option('--top-k <k>', 'sample from the k likeliest tokens only', integer)
     .option('--top-p <p>', 'sample from the likeliest tokens that make up this probability', decimal)
@@ -131,10 +121,10 @@ export function addAnswerFlags(command: Command): Command {
 
 export function answerOptions(flags: AnswerFlags): AnswerOptions {
   const { maxTokens, temperature, topK, topP, minP, typicalP, repetitionPenalty, presencePenalty, frequencyPenalty, logitBias, minTokens, seed } = flags
-  const { ngramSize: noRepeatNgramSize, logprobs, stop, system, template, json } = flags
+  const { promptLookupTokens, ngramSize: noRepeatNgramSize, logprobs, stop, system, template, json } = flags
   if (logprobs !== undefined && json !== true) throw new LlavaError('INVALID_ARGUMENT', '--logprobs needs --json, which shows them')
   const penalties = { repetitionPenalty, presencePenalty, frequencyPenalty, noRepeatNgramSize, logitBias, minTokens }
-  return given({ maxTokens, temperature, topK, topP, minP, typicalP, ...penalties, logprobs, seed, stop, system, template })
+  return given({ maxTokens, promptLookupTokens, temperature, topK, topP, minP, typicalP, ...penalties, logprobs, seed, stop, system, template })
 }
 
 /** Drops what was not given. The library checks the values themselves. */

@@ -92,7 +92,7 @@ function lines(info: ModelInfo): readonly (readonly [string, string])[] {
     ['vision', vision === undefined ? 'none' : tower(vision)],
     ['template', info.template],
     ['device', info.device],
-    ['isa', `${info.isa}, ${info.threads} threads`],
+    ['isa', `${info.isa} kernels, ${info.threads} threads; this CPU has ${info.cpuFeatures.join(', ') || 'no vector extension they use'}`],
     ['arithmetic', `${info.arithmetic}, keys and values ${info.kvCacheDtype}`],
     ['memory', `weights ${size(memory.weightsMapped)} mapped + ${size(memory.weightsHeap)}, ${held}`],
   ]

@@ -3,6 +3,7 @@
 
 import { randomUUID } from 'node:crypto'
 import { rename, rm, writeFile } from 'node:fs/promises'
+import { LlavaError } from '../index.js'
 
 /** Writes `data` under its name once it is complete; a Uint16Array holds float16 bits. */
 export async function writeNpy(file: string, shape: readonly number[], data: Float32Array | Uint16Array): Promise<void> {
@@ -17,6 +18,8 @@ export async function writeNpy(file: string, shape: readonly number[], data: Flo
   try {
     await writeFile(unfinished, [head, new Uint8Array(data.buffer, data.byteOffset, data.byteLength)])
     await rename(unfinished, file)
+  } catch (cause) {
+    throw new LlavaError('OUTPUT_FAILED', `${file}: it cannot be written (${(cause as NodeJS.ErrnoException).code ?? String(cause)})`, { cause })
   } finally {
     await rm(unfinished, { force: true })
   }

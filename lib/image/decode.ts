@@ -4,14 +4,15 @@
 // Every input in memory up to 8 MiB is copied before the first await: later changes to it, or its transfer to another thread, do not matter. A larger
 // one is copied a little at a time, as are all loops over pixels done, so that nobody waits long for the event loop; until then it must not change.
 
-import { readFile } from 'node:fs/promises'
+import { createReadStream } from 'node:fs'
+import { readFile, stat } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
 import { isAnyArrayBuffer, isUint8Array, isUint8ClampedArray } from 'node:util/types'
 import { type Sharp } from 'sharp'
 import { invalidArgument, LlavaError } from '../errors.js'
 import { collectBytes, withinTime } from './byte-stream.js'
 import { download, nameOf, type DownloadLimits } from './download.js'
-import { finishInSlices } from './slices.js'
+import { finishInSlices } from '../slices.js'
 
 /** Rows of pixels, top to bottom: RGB or RGBA, 3 or 4 bytes per pixel according to the length of `data`. A canvas' ImageData is one. */
 export interface RawRgb {
@@ -104,7 +105,7 @@ async function bytesAt(location: string | URL, limits: DownloadLimits): Promise<
   if (scheme === 'data') return read('the picture in the data: URL', async () => Buffer.from(await (await fetch(text)).arrayBuffer()))
   if (scheme === 'file') {
     const path = pathOf(text)
-    return read(path, () => readFile(path))
+    return read(path, () => bytesOfFile(path, limits))
   }
   if (scheme === 'http' || scheme === 'https') {
     const url = webAddress(text)
@@ -112,7 +113,16 @@ async function bytesAt(location: string | URL, limits: DownloadLimits): Promise<
   }
   if (location instanceof URL) throw invalidArgument('image', 'a path, or a file:, data:, http: or https: URL', text)
   if (text === '' || text.includes('\0')) throw invalidArgument('image', 'a path', text)
-  return read(text, () => readFile(text))
+  return read(text, () => bytesOfFile(text, limits))
+}
+
+/** Pipes and devices are streams: they may never end, or never begin. */
+async function bytesOfFile(path: string, limits: DownloadLimits): Promise<Buffer> {
+  const found = await stat(path)
+  if (found.isFile() || found.isDirectory()) return readFile(path)
+  const stream = createReadStream(path)
+  const chunks = { [Symbol.asyncIterator]: () => stream[Symbol.asyncIterator]() } // to be left even while it is being opened, unlike the stream itself
+  return withinTime(limits, (signal) => collectBytes(chunks, limits.maxBytes, path, signal))
 }
 
 function pathOf(fileUrl: string): string {

@@ -8,7 +8,7 @@ import { type RgbImage } from './decode.js'
 import { type ImageProcessorSpec } from './image-processor.js'
 import { pixelValues } from './pixel-values.js'
 import { type Canvas, resizeBicubic, type ResizedWindow } from './resize.js'
-import { finish, finishInSlices } from './slices.js'
+import { finish, finishInSlices } from '../slices.js'
 
 /** Above this side the resize weights, of 22 bits, come too near to zero to be of use, and their table grows beyond 64 MB. */
 const maxSide = 2 ** 22

@@ -211,12 +211,15 @@ function readContent({ role, content }: ChatMessage, position: number): { readon
 export function contentParts<I>(content: ChatMessage<I>['content'], position: number): readonly ContentPart<I>[] {
   if (typeof content === 'string') return [{ type: 'text', text: content }]
   if (!Array.isArray(content)) throw invalidArgument(`messages[${position}].content`, 'a string or a list of text and image parts', content)
-  for (const part of content as readonly ContentPart<I>[]) {
-    if (part.type === 'text' ? typeof part.text !== 'string' : part.type !== 'image') {
-      throw invalidArgument(`messages[${position}].content`, "parts { type: 'text', text } or { type: 'image', image }", part)
-    }
+  for (const part of content as readonly unknown[]) {
+    if (!isPart(part)) throw invalidArgument(`messages[${position}].content`, "parts { type: 'text', text } or { type: 'image', image }", part)
   }
   return content as readonly ContentPart<I>[]
+}
+
+function isPart(part: unknown): boolean {
+  const { type, text } = Object(part) as { readonly type?: unknown; readonly text?: unknown }
+  return type === 'text' ? typeof text === 'string' : type === 'image'
 }
 
 /** The images of a conversation in the order in which `PromptPart.index` counts them. */

@@ -25,7 +25,7 @@ interface JoinRules {
 }
 
 export class BytePairEncoder {
-  readonly #pieces = new Map<string, number>()
+  readonly #pieces: ReadonlyMap<string, number>
   readonly #byteIds: Int32Array | undefined
   readonly #unknownId: number | undefined
   readonly #rules: JoinRules
@@ -33,13 +33,12 @@ export class BytePairEncoder {
   readonly #wholeWords: boolean
   readonly #endOfWord: string
 
-  constructor(spec: TokenizerSpec) {
-    for (const [id, piece] of spec.pieces.entries()) {
-      if (spec.types[id] === PieceType.normal && !this.#pieces.has(piece)) this.#pieces.set(piece, id)
-    }
+  /** @param pieces ids of the normal ones */
+  constructor(spec: TokenizerSpec, pieces: ReadonlyMap<string, number>) {
+    this.#pieces = pieces
     this.#byteIds = spec.byteFallback ? byteIds(spec) : undefined
     this.#unknownId = spec.unknownId
-    this.#rules = spec.merges ? joinByMerges(spec.merges) : joinByScores(this.#pieces, spec.scores)
+    this.#rules = spec.merges ? joinByMerges(spec.merges) : joinByScores(pieces, spec.scores)
     // Under merges a character without a piece is its bytes from the start; under scores a longer piece may still take it in.
     this.#bytesFirst = spec.merges !== undefined
     this.#wholeWords = spec.byteLevel?.wholeWords ?? false

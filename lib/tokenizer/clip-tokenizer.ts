@@ -6,7 +6,7 @@ import { readMerges, readVocabulary } from './bpe-model.js'
 import { requireAlphabet } from './byte-level.js'
 import { corrupt, object, unsupported } from './fields.js'
 import { PieceType, type ByteLevel, type TokenizerSpec } from './spec.js'
-import { Tokenizer } from './tokenizer.js'
+import type { Tokenizer } from './tokenizer.js'
 
 const start = '<|startoftext|>'
 const end = '<|endoftext|>'
@@ -24,8 +24,8 @@ export class ClipTokenizer {
   readonly #contextLength: number
 
   /** @param contextLength Most ids the text tower takes, start and end included. */
-  constructor(spec: TokenizerSpec, contextLength = 77) {
-    this.#tokenizer = new Tokenizer(spec)
+  constructor(tokenizer: Tokenizer, contextLength = 77) {
+    this.#tokenizer = tokenizer
     this.#contextLength = contextLength
     this.startId = this.#required(start)
     this.endId = this.#required(end)
@@ -50,20 +50,20 @@ function lowerCase(text: string): string {
 }
 
 /** From a CLIP directory's tokenizer.json. */
-export function clipVocabularyFromJson(tokenizerJson: unknown): TokenizerSpec {
+export function clipVocabularyFromJson(tokenizerJson: unknown): Generator<undefined, TokenizerSpec> {
   const model = object(object(tokenizerJson, 'tokenizer.json')['model'], '`model`')
   if (model['end_of_word_suffix'] !== byteLevel.endOfWord) throw unsupported("a vocabulary that is not CLIP's (no end_of_word_suffix </w>)")
   return clipVocabulary(model['vocab'], model['merges'])
 }
 
 /** From a CLIP directory's vocab.json and merges.txt, whose first line is its version. */
-export function clipVocabularyFromFiles(vocabJson: unknown, mergesText: string): TokenizerSpec {
+export function clipVocabularyFromFiles(vocabJson: unknown, mergesText: string): Generator<undefined, TokenizerSpec> {
   const lines = mergesText.split(/\r?\n/).filter((line) => line !== '' && !line.startsWith('#version'))
   return clipVocabulary(vocabJson, lines)
 }
 
-function clipVocabulary(vocab: unknown, merges: unknown): TokenizerSpec {
-  const vocabulary = readVocabulary(vocab)
+function* clipVocabulary(vocab: unknown, merges: unknown): Generator<undefined, TokenizerSpec> {
+  const vocabulary = yield* readVocabulary(vocab)
   requireAlphabet(vocabulary, byteLevel)
   let count = 0
   for (const id of vocabulary.values()) count = Math.max(count, id + 1)
@@ -78,7 +78,7 @@ function clipVocabulary(vocab: unknown, merges: unknown): TokenizerSpec {
     pieces,
     scores: new Float32Array(count),
     types,
-    merges: readMerges(merges, 'the merges', vocabulary),
+    merges: yield* readMerges(merges, 'the merges', vocabulary),
     byteLevel,
     addedTokens: [],
     eosIds: [],

@@ -1,8 +1,9 @@
 // The three files a vocabulary comes in, each to a TokenizerSpec:
 //   tokenizer.json (Hugging Face `tokenizers`, explicit merges) · tokenizer.model (SentencePiece, scores) · GGUF keys (scores, or merges at byte level).
+// They are generators that yield where they may pause: a vocabulary takes longer to read than anybody should wait for the event loop.
 // What the encoder cannot do exactly (Unigram, other normalisers and pre-tokenizers) is refused by name, not approximated.
 
-import { readMerges, readVocabulary, tokenIndex } from './bpe-model.js'
+import { entriesPerStep, readMerges, readVocabulary, tokenIndex } from './bpe-model.js'
 import { readByteLevel, requireAlphabet } from './byte-level.js'
 import { corrupt, flag, idWithin, list, numbers, object, settings, steps, strings, unsupported, type Json } from './fields.js'
 import { ggufPreTokenizer } from './gguf-pre-tokenizers.js'
@@ -13,7 +14,7 @@ const bytePiece = /^<0x[0-9A-Fa-f]{2}>$/
 /** Added pieces that read `<image>` are taken for special even where the file does not say so: users' words must not turn into them. */
 const markup = /^<[^\s<>]+>$/
 
-export function tokenizerFromJson(tokenizerJson: unknown, tokenizerConfig?: unknown): TokenizerSpec {
+export function* tokenizerFromJson(tokenizerJson: unknown, tokenizerConfig?: unknown): Generator<undefined, TokenizerSpec> {
   const file = object(tokenizerJson, 'tokenizer.json')
   const config = settings(tokenizerConfig)
   const model = object(file['model'], '`model`')
@@ -21,10 +22,10 @@ export function tokenizerFromJson(tokenizerJson: unknown, tokenizerConfig?: unkn
   const spacing = byteLevel === undefined ? readSpacing(file['normalizer'], file['pre_tokenizer']) : unmarkedSpaces
   refuseOtherModels(model, byteLevel !== undefined)
 
-  const vocabulary = readVocabulary(model['vocab'])
+  const vocabulary = yield* readVocabulary(model['vocab'])
   const listed = list(file['added_tokens'] ?? [], '`added_tokens`').map((token) => readAddedToken(object(token, 'an entry of `added_tokens`')))
   const addedTokens = uniqueById([...listed, ...addedTokensOf(config)])
-  const { pieces, types } = tablesOf(vocabulary, addedTokens, byteLevel === undefined)
+  const { pieces, types } = yield* tablesOf(vocabulary, addedTokens, byteLevel === undefined)
   if (byteLevel !== undefined) requireAlphabet(vocabulary, byteLevel)
   const unknown = model['unk_token']
   const tokenId = byteLevel === undefined ? idLookup(pieces) : addedLookup(addedTokens)
@@ -39,7 +40,7 @@ export function tokenizerFromJson(tokenizerJson: unknown, tokenizerConfig?: unkn
     pieces,
     scores: new Float32Array(pieces.length),
     types,
-    merges: readMerges(model['merges'], '`model.merges`', vocabulary),
+    merges: yield* readMerges(model['merges'], '`model.merges`', vocabulary),
     ...(byteLevel === undefined ? {} : { byteLevel }),
     addedTokens: guardMarkup(matched),
     ...ids,
@@ -123,7 +124,7 @@ function patternText(pattern: unknown): unknown {
 }
 
 /** `addedTokens` is the content of added_tokens.json (`{"<image>": 32000}`), which older checkpoints have beside tokenizer.model. */
-export function tokenizerFromSentencePiece(bytes: Uint8Array, tokenizerConfig?: unknown, addedTokens?: unknown): TokenizerSpec {
+export function* tokenizerFromSentencePiece(bytes: Uint8Array, tokenizerConfig?: unknown, addedTokens?: unknown): Generator<undefined, TokenizerSpec> {
   const model = readSentencePieceModel(bytes)
   const config = settings(tokenizerConfig)
   if (model.modelType !== 'bpe') throw unsupported(`the SentencePiece model type ${model.modelType}`)
@@ -140,7 +141,7 @@ export function tokenizerFromSentencePiece(bytes: Uint8Array, tokenizerConfig?: 
   const unknownId = idWithin(model.unknownId, model.pieces.length, 'the unknown piece')
   const unknown = plainToken(unknownId, model.pieces[unknownId]?.text ?? '<unk>', true)
   const added = uniqueById([...addedTokensOf(config), ...extra, ...own, unknown])
-  const { pieces, types } = tablesOf(vocabulary, added, true)
+  const { pieces, types } = yield* tablesOf(vocabulary, added, true)
   const scores = new Float32Array(pieces.length)
   for (const [id, { score, type }] of model.pieces.entries()) {
     if (type < PieceType.normal || type > PieceType.byte) throw corrupt(`piece ${id} has the unknown type ${type}`)
@@ -176,16 +177,16 @@ function prefixSpaceOf(addDummyPrefix: boolean, legacy: boolean | undefined): To
   return legacy === true ? 'every-segment' : 'first-segment'
 }
 
-export function tokenizerFromGguf(metadata: ReadonlyMap<string, unknown>): TokenizerSpec {
+export function* tokenizerFromGguf(metadata: ReadonlyMap<string, unknown>): Generator<undefined, TokenizerSpec> {
   const model = metadata.get('tokenizer.ggml.model')
-  if (model === 'llama') return sentencePieceFromGguf(metadata)
-  if (model === 'gpt2') return byteLevelFromGguf(metadata)
+  if (model === 'llama') return yield* sentencePieceFromGguf(metadata)
+  if (model === 'gpt2') return yield* byteLevelFromGguf(metadata)
   throw unsupported(`tokenizer.ggml.model ${JSON.stringify(model)}`)
 }
 
-function sentencePieceFromGguf(metadata: ReadonlyMap<string, unknown>): TokenizerSpec {
+function* sentencePieceFromGguf(metadata: ReadonlyMap<string, unknown>): Generator<undefined, TokenizerSpec> {
   const pieces = strings(metadata.get('tokenizer.ggml.tokens'), 'tokenizer.ggml.tokens')
-  const types = ggufTypes(metadata, pieces, (piece) => (bytePiece.test(piece) ? PieceType.byte : PieceType.normal))
+  const types = yield* ggufTypes(metadata, pieces, (piece) => (bytePiece.test(piece) ? PieceType.byte : PieceType.normal))
   const addSpacePrefix = flag(metadata.get('tokenizer.ggml.add_space_prefix')) ?? true
   return {
     pieces,
@@ -205,12 +206,16 @@ function sentencePieceFromGguf(metadata: ReadonlyMap<string, unknown>): Tokenize
 /** Tokens that end an answer whatever the keys name: converters often give the end of the text and leave out the end of the turn. */
 const turnEnds = ['<|eot_id|>', '<|im_end|>', '<|end|>', '<|end_of_turn|>']
 
-function byteLevelFromGguf(metadata: ReadonlyMap<string, unknown>): TokenizerSpec {
+function* byteLevelFromGguf(metadata: ReadonlyMap<string, unknown>): Generator<undefined, TokenizerSpec> {
   const { addBos, ...byteLevel } = ggufPreTokenizer(metadata.get('tokenizer.ggml.pre'))
   const pieces = strings(metadata.get('tokenizer.ggml.tokens'), 'tokenizer.ggml.tokens')
-  const types = ggufTypes(metadata, pieces, () => PieceType.normal)
+  const types = yield* ggufTypes(metadata, pieces, () => PieceType.normal)
   const addedTokens = ggufAddedTokens(pieces, types)
-  const vocabulary = new Map(pieces.flatMap((piece, id) => (types[id] === PieceType.normal ? [[piece, id] as const] : [])))
+  const vocabulary = new Map<string, number>()
+  for (const [id, piece] of pieces.entries()) {
+    if (types[id] === PieceType.normal) vocabulary.set(piece, id)
+    if (id % entriesPerStep === 0) yield
+  }
   requireAlphabet(vocabulary, byteLevel)
   const { eosIds, ...ids } = ggufIds(metadata, pieces.length)
   const ends = addedTokens.filter(({ content, special }) => special && turnEnds.includes(content)).map(({ id }) => id)
@@ -218,7 +223,7 @@ function byteLevelFromGguf(metadata: ReadonlyMap<string, unknown>): TokenizerSpe
     pieces,
     scores: new Float32Array(pieces.length),
     types,
-    merges: readMerges(metadata.get('tokenizer.ggml.merges'), 'tokenizer.ggml.merges', vocabulary),
+    merges: yield* readMerges(metadata.get('tokenizer.ggml.merges'), 'tokenizer.ggml.merges', vocabulary),
     byteLevel,
     addedTokens,
     ...ids,
@@ -233,22 +238,27 @@ function byteLevelFromGguf(metadata: ReadonlyMap<string, unknown>): TokenizerSpe
 }
 
 /** `guess` gives a piece's type where the file has none. */
-function ggufTypes(metadata: ReadonlyMap<string, unknown>, pieces: readonly string[], guess: (piece: string) => number): Uint8Array {
+function* ggufTypes(metadata: ReadonlyMap<string, unknown>, pieces: readonly string[], guess: (piece: string) => number): Generator<undefined, Uint8Array> {
   const key = 'tokenizer.ggml.token_type'
-  const typeNumbers = metadata.has(key) ? numbers(metadata.get(key), key, pieces.length) : pieces.map(guess)
-  return Uint8Array.from(typeNumbers, (type, id) => {
+  const stated = metadata.has(key) ? numbers(metadata.get(key), key, pieces.length) : undefined
+  const types = new Uint8Array(pieces.length)
+  for (const [id, piece] of pieces.entries()) {
+    const type = stated === undefined ? guess(piece) : (stated[id] as number)
     if (!Number.isInteger(type) || type < PieceType.normal || type > PieceType.byte) throw corrupt(`piece ${id} has the unknown type ${type}`)
-    if (type === PieceType.byte && !bytePiece.test(pieces[id] as string)) throw corrupt(`byte piece ${id} does not read <0xNN>`)
-    return type
-  })
+    if (type === PieceType.byte && !bytePiece.test(piece)) throw corrupt(`byte piece ${id} does not read <0xNN>`)
+    types[id] = type
+    if (id % entriesPerStep === 0) yield
+  }
+  return types
 }
 
 function ggufAddedTokens(pieces: readonly string[], types: Uint8Array): AddedToken[] {
-  const added = pieces.flatMap((content, piece) => {
-    const type = types[piece]
+  const added: AddedToken[] = []
+  for (const [id, content] of pieces.entries()) {
+    const type = types[id]
     const whole = type === PieceType.control || type === PieceType.unknown || type === PieceType.userDefined
-    return whole && content !== '' ? [plainToken(piece, content, type !== PieceType.userDefined)] : []
-  })
+    if (whole && content !== '') added.push(plainToken(id, content, type !== PieceType.userDefined))
+  }
   return guardMarkup(added)
 }
 
@@ -329,21 +339,25 @@ function uniqueById(tokens: readonly AddedToken[]): AddedToken[] {
 }
 
 /** Pieces and types by id. Ids without a piece are unused; more than a few of those mean that an id is wrong. `bytePieces`: `<0x0A>` is a byte. */
-function tablesOf(
+function* tablesOf(
   vocabulary: Iterable<readonly [string, number]>,
   addedTokens: readonly AddedToken[],
   bytePieces: boolean,
-): { pieces: string[]; types: Uint8Array } {
-  const entries = [...vocabulary]
+): Generator<undefined, { pieces: string[]; types: Uint8Array }> {
   let count = 0
-  for (const [, id] of entries) count = Math.max(count, id + 1)
+  let entries = 0
+  for (const [, id] of vocabulary) {
+    count = Math.max(count, id + 1)
+    if (entries++ % entriesPerStep === 0) yield
+  }
   for (const { id } of addedTokens) count = Math.max(count, id + 1)
-  if (count > 2 * (entries.length + addedTokens.length) + 65536) throw corrupt(`id ${count - 1} lies far beyond its ${entries.length} pieces`)
+  if (count > 2 * (entries + addedTokens.length) + 65536) throw corrupt(`id ${count - 1} lies far beyond its ${entries} pieces`)
   const pieces = new Array<string>(count).fill('')
   const types = new Uint8Array(count).fill(PieceType.unused)
-  for (const [piece, id] of entries) {
+  for (const [piece, id] of vocabulary) {
     pieces[id] = piece
     types[id] = bytePieces && bytePiece.test(piece) ? PieceType.byte : PieceType.normal
+    if (id % entriesPerStep === 0) yield
   }
   for (const { id, content, special } of addedTokens) {
     pieces[id] = content

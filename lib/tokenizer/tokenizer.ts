@@ -4,6 +4,8 @@
 // text to BPE, but a special token is only recognised inside one part, so nothing a user writes can complete one.
 
 import { invalidArgument } from '../errors.js'
+import { finish } from '../slices.js'
+import { indexPieces, type PieceIndex } from './piece-index.js'
 import { PieceType, type AddedToken, type TokenizerSpec } from './spec.js'
 import { spaceMark, writingOf, type Writing } from './writing.js'
 
@@ -31,19 +33,19 @@ export class Tokenizer {
   readonly eosIds: readonly number[]
   readonly #spec: TokenizerSpec
   readonly #writing: Writing
-  readonly #ids = new Map<string, number>()
+  readonly #ids: ReadonlyMap<string, number>
   readonly #bytes: (Uint8Array | undefined)[] = []
   readonly #rawTokens: AddedTokenMatcher
   readonly #normalizedTokens: AddedTokenMatcher
 
-  constructor(spec: TokenizerSpec) {
+  /** @param index of the vocabulary's pieces; whoever must not block makes it in slices. */
+  constructor(spec: TokenizerSpec, index: PieceIndex = finish(indexPieces(spec))) {
     this.#spec = spec
-    this.#writing = writingOf(spec)
+    this.#ids = index.ids
+    this.#writing = writingOf(spec, index.normal)
     this.vocabSize = spec.types.findLastIndex((type) => type !== PieceType.unused) + 1
     this.bosId = spec.bosId
     this.eosIds = spec.eosIds
-    for (const [id, piece] of spec.pieces.entries()) if (!this.#ids.has(piece)) this.#ids.set(piece, id)
-    for (const { id, content } of spec.addedTokens) this.#ids.set(content, id)
     this.#rawTokens = new AddedTokenMatcher(spec.addedTokens.filter(({ normalized }) => !normalized))
     this.#normalizedTokens = new AddedTokenMatcher(spec.addedTokens.filter(({ normalized }) => normalized))
   }

@@ -19,17 +19,19 @@ export interface Writing {
   bytes(piece: string, type: number): Uint8Array
 }
 
-export function writingOf(spec: TokenizerSpec): Writing {
-  return spec.byteLevel === undefined ? new MarkedSpaces(spec) : new Bytes(spec, spec.byteLevel)
+/** @param pieces ids of the normal ones */
+export function writingOf(spec: TokenizerSpec, pieces: ReadonlyMap<string, number>): Writing {
+  const encoder = new BytePairEncoder(spec, pieces)
+  return spec.byteLevel === undefined ? new MarkedSpaces(spec, encoder) : new Bytes(spec.byteLevel, encoder)
 }
 
 class MarkedSpaces implements Writing {
   readonly #encoder: BytePairEncoder
   readonly #splitAtSpaces: boolean
 
-  constructor(spec: TokenizerSpec) {
-    this.#encoder = new BytePairEncoder(spec)
-    this.#splitAtSpaces = spec.splitAtSpaces
+  constructor({ splitAtSpaces }: TokenizerSpec, encoder: BytePairEncoder) {
+    this.#encoder = encoder
+    this.#splitAtSpaces = splitAtSpaces
   }
 
   normalize(text: string): string {
@@ -52,8 +54,8 @@ class Bytes implements Writing {
   readonly #normalization: ByteLevel['normalization']
   readonly #words: (text: string) => string[]
 
-  constructor(spec: TokenizerSpec, { normalization, splits }: ByteLevel) {
-    this.#encoder = new BytePairEncoder(spec)
+  constructor({ normalization, splits }: ByteLevel, encoder: BytePairEncoder) {
+    this.#encoder = encoder
     this.#normalization = normalization
     this.#words = wordCutter(splits)
   }

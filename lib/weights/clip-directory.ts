@@ -6,7 +6,7 @@ import { LlavaError } from '../errors.js'
 import type { ImageProcessorSpec } from '../image/image-processor.js'
 import type { ClipConfig, TensorEntry } from '../native.js'
 import { Fields, readJsonFields } from './fields.js'
-import { clipActivation, statedTower } from './hf-config.js'
+import { statedClipLayers, statedTower } from './hf-config.js'
 import { collectClipTensors, StoredModel } from './model-tensors.js'
 import { corrupt, notFound, unsupported } from './model-error.js'
 import { fromClip } from './names.js'
@@ -140,16 +140,7 @@ function clipParts(config: Fields): Pick<ClipDirectory, 'vision' | 'text'> | und
 }
 
 function statedText(text: Fields): StatedClipText {
-  return {
-    where: text.where,
-    hiddenSize: text.integer('hidden_size'),
-    intermediateSize: text.integer('intermediate_size'),
-    layers: text.integer('num_hidden_layers'),
-    heads: text.integer('num_attention_heads') ?? 8,
-    contextLength: text.integer('max_position_embeddings'),
-    layerNormEps: text.number('layer_norm_eps', 0) ?? 1e-5,
-    activation: clipActivation(text),
-  }
+  return { ...statedClipLayers(text, 8), contextLength: text.integer('max_position_embeddings') }
 }
 
 function tokenizerFiles({ path: directory, names }: ClipDirectory): ClipTokenizerFiles {

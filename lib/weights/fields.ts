@@ -1,7 +1,9 @@
 // Named values out of a file nobody vouches for (a JSON object, GGUF metadata), read with their type checked.
 // `null` counts as absent, as it does for transformers.
 
+import { finishInSlices } from '../slices.js'
 import { readSideFile } from './file-head.js'
+import { deepest, parseJsonInSlices } from './json-slices.js'
 import { corrupt } from './model-error.js'
 
 // Sizes travel to native code as 32-bit integers.
@@ -107,10 +109,40 @@ export async function readJson(path: string): Promise<unknown> {
   const bytes = await readSideFile(path)
   if (bytes === undefined) return undefined
   try {
-    return JSON.parse(bytes.toString('utf8')) as unknown
+    return await finishInSlices(parseJsonInSlices(bytes.toString('utf8')))
   } catch (cause) {
-    throw corrupt(path, 'is not valid JSON', cause)
+    throw cause instanceof RangeError ? corrupt(path, cause.message) : corrupt(path, 'is not valid JSON', cause)
   }
+}
+
+/** The same of a short text; `where` is what to call it in an error. */
+export function parseJson(where: string, text: string): unknown {
+  if (nestsTooDeep(text)) throw corrupt(where, `nests its values more than ${deepest} deep`)
+  try {
+    return JSON.parse(text)
+  } catch (cause) {
+    throw corrupt(where, 'is not valid JSON', cause)
+  }
+}
+
+const [quote, backslash, braces, brackets] = [0x22, 0x5c, [0x7b, 0x7d], [0x5b, 0x5d]] as const
+
+function nestsTooDeep(text: string): boolean {
+  let depth = 0
+  for (let i = 0; i < text.length && depth <= deepest; i++) {
+    const character = text.charCodeAt(i)
+    if (character === quote) i = endOfString(text, i)
+    else if (character === braces[0] || character === brackets[0]) depth++
+    else if (character === braces[1] || character === brackets[1]) depth--
+  }
+  return depth > deepest
+}
+
+/** Index of the quote that closes the string opened at `start`; the text's length where none does. */
+export function endOfString(text: string, start: number): number {
+  let i = start + 1
+  while (i < text.length && text.charCodeAt(i) !== quote) i += text.charCodeAt(i) === backslash ? 2 : 1
+  return i
 }
 
 /** A JSON file that holds an object, or `undefined` when there is no such file. */

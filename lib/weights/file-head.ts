@@ -1,6 +1,6 @@
 // Reads the parts of a model file that describe it, and never the weights: those are mapped by native code.
 
-import { open, type FileHandle } from 'node:fs/promises'
+import { constants, open, type FileHandle } from 'node:fs/promises'
 import { corrupt, notFound } from './model-error.js'
 
 /** Runs `use` on the open file and its size in bytes; the file is closed whatever happens. */
@@ -16,7 +16,7 @@ export async function withFile<T>(path: string, use: (file: FileHandle, size: nu
 async function openRegularFile(path: string): Promise<FileHandle> {
   let file: FileHandle
   try {
-    file = await open(path, 'r')
+    file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK) // a pipe that nobody writes to would keep us waiting
   } catch (cause) {
     const code = (cause as NodeJS.ErrnoException).code
     throw notFound(path, code === 'ENOENT' ? 'there is no such file' : `the file cannot be opened (${code ?? 'unknown reason'})`, cause)

@@ -12,7 +12,7 @@ import { unsupported } from './model-error.js'
 type Entries = readonly (readonly [string, GgufField])[]
 
 /** The whole model in one file, a language model alone too. */
-export function singleFields(description: ModelDescription, type: ConversionType): GgufFields {
+export function* singleFields(description: ModelDescription, type: ConversionType): Generator<undefined, GgufFields> {
   const hasVision = description.config.vision !== undefined
   return new Map([
     ['general.architecture', ['string', hasVision ? 'llava' : 'llama']],
@@ -21,12 +21,12 @@ export function singleFields(description: ModelDescription, type: ConversionType
     ...textFields(description),
     ...(hasVision ? visionFields(description) : []),
     ...promptFields(description, Infinity),
-    ...vocabularyFields(description, false),
+    ...(yield* vocabularyFields(description, false)),
   ])
 }
 
 /** The pair's language model. */
-export function languageFields(description: ModelDescription, type: ConversionType): GgufFields {
+export function* languageFields(description: ModelDescription, type: ConversionType): Generator<undefined, GgufFields> {
   const { byteLevel } = description.tokenizer
   if (byteLevel !== undefined && ggufPreTokenizerName(byteLevel) === undefined)
     throw unsupported(description.path, 'a pre-tokenizer that GGUF has no name for, in a pair', 'the single file, which describes it')
@@ -36,7 +36,7 @@ export function languageFields(description: ModelDescription, type: ConversionTy
     ...typeFields(type),
     ...textFields(description),
     ...promptFields(description, description.config.text.vocabSize),
-    ...vocabularyFields(description, true),
+    ...(yield* vocabularyFields(description, true)),
   ])
 }
 
@@ -166,7 +166,7 @@ function promptFields({ imageToken, imageTokens, generation, chatTemplate }: Mod
   ]
 }
 
-function vocabularyFields({ tokenizer, generation, config }: ModelDescription, exactly: boolean): Entries {
+function vocabularyFields({ tokenizer, generation, config }: ModelDescription, exactly: boolean): Generator<undefined, Entries> {
   return tokenizerFields(tokenizer, config.text.vocabSize, exactly, [...new Set([...generation.eosTokenIds, ...tokenizer.eosIds])])
 }
 

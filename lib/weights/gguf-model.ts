@@ -6,6 +6,7 @@ import path from 'node:path'
 import { readdir } from 'node:fs/promises'
 import { LlavaError } from '../errors.js'
 import type { ImageProcessorSpec } from '../image/image-processor.js'
+import { finishInSlices } from '../slices.js'
 import type { TokenizerSpec } from '../tokenizer/spec.js'
 import { pairUp, readAdapter, type Adapter } from './adapter.js'
 import { readGgufHeader, type GgufHeader } from './gguf.js'
@@ -93,7 +94,7 @@ async function describeParts(
   const tower = statedTower && visionConfig(statedTower, model, options.visionFeatureLayer)
   if (clip !== undefined) checkProjectorWidth(clip.where, model, tower?.projectorLayers ?? 0, text.hiddenSize)
   const { files, tensors, parameters, weightDtypes } = collectTensors(model, text, tower, adapter)
-  const tokenizer = ggufTokenizer(language.path, language.metadata)
+  const tokenizer = await finishInSlices(ggufTokenizer(language.path, language.metadata))
   checkVocabulary(language.path, tokenizer, text.vocabSize)
   const chatTemplate = llama.string('tokenizer.chat_template')
   const [description, license] = [llama.string('general.description'), llama.string('general.license')]

@@ -54,8 +54,9 @@ function joined(count: number, parts: readonly GgufHeader[]): GgufHeader {
   const [first] = parts
   const tensors = parts.flatMap((part) => part.tensors)
   for (const [i, { path: where, metadata }] of parts.entries()) {
-    if (metadata.get('split.no') !== i || metadata.get('split.count') !== count)
-      throw corrupt(where, `it should be part ${i + 1} of ${count}, but calls itself part ${Number(metadata.get('split.no')) + 1} of ${String(metadata.get('split.count'))}`)
+    const [no, of] = [metadata.get('split.no'), metadata.get('split.count')]
+    if (typeof no !== 'number' || of === undefined) throw corrupt(where, `it should be part ${i + 1} of ${count}, but does not say which part it is`)
+    if (no !== i || of !== count) throw corrupt(where, `it should be part ${i + 1} of ${count}, but calls itself part ${no + 1} of ${String(of)}`)
     const total = metadata.get('split.tensors.count')
     if (total !== tensors.length) throw corrupt(where, `the parts should hold ${String(total)} tensors together, but hold ${tensors.length}`)
   }

@@ -1,7 +1,7 @@
 // A vocabulary as GGUF keys. tokenizer.ggml.* say what every reader of GGUF understands; llava.tokenizer.* what only a tokenizer.json says
 // (how a text's first space comes about, how added tokens match), so that a checkpoint and the GGUF made of it give the same ids.
 
-import { readMerges } from '../tokenizer/bpe-model.js'
+import { entriesPerStep, readMerges } from '../tokenizer/bpe-model.js'
 import { checkPatterns } from '../tokenizer/byte-level.js'
 import { ggufPreTokenizerName } from '../tokenizer/gguf-pre-tokenizers.js'
 import { tokenizerFromGguf } from '../tokenizer/parse.js'
@@ -21,21 +21,32 @@ const kUnusedScore = -10_000
  * @param exactly `true`: no more pieces than rows either; llama.cpp asks for that.
  * @param eosIds Every token that ends an answer.
  */
-export function tokenizerFields(spec: TokenizerSpec, rows: number, exactly: boolean, eosIds: readonly number[]): (readonly [string, GgufField])[] {
+export function* tokenizerFields(
+  spec: TokenizerSpec,
+  rows: number,
+  exactly: boolean,
+  eosIds: readonly number[],
+): Generator<undefined, (readonly [string, GgufField])[]> {
   const count = exactly ? rows : Math.max(rows, spec.pieces.length)
   const known = <T>(of: ArrayLike<T>, id: number, otherwise: T): T => (id < of.length ? (of[id] as T) : otherwise)
-  const ids = Array.from({ length: count }, (_, id) => id)
+  const table = { pieces: new Array<string>(count), scores: new Float32Array(count), types: new Int32Array(count) }
   const scores = spec.merges === undefined ? spec.scores : scoresOfMerges(spec)
+  for (let id = 0; id < count; id++) {
+    table.pieces[id] = known(spec.pieces, id, '') || `[PAD${id}]`
+    table.scores[id] = known(scores, id, kUnusedScore)
+    table.types[id] = known<number>(spec.types, id, PieceType.unused)
+    if (id % entriesPerStep === 0) yield
+  }
   const optional = (key: string, id: number | undefined): (readonly [string, GgufField])[] =>
     id === undefined || id >= count ? [] : [[`tokenizer.ggml.${key}_token_id`, ['u32', id]]]
   const [eos, eot, eom] = eosIds
   return [
     ['tokenizer.ggml.model', ['string', spec.byteLevel === undefined ? 'llama' : 'gpt2']],
     ['tokenizer.ggml.pre', ['string', (spec.byteLevel && ggufPreTokenizerName(spec.byteLevel)) ?? 'default']],
-    ['tokenizer.ggml.tokens', ['strings', ids.map((id) => known(spec.pieces, id, '') || `[PAD${id}]`)]],
-    ['tokenizer.ggml.scores', ['f32s', ids.map((id) => known(scores, id, kUnusedScore))]],
-    ['tokenizer.ggml.token_type', ['i32s', ids.map((id) => known(spec.types, id, PieceType.unused))]],
-    ...(spec.merges === undefined ? [] : [['tokenizer.ggml.merges', ['strings', mergedPieces(spec)]] as const]),
+    ['tokenizer.ggml.tokens', ['strings', table.pieces]],
+    ['tokenizer.ggml.scores', ['f32s', table.scores]],
+    ['tokenizer.ggml.token_type', ['i32s', table.types]],
+    ...(spec.merges === undefined ? [] : [['tokenizer.ggml.merges', ['strings', yield* mergedPieces(spec)]] as const]),
     ...optional('bos', spec.bosId),
     ...optional('eos', eos),
     ...optional('eot', eot),
@@ -81,23 +92,28 @@ function flagsOf(token: AddedToken): number {
 }
 
 /** The pairs that join, in order of rank, as "left right". */
-function mergedPieces(spec: TokenizerSpec): string[] {
+function* mergedPieces(spec: TokenizerSpec): Generator<undefined, string[]> {
   const { pieces, merges } = spec
-  const vocabulary = mergeVocabulary(spec)
-  const pairs = [...(merges?.ranks.entries() ?? [])].sort(([, , a], [, , b]) => a - b)
-  return pairs.map(([left, right, rank]) => {
+  const vocabulary = yield* mergeVocabulary(spec)
+  const merged = new Array<string>(merges?.ids.length ?? 0).fill('')
+  let done = 0
+  for (const [left, right, rank] of merges?.ranks.entries() ?? []) {
     const [first, second] = [pieces[left] ?? '', pieces[right] ?? '']
     const isPlain = vocabulary.get(first) === left && vocabulary.get(second) === right && vocabulary.get(first + second) === merges?.ids[rank]
-    if (isPlain && !first.includes(' ') && !second.includes(' ')) return `${first} ${second}`
-    throw unsupported('the tokenizer', `a merge (${first} + ${second}) that its pieces' texts do not name`, 'vocabularies in which every text is one piece')
-  })
+    if (!isPlain || first.includes(' ') || second.includes(' '))
+      throw unsupported('the tokenizer', `a merge (${first} + ${second}) that its pieces' texts do not name`, 'vocabularies in which every text is one piece')
+    merged[rank] = `${first} ${second}`
+    if (done++ % entriesPerStep === 0) yield
+  }
+  return merged.filter((pair) => pair !== '') // of a pair's two ranks, the later one stands
 }
 
 /** The pieces that a reader looks merges up in. */
-function mergeVocabulary({ pieces, types, byteLevel }: Pick<TokenizerSpec, 'pieces' | 'types' | 'byteLevel'>): ReadonlyMap<string, number> {
+function* mergeVocabulary({ pieces, types, byteLevel }: Pick<TokenizerSpec, 'pieces' | 'types' | 'byteLevel'>): Generator<undefined, ReadonlyMap<string, number>> {
   const vocabulary = new Map<string, number>()
   for (const [id, piece] of pieces.entries()) {
     if (byteLevel === undefined ? !vocabulary.has(piece) : types[id] === PieceType.normal) vocabulary.set(piece, id)
+    if (id % entriesPerStep === 0) yield
   }
   return vocabulary
 }
@@ -105,20 +121,21 @@ function mergeVocabulary({ pieces, types, byteLevel }: Pick<TokenizerSpec, 'piec
 /** What SentencePiece would have scored: the sooner a piece comes about, the higher. Its pieces of one character have no say. */
 function scoresOfMerges({ merges, pieces }: TokenizerSpec): Float32Array {
   const scores = new Float32Array(pieces.length)
-  for (const [rank, id] of [...(merges?.ids.entries() ?? [])].toReversed()) scores[id] = -rank
+  const ids = merges?.ids ?? []
+  for (let rank = ids.length - 1; rank >= 0; rank--) scores[ids[rank] as number] = -rank
   return scores
 }
 
 /** What the keys say, those of our own over those of every GGUF. */
-export function ggufTokenizer(where: string, metadata: ReadonlyMap<string, GgufValue>): TokenizerSpec {
+export function* ggufTokenizer(where: string, metadata: ReadonlyMap<string, GgufValue>): Generator<undefined, TokenizerSpec> {
   const keys = new Fields(where, metadata)
-  const plain = tokenizerFromGguf(withKnownPreTokenizer(keys, metadata))
+  const plain = yield* tokenizerFromGguf(withKnownPreTokenizer(keys, metadata))
   if (!keys.has(`${own}.prefix_space`)) return plain
   const flag = (key: string): boolean => keys.required(`${own}.${key}`, keys.boolean(`${own}.${key}`))
   return {
     ...plain,
     ...(plain.byteLevel === undefined && metadata.has('tokenizer.ggml.merges') && {
-      merges: readMerges(metadata.get('tokenizer.ggml.merges'), 'tokenizer.ggml.merges', mergeVocabulary(plain)),
+      merges: yield* readMerges(metadata.get('tokenizer.ggml.merges'), 'tokenizer.ggml.merges', yield* mergeVocabulary(plain)),
     }),
     ...(plain.byteLevel !== undefined && { byteLevel: ownByteLevel(keys) ?? plain.byteLevel }),
     prefixSpace: prefixSpace(keys),

@@ -34,7 +34,8 @@ export interface GgufLayout {
 
 const kAlignment = 32
 
-export function layoutGguf(fields: GgufFields, tensors: readonly GgufTensor[]): GgufLayout {
+/** Yields where it may pause: a vocabulary has hundreds of thousands of strings. */
+export function* layoutGguf(fields: GgufFields, tensors: readonly GgufTensor[]): Generator<undefined, GgufLayout> {
   const header = new Bytes()
   header.raw(Buffer.from('GGUF'))
   header.u32(3)
@@ -42,7 +43,7 @@ export function layoutGguf(fields: GgufFields, tensors: readonly GgufTensor[]): 
   header.u64(fields.size)
   for (const [key, field] of fields) {
     header.string(key)
-    writeField(header, field)
+    yield* writeField(header, field)
   }
   let offset = 0
   const extents = tensors.map((tensor) => {
@@ -76,9 +77,12 @@ function typeOf(dtype: Dtype): { readonly id: number; readonly type: GgmlType } 
   return byName.get(dtype) as { readonly id: number; readonly type: GgmlType } // every Dtype is listed
 }
 
+/** Values of an array between two pauses: well under a millisecond of work. */
+const valuesPerStep = 1024
+
 const typeIds = { u8: 0, u32: 4, i32: 5, f32: 6, bool: 7, string: 8, array: 9, f64: 12 } as const
 
-function writeField(out: Bytes, [type, value]: GgufField): void {
+function* writeField(out: Bytes, [type, value]: GgufField): Generator<undefined, void> {
   switch (type) {
     case 'string':
       out.u32(typeIds.string)
@@ -90,14 +94,20 @@ function writeField(out: Bytes, [type, value]: GgufField): void {
       return
     case 'strings':
       writeArrayHead(out, typeIds.string, value.length)
-      for (const each of value) out.string(each)
+      for (const [i, each] of value.entries()) {
+        out.string(each)
+        if (i % valuesPerStep === 0) yield
+      }
       return
     case 'u8s':
     case 'i32s':
     case 'f32s': {
       const element = type === 'u8s' ? 'u8' : type === 'i32s' ? 'i32' : 'f32'
       writeArrayHead(out, typeIds[element], value.length)
-      for (let i = 0; i < value.length; i++) out[element](value[i] as number)
+      for (let i = 0; i < value.length; i++) {
+        out[element](value[i] as number)
+        if (i % valuesPerStep === 0) yield
+      }
       return
     }
     default:

@@ -1,11 +1,12 @@
 // GGUF header: magic, version, counts, key-values, tensor infos; then the data, aligned, which is not read here.
 // Every number is untrusted: a count is held against the bytes that are left before anything is made of it.
-// The parse is a plain function of the file's first bytes. Where they do not reach, it says how many it needs and is run again on
+// The parse is a function of the file's first bytes, a generator that yields where it may pause. Where they do not reach, it says how many it needs and is run again on
 // at least twice as many, so a header costs at most two parses' time and no more memory than the header itself.
 
 import { corrupt, unsupported } from './model-error.js'
 import { elementCount, type StoredTensor } from './stored-tensor.js'
 import { dtypes, ggmlTypes } from './ggml-types.js'
+import { finishInSlices } from '../slices.js'
 import { readExactly, withFile } from './file-head.js'
 import type { GgufValue } from './gguf-value.js'
 
@@ -26,7 +27,7 @@ export async function readGgufHeader(path: string): Promise<GgufHeader> {
     for (let window = Math.min(kFirstWindow, size); ;) {
       const bytes = await readExactly(file, path, 0, window)
       try {
-        return parseGgufHeader(path, bytes, size)
+        return await finishInSlices(parseGgufHeader(path, bytes, size))
       } catch (error) {
         if (!(error instanceof WindowTooSmall)) throw error
         if (error.needed > kMaxHeader) throw corrupt(path, `its header claims more than ${kMaxHeader} bytes`)
@@ -46,13 +47,13 @@ class WindowTooSmall extends Error {
   }
 }
 
-function parseGgufHeader(path: string, bytes: Buffer, fileSize: number): GgufHeader {
+function* parseGgufHeader(path: string, bytes: Buffer, fileSize: number): Generator<undefined, GgufHeader> {
   const cursor = new Cursor(path, bytes, fileSize)
   checkMagicAndVersion(path, cursor)
   // A tensor info has at least 8 (name length) + 4 (n_dims) + 8 (one dim) + 4 (type) + 8 (offset) bytes; a key-value 8 + 4 + 1.
   const tensorCount = cursor.count('tensors', 32)
   const keyCount = cursor.count('key-values', 13)
-  const metadata = readMetadata(path, cursor, keyCount)
+  const metadata = yield* readMetadata(path, cursor, keyCount)
   const infos = readTensorInfos(path, cursor, tensorCount)
   const alignment = readAlignment(path, metadata)
   const dataStart = Math.ceil(cursor.at / alignment) * alignment
@@ -67,12 +68,12 @@ function checkMagicAndVersion(path: string, cursor: Cursor): void {
   if (version !== 2 && version !== 3) throw unsupported(path, `GGUF version ${version}`, 'GGUF versions 2 and 3')
 }
 
-function readMetadata(path: string, cursor: Cursor, count: number): Map<string, GgufValue> {
+function* readMetadata(path: string, cursor: Cursor, count: number): Generator<undefined, Map<string, GgufValue>> {
   const metadata = new Map<string, GgufValue>()
   for (let i = 0; i < count; i++) {
     const key = cursor.string(kMaxKey)
     if (metadata.has(key)) throw corrupt(path, `key "${key}" stands there twice`)
-    metadata.set(key, cursor.value(key))
+    metadata.set(key, yield* cursor.value(key))
   }
   return metadata
 }
@@ -190,23 +191,26 @@ class Cursor {
     return this.bytes.toString('utf8', start, this.at)
   }
 
-  value(key: string): GgufValue {
+  *value(key: string): Generator<undefined, GgufValue> {
     const type = this.u32()
     if (type === kString) return this.string()
-    if (type === kArray) return this.#array(key)
+    if (type === kArray) return yield* this.#array(key)
     if (type === kBool) return this.#bool(key)
     const read = scalarReaders.get(type)
     if (read === undefined) throw corrupt(this.#path, `key "${key}" has the unknown value type ${type}`)
     return read.one(this.#view, this.take(read.nbytes))
   }
 
-  #array(key: string): GgufValue {
+  *#array(key: string): Generator<undefined, GgufValue> {
     const type = this.u32()
     if (type === kArray) throw unsupported(this.#path, `key "${key}" holds arrays in an array`, 'arrays of scalars and strings')
     if (type === kString) {
       const count = this.count(`strings of "${key}"`, 8)
       const strings: string[] = []
-      for (let i = 0; i < count; i++) strings.push(this.string())
+      for (let i = 0; i < count; i++) {
+        strings.push(this.string())
+        if (i % stringsPerStep === 0) yield
+      }
       return strings
     }
     if (type === kBool) return Array.from({ length: this.#reserve(key, 1) }, () => this.#bool(key))
@@ -237,6 +241,9 @@ class Cursor {
     )
   }
 }
+
+/** Strings of an array between two pauses: well under a millisecond of work. */
+const stringsPerStep = 1024
 
 const kBool = 7
 const kString = 8

@@ -5,7 +5,7 @@
 import { Fields } from './fields.js'
 import { readOriginalVision, type OriginalVision } from './original-config.js'
 import { ropeFromConfig } from './rope.js'
-import type { StatedText, StatedVision } from './sizes.js'
+import type { StatedClipText, StatedText, StatedVision } from './sizes.js'
 import { unsupported } from './model-error.js'
 
 export interface HfConfig {
@@ -153,16 +153,28 @@ function statedSiglipTower(vision: Fields): StatedVision {
 function towerSizes(vision: Fields): Omit<StatedVision, 'tower' | 'layerNormEps' | 'activation'> {
   if ((vision.integer('num_channels') ?? 3) !== 3) throw unsupported(vision.where, `${vision.integer('num_channels')} colour channels`, '3')
   return {
-    where: vision.where,
-    hiddenSize: vision.integer('hidden_size'),
-    intermediateSize: vision.integer('intermediate_size'),
-    layers: vision.integer('num_hidden_layers'),
+    ...statedLayers(vision, 12),
     featureLayer: undefined,
-    heads: vision.integer('num_attention_heads') ?? 12,
     imageSize: squareSize(vision, 'image_size'),
     patchSize: squareSize(vision, 'patch_size'),
     dropClassRow: false,
     projectorLayers: undefined,
+  }
+}
+
+/** What both of CLIP's transformers say; `heads` where the file does not. */
+export function statedClipLayers(config: Fields, heads: number): Omit<StatedClipText, 'contextLength'> {
+  return { ...statedLayers(config, heads), layerNormEps: config.number('layer_norm_eps', 0) ?? 1e-5, activation: clipActivation(config) }
+}
+
+/** What every transformer says. */
+function statedLayers(config: Fields, heads: number): Omit<StatedClipText, 'contextLength' | 'layerNormEps' | 'activation'> {
+  return {
+    where: config.where,
+    hiddenSize: config.integer('hidden_size'),
+    intermediateSize: config.integer('intermediate_size'),
+    layers: config.integer('num_hidden_layers'),
+    heads: config.integer('num_attention_heads') ?? heads,
   }
 }
 
@@ -187,7 +199,7 @@ function selectStrategy(config: Fields): string {
   throw unsupported(config.where, `\`vision_feature_select_strategy\` "${strategy}"`, 'default, full')
 }
 
-export function clipActivation(vision: Fields): 'quick_gelu' | 'gelu' {
+function clipActivation(vision: Fields): 'quick_gelu' | 'gelu' {
   const activation = vision.string('hidden_act') ?? 'quick_gelu'
   if (activation === 'quick_gelu' || activation === 'gelu') return activation
   throw unsupported(vision.where, `activation "${activation}"`, 'quick_gelu, gelu')

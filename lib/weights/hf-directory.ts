@@ -4,6 +4,7 @@
 
 import path from 'node:path'
 import { LlavaError } from '../errors.js'
+import { finishInSlices } from '../slices.js'
 import type { TokenizerSpec } from '../tokenizer/spec.js'
 import { tokenizerFromJson, tokenizerFromSentencePiece } from '../tokenizer/parse.js'
 import { Fields, readJson, readJsonFields } from './fields.js'
@@ -148,10 +149,10 @@ function checkTied(where: string, config: HfConfig, model: StoredModel): void {
 async function readTokenizer(directory: string): Promise<TokenizerSpec> {
   const tokenizerConfig = await readJson(path.join(directory, 'tokenizer_config.json'))
   const tokenizerJson = await readJson(path.join(directory, 'tokenizer.json'))
-  if (tokenizerJson !== undefined) return tokenizerFromJson(tokenizerJson, tokenizerConfig)
+  if (tokenizerJson !== undefined) return finishInSlices(tokenizerFromJson(tokenizerJson, tokenizerConfig))
   const pieces = await readSideFile(path.join(directory, 'tokenizer.model'))
   if (pieces === undefined) throw notFound(directory, 'neither tokenizer.json nor tokenizer.model is there')
-  return tokenizerFromSentencePiece(pieces, tokenizerConfig, await readJson(path.join(directory, 'added_tokens.json')))
+  return finishInSlices(tokenizerFromSentencePiece(pieces, tokenizerConfig, await readJson(path.join(directory, 'added_tokens.json'))))
 }
 
 /** The image token, where the tokenizer knows it; two different ideas of its id would put features over the wrong rows. */

@@ -1,6 +1,6 @@
 // Writes a safetensors file (spec 13.1): u64 header length, JSON padded to 8 bytes, then the tensors one after another, little-endian.
 
-import { open, rename, rm } from 'node:fs/promises'
+import { PartialFile } from './partial-file.js'
 
 /** One tensor to write; `shape` is row-major and its product is `data.length`. */
 export interface WritableTensor {
@@ -8,20 +8,15 @@ export interface WritableTensor {
   readonly data: Float32Array | Int32Array
 }
 
-/** Writes under a temporary name and renames at the end, so that an interrupted run leaves nothing that looks finished. */
+/** An interrupted run leaves nothing that looks finished. Fails with OUTPUT_FAILED. */
 export async function writeSafetensors(file: string, tensors: Readonly<Record<string, WritableTensor>>): Promise<void> {
-  const temporary = `${file}.${process.pid}.tmp`
+  const output = await PartialFile.create(file)
   try {
-    const handle = await open(temporary, 'w')
-    try {
-      await handle.writeFile(header(tensors))
-      for (const { data } of Object.values(tensors)) await handle.writeFile(littleEndian(data))
-    } finally {
-      await handle.close()
-    }
-    await rename(temporary, file)
+    await output.write(header(tensors))
+    for (const { data } of Object.values(tensors)) await output.write(littleEndian(data))
+    await output.commit()
   } catch (error) {
-    await rm(temporary, { force: true })
+    await output.discard()
     throw error
   }
 }

@@ -1,7 +1,7 @@
 // safetensors header: u64 length N, N bytes of JSON (name -> dtype, shape, data_offsets), then the data without holes.
 // The rules enforced are the format's own: unique names, sorted by offset the tensors tile the data exactly, bytes = f(dtype, shape).
 
-import { Fields } from './fields.js'
+import { endOfString, Fields, parseJson } from './fields.js'
 import { corrupt, unsupported } from './model-error.js'
 import { elementCount, type StoredTensor } from './stored-tensor.js'
 import { readExactly, withFile } from './file-head.js'
@@ -44,7 +44,7 @@ export async function readSafetensorsHeader(file: string): Promise<readonly Stor
 function parseSafetensorsHeader(file: string, header: Buffer, fileSize: number): readonly StoredTensor[] {
   const text = decodeUtf8(file, header)
   if (!text.startsWith('{')) throw corrupt(file, 'its header is not a JSON object')
-  const entries = parseJson(file, text)
+  const entries = parseJson(`${file}, header`, text) as Readonly<Record<string, unknown>>
   const names = Object.keys(entries)
   if (countMembers(text) !== names.length) throw corrupt(file, 'its header names a tensor twice')
   const dataStart = 8 + header.length
@@ -61,14 +61,6 @@ function decodeUtf8(file: string, header: Buffer): string {
   }
 }
 
-function parseJson(file: string, text: string): Record<string, unknown> {
-  try {
-    return JSON.parse(text) as Record<string, unknown>
-  } catch (cause) {
-    throw corrupt(file, 'its header is not valid JSON', cause)
-  }
-}
-
 /** How many members the outermost object of a valid JSON text has, repeated names counted each time (JSON.parse keeps the last). */
 function countMembers(text: string): number {
   let members = 0
@@ -81,13 +73,6 @@ function countMembers(text: string): number {
     else if (character === ':' && depth === 1) members++
   }
   return members
-}
-
-/** Index of the quote that closes the string opened at `start`. */
-function endOfString(text: string, start: number): number {
-  let i = start + 1
-  while (text[i] !== '"') i += text[i] === '\\' ? 2 : 1
-  return i
 }
 
 function parseEntry(file: string, name: string, value: unknown, dataStart: number): StoredTensor {

@@ -1,4 +1,4 @@
-// The addon's face: openModel(), openClip(), openConversion(), Cancellation, cpuInfo(). Per-environment state only, so worker threads may load it too.
+// The addon's face: openModel(), openClip(), openConversion(), OpBench, Cancellation, cpuInfo(). Per-environment state only, so worker threads may load it too.
 #include <napi.h>
 
 #include "binding/wraps.h"
@@ -14,6 +14,7 @@ Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   made->model = Napi::Persistent(ModelWrap::define(env));
   made->clip = Napi::Persistent(ClipWrap::define(env));
   made->conversion = Napi::Persistent(ConversionWrap::define(env));
+  made->measure = Napi::Persistent(MeasureWrap::define(env));
   made->sequence = Napi::Persistent(SequenceWrap::define(env));
   made->features = Napi::Persistent(FeaturesWrap::define(env));
   made->cancellation = Napi::Persistent(CancellationWrap::define(env));
@@ -22,6 +23,7 @@ Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   exports.Set("openClip", Napi::Function::New<&ClipWrap::open>(env, "openClip"));
   exports.Set("openConversion", Napi::Function::New<&ConversionWrap::open>(env, "openConversion"));
   exports.Set("cpuInfo", Napi::Function::New<&ModelWrap::cpu_info>(env, "cpuInfo"));
+  exports.Set("OpBench", made->measure.Value());
   exports.Set("Cancellation", made->cancellation.Value());
   return exports;
 }

@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <new>
+#include <system_error>
 
 namespace llava::binding {
 
@@ -24,6 +25,9 @@ Error from_current_exception() {
     return error;
   } catch (const std::bad_alloc&) {
     return Error(ErrorCode::kOutOfMemory, "out of memory");
+  } catch (const std::system_error& error) {
+    const bool lacking = error.code() == std::errc::resource_unavailable_try_again || error.code() == std::errc::not_enough_memory;
+    return lacking ? Error(ErrorCode::kOutOfMemory, "out of memory: a thread could not be started") : Error(ErrorCode::kInternal, error.what());
   } catch (const std::exception& error) {
     return Error(ErrorCode::kInternal, error.what());
   } catch (...) {

@@ -44,10 +44,10 @@ void Job::abandon() {
 std::shared_ptr<Runner> Runner::start(Napi::Env env) {
   std::shared_ptr<Runner> runner(new Runner());
   runner->env_ = env;
+  runner->thread_ = std::thread([self = runner.get()] { self->loop(); });  // first, as the rest would have to be taken back if it failed
   runner->completion_ = Completion::New(env, "llava-native", 0, 1);
   runner->completion_.Unref(env);
   napi_add_env_cleanup_hook(env, on_environment_end, runner.get());  // after the function's own hook, so it runs before it
-  runner->thread_ = std::thread([self = runner.get()] { self->loop(); });
   return runner;
 }
 
@@ -56,12 +56,14 @@ Runner::~Runner() { halt(); }
 Napi::Promise Runner::enqueue(Napi::Env env, std::unique_ptr<Job> job) {
   const Napi::Promise promise = job->promise();
   if (stopped_) throw Error(ErrorCode::kDisposed, "the model has been disposed of");
+  std::list<std::unique_ptr<Job>> last;
+  last.push_back(std::move(job));  // all that can fail is done before anything counts on the job
   if (under_way_++ == 0) completion_.Ref(env);
-  job->queued();
-  job->runner_ = shared_from_this();
+  last.back()->queued();
+  last.back()->runner_ = shared_from_this();
   {
     const std::lock_guard lock(mutex_);
-    queue_.push_back(std::move(job));
+    queue_.splice(queue_.end(), last);
   }
   wake_.notify_one();
   return promise;
@@ -89,7 +91,7 @@ void Runner::loop() {
 }
 
 // Ends the thread; returns the jobs that never ran.
-std::deque<std::unique_ptr<Job>> Runner::halt() {
+std::list<std::unique_ptr<Job>> Runner::halt() {
   {
     const std::lock_guard lock(mutex_);
     stopping_ = true;

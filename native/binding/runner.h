@@ -6,7 +6,7 @@
 
 #include <atomic>
 #include <condition_variable>
-#include <deque>
+#include <list>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -65,14 +65,14 @@ class Runner : public std::enable_shared_from_this<Runner> {
 
   Runner() = default;
   void loop();
-  std::deque<std::unique_ptr<Job>> halt();
+  std::list<std::unique_ptr<Job>> halt();
 
   napi_env env_ = nullptr;
   Completion completion_;
   std::thread thread_;
   std::mutex mutex_;
   std::condition_variable wake_;
-  std::deque<std::unique_ptr<Job>> queue_;
+  std::list<std::unique_ptr<Job>> queue_;
   std::shared_ptr<std::atomic<bool>> running_;  // cancel flag of the job under way
   bool stopping_ = false;
   bool stopped_ = false;

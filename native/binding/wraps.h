@@ -13,7 +13,7 @@ namespace llava::binding {
 
 // Constructors of one environment (worker threads have their own).
 struct Classes {
-  Napi::FunctionReference model, clip, conversion, sequence, features, cancellation;
+  Napi::FunctionReference model, clip, conversion, measure, sequence, features, cancellation;
 };
 Classes& classes(Napi::Env env);
 
@@ -138,6 +138,31 @@ class ConversionWrap : public Napi::ObjectWrap<ConversionWrap> {
   Napi::Value dispose(const Napi::CallbackInfo& info);
   void Finalize(Napi::BasicEnv env) override;
   std::shared_ptr<Conversion> conversion_;
+  std::shared_ptr<Runner> runner_;
+};
+
+struct Bench;
+
+// Kernels by themselves: times and judges one op at a time on random operands.
+class MeasureWrap : public Napi::ObjectWrap<MeasureWrap> {
+ public:
+  static const napi_type_tag kTag;
+  static Napi::Function define(Napi::Env env);
+  explicit MeasureWrap(const Napi::CallbackInfo& info);
+  void Finalize(Napi::BasicEnv env) override;  // public: a private one is not found, and never called
+
+ private:
+  const std::shared_ptr<Bench>& bench() const;  // throws kDisposed
+  template <class BenchJob, class... Arguments>
+  Napi::Value enqueue(const Napi::CallbackInfo& info, Arguments&&... arguments);
+  Napi::Value info(const Napi::CallbackInfo& call);
+  Napi::Value prepare(const Napi::CallbackInfo& info);
+  Napi::Value sample(const Napi::CallbackInfo& info);
+  Napi::Value output(const Napi::CallbackInfo& info);
+  Napi::Value judge(const Napi::CallbackInfo& info);
+  Napi::Value measure_peak(const Napi::CallbackInfo& info);
+  Napi::Value dispose(const Napi::CallbackInfo& info);
+  std::shared_ptr<Bench> bench_;
   std::shared_ptr<Runner> runner_;
 };
 

@@ -14,6 +14,11 @@
 #endif
 #if defined(__x86_64__)
 #include <cpuid.h>
+#elif defined(__aarch64__) && defined(__linux__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
+#elif defined(__aarch64__) && defined(__APPLE__)
+#include <sys/sysctl.h>
 #endif
 
 namespace llava {
@@ -53,7 +58,36 @@ CpuFeatures detect() {
   f.avx512 = f.avx2 && zmm && (b >> 16 & 1) && (b >> 17 & 1) && (b >> 30 & 1) && (b >> 31 & 1);
   f.vnni = f.avx512 && (c >> 11 & 1);
   uint32_t a1 = 0, b1 = 0, c1 = 0, d1 = 0;
-  if (__get_cpuid_count(7, 1, &a1, &b1, &c1, &d1)) f.bf16 = f.avx512 && (a1 >> 5 & 1);
+  if (__get_cpuid_count(7, 1, &a1, &b1, &c1, &d1)) {
+    f.avx_vnni = f.avx2 && (a1 >> 4 & 1);
+    f.bf16 = f.avx512 && (a1 >> 5 & 1);
+  }
+  return f;
+}
+#elif defined(__aarch64__) && defined(__linux__)
+CpuFeatures detect() {
+  CpuFeatures f;
+  f.model = "AArch64";
+  f.neon = true;
+  f.dotprod = (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0;
+  f.i8mm = f.dotprod && (getauxval(AT_HWCAP2) & HWCAP2_I8MM) != 0;
+  return f;
+}
+#elif defined(__aarch64__) && defined(__APPLE__)
+bool system_says(const char* name) {
+  int value = 0;
+  size_t size = sizeof value;
+  return sysctlbyname(name, &value, &size, nullptr, 0) == 0 && value != 0;
+}
+
+CpuFeatures detect() {
+  CpuFeatures f;
+  char brand[64] = {};
+  size_t size = sizeof brand - 1;
+  f.model = sysctlbyname("machdep.cpu.brand_string", brand, &size, nullptr, 0) == 0 ? brand : "AArch64";
+  f.neon = true;
+  f.dotprod = system_says("hw.optional.arm.FEAT_DotProd");
+  f.i8mm = f.dotprod && system_says("hw.optional.arm.FEAT_I8MM");
   return f;
 }
 #else
@@ -82,9 +116,13 @@ int cgroup_cpus() {
 std::vector<std::string> CpuFeatures::names() const {
   std::vector<std::string> names;
   if (avx2) names.insert(names.end(), {"avx2", "fma", "f16c"});
+  if (avx_vnni) names.emplace_back("avx-vnni");
   if (avx512) names.emplace_back("avx512");
   if (vnni) names.emplace_back("avx512-vnni");
   if (bf16) names.emplace_back("avx512-bf16");
+  if (neon) names.emplace_back("neon");
+  if (dotprod) names.emplace_back("dotprod");
+  if (i8mm) names.emplace_back("i8mm");
   return names;
 }
 

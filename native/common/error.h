@@ -1,8 +1,7 @@
 // The one exception of native code: a stable code (the same list as lib/errors.ts) and a sentence.
 #pragma once
-#include <exception>
+#include <stdexcept>
 #include <string>
-#include <utility>
 
 namespace llava {
 
@@ -23,15 +22,13 @@ constexpr const char* code_name(ErrorCode code) {
   return "INTERNAL";
 }
 
-class Error : public std::exception {
+class Error : public std::runtime_error {  // whose copies share one message: handing an error on cannot fail
  public:
-  Error(ErrorCode code, std::string message) : code_(code), message_(std::move(message)) {}
+  Error(ErrorCode code, const std::string& message) : runtime_error(message), code_(code) {}
   ErrorCode code() const { return code_; }
-  const char* what() const noexcept override { return message_.c_str(); }
 
  private:
   ErrorCode code_;
-  std::string message_;
 };
 
 }  // namespace llava

@@ -4,15 +4,23 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <vector>
 
 #include "common/dtype.h"
 
 namespace llava {
 
-// dst[row_bytes(dtype, n)]; n divides into blocks. Values that are not finite give some block, not necessarily one that shows it.
-void encode_row(DType dtype, const float* src, int64_t n, std::byte* dst) noexcept;
+struct RowCodec {
+  const char* isa;
+  // dst[row_bytes(dtype, n)]; n divides into blocks. Values that are not finite give some block, not necessarily one that shows it.
+  void (*encode)(DType dtype, const float* src, int64_t n, std::byte* dst) noexcept;
+  // dst[n]; src may be unaligned.
+  void (*decode)(DType dtype, const std::byte* src, int64_t n, float* dst) noexcept;
+  // Bits of max |x| over n values; a NaN is larger than everything.
+  uint32_t (*largest_magnitude)(const float* x, int64_t n) noexcept;
+};
 
-// dst[n]; src may be unaligned.
-void decode_row(DType dtype, const std::byte* src, int64_t n, float* dst) noexcept;
+// Those this CPU can execute, fastest last. All give the same bytes.
+std::vector<RowCodec> row_codecs();
 
 }  // namespace llava

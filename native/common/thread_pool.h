@@ -25,6 +25,7 @@ class ThreadPool {
   }
 
  private:
+  void stop();
   struct Job {
     void (*call)(const void* context, int64_t index, int worker) = nullptr;
     const void* context = nullptr;

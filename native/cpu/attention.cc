@@ -1,7 +1,7 @@
 // Attention by online softmax over KV pages (Milakov & Gimelshein 2018; FlashAttention): no T x T matrix.
-//   A task takes one kv head and a block of query rows of all the heads that share it; for each page, in order:
-//     scores[m, page] = (q / sqrt(Dh)) · keys[Dh, page];  mask;  p = exp(scores - m);  out[m, Dh] = out * rescale + p · values[page, Dh]
-//   The pages are read in the same order with the same sums for 1 row as for 1,000, so prefill and decode agree bit for bit.
+//   A task takes one kv head and a block of query rows of all the heads that share it; for each span of four pages, in order:
+//     scores[m, span] = (q / sqrt(Dh)) · keys[Dh, span];  mask;  p = exp(scores - m);  out[m, Dh] = out * rescale + p · values[span, Dh]
+//   Spans begin at multiples of their length and are read in the same order with the same sums for 1 row as for 1,000, so prefill and decode agree bit for bit.
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -14,11 +14,14 @@ namespace llava::cpu {
 namespace {
 
 constexpr int64_t kQueryRows = 60;  // rows of a task: five 12-row tiles of AVX-512, ten 6-row tiles of AVX2
+constexpr int64_t kTileRows = 12;   // rows that end at a diagonal of their own
+constexpr int64_t kFewRows = 2;     // that read a cache of halves as it is: more are worth a copy in f32
+constexpr int64_t kSpan = 4 * kPageTokens;  // keys of one step of the online softmax: long enough for its horizontal sums not to count
 
 // A worker's scratch, in floats.
 struct Scratch {
   float* q;       // [rows, Dh] scaled queries
-  float* scores;  // [rows, kPageTokens]
+  float* scores;  // [rows, kSpan]
   float* out;     // [rows, padded Dh]
   float* max;     // [rows]
   float* sum;     // [rows]
@@ -26,7 +29,7 @@ struct Scratch {
   float* values;  // [kPageTokens, padded Dh]
 };
 
-int64_t scratch_floats(int64_t rows, int64_t dh) { return rows * (dh + kPageTokens + padded_head_dim(dh) + 2) + kPageTokens * (dh + padded_head_dim(dh)) + 7 * 16; }
+int64_t scratch_floats(int64_t rows, int64_t dh) { return rows * (dh + kSpan + padded_head_dim(dh) + 2) + kPageTokens * (dh + padded_head_dim(dh)) + 7 * 16; }
 
 Scratch scratch_of(std::byte* memory, int64_t rows, int64_t dh) {
   auto next = [at = reinterpret_cast<float*>(memory)](int64_t count) mutable {
@@ -36,7 +39,7 @@ Scratch scratch_of(std::byte* memory, int64_t rows, int64_t dh) {
   };
   Scratch s{};
   s.q = next(rows * dh);
-  s.scores = next(rows * kPageTokens);
+  s.scores = next(rows * kSpan);
   s.out = next(rows * padded_head_dim(dh));
   s.max = next(rows);
   s.sum = next(rows);
@@ -62,7 +65,7 @@ struct Head {
 };
 
 // Keys and values as f32: in place, or converted into scratch.
-const float* keys_f32(const KernelTable& k, const KvPages& cache, const Head& head, float* scratch) {
+const float* f32_keys(const KernelTable& k, const KvPages& cache, const Head& head, float* scratch) {
   switch (cache.type) {
     case KvType::kF32: return reinterpret_cast<const float*>(head.keys);
     case KvType::kF16: k.expand_f16(head.keys, scratch, cache.head_dim * kPageTokens); break;
@@ -71,7 +74,7 @@ const float* keys_f32(const KernelTable& k, const KvPages& cache, const Head& he
   return scratch;
 }
 
-const float* values_f32(const KernelTable& k, const KvPages& cache, const Head& head, int64_t positions, float* scratch) {
+const float* f32_values(const KernelTable& k, const KvPages& cache, const Head& head, int64_t positions, float* scratch) {
   const int64_t width = padded_head_dim(cache.head_dim);
   switch (cache.type) {
     case KvType::kF32: return reinterpret_cast<const float*>(head.values);
@@ -81,103 +84,97 @@ const float* values_f32(const KernelTable& k, const KvPages& cache, const Head& 
   return scratch;
 }
 
-void attend_block(const KernelTable& k, const AttentionArgs& a, int64_t kv_head, int64_t first, int64_t tokens, Scratch s) {
-  const int64_t dh = a.cache.head_dim, dhp = padded_head_dim(dh), sharing = a.heads / a.cache.kv_heads, rows = tokens * sharing;
-  const int64_t past = a.keys - a.q.rows;
+// What attend_block walks over: the query rows of a kv head, and where their keys lie.
+struct Block {
+  const AttentionArgs& a;
+  int64_t kv_head;
+  int64_t first;    // token
+  int64_t tokens;
+  int64_t sharing;  // heads that read this kv head
+  int64_t rows() const { return tokens * sharing; }  // row r: token first + r / sharing, head kv_head * sharing + r % sharing
+  int64_t position(int64_t row) const { return a.keys - a.q.rows + first + row / sharing; }
+  int64_t column(int64_t row) const { return (kv_head * sharing + row % sharing) * a.cache.head_dim; }
+  // Positions [oldest, visible) are seen by some row.
+  int64_t oldest() const { return a.window > 0 ? std::max<int64_t>(0, position(0) + 1 - a.window) : 0; }
+  int64_t visible() const { return visible_to(rows() - 1); }
+  int64_t visible_to(int64_t row) const { return a.causal ? position(row) + 1 : a.keys; }
+  Head page(int64_t at) const { return {a.cache, a.cache.pages[at / kPageTokens], kv_head}; }
+  bool reads_halves() const { return a.cache.type == KvType::kF16 && rows() <= kFewRows; }
+  // Of the page at `at`: positions that some row of the tile that begins at `row` sees.
+  int64_t held(int64_t row, int64_t at) const { return std::clamp<int64_t>(visible_to(std::min(row + kTileRows, rows()) - 1) - at, 0, kPageTokens); }
+};
+
+// scores[rows, width] of the positions from `at` on, which are whole pages.
+void score_span(const KernelTable& k, const Block& block, int64_t at, int64_t width, const Scratch& s) {
+  const int64_t dh = block.a.cache.head_dim;
+  for (int64_t page = 0; page < width; page += kPageTokens) {
+    const Head head = block.page(at + page);
+    if (block.reads_halves()) {
+      const int64_t columns = (block.held(0, at + page) + 15) / 16 * 16;
+      k.gemm_f16(block.rows(), columns, dh, s.q, dh, reinterpret_cast<const uint16_t*>(head.keys), kPageTokens, s.scores + page, kSpan, false);
+      continue;
+    }
+    const float* keys = f32_keys(k, block.a.cache, head, s.keys);
+    for (int64_t r = 0; r < block.rows(); r += kTileRows) {
+      const int64_t columns = (block.held(r, at + page) + 15) / 16 * 16, rows = std::min(kTileRows, block.rows() - r);
+      if (columns > 0) k.gemm_f32(rows, columns, dh, s.q + r * dh, dh, keys, kPageTokens, s.scores + r * kSpan + page, kSpan, false);
+    }
+  }
+}
+
+// scores -> weights of the online softmax; what was gathered in out before is rescaled to the new maximum.
+void weigh_span(const KernelTable& k, const Block& block, int64_t at, int64_t width, const Scratch& s) {
+  constexpr float kNothing = -std::numeric_limits<float>::infinity();
+  const int64_t dhp = padded_head_dim(block.a.cache.head_dim), held = std::min(width, block.visible() - at);
+  for (int64_t r = 0; r < block.rows(); r++) {
+    float* scores = s.scores + r * kSpan;
+    const int64_t position = block.position(r);
+    const int64_t sees = std::max<int64_t>(0, block.a.causal ? std::min(held, position + 1 - at) : held);
+    const int64_t forgotten = block.a.window > 0 ? std::clamp<int64_t>(position + 1 - block.a.window - at, 0, sees) : 0;
+    std::fill(scores, scores + forgotten, kNothing);
+    std::fill(scores + sees, scores + width, kNothing);
+    const float rescale = k.online_softmax(scores, width, s.max + r, s.sum + r);
+    if (rescale != 1.0f) k.scale(s.out + r * dhp, rescale, s.out + r * dhp, dhp);
+  }
+}
+
+// out += weights · values
+void gather_span(const KernelTable& k, const Block& block, int64_t at, int64_t width, const Scratch& s) {
+  const KvPages& cache = block.a.cache;
+  const int64_t dhp = padded_head_dim(cache.head_dim);
+  for (int64_t page = 0; page < width; page += kPageTokens) {
+    const Head head = block.page(at + page);
+    if (block.reads_halves()) {
+      k.gemm_f16(block.rows(), dhp, block.held(0, at + page), s.scores + page, kSpan, reinterpret_cast<const uint16_t*>(head.values), dhp, s.out, dhp, true);
+      continue;
+    }
+    const float* values = f32_values(k, cache, head, std::min(kPageTokens, block.visible() - at - page), s.values);
+    for (int64_t r = 0; r < block.rows(); r += kTileRows) {
+      const int64_t held = block.held(r, at + page), rows = std::min(kTileRows, block.rows() - r);
+      if (held > 0) k.gemm_f32(rows, dhp, held, s.scores + r * kSpan + page, kSpan, values, dhp, s.out + r * dhp, dhp, true);
+    }
+  }
+}
+
+void attend_block(const KernelTable& k, const Block& block, const Scratch& s) {
+  const AttentionArgs& a = block.a;
+  const int64_t dh = a.cache.head_dim, dhp = padded_head_dim(dh);
   const float scale = 1.0f / std::sqrt(static_cast<float>(dh));
-  for (int64_t r = 0; r < rows; r++) {  // row r: token first + r / sharing, head kv_head * sharing + r % sharing
-    k.scale(a.q.row(first + r / sharing) + (kv_head * sharing + r % sharing) * dh, scale, s.q + r * dh, dh);
+  for (int64_t r = 0; r < block.rows(); r++) {
+    k.scale(a.q.row(block.first + r / block.sharing) + block.column(r), scale, s.q + r * dh, dh);
     s.max[r] = -std::numeric_limits<float>::infinity();
     s.sum[r] = 0;
   }
-  std::memset(s.out, 0, static_cast<size_t>(rows * dhp) * sizeof(float));
-  const int64_t visible = a.causal ? past + first + tokens : a.keys;  // what the last row of the block sees
-  const int64_t oldest = a.window > 0 ? std::max<int64_t>(0, past + first + 1 - a.window) : 0;  // what the first row still sees
-  for (int64_t at = oldest / kPageTokens * kPageTokens; at < visible; at += kPageTokens) {
-    const Head head(a.cache, a.cache.pages[at / kPageTokens], kv_head);
-    const int64_t held = std::min(kPageTokens, visible - at);
-    const float* keys = keys_f32(k, a.cache, head, s.keys);
-    k.gemm_f32(rows, kPageTokens, dh, s.q, dh, keys, kPageTokens, s.scores, kPageTokens, false);
-    const float* values = values_f32(k, a.cache, head, held, s.values);
-    for (int64_t r = 0; r < rows; r++) {
-      float* scores = s.scores + r * kPageTokens;
-      const int64_t position = past + first + r / sharing;
-      const int64_t sees = a.causal ? std::min(held, position + 1 - at) : held;
-      const int64_t forgotten = a.window > 0 ? std::min(kPageTokens, position + 1 - a.window - at) : 0;
-      for (int64_t j = 0; j < forgotten; j++) scores[j] = -std::numeric_limits<float>::infinity();
-      for (int64_t j = std::max<int64_t>(sees, 0); j < kPageTokens; j++) scores[j] = -std::numeric_limits<float>::infinity();
-      const float rescale = k.online_softmax(scores, kPageTokens, s.max + r, s.sum + r);
-      if (rescale != 1.0f) k.scale(s.out + r * dhp, rescale, s.out + r * dhp, dhp);
-    }
-    k.gemm_f32(rows, dhp, held, s.scores, kPageTokens, values, dhp, s.out, dhp, true);
+  std::memset(s.out, 0, static_cast<size_t>(block.rows() * dhp) * sizeof(float));
+  for (int64_t at = block.oldest() / kSpan * kSpan; at < block.visible(); at += kSpan) {
+    const int64_t width = std::min(kSpan, (block.visible() - at + kPageTokens - 1) / kPageTokens * kPageTokens);
+    score_span(k, block, at, width, s);
+    weigh_span(k, block, at, width, s);
+    gather_span(k, block, at, width, s);
   }
-  for (int64_t r = 0; r < rows; r++) {
-    k.scale(s.out + r * dhp, s.sum[r] > 0 ? 1.0f / s.sum[r] : 0.0f, a.y.row(first + r / sharing) + (kv_head * sharing + r % sharing) * dh, dh);
+  for (int64_t r = 0; r < block.rows(); r++) {
+    k.scale(s.out + r * dhp, s.sum[r] > 0 ? 1.0f / s.sum[r] : 0.0f, a.y.row(block.first + r / block.sharing) + block.column(r), dh);
   }
-}
-
-// ---- writing ----------------------------------------------------------------------------------------------------------------
-
-// One head's key and value at one position, each padded with zeros to whole blocks, and scratch to convert them; a worker's.
-struct NewRow {
-  float* key;         // [blocks * 32]
-  float* value;       // [blocks * 32]
-  float* inverse;     // [blocks] largest magnitudes, then 1 / scale
-  int32_t* sum;       // [2 * blocks]
-  uint16_t* half;     // [blocks * 32]
-  int8_t* codes;      // [blocks * 32]
-};
-
-int64_t new_row_floats(int64_t blocks) { return blocks * (2 * kKvBlock + 3 + kKvBlock / 2 + kKvBlock / 4); }
-
-NewRow new_row_of(std::byte* memory, int64_t blocks) {
-  NewRow row{};
-  row.key = reinterpret_cast<float*>(memory);
-  row.value = row.key + blocks * kKvBlock;
-  row.inverse = row.value + blocks * kKvBlock;
-  row.sum = reinterpret_cast<int32_t*>(row.inverse + blocks);
-  row.half = reinterpret_cast<uint16_t*>(row.sum + 2 * blocks);
-  row.codes = reinterpret_cast<int8_t*>(row.half + blocks * kKvBlock);
-  std::memset(memory, 0, static_cast<size_t>(2 * blocks * kKvBlock) * sizeof(float));
-  return row;
-}
-
-void store_f32(const Head& head, int64_t slot, int64_t dh, const NewRow& row) {
-  auto* keys = reinterpret_cast<float*>(head.keys);
-  for (int64_t d = 0; d < dh; d++) keys[d * kPageTokens + slot] = row.key[d];
-  std::memcpy(reinterpret_cast<float*>(head.values) + slot * padded_head_dim(dh), row.value, static_cast<size_t>(padded_head_dim(dh)) * sizeof(float));
-}
-
-void store_f16(const KernelTable& k, const Head& head, int64_t slot, int64_t dh, const NewRow& row) {
-  auto* keys = reinterpret_cast<uint16_t*>(head.keys);
-  k.narrow_f16(row.key, row.half, dh);
-  for (int64_t d = 0; d < dh; d++) keys[d * kPageTokens + slot] = row.half[d];
-  k.narrow_f16(row.value, reinterpret_cast<uint16_t*>(head.values) + slot * padded_head_dim(dh), padded_head_dim(dh));
-}
-
-// The nearest half that is not below x >= 0: with it as the scale of a block no code passes 127.
-uint16_t half_at_least(float x) {
-  const uint16_t nearest = float_to_half(x);
-  return half_to_float(nearest) < x ? nearest + 1 : nearest;
-}
-
-// Codes of `values` into row.codes; scales `step` apart. A block that is not finite has a scale that is not, and codes 0: it reads as NaN.
-void quantise(const KernelTable& k, const float* values, int64_t blocks, const NewRow& row, uint16_t* scales, int64_t step) {
-  k.block_largest(values, blocks * kKvBlock, row.inverse);
-  for (int64_t b = 0; b < blocks; b++) {
-    scales[b * step] = half_at_least(row.inverse[b] / 127);
-    const float scale = half_to_float(scales[b * step]);
-    row.inverse[b] = scale > 0 ? 1 / scale : 0;
-  }
-  k.quantize_q8(values, blocks * kKvBlock, row.inverse, 1, row.codes, row.sum);
-}
-
-void store_q8(const KernelTable& k, const Head& head, int64_t slot, int64_t dh, const NewRow& row) {
-  const int64_t blocks = kv_blocks(dh), dhp = padded_head_dim(dh);
-  quantise(k, row.key, blocks, row, head.key_scales + slot, kPageTokens);
-  for (int64_t d = 0; d < dh; d++) reinterpret_cast<int8_t*>(head.keys)[d * kPageTokens + slot] = row.codes[d];
-  quantise(k, row.value, blocks, row, head.value_scales + slot * blocks, 1);
-  std::memcpy(head.values + slot * dhp, row.codes, static_cast<size_t>(dhp));
 }
 
 }  // namespace
@@ -189,26 +186,97 @@ void attention(Stream& s, const AttentionArgs& a) {
   stream.reserve_per_worker(static_cast<uint64_t>(scratch_floats(rows, dh)) * sizeof(float));
   stream.parallel(a.cache.kv_heads * blocks, [&](int64_t index, int worker) {
     const int64_t first = index % blocks * block;
-    attend_block(stream.kernels, a, index / blocks, first, std::min(block, a.q.rows - first), scratch_of(stream.of_worker(worker), rows, dh));
+    attend_block(stream.kernels, {a, index / blocks, first, std::min(block, a.q.rows - first), sharing}, scratch_of(stream.of_worker(worker), rows, dh));
   });
 }
 
+namespace {
+
+// Scratch of a worker that writes a head: its new keys on their side, and one row padded with zeros to whole blocks.
+struct Append {
+  float* keys;         // [Dh, kPageTokens]
+  float* row;          // [blocks * 32]
+  float* inverse;      // [blocks] largest magnitudes, then 1 / scale
+  int32_t* sum;        // [2 * blocks]
+  int8_t* codes;       // [blocks * 32]
+};
+
+int64_t append_floats(int64_t dh) { return dh * kPageTokens + kv_blocks(dh) * (kKvBlock + 3 + kKvBlock / 4); }
+
+Append append_of(std::byte* memory, int64_t dh) {
+  const int64_t blocks = kv_blocks(dh);
+  Append s{};
+  s.keys = reinterpret_cast<float*>(memory);
+  s.row = s.keys + dh * kPageTokens;
+  s.inverse = s.row + blocks * kKvBlock;
+  s.sum = reinterpret_cast<int32_t*>(s.inverse + blocks);
+  s.codes = reinterpret_cast<int8_t*>(s.sum + 2 * blocks);
+  std::fill(s.row, s.inverse, 0.0f);
+  return s;
+}
+
+// Keys and values of the tokens that fall into one page, in f16 or f32: keys are turned to [Dh, tokens] on the way.
+void append_plain(const KernelTable& k, const KvAppendArgs& a, const Head& head, int64_t column, int64_t first, int64_t tokens, const Append& s) {
+  const int64_t dh = a.cache.head_dim, dhp = padded_head_dim(dh), slot = (a.first + first) % kPageTokens;
+  const auto store = [&](const float* from, std::byte* to, int64_t at, int64_t count) {
+    if (a.cache.type == KvType::kF16) {
+      k.narrow_f16(from, reinterpret_cast<uint16_t*>(to) + at, count);
+    } else {
+      std::memcpy(reinterpret_cast<float*>(to) + at, from, static_cast<size_t>(count) * sizeof(float));
+    }
+  };
+  k.transpose_f32(a.k.row(first) + column, a.k.stride * static_cast<int64_t>(sizeof(float)), tokens, dh, s.keys, kPageTokens);
+  for (int64_t d = 0; d < dh; d++) store(s.keys + d * kPageTokens, head.keys, d * kPageTokens + slot, tokens);
+  for (int64_t t = 0; t < tokens; t++) {
+    std::memcpy(s.row, a.v.row(first + t) + column, static_cast<size_t>(dh) * sizeof(float));
+    store(s.row, head.values, (slot + t) * dhp, dhp);
+  }
+}
+
+// The nearest half that is not below x >= 0: with it as the scale of a block no code passes 127.
+uint16_t half_at_least(float x) {
+  const uint16_t nearest = float_to_half(x);
+  return half_to_float(nearest) < x ? nearest + 1 : nearest;
+}
+
+// s.codes of values[Dh]; scales `step` apart. A block that is not finite has a scale that is not, and codes 0: it reads as NaN.
+void quantise_row(const KernelTable& k, const float* values, int64_t dh, uint16_t* scales, int64_t step, const Append& s) {
+  const int64_t blocks = kv_blocks(dh);
+  std::memcpy(s.row, values, static_cast<size_t>(dh) * sizeof(float));
+  k.block_largest(s.row, blocks * kKvBlock, s.inverse);
+  for (int64_t b = 0; b < blocks; b++) {
+    scales[b * step] = half_at_least(s.inverse[b] / 127);
+    const float scale = half_to_float(scales[b * step]);
+    s.inverse[b] = scale > 0 ? 1 / scale : 0;
+  }
+  k.quantize_q8(s.row, blocks * kKvBlock, s.inverse, 1, s.codes, s.sum);
+}
+
+void append_q8(const KernelTable& k, const KvAppendArgs& a, const Head& head, int64_t column, int64_t first, int64_t tokens, const Append& s) {
+  const int64_t dh = a.cache.head_dim, dhp = padded_head_dim(dh), blocks = kv_blocks(dh);
+  for (int64_t t = 0; t < tokens; t++) {
+    const int64_t slot = (a.first + first + t) % kPageTokens;
+    quantise_row(k, a.k.row(first + t) + column, dh, head.key_scales + slot, kPageTokens, s);
+    for (int64_t d = 0; d < dh; d++) reinterpret_cast<int8_t*>(head.keys)[d * kPageTokens + slot] = s.codes[d];
+    quantise_row(k, a.v.row(first + t) + column, dh, head.value_scales + slot * blocks, 1, s);
+    std::memcpy(head.values + slot * dhp, s.codes, static_cast<size_t>(dhp));
+  }
+}
+
+}  // namespace
+
 void kv_append(Stream& s, const KvAppendArgs& a) {
   CpuStream& stream = cpu_stream(s);
-  const int64_t dh = a.cache.head_dim, blocks = kv_blocks(dh);
-  stream.reserve_per_worker(static_cast<uint64_t>(new_row_floats(blocks)) * sizeof(float));
+  const int64_t dh = a.cache.head_dim;
+  const auto append = a.cache.type == KvType::kQ8_0 ? append_q8 : append_plain;
+  stream.reserve_per_worker(static_cast<uint64_t>(append_floats(dh)) * sizeof(float));
   stream.parallel(a.cache.kv_heads, [&](int64_t index, int worker) {
-    const NewRow row = new_row_of(stream.of_worker(worker), blocks);
-    for (int64_t t = 0; t < a.k.rows; t++) {
-      const int64_t position = a.first + t, slot = position % kPageTokens;
-      const Head head(a.cache, a.cache.pages[position / kPageTokens], index);
-      std::memcpy(row.key, a.k.row(t) + index * dh, static_cast<size_t>(dh) * sizeof(float));
-      std::memcpy(row.value, a.v.row(t) + index * dh, static_cast<size_t>(dh) * sizeof(float));
-      switch (a.cache.type) {
-        case KvType::kF32: store_f32(head, slot, dh, row); break;
-        case KvType::kF16: store_f16(stream.kernels, head, slot, dh, row); break;
-        case KvType::kQ8_0: store_q8(stream.kernels, head, slot, dh, row); break;
-      }
+    const Append scratch = append_of(stream.of_worker(worker), dh);
+    for (int64_t first = 0; first < a.k.rows;) {
+      const int64_t tokens = std::min(a.k.rows - first, kPageTokens - (a.first + first) % kPageTokens);
+      const Head head(a.cache, a.cache.pages[(a.first + first) / kPageTokens], index);
+      append(stream.kernels, a, head, index * dh, first, tokens, scratch);
+      first += tokens;
     }
   });
 }

@@ -2,7 +2,11 @@
 
 #include <algorithm>
 #include <bit>
+#include <cmath>
 #include <limits>
+#include <vector>
+
+#include "common/blocks.h"
 
 namespace llava::cpu {
 
@@ -56,6 +60,20 @@ float choose_scales(const float* largest, int64_t blocks, float* origin, float* 
     inverse[b] = largest[b] < smallest ? 0.0f : power_of_two(-e) / scale;
   }
   return scale;
+}
+
+void round_to_blocks(const float* x, int64_t n, double* rounded) {
+  const int64_t blocks = n / kBlock;
+  std::vector<float> largest(static_cast<size_t>(blocks)), origin(largest.size()), inverse(largest.size());
+  for (int64_t i = 0; i < n; i++) {
+    float& top = largest[static_cast<size_t>(i / kBlock)];
+    top = std::fmax(top, std::fabs(x[i]));
+  }
+  const auto scale = static_cast<double>(choose_scales(largest.data(), blocks, origin.data(), inverse.data()));
+  for (int64_t i = 0; i < n; i++) {
+    const auto b = static_cast<size_t>(i / kBlock);
+    rounded[i] = static_cast<double>(std::nearbyintf(x[i] * inverse[b])) * scale * static_cast<double>(origin[b] / kOrigin);
+  }
 }
 
 }  // namespace llava::cpu

@@ -11,7 +11,10 @@ namespace llava::cpu {
 constexpr int kSmallestExponent = -60;
 
 // From the largest magnitudes of a token's blocks: origin[b] and inverse[b] = 1 / (D 2^e) of each block; returns D,
-// which is 0 for a token of nothing and NaN for one that holds an infinity or NaN.
+// which is 0 for a token of nothing and NaN for one that holds an infinity or NaN. inverse may be largest.
 float choose_scales(const float* largest, int64_t blocks, float* origin, float* inverse);
+
+// What a row of n values becomes, by the plainest loops: rounded[i] = D * 2^e * q of x[i]. For those who hold the products against a reference.
+void round_to_blocks(const float* x, int64_t n, double* rounded);
 
 }  // namespace llava::cpu

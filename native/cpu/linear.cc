@@ -1,7 +1,7 @@
 // y[M, N] = x[M, K] · W[N, K]ᵀ with W in its file's layout.
 //   One or two rows (decode): each weight row is read once, straight from the mapping (gemv_*).
-//   More rows: a task computes a few panels of 32 columns of y for a slab of rows. For each chunk of k, and then for each of its panels, it brings the
-//     panel's weights into the kernel's form, in L1, and runs the kernel over the slab, whose chunk of x stays in L2 from one panel to the next.
+//   More rows: a task computes a few panels of 32 columns of y for a slab of rows. For each chunk of k it brings the weights of its panels into the
+//     kernel's form, in L2, and runs the kernel over a few rows of the slab at a time, panel after panel: x comes from afar once for all of them, evenly.
 //     Float weights: x is copied into chunks of kKC columns; the panel is b[k][32], expanded and transposed.
 //     Quantised weights: x becomes int8 blocks in groups of 4 tokens; the panel is two sets of 16 rows of codes and their scales.
 //   Either way an output adds its products in order of k, whatever M is, and gemv_* does the same sums: a row's result does not depend on its company.
@@ -22,6 +22,7 @@ constexpr int64_t kChunkBlocks = 16;  // quantised panel: 16 KB of codes and 2 K
 constexpr int64_t kColumns = 32;      // of a panel: two AVX-512 vectors
 constexpr int64_t kPanels = 4;        // of a task: 4 * 64 KB of products of a slab in L2, beside a chunk of x
 constexpr int64_t kSlabRows = 640;    // at most
+constexpr int64_t kStepRows = 48;     // that meet all panels before the next ones do
 constexpr int64_t kGemvRows = 128;    // weight rows of a decode task
 
 struct QuantisedKernels {
@@ -161,29 +162,36 @@ void gemm_float(CpuStream& stream, const LinearArgs& a) {
   const float* chunks = chunk_rows(stream, a.x, KC);
   const Slabs slabs(M);
   const TaskList tasks(a, panels * kColumns);
-  stream.reserve_per_worker(static_cast<uint64_t>(2 * KC * kColumns + panels * slabs.height * kColumns) * sizeof(float));
+  stream.reserve_per_worker(static_cast<uint64_t>((panels + 1) * KC * kColumns + panels * slabs.height * kColumns) * sizeof(float));
   stream.parallel(tasks.total(), [&](int64_t index, int worker) {
     const int i = tasks.output_of(index);
     const LinearOutput& o = a.output[i];
     const int64_t first = (index - tasks.first[i]) * panels * kColumns, end = std::min(first + panels * kColumns, o.weight.rows);
-    float* b = reinterpret_cast<float*>(stream.of_worker(worker));  // [KC][32]
-    float* expanded = b + KC * kColumns;                            // [32][KC], for quantised weights
+    const int64_t count = (end - first + kColumns - 1) / kColumns;
+    float* b = reinterpret_cast<float*>(stream.of_worker(worker));  // [panels][KC][32]
+    float* expanded = b + panels * KC * kColumns;                   // [32][KC], for quantised weights
     float* products = expanded + KC * kColumns;                     // [panels][slab][32]
     for (int64_t m = 0; m < M; m += slabs.height) {
       const int64_t height = slabs.count_at(m);
       for (int64_t k = 0; k < K; k += KC) {
         const int64_t depth = std::min(KC, K - k);
-        float* product = products;
-        for (int64_t column = first; column < end; column += kColumns, product += slabs.height * kColumns) {
-          const int64_t columns = std::min(kColumns, end - column);
-          if (columns < kColumns) std::memset(b, 0, static_cast<size_t>(KC * kColumns) * sizeof(float));
-          transpose_weights(stream.kernels, o.weight, column, columns, k, depth, expanded, b);
-          stream.kernels.gemm_f32(height, kColumns, depth, chunks + k * M + m * KC, KC, b, kColumns, product, kColumns, k > 0);
+        for (int64_t p = 0; p < count; p++) {
+          const int64_t column = first + p * kColumns, columns = std::min(kColumns, end - column);
+          float* panel = b + p * KC * kColumns;
+          if (columns < kColumns) std::memset(panel, 0, static_cast<size_t>(KC * kColumns) * sizeof(float));
+          transpose_weights(stream.kernels, o.weight, column, columns, k, depth, expanded, panel);
+        }
+        for (int64_t step = 0; step < height; step += kStepRows) {
+          const int64_t rows = std::min(kStepRows, height - step);
+          for (int64_t p = 0; p < count; p++) {
+            stream.kernels.gemm_f32(rows, kColumns, depth, chunks + k * M + (m + step) * KC, KC, b + p * KC * kColumns, kColumns,
+                                    products + (p * slabs.height + step) * kColumns, kColumns, k > 0);
+          }
         }
       }
-      float* product = products;
-      for (int64_t column = first; column < end; column += kColumns, product += slabs.height * kColumns) {
-        finish_panel(stream.kernels, o, m, height, column, std::min(kColumns, end - column), product, kColumns, nullptr);
+      for (int64_t p = 0; p < count; p++) {
+        const int64_t column = first + p * kColumns;
+        finish_panel(stream.kernels, o, m, height, column, std::min(kColumns, end - column), products + p * slabs.height * kColumns, kColumns, nullptr);
       }
     }
   });
@@ -219,19 +227,19 @@ struct Quantised {
 };
 
 // Scratch of quantise_token, in floats for each block.
-constexpr int64_t kBlockScratch = 3;
+constexpr int64_t kBlockScratch = 2;
 
 // Token t of x; the tokens that fill the last group are zero.
 void quantise_token(const KernelTable& k, ConstActivations x, int64_t t, const Quantised& out, float* scratch) {
-  float *largest = scratch, *inverse = largest + out.blocks, *origin = inverse + out.blocks;
+  float *inverse = scratch, *origin = scratch + out.blocks;
   const bool filler = t >= x.rows;
   const float* row = x.row(filler ? 0 : t);
   if (filler) {
-    std::fill(largest, largest + out.blocks, 0.0f);
+    std::fill(inverse, inverse + out.blocks, 0.0f);
   } else {
-    k.block_largest(row, x.cols, largest);
+    k.block_largest(row, x.cols, inverse);
   }
-  out.scale[t] = choose_scales(largest, out.blocks, origin, inverse);
+  out.scale[t] = choose_scales(inverse, out.blocks, origin, inverse);
   const int64_t g = t / out.group, lane = t % out.group;
   for (int64_t b = 0; b < out.blocks; b += out.chunk) {
     const Quantised::Part part = out.part(b);
@@ -296,13 +304,15 @@ void gemv_int8(CpuStream& stream, const LinearArgs& a) {
   });
 }
 
-// Two sets of 16 weight rows in the form of a table's gemm_q*.
+// Two sets of 16 weight rows in the form of a table's gemm_q*; the index-th of several in `memory`.
 struct QuantisedPanel {
-  static constexpr int64_t kCodes = kChunkBlocks * kBlock * kPanelRows;  // bytes of a set
+  static constexpr int64_t kCodes = kChunkBlocks * kBlock * kPanelRows;   // bytes of a set
   static constexpr int64_t kScales = kCodes / kBlock * kMostPanelScales;  // floats of a set, at most
+  static constexpr uint64_t kBytes = 2 * kCodes + 2 * kScales * sizeof(float);
   uint8_t* codes;  // [2][kChunkBlocks][8][16][4]
   float* scales;   // [2][kChunkBlocks][n][16]
-  static constexpr uint64_t kBytes = 2 * kCodes + 2 * kScales * sizeof(float);
+  QuantisedPanel(std::byte* memory, int64_t index)
+      : codes(reinterpret_cast<uint8_t*>(memory + static_cast<uint64_t>(index) * kBytes)), scales(reinterpret_cast<float*>(codes + 2 * kCodes)) {}
 };
 
 // Weight rows [first, first + rows), `depth` blocks from block b on; missing rows are zero.
@@ -327,30 +337,37 @@ void gemm_int8(CpuStream& stream, const LinearArgs& a) {
   const Slabs slabs(M);
   const TaskList tasks(a, panels * kColumns);
   const uint64_t copied = copied_rows_bytes(a);
-  stream.reserve_per_worker(copied + QuantisedPanel::kBytes + static_cast<uint64_t>(panels * slabs.height * kColumns) * sizeof(float));
+  stream.reserve_per_worker(copied + static_cast<uint64_t>(panels) * (QuantisedPanel::kBytes + static_cast<uint64_t>(slabs.height * kColumns) * sizeof(float)));
   stream.parallel(tasks.total(), [&](int64_t index, int worker) {
     const int i = tasks.output_of(index);
     const LinearOutput& o = a.output[i];
     const QuantisedKernels kernels = quantised_kernels(stream.kernels, o.weight.dtype);
     const int64_t first = (index - tasks.first[i]) * panels * kColumns, end = std::min(first + panels * kColumns, o.weight.rows);
+    const int64_t count = (end - first + kColumns - 1) / kColumns;
     std::byte* copy = stream.of_worker(worker);
-    auto* codes = reinterpret_cast<uint8_t*>(copy + copied);
-    const QuantisedPanel panel = {codes, reinterpret_cast<float*>(codes + 2 * QuantisedPanel::kCodes)};
-    float* products = panel.scales + 2 * QuantisedPanel::kScales;  // [panels][slab][32]
+    std::byte* panel_memory = copy + copied;                                                                          // [panels]
+    float* products = reinterpret_cast<float*>(panel_memory + static_cast<uint64_t>(panels) * QuantisedPanel::kBytes);  // [panels][slab][32]
     for (int64_t m = 0; m < M; m += slabs.height) {
-      const int64_t height = slabs.count_at(m), group = m / kTokenGroup;
+      const int64_t height = slabs.count_at(m);
       for (int64_t b = 0; b < blocks; b += kChunkBlocks) {
         const Quantised::Part part = x.part(b);
-        float* product = products;
-        for (int64_t column = first; column < end; column += kColumns, product += slabs.height * kColumns) {
-          pack_panel(kernels, o.weight, column, std::min(kColumns, end - column), b, part.depth, copy, panel);
-          kernels.gemm(height, part.depth, panel.codes, panel.scales, QuantisedPanel::kCodes, part.q + group * part.q_stride, part.q_stride,
-                       part.origin + group * part.o_stride, part.sum + 2 * group * part.o_stride, part.o_stride, product, kColumns, b > 0);
+        for (int64_t p = 0; p < count; p++) {
+          const int64_t column = first + p * kColumns;
+          pack_panel(kernels, o.weight, column, std::min(kColumns, end - column), b, part.depth, copy, QuantisedPanel(panel_memory, p));
+        }
+        for (int64_t step = 0; step < height; step += kStepRows) {
+          const int64_t rows = std::min(kStepRows, height - step), group = (m + step) / kTokenGroup;
+          for (int64_t p = 0; p < count; p++) {
+            const QuantisedPanel panel(panel_memory, p);
+            kernels.gemm(rows, part.depth, panel.codes, panel.scales, QuantisedPanel::kCodes, part.q + group * part.q_stride, part.q_stride,
+                         part.origin + group * part.o_stride, part.sum + 2 * group * part.o_stride, part.o_stride,
+                         products + (p * slabs.height + step) * kColumns, kColumns, b > 0);
+          }
         }
       }
-      float* product = products;
-      for (int64_t column = first; column < end; column += kColumns, product += slabs.height * kColumns) {
-        finish_panel(stream.kernels, o, m, height, column, std::min(kColumns, end - column), product, kColumns, x.scale + m);
+      for (int64_t p = 0; p < count; p++) {
+        const int64_t column = first + p * kColumns;
+        finish_panel(stream.kernels, o, m, height, column, std::min(kColumns, end - column), products + p * slabs.height * kColumns, kColumns, x.scale + m);
       }
     }
   });

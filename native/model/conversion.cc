@@ -25,18 +25,13 @@ constexpr uint32_t kInfinityBits = 0x7F800000u;
 // From here on a scale may not fit binary16; below it every type holds every value.
 constexpr float kLargestHalf = 65504.0f;
 
-uint32_t largest_magnitude(const float* values, int64_t n) {
-  int32_t largest = 0;
-  for (int64_t i = 0; i < n; i++) largest = std::max(largest, static_cast<int32_t>(magnitude_bits(values[i])));
-  return static_cast<uint32_t>(largest);
-}
-
-void count_not_finite(const float* values, int64_t n, Findings& findings) {
-  if (largest_magnitude(values, n) < kInfinityBits) return;
+Findings not_finite(const float* values, int64_t n) {
+  Findings found;
   for (int64_t i = 0; i < n; i++) {
-    findings.nan += magnitude_bits(values[i]) > kInfinityBits;
-    findings.infinite += magnitude_bits(values[i]) == kInfinityBits;
+    found.nan += magnitude_bits(values[i]) > kInfinityBits;
+    found.infinite += magnitude_bits(values[i]) == kInfinityBits;
   }
+  return found;
 }
 
 Findings operator+(const Findings& a, const Findings& b) { return {a.nan + b.nan, a.infinite + b.infinite, a.overflowed + b.overflowed}; }
@@ -64,7 +59,7 @@ void run_all(ThreadPool& pool, int64_t tasks, const std::atomic<bool>& cancel, c
 }  // namespace
 
 Conversion::Conversion(const std::vector<std::string>& files, const std::vector<TensorEntry>& directory, int threads)
-    : pool_(threads > 0 ? threads : usable_cpus()), scratch_(static_cast<size_t>(pool_.threads())) {
+    : codec_(row_codecs().back()), pool_(threads > 0 ? threads : usable_cpus()), scratch_(static_cast<size_t>(pool_.threads())) {
   for (const std::string& path : files) files_.push_back(std::make_unique<FileReader>(path));
   for (const TensorEntry& entry : directory) {
     int64_t rows = 1;
@@ -129,7 +124,7 @@ void Conversion::load_adapter(int64_t index) {
   std::vector<std::byte> bytes(static_cast<size_t>(a.entry.nbytes));
   read_rows(a, 0, a.rows, bytes.data());
   Adapter adapter{index, &b, a.rows, std::vector<float>(static_cast<size_t>(a.rows * a.columns))};
-  for (int64_t r = 0; r < a.rows; r++) decode_row(a.entry.dtype, bytes.data() + r * a.row_bytes, a.columns, adapter.a.data() + r * a.columns);
+  for (int64_t r = 0; r < a.rows; r++) codec_.decode(a.entry.dtype, bytes.data() + r * a.row_bytes, a.columns, adapter.a.data() + r * a.columns);
   adapter_ = std::move(adapter);
 }
 
@@ -141,7 +136,7 @@ void Conversion::add_adapter(int64_t row, float* values, Scratch& scratch) const
   scratch.coefficients.resize(static_cast<size_t>(rank));
   const int64_t heads = b.entry.interleaved_heads;
   read_rows(b, heads == 0 ? row : half_row(row, b.rows / heads), 1, bytes.data());
-  decode_row(b.entry.dtype, bytes.data(), rank, scratch.coefficients.data());
+  codec_.decode(b.entry.dtype, bytes.data(), rank, scratch.coefficients.data());
   for (int64_t k = 0; k < rank; k++) {
     const float coefficient = b.entry.lora_scale * scratch.coefficients[static_cast<size_t>(k)];
     const float* a = adapter_->a.data() + k * columns;
@@ -164,21 +159,16 @@ Findings Conversion::convert_rows(const RowRequest& request, int64_t first, int6
   Findings findings;
   float* values = scratch.values.data();
   for (int64_t r = 0; r < count; r++) {
-    decode_row(from, bytes + r * source.row_bytes, columns, values);
+    codec_.decode(from, bytes + r * source.row_bytes, columns, values);
     if (adapted) add_adapter(source_row(first + r), values, scratch);
-    Findings row;
-    count_not_finite(values, columns, row);
-    if (!copied) {
-      const bool may_overflow = to != DType::F32 && largest_magnitude(values, columns) >= magnitude_bits(kLargestHalf);
-      encode_row(to, values, columns, out + r * out_bytes);
-      if (may_overflow) {
-        Findings after;
-        decode_row(to, out + r * out_bytes, columns, values);
-        count_not_finite(values, columns, after);
-        if (row.nan + row.infinite == 0) row.overflowed = after.nan + after.infinite;
-      }
-    }
+    if (!copied) codec_.encode(to, values, columns, out + r * out_bytes);
+    if (codec_.largest_magnitude(values, columns) < magnitude_bits(kLargestHalf)) continue;
+    const Findings row = not_finite(values, columns);
     findings = findings + row;
+    if (copied || row.nan + row.infinite > 0) continue;
+    codec_.decode(to, out + r * out_bytes, columns, values);
+    const Findings after = not_finite(values, columns);
+    findings.overflowed += after.nan + after.infinite;
   }
   return findings;
 }
@@ -213,8 +203,9 @@ TensorCheck Conversion::check(int64_t index, const std::atomic<bool>& cancel) {
     read_rows(source, task * rows_per_task, rows, scratch.bytes.data());
     part.crc32 = crc32(0, scratch.bytes.data(), scratch.bytes.size());
     for (int64_t r = 0; r < rows; r++) {
-      decode_row(source.entry.dtype, scratch.bytes.data() + r * source.row_bytes, source.columns, scratch.values.data());
-      count_not_finite(scratch.values.data(), source.columns, part.findings);
+      codec_.decode(source.entry.dtype, scratch.bytes.data() + r * source.row_bytes, source.columns, scratch.values.data());
+      if (codec_.largest_magnitude(scratch.values.data(), source.columns) < kInfinityBits) continue;
+      part.findings = part.findings + not_finite(scratch.values.data(), source.columns);
     }
   });
   TensorCheck sum;

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "common/file_reader.h"
+#include "common/quantise.h"
 #include "common/thread_pool.h"
 #include "model/weights.h"
 
@@ -75,6 +76,7 @@ class Conversion {
   std::vector<std::unique_ptr<FileReader>> files_;
   std::vector<Tensor> tensors_;
   std::unordered_map<std::string, int64_t> by_name_;
+  RowCodec codec_;
   ThreadPool pool_;
   std::vector<Scratch> scratch_;  // one per thread
   std::optional<Adapter> adapter_;

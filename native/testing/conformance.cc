@@ -102,6 +102,7 @@ const std::vector<Case>& all_cases() {
   static const std::vector<Case> all = [] {
     std::vector<Case> list = kernel_cases();
     for (const Case& op : op_cases()) list.push_back(op);
+    for (const Case& codec : codec_cases()) list.push_back(codec);
     return list;
   }();
   return all;

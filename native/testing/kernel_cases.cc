@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "common/blocks.h"
+#include "common/half.h"
 #include "cpu/block_float.h"
 #include "cpu/kernels/reference.h"
 #include "testing/conformance.h"
@@ -397,6 +398,32 @@ void gemm_f32(Trial& t) {
   }
 }
 
+void gemm_f16(Trial& t) {
+  for (int64_t m = 1; m <= 3; m++) {
+    for (const int64_t n : {kWidest, 4 * kWidest, 5 * kWidest}) {
+      for (const bool accumulate : {false, true}) {
+        const int64_t k = 1 + t.random.below(2 * kWidest + 1), lda = k + t.random.below(4), ldb = n + t.random.below(4), ldc = n + t.random.below(4);
+        const Input<float> a(t, with_stride(t.random.values(m * k), m, k, lda));
+        std::vector<uint16_t> halves;
+        std::vector<float> floats;
+        for (const float value : t.random.values(k * ldb)) {
+          halves.push_back(float_to_half(value));
+          floats.push_back(half_to_float(halves.back()));
+        }
+        const Input<uint16_t> b(t, halves);
+        const Input<float> b_f32(t, floats);
+        const std::vector<float> c = with_stride(accumulate ? t.random.values(m * n) : unwritten(m * n), m, n, ldc);
+        const auto call = [&](const KernelTable& table, float* y) { table.gemm_f16(m, n, k, a, lda, b, ldb, y, ldc, accumulate); };
+        agree(t, "values in binary16", c, call);
+        const Output<float> from_halves(t, c), from_floats(t, c);
+        call(t.kernels, from_halves.data());
+        t.kernels.gemm_f32(m, n, k, a, lda, b_f32, ldb, from_floats, ldc, accumulate);
+        t.exact("the bits of the same values in f32", from_halves.values(), from_floats.values());
+      }
+    }
+  }
+}
+
 void gemv_f32(Trial& t) { gemv_float(t, &KernelTable::gemv_f32, DType::F32); }
 void gemv_f16(Trial& t) { gemv_float(t, &KernelTable::gemv_f16, DType::F16); }
 void gemv_bf16(Trial& t) { gemv_float(t, &KernelTable::gemv_bf16, DType::BF16); }
@@ -438,6 +465,10 @@ void quantize_q8(Trial& t) {
       std::vector<float> ties;  // factor 1: every other value lies between two codes
       for (int64_t i = 0; i < blocks * kBlock; i++) ties.push_back(i % kBlock == 0 ? -127.0f : static_cast<float>(t.random.below(506) - 253) / 2);
       rows.push_back(ties);
+      std::vector<float> infinite = ties;  // factor 0, which must not meet an infinity
+      infinite[0] = std::numeric_limits<float>::infinity();
+      infinite[1] = std::numeric_limits<float>::quiet_NaN();
+      rows.push_back(infinite);
       for (const std::vector<float>& row : rows) {
         const int64_t n = blocks * kBlock;
         const Input<float> x(t, row);

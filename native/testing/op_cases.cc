@@ -84,19 +84,10 @@ Weight view(const RandomWeight& w, const std::byte* data) { return {data, w.dtyp
 
 // ---- linear -----------------------------------------------------------------------------------------------------------------
 
-// Row t as int8 blocks in block floating point, as cpu/block_float.h says.
+// Row t as the int8 blocks it becomes.
 std::vector<double> quantised_row(const Matrix& x, int64_t row) {
-  std::vector<float> largest, origin(at(x.cols / kBlock)), inverse(at(x.cols / kBlock));
-  for (int64_t b = 0; b < x.cols; b += kBlock) {
-    largest.push_back(0);
-    for (int64_t i = b; i < b + kBlock; i++) largest.back() = std::fmax(largest.back(), std::fabs(x(row, i)));
-  }
-  const auto scale = static_cast<double>(cpu::choose_scales(largest.data(), x.cols / kBlock, origin.data(), inverse.data()));
-  std::vector<double> out;
-  for (int64_t i = 0; i < x.cols; i++) {
-    const double step = scale * static_cast<double>(origin[at(i / kBlock)] / kOrigin);
-    out.push_back(static_cast<double>(std::nearbyintf(x(row, i) * inverse[at(i / kBlock)])) * step);
-  }
+  std::vector<double> out(at(x.cols));
+  cpu::round_to_blocks(x.values.data() + row * x.cols, x.cols, out.data());
   return out;
 }
 

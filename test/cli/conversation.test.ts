@@ -5,7 +5,7 @@ import { readFile } from 'node:fs/promises'
 import test from 'ava'
 import { LLaVA, type Answer } from '../../lib/index.js'
 import { completeLine } from '../../lib/cli/chat.js'
-import { ended, llava, start } from '../command.js'
+import { interruptedChat, llava, start } from '../command.js'
 import { goldenCase } from '../tiny-model.js'
 
 const { model, picture } = goldenCase('hf-f32')
@@ -76,23 +76,12 @@ test('a path is no command', async (t) => {
 test('after an interrupt the turn is not part of the conversation, and /retry asks it again', async (t) => {
   const long = [...tiny, '--max-tokens', '200', '--temperature', '100', '--seed', '3', '--isa', 'scalar']
   const whole = (await llava(['ask', question, ...long])).stdout
-  for (let attempt = 0; attempt < 5; attempt++) {
-    const child = start(['chat', ...long])
-    const end = ended(child)
-    child.stdin.on('error', () => undefined)
-    child.stdin.write(`${question}\n`)
-    await once(child.stdout, 'data')
-    child.kill('SIGINT')
-    child.stdin.end('/history\n/retry\n')
-    const { code, stdout } = await end
-    if (code === 130) continue // the signal came after the answer
-    t.is(code, 0)
-    t.true(stdout.endsWith(`\n${whole}`)) // and no history between the two
-    const stopped = stdout.slice(0, -whole.length - 1)
-    t.true(whole.startsWith(stopped))
-    return
-  }
-  t.fail('no answer was long enough to be interrupted')
+  const interrupted = await interruptedChat(long, question, '/history\n/retry\n')
+  if (interrupted === undefined) return t.fail('no answer was long enough to be interrupted')
+  const { code, stdout } = interrupted
+  t.is(code, 0)
+  t.true(stdout.endsWith(`\n${whole}`)) // and no history between the two
+  t.true(whole.startsWith(stdout.slice(0, -whole.length - 1)))
 })
 
 test('the tab key offers commands, and files after /image', (t) => {

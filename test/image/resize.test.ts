@@ -4,7 +4,7 @@ import test from 'ava'
 import fc from 'fast-check'
 import { type RgbImage } from '../../lib/image/decode.js'
 import { resizeBicubic } from '../../lib/image/resize.js'
-import { finish } from '../../lib/image/slices.js'
+import { finish } from '../../lib/slices.js'
 
 function resize(image: RgbImage, width: number, height: number, window = { left: 0, top: 0, columns: width, rows: height }): RgbImage {
   return finish(resizeBicubic(image, { width: image.width, height: image.height, left: 0, top: 0, fill: [0, 0, 0] }, { width, height, ...window }))

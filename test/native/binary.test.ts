@@ -12,8 +12,11 @@ const kernels = path.join(root, 'native/cpu/kernels')
 /** Where node-gyp and where cmake-js leave the objects of the core. */
 const objectFolders = ['build/Release/obj.target/llava_core/native/cpu/kernels', 'build/cmake/CMakeFiles/llava_core.dir/native/cpu/kernels']
 
-/** Sources with code beyond the baseline: they open a target region. */
-const isaSources = readdirSync(kernels).filter((file) => file.endsWith('.cc') && readFileSync(path.join(kernels, file), 'utf8').includes('#pragma GCC target'))
+/** Sources with code beyond the baseline of this architecture: they open a target region; those of another compile to nothing here. */
+const isaSources = readdirSync(kernels).filter((file) => {
+  if (!file.endsWith('.cc') || file.startsWith('neon') !== (process.arch === 'arm64')) return false
+  return readFileSync(path.join(kernels, file), 'utf8').includes('#pragma GCC target')
+})
 
 const symbolTable = 2
 const weak = 2

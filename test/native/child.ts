@@ -1,4 +1,4 @@
-// Runs one scenario of scenarios.ts in a process of its own, where a crash, a hang or a word on stderr shows.
+// Runs one scenario of a script (scenarios.ts unless another is named) in a process of its own, where a crash, a hang or a word on stderr shows.
 
 import { spawn } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
@@ -14,11 +14,15 @@ export interface Ending {
 /** Loose: a scenario takes a second or a few, and a hang takes for ever. */
 const limitMs = 120_000
 
-const runner = fileURLToPath(new URL('scenarios.js', import.meta.url))
+interface Setting {
+  readonly script?: string
+  readonly env?: NodeJS.ProcessEnv
+}
 
-export function runChild(scenario: string, nodeFlags: readonly string[] = []): Promise<Ending> {
+export function runChild(scenario: string, nodeFlags: readonly string[] = [], { script = 'scenarios.js', env = {} }: Setting = {}): Promise<Ending> {
+  const runner = fileURLToPath(new URL(script, import.meta.url))
   return new Promise((resolve, reject) => {
-    const child = spawn(process.execPath, [...nodeFlags, runner, scenario], { stdio: ['ignore', 'pipe', 'pipe'], timeout: limitMs, killSignal: 'SIGKILL' })
+    const child = spawn(process.execPath, [...nodeFlags, runner, scenario], { env: { ...process.env, ...env }, stdio: ['ignore', 'pipe', 'pipe'], timeout: limitMs, killSignal: 'SIGKILL' })
     let [stdout, stderr] = ['', '']
     child.stdout.setEncoding('utf8').on('data', (text: string) => (stdout += text))
     child.stderr.setEncoding('utf8').on('data', (text: string) => (stderr += text))

@@ -3,6 +3,7 @@
 import { createRequire } from 'node:module'
 import { fileURLToPath } from 'node:url'
 import test from 'ava'
+import { isas } from '../../lib/index.js'
 
 interface TestingAddon {
   listCases(): readonly { readonly name: string; readonly isa: string }[]
@@ -21,6 +22,11 @@ for (const { name, isa } of cases) {
 
 test('the scalar table, which every CPU runs, is among those tested', (t) => {
   t.true(cases.some(({ isa }) => isa === 'scalar'))
+})
+
+test('the isa option knows the name of every table', (t) => {
+  const known: readonly string[] = isas
+  t.deepEqual([...new Set(cases.map(({ isa }) => isa))].filter((isa) => !known.includes(isa)), [])
 })
 
 test('every instruction set runs every case', (t) => {

@@ -113,19 +113,6 @@ test('logits that are not numbers are a typed error', (t) => {
   }
 })
 
-test('options out of range are refused by name', (t) => {
-  const refused: [string, SamplingOptions][] = [
-    ['temperature', { temperature: -0.1 }], ['temperature', { temperature: Number.NaN }], ['temperature', { temperature: Infinity }], ['temperature', { temperature: '1' as unknown as number }],
-    ['topP', { topP: 0 }], ['topP', { topP: 1.5 }], ['topP', { topP: Number.NaN }], ['topK', { topK: -1 }], ['topK', { topK: 2.5 }], ['seed', { seed: 0.5 }], ['seed', { seed: 2 ** 60 }],
-    ['minP', { minP: 1.5 }], ['minP', { minP: -0.1 }], ['typicalP', { typicalP: 0 }], ['typicalP', { typicalP: 2 }], ['minTokens', { minTokens: -1 }],
-    ['repetitionPenalty', { repetitionPenalty: 0 }], ['repetitionPenalty', { repetitionPenalty: Infinity }], ['presencePenalty', { presencePenalty: Number.NaN }],
-    ['frequencyPenalty', { frequencyPenalty: Infinity }], ['noRepeatNgramSize', { noRepeatNgramSize: 1.5 }], ['logitBias', { logitBias: [] as unknown as Record<string, number> }],
-    ['logitBias\\["3"\\]', { logitBias: { 3: Infinity } }], ['logitBias\\["3"\\]', { logitBias: { 3: 1e39 } }], ['logitBias\\["3"\\]', { logitBias: { 3: '1' as unknown as number } }],
-    ['logitsProcessor', { logitsProcessor: (() => undefined) as unknown as Exclude<SamplingOptions['logitsProcessor'], undefined> }],
-  ]
-  for (const [name, options] of refused) t.throws(() => new Sampler(options), { code: 'INVALID_ARGUMENT', message: new RegExp(`\`${name}\``) })
-})
-
 /** What a sampler may still choose, of equal logits. */
 function choosable(sampler: () => Sampler, logits: Float32Array, history: readonly number[] = []): number[] {
   const seen = new Set<number>()
@@ -217,18 +204,6 @@ test('what a logits processor throws comes out as it is', (t) => {
   }
   t.is(t.throws(() => new Sampler({ logitsProcessor }).next(new Float32Array(2))), error)
 })
-
-for (const [what, options] of [
-  ['an asynchronous logits processor', { logitsProcessor: { process: () => Promise.reject(new Error('late')) } }],
-  ['a logits processor that leaves nothing', { logitsProcessor: { process: (z: Float32Array) => z.fill(-Infinity) } }],
-  ['a logits processor that writes NaN', { logitsProcessor: { process: (z: Float32Array) => z.fill(Number.NaN) } }],
-  ['a logits processor that writes Infinity', { logitsProcessor: { process: (z: Float32Array) => z.fill(Infinity) } }],
-  ['a bias that leaves nothing', { logitBias: { 0: -Infinity, 1: -Infinity } }],
-] as const) {
-  test(`${what} is INVALID_ARGUMENT`, (t) => {
-    t.throws(() => new Sampler(options as unknown as SamplingOptions).next(Float32Array.of(1, 2)), { code: 'INVALID_ARGUMENT' })
-  })
-}
 
 test('streams of one seed are different, each the same every time', (t) => {
   const rows = Array.from({ length: 20 }, (_, row) => noise(500, row))

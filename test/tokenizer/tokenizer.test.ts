@@ -1,5 +1,6 @@
 import test from 'ava'
 import fc from 'fast-check'
+import { finish } from '../../lib/slices.js'
 import { tokenizerFromJson } from '../../lib/tokenizer/parse.js'
 import { Tokenizer } from '../../lib/tokenizer/tokenizer.js'
 import {
@@ -17,7 +18,7 @@ function departures(tokenizer: Tokenizer, { ids, over }: Variant, parseSpecial: 
 
 for (const [name, jsonVariant] of Object.entries(expected.variants)) {
   if (jsonVariant.differences === undefined) continue
-  const spec = tokenizerFromJson(documentOf(jsonVariant), tokenizerConfig)
+  const spec = finish(tokenizerFromJson(documentOf(jsonVariant), tokenizerConfig))
   // The guard that keeps users' words from becoming special is a rule of ours; the variants have no such token to trip it.
   const tokenizer = new Tokenizer(spec)
 
@@ -39,7 +40,7 @@ test('merges written as "a b" are the merges written as pairs', (t) => {
   const four = variant('transformers 4')
   const document = documentOf(four)
   const merges = document.model.merges.map((pair) => pair.join(' '))
-  const tokenizer = new Tokenizer(tokenizerFromJson({ ...document, model: { ...document.model, merges } }, tokenizerConfig))
+  const tokenizer = new Tokenizer(finish(tokenizerFromJson({ ...document, model: { ...document.model, merges } }, tokenizerConfig)))
   t.deepEqual(departures(tokenizer, four, true), [])
 })
 
@@ -98,7 +99,7 @@ test('parts side by side are one text to byte-pair encoding', (t) => {
 test('users’ words do not become a user-defined piece that reads like markup', (t) => {
   const added = { single_word: false, lstrip: false, rstrip: false, normalized: false, special: false }
   const document = { ...documentOf({ over: 'texts', ids: [] }), added_tokens: [{ id: 600, content: '<image>', ...added }, { id: 601, content: 'word', ...added }] }
-  const tokenizer = new Tokenizer(tokenizerFromJson(document))
+  const tokenizer = new Tokenizer(finish(tokenizerFromJson(document)))
   t.false([...tokenizer.encode('a <image> b')].includes(600))
   t.true([...tokenizer.encode('a word b')].includes(601))
 })
@@ -127,7 +128,7 @@ test('an id outside the vocabulary is refused with a typed error', (t) => {
 })
 
 test('ids without a piece do not count as vocabulary', (t) => {
-  const spec = tokenizerFromJson(documentOf({ over: 'texts', ids: [] }), tokenizerConfig)
+  const spec = finish(tokenizerFromJson(documentOf({ over: 'texts', ids: [] }), tokenizerConfig))
   const types = Uint8Array.from([...spec.types, 5, 5])
   const padded = new Tokenizer({ ...spec, pieces: [...spec.pieces, '[PAD602]', '[PAD603]'], types, scores: new Float32Array(604) })
   t.is(padded.vocabSize, 602)

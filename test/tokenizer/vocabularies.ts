@@ -3,6 +3,7 @@
 import { existsSync, readFileSync } from 'node:fs'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { finish } from '../../lib/slices.js'
 import { tokenizerFromGguf, tokenizerFromJson, tokenizerFromSentencePiece } from '../../lib/tokenizer/parse.js'
 import type { TokenizerSpec } from '../../lib/tokenizer/spec.js'
 import { Tokenizer } from '../../lib/tokenizer/tokenizer.js'
@@ -51,11 +52,11 @@ export function documentOf({ differences = {} }: Variant): TokenizerJson {
 }
 
 export function smallTokenizer(change: Partial<TokenizerSpec> = {}): Tokenizer {
-  return new Tokenizer({ ...tokenizerFromJson(tokenizerJson, tokenizerConfig), ...change })
+  return new Tokenizer({ ...finish(tokenizerFromJson(tokenizerJson, tokenizerConfig)), ...change })
 }
 
 export function sentencePieceTokenizer(config: unknown = {}): Tokenizer {
-  return new Tokenizer(tokenizerFromSentencePiece(sentencePieceModel, config))
+  return new Tokenizer(finish(tokenizerFromSentencePiece(sentencePieceModel, config)))
 }
 
 /** byte-level.json: a vocabulary like GPT-2's, and what models of its kind have differently, by the name that tokenizer.ggml.pre has for them. */
@@ -104,7 +105,7 @@ export const llamaMissing = `skipped: LLaMA's vocabulary is not at ${path.relati
 /** LLaMA's vocabulary of 32,000 pieces. */
 export async function llamaTokenizer(change: Partial<TokenizerSpec> = {}): Promise<Tokenizer> {
   const { metadata } = await readGgufHeader(llamaFile)
-  return new Tokenizer({ ...tokenizerFromGguf(metadata), ...change })
+  return new Tokenizer({ ...finish(tokenizerFromGguf(metadata)), ...change })
 }
 
 /** llama.cpp's test strings for that vocabulary, with the ids they must give (without BOS). */

@@ -2,12 +2,11 @@ import { readFileSync } from 'node:fs'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import test, { type ExecutionContext } from 'ava'
-import { LlavaError } from '../../lib/errors.js'
 import { native } from '../../lib/native.js'
 import { describeClip, type ClipDescription } from '../../lib/weights/clip-directory.js'
 import { readSafetensorsHeader } from '../../lib/weights/safetensors.js'
-import { temporaryFolder, tiny, writeFiles, type Shapes } from './tiny-llava.js'
-import { clipCheckpoint, clipConfig, clipShapes, clipText } from './tiny-original.js'
+import { temporaryFolder, tiny, writeFiles } from './tiny-llava.js'
+import { clipCheckpoint, clipShapes, clipText } from './tiny-original.js'
 
 const golden = fileURLToPath(new URL('../../../test/fixtures/golden/original-bin/', import.meta.url))
 
@@ -42,25 +41,6 @@ test('tokenizer.json alone will do', async (t) => {
   const clip = await describe(t, { ...clipCheckpoint(), 'vocab.json': undefined, 'tokenizer.json': {} })
   t.deepEqual(clip.tokenizer, { tokenizerJson: path.join(clip.path, 'tokenizer.json') })
 })
-
-const without = (name: string): Shapes => new Map([...clipShapes()].filter(([each]) => each !== name))
-const failures: readonly (readonly [what: string, code: string, files: Readonly<Record<string, unknown>>, message: RegExp])[] = [
-  ['nothing in it', 'MODEL_NOT_FOUND', {}, /config\.json is missing/],
-  ['another model in it', 'MODEL_UNSUPPORTED', clipCheckpoint({ model_type: 'siglip' }), /"siglip".*clip/],
-  ['a tower alone', 'MODEL_UNSUPPORTED', clipCheckpoint(clipConfig.vision_config), /without its text tower/],
-  ['no weights', 'MODEL_NOT_FOUND', { ...clipCheckpoint(), 'pytorch_model.bin': undefined }, /pytorch_model\.bin/],
-  ['no tokenizer', 'MODEL_NOT_FOUND', { ...clipCheckpoint(), 'merges.txt': undefined }, /tokenizer\.json nor vocab\.json/],
-  ['no text projection', 'MODEL_CORRUPT', clipCheckpoint(clipConfig, without('text_projection.weight')), /text_projection/],
-  ['another number of text layers', 'MODEL_CORRUPT', clipCheckpoint({ ...clipConfig, text_config: { ...clipConfig.text_config, num_hidden_layers: 3 } }), /3 layers.*hold 2/],
-  ['another number of positions', 'MODEL_CORRUPT', clipCheckpoint({ ...clipConfig, text_config: { ...clipConfig.text_config, max_position_embeddings: 77 } }), /77.*9/],
-  ['heads that do not divide its width', 'MODEL_CORRUPT', clipCheckpoint({ ...clipConfig, text_config: { ...clipConfig.text_config, num_attention_heads: 5 } }), /heads \(5\)/],
-]
-
-for (const [what, code, files, message] of failures) {
-  test(`a CLIP directory with ${what} fails with ${code}`, async (t) => {
-    await t.throwsAsync(describe(t, files), { instanceOf: LlavaError, code, message })
-  })
-}
 
 // ---- against transformers, by native code
 

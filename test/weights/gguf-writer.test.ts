@@ -3,6 +3,7 @@
 import { readdir, readFile, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import test from 'ava'
+import { finish } from '../../lib/slices.js'
 import { fitsBlocks, layoutGguf, type GgufField } from '../../lib/weights/gguf-writer.js'
 import { readGgufHeader } from '../../lib/weights/gguf.js'
 import { checkRoom, PartialFile } from '../../lib/weights/partial-file.js'
@@ -24,7 +25,7 @@ test('keys of every type read back as written', async (t) => {
     none: ['strings', []],
   }
   const file = path.join(await temporaryFolder(t), 'keys.gguf')
-  await writeFile(file, layoutGguf(new Map(Object.entries(fields)), []).header)
+  await writeFile(file, finish(layoutGguf(new Map(Object.entries(fields)), [])).header)
   const { metadata } = await readGgufHeader(file)
   t.deepEqual([...metadata.keys()], Object.keys(fields))
   for (const [key, [, value]] of Object.entries(fields)) {
@@ -39,7 +40,7 @@ test('tensors lie in order, aligned, and fill the file', async (t) => {
     { name: 'b', dtype: 'Q4_K', shape: [5, 512] },
     { name: 'c', dtype: 'F16', shape: [2, 3, 7, 7] },
   ] as const
-  const { header, extents, nbytes } = layoutGguf(new Map(), tensors)
+  const { header, extents, nbytes } = finish(layoutGguf(new Map(), tensors))
   t.deepEqual(extents.map((extent) => extent.nbytes), [12, 5 * 2 * 144, 2 * 3 * 49 * 2])
   const file = path.join(await temporaryFolder(t), 'tensors.gguf')
   const data = extents.flatMap((extent, i) => [Buffer.alloc(extent.nbytes, i + 1), Buffer.alloc(extent.padding)])

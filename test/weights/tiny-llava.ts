@@ -43,23 +43,34 @@ export function visionShapes(
     ['vision_tower.embeddings.patch_embedding.weight', [Dv, 3, patch, patch]],
     ['vision_tower.embeddings.position_embedding.weight', [(image / patch) ** 2 + 1, Dv]],
   ])
-  const modules: Record<string, readonly number[]> = {
+  addModules(shapes, {
     'vision_tower.pre_layrnorm': [Dv],
     'multi_modal_projector.linear_1': [D, Dv],
     'multi_modal_projector.linear_2': [D, D],
-  }
+    ...clipLayers('vision_tower', layers, Dv, Fv),
+  })
+  return shapes
+}
+
+/** Modules of CLIP's transformer, of the tower or of its text half, with the shapes of their weights. */
+export function clipLayers(part: string, layers: number, width: number, inner: number): Record<string, readonly number[]> {
+  const modules: Record<string, readonly number[]> = {}
   for (let n = 0; n < layers; n++) {
-    const layer = `vision_tower.encoder.layers.${n}`
-    for (const norm of ['layer_norm1', 'layer_norm2']) modules[`${layer}.${norm}`] = [Dv]
-    for (const projection of ['q_proj', 'k_proj', 'v_proj', 'out_proj']) modules[`${layer}.self_attn.${projection}`] = [Dv, Dv]
-    modules[`${layer}.mlp.fc1`] = [Fv, Dv]
-    modules[`${layer}.mlp.fc2`] = [Dv, Fv]
+    const layer = `${part}.encoder.layers.${n}`
+    for (const norm of ['layer_norm1', 'layer_norm2']) modules[`${layer}.${norm}`] = [width]
+    for (const projection of ['q_proj', 'k_proj', 'v_proj', 'out_proj']) modules[`${layer}.self_attn.${projection}`] = [width, width]
+    modules[`${layer}.mlp.fc1`] = [inner, width]
+    modules[`${layer}.mlp.fc2`] = [width, inner]
   }
+  return modules
+}
+
+/** Adds each module's weight and bias. */
+export function addModules(shapes: Map<string, readonly number[]>, modules: Readonly<Record<string, readonly number[]>>): void {
   for (const [module, shape] of Object.entries(modules)) {
     shapes.set(`${module}.weight`, shape)
     shapes.set(`${module}.bias`, shape.slice(0, 1))
   }
-  return shapes
 }
 
 /** Byte pieces and specials: enough for a tokenizer to open. `<image>` is the last id. */
@@ -100,6 +111,28 @@ export const tokenizerJson = {
   },
 }
 
+/** The language model as config.json has it. */
+export const textSizes = {
+  hidden_size: tiny.D,
+  intermediate_size: tiny.F,
+  num_hidden_layers: tiny.layers,
+  num_attention_heads: tiny.H,
+  num_key_value_heads: tiny.Hk,
+  vocab_size: tiny.V,
+  max_position_embeddings: 256,
+  rms_norm_eps: 1e-5,
+}
+
+/** The tower as config.json has it. */
+export const visionSizes = {
+  hidden_size: tiny.Dv,
+  intermediate_size: tiny.Fv,
+  num_hidden_layers: tiny.visionLayers,
+  num_attention_heads: tiny.Hv,
+  image_size: tiny.image,
+  patch_size: tiny.patch,
+}
+
 export const llavaConfig = {
   architectures: ['LlavaForConditionalGeneration'],
   model_type: 'llava',
@@ -109,24 +142,12 @@ export const llavaConfig = {
   projector_hidden_act: 'gelu',
   text_config: {
     model_type: 'llama',
-    hidden_size: tiny.D,
-    intermediate_size: tiny.F,
-    num_hidden_layers: tiny.layers,
-    num_attention_heads: tiny.H,
-    num_key_value_heads: tiny.Hk,
-    vocab_size: tiny.V,
-    max_position_embeddings: 256,
-    rms_norm_eps: 1e-5,
+    ...textSizes,
     rope_parameters: { rope_type: 'default', rope_theta: 10000 },
   },
   vision_config: {
     model_type: 'clip_vision_model',
-    hidden_size: tiny.Dv,
-    intermediate_size: tiny.Fv,
-    num_hidden_layers: tiny.visionLayers,
-    num_attention_heads: tiny.Hv,
-    image_size: tiny.image,
-    patch_size: tiny.patch,
+    ...visionSizes,
     hidden_act: 'quick_gelu',
   },
 }

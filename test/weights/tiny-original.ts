@@ -2,7 +2,7 @@
 
 import { zerosFile } from './pytorch-file.js'
 import { safetensorsFile } from './safetensors-file.js'
-import { textShapes, tiny, tokenizerJson, visionShapes, type Shapes } from './tiny-llava.js'
+import { addModules, clipLayers, textShapes, textSizes, tiny, tokenizerJson, visionShapes, visionSizes, type Shapes } from './tiny-llava.js'
 
 export const originalName = (canonical: string): string => {
   const [, layer, kind] = /^multi_modal_projector\.linear_(\d+)\.(\w+)$/.exec(canonical) ?? []
@@ -18,17 +18,7 @@ export const ownShapes: Shapes = new Map([...textShapes(), ...projectorShapes])
 /** What runs of everything: two of the tower's three layers. */
 export const running: Shapes = new Map([...textShapes(), ...visionShapes(2)])
 
-export const llamaConfig = {
-  hidden_size: tiny.D,
-  intermediate_size: tiny.F,
-  num_hidden_layers: tiny.layers,
-  num_attention_heads: tiny.H,
-  num_key_value_heads: tiny.Hk,
-  vocab_size: tiny.V,
-  max_position_embeddings: 256,
-  rms_norm_eps: 1e-5,
-  rope_scaling: null,
-}
+export const llamaConfig = { ...textSizes, rope_scaling: null }
 
 export const originalConfig = {
   ...llamaConfig,
@@ -74,18 +64,7 @@ export function clipShapes(): Map<string, readonly number[]> {
     ['text_model.embeddings.token_embedding.weight', [vocab, D]],
     ['text_model.embeddings.position_embedding.weight', [context, D]],
   ])
-  const linears: Record<string, readonly number[]> = { 'text_model.final_layer_norm': [D] }
-  for (let n = 0; n < layers; n++) {
-    const layer = `text_model.encoder.layers.${n}`
-    for (const norm of ['layer_norm1', 'layer_norm2']) linears[`${layer}.${norm}`] = [D]
-    for (const projection_ of ['q_proj', 'k_proj', 'v_proj', 'out_proj']) linears[`${layer}.self_attn.${projection_}`] = [D, D]
-    linears[`${layer}.mlp.fc1`] = [F, D]
-    linears[`${layer}.mlp.fc2`] = [D, F]
-  }
-  for (const [module, shape] of Object.entries(linears)) {
-    shapes.set(`${module}.weight`, shape)
-    shapes.set(`${module}.bias`, shape.slice(0, 1))
-  }
+  addModules(shapes, { 'text_model.final_layer_norm': [D], ...clipLayers('text_model', layers, D, F) })
   return shapes
 }
 
@@ -103,12 +82,7 @@ export const clipConfig = {
   },
   vision_config: {
     model_type: 'clip_vision_model',
-    hidden_size: tiny.Dv,
-    intermediate_size: tiny.Fv,
-    num_hidden_layers: tiny.visionLayers,
-    num_attention_heads: tiny.Hv,
-    image_size: tiny.image,
-    patch_size: tiny.patch,
+    ...visionSizes,
   },
 }
 

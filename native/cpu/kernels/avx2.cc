@@ -1,9 +1,5 @@
-// AVX2 + FMA + F16C: row-wise and f32 kernels over 8 lanes, and the int8 kernels of quantised weights.
-//
-// Quantised tile (no VNNI). Codes are u8 with an offset, activations s8 in [-127, 127]:
-//   maddubs gives pairs  w0 a0 + w1 a1 in 16 bits; of 4-bit codes 8 stay below 8 * 2 * 15 * 127 = 30480 < 32768, so a whole block of 32 is summed in
-//   16 bits and widened once; 5-bit codes are widened every 4, 6-bit every 2. -offset * sum(a) puts the offset right. Exact in integers.
-// Q8_0 codes stay s8 (|w| <= 128): maddubs(|w|, sign(a, w)) gives pairs up to 2 * 128 * 127 = 32512, widened each time.
+// AVX2 + FMA + F16C: row-wise and f32 kernels over 8 lanes, and the int8 kernels of quantised weights by maddubs (products_maddubs-inl.h).
+#if defined(__x86_64__)
 #include <immintrin.h>
 
 #include <algorithm>
@@ -21,6 +17,8 @@ namespace {
 #include "cpu/kernels/simd_avx2.h"
 
 #include "cpu/kernels/rowwise-inl.h"
+
+#include "cpu/kernels/gemm_tile-inl.h"
 
 #include "cpu/kernels/gemm-inl.h"
 
@@ -67,97 +65,27 @@ void quantize_q8(const float* x, int64_t n, const float* inverse, int64_t step, 
 }
 
 constexpr bool kSignedQ8 = true;
-constexpr int kTileTokens = 4;  // x 2 vectors: 8 sums and 2 weights, 1 broadcast, 1 product in 16 registers
-
-inline __m256i broadcast_word(const int8_t* q) {
-  int32_t word;
-  std::memcpy(&word, q, 4);
-  return _mm256_set1_epi32(word);
-}
-
-// Groups of 4 products that a 16-bit lane can hold: a lane adds two products, at most 2 * largest * 127, for each group.
-template <class Codes>
-constexpr int groups_in_16_bits() {
-  int groups = 8 / Codes::kHalves;
-  while (groups * 2 * Codes::kLargest * 127 > 32767) groups /= 2;
-  return groups;
-}
-
-// A sum the compiler may not regroup: GCC would compute all products of a block first and add them as a tree, out of registers.
-inline __m256i in_order(__m256i sum) {
-  asm("" : "+x"(sum));
-  return sum;
-}
-
-// acc[t][v] = start[t] + codes · activations over the groups of a block or half block.
-template <class Codes, int kTokens>
-inline void products(const uint8_t* w, int64_t step, const int8_t* q, int64_t q_stride, const int32_t* start, __m256i acc[kTokens][2]) {
-  const __m256i ones = _mm256_set1_epi16(1);
-  if constexpr (Codes::kLargest == 255) {  // signed codes: |w| and the sign moved to the activation; each pair is widened
-#pragma GCC unroll 4
-    for (int t = 0; t < kTokens; t++) acc[t][0] = acc[t][1] = _mm256_set1_epi32(start[t]);
-#pragma GCC unroll 8
-    for (int g = 0; g < 8; g++) {
-      const __m256i w0 = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(w + g * 64)), w1 = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(w + g * 64 + step));
-      const __m256i size0 = _mm256_abs_epi8(w0), size1 = _mm256_abs_epi8(w1);
-#pragma GCC unroll 4
-      for (int t = 0; t < kTokens; t++) {
-        const __m256i a = broadcast_word(q + t / kTokenGroup * q_stride + (g * kTokenGroup + t % kTokenGroup) * 4);
-        acc[t][0] = in_order(_mm256_add_epi32(acc[t][0], _mm256_madd_epi16(_mm256_maddubs_epi16(size0, _mm256_sign_epi8(a, w0)), ones)));
-        acc[t][1] = in_order(_mm256_add_epi32(acc[t][1], _mm256_madd_epi16(_mm256_maddubs_epi16(size1, _mm256_sign_epi8(a, w1)), ones)));
-      }
-    }
-  } else {
-    constexpr int kGroups = groups_in_16_bits<Codes>();
-#pragma GCC unroll 4
-    for (int first = 0; first < 8 / Codes::kHalves; first += kGroups) {
-      __m256i sum_i16[kTokens][2];
-#pragma GCC unroll 8
-      for (int g = first; g < first + kGroups; g++) {
-        const __m256i w0 = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(w + g * 64)), w1 = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(w + g * 64 + step));
-#pragma GCC unroll 4
-        for (int t = 0; t < kTokens; t++) {
-          const __m256i a = broadcast_word(q + t / kTokenGroup * q_stride + (g * kTokenGroup + t % kTokenGroup) * 4);
-          const __m256i p0 = _mm256_maddubs_epi16(w0, a), p1 = _mm256_maddubs_epi16(w1, a);
-          sum_i16[t][0] = g == first ? p0 : in_order(_mm256_add_epi16(sum_i16[t][0], p0));
-          sum_i16[t][1] = g == first ? p1 : in_order(_mm256_add_epi16(sum_i16[t][1], p1));
-        }
-      }
-#pragma GCC unroll 4
-      for (int t = 0; t < kTokens; t++) {
-        const __m256i before = first == 0 ? _mm256_set1_epi32(start[t]) : acc[t][0], before1 = first == 0 ? before : acc[t][1];
-        acc[t][0] = _mm256_add_epi32(before, _mm256_madd_epi16(sum_i16[t][0], ones));
-        acc[t][1] = _mm256_add_epi32(before1, _mm256_madd_epi16(sum_i16[t][1], ones));
-      }
-    }
-  }
-}
-
-// start + the groups of one block or half block · one token.
-template <class Codes>
-inline __m256i dot(const __m256i* group, const int8_t* q, int32_t start) {
-  const __m256i ones = _mm256_set1_epi16(1);
-  __m256i acc = _mm256_set1_epi32(start);
-  if constexpr (Codes::kLargest == 255) {
-#pragma GCC unroll 8
-    for (int g = 0; g < 8; g++) {
-      const __m256i pairs_i16 = _mm256_maddubs_epi16(_mm256_abs_epi8(group[g]), _mm256_sign_epi8(broadcast_word(q + g * 4), group[g]));
-      acc = _mm256_add_epi32(acc, _mm256_madd_epi16(pairs_i16, ones));
-    }
-  } else {
-    constexpr int kGroups = groups_in_16_bits<Codes>();
-#pragma GCC unroll 4
-    for (int first = 0; first < 8 / Codes::kHalves; first += kGroups) {
-      __m256i sum_i16 = _mm256_maddubs_epi16(group[first], broadcast_word(q + first * 4));
-#pragma GCC unroll 8
-      for (int g = first + 1; g < first + kGroups; g++) sum_i16 = in_order(_mm256_add_epi16(sum_i16, _mm256_maddubs_epi16(group[g], broadcast_word(q + g * 4))));
-      acc = _mm256_add_epi32(acc, _mm256_madd_epi16(sum_i16, ones));
-    }
-  }
-  return acc;
-}
 
 #include "cpu/kernels/quantised-inl.h"
+
+template <class Codes>
+inline void to_panel(I*) {}
+
+#include "cpu/kernels/quantised_pack-inl.h"
+
+struct SignedCodes {
+  explicit SignedCodes(I w) : code(w), size(_mm256_abs_epi8(w)) {}
+  I pairs(I a) const { return Int::maddubs(size, _mm256_sign_epi8(a, code)); }
+  I code, size;
+};
+
+#include "cpu/kernels/products_maddubs-inl.h"
+
+#include "cpu/kernels/quantised_tile-inl.h"
+
+#include "cpu/kernels/quantised_gemm-inl.h"
+
+#include "cpu/kernels/quantised_gemv-inl.h"
 
 // Peaks: twelve independent chains, written in assembly so that no compiler move stands between the instructions.
 #define LLAVA_TWELVE(M) M(0) M(1) M(2) M(3) M(4) M(5) M(6) M(7) M(8) M(9) M(10) M(11)
@@ -199,7 +127,9 @@ void fill(KernelTable& t) {
   fill_shared(t);
   t.block_largest = block_largest;
   t.quantize_q8 = quantize_q8;
-  fill_quantised(t);
+  fill_packs(t);
+  fill_gemms(t);
+  fill_gemvs(t);
   t.peak_fma = peak_fma;
   t.peak_int8 = peak_int8;
   t.peak_read = peak_read;
@@ -219,3 +149,4 @@ void fill_avx2(KernelTable& table) {
 }
 
 }  // namespace llava
+#endif

@@ -1,38 +1,5 @@
-// f32 GEMM and GEMV over Vec, included once per ISA inside its target region. Both add an output's products by fma in order of k: the same bits.
-//   Tile: MR rows x NV vectors of c stay in registers; for each k: NV vectors of b, MR broadcasts of a, MR * NV fused multiply-adds.
-//   Rows of a are addressed from every third row (base, base + lda, base + 2 lda), so that 12 rows need 4 pointers.
-
-template <int MR, int NV>
-inline void gemm_tile(int64_t k, const float* a, int64_t lda, const float* b, int64_t ldb, float* c, int64_t ldc, bool accumulate) {
-  constexpr int kBases = (MR + 2) / 3;
-  F sum[MR][NV];
-#pragma GCC unroll 12
-  for (int i = 0; i < MR; i++) {
-#pragma GCC unroll 4
-    for (int j = 0; j < NV; j++) sum[i][j] = accumulate ? Vec::load(c + i * ldc + j * kLanes) : Vec::zero();
-  }
-  const float* base[kBases];
-#pragma GCC unroll 4
-  for (int i = 0; i < kBases; i++) base[i] = a + 3 * i * lda;
-  for (int64_t p = 0; p < k; p++, b += ldb) {
-    F weight[NV];
-#pragma GCC unroll 4
-    for (int j = 0; j < NV; j++) weight[j] = Vec::load(b + j * kLanes);
-#pragma GCC unroll 12
-    for (int i = 0; i < MR; i++) {
-      const F x = Vec::set1(base[i / 3][i % 3 * lda]);
-#pragma GCC unroll 4
-      for (int j = 0; j < NV; j++) sum[i][j] = Vec::fma(x, weight[j], sum[i][j]);
-    }
-#pragma GCC unroll 4
-    for (int i = 0; i < kBases; i++) base[i]++;
-  }
-#pragma GCC unroll 12
-  for (int i = 0; i < MR; i++) {
-#pragma GCC unroll 4
-    for (int j = 0; j < NV; j++) Vec::store(c + i * ldc + j * kLanes, sum[i][j]);
-  }
-}
+// f32 GEMM and GEMV over Vec, included once per ISA inside its target region, after the ISA's gemm_tile<MR, NV>: MR rows x NV vectors of c.
+//   Both add an output's products by fma in order of k: the same bits.
 
 // The last m < kTileRows rows, by the tile of exactly that height.
 template <int MR, int NV>
@@ -60,6 +27,29 @@ void gemm_f32(int64_t m, int64_t n, int64_t k, const float* a, int64_t lda, cons
   if (j < n) gemm_columns<1>(m, k, a, lda, b + j, ldb, c + j, ldc, accumulate);  // n is a multiple of 16: never a part of a vector
 }
 
+// One row, NV vectors of c: as many chains of fma, each in order of k.
+template <int NV>
+inline void gemm_f16_row(int64_t k, const float* a, const uint16_t* b, int64_t ldb, float* c, bool accumulate) {
+  F sum[NV];
+#pragma GCC unroll 8
+  for (int j = 0; j < NV; j++) sum[j] = accumulate ? Vec::load(c + j * kLanes) : Vec::zero();
+  for (int64_t p = 0; p < k; p++, b += ldb) {
+    const F x = Vec::set1(a[p]);
+#pragma GCC unroll 8
+    for (int j = 0; j < NV; j++) sum[j] = Vec::fma(x, Vec::load_f16(reinterpret_cast<const unsigned char*>(b + j * kLanes)), sum[j]);
+  }
+#pragma GCC unroll 8
+  for (int j = 0; j < NV; j++) Vec::store(c + j * kLanes, sum[j]);
+}
+
+void gemm_f16(int64_t m, int64_t n, int64_t k, const float* a, int64_t lda, const uint16_t* b, int64_t ldb, float* c, int64_t ldc, bool accumulate) noexcept {
+  for (int64_t i = 0; i < m; i++) {
+    int64_t j = 0;
+    for (; j + 4 * kLanes <= n; j += 4 * kLanes) gemm_f16_row<4>(k, a + i * lda, b + j, ldb, c + i * ldc + j, accumulate);
+    for (; j < n; j += kLanes) gemm_f16_row<1>(k, a + i * lda, b + j, ldb, c + i * ldc + j, accumulate);
+  }
+}
+
 // kLanes rows of weights, kColumns of each, on their side: column(k) is weight k of every row. Rows from `rows` on repeat the first.
 struct WeightF32 {
   static constexpr int kBytes = 4, kColumns = kLanes;
@@ -76,17 +66,18 @@ struct WeightF32 {
 // Words are transposed before they are widened: half the shuffles. A step takes whole cache lines, because many rows may compete for the same sets.
 struct WeightWords {
   static constexpr int kBytes = 2, kColumns = 32, kWords = 2 * kLanes;  // of a vector
+  static constexpr int kApart = kLanes < 8 ? kLanes : 8;                // columns that share a vector
   Int::I word[kColumns / 2];
   void load(const unsigned char* w, int64_t stride, int64_t rows) {
 #pragma GCC unroll 16
     for (int r = 0; r < kLanes; r++) {
-#pragma GCC unroll 2
+#pragma GCC unroll 4
       for (int v = 0; v < kColumns / kWords; v++) word[v * kLanes + r] = Int::load(w + (r < rows ? r : 0) * stride + v * kWords * kBytes);
     }
-#pragma GCC unroll 2
+#pragma GCC unroll 4
     for (int v = 0; v < kColumns / kWords; v++) Int::transpose_16(word + v * kLanes);
   }
-  auto column_words(int k) const { return Int::half(word[k / 16 * 8 + k % 8], k / 8 % 2); }
+  auto column_words(int k) const { return Int::half(word[k / (2 * kApart) * kApart + k % kApart], k / kApart % 2); }
 };
 struct WeightF16 : WeightWords {
   static float one(const void* p, int64_t i) { return reference::weight_f16(p, i); }
@@ -97,15 +88,9 @@ struct WeightBf16 : WeightWords {
   F column(int k) const { return Vec::from_bf16(column_words(k)); }
 };
 
-// Rows lie one after another: memory is fetched line by line in their order, kBytes a step, well before the step that reads it across as many rows as
-// there are lanes, which are more streams than a hardware prefetcher follows.
-template <int kBytes>
-inline void prefetch_share(const unsigned char* from, int64_t step) {
-#pragma GCC unroll 64
-  for (int at = 0; at < kBytes; at += 64) __builtin_prefetch(from + step * kBytes + at, 0, 2);
-}
-
-constexpr int64_t kGemvAhead = 32 << 10;  // bytes: 16 to 256 KB measured on Zen 4; from 128 KB on lines are lost again before they are read
+// Rows lie one after another: memory is fetched line by line in their order, well before the step that reads it across as many rows as there are lanes,
+// which are more streams than a hardware prefetcher follows. 16 to 256 KB ahead measured on Zen 4: from 128 KB on lines are lost again before they are read.
+constexpr int64_t kGemvAhead = 32 << 10;
 
 // y[rows] = w[rows, k] · x for up to kGroups * kLanes rows: a lane for each, which so adds its products in order; groups hide the latency of fma.
 template <class W, int kGroups>
@@ -115,7 +100,9 @@ inline void gemv_lanes(const unsigned char* w, int64_t stride, int64_t rows, int
   for (int g = 0; g < kGroups; g++) sum[g] = Vec::zero();
   int64_t p = 0;
   for (; p + W::kColumns <= k; p += W::kColumns) {
-    prefetch_share<kGroups * kLanes * W::kColumns * W::kBytes>(w + kGemvAhead, p / W::kColumns);
+    constexpr int64_t kStepBytes = kGroups * kLanes * W::kColumns * W::kBytes;
+#pragma GCC unroll 32
+    for (int64_t line = 0; line < kStepBytes; line += 64) __builtin_prefetch(w + kGemvAhead + p / W::kColumns * kStepBytes + line, 0, 2);
     W square[kGroups];
 #pragma GCC unroll 2
     for (int g = 0; g < kGroups; g++) square[g].load(w + g * kLanes * stride + p * W::kBytes, stride, rows - g * kLanes);
@@ -126,7 +113,13 @@ inline void gemv_lanes(const unsigned char* w, int64_t stride, int64_t rows, int
     }
   }
 #pragma GCC unroll 2
-  for (int g = 0; g < kGroups; g++) Vec::store_part(y + g * kLanes, sum[g], std::min<int64_t>(kLanes, rows - g * kLanes));
+  for (int g = 0; g < kGroups; g++) {
+    if (rows >= (g + 1) * kLanes) {
+      Vec::store(y + g * kLanes, sum[g]);
+    } else {
+      Vec::store_part(y + g * kLanes, sum[g], rows - g * kLanes);
+    }
+  }
   for (; p < k; p++) {
     for (int64_t r = 0; r < rows; r++) y[r] = __builtin_fmaf(x[p], W::one(w + r * stride, p), y[r]);
   }
@@ -173,7 +166,7 @@ void gemv_f32(const void* w, int64_t stride, int64_t rows, int64_t k, const floa
 void gemv_f16(const void* w, int64_t stride, int64_t rows, int64_t k, const float* x, float* y) noexcept { gemv<WeightF16>(w, stride, rows, k, x, y); }
 void gemv_bf16(const void* w, int64_t stride, int64_t rows, int64_t k, const float* x, float* y) noexcept { gemv<WeightBf16>(w, stride, rows, k, x, y); }
 
-// Slots whose bodies both ISAs take from the -inl.h files.
+// Slots whose bodies every ISA takes from the -inl.h files.
 void fill_shared(KernelTable& t) {
   t.expand_f16 = expand_f16;
   t.expand_bf16 = expand_bf16;
@@ -186,6 +179,7 @@ void fill_shared(KernelTable& t) {
   t.transpose_f16 = transpose_f16;
   t.transpose_bf16 = transpose_bf16;
   t.gemm_f32 = gemm_f32;
+  t.gemm_f16 = gemm_f16;
   t.gemv_f32 = gemv_f32;
   t.gemv_f16 = gemv_f16;
   t.gemv_bf16 = gemv_bf16;

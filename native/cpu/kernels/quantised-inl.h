@@ -1,4 +1,4 @@
-// Quantised weights over Int, included once per ISA inside its target region.
+// Quantised weights over Int: the codes and scales of every type. Included once per ISA inside its target region.
 //
 // Every type is u8 codes with an offset, and a scale (and for some a min) for 32 or 16 neighbouring values:
 //   y = sum over blocks of  scale * 2^e * (sum code * a  -  offset * sum a)  +  min * 2^e * sum a
@@ -6,9 +6,9 @@
 // `interleave` brings the same 16 bytes of kRows rows side by side, four bytes of each in a vector; codes of 4 consecutive values are cut out there
 // by shifts and masks. So one vector is [rows][4 values], which is what a 4-byte dot product wants: lanes are rows, and a row's sum never leaves its lane.
 //
-// The including file says, before this one, how products are summed: kSignedQ8 (Q8_0 codes stay signed, without offset),
-//   products<Codes, kTokens>(…) for the tile and dot<Codes>(…) for one token.
+// The including file says, before this one, whether Q8_0 codes stay signed, without offset: kSignedQ8.
 
+using F = Vec::F;
 using I = Int::I;
 constexpr int kRows = Int::kRows;
 
@@ -44,16 +44,17 @@ inline void split_nibbles(const unsigned char* w, int64_t stride, I group[8]) {
 }
 
 // Bits n (and n + 1, with mask 3) of each byte, moved to bit `to`.
-inline I bits(I bytes, int n, int mask, int to) { return Int::shift_left_16(Int::bit_and(Int::shift_right_16(bytes, n), Int::set1_8(mask)), to); }
+inline I bits(I bytes, int n, int mask, int to) {
+  const I moved = to >= n ? Int::shift_left_16(bytes, to - n) : Int::shift_right_16(bytes, n - to);  // bits of a neighbour that come along are masked away
+  return Int::bit_and(moved, Int::set1_8(mask << to));
+}
 
 // Bit i of each row's dword becomes bit 4 of value i: value 4 g + j is byte j of group g.
 inline void add_fifth_bits(I qh, I group[8]) {
 #pragma GCC unroll 8
   for (int g = 0; g < 8; g++) {
-    // byte g / 2 of each dword into all four bytes of it, then one bit of each
-    const __m128i spread = _mm_add_epi8(_mm_set1_epi8(static_cast<char>(g / 2)), _mm_setr_epi8(0, 0, 0, 0, 4, 4, 4, 4, 8, 8, 8, 8, 12, 12, 12, 12));
-    const I wanted = Int::set1_32(static_cast<int32_t>(0x08040201u << 4 * (g % 2)));
-    const I set = Int::equal_8(Int::bit_and(Int::shuffle_8(qh, spread), wanted), wanted);
+    const I wanted = Int::set1_32(static_cast<int32_t>(0x08040201u << 4 * (g % 2)));  // one bit of each byte
+    const I set = Int::equal_8(Int::bit_and(Int::spread_byte(qh, g / 2), wanted), wanted);
     group[g] = Int::bit_or(group[g], Int::bit_and(set, Int::set1_8(16)));
   }
 }
@@ -227,24 +228,6 @@ struct CodesQ6_K : CodesOf<BlockQ6_K, 4, 32, 63> {
   }
 };
 
-template <class Codes>
-inline void pack(const void* w, int64_t stride, int64_t blocks, uint8_t* codes, float* scales) {
-  for (int at = 0; at < kPanelRows; at += kRows) {
-    const unsigned char* rows = static_cast<const unsigned char*>(w) + at * stride;
-    for (int64_t b = 0; b < blocks; b += Codes::kDiskBlocks, rows += Codes::kBytes) {
-      F factor[Codes::kDiskBlocks * Codes::kScales];
-      Codes::scales(rows, stride, factor);
-      for (int i = 0; i < Codes::kDiskBlocks * Codes::kScales; i++) Vec::store(scales + (b * Codes::kScales + i) * kPanelRows + at, factor[i]);
-      for (int unit = 0; unit < Codes::kDiskBlocks / Codes::kUnit; unit++) {
-        I group[8 * Codes::kUnit];
-        Codes::load(rows, stride, unit, group);
-        uint8_t* out = codes + ((b + unit * Codes::kUnit) * 8 * kPanelRows + at) * 4;
-        for (int g = 0; g < 8 * Codes::kUnit; g++) Int::store(out + g * kPanelRows * 4, group[g]);
-      }
-    }
-  }
-}
-
 // Of a block, or of its half where halves have scales of their own: the sum of activations.
 template <class Codes>
 inline int32_t block_sum(const int32_t* sum, int half) {
@@ -253,171 +236,3 @@ inline int32_t block_sum(const int32_t* sum, int half) {
 
 // A float origin + 2^e n, given as its bits, to 2^e n.
 inline F above_origin(I bits, F origin) { return Vec::sub(Int::as_f32(bits), origin); }
-
-// The same of a group of tokens side by side.
-using Quad = int32_t __attribute__((vector_size(16)));
-using QuadF = float __attribute__((vector_size(16)));
-template <class T>
-inline T quad_at(const void* values) {
-  T quad;
-  __builtin_memcpy(&quad, values, sizeof quad);
-  return quad;
-}
-template <class Codes>
-inline Quad quad_sum(const int32_t* sum, int half) {
-  const Quad first = quad_at<Quad>(sum + half * kTokenGroup);
-  return Codes::kHalves == 2 ? first : first + quad_at<Quad>(sum + kTokenGroup);
-}
-
-// kTokens tokens x 2 vectors of rows, whose codes and scales lie code_step bytes and scale_step floats apart.
-template <class Codes, int kTokens>
-inline void tile(int64_t tokens, int64_t blocks, const uint8_t* codes, int64_t code_step, const float* scales, int64_t scale_step, const int8_t* q,
-                 int64_t q_stride, const float* origin, const int32_t* sum, int64_t o_stride, float* y, int64_t ldy, bool accumulate) {
-  constexpr int kSpan = 8 / Codes::kHalves;  // groups that share a scale
-  F total[kTokens][2];
-#pragma GCC unroll 8
-  for (int t = 0; t < kTokens; t++) {
-    for (int v = 0; v < 2; v++) total[t][v] = accumulate && t < tokens ? Vec::load(y + t * ldy + v * kRows) : Vec::zero();
-  }
-  for (int64_t b = 0; b < blocks; b++) {
-    const float* factor = scales + b * Codes::kScales * kPanelRows;
-    const float* origin_b = origin + b * kTokenGroup;
-    const int32_t* sum_b = sum + 2 * b * kTokenGroup;
-#pragma GCC unroll 2
-    for (int h = 0; h < Codes::kHalves; h++) {
-      alignas(16) int32_t start[kTokens];
-#pragma GCC unroll 2
-      for (int g = 0; g < kTokens / kTokenGroup; g++) {
-        Quad quad = quad_at<Quad>(origin_b + g * o_stride);
-        if constexpr (Codes::kOffset != 0) quad -= Codes::kOffset * quad_sum<Codes>(sum_b + 2 * g * o_stride, h);
-        __builtin_memcpy(start + g * kTokenGroup, &quad, sizeof quad);
-      }
-      I acc[kTokens][2];
-      products<Codes, kTokens>(codes + (b * 8 + h * kSpan) * 64, code_step, q + (b * 8 + h * kSpan) * kTokenGroup * 4, q_stride, start, acc);
-      const F s0 = Vec::load(factor + h * kPanelRows), s1 = Vec::load(factor + h * kPanelRows + scale_step);
-#pragma GCC unroll 8
-      for (int t = 0; t < kTokens; t++) {
-        const F zero = Vec::set1(origin_b[t / kTokenGroup * o_stride + t % kTokenGroup]);
-        total[t][0] = Vec::fma(above_origin(acc[t][0], zero), s0, total[t][0]);
-        total[t][1] = Vec::fma(above_origin(acc[t][1], zero), s1, total[t][1]);
-      }
-    }
-    if constexpr (Codes::kMins) {
-#pragma GCC unroll 2
-      for (int h = 0; h < Codes::kHalves; h++) {
-        alignas(16) float a_sum[kTokens];
-#pragma GCC unroll 2
-        for (int g = 0; g < kTokens / kTokenGroup; g++) {
-          const QuadF zero = quad_at<QuadF>(origin_b + g * o_stride);
-          const QuadF quad = (QuadF)((Quad)zero + quad_sum<Codes>(sum_b + 2 * g * o_stride, h)) - zero;
-          __builtin_memcpy(a_sum + g * kTokenGroup, &quad, sizeof quad);
-        }
-        const F m0 = Vec::load(factor + (Codes::kHalves + h) * kPanelRows), m1 = Vec::load(factor + (Codes::kHalves + h) * kPanelRows + scale_step);
-#pragma GCC unroll 8
-        for (int t = 0; t < kTokens; t++) {
-          total[t][0] = Vec::fma(Vec::set1(a_sum[t]), m0, total[t][0]);
-          total[t][1] = Vec::fma(Vec::set1(a_sum[t]), m1, total[t][1]);
-        }
-      }
-    }
-  }
-#pragma GCC unroll 8
-  for (int t = 0; t < kTokens; t++) {
-    if (t >= tokens) break;
-    Vec::store(y + t * ldy, total[t][0]);
-    Vec::store(y + t * ldy + kRows, total[t][1]);
-  }
-}
-
-// 32 rows: two vectors a tile, so one tile over both panels with 16 lanes, one for each panel with 8.
-template <class Codes, int kTokens>
-inline void tile_32(int64_t tokens, int64_t blocks, const uint8_t* codes, const float* scales, int64_t panel, const int8_t* q, int64_t q_stride, const float* origin,
-                    const int32_t* sum, int64_t o_stride, float* y, int64_t ldy, bool accumulate) {
-  const int64_t panel_scales = panel / kBlock * Codes::kScales;
-  if constexpr (kRows == kPanelRows) {
-    tile<Codes, kTokens>(tokens, blocks, codes, panel, scales, panel_scales, q, q_stride, origin, sum, o_stride, y, ldy, accumulate);
-  } else {
-    for (int p = 0; p < 2; p++) {
-      tile<Codes, kTokens>(tokens, blocks, codes + p * panel, kRows * 4, scales + p * panel_scales, kRows, q, q_stride, origin, sum, o_stride, y + p * kPanelRows, ldy,
-                           accumulate);
-    }
-  }
-}
-
-template <class Codes>
-inline void gemm_q(int64_t tokens, int64_t blocks, const uint8_t* codes, const float* scales, int64_t panel, const int8_t* q, int64_t q_stride, const float* origin,
-                   const int32_t* sum, int64_t o_stride, float* y, int64_t ldy, bool accumulate) {
-  int64_t t = 0;
-  for (; t + kTileTokens - kTokenGroup < tokens; t += kTileTokens) {
-    const int64_t g = t / kTokenGroup;
-    tile_32<Codes, kTileTokens>(tokens - t, blocks, codes, scales, panel, q + g * q_stride, q_stride, origin + g * o_stride, sum + 2 * g * o_stride, o_stride,
-                                y + t * ldy, ldy, accumulate);
-  }
-  for (; t < tokens; t += kTokenGroup) {
-    const int64_t g = t / kTokenGroup;
-    tile_32<Codes, kTokenGroup>(tokens - t, blocks, codes, scales, panel, q + g * q_stride, q_stride, origin + g * o_stride, sum + 2 * g * o_stride, o_stride,
-                                y + t * ldy, ldy, accumulate);
-  }
-}
-
-template <class Codes>
-inline void gemv_q(const void* w, int64_t stride, int64_t blocks, const int8_t* q, const float* origin, const int32_t* sum, float* y) {
-  constexpr int kSpan = 8 / Codes::kHalves;
-  for (int at = 0; at < kPanelRows; at += kRows) {
-    const unsigned char* rows = static_cast<const unsigned char*>(w) + at * stride;
-    const unsigned char* next = rows + kPanelRows * stride;
-    F total = Vec::zero();
-    for (int64_t first = 0; first < blocks; first += Codes::kDiskBlocks, rows += Codes::kBytes) {
-      prefetch_share<kRows * Codes::kBytes>(next, first / Codes::kDiskBlocks);
-      F factor[Codes::kDiskBlocks * Codes::kScales];
-      Codes::scales(rows, stride, factor);
-      for (int unit = 0; unit < Codes::kDiskBlocks / Codes::kUnit; unit++) {
-        I group[8 * Codes::kUnit];
-        Codes::load(rows, stride, unit, group);
-#pragma GCC unroll 4
-        for (int j = 0; j < Codes::kUnit; j++) {
-          const int in_disk_block = unit * Codes::kUnit + j;
-          const int64_t b = first + in_disk_block;
-          const F* scale = factor + in_disk_block * Codes::kScales;
-          const F zero = Vec::set1(origin[b]);
-          int32_t start;
-          __builtin_memcpy(&start, origin + b, sizeof start);
-#pragma GCC unroll 2
-          for (int h = 0; h < Codes::kHalves; h++) {
-            const I acc = dot<Codes>(group + 8 * j + h * kSpan, q + (b * 8 + h * kSpan) * 4, start - Codes::kOffset * block_sum<Codes>(sum + 2 * b, h));
-            total = Vec::fma(above_origin(acc, zero), scale[h], total);
-          }
-          if constexpr (Codes::kMins) {
-#pragma GCC unroll 2
-            for (int h = 0; h < Codes::kHalves; h++) {
-              const F a_sum = above_origin(Int::set1_32(start + block_sum<Codes>(sum + 2 * b, h)), zero);
-              total = Vec::fma(a_sum, scale[Codes::kHalves + h], total);
-            }
-          }
-        }
-      }
-    }
-    Vec::store(y + at, total);
-  }
-}
-
-#define LLAVA_QUANTISED_ENTRIES(T, elements, bytes)                                                                                                            \
-  void pack_##T(const void* w, int64_t stride, int64_t blocks, uint8_t* codes, float* scales) noexcept { pack<Codes##T>(w, stride, blocks, codes, scales); }    \
-  void gemm_##T(int64_t tokens, int64_t blocks, const uint8_t* codes, const float* scales, int64_t panel, const int8_t* q, int64_t q_stride, const float* origin,    \
-                const int32_t* sum, int64_t o_stride, float* y, int64_t ldy, bool accumulate) noexcept {                                                        \
-    gemm_q<Codes##T>(tokens, blocks, codes, scales, panel, q, q_stride, origin, sum, o_stride, y, ldy, accumulate);                                                  \
-  }                                                                                                                                                             \
-  void gemv_##T(const void* w, int64_t stride, int64_t blocks, const int8_t* q, const float* origin, const int32_t* sum, float* y) noexcept {                        \
-    gemv_q<Codes##T>(w, stride, blocks, q, origin, sum, y);                                                                                                          \
-  }
-LLAVA_QUANTISED(LLAVA_QUANTISED_ENTRIES)
-#undef LLAVA_QUANTISED_ENTRIES
-
-void fill_quantised(KernelTable& t) {
-#define LLAVA_QUANTISED_SLOTS(T, elements, bytes) \
-  t.pack_##T = pack_##T;                          \
-  t.gemm_##T = gemm_##T;                          \
-  t.gemv_##T = gemv_##T;
-  LLAVA_QUANTISED(LLAVA_QUANTISED_SLOTS)
-#undef LLAVA_QUANTISED_SLOTS
-}

@@ -90,12 +90,12 @@ void transpose(const void* src, int64_t stride, int64_t rows, int64_t columns, f
   }
 }
 
-template <class Acc>
-void gemm_f32(int64_t m, int64_t n, int64_t k, const float* a, int64_t lda, const float* b, int64_t ldb, float* c, int64_t ldc, bool accumulate) noexcept {
+template <class Acc, class B, float (*value)(const void*, int64_t)>
+void gemm(int64_t m, int64_t n, int64_t k, const float* a, int64_t lda, const B* b, int64_t ldb, float* c, int64_t ldc, bool accumulate) noexcept {
   for (int64_t i = 0; i < m; i++) {
     for (int64_t j = 0; j < n; j++) {
       Acc sum = accumulate ? Acc(c[i * ldc + j]) : Acc(0);
-      for (int64_t p = 0; p < k; p++) sum += Acc(a[i * lda + p]) * Acc(b[p * ldb + j]);
+      for (int64_t p = 0; p < k; p++) sum += Acc(a[i * lda + p]) * Acc(value(b, p * ldb + j));
       c[i * ldc + j] = static_cast<float>(sum);
     }
   }
@@ -350,7 +350,8 @@ void fill(KernelTable& t) {
   t.transpose_f32 = transpose<weight_f32>;
   t.transpose_f16 = transpose<weight_f16>;
   t.transpose_bf16 = transpose<weight_bf16>;
-  t.gemm_f32 = gemm_f32<Acc>;
+  t.gemm_f32 = gemm<Acc, float, weight_f32>;
+  t.gemm_f16 = gemm<Acc, uint16_t, weight_f16>;
   t.gemv_f32 = gemv<Acc, weight_f32>;
   t.gemv_f16 = gemv<Acc, weight_f16>;
   t.gemv_bf16 = gemv<Acc, weight_bf16>;

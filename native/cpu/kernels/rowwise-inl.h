@@ -224,9 +224,10 @@ void expand_Q4_0(const void* src, float* dst, int64_t n) noexcept {
   for (int64_t b = 0; b < n / kBlock; b++) {
     const F d = Vec::set1(half_to_float(blocks[b].d));
     alignas(16) int8_t codes[kBlock];
-    const __m128i packed = _mm_loadu_si128(reinterpret_cast<const __m128i*>(blocks[b].qs)), low = _mm_set1_epi8(15), eight = _mm_set1_epi8(8);
-    _mm_store_si128(reinterpret_cast<__m128i*>(codes), _mm_sub_epi8(_mm_and_si128(packed, low), eight));
-    _mm_store_si128(reinterpret_cast<__m128i*>(codes + 16), _mm_sub_epi8(_mm_and_si128(_mm_srli_epi16(packed, 4), low), eight));
+    for (int i = 0; i < 16; i++) {
+      codes[i] = static_cast<int8_t>((blocks[b].qs[i] & 15) - 8);
+      codes[i + 16] = static_cast<int8_t>((blocks[b].qs[i] >> 4) - 8);
+    }
     for (int i = 0; i < kBlock; i += kLanes) Vec::store(dst + b * kBlock + i, Vec::mul(Vec::load_i8(codes + i), d));
   }
 }

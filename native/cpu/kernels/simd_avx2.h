@@ -78,8 +78,18 @@ struct Int {
   static I load(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
   static void store(void* p, I v) { _mm256_storeu_si256(static_cast<__m256i*>(p), v); }
   static I set1_8(int v) { return _mm256_set1_epi8(static_cast<char>(v)); }
+  static I set1_16(int v) { return _mm256_set1_epi16(static_cast<short>(v)); }
   static I set1_32(int32_t v) { return _mm256_set1_epi32(v); }
+  static I broadcast_word(const void* p) {
+    int32_t word;
+    __builtin_memcpy(&word, p, 4);
+    return set1_32(word);
+  }
   static I zero() { return _mm256_setzero_si256(); }
+  static I add_16(I a, I b) { return _mm256_add_epi16(a, b); }
+  static I add_32(I a, I b) { return _mm256_add_epi32(a, b); }
+  static I maddubs(I a, I b) { return _mm256_maddubs_epi16(a, b); }
+  static I madd_16(I a, I b) { return _mm256_madd_epi16(a, b); }
   static I bit_and(I a, I b) { return _mm256_and_si256(a, b); }
   static I bit_or(I a, I b) { return _mm256_or_si256(a, b); }
   static I bit_xor(I a, I b) { return _mm256_xor_si256(a, b); }
@@ -89,7 +99,11 @@ struct Int {
   static I shift_left_32(I a, int n) { return _mm256_slli_epi32(a, n); }
   static I shift_right_signed_32(I a, int n) { return _mm256_srai_epi32(a, n); }
   static I equal_8(I a, I b) { return _mm256_cmpeq_epi8(a, b); }
-  static I shuffle_8(I a, __m128i index) { return _mm256_shuffle_epi8(a, _mm256_broadcastsi128_si256(index)); }
+  // Byte n of each dword in all four bytes of it.
+  static I spread_byte(I a, int n) {
+    const __m128i index = _mm_add_epi8(_mm_set1_epi8(static_cast<char>(n)), _mm_setr_epi8(0, 0, 0, 0, 4, 4, 4, 4, 8, 8, 8, 8, 12, 12, 12, 12));
+    return _mm256_shuffle_epi8(a, _mm256_broadcastsi128_si256(index));
+  }
   static Vec::F to_f32(I a) { return _mm256_cvtepi32_ps(a); }
   static Vec::F as_f32(I a) { return _mm256_castsi256_ps(a); }
   static Vec::F halves_to_f32(I a) {  // the low 16 bits of each lane

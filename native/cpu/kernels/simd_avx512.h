@@ -78,8 +78,18 @@ struct Int {
   static I load(const void* p) { return _mm512_loadu_si512(p); }
   static void store(void* p, I v) { _mm512_storeu_si512(p, v); }
   static I set1_8(int v) { return _mm512_set1_epi8(static_cast<char>(v)); }
+  static I set1_16(int v) { return _mm512_set1_epi16(static_cast<short>(v)); }
   static I set1_32(int32_t v) { return _mm512_set1_epi32(v); }
+  static I broadcast_word(const void* p) {
+    int32_t word;
+    __builtin_memcpy(&word, p, 4);
+    return set1_32(word);
+  }
   static I zero() { return _mm512_setzero_si512(); }
+  static I add_16(I a, I b) { return _mm512_add_epi16(a, b); }
+  static I add_32(I a, I b) { return _mm512_add_epi32(a, b); }
+  static I maddubs(I a, I b) { return _mm512_maddubs_epi16(a, b); }
+  static I madd_16(I a, I b) { return _mm512_madd_epi16(a, b); }
   static I bit_and(I a, I b) { return _mm512_and_si512(a, b); }
   static I bit_or(I a, I b) { return _mm512_or_si512(a, b); }
   static I bit_xor(I a, I b) { return _mm512_xor_si512(a, b); }
@@ -89,7 +99,11 @@ struct Int {
   static I shift_left_32(I a, int n) { return _mm512_slli_epi32(a, n); }
   static I shift_right_signed_32(I a, int n) { return _mm512_srai_epi32(a, n); }
   static I equal_8(I a, I b) { return _mm512_movm_epi8(_mm512_cmpeq_epi8_mask(a, b)); }
-  static I shuffle_8(I a, __m128i index) { return _mm512_shuffle_epi8(a, _mm512_broadcast_i32x4(index)); }
+  // Byte n of each dword in all four bytes of it.
+  static I spread_byte(I a, int n) {
+    const __m128i index = _mm_add_epi8(_mm_set1_epi8(static_cast<char>(n)), _mm_setr_epi8(0, 0, 0, 0, 4, 4, 4, 4, 8, 8, 8, 8, 12, 12, 12, 12));
+    return _mm512_shuffle_epi8(a, _mm512_broadcast_i32x4(index));
+  }
   static Vec::F to_f32(I a) { return _mm512_cvtepi32_ps(a); }
   static Vec::F as_f32(I a) { return _mm512_castsi512_ps(a); }
   static Vec::F halves_to_f32(I a) { return _mm512_cvtph_ps(_mm512_cvtepi32_epi16(a)); }  // the low 16 bits of each lane

@@ -15,10 +15,16 @@ struct Isa {
 
 std::vector<Isa> isas() {
   std::vector<Isa> list = {{"scalar", true, nullptr}};
+  [[maybe_unused]] const CpuFeatures& cpu = cpu_features();
 #if defined(__x86_64__)
-  const CpuFeatures& cpu = cpu_features();
   list.push_back({"avx2", cpu.avx2, fill_avx2});
+  list.push_back({"avx2-vnni", cpu.avx_vnni, fill_avx2_vnni});
+  list.push_back({"avx512-bw", cpu.avx512, fill_avx512_bw});
   list.push_back({"avx512", cpu.vnni, fill_avx512});
+#elif defined(__aarch64__)
+  list.push_back({"neon", cpu.neon, fill_neon});
+  list.push_back({"neon-dotprod", cpu.dotprod, fill_neon_dotprod});
+  list.push_back({"neon-i8mm", cpu.i8mm, fill_neon_i8mm});
 #endif
   return list;
 }

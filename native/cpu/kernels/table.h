@@ -37,7 +37,7 @@ constexpr int panel_scales(DType dtype) {
 }
 constexpr int kMostPanelScales = 4;
 
-// "scalar", "avx2", "avx512"; tables this CPU can execute, weakest first.
+// Tables this CPU can execute, weakest first: "scalar", then those of its architecture.
 std::vector<std::string> available_isas();
 
 // "auto" is the strongest available; throws kInvalidArgument when the CPU lacks the one asked for.
@@ -46,7 +46,13 @@ const KernelTable& select_kernels(const std::string& isa);
 void fill_scalar(KernelTable& table);
 #if defined(__x86_64__)
 void fill_avx2(KernelTable& table);
+void fill_avx2_vnni(KernelTable& table);
+void fill_avx512_bw(KernelTable& table);
 void fill_avx512(KernelTable& table);  // needs VNNI
+#elif defined(__aarch64__)
+void fill_neon(KernelTable& table);
+void fill_neon_dotprod(KernelTable& table);
+void fill_neon_i8mm(KernelTable& table);
 #endif
 
 }  // namespace llava

@@ -1,10 +1,10 @@
 // Work in slices: the same result, with turns of the event loop in between, whatever the picture's shape.
 
 import test from 'ava'
-import { type RgbImage } from '../../lib/image/decode.js'
-import { preprocess, preprocessInSlices } from '../../lib/image/preprocess.js'
-import { resizeBicubic } from '../../lib/image/resize.js'
-import { finishInSlices } from '../../lib/image/slices.js'
+import { type RgbImage } from '../lib/image/decode.js'
+import { preprocess, preprocessInSlices } from '../lib/image/preprocess.js'
+import { resizeBicubic } from '../lib/image/resize.js'
+import { finishInSlices } from '../lib/slices.js'
 
 const spec = { imageSize: 336, aspectRatio: 'pad', mean: [0.48, 0.46, 0.41], std: [0.27, 0.26, 0.28], rescaleFactor: 1 / 255, shortestEdge: 336 } as const
 

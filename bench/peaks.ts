@@ -1,0 +1,74 @@
+// What this machine can do at most, on one ISA and some threads.
+
+import { native, type Isa, type NativeOpBench } from '../lib/native.js'
+import type { Peak, Roofs } from '../lib/roofline.js'
+
+export interface MachinePeaks {
+  readonly device: string
+  readonly isa: Isa
+  readonly threads: number
+  /** float32 multiply-adds, two operations each. */
+  readonly fma: Peak
+  /** The fastest exact mix of int8 multiply-adds. */
+  readonly int8: Peak
+  readonly read: Peak
+  /** Reads and writes in place, GB/s of both. */
+  readonly update: Peak
+}
+
+/** Measures all peaks, in about a second. Threads 0 (default): as many as the process may use. */
+export async function measurePeaks({ isa = 'auto', threads = 0 }: { readonly isa?: Isa | 'auto'; readonly threads?: number } = {}): Promise<MachinePeaks> {
+  const bench = new (native().OpBench)({ isa, threads })
+  try {
+    const [fma, int8, read, update] = [await bench.measurePeak('fma'), await bench.measurePeak('int8'), await bench.measurePeak('read'), await bench.measurePeak('update')]
+    return { ...bench.info(), fma, int8, read, update }
+  } finally {
+    bench.dispose()
+  }
+}
+
+type PeakKind = 'fma' | 'int8' | 'read' | 'update'
+
+interface KnownPeak {
+  readonly peak: Peak
+  readonly at: number
+  /** The machine's when it was measured. */
+  readonly speed: number
+}
+
+/** Whether two speeds are of the same machine, undisturbed or disturbed alike. */
+export function alike(speed: number, other: number): boolean {
+  return Math.abs(speed / other - 1) < 0.1
+}
+
+/**
+ * Peaks of a bench's own threads and ISA. A shared machine's speed moves within seconds: it is gauged by the float32 peak, some hundredths of a second's
+ * work, and peaks are measured anew when it has moved since, or when they are some seconds old.
+ */
+export class PeakGauge {
+  static readonly freshMs = 5000
+  readonly #bench: NativeOpBench
+  readonly #known = new Map<PeakKind, KnownPeak>()
+
+  constructor(bench: NativeOpBench) {
+    this.#bench = bench
+  }
+
+  /** Of this moment. */
+  async speed(): Promise<number> {
+    return (await this.#bench.measurePeak('fma')).value
+  }
+
+  /** Those of a machine that has this speed now. */
+  async roofs(arithmetic: 'fma' | 'int8', speed: number): Promise<Roofs> {
+    return { compute: await this.#peak(arithmetic, speed), reads: await this.#peak('read', speed), updates: await this.#peak('update', speed) }
+  }
+
+  async #peak(kind: PeakKind, speed: number): Promise<Peak> {
+    const known = this.#known.get(kind)
+    if (known !== undefined && performance.now() - known.at < PeakGauge.freshMs && alike(known.speed, speed)) return known.peak
+    const peak = await this.#bench.measurePeak(kind)
+    this.#known.set(kind, { peak, at: performance.now(), speed })
+    return peak
+  }
+}

@@ -1,0 +1,234 @@
+// The same work on other engines, in turns with ours on the same files, threads and machine: llama.cpp by its own llama-bench and by node-llama-cpp (prefill
+// from an empty context, decoding from its first token), and ONNX Runtime, which @huggingface/transformers runs on (a picture through tower and projector,
+// float32). None of them is installed with this package: a peer that is not there is skipped with a sentence on how to get it.
+
+import { execFile } from 'node:child_process'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { availableParallelism, tmpdir } from 'node:os'
+import path from 'node:path'
+import { promisify } from 'node:util'
+import { LLaVA, type Dtype } from '../lib/index.js'
+import { writeClipOnnx } from './clip-onnx.js'
+import { decoders, patches, visionTower, type DecoderName } from './shapes.js'
+import { median } from './statistics.js'
+import { writeSyntheticModel } from './synthetic-model.js'
+
+export const peerNames = ['node-llama-cpp', 'onnxruntime-node', 'llama-bench'] as const
+export type PeerName = (typeof peerNames)[number]
+
+export interface PeerBenchOptions {
+  /** Default: all that are there. A peer that is named and not there is an error. */
+  readonly peers?: readonly PeerName[]
+  /** llama.cpp's own. */
+  readonly llamaBench?: string
+  /** A GGUF; default: random weights of the shape and type below. */
+  readonly model?: string
+  readonly shape?: DecoderName
+  /** Default 8: the same rates as all, in a quarter of the time. */
+  readonly layers?: number
+  readonly type?: Dtype
+  readonly prompt?: number
+  readonly generate?: number
+  readonly threads?: number
+  /** Turns of ours and theirs, of which the median counts; default 3. */
+  readonly rounds?: number
+}
+
+/** One stage on one peer and on ours, in tokens (or picture rows) a second. */
+export interface PeerLine {
+  readonly kind: 'peer'
+  readonly device: string
+  readonly peer: PeerName
+  readonly what: 'image' | 'prefill' | 'decode'
+  readonly dtype: string
+  readonly threads: number
+  readonly ours: number
+  readonly theirs: number
+  /** ours / theirs */
+  readonly ratio: number
+}
+
+/** A peer that is not installed. */
+export interface MissingPeer {
+  readonly kind: 'missing'
+  readonly peer: PeerName
+  readonly install: string
+}
+
+/** Rates of one turn. */
+type Rates = Partial<Record<PeerLine['what'], number>>
+
+interface Contest {
+  readonly dtype: string
+  readonly ours: () => Promise<Rates>
+  readonly theirs: () => Promise<Rates>
+  readonly close: () => Promise<void>
+}
+
+interface Setting extends Required<Pick<PeerBenchOptions, 'prompt' | 'generate' | 'threads'>> {
+  readonly model: LLaVA
+  readonly file: string
+  readonly directory: string
+  readonly llamaBench: string | undefined
+}
+
+const contests: Readonly<Record<PeerName, { readonly open: (setting: Setting) => Promise<Contest | undefined>; readonly install: string }>> = {
+  'node-llama-cpp': { open: againstNodeLlamaCpp, install: 'npm install --no-save node-llama-cpp' },
+  'onnxruntime-node': { open: againstOnnxRuntime, install: 'npm install --no-save onnxruntime-node' },
+  'llama-bench': { open: againstLlamaBench, install: 'build llama.cpp and name its llama-bench with --llama-bench PATH' },
+}
+
+export async function* runPeerBench(options: PeerBenchOptions = {}): AsyncGenerator<PeerLine | MissingPeer, void, undefined> {
+  const { peers, prompt = 256, generate = 16, threads = availableParallelism(), rounds = 3, llamaBench } = options
+  const directory = await mkdtemp(path.join(tmpdir(), 'llava-peers-'))
+  try {
+    const file = options.model ?? (await synthetic(directory, options))
+    using model = await LLaVA.open(file, { threads })
+    const setting = { model, file, directory, prompt, generate, threads, llamaBench }
+    for (const peer of peers ?? peerNames) {
+      const contest = await contests[peer].open(setting)
+      if (contest === undefined) yield { kind: 'missing', peer, install: contests[peer].install }
+      else yield* turns(peer, contest, model.info().device, threads, rounds)
+    }
+  } finally {
+    await rm(directory, { recursive: true, force: true })
+  }
+}
+
+async function synthetic(directory: string, { shape = '7b', layers = 8, type = 'Q4_0' }: PeerBenchOptions): Promise<string> {
+  return await writeSyntheticModel(directory, { ...decoders[shape], layers }, type, 'F32')
+}
+
+async function* turns(peer: PeerName, { ours, theirs, dtype, close }: Contest, device: string, threads: number, rounds: number): AsyncGenerator<PeerLine, void, undefined> {
+  try {
+    const own: Rates[] = []
+    const other: Rates[] = []
+    for (let n = 0; n < rounds; n++) {
+      own.push(await ours())
+      other.push(await theirs())
+    }
+    for (const what of ['image', 'prefill', 'decode'] as const) {
+      const rate = (rates: readonly Rates[]): number => median(rates.flatMap((one) => one[what] ?? []))
+      const [mine, its] = [rate(own), rate(other)]
+      if (!Number.isNaN(mine) && !Number.isNaN(its)) yield { kind: 'peer', device, peer, what, dtype, threads, ours: mine, theirs: its, ratio: mine / its }
+    }
+  } finally {
+    await close()
+  }
+}
+
+/** Prefill from an empty context, and decoding that begins right after one token. */
+async function ownText({ model, prompt, generate }: Setting): Promise<Rates> {
+  const rates: Rates = {}
+  for await (const line of model.benchmark({ prompt, generate: 0, images: 0, repeat: 1 })) rates.prefill = line.tokensPerSecond
+  for await (const line of model.benchmark({ prompt: 1, generate, images: 0, repeat: 1 })) if (line.what === 'decode') rates.decode = line.tokensPerSecond
+  return rates
+}
+
+const nothingToClose = (): Promise<void> => Promise.resolve()
+
+async function againstLlamaBench(setting: Setting): Promise<Contest | undefined> {
+  const { llamaBench, file, prompt, generate, threads } = setting
+  if (llamaBench === undefined) return undefined
+  const theirs = async (): Promise<Rates> => {
+    const flags = ['-m', file, '-t', String(threads), '-p', String(prompt), '-n', String(generate), '-r', '1', '-ngl', '0', '-o', 'json']
+    const { stdout } = await promisify(execFile)(llamaBench, flags, { maxBuffer: 1 << 24 })
+    const runs = JSON.parse(stdout) as readonly { readonly n_prompt: number; readonly avg_ts: number }[]
+    const rate = (isPrefill: boolean): number => runs.find(({ n_prompt }) => n_prompt > 0 === isPrefill)?.avg_ts ?? Number.NaN
+    return { prefill: rate(true), decode: rate(false) }
+  }
+  return await Promise.resolve({ dtype: languageDtype(setting), ours: () => ownText(setting), theirs, close: nothingToClose })
+}
+
+function languageDtype({ model }: Setting): string {
+  return model.info().card.languageDtype
+}
+
+/** What is used of a package that is not installed with this one. */
+interface NodeLlamaCpp {
+  getLlama(options: object): Promise<{
+    loadModel(options: object): Promise<{
+      createContext(options: object): Promise<{ getSequence(): LlamaSequence }>
+      dispose(): Promise<void>
+    }>
+  }>
+}
+
+interface LlamaSequence {
+  evaluateWithoutGeneratingNewTokens(tokens: readonly number[]): Promise<void>
+  evaluate(tokens: readonly number[], options: object): AsyncGenerator<number>
+  clearHistory(): Promise<void>
+}
+
+async function againstNodeLlamaCpp(setting: Setting): Promise<Contest | undefined> {
+  const library = await optional<NodeLlamaCpp>('node-llama-cpp')
+  if (library === undefined) return undefined
+  const { file, prompt, generate, threads } = setting
+  const llama = await library.getLlama({ gpu: false, build: 'never', maxThreads: threads, logLevel: 'error' })
+  const loaded = await llama.loadModel({ modelPath: file })
+  const context = await loaded.createContext({ contextSize: prompt + generate + 8, batchSize: 512, threads })
+  const sequence = context.getSequence()
+  const theirs = async (): Promise<Rates> => {
+    await sequence.clearHistory()
+    const prefill = await timed(() => sequence.evaluateWithoutGeneratingNewTokens(Array.from({ length: prompt }, (_, n) => 300 + n)))
+    await sequence.clearHistory()
+    await sequence.evaluateWithoutGeneratingNewTokens([300])
+    const decode = await timed(() => generated(sequence, generate))
+    return { prefill: prompt / prefill, decode: generate / decode }
+  }
+  return { dtype: languageDtype(setting), ours: () => ownText(setting), theirs, close: () => loaded.dispose() }
+}
+
+async function generated(sequence: LlamaSequence, count: number): Promise<void> {
+  const tokens = sequence.evaluate([301], { temperature: 0, yieldEogToken: true })
+  for (let n = 0; n < count; n++) await tokens.next()
+  await tokens.return(undefined)
+}
+
+interface OnnxRuntime {
+  readonly InferenceSession: { create(file: string, options: object): Promise<{ run(feeds: object): Promise<unknown>; release(): Promise<void> }> }
+  readonly Tensor: new (type: string, data: Float32Array, shape: readonly number[]) => unknown
+}
+
+async function againstOnnxRuntime(setting: Setting): Promise<Contest | undefined> {
+  const library = await optional<OnnxRuntime & { readonly default?: OnnxRuntime }>('onnxruntime-node')
+  if (library === undefined) return undefined
+  const { InferenceSession, Tensor } = library.default ?? library
+  const session = await InferenceSession.create(await writeClipOnnx(setting.directory), { intraOpNumThreads: setting.threads, interOpNumThreads: 1 })
+  const { imageSize } = visionTower
+  const pixels = Float32Array.from({ length: 3 * imageSize ** 2 }, (_, n) => Math.sin(n))
+  const feeds = { pixel_values: new Tensor('float32', pixels, [1, 3, imageSize, imageSize]) }
+  const vision = await writeSyntheticModel(path.join(setting.directory, 'vision'), { ...decoders['7b'], layers: 1 }, 'Q4_0', 'F32')
+  const model = await LLaVA.open(vision, { threads: setting.threads })
+  const ours = async (): Promise<Rates> => {
+    const rates: Rates = {}
+    for await (const line of model.benchmark({ prompt: 1, generate: 0, images: 1, repeat: 1 })) if (line.what === 'image') rates.image = line.tokensPerSecond
+    return rates
+  }
+  const theirs = async (): Promise<Rates> => {
+    await session.run(feeds) // warms up, as ours does
+    return { image: patches / (await timed(() => session.run(feeds))) }
+  }
+  const close = async (): Promise<void> => {
+    model.dispose()
+    await session.release()
+  }
+  return { dtype: 'F32', ours, theirs, close }
+}
+
+/** A package, if it is installed. */
+async function optional<Library>(name: string): Promise<Library | undefined> {
+  try {
+    return (await import(name)) as Library
+  } catch (error) {
+    if ((error as { readonly code?: string }).code === 'ERR_MODULE_NOT_FOUND') return undefined
+    throw error
+  }
+}
+
+/** Seconds that some work takes. */
+async function timed(work: () => Promise<unknown>): Promise<number> {
+  const start = performance.now()
+  await work()
+  return (performance.now() - start) / 1000
+}

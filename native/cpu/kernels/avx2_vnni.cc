@@ -1,0 +1,70 @@
+// AVX2 with AVX-VNNI (256-bit vpdpbusd, on CPUs without AVX-512): the int8 kernels of quantised weights; everything else is that of the table without it.
+//
+// Codes are u8 = value + offset (Q8_0: value xor 0x80, offset 128; its panels alone differ), activations s8 (products_dpbusd-inl.h).
+#if defined(__x86_64__)
+#include <immintrin.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "cpu/kernels/reference.h"
+
+#pragma GCC push_options
+#pragma GCC target("avx2,fma,f16c,avxvnni")
+
+namespace llava {
+namespace {
+
+#include "cpu/kernels/simd_avx2.h"
+
+constexpr bool kSignedQ8 = false;
+
+#include "cpu/kernels/quantised-inl.h"
+
+template <class Codes>
+inline void to_panel(I*) {}
+
+#include "cpu/kernels/quantised_pack-inl.h"
+
+inline I dpbusd(I sum, I w, I a) { return _mm256_dpbusd_avx_epi32(sum, w, a); }
+
+#include "cpu/kernels/products_dpbusd-inl.h"
+
+#include "cpu/kernels/quantised_tile-inl.h"
+
+#include "cpu/kernels/quantised_gemm-inl.h"
+
+#include "cpu/kernels/quantised_gemv-inl.h"
+
+// Twelve independent chains, written in assembly so that no compiler move stands between the instructions.
+double peak_int8(int64_t iterations) noexcept {
+#define LLAVA_TWELVE(M) M(0) M(1) M(2) M(3) M(4) M(5) M(6) M(7) M(8) M(9) M(10) M(11)
+#define LLAVA_YMM "ymm0", "ymm1", "ymm2", "ymm3", "ymm4", "ymm5", "ymm6", "ymm7", "ymm8", "ymm9", "ymm10", "ymm11", "ymm12", "ymm13"
+  asm volatile("vpxor %%ymm12,%%ymm12,%%ymm12\n vpxor %%ymm13,%%ymm13,%%ymm13" ::: LLAVA_YMM);
+#define LLAVA_INT8(i) "%{vex%} vpdpbusd %%ymm12,%%ymm13,%%ymm" #i "\n"
+  for (int64_t i = 0; i < iterations; i++) asm volatile(LLAVA_TWELVE(LLAVA_INT8)::: LLAVA_YMM);
+#undef LLAVA_INT8
+#undef LLAVA_TWELVE
+#undef LLAVA_YMM
+  return static_cast<double>(iterations) * 12 * 64;
+}
+
+}  // namespace
+}  // namespace llava
+
+#pragma GCC pop_options
+
+namespace llava {
+
+void fill_avx2_vnni(KernelTable& table) {
+  table.isa = "avx2-vnni";
+  table.int8_mix = "vpdpbusd";
+  table.pack_Q8_0 = pack<CodesQ8_0>;
+  fill_gemms(table);
+  fill_gemvs(table);
+  table.peak_int8 = peak_int8;
+}
+
+}  // namespace llava
+#endif

@@ -1,0 +1,117 @@
+// AVX-512 (F, BW, VL, DQ) without VNNI: row-wise and f32 kernels over 16 lanes, and the int8 kernels of quantised weights by maddubs
+// (products_maddubs-inl.h).
+#if defined(__x86_64__)
+#include <immintrin.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "cpu/kernels/reference.h"
+
+#pragma GCC push_options
+#pragma GCC target("avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq")
+
+namespace llava {
+namespace {
+
+#include "cpu/kernels/simd_avx512.h"
+
+#include "cpu/kernels/rowwise-inl.h"
+
+#include "cpu/kernels/gemm_tile-inl.h"
+
+#include "cpu/kernels/gemm-inl.h"
+
+void block_largest(const float* x, int64_t n, float* largest) noexcept {
+  const __m512i magnitude = _mm512_set1_epi32(0x7FFFFFFF);
+  for (int64_t b = 0; b < n / kBlock; b++) {
+    const __m512i v0 = _mm512_loadu_si512(x + b * kBlock), v1 = _mm512_loadu_si512(x + b * kBlock + 16);
+    const int32_t top = _mm512_reduce_max_epi32(_mm512_max_epi32(_mm512_and_si512(v0, magnitude), _mm512_and_si512(v1, magnitude)));
+    std::memcpy(largest + b, &top, sizeof top);
+  }
+}
+
+void quantize_q8(const float* x, int64_t n, const float* inverse, int64_t step, int8_t* q, int32_t* sum) noexcept {
+  for (int64_t b = 0; b < n / kBlock; b++) {
+    const __m512 v0 = _mm512_loadu_ps(x + b * kBlock), v1 = _mm512_loadu_ps(x + b * kBlock + 16), factor = _mm512_set1_ps(inverse[b]);
+    const __mmask16 kept = inverse[b] != 0 ? 0xFFFF : 0;
+    const __m512i c0 = _mm512_maskz_cvtps_epi32(kept, _mm512_mul_ps(v0, factor)), c1 = _mm512_maskz_cvtps_epi32(kept, _mm512_mul_ps(v1, factor));
+    alignas(16) int32_t words[8];
+    _mm_store_si128(reinterpret_cast<__m128i*>(words), _mm512_cvtepi32_epi8(c0));
+    _mm_store_si128(reinterpret_cast<__m128i*>(words + 4), _mm512_cvtepi32_epi8(c1));
+    for (int j = 0; j < 8; j++) std::memcpy(q + 4 * (b * 8 + j) * step, &words[j], 4);
+    sum[2 * b * step] = _mm512_reduce_add_epi32(c0);
+    sum[(2 * b + 1) * step] = _mm512_reduce_add_epi32(c1);
+  }
+}
+
+constexpr bool kSignedQ8 = true;
+
+#include "cpu/kernels/quantised-inl.h"
+
+template <class Codes>
+inline void to_panel(I*) {}
+
+#include "cpu/kernels/quantised_pack-inl.h"
+
+// Without vpsignb the sign is a mask of w, which all tokens share, and a masked subtraction from 0; where w is 0, so is |w|.
+struct SignedCodes {
+  explicit SignedCodes(I w) : size(_mm512_abs_epi8(w)), negative(_mm512_movepi8_mask(w)) {}
+  I pairs(I a) const { return Int::maddubs(size, _mm512_mask_sub_epi8(a, negative, Int::zero(), a)); }
+  I size;
+  __mmask64 negative;
+};
+
+#include "cpu/kernels/products_maddubs-inl.h"
+
+#include "cpu/kernels/quantised_tile-inl.h"
+
+#include "cpu/kernels/quantised_gemm-inl.h"
+
+#include "cpu/kernels/quantised_gemv-inl.h"
+
+// Peaks: twelve independent chains, written in assembly so that no compiler move stands between the instructions.
+#define LLAVA_TWELVE(M) M(0) M(1) M(2) M(3) M(4) M(5) M(6) M(7) M(8) M(9) M(10) M(11)
+#define LLAVA_ZMM "zmm0", "zmm1", "zmm2", "zmm3", "zmm4", "zmm5", "zmm6", "zmm7", "zmm8", "zmm9", "zmm10", "zmm11", "zmm12", "zmm13", "zmm14"
+
+double peak_fma(int64_t iterations) noexcept {
+  asm volatile("vpxorq %%zmm12,%%zmm12,%%zmm12\n vpxorq %%zmm13,%%zmm13,%%zmm13" ::: LLAVA_ZMM);
+#define LLAVA_FMA(i) "vfmadd231ps %%zmm12,%%zmm13,%%zmm" #i "\n"
+  for (int64_t i = 0; i < iterations; i++) asm volatile(LLAVA_TWELVE(LLAVA_FMA)::: LLAVA_ZMM);
+#undef LLAVA_FMA
+  return static_cast<double>(iterations) * 12 * 32;
+}
+
+double peak_int8(int64_t iterations) noexcept {
+  asm volatile("vpxorq %%zmm12,%%zmm12,%%zmm12\n vpxorq %%zmm13,%%zmm13,%%zmm13" ::: LLAVA_ZMM);
+#define LLAVA_INT8(i) "vpmaddubsw %%zmm12,%%zmm13,%%zmm14\n vpaddw %%zmm14,%%zmm" #i ",%%zmm" #i "\n"
+  for (int64_t i = 0; i < iterations; i++) asm volatile(LLAVA_TWELVE(LLAVA_INT8)::: LLAVA_ZMM);
+#undef LLAVA_INT8
+  return static_cast<double>(iterations) * 12 * 128;
+}
+#undef LLAVA_TWELVE
+#undef LLAVA_ZMM
+
+}  // namespace
+}  // namespace llava
+
+#pragma GCC pop_options
+
+namespace llava {
+
+void fill_avx512_bw(KernelTable& table) {
+  table.isa = "avx512-bw";
+  table.int8_mix = "vpmaddubsw + vpaddw";
+  fill_shared(table);
+  table.block_largest = block_largest;
+  table.quantize_q8 = quantize_q8;
+  fill_packs(table);
+  fill_gemms(table);
+  fill_gemvs(table);
+  table.peak_fma = peak_fma;
+  table.peak_int8 = peak_int8;
+}
+
+}  // namespace llava
+#endif

@@ -1,0 +1,31 @@
+// Integer products by vpdpbusd, which adds 4 products u8 x s8 to 32 bits without saturation. The including file brings, before this one:
+//   dpbusd(sum, w, a)
+
+// acc[t][v] = start[t] + codes · activations over the groups of a block or half block.
+template <class Codes>
+inline void products(const uint8_t* w, int64_t step, const int8_t* q, const int32_t* start, I acc[kTokenGroup][2]) {
+#pragma GCC unroll 4
+  for (int t = 0; t < kTokenGroup; t++) acc[t][0] = acc[t][1] = Int::set1_32(start[t]);
+#pragma GCC unroll 8
+  for (int g = 0; g < 8 / Codes::kHalves; g++) {
+    const I w0 = Int::load(w + g * 64), w1 = Int::load(w + g * 64 + step);
+#pragma GCC unroll 4
+    for (int t = 0; t < kTokenGroup; t++) {
+      const I a = Int::broadcast_word(q + (g * kTokenGroup + t) * 4);
+      acc[t][0] = dpbusd(acc[t][0], w0, a);
+      acc[t][1] = dpbusd(acc[t][1], w1, a);
+    }
+  }
+}
+
+// start + the groups of one block or half block · one token; two chains hide the latency of vpdpbusd.
+template <class Codes>
+inline I dot(const I* group, const int8_t* q, int32_t start) {
+  I even = Int::set1_32(start), odd = Int::zero();
+#pragma GCC unroll 4
+  for (int g = 0; g < 8 / Codes::kHalves; g += 2) {
+    even = dpbusd(even, group[g], Int::broadcast_word(q + g * 4));
+    odd = dpbusd(odd, group[g + 1], Int::broadcast_word(q + (g + 1) * 4));
+  }
+  return Int::add_32(even, odd);
+}

@@ -1,0 +1,84 @@
+// Integer products by vpmaddubsw, for x86 without vpdpbusd. Codes are u8 with an offset, activations s8 in [-127, 127]:
+//   maddubs gives pairs  w0 a0 + w1 a1 in 16 bits; of 4-bit codes 8 stay below 8 * 2 * 15 * 127 = 30480 < 32768, so a whole block of 32 is summed in
+//   16 bits and widened once; 5-bit codes are widened every 4, 6-bit every 2. Exact in integers.
+// Q8_0 codes stay s8 (|w| <= 128): maddubs(|w|, a with the sign of w) gives pairs up to 2 * 128 * 127 = 32512, widened each time. The including file
+// brings, before this one:
+//   SignedCodes  a vector of s8 codes: pairs(a) as above
+
+// Groups of 4 products that a 16-bit lane can hold: a lane adds two products, at most 2 * largest * 127, for each group.
+template <class Codes>
+constexpr int groups_in_16_bits() {
+  int groups = 8 / Codes::kHalves;
+  while (groups * 2 * Codes::kLargest * 127 > 32767) groups /= 2;
+  return groups;
+}
+
+// A sum the compiler may not regroup: GCC would compute all products of a block first and add them as a tree, out of registers.
+inline I in_order(I sum) {
+  asm("" : "+v"(sum));
+  return sum;
+}
+
+inline I add_pairs(I acc, I pairs_i16) { return Int::add_32(acc, Int::madd_16(pairs_i16, Int::set1_16(1))); }
+
+// acc[t][v] = start[t] + codes · activations over the groups of a block or half block.
+template <class Codes>
+inline void products(const uint8_t* w, int64_t step, const int8_t* q, const int32_t* start, I acc[kTokenGroup][2]) {
+  if constexpr (Codes::kLargest == 255) {  // signed codes: each pair is widened
+#pragma GCC unroll 4
+    for (int t = 0; t < kTokenGroup; t++) acc[t][0] = acc[t][1] = Int::set1_32(start[t]);
+#pragma GCC unroll 8
+    for (int g = 0; g < 8; g++) {
+      const SignedCodes w0(Int::load(w + g * 64)), w1(Int::load(w + g * 64 + step));
+#pragma GCC unroll 4
+      for (int t = 0; t < kTokenGroup; t++) {
+        const I a = Int::broadcast_word(q + (g * kTokenGroup + t) * 4);
+        acc[t][0] = in_order(add_pairs(acc[t][0], w0.pairs(a)));
+        acc[t][1] = in_order(add_pairs(acc[t][1], w1.pairs(a)));
+      }
+    }
+  } else {
+    constexpr int kGroups = groups_in_16_bits<Codes>();
+#pragma GCC unroll 4
+    for (int first = 0; first < 8 / Codes::kHalves; first += kGroups) {
+      I sum_i16[kTokenGroup][2];
+#pragma GCC unroll 8
+      for (int g = first; g < first + kGroups; g++) {
+        const I w0 = Int::load(w + g * 64), w1 = Int::load(w + g * 64 + step);
+#pragma GCC unroll 4
+        for (int t = 0; t < kTokenGroup; t++) {
+          const I a = Int::broadcast_word(q + (g * kTokenGroup + t) * 4);
+          const I p0 = Int::maddubs(w0, a), p1 = Int::maddubs(w1, a);
+          sum_i16[t][0] = g == first ? p0 : in_order(Int::add_16(sum_i16[t][0], p0));
+          sum_i16[t][1] = g == first ? p1 : in_order(Int::add_16(sum_i16[t][1], p1));
+        }
+      }
+#pragma GCC unroll 4
+      for (int t = 0; t < kTokenGroup; t++) {
+        const I before0 = first == 0 ? Int::set1_32(start[t]) : acc[t][0], before1 = first == 0 ? before0 : acc[t][1];
+        acc[t][0] = add_pairs(before0, sum_i16[t][0]);
+        acc[t][1] = add_pairs(before1, sum_i16[t][1]);
+      }
+    }
+  }
+}
+
+// start + the groups of one block or half block · one token.
+template <class Codes>
+inline I dot(const I* group, const int8_t* q, int32_t start) {
+  I acc = Int::set1_32(start);
+  if constexpr (Codes::kLargest == 255) {
+#pragma GCC unroll 8
+    for (int g = 0; g < 8; g++) acc = add_pairs(acc, SignedCodes(group[g]).pairs(Int::broadcast_word(q + g * 4)));
+  } else {
+    constexpr int kGroups = groups_in_16_bits<Codes>();
+#pragma GCC unroll 4
+    for (int first = 0; first < 8 / Codes::kHalves; first += kGroups) {
+      I sum_i16 = Int::maddubs(group[first], Int::broadcast_word(q + first * 4));
+#pragma GCC unroll 8
+      for (int g = first + 1; g < first + kGroups; g++) sum_i16 = in_order(Int::add_16(sum_i16, Int::maddubs(group[g], Int::broadcast_word(q + g * 4))));
+      acc = add_pairs(acc, sum_i16);
+    }
+  }
+  return acc;
+}

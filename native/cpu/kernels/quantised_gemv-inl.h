@@ -1,0 +1,87 @@
+// Products of 16 rows of weights, as they lie in the file, with one token. The including file brings, before this one:
+//   dot<Codes>(group, q, start)  start + the groups of one block or half block · one token.
+
+// Rows lie one after another, so the next 16 are the next stretch of memory: it is fetched line by line, in step with these, which are 16 streams that
+// no hardware prefetcher follows; a few lines a unit, so that they do not stand in the way of the loads.
+template <class Codes>
+inline void prefetch_share(const unsigned char* next, int64_t unit) {
+  constexpr int kBytes = kRows * Codes::kBytes * Codes::kUnit / Codes::kDiskBlocks;  // of these rows, a unit
+  const unsigned char* from = next + unit * kBytes;
+#pragma GCC unroll 64
+  for (int at = 0; at < kBytes; at += 64) __builtin_prefetch(from + at, 0, 2);
+}
+
+// Where the sums of a token's blocks start, and 2^e * sum, which mins are multiplied by, for kStretch blocks: made once for 16 rows, and broadcast from memory.
+constexpr int kStretch = 128;
+template <class Codes>
+struct TokenBlocks {
+  int32_t start[kStretch][Codes::kHalves];
+  float weighted_sum[kStretch][Codes::kHalves];
+
+  void fill(const float* origin, const int32_t* sum, int64_t blocks) {
+    for (int64_t b = 0; b < blocks; b++) {
+      int32_t bits;
+      __builtin_memcpy(&bits, origin + b, sizeof bits);
+      for (int h = 0; h < Codes::kHalves; h++) {
+        const int32_t values = block_sum<Codes>(sum + 2 * b, h), above = bits + values;
+        start[b][h] = bits - Codes::kOffset * values;
+        __builtin_memcpy(&weighted_sum[b][h], &above, sizeof above);
+        weighted_sum[b][h] -= origin[b];
+      }
+    }
+  }
+};
+
+// Adds the products of one unit, whose first block is block b of the stretch.
+template <class Codes>
+inline F add_unit(F total, const I* group, const F* scale, const int8_t* q, const float* origin, const TokenBlocks<Codes>& token, int64_t b) {
+  constexpr int kSpan = 8 / Codes::kHalves;
+#pragma GCC unroll 4
+  for (int j = 0; j < Codes::kUnit; j++, scale += Codes::kScales) {
+    const F zero = Vec::set1(origin[b + j]);
+#pragma GCC unroll 2
+    for (int h = 0; h < Codes::kHalves; h++) {
+      const I acc = dot<Codes>(group + 8 * j + h * kSpan, q + ((b + j) * 8 + h * kSpan) * 4, token.start[b + j][h]);
+      total = Vec::fma(above_origin(acc, zero), scale[h], total);
+    }
+    if constexpr (Codes::kMins) {
+#pragma GCC unroll 2
+      for (int h = 0; h < Codes::kHalves; h++) total = Vec::fma(Vec::set1(token.weighted_sum[b + j][h]), scale[Codes::kHalves + h], total);
+    }
+  }
+  return total;
+}
+
+template <class Codes>
+void gemv_q(const void* w, int64_t stride, int64_t blocks, const int8_t* q, const float* origin, const int32_t* sum, float* y) noexcept {
+  F total[kPanelRows / kRows];
+  for (F& rows : total) rows = Vec::zero();
+  TokenBlocks<Codes> token;
+  for (int64_t first = 0; first < blocks; first += kStretch) {
+    const int64_t count = blocks - first < kStretch ? blocks - first : kStretch;
+    token.fill(origin + first, sum + 2 * first, count);
+    for (int at = 0; at < kPanelRows; at += kRows) {
+      const unsigned char* rows = static_cast<const unsigned char*>(w) + at * stride + first / Codes::kDiskBlocks * Codes::kBytes;
+      const unsigned char* next = static_cast<const unsigned char*>(w) + (kPanelRows + at) * stride;
+      for (int64_t b = 0; b < count; b += Codes::kDiskBlocks, rows += Codes::kBytes) {
+        F factor[Codes::kDiskBlocks * Codes::kScales];
+        Codes::scales(rows, stride, factor);
+        for (int unit = 0; unit < Codes::kDiskBlocks / Codes::kUnit; unit++) {
+          prefetch_share<Codes>(next, (first + b) / Codes::kUnit + unit);
+          I group[8 * Codes::kUnit];
+          Codes::load(rows, stride, unit, group);
+          const int in_disk_block = unit * Codes::kUnit;
+          total[at / kRows] = add_unit<Codes>(total[at / kRows], group, factor + in_disk_block * Codes::kScales, q + first * kBlock, origin + first, token,
+                                              b + in_disk_block);
+        }
+      }
+    }
+  }
+  for (int at = 0; at < kPanelRows; at += kRows) Vec::store(y + at, total[at / kRows]);
+}
+
+inline void fill_gemvs(KernelTable& t) {
+#define LLAVA_GEMV_SLOT(T, elements, bytes) t.gemv_##T = gemv_q<Codes##T>;
+  LLAVA_QUANTISED(LLAVA_GEMV_SLOT)
+#undef LLAVA_GEMV_SLOT
+}

@@ -1,0 +1,84 @@
+// The int8 tile of x86: 4 tokens x 2 vectors of rows. The including file brings, before this one:
+//   products<Codes>(w, step, q, start, acc)  acc[t][v] = start[t] + codes · activations over the groups of a block or half block.
+
+// A value of each token of a group, side by side.
+using Quad = int32_t __attribute__((vector_size(16)));
+using QuadF = float __attribute__((vector_size(16)));
+template <class T>
+inline T quad_at(const void* values) {
+  T quad;
+  __builtin_memcpy(&quad, values, sizeof quad);
+  return quad;
+}
+template <class Codes>
+inline Quad quad_sum(const int32_t* sum, int half) {
+  const Quad first = quad_at<Quad>(sum + half * kTokenGroup);
+  return Codes::kHalves == 2 ? first : first + quad_at<Quad>(sum + kTokenGroup);
+}
+
+// Codes and scales of the two vectors of rows lie code_step bytes and scale_step floats apart.
+template <class Codes>
+inline void tile(int64_t tokens, int64_t blocks, const uint8_t* codes, int64_t code_step, const float* scales, int64_t scale_step, const int8_t* q,
+                 const float* origin, const int32_t* sum, float* y, int64_t ldy, bool accumulate) {
+  constexpr int kSpan = 8 / Codes::kHalves;  // groups that share a scale
+  F total[kTokenGroup][2];
+#pragma GCC unroll 4
+  for (int t = 0; t < kTokenGroup; t++) {
+    for (int v = 0; v < 2; v++) total[t][v] = accumulate && t < tokens ? Vec::load(y + t * ldy + v * kRows) : Vec::zero();
+  }
+  for (int64_t b = 0; b < blocks; b++) {
+    const float* factor = scales + b * Codes::kScales * kPanelRows;
+    const float* origin_b = origin + b * kTokenGroup;
+    const int32_t* sum_b = sum + 2 * b * kTokenGroup;
+#pragma GCC unroll 2
+    for (int h = 0; h < Codes::kHalves; h++) {
+      alignas(16) int32_t start[kTokenGroup];
+      Quad quad = quad_at<Quad>(origin_b);
+      if constexpr (Codes::kOffset != 0) quad -= Codes::kOffset * quad_sum<Codes>(sum_b, h);
+      __builtin_memcpy(start, &quad, sizeof quad);
+      I acc[kTokenGroup][2];
+      products<Codes>(codes + (b * 8 + h * kSpan) * 64, code_step, q + (b * 8 + h * kSpan) * kTokenGroup * 4, start, acc);
+      const F s0 = Vec::load(factor + h * kPanelRows), s1 = Vec::load(factor + h * kPanelRows + scale_step);
+#pragma GCC unroll 4
+      for (int t = 0; t < kTokenGroup; t++) {
+        const F zero = Vec::set1(origin_b[t]);
+        total[t][0] = Vec::fma(above_origin(acc[t][0], zero), s0, total[t][0]);
+        total[t][1] = Vec::fma(above_origin(acc[t][1], zero), s1, total[t][1]);
+      }
+    }
+    if constexpr (Codes::kMins) {
+#pragma GCC unroll 2
+      for (int h = 0; h < Codes::kHalves; h++) {
+        const QuadF zero = quad_at<QuadF>(origin_b), quad = (QuadF)((Quad)zero + quad_sum<Codes>(sum_b, h)) - zero;
+        alignas(16) float a_sum[kTokenGroup];
+        __builtin_memcpy(a_sum, &quad, sizeof quad);
+        const F m0 = Vec::load(factor + (Codes::kHalves + h) * kPanelRows), m1 = Vec::load(factor + (Codes::kHalves + h) * kPanelRows + scale_step);
+#pragma GCC unroll 4
+        for (int t = 0; t < kTokenGroup; t++) {
+          total[t][0] = Vec::fma(Vec::set1(a_sum[t]), m0, total[t][0]);
+          total[t][1] = Vec::fma(Vec::set1(a_sum[t]), m1, total[t][1]);
+        }
+      }
+    }
+  }
+#pragma GCC unroll 4
+  for (int t = 0; t < kTokenGroup; t++) {
+    if (t >= tokens) break;
+    Vec::store(y + t * ldy, total[t][0]);
+    Vec::store(y + t * ldy + kRows, total[t][1]);
+  }
+}
+
+// 32 rows: one tile over both panels with 16 lanes, one for each panel with 8.
+template <class Codes>
+inline void tile_32(int64_t tokens, int64_t blocks, const uint8_t* codes, const float* scales, int64_t panel, const int8_t* q, const float* origin,
+                    const int32_t* sum, float* y, int64_t ldy, bool accumulate) {
+  const int64_t panel_scales = panel / kBlock * Codes::kScales;
+  if constexpr (kRows == kPanelRows) {
+    tile<Codes>(tokens, blocks, codes, panel, scales, panel_scales, q, origin, sum, y, ldy, accumulate);
+  } else {
+    for (int p = 0; p < 2; p++) {
+      tile<Codes>(tokens, blocks, codes + p * panel, kRows * 4, scales + p * panel_scales, kRows, q, origin, sum, y + p * kPanelRows, ldy, accumulate);
+    }
+  }
+}

@@ -1,0 +1,48 @@
+// The tile whose lanes are rows, for NEON with and without dotprod. The including file says, before this one, how products are summed:
+//   products<Codes>(codes, q, start, acc)  acc[4 tokens][2 vectors of 4 rows] = start[token] + codes · activations over the groups of a block or half block.
+
+// total[v] += min[v] * a_sum[t]
+template <int t>
+inline void add_min(const F min[2], F a_sum_f32x4, F total[2]) {
+  total[0] = vfmaq_laneq_f32(total[0], min[0], a_sum_f32x4, t);
+  total[1] = vfmaq_laneq_f32(total[1], min[1], a_sum_f32x4, t);
+}
+
+template <class Codes>
+inline void tile(int64_t tokens, int64_t blocks, const uint8_t* codes, const float* scales, const int8_t* q, const float* origin, const int32_t* sum, float* y,
+                 int64_t ldy, bool accumulate) {
+  constexpr int kSpan = 8 / Codes::kHalves;  // groups that share a scale
+  F total[kTokenGroup][2];
+  for (int t = 0; t < kTokenGroup; t++) {
+    for (int v = 0; v < 2; v++) total[t][v] = accumulate && t < tokens ? Vec::load(y + t * ldy + v * kRows) : Vec::zero();
+  }
+  for (int64_t b = 0; b < blocks; b++, scales += Codes::kScales * kPanelRows, origin += kTokenGroup, sum += 2 * kTokenGroup) {
+    const I origin_i32x4 = Int::load(origin);
+#pragma GCC unroll 2
+    for (int h = 0; h < Codes::kHalves; h++, codes += kSpan * kPanelRows * 4, q += kSpan * kTokenGroup * 4) {
+      I acc[kTokenGroup][2];
+      products<Codes>(codes, q, origin_i32x4, acc);
+      const F scale[2] = {Vec::load(scales + h * kPanelRows), Vec::load(scales + h * kPanelRows + kRows)};
+#pragma GCC unroll 4
+      for (int t = 0; t < kTokenGroup; t++) {
+        const F zero = Int::as_f32(Int::set1_32(origin_i32x4[t]));
+        total[t][0] = Vec::fma(above_origin(acc[t][0], zero), scale[0], total[t][0]);
+        total[t][1] = Vec::fma(above_origin(acc[t][1], zero), scale[1], total[t][1]);
+      }
+    }
+    if constexpr (Codes::kMins) {
+#pragma GCC unroll 2
+      for (int h = 0; h < Codes::kHalves; h++) {
+        const float* mins = scales + (Codes::kHalves + h) * kPanelRows;
+        const F min[2] = {Vec::load(mins), Vec::load(mins + kRows)}, a_sum_f32x4 = token_sums<Codes>(sum, h, origin_i32x4);
+        add_min<0>(min, a_sum_f32x4, total[0]);
+        add_min<1>(min, a_sum_f32x4, total[1]);
+        add_min<2>(min, a_sum_f32x4, total[2]);
+        add_min<3>(min, a_sum_f32x4, total[3]);
+      }
+    }
+  }
+  for (int t = 0; t < kTokenGroup && t < tokens; t++) {
+    for (int v = 0; v < 2; v++) Vec::store(y + t * ldy + v * kRows, total[t][v]);
+  }
+}

@@ -1,0 +1,130 @@
+// <immintrin.h> for tables compiled for a CPU that lacks their instructions: AVX2, FMA and F16C are the CPU's own, AVX-512 comes from SIMDe 0.7.4,
+// and what SIMDe lacks stands here as loops over lanes.
+#pragma once
+#include_next <immintrin.h>
+
+#define SIMDE_ENABLE_NATIVE_ALIASES
+#include <simde/x86/avx512.h>
+
+#include <array>
+#include <bit>
+#include <cmath>
+#include <cstdint>
+
+namespace emulated {
+
+template <class T, class Vector>
+auto lanes(const Vector& v) {
+  return std::bit_cast<std::array<T, sizeof(Vector) / sizeof(T)>>(v);
+}
+
+// A vector whose lane i is function(lane i of v).
+template <class Result, class T, class Vector, class Function>
+Result map(const Vector& v, Function function) {
+  const auto in = lanes<T>(v);
+  std::array<decltype(function(in[0])), sizeof(Vector) / sizeof(T)> out;
+  for (size_t i = 0; i < in.size(); i++) out[i] = function(in[i]);
+  return std::bit_cast<Result>(out);
+}
+
+template <class T, class Vector, class Function>
+T reduce(const Vector& v, Function function) {
+  const auto in = lanes<T>(v);
+  T result = in[0];
+  for (size_t i = 1; i < in.size(); i++) result = function(result, in[i]);
+  return result;
+}
+
+inline simde__m512 cvtepi32_ps(simde__m512i a) { return map<simde__m512, int32_t>(a, [](int32_t x) { return static_cast<float>(x); }); }
+inline simde__m512i cvtps_epi32(simde__m512 a) { return map<simde__m512i, float>(a, [](float x) { return _mm_cvtss_si32(_mm_set_ss(x)); }); }
+inline simde__m512i maskz_cvtps_epi32(simde__mmask16 mask, simde__m512 a) {
+  auto out = lanes<int32_t>(cvtps_epi32(a));
+  for (size_t i = 0; i < 16; i++) out[i] = mask >> i & 1 ? out[i] : 0;
+  return std::bit_cast<simde__m512i>(out);
+}
+inline simde__m512i cvtepi8_epi32(__m128i a) { return map<simde__m512i, int8_t>(a, [](int8_t x) { return int32_t{x}; }); }
+inline simde__m512i cvtepu16_epi32(__m256i a) { return map<simde__m512i, uint16_t>(a, [](uint16_t x) { return int32_t{x}; }); }
+inline __m256i cvtepi32_epi16(simde__m512i a) { return map<__m256i, int32_t>(a, [](int32_t x) { return static_cast<int16_t>(x); }); }
+inline __m128i cvtepi32_epi8(simde__m512i a) { return map<__m128i, int32_t>(a, [](int32_t x) { return static_cast<int8_t>(x); }); }
+inline simde__m512 cvtph_ps(__m256i a) { return map<simde__m512, uint16_t>(a, [](uint16_t x) { return _cvtsh_ss(x); }); }
+inline __m256i cvtps_ph(simde__m512 a, int) { return map<__m256i, float>(a, [](float x) { return static_cast<uint16_t>(_cvtss_sh(x, _MM_FROUND_TO_NEAREST_INT)); }); }
+inline simde__m512i srai_epi32(simde__m512i a, int n) { return map<simde__m512i, int32_t>(a, [n](int32_t x) { return x >> n; }); }
+inline float reduce_add_ps(simde__m512 a) { return reduce<float>(a, [](float x, float y) { return x + y; }); }
+inline float reduce_max_ps(simde__m512 a) { return reduce<float>(a, [](float x, float y) { return x > y ? x : y; }); }
+inline int32_t reduce_max_epi32(simde__m512i a) { return reduce<int32_t>(a, [](int32_t x, int32_t y) { return x > y ? x : y; }); }
+inline int32_t reduce_add_epi32(simde__m512i a) { return reduce<int32_t>(a, [](int32_t x, int32_t y) { return x + y; }); }
+
+inline simde__m512 permute_ps(simde__m512 a, int control) {  // within quarters
+  const auto in = lanes<float>(a);
+  std::array<float, 16> out;
+  for (size_t i = 0; i < 16; i++) out[i] = in[i / 4 * 4 + static_cast<size_t>(control >> 2 * (i % 4) & 3)];
+  return std::bit_cast<simde__m512>(out);
+}
+
+inline simde__m512 shuffle_f32x4(simde__m512 a, simde__m512 b, int control) {  // two quarters of each
+  const auto x = lanes<float>(a), y = lanes<float>(b);
+  std::array<float, 16> out;
+  for (size_t i = 0; i < 16; i++) out[i] = (i < 8 ? x : y)[static_cast<size_t>(control >> i / 4 * 2 & 3) * 4 + i % 4];
+  return std::bit_cast<simde__m512>(out);
+}
+
+inline simde__m512 fmaddsub_ps(simde__m512 a, simde__m512 b, simde__m512 c) {
+  const auto x = lanes<float>(a), y = lanes<float>(b), z = lanes<float>(c);
+  std::array<float, 16> out;
+  for (size_t i = 0; i < 16; i++) out[i] = std::fma(x[i], y[i], i % 2 == 0 ? -z[i] : z[i]);
+  return std::bit_cast<simde__m512>(out);
+}
+
+// Memory of lanes that the mask leaves out is not touched.
+inline simde__m512 maskz_loadu_ps(simde__mmask16 mask, const void* p) {
+  std::array<float, 16> out = {};
+  for (size_t i = 0; i < 16; i++) {
+    if (mask >> i & 1) out[i] = static_cast<const float*>(p)[i];
+  }
+  return std::bit_cast<simde__m512>(out);
+}
+inline void mask_storeu_ps(void* p, simde__mmask16 mask, simde__m512 a) {
+  const auto in = lanes<float>(a);
+  for (size_t i = 0; i < 16; i++) {
+    if (mask >> i & 1) static_cast<float*>(p)[i] = in[i];
+  }
+}
+
+// AVX-VNNI: 4 products u8 x s8 added to each dword. Even and odd bytes as 16-bit values, whose products are added up in pairs, exactly.
+//   w  b3 b2 | b1 b0  ->  even 0 b2 | 0 b0,  odd 0 b3 | 0 b1
+inline __m256i dpbusd_avx_epi32(__m256i sum, __m256i w, __m256i a) {
+  const __m256i even = _mm256_madd_epi16(_mm256_and_si256(w, _mm256_set1_epi16(255)), _mm256_srai_epi16(_mm256_slli_epi16(a, 8), 8));
+  const __m256i odd = _mm256_madd_epi16(_mm256_srli_epi16(w, 8), _mm256_srai_epi16(a, 8));
+  return _mm256_add_epi32(sum, _mm256_add_epi32(even, odd));
+}
+
+}  // namespace emulated
+
+#undef _mm512_madd_epi16  // SIMDe 0.7.4 gives this name to the masked form
+#define _mm512_madd_epi16 simde_mm512_madd_epi16
+#define _mm512_cvtepi32_ps emulated::cvtepi32_ps
+#define _mm512_cvtps_epi32 emulated::cvtps_epi32
+#define _mm512_maskz_cvtps_epi32 emulated::maskz_cvtps_epi32
+#define _mm512_cvtepi8_epi32 emulated::cvtepi8_epi32
+#define _mm512_cvtepu16_epi32 emulated::cvtepu16_epi32
+#define _mm512_cvtepi32_epi16 emulated::cvtepi32_epi16
+#define _mm512_cvtepi32_epi8 emulated::cvtepi32_epi8
+#undef _mm512_cvtph_ps
+#define _mm512_cvtph_ps emulated::cvtph_ps
+#undef _mm512_cvtps_ph
+#define _mm512_cvtps_ph emulated::cvtps_ph
+#define _mm512_srai_epi32 emulated::srai_epi32
+#define _mm512_reduce_add_ps emulated::reduce_add_ps
+#define _mm512_reduce_max_ps emulated::reduce_max_ps
+#define _mm512_reduce_max_epi32 emulated::reduce_max_epi32
+#define _mm512_reduce_add_epi32 emulated::reduce_add_epi32
+#undef _mm512_permute_ps
+#define _mm512_permute_ps emulated::permute_ps
+#undef _mm512_shuffle_f32x4
+#define _mm512_shuffle_f32x4 emulated::shuffle_f32x4
+#define _mm512_fmaddsub_ps emulated::fmaddsub_ps
+#define _mm512_maskz_loadu_ps emulated::maskz_loadu_ps
+#define _mm512_mask_storeu_ps emulated::mask_storeu_ps
+#define _mm256_dpbusd_avx_epi32 emulated::dpbusd_avx_epi32
+
+#define asm(...)  // an order of additions, for speed alone

@@ -1,0 +1,31 @@
+// Memory runs out at every place where native code asks for some, one after the other: each time the call fails with OUT_OF_MEMORY, nothing is left
+// behind, and the same model does the work the next time. Linux with glibc only, for the probe that is preloaded.
+
+import test from 'ava'
+import { probePath } from './allocation-probe.js'
+import { runChild, wellEnded } from './child.js'
+
+const onLinux = process.platform === 'linux' ? test.serial : test.serial.skip
+
+for (const work of [
+  'a model is opened',
+  'a quantised pair with an adapter is opened',
+  'a picture is encoded',
+  'a text is forwarded',
+  'a context is forked, goes on and is cut',
+  'a question is answered several times',
+  'vectors are made',
+  'vectors are made with CLIP',
+  'a model is converted',
+  'a model is checked',
+  'a model says what it is',
+  'calls are made and not awaited',
+]) {
+  onLinux(`memory runs out anywhere while ${work}`, async (t) => {
+    const { stdout, ...ending } = await runChild(work, ['--expose-gc'], { script: 'failing-allocations.js', env: { LD_PRELOAD: probePath } })
+    t.deepEqual({ ...ending, stdout: '' }, wellEnded(''))
+    const { sites, harmless } = JSON.parse(stdout) as { readonly sites: number; readonly harmless: number }
+    t.log(`${sites} allocations failed, ${harmless} of them without harm`)
+    t.true(sites > 0)
+  })
+}

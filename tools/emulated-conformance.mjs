@@ -1,0 +1,82 @@
+// node tools/emulated-conformance.mjs: the conformance suite on the kernel tables that this machine's CPU may lack. Installs nothing.
+//   AArch64 tables: cross-compiled, under qemu-user; each on the weakest CPU that has it, so that what is detected is tested too.
+//   x86 tables: AVX-512 through SIMDe, AVX-VNNI on plain AVX2.
+// Ends as ava does, with lines that tools/count-tests.mjs sums up.
+
+import { spawn, spawnSync } from 'node:child_process'
+import { existsSync } from 'node:fs'
+import { availableParallelism } from 'node:os'
+import path from 'node:path'
+import { fileURLToPath } from 'node:url'
+
+const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '..')
+
+const answers = (command) => spawnSync(command, ['--version']).status === 0
+
+/** What this needs, and the Debian package that has it. */
+const needed = [
+  ['cmake', () => answers('cmake')],
+  ['ninja-build', () => answers('ninja')],
+  ['g++-aarch64-linux-gnu', () => answers('aarch64-linux-gnu-g++')],
+  ['qemu-user-static', () => answers('qemu-aarch64-static')],
+  ['libsimde-dev', () => existsSync('/usr/include/simde/x86/avx512.h')],
+]
+
+const arm64 = { folder: 'build/conformance/arm64', program: 'llava_conformance', options: ['-DCMAKE_SYSTEM_NAME=Linux', '-DCMAKE_SYSTEM_PROCESSOR=aarch64', '-DCMAKE_CXX_COMPILER=aarch64-linux-gnu-g++'] }
+const x64 = { folder: 'build/conformance/x64', program: 'llava_conformance_emulated', options: [] }
+const onCpu = (cpu) => ['qemu-aarch64-static', '-cpu', cpu]
+
+/** A suite is one table: `on` is the command that runs the program. */
+const suites = [
+  { build: arm64, on: onCpu('cortex-a53'), isa: 'scalar' },
+  { build: arm64, on: onCpu('cortex-a53'), isa: 'neon' },
+  { build: arm64, on: onCpu('cortex-a76'), isa: 'neon-dotprod' },
+  { build: arm64, on: onCpu('max'), isa: 'neon-i8mm' },
+  { build: x64, on: [], isa: 'avx2-vnni' },
+  { build: x64, on: [], isa: 'avx512-bw' },
+  { build: x64, on: [], isa: 'avx512' },
+]
+
+function build({ folder, program, options }) {
+  for (const line of [['-S', '.', '-B', folder, '-G', 'Ninja', ...options], ['--build', folder, '--target', program]]) {
+    const { status, stdout, stderr } = spawnSync('cmake', line, { cwd: root, encoding: 'utf8', maxBuffer: 1 << 26 })
+    if (status !== 0) throw new Error(`cmake ${line.join(' ')} failed:\n${stdout}${stderr}`)
+  }
+}
+
+/** Runs one suite and prints what it says; resolves to its counts. A program that says no sum, or ends badly without a failure, counts one. */
+function run({ build: { folder, program }, on, isa }) {
+  const [command, ...words] = [...on, path.join(root, folder, program), isa]
+  return new Promise((resolve, reject) => {
+    const child = spawn(command, words, { stdio: ['ignore', 'pipe', 'inherit'] })
+    let text = ''
+    child.stdout.setEncoding('utf8').on('data', (part) => (text += part))
+    child.on('error', reject)
+    child.on('close', (code, signal) => {
+      console.log(`${text.trimEnd() || `${isa}: nothing ran`}  (${on.at(-1) ?? 'emulated'})${signal === null ? '' : `, ended by ${signal}`}`)
+      const [, passed = 0, failed = 0] = /(\d+) passed, (\d+) failed\s*$/.exec(text) ?? []
+      resolve({ passed: Number(passed), failed: code === 0 ? Number(failed) : Math.max(1, Number(failed)) })
+    })
+  })
+}
+
+const missing = needed.filter(([, isThere]) => !isThere()).map(([name]) => name)
+if (missing.length > 0) {
+  console.error(`The emulated conformance suites need packages that are missing here; on Debian or Ubuntu: apt-get install ${missing.join(' ')}`)
+  process.exitCode = 1
+} else {
+  for (const one of [arm64, x64]) build(one)
+  const waiting = [...suites]
+  const total = { passed: 0, failed: 0 }
+  const worker = async () => {
+    for (let suite = waiting.shift(); suite !== undefined; suite = waiting.shift()) {
+      const { passed, failed } = await run(suite)
+      total.passed += passed
+      total.failed += failed
+    }
+  }
+  await Promise.all(Array.from({ length: Math.min(availableParallelism(), suites.length) }, worker))
+  console.log(`\n  ${total.passed} tests passed`)
+  if (total.failed > 0) console.log(`  ${total.failed} tests failed`)
+  process.exitCode = total.failed > 0 ? 1 : 0
+}
