@@ -6,7 +6,7 @@ import { planKernels, type KernelCase, type KernelFilter } from './kernel-plan.j
 import { multipliesInt8, workOf } from './op-work.js'
 import { place, type Placed, type Roofs } from '../lib/roofline.js'
 import { alike, PeakGauge } from './peaks.js'
-import { median, spread } from './statistics.js'
+import { median, spread } from '../lib/statistics.js'
 
 export interface KernelBenchOptions extends KernelFilter {
   /** 0: as many as the process may use. */

@@ -10,7 +10,7 @@ import { promisify } from 'node:util'
 import { LLaVA, type Dtype } from '../lib/index.js'
 import { writeClipOnnx } from './clip-onnx.js'
 import { decoders, patches, visionTower, type DecoderName } from './shapes.js'
-import { median } from './statistics.js'
+import { median } from '../lib/statistics.js'
 import { writeSyntheticModel } from './synthetic-model.js'
 
 export const peerNames = ['node-llama-cpp', 'onnxruntime-node', 'llama-bench'] as const

@@ -7,7 +7,7 @@ import { dtypes } from '../lib/weights/ggml-types.js'
 import { groupBy } from './group.js'
 import type { KernelLine } from './kernels.js'
 import { workOf } from './op-work.js'
-import { median } from './statistics.js'
+import { median } from '../lib/statistics.js'
 
 /** A kernel line that has a time and operations, and where it stands. */
 interface Point {

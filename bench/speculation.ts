@@ -10,6 +10,7 @@ import path from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import { parseArgs } from 'node:util'
 import { LLaVA, type Answer, type AnswerOptions, type Dtype } from '../lib/index.js'
+import { median } from '../lib/statistics.js'
 import { dtypes } from '../lib/weights/ggml-types.js'
 import { decoders } from './shapes.js'
 import { writeSyntheticModel } from './synthetic-model.js'
@@ -51,10 +52,6 @@ export async function timeSpeculation(what: string, ask: Ask, repeat: number): P
 
 function rate({ usage, timings }: Answer): number {
   return (usage.completionTokens / timings.generateMs) * 1000
-}
-
-function median(values: readonly number[]): number {
-  return values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? Number.NaN
 }
 
 /** Makes an answer say `ids`. */

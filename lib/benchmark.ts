@@ -6,6 +6,7 @@ import type { Engine } from './engine.js'
 import type { Job } from './job.js'
 import type { Dtype, Isa, NativeSequence } from './native.js'
 import { place, type Roofs, type Work } from './roofline.js'
+import { median } from './statistics.js'
 
 export interface BenchmarkOptions {
   /** Positions to prefill; default 512, or what the context has room for. */
@@ -175,12 +176,6 @@ function mostBytes(engine: Engine, wanted: (name: string) => boolean): string {
   const bytes = new Map<Dtype, number>()
   for (const { name, dtype, nbytes } of engine.description.tensors) if (wanted(name)) bytes.set(dtype, (bytes.get(dtype) ?? 0) + nbytes)
   return [...bytes].sort(([, a], [, b]) => b - a)[0]?.[0] ?? 'F32'
-}
-
-function median(values: readonly number[]): number {
-  const sorted = values.toSorted((a, b) => a - b)
-  const middle = sorted.length / 2
-  return ((sorted[Math.ceil(middle) - 1] ?? Number.NaN) + (sorted[Math.floor(middle)] ?? Number.NaN)) / 2
 }
 
 /** The same numbers in [0, 1) on every run (a linear congruential generator with the constants of Numerical Recipes). */

@@ -3,7 +3,7 @@
 
 import { finishInSlices } from '../slices.js'
 import { readSideFile } from './file-head.js'
-import { deepest, parseJsonInSlices } from './json-slices.js'
+import { parseJsonInSlices } from './json-slices.js'
 import { corrupt } from './model-error.js'
 
 // Sizes travel to native code as 32-bit integers.
@@ -107,41 +107,22 @@ export class Fields {
 /** A JSON file's value, or `undefined` when there is no such file. */
 export async function readJson(path: string): Promise<unknown> {
   const bytes = await readSideFile(path)
-  if (bytes === undefined) return undefined
-  try {
-    return await finishInSlices(parseJsonInSlices(bytes.toString('utf8')))
-  } catch (cause) {
-    throw cause instanceof RangeError ? corrupt(path, cause.message) : corrupt(path, 'is not valid JSON', cause)
-  }
+  return bytes === undefined ? undefined : await parseJson(path, bytes.toString('utf8'))
 }
 
-/** The same of a short text; `where` is what to call it in an error. */
-export function parseJson(where: string, text: string): unknown {
-  if (nestsTooDeep(text)) throw corrupt(where, `nests its values more than ${deepest} deep`)
+/** `where` is what to call the text in an error. */
+export async function parseJson(where: string, text: string): Promise<unknown> {
   try {
-    return JSON.parse(text)
+    return await finishInSlices(parseJsonInSlices(text))
   } catch (cause) {
-    throw corrupt(where, 'is not valid JSON', cause)
+    throw cause instanceof RangeError ? corrupt(where, cause.message) : corrupt(where, 'is not valid JSON', cause)
   }
-}
-
-const [quote, backslash, braces, brackets] = [0x22, 0x5c, [0x7b, 0x7d], [0x5b, 0x5d]] as const
-
-function nestsTooDeep(text: string): boolean {
-  let depth = 0
-  for (let i = 0; i < text.length && depth <= deepest; i++) {
-    const character = text.charCodeAt(i)
-    if (character === quote) i = endOfString(text, i)
-    else if (character === braces[0] || character === brackets[0]) depth++
-    else if (character === braces[1] || character === brackets[1]) depth--
-  }
-  return depth > deepest
 }
 
 /** Index of the quote that closes the string opened at `start`; the text's length where none does. */
 export function endOfString(text: string, start: number): number {
   let i = start + 1
-  while (i < text.length && text.charCodeAt(i) !== quote) i += text.charCodeAt(i) === backslash ? 2 : 1
+  while (i < text.length && text[i] !== '"') i += text[i] === '\\' ? 2 : 1
   return i
 }
 

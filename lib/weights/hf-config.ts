@@ -139,7 +139,7 @@ function statedVision(config: Fields): StatedVision {
 export function statedTower(vision: Fields): StatedVision {
   const kind = vision.string('model_type') ?? 'clip_vision_model'
   if (kind !== 'clip_vision_model') throw unsupported(vision.where, `vision tower "${kind}"`, 'clip_vision_model, siglip_vision_model')
-  return { ...towerSizes(vision), tower: 'clip', layerNormEps: vision.number('layer_norm_eps', 0) ?? 1e-5, activation: clipActivation(vision) }
+  return { ...towerSizes(vision), ...clipBlock(vision), tower: 'clip' }
 }
 
 /** A SiglipVisionConfig. Its hidden states end before post_layernorm, the last one too. */
@@ -164,7 +164,11 @@ function towerSizes(vision: Fields): Omit<StatedVision, 'tower' | 'layerNormEps'
 
 /** What both of CLIP's transformers say; `heads` where the file does not. */
 export function statedClipLayers(config: Fields, heads: number): Omit<StatedClipText, 'contextLength'> {
-  return { ...statedLayers(config, heads), layerNormEps: config.number('layer_norm_eps', 0) ?? 1e-5, activation: clipActivation(config) }
+  return { ...statedLayers(config, heads), ...clipBlock(config) }
+}
+
+function clipBlock(config: Fields): Pick<StatedClipText, 'layerNormEps' | 'activation'> {
+  return { layerNormEps: config.number('layer_norm_eps', 0) ?? 1e-5, activation: clipActivation(config) }
 }
 
 /** What every transformer says. */

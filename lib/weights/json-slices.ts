@@ -7,7 +7,7 @@ const longSegment = 2 ** 14
 const tokensPerStep = 2048
 
 /** tokenizer.json nests 6 deep. What is deeper would take many times its size to parse, and recursion over it could run out of stack. */
-export const deepest = 64
+const deepest = 64
 
 /** Whole strings, whose commas and brackets are none, and what structures the text. */
 const tokens = /"[^"\\]*(?:\\.[^"\\]*)*"|[{}[\],]/gs

@@ -41,10 +41,10 @@ export async function readSafetensorsHeader(file: string): Promise<readonly Stor
   })
 }
 
-function parseSafetensorsHeader(file: string, header: Buffer, fileSize: number): readonly StoredTensor[] {
+async function parseSafetensorsHeader(file: string, header: Buffer, fileSize: number): Promise<readonly StoredTensor[]> {
   const text = decodeUtf8(file, header)
   if (!text.startsWith('{')) throw corrupt(file, 'its header is not a JSON object')
-  const entries = parseJson(`${file}, header`, text) as Readonly<Record<string, unknown>>
+  const entries = (await parseJson(`${file}, header`, text)) as Readonly<Record<string, unknown>>
   const names = Object.keys(entries)
   if (countMembers(text) !== names.length) throw corrupt(file, 'its header names a tensor twice')
   const dataStart = 8 + header.length

@@ -155,6 +155,16 @@ DType dtype_of(const std::string& name) {
   throw Error(ErrorCode::kModelUnsupported, "tensor type " + name + " is not supported");
 }
 
+PeakKind peak_kind_of(const std::string& name) { return name == "fma" ? PeakKind::kFma : name == "int8" ? PeakKind::kInt8 : PeakKind::kRead; }
+
+Napi::Object peak_to_js(Napi::Env env, const Peak& peak) {
+  const Napi::Object out = Napi::Object::New(env);
+  out.Set("value", peak.value);
+  out.Set("unit", peak.unit);
+  out.Set("mix", peak.mix);
+  return out;
+}
+
 ModelConfig model_config_of(const Napi::Value& value) {
   const Napi::Object o = object_of(value, "config");
   ModelConfig config;

@@ -123,15 +123,9 @@ class PeakJob : public BenchJob {
  private:
   void measure() override {
     if (kind_ == "update") peak_ = bench::measure_update_peak(*bench_->backend);
-    else peak_ = bench_->backend->measure_peak(kind_ == "fma" ? PeakKind::kFma : kind_ == "int8" ? PeakKind::kInt8 : PeakKind::kRead);
+    else peak_ = bench_->backend->measure_peak(peak_kind_of(kind_));
   }
-  Napi::Value result(Napi::Env env) override {
-    const Napi::Object out = Napi::Object::New(env);
-    out.Set("value", peak_.value);
-    out.Set("unit", peak_.unit);
-    out.Set("mix", peak_.mix);
-    return out;
-  }
+  Napi::Value result(Napi::Env env) override { return peak_to_js(env, peak_); }
   std::string kind_;
   Peak peak_{};
 };

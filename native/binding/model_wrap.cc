@@ -95,13 +95,7 @@ class PeakJob : public Job {
 
  private:
   void execute() override { peak_ = model_->measure_peak(kind_); }
-  Napi::Value result(Napi::Env env) override {
-    const Napi::Object out = Napi::Object::New(env);
-    out.Set("value", peak_.value);
-    out.Set("unit", peak_.unit);
-    out.Set("mix", peak_.mix);
-    return out;
-  }
+  Napi::Value result(Napi::Env env) override { return peak_to_js(env, peak_); }
   std::shared_ptr<Llava> model_;
   PeakKind kind_;
   Peak peak_{};
@@ -254,9 +248,7 @@ Napi::Value ModelWrap::info(const Napi::CallbackInfo& call) {
 
 Napi::Value ModelWrap::measure_peak(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
-    const std::string kind = string_of(info[0], "kind");
-    const PeakKind which = kind == "fma" ? PeakKind::kFma : kind == "int8" ? PeakKind::kInt8 : PeakKind::kRead;
-    auto job = std::make_unique<PeakJob>(info.Env(), model(), which);
+    auto job = std::make_unique<PeakJob>(info.Env(), model(), peak_kind_of(string_of(info[0], "kind")));
     job->keep_alive(info.This().As<Napi::Object>());
     return runner_->enqueue(info.Env(), std::move(job));
   });

@@ -157,44 +157,67 @@ void transpose_weights(const KernelTable& kernels, const Weight& w, int64_t firs
   kernels.transpose_f32(expanded, depth * static_cast<int64_t>(sizeof(float)), rows, depth, b, kColumns);
 }
 
-void gemm_float(CpuStream& stream, const LinearArgs& a) {
-  const int64_t M = a.x.rows, K = a.x.cols, KC = chunk_columns(a), panels = panels_per_task(a, stream.pool.threads());
-  const float* chunks = chunk_rows(stream, a.x, KC);
+// Panels b[KC][32] of float weights.
+struct FloatPanels {
+  const KernelTable& kernels;
+  const float* chunks;  // of x
+  int64_t x_rows;
+  int64_t chunk;        // KC
+  int64_t length;       // K
+  const float* row_scale = nullptr;
+
+  uint64_t scratch_bytes() const { return static_cast<uint64_t>(chunk * kColumns) * sizeof(float); }  // [32][KC], for quantised weights
+  uint64_t panel_bytes() const { return scratch_bytes(); }
+  void pack(const Weight& w, int64_t first, int64_t rows, int64_t k, int64_t depth, std::byte* scratch, std::byte* panel) const {
+    auto* b = reinterpret_cast<float*>(panel);
+    if (rows < kColumns) std::memset(panel, 0, panel_bytes());
+    transpose_weights(kernels, w, first, rows, k, depth, reinterpret_cast<float*>(scratch), b);
+  }
+  void multiply(const Weight&, const std::byte* panel, int64_t first, int64_t rows, int64_t k, int64_t depth, float* product) const {
+    kernels.gemm_f32(rows, kColumns, depth, chunks + k * x_rows + first * chunk, chunk, reinterpret_cast<const float*>(panel), kColumns, product, kColumns, k > 0);
+  }
+};
+
+// The walk at the head of this file. A kind of panels is cut along k in chunks (of columns, or of blocks); it packs weight rows into a panel, and multiplies
+// rows of x by one.
+template <class Panels>
+void gemm_panels(CpuStream& stream, const LinearArgs& a, const Panels& kind) {
+  const int64_t M = a.x.rows, panels = panels_per_task(a, stream.pool.threads());
   const Slabs slabs(M);
   const TaskList tasks(a, panels * kColumns);
-  stream.reserve_per_worker(static_cast<uint64_t>((panels + 1) * KC * kColumns + panels * slabs.height * kColumns) * sizeof(float));
+  const int64_t product_floats = slabs.height * kColumns;
+  const uint64_t panels_at = kind.scratch_bytes(), products_at = panels_at + static_cast<uint64_t>(panels) * kind.panel_bytes();
+  stream.reserve_per_worker(products_at + static_cast<uint64_t>(panels * product_floats) * sizeof(float));
   stream.parallel(tasks.total(), [&](int64_t index, int worker) {
     const int i = tasks.output_of(index);
     const LinearOutput& o = a.output[i];
     const int64_t first = (index - tasks.first[i]) * panels * kColumns, end = std::min(first + panels * kColumns, o.weight.rows);
     const int64_t count = (end - first + kColumns - 1) / kColumns;
-    float* b = reinterpret_cast<float*>(stream.of_worker(worker));  // [panels][KC][32]
-    float* expanded = b + panels * KC * kColumns;                   // [32][KC], for quantised weights
-    float* products = expanded + KC * kColumns;                     // [panels][slab][32]
+    const auto columns_of = [&](int64_t p) { return std::min(kColumns, end - first - p * kColumns); };
+    std::byte* scratch = stream.of_worker(worker);
+    const auto panel = [&](int64_t p) { return scratch + panels_at + static_cast<uint64_t>(p) * kind.panel_bytes(); };
+    float* products = reinterpret_cast<float*>(scratch + products_at);  // [panels][slab][32]
     for (int64_t m = 0; m < M; m += slabs.height) {
       const int64_t height = slabs.count_at(m);
-      for (int64_t k = 0; k < K; k += KC) {
-        const int64_t depth = std::min(KC, K - k);
-        for (int64_t p = 0; p < count; p++) {
-          const int64_t column = first + p * kColumns, columns = std::min(kColumns, end - column);
-          float* panel = b + p * KC * kColumns;
-          if (columns < kColumns) std::memset(panel, 0, static_cast<size_t>(KC * kColumns) * sizeof(float));
-          transpose_weights(stream.kernels, o.weight, column, columns, k, depth, expanded, panel);
-        }
+      for (int64_t k = 0; k < kind.length; k += kind.chunk) {
+        const int64_t depth = std::min(kind.chunk, kind.length - k);
+        for (int64_t p = 0; p < count; p++) kind.pack(o.weight, first + p * kColumns, columns_of(p), k, depth, scratch, panel(p));
         for (int64_t step = 0; step < height; step += kStepRows) {
           const int64_t rows = std::min(kStepRows, height - step);
-          for (int64_t p = 0; p < count; p++) {
-            stream.kernels.gemm_f32(rows, kColumns, depth, chunks + k * M + (m + step) * KC, KC, b + p * KC * kColumns, kColumns,
-                                    products + (p * slabs.height + step) * kColumns, kColumns, k > 0);
-          }
+          for (int64_t p = 0; p < count; p++) kind.multiply(o.weight, panel(p), m + step, rows, k, depth, products + p * product_floats + step * kColumns);
         }
       }
+      const float* row_scale = kind.row_scale == nullptr ? nullptr : kind.row_scale + m;
       for (int64_t p = 0; p < count; p++) {
-        const int64_t column = first + p * kColumns;
-        finish_panel(stream.kernels, o, m, height, column, std::min(kColumns, end - column), products + p * slabs.height * kColumns, kColumns, nullptr);
+        finish_panel(stream.kernels, o, m, height, first + p * kColumns, columns_of(p), products + p * product_floats, kColumns, row_scale);
       }
     }
   });
+}
+
+void gemm_float(CpuStream& stream, const LinearArgs& a) {
+  const int64_t KC = chunk_columns(a);
+  gemm_panels(stream, a, FloatPanels{stream.kernels, chunk_rows(stream, a.x, KC), a.x.rows, KC, a.x.cols});
 }
 
 // ---- int8 arithmetic --------------------------------------------------------------------------------------------------------
@@ -304,73 +327,52 @@ void gemv_int8(CpuStream& stream, const LinearArgs& a) {
   });
 }
 
-// Two sets of 16 weight rows in the form of a table's gemm_q*; the index-th of several in `memory`.
-struct QuantisedPanel {
+// Panels of quantised weights: two sets of 16 rows of codes, and their scales.
+struct QuantisedPanels {
   static constexpr int64_t kCodes = kChunkBlocks * kBlock * kPanelRows;   // bytes of a set
   static constexpr int64_t kScales = kCodes / kBlock * kMostPanelScales;  // floats of a set, at most
-  static constexpr uint64_t kBytes = 2 * kCodes + 2 * kScales * sizeof(float);
-  uint8_t* codes;  // [2][kChunkBlocks][8][16][4]
-  float* scales;   // [2][kChunkBlocks][n][16]
-  QuantisedPanel(std::byte* memory, int64_t index)
-      : codes(reinterpret_cast<uint8_t*>(memory + static_cast<uint64_t>(index) * kBytes)), scales(reinterpret_cast<float*>(codes + 2 * kCodes)) {}
+  const KernelTable& kernels;
+  Quantised x;
+  int64_t chunk;   // blocks
+  int64_t length;  // blocks of a row
+  const float* row_scale;
+  uint64_t copied;  // bytes of the last rows, where they are no full set
+
+  uint64_t scratch_bytes() const { return copied; }
+  uint64_t panel_bytes() const { return 2 * kCodes + 2 * kScales * sizeof(float); }
+  static float* scales_of(std::byte* panel) { return reinterpret_cast<float*>(panel + 2 * kCodes); }  // [2][kChunkBlocks][n][16], after codes [2][kChunkBlocks][8][16][4]
+  void pack(const Weight& w, int64_t first, int64_t rows, int64_t b, int64_t depth, std::byte* scratch, std::byte* panel) const;
+  void multiply(const Weight& w, std::byte* panel, int64_t first, int64_t rows, int64_t b, int64_t depth, float* product) const;
 };
 
 // Weight rows [first, first + rows), `depth` blocks from block b on; missing rows are zero.
-void pack_panel(const QuantisedKernels& kernels, const Weight& w, int64_t first, int64_t rows, int64_t b, int64_t depth, std::byte* copy, const QuantisedPanel& panel) {
-  const int64_t scales = QuantisedPanel::kCodes / kBlock * panel_scales(w.dtype);
+void QuantisedPanels::pack(const Weight& w, int64_t first, int64_t rows, int64_t b, int64_t depth, std::byte* scratch, std::byte* panel) const {
+  const int64_t scale_count = kCodes / kBlock * panel_scales(w.dtype);
   for (int p = 0; p < 2; p++) {
-    uint8_t* codes = panel.codes + p * QuantisedPanel::kCodes;
-    float* scale = panel.scales + p * scales;
+    auto* codes = reinterpret_cast<uint8_t*>(panel + p * kCodes);
+    float* scales = scales_of(panel) + p * scale_count;
     const int64_t at = p * kPanelRows, height = std::min<int64_t>(kPanelRows, rows - at);
     if (height > 0) {
-      kernels.pack(whole_rows(w, first + at, height, copy) + row_bytes(w.dtype, b * kBlock), w.row_bytes(), depth, codes, scale);
+      const std::byte* from = whole_rows(w, first + at, height, scratch) + row_bytes(w.dtype, b * kBlock);
+      quantised_kernels(kernels, w.dtype).pack(from, w.row_bytes(), depth, codes, scales);
     } else {
-      std::memset(codes, 0, QuantisedPanel::kCodes);
-      std::memset(scale, 0, static_cast<size_t>(scales) * sizeof(float));
+      std::memset(codes, 0, kCodes);
+      std::memset(scales, 0, static_cast<size_t>(scale_count) * sizeof(float));
     }
   }
 }
 
+void QuantisedPanels::multiply(const Weight& w, std::byte* panel, int64_t first, int64_t rows, int64_t b, int64_t, float* product) const {
+  const Quantised::Part part = x.part(b);
+  const int64_t group = first / kTokenGroup;
+  quantised_kernels(kernels, w.dtype)
+      .gemm(rows, part.depth, reinterpret_cast<const uint8_t*>(panel), scales_of(panel), kCodes, part.q + group * part.q_stride, part.q_stride,
+            part.origin + group * part.o_stride, part.sum + 2 * group * part.o_stride, part.o_stride, product, kColumns, b > 0);
+}
+
 void gemm_int8(CpuStream& stream, const LinearArgs& a) {
-  const int64_t M = a.x.rows, blocks = a.x.cols / kBlock, panels = panels_per_task(a, stream.pool.threads());
   const Quantised x = quantise(stream, a.x, kTokenGroup, kChunkBlocks);
-  const Slabs slabs(M);
-  const TaskList tasks(a, panels * kColumns);
-  const uint64_t copied = copied_rows_bytes(a);
-  stream.reserve_per_worker(copied + static_cast<uint64_t>(panels) * (QuantisedPanel::kBytes + static_cast<uint64_t>(slabs.height * kColumns) * sizeof(float)));
-  stream.parallel(tasks.total(), [&](int64_t index, int worker) {
-    const int i = tasks.output_of(index);
-    const LinearOutput& o = a.output[i];
-    const QuantisedKernels kernels = quantised_kernels(stream.kernels, o.weight.dtype);
-    const int64_t first = (index - tasks.first[i]) * panels * kColumns, end = std::min(first + panels * kColumns, o.weight.rows);
-    const int64_t count = (end - first + kColumns - 1) / kColumns;
-    std::byte* copy = stream.of_worker(worker);
-    std::byte* panel_memory = copy + copied;                                                                          // [panels]
-    float* products = reinterpret_cast<float*>(panel_memory + static_cast<uint64_t>(panels) * QuantisedPanel::kBytes);  // [panels][slab][32]
-    for (int64_t m = 0; m < M; m += slabs.height) {
-      const int64_t height = slabs.count_at(m);
-      for (int64_t b = 0; b < blocks; b += kChunkBlocks) {
-        const Quantised::Part part = x.part(b);
-        for (int64_t p = 0; p < count; p++) {
-          const int64_t column = first + p * kColumns;
-          pack_panel(kernels, o.weight, column, std::min(kColumns, end - column), b, part.depth, copy, QuantisedPanel(panel_memory, p));
-        }
-        for (int64_t step = 0; step < height; step += kStepRows) {
-          const int64_t rows = std::min(kStepRows, height - step), group = (m + step) / kTokenGroup;
-          for (int64_t p = 0; p < count; p++) {
-            const QuantisedPanel panel(panel_memory, p);
-            kernels.gemm(rows, part.depth, panel.codes, panel.scales, QuantisedPanel::kCodes, part.q + group * part.q_stride, part.q_stride,
-                         part.origin + group * part.o_stride, part.sum + 2 * group * part.o_stride, part.o_stride,
-                         products + (p * slabs.height + step) * kColumns, kColumns, b > 0);
-          }
-        }
-      }
-      for (int64_t p = 0; p < count; p++) {
-        const int64_t column = first + p * kColumns;
-        finish_panel(stream.kernels, o, m, height, column, std::min(kColumns, end - column), products + p * slabs.height * kColumns, kColumns, x.scale + m);
-      }
-    }
-  });
+  gemm_panels(stream, a, QuantisedPanels{stream.kernels, x, kChunkBlocks, x.blocks, x.scale, copied_rows_bytes(a)});
 }
 
 }  // namespace
