@@ -84,7 +84,7 @@ export class IncompleteFile {
     for (let from = position; from < Math.min(position + bytes.length, this.#nbytes);) {
       const part = this.#parts[Math.floor(from / this.#partBytes)]!
       const end = Math.min(position + bytes.length, part.end)
-      if (end > part.at) added += await this.#append(part, bytes.subarray(part.at - position, end - position))
+      added += await this.#append(part, bytes.subarray(part.at - position, end - position)) // none, where all of it is there
       from = part.end
     }
     this.#unrecorded += added

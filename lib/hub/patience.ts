@@ -17,7 +17,7 @@ export class PassingFailure extends Error {
   }
 }
 
-/** Tries in a row that come to nothing before they are given up: half a minute of waiting, with half a second before the second. */
+/** Tries in a row that come to nothing before a download is given up: half a minute of waiting, with half a second before the second. */
 const tries = 7
 
 /** The longest wait that a server may ask for; a longer one is told to the caller instead. */
@@ -26,11 +26,13 @@ const longestWaitMs = 60_000
 export class Patience {
   readonly #retryMs: number
   readonly #signal: AbortSignal
+  readonly #tries: number
   #failures = 0
 
-  constructor(retryMs: number, signal: AbortSignal) {
+  constructor(retryMs: number, signal: AbortSignal, most = tries) {
     this.#retryMs = retryMs
     this.#signal = signal
+    this.#tries = most
   }
 
   /** Something came of the last try. */
@@ -43,7 +45,7 @@ export class Patience {
     this.#signal.throwIfAborted()
     if (!(error instanceof PassingFailure)) throw error
     const waitMs = error.afterMs ?? this.#retryMs * 2 ** this.#failures
-    if (++this.#failures >= tries || waitMs > longestWaitMs) throw error.failure
+    if (++this.#failures >= this.#tries || waitMs > longestWaitMs) throw error.failure
     await sleep(waitMs, undefined, { signal: this.#signal })
   }
 

@@ -25,10 +25,13 @@ export interface Repository {
   readonly files: readonly HubFile[]
 }
 
+/** Four seconds of waiting: somebody may sit there, and nothing has been achieved yet that could be lost. */
+const listingTries = 4
+
 export async function readRepository(name: string, http: HubHttp, { endpoint, retryMs }: HubSettings, signal: AbortSignal): Promise<Repository> {
   const { listFiles, modelInfo } = await import('@huggingface/hub')
   const get = (url: string, { headers = {} }: { readonly headers?: Record<string, string> } = {}) =>
-    new Patience(retryMs, signal).persist(() => http.get(url, headers, signal))
+    new Patience(retryMs, signal, listingTries).persist(() => http.get(url, headers, signal))
   const asked = { hubUrl: endpoint, fetch: get as unknown as typeof fetch }
   try {
     const { sha, cardData } = await modelInfo({ ...asked, name, revision: 'main', additionalFields: ['sha', 'cardData'] })

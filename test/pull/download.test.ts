@@ -61,6 +61,13 @@ test('connections that drop are taken up where they broke', async (t) => {
   })
 })
 
+test('connections that drop again and again are no reason to stop, as long as each brings something', async (t) => {
+  await withServer(async ({ server, pull }) => {
+    server.storeFaults = new Array<Fault>(9).fill(dropAfter(500))
+    t.true(await isWhole(await pull({}, { connections: 1 })))
+  })
+})
+
 test('connections that always drop end the download after tries that bring nothing, with what came before kept', async (t) => {
   await withServer(async (place) => {
     const { server, pull, listed } = place
@@ -133,15 +140,16 @@ test('more bytes than were asked for are not taken', async (t) => {
   })
 })
 
-for (const [what, headers] of [
-  ['other bytes', { 'content-range': `bytes 1-16383/${language.length}` }],
-  ['another length', { 'content-range': `bytes 0-16383/${language.length + 1}` }],
-  ['no range at all', {}],
+for (const [what, rangeHeader] of [
+  ['other bytes', (first: number, end: number) => ({ 'content-range': `bytes ${first + 1}-${end}/${language.length}` })],
+  ['a file of another length', (first: number, end: number) => ({ 'content-range': `bytes ${first}-${end - 1}/${language.length + 1}` })],
+  ['nobody knows what', () => ({})],
 ] as const) {
-  test(`a part that is of ${what} is refused`, async (t) => {
+  test(`a part of ${what} is refused`, async (t) => {
     await withServer(async (place) => {
-      place.server.storeFaults = always((_request, response, bytes) => {
-        response.writeHead(206, headers).end(bytes.subarray(0, partBytes))
+      place.server.storeFaults = always((request, response, bytes) => {
+        const { first, end } = rangeOf(request, bytes)
+        response.writeHead(206, rangeHeader(first, end)).end(bytes.subarray(first, end))
         return true
       })
       await t.throwsAsync(place.pull(), { instanceOf: LlavaError, code: 'DOWNLOAD_FAILED', message: /it sends .* of 200000 bytes/ })
@@ -253,6 +261,20 @@ test('the hub gets the token, and whom it redirects to does not', async (t) => {
     const [hub, store] = (['hub', 'store'] as const).map((which) => server.requests.filter((one) => one.server === which).map(({ headers }) => headers.authorization))
     t.deepEqual([...new Set(hub)], ['Bearer hf_secret'])
     t.deepEqual([...new Set(store)], [undefined])
+  })
+})
+
+test('a listing that goes on elsewhere is read there, without the token', async (t) => {
+  await withServer(async ({ server, pull }) => {
+    const goOn: Fault = (request, response) => {
+      if (request.url?.includes('/tree/') !== true) return false
+      response.writeHead(200, { 'content-type': 'application/json', link: `<${server.store}/page>; rel="next"` }).end('[]')
+      return true
+    }
+    server.hubFaults = [goOn]
+    server.storeFaults = [(_request, response) => (response.end('[]'), true)]
+    await t.throwsAsync(pull({}, { token: 'hf_secret' }), { code: 'MODEL_NOT_FOUND', message: /no GGUF file/ })
+    t.deepEqual(server.requests.map(({ server: which, headers }) => `${which} ${headers.authorization}`), ['hub Bearer hf_secret', 'hub Bearer hf_secret', 'store undefined'])
   })
 })
 
