@@ -1,7 +1,7 @@
 // One file from the hub into the cache: several parts at once where the server sends parts, else from its beginning on; verified, then named.
 
 import { LlavaError } from '../errors.js'
-import { brokenConnection, type HubHttp, type HubResponse } from './hub-http.js'
+import { brokenConnection, discard, type HubHttp, type HubResponse } from './hub-http.js'
 import { IncompleteFile, type Part } from './incomplete-file.js'
 import { Patience, type PassingFailure } from './patience.js'
 import type { HubFile } from './repository.js'
@@ -109,7 +109,7 @@ class Transfer {
     const [, start, total] = /^bytes (\d+)-\d+\/(\d+|\*)$/.exec(response.headers.get('content-range') ?? '') ?? []
     const fits = response.status === 206 && Number(start) === first && (total === '*' || Number(total) === file.nbytes)
     if (fits) return this.#receive(response, first, part.end, signal)
-    await response.body?.cancel()
+    await discard(response)
     if (response.status === 200) throw new NoRanges()
     throw this.#broken(`it sends ${response.headers.get('content-range') ?? 'an unnamed range'} of ${file.nbytes} bytes`)
   }
@@ -119,7 +119,7 @@ class Transfer {
     const response = await this.#http.get(url, { 'accept-encoding': 'identity' }, signal)
     const stated = response.headers.get('content-length')
     if (stated === null || Number(stated) === file.nbytes) return this.#receive(response, 0, file.nbytes, signal)
-    await response.body?.cancel()
+    await discard(response)
     throw this.#broken(`it calls ${file.nbytes} bytes ${stated}`)
   }
 

@@ -27,8 +27,19 @@ export class HubHttp implements AsyncDisposable {
   async get(url: string, headers: Readonly<Record<string, string>>, signal: AbortSignal): Promise<HubResponse> {
     const response = await this.#request(url, { 'user-agent': 'llava-native', ...headers, ...this.#authorization(url) }, signal)
     if (response.ok) return response
-    await response.body?.cancel()
+    await discard(response)
     throw this.#refusal(url, response)
+  }
+
+  /** One try for a text, all of it. */
+  async text(url: string, headers: Readonly<Record<string, string>>, signal: AbortSignal): Promise<{ readonly text: string; readonly headers: Headers }> {
+    const response = await this.get(url, headers, signal)
+    try {
+      return { text: await response.text(), headers: new Headers([...response.headers]) }
+    } catch (cause) {
+      signal.throwIfAborted()
+      throw brokenConnection(url, cause)
+    }
   }
 
   async #request(url: string, headers: Readonly<Record<string, string>>, signal: AbortSignal): Promise<HubResponse> {
@@ -74,6 +85,11 @@ export class HubHttp implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#dispatcher.destroy()
   }
+}
+
+/** Leaves a body unread. */
+export async function discard({ body }: HubResponse): Promise<void> {
+  await body?.cancel().catch(() => undefined) // it may have broken by itself
 }
 
 /** What a connection that broke, or never came to be, is told as. */

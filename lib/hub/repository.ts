@@ -30,8 +30,10 @@ const listingTries = 4
 
 export async function readRepository(name: string, http: HubHttp, { endpoint, retryMs }: HubSettings, signal: AbortSignal): Promise<Repository> {
   const { listFiles, modelInfo } = await import('@huggingface/hub')
-  const get = (url: string, { headers = {} }: { readonly headers?: Record<string, string> } = {}) =>
-    new Patience(retryMs, signal, listingTries).persist(() => http.get(url, headers, signal))
+  const get = async (url: string, { headers = {} }: { readonly headers?: Record<string, string> } = {}) => {
+    const answer = await new Patience(retryMs, signal, listingTries).persist(() => http.text(url, headers, signal))
+    return new Response(answer.text, { headers: answer.headers })
+  }
   const asked = { hubUrl: endpoint, fetch: get as unknown as typeof fetch }
   try {
     const { sha, cardData } = await modelInfo({ ...asked, name, revision: 'main', additionalFields: ['sha', 'cardData'] })

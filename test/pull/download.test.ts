@@ -264,6 +264,17 @@ test('the hub gets the token, and whom it redirects to does not', async (t) => {
   })
 })
 
+test('a listing that breaks off is asked for again', async (t) => {
+  await withServer(async ({ server, pull }) => {
+    const breakOff: Fault = (_request, response) => {
+      response.writeHead(200, { 'content-length': 100 }).write('{"sha":', () => response.destroy())
+      return true
+    }
+    server.hubFaults = [breakOff, breakOff]
+    t.true(await isWhole(await pull()))
+  })
+})
+
 test('a listing that goes on elsewhere is read there, without the token', async (t) => {
   await withServer(async ({ server, pull }) => {
     const goOn: Fault = (request, response) => {
