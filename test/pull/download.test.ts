@@ -2,6 +2,7 @@
 
 import { mkdir, open, readFile, readlink, rm, stat, symlink, writeFile } from 'node:fs/promises'
 import path from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import test, { type ExecutionContext } from 'ava'
 import fc from 'fast-check'
 import { LlavaError, type LlavaErrorCode, type PullProgress } from '../../lib/index.js'
@@ -244,7 +245,7 @@ test('a server that falls silent is asked again', async (t) => {
   await withServer(async ({ server, pull }) => {
     const silent: Fault = () => true
     server.storeFaults = [silent]
-    t.true(await isWhole(await pull({}, { silenceMs: 200 })))
+    t.true(await isWhole(await pull({}, { silenceMs: 1000 })))
   })
 })
 
@@ -362,6 +363,10 @@ test('progress counts every byte once, also after drops', async (t) => {
   })
 })
 
+async function onceAsLarge(file: string, nbytes: number): Promise<void> {
+  while ((await stat(file)).size < nbytes) await sleep(5)
+}
+
 test('an abort in the middle leaves what came, and the next call asks for the rest alone', async (t) => {
   await withServer(async (place) => {
     const { server, pull, listed } = place
@@ -370,9 +375,9 @@ test('an abort in the middle leaves what came, and the next call asks for the re
     const hang: Fault = (request, response, bytes) => {
       const { first, end } = rangeOf(request, bytes)
       response.writeHead(206, { 'content-length': end - first, 'content-range': `bytes ${first}-${end - 1}/${bytes.length}` }).write(bytes.subarray(first, first + 1000))
-      setTimeout(() => {
+      void onceAsLarge(path.join(place.folder, `${blobOf(language)}.llava-incomplete`), first + 1000).then(() => {
         stop.abort(reason)
-      }, 50)
+      })
       return true
     }
     server.storeFaults = [(...args) => (sendRange(...args), true), ...always(hang)]
@@ -389,15 +394,22 @@ test('an abort in the middle leaves what came, and the next call asks for the re
 test('two pulls at once download a file once, and both have it', async (t) => {
   await withServer(async ({ server, pull }) => {
     const heard: PullProgress[] = []
-    const slow: Fault = (request, response, bytes) => {
-      setTimeout(() => {
-        sendRange(request, response, bytes)
-      }, 500)
+    let waits: () => void = () => undefined
+    const oneWaits = new Promise<void>((resolve) => {
+      waits = resolve
+    })
+    const onProgress = (progress: PullProgress) => {
+      heard.push(progress)
+      if (progress.stage === 'wait') waits()
+    }
+    const untilOneWaits: Fault = (...request) => {
+      void oneWaits.then(() => {
+        sendRange(...request)
+      })
       return true
     }
-    server.storeFaults = [slow]
-    const results = await Promise.all([pull({ onProgress: (progress) => heard.push(progress) }), pull({ onProgress: (progress) => heard.push(progress) })])
-    for (const result of results) t.true(await isWhole(result))
+    server.storeFaults = [untilOneWaits]
+    for (const result of await Promise.all([pull({ onProgress }), pull({ onProgress })])) t.true(await isWhole(result))
     t.is(new Set(server.ranges).size, server.ranges.length - 1) // bytes=0-16383 is both files'
     t.true(heard.some(({ stage }) => stage === 'wait'))
   })

@@ -146,6 +146,7 @@ export function always(fault: Fault): Fault[] {
 }
 
 async function listen(server: http.Server): Promise<void> {
+  server.keepAliveTimeout = 0 // a machine that is busy elsewhere is no server that hangs up
   server.on('connection', (socket: Socket) => socket.on('error', () => undefined))
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
 }

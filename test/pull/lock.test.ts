@@ -24,9 +24,9 @@ test('one holds it at a time, and who waits hears of it', async (t) => {
   await withFile(async (file) => {
     const events: string[] = []
     const hold = (who: string) =>
-      withLock(file, { signal, beatMs, onWait: () => events.push(`${who} waits`) }, async () => {
+      withLock(file, { signal, beatMs: 50, onWait: () => events.push(`${who} waits`) }, async () => {
         events.push(`${who} begins`)
-        await sleep(400) // twenty beats: a holder that were taken for dead would be overtaken
+        await sleep(1000) // twenty beats: a holder that were taken for dead would be overtaken
         events.push(`${who} ends`)
       })
     await Promise.all([hold('a'), sleep(10).then(() => hold('b'))])
