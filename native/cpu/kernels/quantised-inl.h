@@ -14,7 +14,8 @@ constexpr int kRows = Int::kRows;
 
 // What all types have in common. A unit is the blocks whose bytes lie among each other; it is read in parts, each the same few groups of 4 values of every block.
 //   load(w, stride, unit, part) -> Packed;  code(packed, j, g)  group g (of the part) of block j (of the unit)
-// Codes are cut out right where they are multiplied, so that what is packed stays in registers.
+//   scales(w, stride) -> Scales, of a block on disk;  factor(scales, i)  value i of [blocks][kScales]: of each block its scales, then its mins
+// Codes and factors are cut out right where they are multiplied, so that what is packed stays in registers.
 template <class Block, int unit_blocks, int part_groups, int offset, int largest_code>
 struct CodesOf {
   static constexpr int kBytes = sizeof(Block);                           // of a block on disk
@@ -44,25 +45,34 @@ inline I bits(I bytes, int n, int mask, int to) {
   return Int::bit_and(moved, Int::set1_8(mask << to));
 }
 
-// d and m of a row, as one dword.
-inline void scale_and_min(const unsigned char* w, int64_t stride, F* out) {
-  const I dm = Int::rows_32(w, stride);
-  out[0] = Int::halves_to_f32(dm);
-  out[1] = Int::halves_to_f32(Int::shift_right_32(dm, 16));
-}
+// d of a row.
+struct OneScale {
+  F d;
+  OneScale(const unsigned char* w, int64_t stride) : d(Int::rows_f16(w, stride)) {}
+  F factor(int) const { return d; }
+};
+
+// d and m of a row, which lie side by side.
+struct ScaleAndMin {
+  I dm;
+  ScaleAndMin(const unsigned char* w, int64_t stride) : dm(Int::rows_32(w, stride)) {}
+  F factor(int i) const { return Int::halves_to_f32(i == 0 ? dm : Int::shift_right_32(dm, 16)); }
+};
 
 struct CodesQ4_0 : CodesOf<BlockQ4_0, 1, 8, 8, 15> {
   using Packed = Nibbles;
   static Packed load(const unsigned char* w, int64_t stride, int, int) { return {w + 2, stride}; }
   static I code(const Packed& packed, int, int g) { return packed.group(g); }
-  static void scales(const unsigned char* w, int64_t stride, F* out) { out[0] = Int::rows_f16(w, stride); }
+  using Scales = OneScale;
+  static Scales scales(const unsigned char* w, int64_t stride) { return {w, stride}; }
 };
 
 struct CodesQ4_1 : CodesOf<BlockQ4_1, 1, 8, 0, 15> {
   using Packed = Nibbles;
   static Packed load(const unsigned char* w, int64_t stride, int, int) { return {w + 4, stride}; }
   static I code(const Packed& packed, int, int g) { return packed.group(g); }
-  static void scales(const unsigned char* w, int64_t stride, F* out) { scale_and_min(w, stride, out); }
+  using Scales = ScaleAndMin;
+  static Scales scales(const unsigned char* w, int64_t stride) { return {w, stride}; }
 };
 
 // Bit i of each row's dword is bit 4 of value i: value 4 g + j is byte j of group g.
@@ -76,14 +86,16 @@ struct CodesQ5_0 : CodesOf<BlockQ5_0, 1, 8, 16, 31> {
   using Packed = FiveBits;
   static Packed load(const unsigned char* w, int64_t stride, int, int) { return {{w + 6, stride}, Int::rows_32(w + 2, stride)}; }
   static I code(const Packed& packed, int, int g) { return packed.group(g); }
-  static void scales(const unsigned char* w, int64_t stride, F* out) { out[0] = Int::rows_f16(w, stride); }
+  using Scales = OneScale;
+  static Scales scales(const unsigned char* w, int64_t stride) { return {w, stride}; }
 };
 
 struct CodesQ5_1 : CodesOf<BlockQ5_1, 1, 8, 0, 31> {
   using Packed = FiveBits;
   static Packed load(const unsigned char* w, int64_t stride, int, int) { return {{w + 8, stride}, Int::rows_32(w + 4, stride)}; }
   static I code(const Packed& packed, int, int g) { return packed.group(g); }
-  static void scales(const unsigned char* w, int64_t stride, F* out) { scale_and_min(w, stride, out); }
+  using Scales = ScaleAndMin;
+  static Scales scales(const unsigned char* w, int64_t stride) { return {w, stride}; }
 };
 
 // 32 bytes of each row: group g of them is bytes[g].
@@ -99,7 +111,8 @@ struct CodesQ8_0 : CodesOf<BlockQ8_0, 1, 8, kSignedQ8 ? 0 : 128, 255> {
   using Packed = Bytes32;
   static Packed load(const unsigned char* w, int64_t stride, int, int) { return {w + 2, stride}; }
   static I code(const Packed& packed, int, int g) { return kSignedQ8 ? packed.bytes[g] : Int::bit_xor(packed.bytes[g], Int::set1_8(0x80)); }
-  static void scales(const unsigned char* w, int64_t stride, F* out) { out[0] = Int::rows_f16(w, stride); }
+  using Scales = OneScale;
+  static Scales scales(const unsigned char* w, int64_t stride) { return {w, stride}; }
 };
 
 // The same 16 of the 32 bytes that four blocks share, two bits each.
@@ -113,19 +126,20 @@ struct CodesQ2_K : CodesOf<BlockQ2_K, 4, 4, 0, 3> {
     return packed;
   }
   static I code(const Packed& packed, int j, int g) { return bits(packed.pairs[g], 2 * j, 3, 0); }
-  static void scales(const unsigned char* w, int64_t stride, F* out) {
+  struct Scales {
+    I packed[4];
+    F d, minus_dmin;
+    F factor(int i) const {
+      const int half = i / 4 * 2 + i % 2, shift = 8 * (half % 4) + i % 4 / 2 * 4;
+      const F four = Int::to_f32(Int::bit_and(Int::shift_right_32(packed[half / 4], shift), Int::set1_32(15)));
+      return Vec::mul(i % 4 < 2 ? d : minus_dmin, four);
+    }
+  };
+  static Scales scales(const unsigned char* w, int64_t stride) {
     I packed[4];
     Int::interleave(w, stride, packed);
-    F d[2];
-    scale_and_min(w + 80, stride, d);
-    const F minus_dmin = Vec::sub(Vec::zero(), d[1]);
-    const I low = Int::set1_32(15);
-#pragma GCC unroll 16
-    for (int h = 0; h < 16; h++) {
-      const int at = h / 2 * 4 + h % 2, shift = 8 * (h % 4);
-      out[at] = Vec::mul(d[0], Int::to_f32(Int::bit_and(Int::shift_right_32(packed[h / 4], shift), low)));
-      out[at + 2] = Vec::mul(minus_dmin, Int::to_f32(Int::bit_and(Int::shift_right_32(packed[h / 4], shift + 4), low)));
-    }
+    const ScaleAndMin d(w + 80, stride);
+    return {{packed[0], packed[1], packed[2], packed[3]}, d.factor(0), Vec::sub(Vec::zero(), d.factor(1))};
   }
 };
 
@@ -141,45 +155,54 @@ struct CodesQ3_K : CodesOf<BlockQ3_K, 8, 4, 4, 7> {
     return packed;
   }
   static I code(const Packed& packed, int j, int g) { return Int::bit_or(bits(packed.pairs[j / 4][g], j % 4 * 2, 3, 0), bits(packed.third[g], j, 1, 2)); }
-  static void scales(const unsigned char* w, int64_t stride, F* out) {
-    // The last 16 bytes of the block are two of qs, 12 of scales and d: shifted by two bytes, scales[4 i …] are dword i.
-    I tail[4], s[3];
-    Int::interleave(w + 94, stride, tail);
-#pragma GCC unroll 3
-    for (int i = 0; i < 3; i++) s[i] = Int::bit_or(Int::shift_right_32(tail[i], 16), Int::shift_left_32(tail[i + 1], 16));
-    const F d = Int::halves_to_f32(Int::shift_right_32(tail[3], 16));
-    const I low = Int::set1_32(15), two = Int::set1_32(3);
-#pragma GCC unroll 16
-    for (int j = 0; j < 16; j++) {
-      const I four = Int::bit_and(Int::shift_right_32(s[j % 8 / 4], 8 * (j % 4) + 4 * (j / 8)), low);
-      const I upper = Int::bit_and(Int::shift_right_32(s[2], 8 * (j % 4) + 2 * (j / 4)), two);
+  struct Scales {
+    I packed[3];
+    F d;
+    F factor(int j) const {
+      const I low = Int::set1_32(15), two = Int::set1_32(3);
+      const I four = Int::bit_and(Int::shift_right_32(packed[j % 8 / 4], 8 * (j % 4) + 4 * (j / 8)), low);
+      const I upper = Int::bit_and(Int::shift_right_32(packed[2], 8 * (j % 4) + 2 * (j / 4)), two);
       const F six = Int::to_f32(Int::bit_or(four, Int::shift_left_32(upper, 4)));
-      out[j] = Vec::mul(d, Vec::sub(six, Vec::set1(32.0f)));
+      return Vec::mul(d, Vec::sub(six, Vec::set1(32.0f)));
     }
+  };
+  // The last 16 bytes of the block are two of qs, 12 of scales and d: shifted by two bytes, scales[4 i …] are dword i.
+  static Scales scales(const unsigned char* w, int64_t stride) {
+    I tail[4];
+    Int::interleave(w + 94, stride, tail);
+    Scales s;
+#pragma GCC unroll 3
+    for (int i = 0; i < 3; i++) s.packed[i] = Int::bit_or(Int::shift_right_32(tail[i], 16), Int::shift_left_32(tail[i + 1], 16));
+    s.d = Int::halves_to_f32(Int::shift_right_32(tail[3], 16));
+    return s;
   }
 };
 
-// Eight 6-bit scales and mins and their factors, from the first 16 bytes of a Q4_K or Q5_K block.
-inline void k_scales(const unsigned char* w, int64_t stride, F* out) {
+// Eight 6-bit scales and mins and their factors: the first 16 bytes of a Q4_K or Q5_K block.
+struct SixBitScales {
   I head[4];
-  Int::interleave(w, stride, head);
-  const F d = Int::halves_to_f32(head[0]), minus_dmin = Vec::sub(Vec::zero(), Int::halves_to_f32(Int::shift_right_32(head[0], 16)));
-  const I six = Int::set1_32(63), four = Int::set1_32(15), two = Int::set1_32(0x30);
-#pragma GCC unroll 4
-  for (int j = 0; j < 4; j++) {
-    out[2 * j] = Vec::mul(d, Int::to_f32(Int::bit_and(Int::shift_right_32(head[1], 8 * j), six)));
-    out[2 * j + 1] = Vec::mul(minus_dmin, Int::to_f32(Int::bit_and(Int::shift_right_32(head[2], 8 * j), six)));
-    const I scale_high = Int::bit_and(Int::shift_right_32(head[1], 8 * j + 2), two), min_high = Int::bit_and(Int::shift_right_32(head[2], 8 * j + 2), two);
-    out[2 * j + 8] = Vec::mul(d, Int::to_f32(Int::bit_or(Int::bit_and(Int::shift_right_32(head[3], 8 * j), four), scale_high)));
-    out[2 * j + 9] = Vec::mul(minus_dmin, Int::to_f32(Int::bit_or(Int::bit_and(Int::shift_right_32(head[3], 8 * j + 4), four), min_high)));
+  F d, minus_dmin;
+  SixBitScales(const unsigned char* w, int64_t stride) {
+    Int::interleave(w, stride, head);
+    d = Int::halves_to_f32(head[0]);
+    minus_dmin = Vec::sub(Vec::zero(), Int::halves_to_f32(Int::shift_right_32(head[0], 16)));
   }
-}
+  F factor(int i) const {
+    const int j = i / 2, shift = 8 * (j % 4);
+    const I low = head[1 + i % 2];
+    if (j < 4) return Vec::mul(i % 2 == 0 ? d : minus_dmin, Int::to_f32(Int::bit_and(Int::shift_right_32(low, shift), Int::set1_32(63))));
+    const I four = Int::bit_and(Int::shift_right_32(head[3], shift + i % 2 * 4), Int::set1_32(15));
+    const I two = Int::bit_and(Int::shift_right_32(low, shift + 2), Int::set1_32(0x30));
+    return Vec::mul(i % 2 == 0 ? d : minus_dmin, Int::to_f32(Int::bit_or(four, two)));
+  }
+};
 
 struct CodesQ4_K : CodesOf<BlockQ4_K, 2, 8, 0, 15> {
   using Packed = Bytes32;
   static Packed load(const unsigned char* w, int64_t stride, int unit, int) { return {w + 16 + 32 * unit, stride}; }
   static I code(const Packed& packed, int j, int g) { return j == 0 ? low_nibbles(packed.bytes[g]) : high_nibbles(packed.bytes[g]); }
-  static void scales(const unsigned char* w, int64_t stride, F* out) { k_scales(w, stride, out); }
+  using Scales = SixBitScales;
+  static Scales scales(const unsigned char* w, int64_t stride) { return {w, stride}; }
 };
 
 struct CodesQ5_K : CodesOf<BlockQ5_K, 8, 4, 0, 31> {
@@ -197,7 +220,8 @@ struct CodesQ5_K : CodesOf<BlockQ5_K, 8, 4, 0, 31> {
     const I four = packed.nibbles[j / 2][g];
     return Int::bit_or(j % 2 == 0 ? low_nibbles(four) : high_nibbles(four), bits(packed.fifth[g], j, 1, 4));
   }
-  static void scales(const unsigned char* w, int64_t stride, F* out) { k_scales(w, stride, out); }
+  using Scales = SixBitScales;
+  static Scales scales(const unsigned char* w, int64_t stride) { return {w, stride}; }
 };
 
 struct CodesQ6_K : CodesOf<BlockQ6_K, 4, 4, 32, 63> {
@@ -215,12 +239,16 @@ struct CodesQ6_K : CodesOf<BlockQ6_K, 4, 4, 32, 63> {
     const I four = packed.nibbles[j % 2][g];
     return Int::bit_or(j < 2 ? low_nibbles(four) : high_nibbles(four), bits(packed.pairs[g], 2 * j, 3, 4));
   }
-  static void scales(const unsigned char* w, int64_t stride, F* out) {
+  struct Scales {
     I packed[4];
-    Int::interleave(w + 192, stride, packed);
-    const F d = Int::rows_f16(w + 208, stride);
-#pragma GCC unroll 16
-    for (int h = 0; h < 16; h++) out[h] = Vec::mul(d, Int::to_f32(Int::shift_right_signed_32(Int::shift_left_32(packed[h / 4], 24 - 8 * (h % 4)), 24)));
+    F d;
+    F factor(int h) const { return Vec::mul(d, Int::to_f32(Int::shift_right_signed_32(Int::shift_left_32(packed[h / 4], 24 - 8 * (h % 4)), 24))); }
+  };
+  static Scales scales(const unsigned char* w, int64_t stride) {
+    Scales s;
+    Int::interleave(w + 192, stride, s.packed);
+    s.d = Int::rows_f16(w + 208, stride);
+    return s;
   }
 };
 

@@ -33,8 +33,8 @@ struct TokenBlocks {
 
 // Adds the products of one unit, whose first block is block b of the stretch.
 template <class Codes>
-inline F add_unit(F total, const unsigned char* rows, int64_t stride, int unit, const unsigned char* next, int64_t part_number, const F* scale, const int8_t* q,
-                  const float* origin, const TokenBlocks<Codes>& token, int64_t b) {
+inline F add_unit(F total, const unsigned char* rows, int64_t stride, int unit, const unsigned char* next, int64_t part_number,
+                  const typename Codes::Scales& scales, const int8_t* q, const float* origin, const TokenBlocks<Codes>& token, int64_t b) {
   I acc[Codes::kUnit][Codes::kHalves];
 #pragma GCC unroll 2
   for (int part = 0; part < 8 / Codes::kPart; part++) {
@@ -48,13 +48,14 @@ inline F add_unit(F total, const unsigned char* rows, int64_t stride, int unit, 
     }
   }
 #pragma GCC unroll 8
-  for (int j = 0; j < Codes::kUnit; j++, scale += Codes::kScales) {
+  for (int j = 0; j < Codes::kUnit; j++) {
+    const int factor = (unit * Codes::kUnit + j) * Codes::kScales;
     const F zero = Vec::set1(origin[b + j]);
 #pragma GCC unroll 2
-    for (int h = 0; h < Codes::kHalves; h++) total = Vec::fma(above_origin(acc[j][h], zero), scale[h], total);
+    for (int h = 0; h < Codes::kHalves; h++) total = Vec::fma(above_origin(acc[j][h], zero), scales.factor(factor + h), total);
     if constexpr (Codes::kMins) {
 #pragma GCC unroll 2
-      for (int h = 0; h < Codes::kHalves; h++) total = Vec::fma(Vec::set1(token.weighted_sum[b + j][h]), scale[Codes::kHalves + h], total);
+      for (int h = 0; h < Codes::kHalves; h++) total = Vec::fma(Vec::set1(token.weighted_sum[b + j][h]), scales.factor(factor + Codes::kHalves + h), total);
     }
   }
   return total;
@@ -72,13 +73,13 @@ void gemv_q(const void* w, int64_t stride, int64_t blocks, const void* next, con
       const unsigned char* rows = static_cast<const unsigned char*>(w) + at * stride + first / Codes::kDiskBlocks * Codes::kBytes;
       const unsigned char* next_rows = static_cast<const unsigned char*>(next) + at * stride;
       for (int64_t b = 0; b < count; b += Codes::kDiskBlocks, rows += Codes::kBytes) {
-        F factor[Codes::kDiskBlocks * Codes::kScales];
-        Codes::scales(rows, stride, factor);
+        const typename Codes::Scales scales = Codes::scales(rows, stride);
+#pragma GCC unroll 4
         for (int unit = 0; unit < Codes::kDiskBlocks / Codes::kUnit; unit++) {
           const int in_disk_block = unit * Codes::kUnit;
           const int64_t part = ((first + b) / Codes::kUnit + unit) * (8 / Codes::kPart);
-          total[at / kRows] = add_unit<Codes>(total[at / kRows], rows, stride, unit, next_rows, part, factor + in_disk_block * Codes::kScales, q + first * kBlock,
-                                              origin + first, token, b + in_disk_block);
+          total[at / kRows] = add_unit<Codes>(total[at / kRows], rows, stride, unit, next_rows, part, scales, q + first * kBlock, origin + first, token,
+                                              b + in_disk_block);
         }
       }
     }

@@ -16,9 +16,9 @@ void pack(const void* w, int64_t stride, int64_t blocks, uint8_t* codes, float* 
   for (int at = 0; at < kPanelRows; at += kRows) {
     const unsigned char* rows = static_cast<const unsigned char*>(w) + at * stride;
     for (int64_t b = 0; b < blocks; b += Codes::kDiskBlocks, rows += Codes::kBytes) {
-      F factor[Codes::kDiskBlocks * Codes::kScales];
-      Codes::scales(rows, stride, factor);
-      for (int i = 0; i < Codes::kDiskBlocks * Codes::kScales; i++) Vec::store(scales + (b * Codes::kScales + i) * kPanelRows + at, factor[i]);
+      const typename Codes::Scales factors = Codes::scales(rows, stride);
+#pragma GCC unroll 32
+      for (int i = 0; i < Codes::kDiskBlocks * Codes::kScales; i++) Vec::store(scales + (b * Codes::kScales + i) * kPanelRows + at, factors.factor(i));
       for (int unit = 0; unit < Codes::kDiskBlocks / Codes::kUnit; unit++) {
         I group[8 * Codes::kUnit];
 #pragma GCC unroll 2
