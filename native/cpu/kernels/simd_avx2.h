@@ -105,6 +105,11 @@ struct Int {
     const I held = bit_and(_mm256_shuffle_epi8(a, _mm256_broadcastsi128_si256(index)), wanted);
     return bit_and(_mm256_cmpeq_epi8(held, wanted), set1_8(16));
   }
+  // p, for what the compiler shall not do before v is there.
+  static const unsigned char* after(const unsigned char* p, I v) {
+    asm("" : "+r"(p) : "v"(v));
+    return p;
+  }
   static Vec::F to_f32(I a) { return _mm256_cvtepi32_ps(a); }
   static Vec::F as_f32(I a) { return _mm256_castsi256_ps(a); }
   static Vec::F halves_to_f32(I a) {  // the low 16 bits of each lane

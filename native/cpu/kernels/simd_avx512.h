@@ -104,6 +104,11 @@ struct Int {
                                       0x10100010, 0x10101000, 0x10101010);
     return _mm512_permutexvar_epi32(_mm512_srli_epi32(a, 4 * n), table);
   }
+  // p, for what the compiler shall not do before v is there.
+  static const unsigned char* after(const unsigned char* p, I v) {
+    asm("" : "+r"(p) : "v"(v));
+    return p;
+  }
   static Vec::F to_f32(I a) { return _mm512_cvtepi32_ps(a); }
   static Vec::F as_f32(I a) { return _mm512_castsi512_ps(a); }
   static Vec::F halves_to_f32(I a) { return _mm512_cvtph_ps(_mm512_cvtepi32_epi16(a)); }  // the low 16 bits of each lane

@@ -104,6 +104,11 @@ struct Int {
     const I wanted = set1_32(static_cast<int32_t>(0x08040201u << 4 * (n % 2)));  // one bit of each byte
     return bit_and(from(vtstq_u8(bytes(spread), bytes(wanted))), set1_8(16));
   }
+  // p, for what the compiler shall not do before v is there.
+  static const unsigned char* after(const unsigned char* p, I v) {
+    asm("" : "+r"(p) : "w"(v));
+    return p;
+  }
   static Vec::F to_f32(I a) { return vcvtq_f32_s32(a); }
   static Vec::F as_f32(I a) { return vreinterpretq_f32_s32(a); }
   static Vec::F halves_to_f32(I a) { return vcvt_f32_f16(vreinterpret_f16_u16(vmovn_u32(dwords(a)))); }  // the low 16 bits of each lane
