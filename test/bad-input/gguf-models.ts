@@ -2,7 +2,7 @@
 
 import { type OpenOptions } from '../../lib/index.js'
 import { ggufFile, type GgufKey, type GgufTensorInfo } from '../weights/gguf-file.js'
-import { ggufTensors, languageFile, languageKeys, mmprojFile, textShapes, tiny, visionKeys, visionShapes, withKeys } from '../weights/tiny-llava.js'
+import { ggufTensors, languageFile, languageKeys, mmprojFile, part, partName, parts, splitKeys, textShapes, tiny, visionKeys, visionShapes, withKeys } from '../weights/tiny-llava.js'
 import { opening, openingOf, type BadInput, type Files } from './row.js'
 
 const pair: Files = { 'model.gguf': languageFile(), 'mmproj-model.gguf': mmprojFile() }
@@ -92,17 +92,6 @@ const corrupt: readonly (readonly [what: string, files: Files, message: RegExp])
 ]
 
 // ---- models in parts
-
-const splitKeys = (no: number, count: number, tensors: number): GgufKey[] => [
-  { key: 'split.no', type: 'u16', value: no },
-  { key: 'split.count', type: 'u16', value: count },
-  { key: 'split.tensors.count', type: 'i32', value: tensors },
-]
-const partName = (no: number): string => `big-${String(no + 1).padStart(5, '0')}-of-00003.gguf`
-const part = (no: number, tensors: readonly GgufTensorInfo[], keys = splitKeys(no, 3, textTensors.length)): Record<string, Buffer> => ({
-  [partName(no)]: languageFile([...(no === 0 ? languageKeys : []), ...keys], tensors),
-})
-const parts = { ...part(0, []), ...part(1, textTensors.slice(0, 5)), ...part(2, textTensors.slice(5)) }
 
 const brokenSplits: readonly (readonly [what: string, files: Files, message: RegExp])[] = [
   ['a part that calls itself another', { ...parts, ...part(1, textTensors.slice(0, 5), splitKeys(2, 3, textTensors.length)) }, /part 2 of 3, but calls itself part 3 of 3/],

@@ -276,18 +276,22 @@ def add_lora(model, modules, rank: int, scale: float, dtype, seed: int) -> dict:
     return pairs
 
 
+def asked_of_hf_f16(directory: str):
+    """The checkpoint of hf-f16, a prompt, and what its processor makes of both that and its picture, copied into `directory`."""
+    from PIL import Image
+    checkpoint = os.path.join(GOLDEN, 'hf-f16', 'checkpoint')
+    path = os.path.join(directory, 'picture.png')
+    shutil.copy(os.path.join(GOLDEN, 'hf-f16', 'picture.png'), path)
+    prompt = 'A chat. USER: <image>\nIs the ring blue? ASSISTANT:'
+    return checkpoint, prompt, make_goldens.open_processor(checkpoint)(images=Image.open(path), text=prompt, return_tensors='pt')
+
+
 def peft_hf():
     """PEFT on a Hugging Face checkpoint: decoder and tower, rank-stabilised scale, on the checkpoint of hf-f16."""
     name, source = 'hf-peft', make_goldens.HF_CASES['hf-f16']
     directory, adapter = make_goldens.fresh(name)
     os.rename(adapter, adapter := os.path.join(directory, 'adapter'))
-    checkpoint = os.path.join(GOLDEN, 'hf-f16', 'checkpoint')
-    processor = make_goldens.open_processor(checkpoint)
-    path = os.path.join(directory, 'picture.png')
-    shutil.copy(os.path.join(GOLDEN, 'hf-f16', 'picture.png'), path)
-    prompt = 'A chat. USER: <image>\nIs the ring blue? ASSISTANT:'
-    from PIL import Image
-    inputs = processor(images=Image.open(path), text=prompt, return_tensors='pt')
+    checkpoint, prompt, inputs = asked_of_hf_f16(directory)
     for seed in range(1, 400):
         model = LlavaForConditionalGeneration.from_pretrained(checkpoint, dtype=torch.float32, attn_implementation='eager').eval()
         modules = [n.removesuffix('.weight') for n, _ in model.named_parameters() if n.endswith(('q_proj.weight', 'v_proj.weight', 'fc2.weight'))]
@@ -335,13 +339,7 @@ def peft_on_hf(name: str, **settings):
     source = make_goldens.HF_CASES['hf-f16']
     directory, empty = make_goldens.fresh(name)
     os.rmdir(empty)
-    checkpoint = os.path.join(GOLDEN, 'hf-f16', 'checkpoint')
-    processor = make_goldens.open_processor(checkpoint)
-    path = os.path.join(directory, 'picture.png')
-    shutil.copy(os.path.join(GOLDEN, 'hf-f16', 'picture.png'), path)
-    prompt = 'A chat. USER: <image>\nIs the ring blue? ASSISTANT:'
-    from PIL import Image
-    inputs = processor(images=Image.open(path), text=prompt, return_tensors='pt')
+    checkpoint, prompt, inputs = asked_of_hf_f16(directory)
     for seed in range(1, 400):
         model = LlavaForConditionalGeneration.from_pretrained(checkpoint, dtype=torch.float32, attn_implementation='eager').eval()
         model = with_peft(model, os.path.join(directory, 'adapter'), seed, **settings)

@@ -10,6 +10,8 @@ import {
   languageFile,
   languageKeys,
   mmprojFile,
+  partName,
+  parts,
   pieces,
   temporaryFolder,
   textShapes,
@@ -224,7 +226,6 @@ test('a tower of CLIP ViT-L’s width that kept all 24 layers runs 23', async (t
   t.is((await describeModel(folder)).config.vision?.layers, 23)
 })
 
-const textTensors = ggufTensors(textShapes())
 const visionTensors = ggufTensors(visionShapes())
 const withoutVisionTensors = (pattern: RegExp): Record<string, unknown> => ({
   ...pair,
@@ -290,17 +291,6 @@ for (const [what, files, message] of unsupported) {
 }
 
 // ---- files in parts
-
-const splitKeys = (no: number, count: number, tensors: number): GgufKey[] => [
-  { key: 'split.no', type: 'u16', value: no },
-  { key: 'split.count', type: 'u16', value: count },
-  { key: 'split.tensors.count', type: 'i32', value: tensors },
-]
-const partName = (no: number): string => `big-${String(no + 1).padStart(5, '0')}-of-00003.gguf`
-const part = (no: number, tensors: readonly GgufTensorInfo[], keys = splitKeys(no, 3, textTensors.length)): Record<string, Buffer> => ({
-  [partName(no)]: languageFile([...(no === 0 ? languageKeys : []), ...keys], tensors),
-})
-const parts = { ...part(0, []), ...part(1, textTensors.slice(0, 5)), ...part(2, textTensors.slice(5)) }
 
 for (const what of ['', partName(0), partName(2)]) {
   test(`a language model in three parts opens by ${what === '' ? 'its directory' : what}, mmproj and all`, async (t) => {

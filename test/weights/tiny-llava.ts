@@ -273,3 +273,17 @@ export function languageFile(keys: readonly GgufKey[] = languageKeys, tensors: r
 export function mmprojFile(keys: readonly GgufKey[] = visionKeys, tensors: readonly GgufTensorInfo[] = ggufTensors(visionShapes())): Buffer {
   return ggufFile({ keys, tensors })
 }
+
+/** Keys of part `no` (from 0) of a split GGUF. */
+export const splitKeys = (no: number, count: number, tensors: number): GgufKey[] => [
+  { key: 'split.no', type: 'u16', value: no },
+  { key: 'split.count', type: 'u16', value: count },
+  { key: 'split.tensors.count', type: 'i32', value: tensors },
+]
+export const partName = (no: number): string => `big-${String(no + 1).padStart(5, '0')}-of-00003.gguf`
+/** One of three parts of the language model. */
+export const part = (no: number, tensors: readonly GgufTensorInfo[], keys = splitKeys(no, 3, ggufTensors(textShapes()).length)): Record<string, Buffer> => ({
+  [partName(no)]: languageFile([...(no === 0 ? languageKeys : []), ...keys], tensors),
+})
+/** The language model in three parts: keys alone, five tensors, the others. */
+export const parts = { ...part(0, []), ...part(1, ggufTensors(textShapes()).slice(0, 5)), ...part(2, ggufTensors(textShapes()).slice(5)) }
