@@ -196,6 +196,7 @@ void Llava::head(Activations x, float* logits, float* hidden) {
 
 void Llava::forward(const std::vector<Step>& steps, float* logits, float* hidden, const std::atomic<bool>& cancel) {
   check_steps(steps, config_.text);
+  if (steps.empty()) return;
   passes_.begin(cancel);
   Batch batch{.steps = steps};
   Rollback rollback(steps);
