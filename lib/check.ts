@@ -4,9 +4,10 @@ import { createHash } from 'node:crypto'
 import { createReadStream } from 'node:fs'
 import { invalidArgument } from './errors.js'
 import { calledFrom, Job } from './job.js'
+import { describeNamedModel } from './named-model.js'
 import { guarded, native, newCancellation, type Dtype } from './native.js'
 import { abortSignal, callback, checkOptions, given, text, wholeNumber, type OptionCheck } from './options.js'
-import { describeModel, type ModelDescription } from './weights/model-description.js'
+import type { ModelDescription } from './weights/model-description.js'
 import { notFound } from './weights/model-error.js'
 
 export interface CheckOptions {
@@ -75,7 +76,7 @@ export async function checkModel(source: string, options: CheckOptions = {}): Pr
   try {
     const start = performance.now()
     const { mmproj, visionTower, adapter } = options
-    const description = await job.race(describeModel(source, given({ mmproj, visionTower, adapter })))
+    const description = await job.race(describeNamedModel(source, given({ mmproj, visionTower, adapter })))
     // One after the other: on a disk, two readers are slower than one.
     const tensors = await checkTensors(description, options, job)
     const files: CheckedModel['files'][number][] = []

@@ -7,6 +7,7 @@ import { LlavaError, invalidArgument } from './errors.js'
 import { calledFrom, Job } from './job.js'
 import type { ImageAspectRatio } from './image/image-processor.js'
 import { finishInSlices } from './slices.js'
+import { describeNamedModel } from './named-model.js'
 import { native, nativeFailure, newCancellation, type NativeConversion, type NativeFindings } from './native.js'
 import { abortSignal, callback, checkOptions, flag, given, oneOf, text, wholeNumber, type OptionCheck } from './options.js'
 import {
@@ -20,7 +21,7 @@ import {
 } from './weights/conversion-plan.js'
 import { languageFields, mmprojFields, ropeTensor, singleFields } from './weights/gguf-metadata.js'
 import { layoutGguf, type GgufFields, type GgufLayout, type GgufTensor } from './weights/gguf-writer.js'
-import { describeModel, type ModelDescription } from './weights/model-description.js'
+import type { ModelDescription } from './weights/model-description.js'
 import { corrupt, unsupported } from './weights/model-error.js'
 import { imageAspectRatios } from './weights/preprocessing.js'
 import { checkRoom, PartialFile } from './weights/partial-file.js'
@@ -101,7 +102,7 @@ export async function convertModel(source: string, target: string, options: Conv
   try {
     const start = performance.now()
     const { mmproj, visionTower, adapter, visionFeatureLayer, imageAspectRatio } = options
-    const describing = describeModel(source, given({ mmproj, visionTower, adapter, visionFeatureLayer, imageAspectRatio }))
+    const describing = describeNamedModel(source, given({ mmproj, visionTower, adapter, visionFeatureLayer, imageAspectRatio }))
     const description = await job.race(describing)
     const planning = outputsOf(description, await targetPaths(description, target, options), options)
     const outputs = await finishInSlices(planning, () => {

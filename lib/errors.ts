@@ -9,6 +9,8 @@ export type LlavaErrorCode =
   | 'IMAGE_UNREADABLE'
   | 'IMAGE_TOO_LARGE'
   | 'CONTEXT_OVERFLOW'
+  | 'ACCESS_DENIED'
+  | 'DOWNLOAD_FAILED'
   | 'BUSY'
   | 'DISPOSED'
   | 'ABORTED'
@@ -32,6 +34,27 @@ export class LlavaError extends Error {
 export function invalidArgument(name: string, expectation: string, got: unknown): LlavaError {
   return new LlavaError('INVALID_ARGUMENT', `expected \`${name}\` to be ${expectation}, got ${describe(got)}`)
 }
+
+/** Runs work that writes to a disk; what fails there is OUTPUT_FAILED and says what to do about `where`. */
+export async function outputFailure<T>(where: string, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work()
+  } catch (cause) {
+    const { code } = cause as NodeJS.ErrnoException
+    throw new LlavaError('OUTPUT_FAILED', `${where}: ${outputReasons.get(code) ?? `it cannot be written (${code ?? String(cause)})`}`, { cause })
+  }
+}
+
+const outputReasons: ReadonlyMap<string | undefined, string> = new Map([
+  ['ENOENT', 'its directory is not there'],
+  ['ENOTDIR', 'its directory is not there'],
+  ['EISDIR', 'a directory has this name'],
+  ['EACCES', 'its directory may not be written to'],
+  ['EPERM', 'its directory may not be written to'],
+  ['EROFS', 'its disk is read-only'],
+  ['ENOSPC', 'the disk is full'],
+  ['EDQUOT', 'the quota is used up'],
+])
 
 /** What a value is, in few words, for an error message. */
 function describe(value: unknown): string {

@@ -19,6 +19,7 @@ import { preprocessInSlices } from './image/preprocess.js'
 import { calledFrom, Job } from './job.js'
 import { Lockstep } from './lockstep.js'
 import { biasById } from './logit-bias.js'
+import { describeNamedModel } from './named-model.js'
 import { isas, type Isa, type KvDtype, type NativeImageFeatures, type NativeInfo, type NativeOptions, type NativeSegment, type NativeSequence } from './native.js'
 import { abortSignal, callback, checkOptions, flag, given, oneOf, stopStrings, text, wholeNumber, type OptionCheck } from './options.js'
 import type { ProgressListener } from './progress.js'
@@ -33,7 +34,7 @@ import { Speculation } from './speculation.js'
 import { tokenLogprobs } from './token-logprobs.js'
 import { DecodeStream } from './tokenizer/decode-stream.js'
 import { runTrace, type Trace } from './trace.js'
-import { describeModel, type ModelDescription } from './weights/model-description.js'
+import type { ModelDescription } from './weights/model-description.js'
 import { imageAspectRatios } from './weights/preprocessing.js'
 
 /** The model that comes with the package. */
@@ -251,7 +252,8 @@ export class LLaVA implements Disposable, AsyncDisposable {
 
   /**
    * Opens a checkpoint directory (Hugging Face's or the original LLaVA's), a GGUF pair (its `mmproj` is found beside it when there is just one), a GGUF
-   * without pictures, or a single GGUF of this package; with no path, the small model that comes with the package.
+   * without pictures, or a single GGUF of this package; with no path, the small model that comes with the package. Where nothing is called so, the name
+   * of a model that `pullModel` has downloaded: `llava-1.5-7b` or `owner/name`, with `:file` if one of several is meant.
    *
    * Fails with MODEL_NOT_FOUND, MODEL_CORRUPT, MODEL_UNSUPPORTED, OUT_OF_MEMORY, NATIVE_UNAVAILABLE, INVALID_ARGUMENT or ABORTED.
    */
@@ -772,7 +774,7 @@ function isList(input: EmbedInput | readonly EmbedInput[]): input is readonly Em
 
 async function openEngine(modelPath: string, options: OpenOptions): Promise<Engine> {
   const { mmproj, visionTower, adapter, visionFeatureLayer, imageAspectRatio } = options
-  const description = await describeModel(modelPath, given({ mmproj, visionTower, adapter, visionFeatureLayer, imageAspectRatio }))
+  const description = await describeNamedModel(modelPath, given({ mmproj, visionTower, adapter, visionFeatureLayer, imageAspectRatio }))
   const nativeOptions: NativeOptions = {
     threads: options.threads ?? 0,
     isa: options.isa ?? 'auto',

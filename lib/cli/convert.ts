@@ -8,7 +8,8 @@ import type { Session } from './session.js'
 import { size } from './size.js'
 
 const help = `
-SOURCE is what --model takes elsewhere: a checkpoint directory, a GGUF or a pair. The single file holds everything; \`llava ask --model FILE\` opens it.
+SOURCE is what --model takes elsewhere: a checkpoint directory, a GGUF, a pair, or a name that was pulled. The single file holds everything;
+\`llava ask --model FILE\` opens it.
 With --pair, OUT is a directory that is there or what both names are made of: out/tiny gives out/tiny.gguf and out/mmproj-tiny.gguf.
 A file only gets its name once it is whole; Ctrl-C leaves nothing behind.
 
@@ -29,7 +30,7 @@ export function addConvert(program: Command, session: Session): void {
   program
     .command('convert')
     .description('write a model as GGUF: one file, or the pair that llama.cpp opens')
-    .argument('<source>', 'Hugging Face or original checkpoint directory, or GGUF')
+    .argument('<source>', 'Hugging Face or original checkpoint directory, GGUF, or a name that was pulled')
     .requiredOption('-o, --out <path>', 'the file to write; with --pair, a directory or what both names begin with')
     .addOption(new Option('--type <type>', "the language model's matrices").choices(conversionTypes).makeOptionMandatory())
     .addOption(new Option('--vision-type <type>', 'matrices of tower and projector (default: f32 for f32, bf16 for bf16, else f16)').choices(visionTypes))
@@ -52,8 +53,8 @@ async function convert(source: string, { out, force, json, ...options }: Convert
     ...options,
     ...(force === true && { overwrite: true }),
     signal: session.signal,
-    onProgress: (progress) => {
-      bar.update(progress)
+    onProgress: ({ tensor, done, total }) => {
+      bar.update(tensor, done, total)
     },
   })
   bar[Symbol.dispose]()

@@ -46,7 +46,7 @@ export interface ModelFlags {
 
 export function addModelFlags(command: Command): Command {
   return command
-    .option('-m, --model <path>', 'checkpoint directory or GGUF file (default: the small model that comes with the package)')
+    .option('-m, --model <path>', 'checkpoint directory, GGUF file, or a name that was pulled (default: the small model that comes with the package)')
     .option('--mmproj <file>', 'vision half of a GGUF pair, if it is not the only one beside the model')
     .option('--vision-tower <dir>', 'CLIP directory of an original LLaVA checkpoint, if it is not in or beside it')
     .option('--adapter <path>', 'LoRA adapter (or projector) to run on top of the model')

@@ -59,8 +59,8 @@ async function check({ path }: ModelInfo, { mmproj, visionTower, adapter, thread
     ...(adapter !== undefined && { adapter }),
     ...(threads !== undefined && { threads }),
     signal: session.signal,
-    onProgress: (progress) => {
-      bar.update(progress)
+    onProgress: ({ tensor, done, total }) => {
+      bar.update(tensor, done, total)
     },
   })
 }

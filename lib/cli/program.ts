@@ -9,6 +9,7 @@ import { addCompletion } from './completion.js'
 import { addConvert } from './convert.js'
 import { addEmbed } from './embed.js'
 import { addInfo } from './info.js'
+import { addPull } from './pull.js'
 import { Session } from './session.js'
 import { addTokenize } from './tokenize.js'
 import { addTrace } from './trace.js'
@@ -25,6 +26,7 @@ Examples:
   llava ask cat.jpg "What is the cat doing?"
   llava chat cat.jpg
   llava info --json
+  llava pull llava-1.5-7b && llava ask --model llava-1.5-7b cat.jpg "What colour is the cat?"
   llava ask --model llava-v1.5-7b.Q4_0.gguf cat.jpg "What colour is the cat?"`
 
 /** Runs the command line and resolves to the exit code. */
@@ -36,7 +38,7 @@ export async function run(args: readonly string[]): Promise<number> {
     .exitOverride()
     .configureOutput({ outputError: () => undefined }) // said by the session, as every other error
     .addHelpText('after', exitCodes + '\n' + examples)
-  for (const add of [addAsk, addChat, addEmbed, addTokenize, addInfo, addConvert, addTrace, addBench, addCompletion]) add(program, session)
+  for (const add of [addAsk, addChat, addEmbed, addTokenize, addInfo, addConvert, addPull, addTrace, addBench, addCompletion]) add(program, session)
   try {
     await program.parseAsync(args, { from: 'user' })
     return session.exitCode

@@ -8,15 +8,16 @@ export class ProgressBar implements Disposable {
   /** @param what Stands in front of the bar. */
   constructor(what: string) {
     if (!process.stderr.isTTY) return
-    const format = `${what} {bar} {percentage} %  {mib} of {totalMib} MiB  {eta_formatted} left  {tensor}`
+    const format = `${what} {bar} {percentage} %  {mib} of {totalMib} MiB  {eta_formatted} left  {item}`
     this.#bar = new SingleBar({ format, stream: process.stderr, clearOnComplete: true, hideCursor: true, gracefulExit: false, barsize: 24 }, Presets.shades_classic)
-    this.#bar.start(1, 0, { mib: 0, totalMib: 0, tensor: '' })
   }
 
-  update({ tensor, done, total }: { readonly tensor: string; readonly done: number; readonly total: number }): void {
+  /** @param item What is being worked on. */
+  update(item: string, done: number, total: number): void {
     const mib = (nbytes: number): number => Math.round(nbytes / 2 ** 20)
-    this.#bar?.setTotal(total)
-    this.#bar?.update(done, { mib: mib(done), totalMib: mib(total), tensor })
+    const words = { mib: mib(done), totalMib: mib(total), item }
+    if (this.#bar?.isActive === true) this.#bar.update(done, words)
+    else this.#bar?.start(total, done, words) // what was there at the start says nothing of the speed
   }
 
   [Symbol.dispose](): void {

@@ -18,6 +18,12 @@ export function firstParts(names: readonly string[]): readonly string[] {
   })
 }
 
+/** The names of all parts of the file that is called `name`, in order; its own where it is whole. */
+export function partNames(name: string): readonly string[] {
+  const [, stem, , count] = partName.exec(name) ?? []
+  return stem === undefined ? [name] : Array.from({ length: Number(count) }, (_, i) => `${stem}-${number(i + 1)}-of-${count}.gguf`)
+}
+
 /** The header of the file at `file`; where it is one part of several, that of all of them. */
 export async function readWholeGguf(file: string): Promise<GgufHeader> {
   const part = await readGgufHeader(file)
@@ -26,7 +32,7 @@ export async function readWholeGguf(file: string): Promise<GgufHeader> {
   const [, stem, , counted] = partName.exec(path.basename(file)) ?? []
   if (typeof count !== 'number' || stem === undefined || Number(counted) !== count)
     throw corrupt(file, `it is one of ${String(count)} parts, but its name does not say which (name-00001-of-${number(Number(count))}.gguf)`)
-  const paths = Array.from({ length: count }, (_, i) => path.join(path.dirname(file), `${stem}-${number(i + 1)}-of-${counted}.gguf`))
+  const paths = partNames(path.basename(file)).map((name) => path.join(path.dirname(file), name))
   await checkAllThere(file, paths)
   return joined(paths.length, await readAll(paths))
 }

@@ -3,7 +3,7 @@
 
 import path from 'node:path'
 import { open, rename, rm, statfs, type FileHandle } from 'node:fs/promises'
-import { LlavaError } from '../errors.js'
+import { LlavaError, outputFailure } from '../errors.js'
 
 export class PartialFile {
   /** Absolute. */
@@ -68,23 +68,3 @@ async function syncDirectory(directory: string): Promise<void> {
     // nothing is lost but the order of two writes in a power failure
   }
 }
-
-async function outputFailure<T>(where: string, work: () => Promise<T>): Promise<T> {
-  try {
-    return await work()
-  } catch (cause) {
-    const { code } = cause as NodeJS.ErrnoException
-    throw new LlavaError('OUTPUT_FAILED', `${where}: ${reasons.get(code) ?? `it cannot be written (${code ?? String(cause)})`}`, { cause })
-  }
-}
-
-const reasons: ReadonlyMap<string | undefined, string> = new Map([
-  ['ENOENT', 'its directory is not there'],
-  ['ENOTDIR', 'its directory is not there'],
-  ['EISDIR', 'a directory has this name'],
-  ['EACCES', 'its directory may not be written to'],
-  ['EPERM', 'its directory may not be written to'],
-  ['EROFS', 'its disk is read-only'],
-  ['ENOSPC', 'the disk is full'],
-  ['EDQUOT', 'the quota is used up'],
-])

@@ -1,0 +1,140 @@
+// llava pull NAME
+
+import { createInterface } from 'node:readline'
+import { Option, type Command } from 'commander'
+import { pullModel, pullTypes, wellKnownNames, type PulledModel, type PullPlan, type PullProgress, type PullType } from '../index.js'
+import { ProgressBar } from './progress-bar.js'
+import type { Session } from './session.js'
+import { size } from './size.js'
+
+const help = `
+NAME is ${wellKnownNames.join(' or ')}, or a repository of the hub with GGUF files, as owner/name or owner/name:FILE. What is downloaded is a language model of
+four bits and its vision half (mmproj), into the cache that huggingface_hub shares; --model NAME then opens it.
+An interrupted download is kept, and the same command goes on from there. A file gets its name once its SHA-256 is the hub's.
+
+Environment: HF_TOKEN, HF_ENDPOINT, HF_HUB_CACHE or HF_HOME; HTTPS_PROXY, HTTP_PROXY, NO_PROXY.
+
+Examples:
+  llava pull llava-1.5-7b
+  llava pull llava-1.5-7b --type q8_0
+  llava pull mys/ggml_llava-v1.5-13b --file ggml-model-q5_k.gguf
+  llava pull llava-1.5-13b --yes --json | jq -r .model
+  llava ask cat.jpg "What is the cat doing?" --model llava-1.5-7b
+
+With --json: {"repository","commit","license","model","mmproj","files":[{"path","nbytes","sha256"}],"elapsedMs"}`
+
+interface PullFlags {
+  readonly type?: PullType
+  readonly file?: string
+  readonly yes?: boolean
+  readonly json?: boolean
+}
+
+export function addPull(program: Command, session: Session): void {
+  program
+    .command('pull')
+    .description('download a model from the hub')
+    .argument('<name>', `${wellKnownNames.join(', ')} or owner/name[:file]`)
+    .addOption(new Option('--type <type>', 'type of the language model (default: four bits)').choices(pullTypes))
+    .option('--file <path>', 'the file itself, by its path in the repository')
+    .option('-y, --yes', 'download without asking')
+    .option('--json', 'machine-readable output')
+    .addHelpText('after', help)
+    .action((name: string, flags: PullFlags) => pull(name, flags, session))
+}
+
+async function pull(name: string, { yes, json, ...wanted }: PullFlags, session: Session): Promise<void> {
+  using display = new Display(session)
+  let declined = false
+  const confirm = async (plan: PullPlan): Promise<boolean> => {
+    session.status('')
+    if (json !== true) process.stderr.write(announcement(plan))
+    const asking = yes !== true && json !== true && process.stdin.isTTY && process.stderr.isTTY
+    declined = asking && !(await agreed(`Download ${size(plan.missingBytes)} to ${plan.cacheDirectory}? [Y/n] `, session))
+    return !declined
+  }
+  session.status('asking the hub …')
+  try {
+    const result = await pullModel(name, { ...wanted, confirm, signal: session.signal, onProgress: display.show })
+    display[Symbol.dispose]()
+    process.stdout.write(json === true ? `${JSON.stringify(result)}\n` : lines(result))
+    if (json !== true) session.remark(`llava ask --model ${name} cat.jpg "What is in the picture?"`)
+  } catch (error) {
+    display[Symbol.dispose]()
+    if (!declined) {
+      if (session.signal.aborted && display.hasBegun) session.remark('what has been downloaded is kept; the same command goes on from there')
+      throw error
+    }
+    session.failed(error, true)
+    session.remark('nothing was downloaded')
+  }
+}
+
+/** What the download is, and on which terms. */
+function announcement({ repository, license, files }: PullPlan): string {
+  const here = (nbytes: number, received: number) => (received === 0 ? '' : received === nbytes ? ', here' : `, ${size(received)} of it here`)
+  const rows = files.map(({ path, nbytes, received }) => `  ${path}  ${size(nbytes)}${here(nbytes, received)}\n`)
+  const terms = license === undefined ? 'the card of the model states no license' : `license: ${license}`
+  return `${repository}\n${rows.join('')}${terms}; whoever uses the model accepts its terms\n`
+}
+
+function lines({ files }: PulledModel): string {
+  return files.map(({ path, nbytes }) => `${path}  ${size(nbytes)}\n`).join('')
+}
+
+/** Asks on the terminal; the end of the input is a no. */
+async function agreed(question: string, session: Session): Promise<boolean> {
+  const terminal = createInterface({ input: process.stdin, output: process.stderr })
+  const close = () => {
+    terminal.close()
+  }
+  session.signal.addEventListener('abort', close, { once: true })
+  terminal.on('SIGINT', () => {
+    session.interrupt() // a terminal in raw mode sends no signal
+  })
+  try {
+    const answer = await new Promise<string>((resolve) => {
+      terminal.question(question, resolve)
+      terminal.on('close', () => {
+        resolve('no')
+      })
+    })
+    return /^\s*(?:y|yes)?\s*$/i.test(answer)
+  } finally {
+    close()
+  }
+}
+
+/** What the terminal shows meanwhile. */
+class Display implements Disposable {
+  readonly #session: Session
+  #bar: ProgressBar | undefined
+  #begun = false
+
+  constructor(session: Session) {
+    this.#session = session
+  }
+
+  /** Whether bytes have come. */
+  get hasBegun(): boolean {
+    return this.#begun
+  }
+
+  readonly show = ({ file, stage, done, total }: PullProgress): void => {
+    if (stage === 'wait') {
+      this[Symbol.dispose]()
+      this.#session.status(`another process is downloading ${file}; waiting …`)
+    } else {
+      if (this.#bar === undefined) this.#session.status('')
+      this.#begun = true
+      this.#bar ??= new ProgressBar('downloading')
+      this.#bar.update(file, done, total)
+    }
+  }
+
+  [Symbol.dispose](): void {
+    this.#bar?.[Symbol.dispose]()
+    this.#bar = undefined
+    this.#session.status('')
+  }
+}
