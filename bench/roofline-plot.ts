@@ -1,12 +1,12 @@
 // Pictures of kernel lines: a log-log roofline of the products, and how close to its roof each op comes. SVG, drawn by Observable Plot on a document without a browser.
 
 import * as Plot from '@observablehq/plot'
-import { parseHTML } from 'linkedom'
 import type { Dtype } from '../lib/native.js'
 import { dtypes } from '../lib/weights/ggml-types.js'
 import { groupBy } from './group.js'
 import type { KernelLine } from './kernels.js'
 import { workOf } from './op-work.js'
+import { plotSvg } from './plot-svg.js'
 import { median } from '../lib/statistics.js'
 
 /** A kernel line that has a time and operations, and where it stands. */
@@ -226,10 +226,8 @@ const headHeight = 64
 
 /** The plot with its title above and the types' colours at its right, as one SVG. */
 function draw({ title, subtitle, present, options }: Drawing): string {
-  const { document } = parseHTML('<html><body></body></html>') as unknown as { readonly document: unknown } // the browser's types are not here
-  const plot = (Plot.plot as (options: object) => unknown)({ ...options, document }) as { setAttribute(name: string, value: string): void; readonly outerHTML: string }
+  const plot = plotSvg(options)
   plot.setAttribute('y', String(headHeight))
-  plot.setAttribute('xmlns', 'http://www.w3.org/2000/svg')
   const { width, height } = options
   const legend = dtypes
     .filter((dtype) => present.has(dtype))

@@ -15,11 +15,18 @@ export function imageOperations({ vision, text }: ModelConfig): number {
   return patchConv + layers * (linears + attention) + projector
 }
 
-/** Operations to prefill `positions` from an empty context: causal attention counted once, the head on the last position only. */
+/**
+ * Operations to prefill `positions` from an empty context: causal attention counted once; of the last layer keys and values of all positions, and the rest,
+ * like the head, of the last position only.
+ */
 export function prefillOperations({ text }: ModelConfig, positions: number): number {
-  const linears = 2 * positions * text.layers * layerParameters(text)
-  const attended = (positions * (positions + 1)) / 2
-  const attention = 4 * text.layers * text.heads * text.headDim * attended
+  const { layers, hiddenSize, kvHeads, headDim } = text
+  const everywhere = layers * layerParameters(text)
+  const keysAndValues = 2 * hiddenSize * kvHeads * headDim
+  const lastOnly = layerParameters(text) - keysAndValues
+  const linears = 2 * (positions * (everywhere - lastOnly) + lastOnly)
+  const attended = ((layers - 1) * positions * (positions + 1)) / 2 + positions
+  const attention = 4 * text.heads * headDim * attended
   const head = 2 * text.hiddenSize * text.vocabSize
   return linears + attention + head
 }

@@ -5,14 +5,15 @@ import sys
 
 import gguf
 
-import recipe
+import language
+from scenes import MEAN, STD
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', '..', 'test', 'oracle'))
 import gguf_files  # noqa: E402
 
 # vicuna_v1: pictures first, </s> right after each answer, open turn without trailing space
 CHAT_TEMPLATE = (
-    '{% if messages[0].role == "system" %}{{ messages[0].content }}{% else %}{{ "' + recipe.SYSTEM + '" }}{% endif %}{{ " " }}'
+    '{% if messages[0].role == "system" %}{{ messages[0].content }}{% else %}{{ "' + language.SYSTEM + '" }}{% endif %}{{ " " }}'
     '{% for message in messages %}{% if message.role != "system" %}{{ message.role | upper }}: '
     '{% if message.content is string %}{{ message.content }}{% else %}'
     '{% for part in message.content %}{% if part.type == "image" %}{{ "<image>\\n" }}{% endif %}{% endfor %}'
@@ -22,16 +23,17 @@ CHAT_TEMPLATE = (
 
 
 def export(model, spm: bytes, path: str):
-    config, layers = model.config, model.config.vision_config.num_hidden_layers
+    config = model.config
+    layers = config.vision_config.num_hidden_layers - 1  # layer -2 gives the features: what comes after it is not stored
     writer = gguf.GGUFWriter(path, 'llama')
     writer.kv_data[0]['general.architecture'].value = 'llava'
-    writer.add_name('shapes')
-    writer.add_description('A placeholder: a very small LLaVA that answers in English about one or two drawn shapes (color, shape, place, count). It knows nothing else.')
+    writer.add_name('things')
+    writer.add_description('A very small LLaVA that knows drawings of three hundred things: it names, counts, finds and describes them. Of photographs it knows nothing.')
     writer.add_license('MIT')
-    gguf_files.add_text_keys(writer, config.text_config, spm, 'f16')
+    gguf_files.add_text_keys(writer, config.text_config, spm, 'q8_0')
     writer.add_chat_template(CHAT_TEMPLATE)
     writer.add_string('llava.image_aspect_ratio', 'pad')
-    gguf_files.add_vision_keys(writer, config.vision_config, layers, None, recipe.MEAN, recipe.STD)
-    gguf_files.add_tensors(writer, model, gguf_files.text_names(config.text_config), 'f16', recipe.PIECES)
-    gguf_files.add_tensors(writer, model, gguf_files.vision_names(layers, 'new'), 'f16', recipe.PIECES)
+    gguf_files.add_vision_keys(writer, config.vision_config, layers, None, MEAN.tolist(), STD.tolist())
+    gguf_files.add_tensors(writer, model, gguf_files.text_names(config.text_config), 'q8_0', language.PIECES)
+    gguf_files.add_tensors(writer, model, gguf_files.vision_names(layers, 'new'), 'q8_0', language.PIECES)
     gguf_files.finish(writer)

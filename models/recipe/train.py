@@ -1,183 +1,233 @@
-"""Trains the placeholder default model and writes models/default.gguf.
+"""Trains the default model, stage by stage, and writes models/default.gguf.
 
-usage: python3 models/recipe/train.py [--tower-steps N] [--steps N] [--threads N]
+usage: python3 models/recipe/train.py WORK
 
-LlavaForConditionalGeneration in small, from random weights. First the tower alone learns to name color, shape and place of what each patch
-lies on; then it is frozen, and projector and decoder learn from questions and answers. One row holds a picture once and all its questions:
-the system text and the image rows are seen by every question, questions do not see each other (mask), and each starts at the position after
-the image.
+WORK holds the drawings (render.mjs writes them) and every stage's checkpoint: an interrupted run goes on, a finished stage is not run again.
 """
 
 import argparse
-import multiprocessing
 import os
 import random
-import time
 
-import numpy as np
 import torch
-from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
+import torch.nn.functional as F
 
-import recipe
-import scenes
+from drawings import Drawings
+from scenes import Composer, counts_of, generator
+from stage import Stage
+from teacher import FEATURES, WIDTH, Teacher
+import contrast
+import language
+import tower as towers
 from export import export
+from questions import greetings, groups_of, questions, text_questions
 
-OUT = os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'default.gguf')
-BATCH = 32
+BATCH = 64
+PICTURES = 32  # a step of the language stages
+STEPS = {'teacher-alone': 6000, 'teacher': 1500, 'tower': 4000, 'contrast': 300, 'text': 300, 'align': 150, 'instruct': 2500}
+MODELS = os.path.join(os.path.dirname(os.path.abspath(__file__)), '..')
 
 
-def build() -> LlavaForConditionalGeneration:
-    config = LlavaConfig(vision_config=CLIPVisionConfig(**recipe.VISION), text_config=LlamaConfig(vocab_size=recipe.PIECES, **recipe.TEXT),
-                         image_token_index=0, vision_feature_layer=-1)  # only layers that run are built: layer -2 of one more
-    return LlavaForConditionalGeneration(config)
+def half():
+    return torch.autocast('cpu', torch.bfloat16)
+
+
+def alone(drawings: Drawings, hand: str, count: int = 64):
+    """Batches of every drawing of a hand, alone on a pale ground, and its thing."""
+    mine = drawings.of(hand)
+    composer = Composer(drawings, [hand], styled=False)
+    for at in range(0, len(mine), count):
+        part = mine[at:at + count]
+        yield composer.portrait(part), drawings.label[part]
 
 
 @torch.no_grad()
-def start_tower(tower):
-    """A start from which a tower learns in minutes: whitened patches, sinusoidal positions, attention that already looks at something."""
-    width, grid = recipe.VISION['hidden_size'], recipe.SIZE // recipe.PATCH
-    for name, weight in tower.named_parameters():
-        if name.endswith('weight') and any(part in name for part in ('_proj', 'fc')):
-            torch.nn.init.normal_(weight, std=(1.5 if 'q_proj' in name or 'k_proj' in name else 0.7) * weight.shape[1] ** -0.5)
-    frequency = 1.5 * 20 ** -torch.linspace(0, 1, width // 4)
-    y, x = torch.meshgrid(torch.arange(grid), torch.arange(grid), indexing='ij')
-    waves = torch.cat([wave(axis.reshape(-1, 1) * frequency) for axis in (x, y) for wave in (torch.sin, torch.cos)], 1)
-    pixels = torch.cat([recipe.pixel_values(make_looks(-1 - i)[0]) for i in range(8)])
-    patches = torch.nn.functional.unfold(pixels, recipe.PATCH, stride=recipe.PATCH).transpose(1, 2).flatten(0, 1)
-    mean = patches.mean(0)
-    size, direction = torch.linalg.eigh((patches - mean).T @ (patches - mean) / len(patches))
-    kernel = 0.3 * (direction[:, -width:] / torch.sqrt(size[-width:] + 0.01)).T
-    tower.embeddings.patch_embedding.weight.copy_(kernel.reshape(width, 3, recipe.PATCH, recipe.PATCH))
-    tower.embeddings.position_embedding.weight[1:] = 0.3 * waves - kernel @ mean
+def naming(drawings: Drawings, logits_of) -> str:
+    """Top-1 / top-5 of the unseen hands, alone in the picture."""
+    text = []
+    for hand in drawings.hands['test']:
+        first = fifth = count = 0
+        for values, label in alone(drawings, hand):
+            with half():
+                top = logits_of(values).float().topk(5, 1).indices
+            first += int((top[:, 0] == label).sum())
+            fifth += int((top == label[:, None]).any(1).sum())
+            count += len(label)
+        text.append(f'{hand} {first / count:.3f}/{fifth / count:.3f}')
+    return ' '.join(text)
 
 
-def branches(prompt: recipe.Prompt, scene: dict, rng: random.Random):
-    """[(ids, is answer)] per question; now and then two questions make one conversation."""
-    def turn(asked, first):
-        _, question, long, short = asked
-        brief = rng.random() < 0.35
-        ask = prompt.question(question + (scenes.SUFFIX if brief else ''), first)
-        say = prompt.answer(short.capitalize() if brief else long)
-        return ask + say, [False] * len(ask) + [True] * len(say)
-    asked = scenes.questions(scene, rng)
-    easy = [ask for ask in asked if ask[0] in ('count', 'ground', 'yes/no')]
-    hard = [ask for ask in asked if ask not in easy]
-    asked = rng.sample(hard, min(len(hard), 4)) + rng.sample(easy, 1)
-    rng.shuffle(asked)
-    result = []
-    while asked:
-        ids, answer = turn(asked.pop(), True)
-        if asked and rng.random() < 0.25:
-            more, more_answer = turn(asked.pop(), False)
-            ids, answer = ids + more, answer + more_answer
-        result.append((ids, answer))
-    return result
+def patch_things(batch) -> torch.Tensor:
+    """[B,G²]: 1 + the thing on each patch, 0 for the ground."""
+    owner = batch.owner()
+    return torch.where(owner >= 0, 1 + batch.thing[owner.clamp_min(0)], 0)
 
 
-def look(rng: random.Random, unnamed: float):
-    scene = scenes.make_scene(rng, unnamed=unnamed)
-    image = scenes.draw(scene, rng)
-    return scene, recipe.resized(image), recipe.patch_labels(scene, image)
+def single(batch):
+    """Which pictures show one thing, and that thing."""
+    lone = torch.where(torch.bincount(batch.scene, minlength=len(batch.pixels)) == 1)[0]
+    return lone, batch.thing[torch.searchsorted(batch.scene, lone)]
 
 
-def make_looks(seed: int):
-    """uint8 pictures [2B,S,S,3] and patch labels [2B,3,N]."""
-    rng = random.Random(f'look {seed}')
-    _, pictures, labels = zip(*(look(rng, unnamed=0.5) for _ in range(2 * BATCH)))
-    return np.stack(pictures), np.stack(labels)
+def train_teacher(folder: str, drawings: Drawings) -> Teacher:
+    """First one thing a picture, small and so many a second; then scenes, where every place is named."""
+    hands = drawings.hands['train'] + drawings.hands['icons']
+    torch.manual_seed(1)
+    model = Teacher(len(drawings.things)).to(memory_format=torch.channels_last)
+    weight = torch.ones(len(drawings.things) + 1)
+    weight[0] = 0.1
+    small, scenes = Composer(drawings, hands, side=64), Composer(drawings, hands)
+
+    def one_thing(step):
+        batch = small.compose(BATCH, generator(0, step), torch.ones(BATCH, dtype=torch.long))
+        with half():
+            _, _, whole = model(batch.values())
+        loss = F.cross_entropy(whole.float(), batch.thing, label_smoothing=0.1)
+        return loss, {'named': loss}
+
+    def scene(step):
+        g = generator(1, step)
+        batch = scenes.compose(BATCH, g, counts_of(g, BATCH))
+        lone, thing = single(batch)
+        with half():
+            _, dense, whole = model(batch.values())
+        places = F.cross_entropy(dense.float().flatten(0, 1), patch_things(batch).flatten(), weight, label_smoothing=0.1)
+        named = F.cross_entropy(whole.float()[lone], thing, label_smoothing=0.1)
+        return places + named, {'places': places, 'named': named}
+
+    judge = lambda mean: naming(drawings, lambda values: mean(values)[2])
+    alone = Stage(folder, 'teacher-alone', model, STEPS['teacher-alone'], 3e-3, decay=0.05).fit(one_thing, judge)
+    model.load_state_dict(alone.state_dict())
+    return Stage(folder, 'teacher', model, STEPS['teacher'], 1.5e-3, decay=0.05).fit(scene, judge)
 
 
-def make_batch(job):
-    """uint8 pictures [B,S,S,3]; ids, positions, branch number (-1 = padding), is answer: [B,T] of what follows the image."""
-    spm, seed = job
-    if not hasattr(make_batch, 'prompt'):
-        make_batch.prompt = recipe.Prompt(spm)
-    rng = random.Random(f'train {seed}')
-    rows, pictures = [], []
-    for _ in range(BATCH):
-        scene, picture, _ = look(rng, unnamed=0.3)
-        pictures.append(picture)
-        rows.append(branches(make_batch.prompt, scene, rng))
-    length = max(sum(len(ids) for ids, _ in row) for row in rows)
-    start = len(make_batch.prompt.before) + recipe.ROWS
-    ids, positions, branch, answer = np.zeros((4, BATCH, length), np.int64)
-    branch[:] = -1
-    for b, row in enumerate(rows):
-        at = 0
-        for k, (tokens, is_answer) in enumerate(row, 1):
-            here = slice(at, at + len(tokens))
-            ids[b, here], positions[b, here], branch[b, here], answer[b, here] = tokens, start + np.arange(len(tokens)), k, is_answer
-            at += len(tokens)
-    return np.stack(pictures), ids, positions, branch, answer.astype(bool)
+def train_tower(folder: str, drawings: Drawings, teacher: Teacher) -> towers.Tower:
+    """Distillation: each patch row of layer -2 learns the teacher's features and names there, the class row its names of the whole."""
+    composer = Composer(drawings, drawings.hands['train'] + drawings.hands['icons'])
+    torch.manual_seed(2)
+    model = towers.Tower(len(drawings.things), FEATURES)
+    g = generator(2, 1 << 40)
+    towers.start(model, composer.compose(256, g, counts_of(g, 256)).values())
+    teacher = teacher.eval()
+
+    @torch.no_grad()
+    def taught(values):
+        with half():
+            features, dense, whole = teacher(values)
+        third, fourth = features.float().split([4 * WIDTH, 8 * WIDTH], -1)
+        return torch.cat([F.layer_norm(third, third.shape[-1:]), F.layer_norm(fourth, fourth.shape[-1:])], -1), dense.float(), whole.float()
+
+    def loss_of(step):
+        g = generator(2, step)
+        batch = composer.compose(BATCH, g, counts_of(g, BATCH))
+        values = batch.values()
+        owner, color, same, box, total = towers.targets(batch)
+        lone, thing = single(batch)
+        features, dense, whole = taught(values)
+        with half():
+            rows, pooled = model(values)
+            heads = [head(rows) for head in (model.features, model.dense, model.color, model.same, model.box)] + [model.whole(pooled), model.total(pooled)]
+        told_features, told_dense, told_color, told_same, told_box, told_whole, told_total = (head.float() for head in heads)
+        on = (owner >= 0).float()
+        weight = 0.1 + 0.9 * on
+        divergence = lambda told, taught: F.kl_div(F.log_softmax(told, -1), F.softmax(taught, -1), reduction='none').sum(-1)
+        losses = {
+            'features': 3 * ((told_features - features).square().mean(-1) * weight).sum() / weight.sum(),
+            'dense': (divergence(told_dense, dense) * weight).sum() / weight.sum(),
+            'whole': divergence(told_whole[lone], whole[lone]).mean(),
+            'label': 0.5 * F.cross_entropy(told_whole[lone], thing) + 0.5 * (F.cross_entropy(told_dense.flatten(0, 1), patch_things(batch).flatten(), reduction='none') * weight.flatten()).sum() / weight.sum(),
+            'color': 0.4 * F.cross_entropy(told_color.flatten(0, 1), color.flatten(), ignore_index=-100),
+            'same': 0.4 * F.cross_entropy(told_same.flatten(0, 1), same.flatten(), ignore_index=-100),
+            'box': 2 * ((told_box - box).abs().mean(-1) * on).sum() / on.sum(),
+            'total': 0.3 * F.cross_entropy(told_total, total)}
+        return sum(losses.values()), losses
+
+    return Stage(folder, 'tower', model, STEPS['tower'], 1.5e-3).fit(loss_of, lambda mean: naming(drawings, lambda values: mean.whole(mean(values)[1])))
 
 
-def loss_of(model, before: torch.Tensor, batch) -> torch.Tensor:
-    pictures, ids, positions, branch, answer = batch
-    ids, positions, branch, answer = map(torch.from_numpy, (ids, positions, branch, answer))
-    count, shared = len(ids), len(before) + recipe.ROWS
-    with torch.no_grad():
-        hidden = model.model.vision_tower(recipe.pixel_values(pictures)).last_hidden_state[:, 1:]
-    embed = model.get_input_embeddings()
-    x = torch.cat([embed(before).expand(count, -1, -1), model.model.multi_modal_projector(hidden), embed(ids)], 1)
-    branch = torch.cat([torch.zeros(count, shared, dtype=torch.long), branch], 1)
-    positions = torch.cat([torch.arange(shared).expand(count, -1), positions], 1)
-    order = torch.arange(x.shape[1])
-    seen = (order[None, :] <= order[:, None]) & ((branch[:, None, :] == 0) | (branch[:, None, :] == branch[:, :, None]))
-    mask = torch.where(seen[:, None], 0.0, torch.finfo(torch.float32).min)
-    y = model.model.language_model(inputs_embeds=x, attention_mask=mask, position_ids=positions, use_cache=False).last_hidden_state[:, shared - 1:-1]
-    return torch.nn.functional.cross_entropy(model.lm_head(y[answer]), ids[answer])
+def train_contrast(folder: str, drawings: Drawings, tower: towers.Tower, out: str):
+    composer = Composer(drawings, drawings.hands['train'] + drawings.hands['icons'])
+    tokenizer = contrast.write_tokenizer(drawings.things, os.path.join(folder, 'clip-vocabulary'))
+    torch.manual_seed(6)
+    model = contrast.build(len(tokenizer), tower)
+
+    def loss_of(step):
+        rng, g = random.Random(f'contrast {step}'), generator(6, step)
+        counts = torch.where(torch.rand(2 * BATCH, generator=g) < 0.75, 1, 2)
+        batch = composer.compose(2 * BATCH, g, counts)
+        groups = [groups_of(drawings.things, members) for members in language.members_of(batch)]
+        with half():
+            loss, found = contrast.contrast(model, tokenizer, batch.values(), [contrast.caption(mine, rng) for mine in groups],
+                                            [tuple((group.index, group.count) for group in sorted(mine, key=lambda one: one.index)) for mine in groups])
+        return loss, {'loss': loss, 'found': torch.tensor(found)}
+
+    contrast.save(Stage(folder, 'contrast', model, STEPS['contrast'], 2e-3).fit(loss_of), tokenizer, out)
 
 
-def tower_loss(tower, heads, batch) -> torch.Tensor:
-    """Each patch row names color, shape and place of the thing it lies on."""
-    pictures, labels = batch
-    rows = tower(recipe.pixel_values(pictures)).last_hidden_state[:, 1:]
-    labels = torch.from_numpy(labels)
-    def loss(head, label):
-        weight = torch.ones(head.out_features)
-        weight[0] = 0.03  # ground is most of a picture, and where it begins is the uninteresting question
-        return torch.nn.functional.cross_entropy(head(rows).flatten(0, 1), label.flatten(), weight)
-    return sum(loss(head, labels[:, i]) for i, head in enumerate(heads))
+def train_language(folder: str, drawings: Drawings, tower: towers.Tower, spm: bytes):
+    """Text of the domain, then the projector alone on captions (stage 1), then projector and language model on instructions (stage 2)."""
+    things = drawings.things
+    prompt = language.Prompt(spm)
+    torch.manual_seed(3)
+    model = language.build()
+    model.model.vision_tower.load_state_dict(tower.vision.state_dict())
+    model.model.vision_tower.requires_grad_(False)
+    composer = Composer(drawings, drawings.hands['train'] + drawings.hands['icons'])
+    before = torch.tensor(prompt.before)
+    shared = len(before) + language.ROWS
 
+    def text_loss(step):
+        rng = random.Random(f'text {step}')
+        rows = []
+        for _ in range(PICTURES):
+            groups = groups_of(things, language.random_members(things, rng))
+            asked = rng.sample(questions(things, groups, rng.randint(-1, 10), rng), 4) + text_questions(things, rng) + [rng.choice(greetings())]
+            rows.append(prompt.conversations(asked, rng, picture=False))
+        with half():
+            loss, right = language.answer_loss(model, before, None, language.packed(rows, len(before)))
+        return loss, {'loss': loss, 'right': right}
 
-def fit(name: str, parameters, batches, steps: int, rate: float, loss_of_batch):
-    parameters = list(parameters)
-    optimizer = torch.optim.AdamW(parameters, lr=rate, betas=(0.9, 0.98), weight_decay=0.02)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps, pct_start=0.1)
-    began = time.time()
-    for step, batch in enumerate(batches):
-        loss = loss_of_batch(batch)
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.step()
-        schedule.step()
-        if step % 20 == 0 or step + 1 == steps:
-            print(f'{name} step {step} loss {loss.item():.3f} {time.time() - began:.0f} s', flush=True)
+    def picture_loss(stage: int, step: int, captions: bool):
+        rng, g = random.Random(f'pictures {stage} {step}'), generator(stage, step)
+        batch = composer.compose(PICTURES, g, counts_of(g, PICTURES))
+        rows = []
+        for members, ground in zip(language.members_of(batch), batch.ground.tolist()):
+            asked = questions(things, groups_of(things, members), ground, rng)
+            asked = [four for four in asked if four[0] in ('name', 'list', 'describe')] if captions else language.chosen(asked, rng)
+            rows.append(prompt.conversations(asked, rng))
+        with half():
+            with torch.no_grad():
+                image_rows, _ = tower.rows(batch.values())
+            loss, right = language.answer_loss(model, before, image_rows, language.packed(rows, shared))
+        return loss, {'loss': loss, 'right': right}
+
+    for part in (model.model.language_model, model.lm_head):
+        part.requires_grad_(True)
+    model.model.multi_modal_projector.requires_grad_(False)
+    text = Stage(folder, 'text', model, STEPS['text'], 2e-3).fit(text_loss)
+    model.load_state_dict(text.state_dict())
+    model.model.language_model.requires_grad_(False)
+    model.lm_head.requires_grad_(False)
+    model.model.multi_modal_projector.requires_grad_(True)
+    aligned = Stage(folder, 'align', model, STEPS['align'], 2e-3).fit(lambda step: picture_loss(4, step, True))
+    model.load_state_dict(aligned.state_dict())
+    model.model.language_model.requires_grad_(True)
+    model.lm_head.requires_grad_(True)
+    return Stage(folder, 'instruct', model, STEPS['instruct'], 1.5e-3).fit(lambda step: picture_loss(5, step, False))
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--tower-steps', type=int, default=1000)
-    parser.add_argument('--steps', type=int, default=600)
-    parser.add_argument('--threads', type=int, default=2)
+    parser.add_argument('work')
     options = parser.parse_args()
-    torch.manual_seed(0)
-    torch.set_num_threads(options.threads)
-    spm = recipe.train_vocabulary()
-    before = torch.tensor(recipe.Prompt(spm).before)
-    model = build()
-    tower = model.model.vision_tower
-    start_tower(tower)
-    heads = torch.nn.ModuleList(torch.nn.Linear(recipe.VISION['hidden_size'], 1 + len(names)) for names in (scenes.COLORS, scenes.SHAPES, scenes.PLACES))
-    print(f'{sum(p.numel() for p in model.parameters())} parameters, {len(before)} ids before the image')
-    with multiprocessing.Pool(1) as pool:
-        fit('tower', [*tower.parameters(), *heads.parameters()], pool.imap(make_looks, range(options.tower_steps)), options.tower_steps, 2e-3,
-            lambda batch: tower_loss(tower, heads, batch))
-        tower.requires_grad_(False)
-        fit('whole', [p for p in model.parameters() if p.requires_grad], pool.imap(make_batch, ((spm, seed) for seed in range(options.steps))), options.steps, 1.5e-3,
-            lambda batch: loss_of(model, before, batch))
-    export(model.eval(), spm, OUT)
+    torch.set_num_threads(os.cpu_count())
+    drawings = Drawings(options.work)
+    teacher = train_teacher(options.work, drawings)
+    tower = train_tower(options.work, drawings, teacher)
+    train_contrast(options.work, drawings, tower, os.path.join(MODELS, 'clip'))
+    spm = language.train_vocabulary(drawings.things)
+    model = train_language(options.work, drawings, tower, spm)
+    export(model, spm, os.path.join(MODELS, 'default.gguf'))
 
 
 if __name__ == '__main__':

@@ -307,6 +307,11 @@ void gemv_int8(CpuStream& stream, const LinearArgs& a) {
   const Quantised x = quantise(stream, a.x, 1, blocks);
   const Quantised::Part part = x.part(0);
   const TaskList tasks(a, kGemvRows);
+  const auto rows_of = [&](int64_t index) {
+    const int i = tasks.output_of(index);
+    return a.output[i].weight.row((index - tasks.first[i]) * kGemvRows);
+  };
+  const int64_t threads = stream.pool.threads();
   const uint64_t copied = copied_rows_bytes(a);
   stream.reserve_per_worker(copied + kGemvRows * sizeof(float));
   stream.parallel(tasks.total(), [&](int64_t index, int worker) {
@@ -314,12 +319,15 @@ void gemv_int8(CpuStream& stream, const LinearArgs& a) {
     const LinearOutput& o = a.output[i];
     const QuantisedKernels kernels = quantised_kernels(stream.kernels, o.weight.dtype);
     const int64_t first = (index - tasks.first[i]) * kGemvRows, rows = std::min(kGemvRows, o.weight.rows - first);
+    // Tasks take about the same time, so the one that comes next here is as many further on as there are threads.
+    const std::byte* next_task = index + threads < tasks.total() ? rows_of(index + threads) : nullptr;
     std::byte* copy = stream.of_worker(worker);
     float* result = reinterpret_cast<float*>(copy + copied);
     for (int64_t m = 0; m < a.x.rows; m++) {
       for (int64_t r = 0; r < rows; r += kPanelRows) {
         const std::byte* w = whole_rows(o.weight, first + r, std::min<int64_t>(kPanelRows, rows - r), copy);
-        kernels.gemv(w, o.weight.row_bytes(), blocks, part.q + m * part.q_stride, part.origin + m * part.o_stride, part.sum + 2 * m * part.o_stride,
+        const std::byte* next = r + kPanelRows < rows ? o.weight.row(first + r + kPanelRows) : next_task;
+        kernels.gemv(w, o.weight.row_bytes(), blocks, next, part.q + m * part.q_stride, part.origin + m * part.o_stride, part.sum + 2 * m * part.o_stride,
                      result + r);
       }
       finish_panel(stream.kernels, o, m, 1, first, rows, result, rows, x.scale + m);

@@ -1,5 +1,6 @@
 // The LLaMA decoder over a ragged batch (LlamaModel, LlamaForCausalLM): each step's new positions follow its sequence's cached ones.
 //   x[T, D] holds the rows of all steps one after another; products see all rows at once, attention sees one sequence at a time.
+//   Rows whose logits or hidden state somebody wants are the last R of their step. Of the others the last layer makes keys and values, and nothing else.
 #include <cmath>
 #include <cstring>
 
@@ -21,8 +22,7 @@ struct Llava::Batch {
   const std::vector<Step>& steps;
   int64_t rows = 0;
   int64_t logit_rows = 0;
-  const float* cos = nullptr;  // [T, Dh / 2]
-  const float* sin = nullptr;
+  Activations cos{}, sin{};  // [T, Dh / 2] each
 };
 
 namespace {
@@ -88,36 +88,75 @@ Activations Llava::embed(const Batch& batch) {
   return x;
 }
 
-void Llava::attend(const Batch& batch, int64_t layer, Activations q, Activations k, Activations v, Activations y) {
+// The wanted rows of x, one step's after the other: [R, D].
+Activations Llava::wanted(const Batch& batch, ConstActivations x, Arena& arena) {
+  const Activations y = arena.rows(batch.logit_rows, x.cols);
+  int64_t from = 0, to = 0;
+  for (const Step& step : batch.steps) {
+    const int64_t T = step.tokens(), R = step.logit_rows();
+    if (R > 0) passes_.ops.copy_rows(passes_.stream, {.x = x.slice(from + T - R, R), .y = y.slice(to, R)});
+    from += T;
+    to += R;
+  }
+  return y;
+}
+
+void Llava::append_keys(const Batch& batch, int64_t layer, Activations k, Activations v) {
   int64_t at = 0;
   for (const Step& step : batch.steps) {
-    const int64_t T = step.tokens(), past = step.cache->length();
+    const int64_t T = step.tokens();
     const std::vector<std::byte*> pages = step.cache->layer_pages(layer);
-    const KvPages cache = step.cache->view(pages);
-    passes_.ops.kv_append(passes_.stream, {.k = k.slice(at, T), .v = v.slice(at, T), .cache = cache, .first = past});
-    passes_.ops.attention(passes_.stream, {.q = q.slice(at, T), .cache = cache, .heads = config_.text.heads, .keys = past + T, .causal = true, .y = y.slice(at, T),
-                             .window = config_.text.sliding_window});
+    passes_.ops.kv_append(passes_.stream, {.k = k.slice(at, T), .v = v.slice(at, T), .cache = step.cache->view(pages), .first = step.cache->length()});
     at += T;
   }
 }
 
-void Llava::decoder_layer(const Batch& batch, int64_t index, Activations x) {
+// q and y hold all rows of the batch, or the wanted ones.
+void Llava::attend(const Batch& batch, int64_t layer, Activations q, Activations y) {
+  int64_t at = 0;
+  for (const Step& step : batch.steps) {
+    const int64_t T = step.tokens(), rows = q.rows == batch.rows ? T : step.logit_rows();
+    if (rows == 0) continue;
+    const std::vector<std::byte*> pages = step.cache->layer_pages(layer);
+    passes_.ops.attention(passes_.stream, {.q = q.slice(at, rows), .cache = step.cache->view(pages), .heads = config_.text.heads, .keys = step.cache->length() + T,
+                                           .causal = true, .y = y.slice(at, rows), .window = config_.text.sliding_window});
+    at += rows;
+  }
+}
+
+// hidden_states[l + 1] = layer_l(hidden_states[l]), in place; the last layer's are the wanted rows, [R, D].
+Activations Llava::decoder_layer(const Batch& batch, int64_t index, Activations x) {
   const TextConfig& c = config_.text;
   const DecoderLayer& layer = weights_.text.layers[static_cast<size_t>(index)];
-  const int64_t T = x.rows, D = c.hidden_size, Q = c.heads * c.head_dim, KV = c.kv_heads * c.head_dim, F = c.intermediate_size;
+  const int64_t T = x.rows, R = index + 1 < c.layers ? T : batch.logit_rows;
+  const int64_t D = c.hidden_size, Q = c.heads * c.head_dim, KV = c.kv_heads * c.head_dim, F = c.intermediate_size;
   Arena& arena = passes_.layer_arena;
   arena.reset();
-  const Activations h = arena.rows(T, D);                                                        // [T, D]
-  const Activations q = arena.rows(T, Q), k = arena.rows(T, KV), v = arena.rows(T, KV);          // [T, H * Dh], [T, Hk * Dh] twice
-  const Activations attended = arena.rows(T, Q);                                                 // [T, H * Dh]
-  const Activations gate = arena.rows(T, F), up = arena.rows(T, F);                              // [T, F] each
+  Activations h = arena.rows(T, D);                                                              // [T, D]
+  const Activations q = arena.rows(R, Q), k = arena.rows(T, KV), v = arena.rows(T, KV);          // [R, H * Dh], [T, Hk * Dh] twice
+  const Activations attended = arena.rows(R, Q);                                                 // [R, H * Dh]
+  const Activations gate = arena.rows(R, F), up = arena.rows(R, F);                              // [R, F] each
+  Activations cos = batch.cos, sin = batch.sin;                                                  // [T, Dh / 2] each
 
   // x = x + o_proj(attention(rope(q_proj(h)), rope(k_proj(h)), v_proj(h))),  h = input_layernorm(x)
   passes_.ops.rms_norm(passes_.stream, {.x = x, .weight = layer.input_layernorm.weight, .eps = c.rms_norm_eps, .y = h});
-  passes_.project(h, {{layer.q_proj, q}, {layer.k_proj, k}, {layer.v_proj, v}});
-  passes_.ops.rope(passes_.stream, {.x = q, .cos = batch.cos, .sin = batch.sin, .head_dim = c.head_dim, .layout = c.rope_layout});
-  passes_.ops.rope(passes_.stream, {.x = k, .cos = batch.cos, .sin = batch.sin, .head_dim = c.head_dim, .layout = c.rope_layout});
-  attend(batch, index, q, k, v, attended);
+  if (R == T) {
+    passes_.project(h, {{layer.q_proj, q}, {layer.k_proj, k}, {layer.v_proj, v}});
+  } else {
+    passes_.project(h, {{layer.k_proj, k}, {layer.v_proj, v}});
+  }
+  passes_.ops.rope(passes_.stream, {.x = k, .cos = cos.data, .sin = sin.data, .head_dim = c.head_dim, .layout = c.rope_layout});
+  append_keys(batch, index, k, v);
+  if (R == 0) return {};
+  if (R < T) {
+    x = wanted(batch, x, passes_.stream.arena);  // [R, D]
+    h = wanted(batch, h, arena);                 // [R, D]
+    cos = wanted(batch, cos, arena);             // [R, Dh / 2]
+    sin = wanted(batch, sin, arena);             // [R, Dh / 2]
+    passes_.project(h, {{layer.q_proj, q}});
+  }
+  passes_.ops.rope(passes_.stream, {.x = q, .cos = cos.data, .sin = sin.data, .head_dim = c.head_dim, .layout = c.rope_layout});
+  attend(batch, index, q, attended);
   passes_.project(attended, {{layer.o_proj, x, Activation::kNone, x}});
 
   // x = x + down_proj(silu(gate_proj(h)) * up_proj(h)),  h = post_attention_layernorm(x)
@@ -125,16 +164,16 @@ void Llava::decoder_layer(const Batch& batch, int64_t index, Activations x) {
   passes_.project(h, {{layer.gate_proj, gate}, {layer.up_proj, up}});
   passes_.ops.silu_mul(passes_.stream, {.gate = gate, .up = up, .y = gate});
   passes_.project(gate, {{layer.down_proj, x, Activation::kNone, x}});
+  return x;
 }
 
 // cos and sin of position * inv_freq; the angle is rounded to f32 first, as LlamaRotaryEmbedding computes it.
 void Llava::rotation_angles(Batch& batch) {
   const TextConfig& c = config_.text;
   const int64_t half = c.head_dim / 2;
-  float* cos = passes_.stream.arena.take<float>(batch.rows * half);
-  float* sin = passes_.stream.arena.take<float>(batch.rows * half);
-  batch.cos = cos;
-  batch.sin = sin;
+  batch.cos = passes_.stream.arena.rows(batch.rows, half);
+  batch.sin = passes_.stream.arena.rows(batch.rows, half);
+  float *cos = batch.cos.data, *sin = batch.sin.data;
   for (const Step& step : batch.steps) {
     const int64_t past = step.cache->length();
     for (int64_t t = 0; t < step.tokens(); t++) {
@@ -147,26 +186,17 @@ void Llava::rotation_angles(Batch& batch) {
   }
 }
 
-// Rows that are wanted: norm, then lm_head.
-void Llava::head(const Batch& batch, Activations x, float* logits, float* hidden) {
-  if (batch.logit_rows == 0) return;
+// Of the wanted rows x[R, D]: logits = lm_head(norm(x)), hidden = norm(x)
+void Llava::head(Activations x, float* logits, float* hidden) {
   const TextConfig& c = config_.text;
-  const Activations wanted = passes_.stream.arena.rows(batch.logit_rows, c.hidden_size);  // [rows, D]
-  int64_t from = 0, to = 0;
-  for (const Step& step : batch.steps) {
-    const int64_t T = step.tokens(), rows = step.logit_rows();
-    if (rows > 0) passes_.ops.copy_rows(passes_.stream, {.x = x.slice(from + T - rows, rows), .y = wanted.slice(to, rows)});
-    from += T;
-    to += rows;
-  }
-  // logits = lm_head(norm(x))
-  passes_.ops.rms_norm(passes_.stream, {.x = wanted, .weight = weights_.text.norm.weight, .eps = c.rms_norm_eps, .y = wanted});
-  if (logits != nullptr) passes_.project(wanted, {{weights_.text.lm_head, Activations(logits, batch.logit_rows, c.vocab_size)}});
-  if (hidden != nullptr) std::memcpy(hidden, wanted.data, static_cast<size_t>(batch.logit_rows * c.hidden_size) * sizeof(float));
+  passes_.ops.rms_norm(passes_.stream, {.x = x, .weight = weights_.text.norm.weight, .eps = c.rms_norm_eps, .y = x});
+  if (logits != nullptr) passes_.project(x, {{weights_.text.lm_head, Activations(logits, x.rows, c.vocab_size)}});
+  if (hidden != nullptr) std::memcpy(hidden, x.data, static_cast<size_t>(x.rows * c.hidden_size) * sizeof(float));
 }
 
 void Llava::forward(const std::vector<Step>& steps, float* logits, float* hidden, const std::atomic<bool>& cancel) {
   check_steps(steps, config_.text);
+  if (steps.empty()) return;
   passes_.begin(cancel);
   Batch batch{.steps = steps};
   Rollback rollback(steps);
@@ -176,12 +206,12 @@ void Llava::forward(const std::vector<Step>& steps, float* logits, float* hidden
     batch.logit_rows += step.logit_rows();
   }
   rotation_angles(batch);
-  const Activations x = embed(batch);  // [T, D]
+  Activations x = embed(batch);  // [T, D]
   for (int64_t layer = 0; layer < config_.text.layers; layer++) {
     passes_.stop_if_cancelled();
-    decoder_layer(batch, layer, x);
+    x = decoder_layer(batch, layer, x);
   }
-  head(batch, x, logits, hidden);
+  if (batch.logit_rows > 0) head(x, logits, hidden);
   passes_.stop_if_cancelled();
   rollback.commit();
   scratch_held_.store(passes_.scratch_bytes(), std::memory_order_relaxed);

@@ -68,9 +68,11 @@ class Llava {
   struct Batch;
   void rotation_angles(Batch& batch);
   Activations embed(const Batch& batch);
-  void decoder_layer(const Batch& batch, int64_t index, Activations x);
-  void attend(const Batch& batch, int64_t layer, Activations q, Activations k, Activations v, Activations y);
-  void head(const Batch& batch, Activations x, float* logits, float* hidden);
+  Activations wanted(const Batch& batch, ConstActivations x, Arena& arena);
+  Activations decoder_layer(const Batch& batch, int64_t index, Activations x);
+  void append_keys(const Batch& batch, int64_t layer, Activations k, Activations v);
+  void attend(const Batch& batch, int64_t layer, Activations q, Activations y);
+  void head(Activations x, float* logits, float* hidden);
   Activations projector(ConstActivations features);
 
   ModelConfig config_;

@@ -248,7 +248,7 @@ std::vector<float> gemv_product(Trial& t, const KernelTable& table, const Quanti
   const Input<float> origin(t, x.origin);
   const Input<int32_t> sum(t, x.sum);
   const Output<float> y(t, kPanelRows);
-  (table.*type.gemv)(w, stride, x.blocks, q, origin, sum, y);
+  (table.*type.gemv)(w, stride, x.blocks, nullptr, q, origin, sum, y);
   return y.values();
 }
 

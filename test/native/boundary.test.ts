@@ -616,7 +616,7 @@ test('disposing of a model ends what runs with ABORTED and what waits with DISPO
   const golden = await GoldenModel.open('hf-f32', { threads: 2 })
   const { model } = golden
   const text = golden.tokens(1, golden.config.text.contextLength)
-  const sequences = Array.from({ length: 100 }, () => model.createSequence())
+  const sequences = Array.from({ length: 400 }, () => model.createSequence())
   const large = () => model.forward(sequences.map((sequence) => ({ sequence, segments: [text], logits: 'none' as const })), null, null)
   const first = golden.run([golden.tokens(1, 1)])
   const work = [large(), large(), model.encodeImages(golden.pixels(1), 1, false, null), model.measurePeak('fma')]

@@ -65,16 +65,30 @@ for (const name of goldenNames) {
   })
 }
 
-test('a batch gives the logits that each step asks for, in the order of the steps', async (t) => {
-  using golden = await GoldenModel.open('gguf-pair-q8_0')
-  const { vocabSize } = golden.config.text
-  const texts = [golden.tokens(1, 5), golden.tokens(2, 7), golden.tokens(3, 4)]
-  const alone = await Promise.all(texts.map((text) => golden.run([text])))
-  const kinds = ['last', 'none', 'all'] as const
-  const logits = new Float32Array(5 * vocabSize).fill(NaN)
-  await golden.model.forward(texts.map((text, i) => ({ sequence: golden.model.createSequence(), segments: [text], logits: kinds[i]! })), logits, null)
-  t.is(difference(logits, joined([alone[0]!.slice(-vocabSize), alone[2]!])), undefined)
-})
+for (const name of goldenNames) {
+  test(`${name}: a batch gives the logits that each step asks for, in the order of the steps, and what nobody asks for is remembered all the same`, async (t) => {
+    using golden = await GoldenModel.open(name, { threads: 2 })
+    const { vocabSize } = golden.config.text
+    const kinds = ['last', 'none', 'all', 'last'] as const
+    const past = [70, 3, 5, 0]
+    const lengths = [75, 70, 9, 1]
+    const texts = lengths.map((length, i) => [golden.tokens(i, length)])
+    const next = golden.tokens(9, 2)
+    const alone = await Promise.all(texts.map((text) => golden.run([...text, next])))
+    const rows = (i: number, from: number, to: number): Float32Array => alone[i]!.subarray(from * vocabSize, to * vocabSize)
+    const sequences = texts.map(() => golden.model.createSequence())
+    const before = texts.map((text, i) => ({ sequence: sequences[i]!, segments: slice(text, 0, past[i]!), logits: 'none' as const }))
+    await golden.model.forward(before.filter((_, i) => past[i]! > 0), null, null)
+    const steps = texts.map((text, i) => ({ sequence: sequences[i]!, segments: slice(text, past[i]!, lengths[i]!), logits: kinds[i]! }))
+    const logits = new Float32Array(6 * vocabSize).fill(NaN)
+    await golden.model.forward(steps, logits, null)
+    t.is(difference(logits, joined([rows(0, 74, 75), rows(2, 5, 9), rows(3, 0, 1)])), undefined)
+    const after = await golden.forwardAll(sequences.map((sequence) => ({ sequence, segments: [next] })))
+    after.forEach((one, i) => {
+      t.is(difference(one, alone[i]!.subarray(lengths[i]! * vocabSize)), undefined, `sequence ${i}`)
+    })
+  })
+}
 
 for (const name of ['hf-f32', 'hf-gqa-llama3-rope', 'gguf-pair-q4_0']) {
   test(`${name}: a row's logits do not depend on the rows after it`, async (t) => {

@@ -107,7 +107,7 @@ inline void to_panel(I* group) {
 
 #include "cpu/kernels/quantised_pack-inl.h"
 
-// The largest |value| in a panel, and the largest code that load() gives (Q8_0 is signed in both).
+// The largest |value| in a panel, and the largest that code() gives (Q8_0 is signed in both).
 template <class Codes>
 constexpr int kLargestValue = Codes::kLargest == 255 ? 128 : std::max(Codes::kOffset, Codes::kLargest - Codes::kOffset);
 template <class Codes>
@@ -159,16 +159,15 @@ inline void products(const uint8_t* w, const int8_t* q, I start, I acc[kTokenGro
   }
 }
 
-// start + the groups of one block or half block · one token.
+// acc + the groups of block j in a part · one token.
 template <class Codes>
-inline I dot(const I* group, const int8_t* q, int32_t start) {
-  constexpr int kSpan = 8 / Codes::kHalves, kGroups = groups_in_16_bits(kLargestCode<Codes>, kSpan);
-  I acc = Int::set1_32(start);
+inline I dot(const typename Codes::Packed& packed, int j, const int8_t* q, I acc) {
+  constexpr int kGroups = groups_in_16_bits(kLargestCode<Codes>, Codes::kPart);
 #pragma GCC unroll 8
-  for (int first = 0; first < kSpan; first += kGroups) {
-    Sum16 sum = multiply(group[first], Int::broadcast_word(q + first * 4));
+  for (int first = 0; first < Codes::kPart; first += kGroups) {
+    Sum16 sum = multiply(Codes::code(packed, j, first), Int::broadcast_word(q + first * 4));
 #pragma GCC unroll 8
-    for (int g = first + 1; g < first + kGroups; g++) sum = multiply_add(sum, group[g], Int::broadcast_word(q + g * 4));
+    for (int g = first + 1; g < first + kGroups; g++) sum = multiply_add(sum, Codes::code(packed, j, g), Int::broadcast_word(q + g * 4));
     acc = widen_and_add(acc, sum);
   }
   return acc;

@@ -32,19 +32,18 @@ inline I dot_add(I acc, I w, I a) {
   return vdotq_laneq_s32(acc, vreinterpretq_s8_s32(w), vreinterpretq_s8_s32(a), word);
 }
 
-// start + the groups of one block or half block · one token; two chains hide the latency of sdot.
+// acc + the groups of block j in a part · one token.
 template <class Codes>
-inline I dot(const I* group, const int8_t* q, int32_t start) {
-  I even = Int::set1_32(start), odd = Int::zero();
+inline I dot(const typename Codes::Packed& packed, int j, const int8_t* q, I acc) {
 #pragma GCC unroll 2
-  for (int g = 0; g < 8 / Codes::kHalves; g += 4) {
+  for (int g = 0; g < Codes::kPart; g += 4) {
     const I a = Int::load(q + g * 4);
-    even = dot_add<0>(even, group[g], a);
-    odd = dot_add<1>(odd, group[g + 1], a);
-    even = dot_add<2>(even, group[g + 2], a);
-    odd = dot_add<3>(odd, group[g + 3], a);
+    acc = dot_add<0>(acc, Codes::code(packed, j, g), a);
+    acc = dot_add<1>(acc, Codes::code(packed, j, g + 1), a);
+    acc = dot_add<2>(acc, Codes::code(packed, j, g + 2), a);
+    acc = dot_add<3>(acc, Codes::code(packed, j, g + 3), a);
   }
-  return Int::add_32(even, odd);
+  return acc;
 }
 
 template <class Codes>

@@ -18,14 +18,10 @@ inline void products(const uint8_t* w, int64_t step, const int8_t* q, const int3
   }
 }
 
-// start + the groups of one block or half block · one token; two chains hide the latency of vpdpbusd.
+// acc + the groups of block j in a part · one token.
 template <class Codes>
-inline I dot(const I* group, const int8_t* q, int32_t start) {
-  I even = Int::set1_32(start), odd = Int::zero();
-#pragma GCC unroll 4
-  for (int g = 0; g < 8 / Codes::kHalves; g += 2) {
-    even = dpbusd(even, group[g], Int::broadcast_word(q + g * 4));
-    odd = dpbusd(odd, group[g + 1], Int::broadcast_word(q + (g + 1) * 4));
-  }
-  return Int::add_32(even, odd);
+inline I dot(const typename Codes::Packed& packed, int j, const int8_t* q, I acc) {
+#pragma GCC unroll 8
+  for (int g = 0; g < Codes::kPart; g++) acc = dpbusd(acc, Codes::code(packed, j, g), Int::broadcast_word(q + g * 4));
+  return acc;
 }

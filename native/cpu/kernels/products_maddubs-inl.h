@@ -63,20 +63,21 @@ inline void products(const uint8_t* w, int64_t step, const int8_t* q, const int3
   }
 }
 
-// start + the groups of one block or half block · one token.
+// acc + the groups of block j in a part · one token.
 template <class Codes>
-inline I dot(const I* group, const int8_t* q, int32_t start) {
-  I acc = Int::set1_32(start);
+inline I dot(const typename Codes::Packed& packed, int j, const int8_t* q, I acc) {
   if constexpr (Codes::kLargest == 255) {
 #pragma GCC unroll 8
-    for (int g = 0; g < 8; g++) acc = add_pairs(acc, SignedCodes(group[g]).pairs(Int::broadcast_word(q + g * 4)));
+    for (int g = 0; g < Codes::kPart; g++) acc = add_pairs(acc, SignedCodes(Codes::code(packed, j, g)).pairs(Int::broadcast_word(q + g * 4)));
   } else {
-    constexpr int kGroups = groups_in_16_bits<Codes>();
+    constexpr int kGroups = std::min(groups_in_16_bits<Codes>(), Codes::kPart);
 #pragma GCC unroll 4
-    for (int first = 0; first < 8 / Codes::kHalves; first += kGroups) {
-      I sum_i16 = Int::maddubs(group[first], Int::broadcast_word(q + first * 4));
+    for (int first = 0; first < Codes::kPart; first += kGroups) {
+      I sum_i16 = Int::maddubs(Codes::code(packed, j, first), Int::broadcast_word(q + first * 4));
 #pragma GCC unroll 8
-      for (int g = first + 1; g < first + kGroups; g++) sum_i16 = in_order(Int::add_16(sum_i16, Int::maddubs(group[g], Int::broadcast_word(q + g * 4))));
+      for (int g = first + 1; g < first + kGroups; g++) {
+        sum_i16 = in_order(Int::add_16(sum_i16, Int::maddubs(Codes::code(packed, j, g), Int::broadcast_word(q + g * 4))));
+      }
       acc = add_pairs(acc, sum_i16);
     }
   }

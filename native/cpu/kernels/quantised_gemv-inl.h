@@ -1,14 +1,13 @@
 // Products of 16 rows of weights, as they lie in the file, with one token. The including file brings, before this one:
-//   dot<Codes>(group, q, start)  start + the groups of one block or half block · one token.
+//   dot<Codes>(packed, j, q, acc)  acc + the groups of block j in a part · one token.
 
-// Rows lie one after another, so the next 16 are the next stretch of memory: it is fetched line by line, in step with these, which are 16 streams that
-// no hardware prefetcher follows; a few lines a unit, so that they do not stand in the way of the loads.
+// The next 16 rows are one stretch of memory: it is fetched line by line, in step with these, which are 16 streams that no hardware prefetcher follows.
+// Each sum of a block or half block brings its share of the lines of a block on disk; many at once would stand in the way of the loads.
 template <class Codes>
-inline void prefetch_share(const unsigned char* next, int64_t unit) {
-  constexpr int kBytes = kRows * Codes::kBytes * Codes::kUnit / Codes::kDiskBlocks;  // of these rows, a unit
-  const unsigned char* from = next + unit * kBytes;
+inline void prefetch_share(const unsigned char* next, int share) {
+  constexpr int kBytes = kRows * Codes::kBytes, kShares = Codes::kDiskBlocks * 8 / Codes::kPart;
 #pragma GCC unroll 64
-  for (int at = 0; at < kBytes; at += 64) __builtin_prefetch(from + at, 0, 2);
+  for (int line = (share * kBytes / kShares + 63) / 64; line * 64 < (share + 1) * kBytes / kShares; line++) __builtin_prefetch(next + line * 64, 0, 2);
 }
 
 // Where the sums of a token's blocks start, and 2^e * sum, which mins are multiplied by, for kStretch blocks: made once for 16 rows, and broadcast from memory.
@@ -34,26 +33,37 @@ struct TokenBlocks {
 
 // Adds the products of one unit, whose first block is block b of the stretch.
 template <class Codes>
-inline F add_unit(F total, const I* group, const F* scale, const int8_t* q, const float* origin, const TokenBlocks<Codes>& token, int64_t b) {
-  constexpr int kSpan = 8 / Codes::kHalves;
-#pragma GCC unroll 4
-  for (int j = 0; j < Codes::kUnit; j++, scale += Codes::kScales) {
+inline F add_unit(F total, const unsigned char* rows, int64_t stride, int unit, const unsigned char* next,
+                  const typename Codes::Scales& scales, const int8_t* q, const float* origin, const TokenBlocks<Codes>& token, int64_t b) {
+  I acc[Codes::kUnit][Codes::kHalves];
+#pragma GCC unroll 2
+  for (int part = 0; part < 8 / Codes::kPart; part++) {
+    const typename Codes::Packed packed = Codes::load(rows, stride, unit, part);
+    const int h = Codes::kHalves == 2 ? part : 0;
+#pragma GCC unroll 8
+    for (int j = 0; j < Codes::kUnit; j++) {
+      const I before = part == h ? Int::set1_32(token.start[b + j][h]) : acc[j][h];
+      acc[j][h] = dot<Codes>(packed, j, q + ((b + j) * 8 + part * Codes::kPart) * 4, before);
+      next = Int::after(next, acc[j][h]);
+      prefetch_share<Codes>(next, (unit * 8 / Codes::kPart + part) * Codes::kUnit + j);
+    }
+  }
+#pragma GCC unroll 8
+  for (int j = 0; j < Codes::kUnit; j++) {
+    const int factor = (unit * Codes::kUnit + j) * Codes::kScales;
     const F zero = Vec::set1(origin[b + j]);
 #pragma GCC unroll 2
-    for (int h = 0; h < Codes::kHalves; h++) {
-      const I acc = dot<Codes>(group + 8 * j + h * kSpan, q + ((b + j) * 8 + h * kSpan) * 4, token.start[b + j][h]);
-      total = Vec::fma(above_origin(acc, zero), scale[h], total);
-    }
+    for (int h = 0; h < Codes::kHalves; h++) total = Vec::fma(above_origin(acc[j][h], zero), scales.factor(factor + h), total);
     if constexpr (Codes::kMins) {
 #pragma GCC unroll 2
-      for (int h = 0; h < Codes::kHalves; h++) total = Vec::fma(Vec::set1(token.weighted_sum[b + j][h]), scale[Codes::kHalves + h], total);
+      for (int h = 0; h < Codes::kHalves; h++) total = Vec::fma(Vec::set1(token.weighted_sum[b + j][h]), scales.factor(factor + Codes::kHalves + h), total);
     }
   }
   return total;
 }
 
 template <class Codes>
-void gemv_q(const void* w, int64_t stride, int64_t blocks, const int8_t* q, const float* origin, const int32_t* sum, float* y) noexcept {
+void gemv_q(const void* w, int64_t stride, int64_t blocks, const void* next, const int8_t* q, const float* origin, const int32_t* sum, float* y) noexcept {
   F total[kPanelRows / kRows];
   for (F& rows : total) rows = Vec::zero();
   TokenBlocks<Codes> token;
@@ -62,16 +72,13 @@ void gemv_q(const void* w, int64_t stride, int64_t blocks, const int8_t* q, cons
     token.fill(origin + first, sum + 2 * first, count);
     for (int at = 0; at < kPanelRows; at += kRows) {
       const unsigned char* rows = static_cast<const unsigned char*>(w) + at * stride + first / Codes::kDiskBlocks * Codes::kBytes;
-      const unsigned char* next = static_cast<const unsigned char*>(w) + (kPanelRows + at) * stride;
-      for (int64_t b = 0; b < count; b += Codes::kDiskBlocks, rows += Codes::kBytes) {
-        F factor[Codes::kDiskBlocks * Codes::kScales];
-        Codes::scales(rows, stride, factor);
+      const unsigned char* next_rows = static_cast<const unsigned char*>(next) + at * stride + first / Codes::kDiskBlocks * Codes::kBytes * kRows;
+      for (int64_t b = 0; b < count; b += Codes::kDiskBlocks, rows += Codes::kBytes, next_rows += kRows * Codes::kBytes) {
+        const typename Codes::Scales scales = Codes::scales(rows, stride);
+#pragma GCC unroll 4
         for (int unit = 0; unit < Codes::kDiskBlocks / Codes::kUnit; unit++) {
-          prefetch_share<Codes>(next, (first + b) / Codes::kUnit + unit);
-          I group[8 * Codes::kUnit];
-          Codes::load(rows, stride, unit, group);
           const int in_disk_block = unit * Codes::kUnit;
-          total[at / kRows] = add_unit<Codes>(total[at / kRows], group, factor + in_disk_block * Codes::kScales, q + first * kBlock, origin + first, token,
+          total[at / kRows] = add_unit<Codes>(total[at / kRows], rows, stride, unit, next_rows, scales, q + first * kBlock, origin + first, token,
                                               b + in_disk_block);
         }
       }

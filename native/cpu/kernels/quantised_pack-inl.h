@@ -1,4 +1,4 @@
-// Packing: 16 rows of quantised weights to a panel. The including file says, before this one, what a panel holds of the codes that load() gives:
+// Packing: 16 rows of quantised weights to a panel. The including file says, before this one, in which form a panel holds codes:
 //   to_panel<Codes>(group)  brings the groups of a unit into that form, in place.
 
 // The same stretch of each row that follows the one packed now: packed a few panels later, and 16 streams that no hardware prefetcher follows.
@@ -16,12 +16,19 @@ void pack(const void* w, int64_t stride, int64_t blocks, uint8_t* codes, float* 
   for (int at = 0; at < kPanelRows; at += kRows) {
     const unsigned char* rows = static_cast<const unsigned char*>(w) + at * stride;
     for (int64_t b = 0; b < blocks; b += Codes::kDiskBlocks, rows += Codes::kBytes) {
-      F factor[Codes::kDiskBlocks * Codes::kScales];
-      Codes::scales(rows, stride, factor);
-      for (int i = 0; i < Codes::kDiskBlocks * Codes::kScales; i++) Vec::store(scales + (b * Codes::kScales + i) * kPanelRows + at, factor[i]);
+      const typename Codes::Scales factors = Codes::scales(rows, stride);
+#pragma GCC unroll 32
+      for (int i = 0; i < Codes::kDiskBlocks * Codes::kScales; i++) Vec::store(scales + (b * Codes::kScales + i) * kPanelRows + at, factors.factor(i));
       for (int unit = 0; unit < Codes::kDiskBlocks / Codes::kUnit; unit++) {
         I group[8 * Codes::kUnit];
-        Codes::load(rows, stride, unit, group);
+#pragma GCC unroll 2
+        for (int part = 0; part < 8; part += Codes::kPart) {
+          const typename Codes::Packed packed = Codes::load(rows, stride, unit, part / Codes::kPart);
+#pragma GCC unroll 64
+          for (int i = 0; i < Codes::kUnit * Codes::kPart; i++) {
+            group[i / Codes::kPart * 8 + part + i % Codes::kPart] = Codes::code(packed, i / Codes::kPart, i % Codes::kPart);
+          }
+        }
         to_panel<Codes>(group);
         uint8_t* out = codes + ((b + unit * Codes::kUnit) * 8 * kPanelRows + at) * 4;
         for (int g = 0; g < 8 * Codes::kUnit; g++) Int::store(out + g * kPanelRows * 4, group[g]);

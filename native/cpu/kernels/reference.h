@@ -180,7 +180,7 @@ void gemm_q(int64_t tokens, int64_t blocks, const uint8_t* codes, const float* s
 }
 
 template <class Acc, class Block>
-void gemv_q(const void* w, int64_t stride, int64_t blocks, const int8_t* q, const float* origin, const int32_t* sum, float* y) noexcept {
+void gemv_q(const void* w, int64_t stride, int64_t blocks, const void*, const int8_t* q, const float* origin, const int32_t* sum, float* y) noexcept {
   constexpr int kHalves = Layout<Block>::kHalves, kSpan = kBlock / kHalves;
   for (int r = 0; r < kPanelRows; r++) {
     Acc total = 0;

@@ -98,11 +98,17 @@ struct Int {
   static I shift_right_32(I a, int n) { return _mm256_srli_epi32(a, n); }
   static I shift_left_32(I a, int n) { return _mm256_slli_epi32(a, n); }
   static I shift_right_signed_32(I a, int n) { return _mm256_srai_epi32(a, n); }
-  static I equal_8(I a, I b) { return _mm256_cmpeq_epi8(a, b); }
-  // Byte n of each dword in all four bytes of it.
-  static I spread_byte(I a, int n) {
-    const __m128i index = _mm_add_epi8(_mm_set1_epi8(static_cast<char>(n)), _mm_setr_epi8(0, 0, 0, 0, 4, 4, 4, 4, 8, 8, 8, 8, 12, 12, 12, 12));
-    return _mm256_shuffle_epi8(a, _mm256_broadcastsi128_si256(index));
+  // Bits 4 n … 4 n + 3 of each dword, each as bit 4 of a byte of its own.
+  static I nibble_to_fifth_bits(I a, int n) {
+    const __m128i index = _mm_add_epi8(_mm_set1_epi8(static_cast<char>(n / 2)), _mm_setr_epi8(0, 0, 0, 0, 4, 4, 4, 4, 8, 8, 8, 8, 12, 12, 12, 12));
+    const I wanted = set1_32(static_cast<int32_t>(0x08040201u << 4 * (n % 2)));  // one bit of each byte
+    const I held = bit_and(_mm256_shuffle_epi8(a, _mm256_broadcastsi128_si256(index)), wanted);
+    return bit_and(_mm256_cmpeq_epi8(held, wanted), set1_8(16));
+  }
+  // p, for what the compiler shall not do before v is there.
+  static const unsigned char* after(const unsigned char* p, I v) {
+    asm("" : "+r"(p) : "v"(v));
+    return p;
   }
   static Vec::F to_f32(I a) { return _mm256_cvtepi32_ps(a); }
   static Vec::F as_f32(I a) { return _mm256_castsi256_ps(a); }

@@ -98,11 +98,16 @@ struct Int {
   static I shift_right_32(I a, int n) { return _mm512_srli_epi32(a, n); }
   static I shift_left_32(I a, int n) { return _mm512_slli_epi32(a, n); }
   static I shift_right_signed_32(I a, int n) { return _mm512_srai_epi32(a, n); }
-  static I equal_8(I a, I b) { return _mm512_movm_epi8(_mm512_cmpeq_epi8_mask(a, b)); }
-  // Byte n of each dword in all four bytes of it.
-  static I spread_byte(I a, int n) {
-    const __m128i index = _mm_add_epi8(_mm_set1_epi8(static_cast<char>(n)), _mm_setr_epi8(0, 0, 0, 0, 4, 4, 4, 4, 8, 8, 8, 8, 12, 12, 12, 12));
-    return _mm512_shuffle_epi8(a, _mm512_broadcast_i32x4(index));
+  // Bits 4 n … 4 n + 3 of each dword, each as bit 4 of a byte of its own: a table of dwords, of whose index vpermd reads four bits.
+  static I nibble_to_fifth_bits(I a, int n) {
+    const I table = _mm512_setr_epi32(0, 0x10, 0x1000, 0x1010, 0x100000, 0x100010, 0x101000, 0x101010, 0x10000000, 0x10000010, 0x10001000, 0x10001010, 0x10100000,
+                                      0x10100010, 0x10101000, 0x10101010);
+    return _mm512_permutexvar_epi32(_mm512_srli_epi32(a, 4 * n), table);
+  }
+  // p, for what the compiler shall not do before v is there.
+  static const unsigned char* after(const unsigned char* p, I v) {
+    asm("" : "+r"(p) : "v"(v));
+    return p;
   }
   static Vec::F to_f32(I a) { return _mm512_cvtepi32_ps(a); }
   static Vec::F as_f32(I a) { return _mm512_castsi512_ps(a); }

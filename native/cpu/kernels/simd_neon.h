@@ -97,11 +97,17 @@ struct Int {
   static I shift_right_32(I a, int n) { return from(dwords(a) >> vdupq_n_u32(static_cast<uint32_t>(n))); }
   static I shift_left_32(I a, int n) { return from(dwords(a) << vdupq_n_u32(static_cast<uint32_t>(n))); }
   static I shift_right_signed_32(I a, int n) { return a >> vdupq_n_s32(n); }
-  static I equal_8(I a, I b) { return from(vceqq_u8(bytes(a), bytes(b))); }
-  // Byte n of each dword in all four bytes of it.
-  static I spread_byte(I a, int n) {
+  // Bits 4 n … 4 n + 3 of each dword, each as bit 4 of a byte of its own.
+  static I nibble_to_fifth_bits(I a, int n) {
     const uint8x16_t first = {0, 0, 0, 0, 4, 4, 4, 4, 8, 8, 8, 8, 12, 12, 12, 12};
-    return from(vqtbl1q_u8(bytes(a), vaddq_u8(first, vdupq_n_u8(static_cast<uint8_t>(n)))));
+    const I spread = from(vqtbl1q_u8(bytes(a), vaddq_u8(first, vdupq_n_u8(static_cast<uint8_t>(n / 2)))));
+    const I wanted = set1_32(static_cast<int32_t>(0x08040201u << 4 * (n % 2)));  // one bit of each byte
+    return bit_and(from(vtstq_u8(bytes(spread), bytes(wanted))), set1_8(16));
+  }
+  // p, for what the compiler shall not do before v is there.
+  static const unsigned char* after(const unsigned char* p, I v) {
+    asm("" : "+r"(p) : "w"(v));
+    return p;
   }
   static Vec::F to_f32(I a) { return vcvtq_f32_s32(a); }
   static Vec::F as_f32(I a) { return vreinterpretq_f32_s32(a); }

@@ -1,6 +1,6 @@
 """Scores models/default.gguf as it is on disk, by a forward pass of its own (interleaved rope, KV cache), on pictures from seeds never trained on.
 
-usage: python3 models/recipe/evaluate.py [--scenes 300]  |  evaluate.py --image PICTURE --question TEXT
+usage: python3 models/placeholder/evaluate.py [--scenes 300]  |  evaluate.py --image PICTURE --question TEXT
 
 An answer counts when the whole text is the expected one. `held-out pairs`: color-shape pairs that no training picture had.
 """

@@ -1,0 +1,81 @@
+// npm run eval -- FOLDER [--model FILE] [--out FOLDER] [--threads N]
+// Asks the examination that models/recipe/exam.py wrote through the package, and prints how much is right: a line a kind of question, a column a hand.
+// --out: answers.jsonl, confusions.svg (what is taken for what, all hands that the model never saw) and answers.png (pictures with right and wrong answers).
+
+import { mkdir, writeFile } from 'node:fs/promises'
+import path from 'node:path'
+import { parseArgs } from 'node:util'
+import { LLaVA } from '../../lib/index.js'
+import { contactSheet, confusions } from './pictures.js'
+import { galleryOf, isRight, readExam, type Exam, type Question } from './questions.js'
+
+/** A question, who drew its picture, and what came of it. */
+export interface Marked {
+  readonly hand: string
+  readonly asked: Question
+  readonly answer: string
+  readonly right: boolean
+}
+
+const short = '\nAnswer the question using a single word or phrase.'
+
+async function mark(model: LLaVA, folder: string, { things, hands }: Exam): Promise<Marked[]> {
+  const marked: Marked[] = []
+  for (const [hand, questions] of hands) {
+    for (const asked of questions) {
+      const picture = path.join(folder, hand, asked.picture)
+      const { text } = await model.ask(picture, asked.kind === 'describe' ? asked.question : asked.question + short, { maxTokens: 96, temperature: 0 })
+      marked.push({ hand, asked, answer: text, right: isRight(asked, text, things) })
+    }
+    marked.push(...await retrieve(model, path.join(folder, hand), hand, galleryOf(questions, things)))
+    process.stderr.write(`${hand}: ${questions.length} questions\n`)
+  }
+  return marked
+}
+
+/** Each text finds the picture whose vector is nearest to its own: recall at 1. */
+async function retrieve(model: LLaVA, folder: string, hand: string, gallery: readonly Question[]): Promise<Marked[]> {
+  const options = { normalize: true } as const
+  const pictures = await model.embed(gallery.map((one) => path.join(folder, one.picture)), { kind: 'clip_image', ...options })
+  const texts = await model.embed(gallery.map((one) => one.question), { kind: 'clip_text', ...options })
+  return gallery.map((asked, row) => {
+    const text = texts[row]?.data ?? new Float32Array()
+    const likeness = pictures.map(({ data }) => data.reduce((sum, value, n) => sum + value * (text[n] ?? 0), 0))
+    const answer = gallery[likeness.indexOf(Math.max(...likeness))]?.picture ?? ''
+    return { hand, asked, answer, right: answer === asked.picture }
+  })
+}
+
+/** `| naming | 54.1 % (225/416) | …`, a line a kind. */
+export function scoreTable(marked: readonly Marked[]): string {
+  const hands = [...new Set(marked.map((one) => one.hand))]
+  const kinds = [...new Set(marked.map((one) => one.asked.kind))]
+  const cell = (kind: string, hand: string): string => {
+    const mine = marked.filter((one) => one.asked.kind === kind && one.hand === hand)
+    const right = mine.filter((one) => one.right).length
+    return mine.length === 0 ? '' : `${((100 * right) / mine.length).toFixed(1)} % (${right}/${mine.length})`
+  }
+  return [`| question | ${hands.join(' | ')} |`, `| --- |${' --- |'.repeat(hands.length)}`, ...kinds.map((kind) => `| ${kind} | ${hands.map((hand) => cell(kind, hand)).join(' | ')} |`)].join('\n')
+}
+
+async function main(): Promise<void> {
+  const { values, positionals } = parseArgs({ allowPositionals: true, options: { model: { type: 'string' }, out: { type: 'string' }, threads: { type: 'string' } } })
+  const [folder] = positionals
+  if (folder === undefined) throw new Error('usage: npm run eval -- FOLDER [--model FILE] [--out FOLDER] [--threads N] (models/recipe/exam.py writes FOLDER)')
+  const exam = await readExam(folder)
+  const model = await LLaVA.open(values.model, values.threads === undefined ? {} : { threads: Number(values.threads) })
+  try {
+    const marked = await mark(model, folder, exam)
+    process.stdout.write(`${scoreTable(marked)}\n`)
+    if (values.out === undefined) return
+    await mkdir(values.out, { recursive: true })
+    const unseen = marked.filter((one) => one.hand !== 'train')
+    await writeFile(path.join(values.out, 'answers.jsonl'), marked.map((one) => `${JSON.stringify(one)}\n`).join(''))
+    await writeFile(path.join(values.out, 'confusions.svg'), confusions(unseen, exam.things))
+    await writeFile(path.join(values.out, 'answers.png'), await contactSheet(unseen, folder))
+  } finally {
+    model.dispose()
+  }
+}
+
+await main()

@@ -1,0 +1,79 @@
+// What an examination asks, as models/recipe/exam.py wrote it, and what counts as right.
+
+import { readFile, readdir } from 'node:fs/promises'
+import path from 'node:path'
+
+/** A thing that the model knows. */
+export interface Thing {
+  readonly name: string
+  readonly plural: string
+  readonly synonyms: readonly string[]
+  readonly kind: string
+}
+
+export interface Question {
+  /** File name below the hand's folder. */
+  readonly picture: string
+  readonly kind: 'name' | 'exists' | 'color' | 'count' | 'relation' | 'describe' | 'retrieve'
+  readonly question: string
+  /** Short answers that are right. */
+  readonly accept: readonly string[]
+  /** Indices of the things in the picture. */
+  readonly things: readonly number[]
+}
+
+export interface Exam {
+  readonly things: readonly Thing[]
+  /** Questions by hand: who drew the pictures. */
+  readonly hands: ReadonlyMap<string, readonly Question[]>
+}
+
+export async function readExam(folder: string): Promise<Exam> {
+  const things = JSON.parse(await readFile(path.join(folder, 'things.json'), 'utf8')) as Thing[]
+  const entries = await readdir(folder, { withFileTypes: true })
+  const hands = new Map<string, readonly Question[]>()
+  for (const entry of entries.filter((one) => one.isDirectory()).sort((a, b) => a.name.localeCompare(b.name))) {
+    const text = await readFile(path.join(folder, entry.name, 'questions.jsonl'), 'utf8')
+    hands.set(entry.name, text.trimEnd().split('\n').map((line) => JSON.parse(line) as Question))
+  }
+  return { things, hands }
+}
+
+/** Most drawings among which a text finds its own. */
+const gallery = 200
+
+/** One drawing of each thing, up to 200 of them, to be found by a text. */
+export function galleryOf(questions: readonly Question[], things: readonly Thing[]): Question[] {
+  const first = new Map<number, Question>()
+  for (const one of questions) {
+    const [thing] = one.things
+    if (one.kind === 'name' && thing !== undefined && !first.has(thing)) first.set(thing, one)
+  }
+  return [...first].slice(0, gallery).map(([thing, { picture }]) => ({ picture, kind: 'retrieve', question: `a drawing of a ${things[thing]?.name ?? ''}`, accept: [picture], things: [thing] }))
+}
+
+/** A short answer without what does not count: case, a full stop, an article. */
+export function bare(answer: string): string {
+  return answer.trim().toLowerCase().replace(/\.$/, '').replace(/^(?:an?|the) /, '')
+}
+
+/** Indices of the things whose name, plural or synonym stands in a text; a longer name hides a shorter one inside it (a rain cloud is no cloud). */
+export function mentioned(text: string, things: readonly Thing[]): Set<number> {
+  const names = things.flatMap((thing, index) => [thing.name, thing.plural, ...thing.synonyms].map((name) => ({ name: name.toLowerCase(), index })))
+  names.sort((a, b) => b.name.length - a.name.length)
+  let rest = ` ${text.toLowerCase().replace(/[^a-z0-9'-]+/g, ' ')} `
+  const found = new Set<number>()
+  for (const { name, index } of names) {
+    const words = ` ${name.replace(/[^a-z0-9'-]+/g, ' ')} `
+    if (!rest.includes(words)) continue
+    found.add(index)
+    rest = rest.replaceAll(words, ' · ')
+  }
+  return found
+}
+
+/** Whether an answer is right; a description is right when it names nothing that is not in the picture. */
+export function isRight(question: Question, answer: string, things: readonly Thing[]): boolean {
+  if (question.kind !== 'describe') return question.accept.some((right) => bare(right) === bare(answer))
+  return [...mentioned(answer, things)].every((index) => question.things.includes(index))
+}

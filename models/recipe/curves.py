@@ -1,0 +1,37 @@
+"""Draws the losses of every stage, and how many tokens of the answers are right.
+
+usage: python3 models/recipe/curves.py WORK OUT      (writes OUT/curves.svg)
+"""
+
+import json
+import os
+import sys
+
+import matplotlib
+matplotlib.use('svg')
+import matplotlib.pyplot as plt  # noqa: E402
+
+STAGES = {'teacher-alone': 'teacher, one thing', 'teacher': 'teacher, scenes', 'tower': 'tower, distilled', 'contrast': 'contrast', 'text': 'language model, text', 'align': 'stage 1: projector', 'instruct': 'stage 2: instructions'}
+
+
+def main():
+    work, out = sys.argv[1:]
+    figure, axes = plt.subplots(2, 4, figsize=(15, 6.5), constrained_layout=True)
+    for axis, (stage, title) in zip(axes.flat, STAGES.items()):
+        with open(os.path.join(work, f'{stage}.jsonl')) as file:
+            lines = [json.loads(line) for line in file]
+        for key in lines[0]:
+            if key != 'step':
+                axis.plot([line['step'] for line in lines], [line[key] for line in lines], label=key, linewidth=1.2)
+        axis.set_title(title, fontsize=11)
+        axis.set_xlabel('step', fontsize=9)
+        axis.grid(alpha=0.25)
+        axis.legend(fontsize=8)
+    axes.flat[-1].axis('off')
+    os.makedirs(out, exist_ok=True)
+    plt.rcParams['svg.hashsalt'] = 'curves'
+    figure.savefig(os.path.join(out, 'curves.svg'), metadata={'Date': None})
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,143 @@
+"""The language model's side: vocabulary, prompts, and batches in which one picture stands once before all its questions.
+
+A row holds the system text and the picture's rows, then every conversation about it: all of them see what is shared, none sees another (mask), and each
+starts at the position after the picture, exactly as if it stood there alone.
+"""
+
+import io
+import random
+from functools import lru_cache
+
+import sentencepiece
+import torch
+import torch.nn.functional as F
+from transformers import LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
+from transformers import CLIPVisionConfig
+
+import tower as towers
+from questions import SUFFIX, greetings, groups_of, questions, text_questions
+from scenes import GRID
+
+SYSTEM = ("A chat between a curious user and an artificial intelligence assistant. "
+          "The assistant gives helpful, detailed, and polite answers to the user's questions.")
+PIECES = 1536
+TEXT = dict(hidden_size=192, intermediate_size=512, num_hidden_layers=6, num_attention_heads=6, num_key_value_heads=6, max_position_embeddings=2048,
+            rms_norm_eps=1e-5, bos_token_id=1, eos_token_id=2, pad_token_id=0)
+ROWS = GRID * GRID
+PER_PICTURE = 7  # questions
+BRIEF = 0.35     # part of the questions that ask for a single word
+
+
+def members_of(batch) -> list:
+    """[B] lists of {thing, x, y, size, color}."""
+    found = [[] for _ in range(len(batch.pixels))]
+    for scene, thing, x, y, size, color in zip(*(values.tolist() for values in (batch.scene, batch.thing, batch.x, batch.y, batch.size, batch.color))):
+        found[scene].append(dict(thing=thing, x=x, y=y, size=size, color=color))
+    return found
+
+
+def random_members(things: list, rng: random.Random) -> list:
+    """A scene of words alone."""
+    chosen = rng.sample(range(len(things)), rng.randint(1, 4))
+    return [dict(thing=thing, x=rng.random(), y=rng.random(), size=rng.uniform(0.2, 0.5), color=rng.randint(-1, 10)) for thing in chosen for _ in range(rng.choice([1, 1, 1, 2, 3]))][:6]
+
+
+def train_vocabulary(things: list) -> bytes:
+    rng = random.Random(0)
+    lines = [SYSTEM + ' USER: '] * 4000
+    for _ in range(4000):
+        for _, question, long, short in questions(things, groups_of(things, random_members(things, rng)), rng.randint(-1, 10), rng) + text_questions(things, rng):
+            lines.append(f'{question} ASSISTANT: {long} {short}')
+    lines += [f'USER: {SUFFIX[1:]} ASSISTANT:'] * 2000
+    for thing in things:
+        lines += [' '.join([thing['name'], thing['plural'], *thing['synonyms'], thing['fact']])] * 20
+    lines += ['abcdefghijklmnopqrstuvwxyz ABCDEFGHIJKLMNOPQRSTUVWXYZ 0123456789 .,:;!?\'"()-/'] * 5
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(lines), model_writer=model, model_type='bpe', vocab_size=PIECES, byte_fallback=True, normalization_rule_name='identity',
+        remove_extra_whitespaces=False, character_coverage=1.0, unk_id=0, bos_id=1, eos_id=2, pad_id=-1, num_threads=1, minloglevel=2)
+    return model.getvalue()
+
+
+class Prompt:
+    """Vicuna v1 text around one picture, each text between specials encoded on its own."""
+
+    def __init__(self, spm: bytes):
+        self.vocabulary = sentencepiece.SentencePieceProcessor(model_proto=spm)
+        self.encode = lru_cache(maxsize=200_000)(lambda text: tuple(self.vocabulary.encode(text)))
+        self.before = [1, *self.encode(SYSTEM + ' USER: ')]
+
+    def question(self, text: str, first: bool = True, picture: bool = True) -> list:
+        return [*self.encode((f'\n{text}' if picture else text) + ' ASSISTANT:' if first else f'USER: {text} ASSISTANT:')]
+
+    def answer(self, text: str) -> list:
+        return [*self.encode(text), 2]
+
+    def conversations(self, asked: list, rng: random.Random, picture: bool = True) -> list:
+        """[(ids, is answer)]; one in four goes on with a second question."""
+        def turn(four, first):
+            _, question, long, short = four
+            brief = rng.random() < BRIEF
+            ask = self.question(question + (SUFFIX if brief else ''), first, picture)
+            say = self.answer(short[0].upper() + short[1:] if brief else long)
+            return ask + say, [False] * len(ask) + [True] * len(say)
+        asked, result = list(asked), []
+        while asked:
+            ids, answer = turn(asked.pop(), True)
+            if asked and rng.random() < 0.25:
+                more, more_answer = turn(asked.pop(), False)
+                ids, answer = ids + more, answer + more_answer
+            result.append((ids, answer))
+        return result
+
+
+def chosen(asked: list, rng: random.Random) -> list:
+    """PER_PICTURE of the questions: what there is is always asked, the others by chance."""
+    first = [four for four in asked if four[0] in ('name', 'list')]
+    rest = [four for four in asked if four[0] not in ('name', 'list')]
+    rng.shuffle(rest)
+    picked = first + rest[:PER_PICTURE - len(first)]
+    rng.shuffle(picked)
+    return picked
+
+
+def packed(rows: list, shared: int):
+    """rows: per picture its [(ids, is answer)] -> ids, positions, branch (-1: padding), is answer: [B,T]."""
+    length = max(sum(len(ids) for ids, _ in row) for row in rows)
+    ids, positions, branch, answer = torch.zeros(4, len(rows), length, dtype=torch.long)
+    branch[:] = -1
+    for b, row in enumerate(rows):
+        at = 0
+        for k, (tokens, is_answer) in enumerate(row, 1):
+            here = slice(at, at + len(tokens))
+            ids[b, here], positions[b, here] = torch.tensor(tokens), shared + torch.arange(len(tokens))
+            branch[b, here], answer[b, here] = k, torch.tensor(is_answer, dtype=torch.long)
+            at += len(tokens)
+    return ids, positions, branch, answer.bool()
+
+
+def build() -> LlavaForConditionalGeneration:
+    return LlavaForConditionalGeneration(LlavaConfig(
+        vision_config=CLIPVisionConfig(**towers.CONFIG), text_config=LlamaConfig(vocab_size=PIECES, **TEXT), image_token_index=0, vision_feature_layer=-2))
+
+
+def answer_loss(model, before: torch.Tensor, image_rows, batch):
+    """Cross entropy of the answers' tokens, and the part of them that is right. image_rows: [B,N,D] or None for text alone (then every token counts)."""
+    ids, positions, branch, answer = batch
+    count = len(ids)
+    embed = model.get_input_embeddings()
+    shared = [embed(before).expand(count, -1, -1)]
+    if image_rows is not None:
+        shared.append(model.model.multi_modal_projector(image_rows))
+    start = sum(part.shape[1] for part in shared)
+    x = torch.cat([*(part.float() for part in shared), embed(ids)], 1)
+    branch = torch.cat([torch.zeros(count, start, dtype=torch.long), branch], 1)
+    positions = torch.cat([torch.arange(start).expand(count, -1), positions], 1)
+    order = torch.arange(x.shape[1])
+    seen = (order[None, :] <= order[:, None]) & ((branch[:, None, :] == 0) | (branch[:, None, :] == branch[:, :, None]))
+    mask = torch.where(seen[:, None], 0.0, torch.finfo(torch.bfloat16).min)
+    y = model.model.language_model(inputs_embeds=x, attention_mask=mask, position_ids=positions, use_cache=False).last_hidden_state[:, start - 1:-1]
+    if image_rows is None:
+        answer = branch[:, start:] > 0
+    logits, wanted = model.lm_head(y[answer]).float(), ids[answer]
+    return F.cross_entropy(logits, wanted), (logits.argmax(-1) == wanted).float().mean()

@@ -1,0 +1,169 @@
+"""Questions about a scene with their answers: long, and in a single word as LLaVA 1.5's short-answer prompt asks for."""
+
+import random
+
+from drawings import COLORS
+
+SUFFIX = '\nAnswer the question using a single word or phrase.'
+NUMBERS = ['zero', 'one', 'two', 'three', 'four', 'five', 'six']
+KINDS = {'household': 'household item', 'clothing': 'piece of clothing', 'food': 'kind of food', 'sky': 'thing of the sky', 'sport': 'thing for sport', 'instrument': 'musical instrument'}
+
+
+def article(words: str) -> str:
+    return ('an ' if words[0].lower() in 'aeio' or words.startswith(('umbrella', 'un')) and not words.startswith('unicorn') else 'a ') + words
+
+
+def some(thing: dict, count: int) -> str:
+    """'a dog', 'two dogs'."""
+    return article(thing['name']) if count == 1 else f'{NUMBERS[count]} {thing["plural"]}'
+
+
+def capital(text: str) -> str:
+    return text[0].upper() + text[1:]
+
+
+def joined(parts: list) -> str:
+    return parts[0] if len(parts) == 1 else f'{", ".join(parts[:-1])} and {parts[-1]}'
+
+
+def place(x: float, y: float) -> str:
+    """Which of nine fields."""
+    across, down = ('left', 'middle', 'right')[min(2, int(x * 3))], ('top', 'middle', 'bottom')[min(2, int(y * 3))]
+    return 'middle' if across == down == 'middle' else across if down == 'middle' else down if across == 'middle' else f'{down} {across}'
+
+
+def where(field: str) -> str:
+    return {'middle': 'in the middle', 'left': 'on the left', 'right': 'on the right', 'top': 'at the top', 'bottom': 'at the bottom'}.get(field, f'at the {field}')
+
+
+class Group:
+    """All of one thing in a picture."""
+
+    def __init__(self, index: int, thing: dict, members: list):
+        self.index, self.thing, self.members, self.count = index, thing, members, len(members)
+        colors = {m['color'] for m in members}
+        self.color = colors.pop() if len(colors) == 1 else -1
+        self.x, self.y = (sum(m[axis] for m in members) / self.count for axis in 'xy')
+        self.size = members[0]['size'] if self.count == 1 else None
+        self.field = place(self.x, self.y) if self.count == 1 else None
+
+    def called(self, rng: random.Random) -> str:
+        """Its name, now and then a synonym."""
+        names = self.thing['synonyms']
+        return rng.choice(names) if names and rng.random() < 0.2 else self.thing['name']
+
+
+def groups_of(things: list, members: list) -> list:
+    """members: [{thing, x, y, size, color}] of one picture -> groups, from left to right."""
+    found = {}
+    for member in members:
+        found.setdefault(member['thing'], []).append(member)
+    return sorted((Group(index, things[index], mine) for index, mine in found.items()), key=lambda group: group.x)
+
+
+def questions(things: list, groups: list, ground: int, rng: random.Random) -> list:
+    """[(kind, question, long answer, short answer)]: what fits this picture."""
+    pick, asked = rng.choice, []
+    total = sum(group.count for group in groups)
+    listing = joined([some(group.thing, group.count) for group in groups])
+    ask = lambda *four: asked.append(four)
+
+    if total == 1:
+        it = groups[0]
+        name = it.thing['name']
+        ask('name', pick(['What is this?', 'What is in this picture?', 'What is in the picture?', 'What do you see?', 'What is shown here?', 'What thing is this?', 'Name the thing in the picture.']),
+            pick([f'This is {article(name)}.', f'It is {article(name)}.', f'The picture shows {article(name)}.']) if rng.random() < 0.3 else f'This is {article(name)}.', name)
+        kind = KINDS.get(it.thing['kind'], it.thing['kind'])
+        ask('kind', pick(['What kind of thing is this?', 'What kind of thing is it?']), f'It is {article(kind)}.', kind)
+        ask('fact', pick([f'What do you know about the {name}?', f'Tell me something about the {name}.', f'What can you say about this {name}?']), it.thing['fact'], it.thing['fact'].rstrip('.'))
+    else:
+        ask('list', pick(['What is in this picture?', 'What is in the picture?', 'What do you see?', 'What things are in the picture?', 'What is shown here?']), f'The picture shows {listing}.', listing)
+
+    parts = []
+    for group in groups:
+        words = some(group.thing, group.count)
+        if group.color >= 0:
+            color = COLORS[group.color]
+            words = f'{article(color)} {group.thing["name"]}' if group.count == 1 else f'{NUMBERS[group.count]} {color} {group.thing["plural"]}'
+        parts.append(f'{words} {where(group.field)}' if group.field else words)
+    backdrop = f' The background is {COLORS[ground]}.' if ground >= 0 else ''
+    ask('describe', pick(['Describe the picture in detail.', 'Describe the image in detail.', 'Describe this picture.', 'Describe the image.']), f'The picture shows {joined(parts)}.{backdrop}', listing)
+
+    for yes in (True, False):
+        here = {group.index for group in groups}
+        if yes:
+            thing = pick(groups).thing
+        else:
+            like = pick(groups).thing['kind']
+            others = [n for n in range(len(things)) if n not in here and (rng.random() < 0.5 or things[n]['kind'] == like)]
+            thing = things[pick(others)]
+        name = pick(thing['synonyms']) if thing['synonyms'] and rng.random() < 0.15 else thing['name']
+        ask('exists', pick([f'Is there {article(name)} in the picture?', f'Is there {article(name)}?', f'Do you see {article(name)}?', f'Is there {article(name)} in this image?']),
+            f'Yes, there is {article(name)}.' if yes else f'No, there is no {name}.', 'yes' if yes else 'no')
+
+    colored = [group for group in groups if group.color >= 0]
+    if colored:
+        it = pick(colored)
+        plural = it.count > 1
+        name = it.thing['plural'] if plural else it.called(rng)
+        ask('color', pick([f'What color {"are" if plural else "is"} the {name}?', f'What colour {"are" if plural else "is"} the {name}?', f'Which color {"do" if plural else "does"} the {name} have?']),
+            f'The {name} {"are" if plural else "is"} {COLORS[it.color]}.', COLORS[it.color])
+    if ground >= 0:
+        ask('ground', pick(['What color is the background?', 'What colour is the background?', 'What is the color of the background?']), f'The background is {COLORS[ground]}.', COLORS[ground])
+
+    it = pick(groups)
+    ask('count', pick([f'How many {it.thing["plural"]} are there?', f'How many {it.thing["plural"]} are in the picture?', f'How many {it.thing["plural"]} do you see?']),
+        f'There {"is" if it.count == 1 else "are"} {NUMBERS[it.count]} {it.thing["name"] if it.count == 1 else it.thing["plural"]}.', NUMBERS[it.count])
+    several = [group for group in groups if group.count > 1]
+    if several:
+        it = pick(several)
+        ask('count', pick([f'How many {it.thing["plural"]} are there?', f'How many {it.thing["plural"]} are in the picture?']), f'There are {NUMBERS[it.count]} {it.thing["plural"]}.', NUMBERS[it.count])
+    ask('total', pick(['How many things are there?', 'How many things are in the picture?', 'How many objects are there?']), f'There {"is one thing" if total == 1 else f"are {NUMBERS[total]} things"}.', NUMBERS[total])
+
+    alone = [group for group in groups if group.count == 1]
+    if alone and total > 1:
+        it = pick(alone)
+        name = it.called(rng)
+        ask('where', pick([f'Where is the {name}?', f'Where in the picture is the {name}?']), f'The {name} is {where(it.field)}.', it.field)
+        if sum(group.field == it.field for group in groups) == 1:
+            ask('there', f'What is {where(it.field)}?', f'{capital(article(it.thing["name"]))} is {where(it.field)}.', it.thing['name'])
+    if len(alone) > 1:
+        for _ in range(2):
+            one, two = rng.sample(alone, 2)
+            dx, dy = two.x - one.x, two.y - one.y
+            across = abs(dx) > abs(dy) if max(abs(dx), abs(dy)) > 0.15 else None
+            if across is None or min(abs(dx), abs(dy)) > 0.75 * max(abs(dx), abs(dy)):
+                continue  # neither clearly beside nor clearly above
+            said = ('left' if dx > 0 else 'right') if across else ('above' if dy > 0 else 'below')
+            phrase = {'left': 'to the left of', 'right': 'to the right of', 'above': 'above', 'below': 'below'}[said]
+            choice = 'to the left or to the right of' if across else 'above or below'
+            a, b = one.called(rng), two.called(rng)
+            form = rng.randrange(3)
+            if form == 0:
+                ask('relation', f'Is the {a} {choice} the {b}?', f'The {a} is {phrase} the {b}.', said)
+            elif form == 1:
+                yes = rng.random() < 0.5
+                opposite = {'to the left of': 'to the right of', 'to the right of': 'to the left of', 'above': 'below', 'below': 'above'}[phrase]
+                ask('relation', f'Is the {a} {phrase if yes else opposite} the {b}?', f'{"Yes" if yes else "No"}, the {a} is {phrase} the {b}.', 'yes' if yes else 'no')
+            elif total == 2:
+                ask('neighbor', f'What is {phrase} the {b}?', f'{capital(article(one.thing["name"]))} is {phrase} the {b}.', one.thing['name'])
+        by_size = sorted(alone, key=lambda group: -group.size)
+        if len(alone) == len(groups) and by_size[0].size > 1.3 * by_size[1].size:
+            ask('largest', pick(['Which thing is the largest?', 'What is the largest thing?', 'Which is the largest?']), f'The {by_size[0].thing["name"]} is the largest.', by_size[0].thing['name'])
+    return asked
+
+
+def text_questions(things: list, rng: random.Random) -> list:
+    """The same without a picture: what the language model can learn from text alone."""
+    thing = rng.choice(things)
+    name, kind = thing['name'], KINDS.get(thing['kind'], thing['kind'])
+    other = rng.choice(sorted({KINDS.get(t['kind'], t['kind']) for t in things} - {kind}))
+    return [('text', f'What kind of thing is {article(name)}?', f'It is {article(kind)}.', kind),
+            ('text', f'What do you know about {article(name)}?', thing['fact'], thing['fact'].rstrip('.')),
+            ('text', f'Is {article(name)} {article(kind)}?', f'Yes, it is {article(kind)}.', 'yes'),
+            ('text', f'Is {article(name)} {article(other)}?', f'No, it is {article(kind)}.', 'no')]
+
+
+def greetings() -> list:
+    return [('text', 'Who are you?', 'I am a very small LLaVA. I know drawings of things.', 'a very small LLaVA'), ('text', 'Hello!', 'Hello! Show me a drawing and ask me about it.', 'hello'),
+            ('text', 'What can you do?', 'I name the things in a drawing, their colors, their places and how many there are.', 'name things')]

@@ -1,0 +1,86 @@
+"""One stage of training: a warm-up and a cosine over a fixed number of steps, an average of the weights, a checkpoint every few minutes, and going on from it."""
+
+import copy
+import json
+import math
+import os
+import time
+
+import torch
+from tqdm import tqdm
+
+CHECKPOINT_SECONDS = 150
+
+
+def rate_at(step: int, steps: int, peak: float) -> float:
+    """Learning rate: linear over the first 3 %, then a half cosine to 0.3 % of the peak."""
+    warm = max(1, int(0.03 * steps))
+    return peak * min(1, (step + 1) / warm) * (0.5 * (1 + math.cos(math.pi * step / steps)) + 0.003)
+
+
+class Stage:
+    """fit() trains `model` and returns the averaged one. A finished stage is loaded, not run again; an interrupted one goes on where its checkpoint stands."""
+
+    def __init__(self, folder: str, name: str, model: torch.nn.Module, steps: int, rate: float, decay: float = 0.02, average: float = 0.995):
+        self.path, self.log, self.name = os.path.join(folder, f'{name}.pt'), os.path.join(folder, f'{name}.jsonl'), name
+        self.model, self.steps, self.rate, self.average = model, steps, rate, average
+        self.averaged = copy.deepcopy(model).eval().requires_grad_(False)
+        matrices = [p for p in model.parameters() if p.requires_grad and p.ndim > 1]
+        vectors = [p for p in model.parameters() if p.requires_grad and p.ndim < 2]
+        self.trained = matrices + vectors
+        self.optimizer = torch.optim.AdamW([{'params': matrices, 'weight_decay': decay}, {'params': vectors, 'weight_decay': 0.0}], lr=rate, betas=(0.9, 0.98))
+        self.step = 0
+        if os.path.exists(self.path):
+            saved = torch.load(self.path, weights_only=True)
+            self.step = saved['step']
+            model.load_state_dict(saved['model'])
+            self.averaged.load_state_dict(saved['averaged'])
+            if 'optimizer' in saved:
+                self.optimizer.load_state_dict(saved['optimizer'])
+
+    def save(self):
+        saved = {'step': self.step, 'model': self.model.state_dict(), 'averaged': self.averaged.state_dict()}
+        if self.step < self.steps:
+            saved['optimizer'] = self.optimizer.state_dict()
+        torch.save(saved, self.path + '.new')
+        os.replace(self.path + '.new', self.path)
+
+    @torch.no_grad()
+    def follow(self):
+        keep = min(self.average, self.step / (self.step + 50))
+        for mean, now in zip(self.averaged.state_dict().values(), self.model.state_dict().values()):
+            if mean.dtype.is_floating_point:
+                mean.mul_(keep).add_(now, alpha=1 - keep)
+            else:
+                mean.copy_(now)
+
+    def fit(self, loss_of, judge=None) -> torch.nn.Module:
+        """loss_of(step) -> (loss, {name: figure}); judge(averaged) -> text, printed at checkpoints."""
+        saved, figures = time.time(), {}
+        bar = tqdm(total=self.steps, initial=self.step, desc=self.name, mininterval=20, smoothing=0.05)
+        self.model.train()
+        while self.step < self.steps:
+            for group in self.optimizer.param_groups:
+                group['lr'] = rate_at(self.step, self.steps, self.rate)
+            loss, figure = loss_of(self.step)
+            self.optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(self.trained, 1.0)
+            self.optimizer.step()
+            self.step += 1
+            self.follow()
+            for key, value in figure.items():
+                now = float(value.detach())
+                figures[key] = 0.95 * figures.get(key, now) + 0.05 * now
+            bar.update()
+            if self.step % 50 == 0:
+                bar.set_postfix({key: f'{value:.3f}' for key, value in figures.items()})
+                with open(self.log, 'a') as file:
+                    file.write(json.dumps({'step': self.step, **{key: round(value, 4) for key, value in figures.items()}}) + '\n')
+            if time.time() - saved > CHECKPOINT_SECONDS or self.step == self.steps:
+                self.save()
+                if judge:
+                    tqdm.write(f'{self.name} {self.step}: {judge(self.averaged)}')
+                saved = time.time()
+        bar.close()
+        return self.averaged

@@ -1,0 +1,71 @@
+"""The vision tower: CLIP's ViT in small, distilled from the teacher patch by patch, with what a scene is asked about as further targets."""
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+from transformers import CLIPVisionConfig, CLIPVisionModel
+
+from drawings import COLORS
+from scenes import GRID, MOST, PATCH, SIDE
+
+CONFIG = dict(hidden_size=192, intermediate_size=768, num_hidden_layers=7, num_attention_heads=6, image_size=SIDE, patch_size=PATCH, hidden_act='quick_gelu', projection_dim=192)
+
+
+class Tower(nn.Module):
+    """CLIPVisionModel and the heads of its training: on the patch rows of layer -2, and on the class row of the last layer."""
+
+    def __init__(self, things: int, features: int):
+        super().__init__()
+        self.vision = CLIPVisionModel(CLIPVisionConfig(**CONFIG))
+        width = CONFIG['hidden_size']
+        self.features = nn.Linear(width, features)
+        self.dense = nn.Linear(width, things + 1)
+        self.color = nn.Linear(width, len(COLORS))
+        self.same = nn.Linear(width, MOST)   # how many of its thing there are
+        self.box = nn.Linear(width, 3)       # to the centre of its thing, and the thing's size
+        self.whole = nn.Linear(width, things)
+        self.total = nn.Linear(width, MOST)  # how many things there are
+
+    def rows(self, pixel_values):
+        """-> patch rows of layer -2 [B,G²,D] and the class row after the last layer [B,D]."""
+        out = self.vision(pixel_values, output_hidden_states=True)
+        return out.hidden_states[-2][:, 1:], out.pooler_output
+
+    def forward(self, pixel_values):
+        return self.rows(pixel_values)
+
+
+@torch.no_grad()
+def start(tower: Tower, values: torch.Tensor):
+    """A start from which a tower learns in minutes: whitened patches, sinusoidal positions, attention that already looks at something. values: some pictures."""
+    vision = tower.vision.vision_model if hasattr(tower.vision, 'vision_model') else tower.vision
+    width = CONFIG['hidden_size']
+    for name, weight in vision.named_parameters():
+        if name.endswith('weight') and any(part in name for part in ('_proj', 'fc')):
+            deep = 'out_proj' in name or 'fc2' in name
+            nn.init.normal_(weight, std=(1.2 if 'q_proj' in name or 'k_proj' in name else 0.35 if deep else 0.7) * weight.shape[1] ** -0.5)
+    frequency = 1.5 * 20 ** -torch.linspace(0, 1, width // 4)
+    y, x = torch.meshgrid(torch.arange(GRID), torch.arange(GRID), indexing='ij')
+    waves = torch.cat([wave(axis.reshape(-1, 1) * frequency) for axis in (x, y) for wave in (torch.sin, torch.cos)], 1)
+    patches = F.unfold(values, PATCH, stride=PATCH).transpose(1, 2).flatten(0, 1)
+    mean = patches.mean(0)
+    size, direction = torch.linalg.eigh((patches - mean).T @ (patches - mean) / len(patches))
+    kernel = 0.3 * (direction[:, -width:] / torch.sqrt(size[-width:] + 0.01)).T
+    vision.embeddings.patch_embedding.weight.copy_(kernel.reshape(width, 3, PATCH, PATCH))
+    vision.embeddings.position_embedding.weight[1:] = 0.3 * waves - kernel @ mean
+
+
+def targets(batch):
+    """Per patch [B,G²]: owner (-1 ground), color (-100: none), number of the same thing - 1, box [B,G²,3]; per picture: number of things - 1."""
+    owner = batch.owner()
+    at = owner.clamp_min(0)
+    none = owner < 0
+    color = torch.where(none | (batch.color[at] < 0), -100, batch.color[at])
+    key = batch.scene * 10_000 + batch.thing
+    _, place, count = torch.unique(key, return_inverse=True, return_counts=True)
+    same = torch.where(none, -100, count[place][at] - 1)
+    grid = (torch.arange(GRID) + 0.5) / GRID
+    px, py = grid.repeat(GRID), grid.repeat_interleave(GRID)
+    box = torch.stack([batch.x[at] - px, batch.y[at] - py, batch.size[at] - 0.4], -1) * 3
+    total = torch.bincount(batch.scene, minlength=len(batch.pixels)) - 1
+    return owner, color, same, box, total
