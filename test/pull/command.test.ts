@@ -1,7 +1,7 @@
 // llava pull as it is run, and what every other verb makes of the name afterwards.
 
 import { existsSync } from 'node:fs'
-import { readFile } from 'node:fs/promises'
+import { copyFile, cp, readFile } from 'node:fs/promises'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import test from 'ava'
@@ -152,23 +152,29 @@ for (const [what, args, env, message] of [
 test.serial('the library opens, checks and converts by name; what is on the disk under it comes first', async (t) => {
   await withServer(async (place) => {
     const { folder } = place
-    const saved = { ...process.env }
+    const [saved, directory] = [{ ...process.env }, process.cwd()]
     Object.assign(process.env, environment(place))
     try {
       await t.throwsAsync(LLaVA.open(repository), { code: 'MODEL_NOT_FOUND', message: /llava pull/ })
       const pulled = await pullModel(repository)
+      await copyFile(pulled.mmproj ?? '', path.join(path.dirname(pulled.model), 'tiny-mmproj-Q8_0.gguf')) // two are beside it, and the name says which
       await using opened = await LLaVA.open(repository, { threads: 1 })
       t.is(opened.info().path, pulled.model)
       t.deepEqual((await checkModel(repository)).files.map(({ sha256: sum }) => sum), pulled.files.map(({ sha256: sum }) => sum))
       const out = path.join(folder, 'out.gguf')
       await convertModel(repository, out, { type: 'f16', threads: 1 })
       t.true(existsSync(out))
+      process.chdir(folder)
+      await cp(path.dirname(model), path.join(folder, repository), { recursive: true })
+      await using onDisk = await LLaVA.open(repository, { threads: 1 })
+      t.is(onDisk.info().path, path.join(folder, repository, path.basename(model)))
       const controller = new AbortController()
       controller.abort(new Error('left'))
       const error = await t.throwsAsync(pullModel(repository, { signal: controller.signal }), { name: 'AbortError' })
       t.is((error?.cause as Error).message, 'left')
       await t.throwsAsync(pullModel(repository, { colour: 'red' } as never), { code: 'INVALID_ARGUMENT', message: /no option `colour`/ })
     } finally {
+      process.chdir(directory)
       for (const name of Object.keys(process.env)) if (!(name in saved)) Reflect.deleteProperty(process.env, name)
       Object.assign(process.env, saved)
     }

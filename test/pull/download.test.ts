@@ -212,6 +212,17 @@ test('a vision half that fails leaves a language model that is no model yet', as
   })
 })
 
+test('names that cannot all be given make no model, also where the commit is known already', async (t) => {
+  await withServer(async (place) => {
+    const { pull, cached } = place
+    await mkdir(path.join(cached, 'snapshots', commit, 'tiny-mmproj-f16.gguf'), { recursive: true })
+    await mkdir(path.join(cached, 'refs'))
+    await writeFile(path.join(cached, 'refs', 'main'), commit)
+    await t.throwsAsync(pull(), { instanceOf: LlavaError, code: 'OUTPUT_FAILED', message: /a directory has this name/ })
+    await t.throwsAsync(findPulled(name, place.folder), { code: 'MODEL_NOT_FOUND' })
+  })
+})
+
 for (const [what, faults, token, code, words] of [
   ['a repository that is not there', [status(404)], undefined, 'MODEL_NOT_FOUND', /check its spelling/],
   ['a repository that is shown to some, without a token', [status(401)], undefined, 'ACCESS_DENIED', /set HF_TOKEN/],
