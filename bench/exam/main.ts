@@ -1,5 +1,6 @@
-// npm run eval -- FOLDER [--model FILE] [--out FOLDER] [--threads N]
+// npm run eval -- FOLDER [--model FILE] [--clip FOLDER] [--out FOLDER] [--threads N]
 // Asks the examination that models/recipe/exam.py wrote through the package, and prints how much is right: a line a kind of question, a column a hand.
+// --clip: the CLIP in which texts are to find pictures.
 // --out: answers.jsonl, confusions.svg (what is taken for what, all hands that the model never saw) and answers.png (pictures with right and wrong answers).
 
 import { mkdir, writeFile } from 'node:fs/promises'
@@ -19,7 +20,7 @@ export interface Marked {
 
 const short = '\nAnswer the question using a single word or phrase.'
 
-async function mark(model: LLaVA, folder: string, { things, hands }: Exam): Promise<Marked[]> {
+async function mark(model: LLaVA, folder: string, { things, hands }: Exam, withClip: boolean): Promise<Marked[]> {
   const marked: Marked[] = []
   for (const [hand, questions] of hands) {
     for (const asked of questions) {
@@ -27,7 +28,7 @@ async function mark(model: LLaVA, folder: string, { things, hands }: Exam): Prom
       const { text } = await model.ask(picture, asked.kind === 'describe' ? asked.question : asked.question + short, { maxTokens: 96, temperature: 0 })
       marked.push({ hand, asked, answer: text, right: isRight(asked, text, things) })
     }
-    marked.push(...await retrieve(model, path.join(folder, hand), hand, galleryOf(questions, things)))
+    if (withClip) marked.push(...await retrieve(model, path.join(folder, hand), hand, galleryOf(questions, things)))
     process.stderr.write(`${hand}: ${questions.length} questions\n`)
   }
   return marked
@@ -59,13 +60,14 @@ export function scoreTable(marked: readonly Marked[]): string {
 }
 
 async function main(): Promise<void> {
-  const { values, positionals } = parseArgs({ allowPositionals: true, options: { model: { type: 'string' }, out: { type: 'string' }, threads: { type: 'string' } } })
+  const { values, positionals } = parseArgs({ allowPositionals: true, options: { model: { type: 'string' }, clip: { type: 'string' }, out: { type: 'string' }, threads: { type: 'string' } } })
   const [folder] = positionals
-  if (folder === undefined) throw new Error('usage: npm run eval -- FOLDER [--model FILE] [--out FOLDER] [--threads N] (models/recipe/exam.py writes FOLDER)')
+  if (folder === undefined) throw new Error('usage: npm run eval -- FOLDER [--model FILE] [--clip FOLDER] [--out FOLDER] [--threads N] (models/recipe/exam.py writes FOLDER)')
   const exam = await readExam(folder)
-  const model = await LLaVA.open(values.model, values.threads === undefined ? {} : { threads: Number(values.threads) })
+  const { clip, threads } = values
+  const model = await LLaVA.open(values.model, { ...(clip !== undefined && { clip }), ...(threads !== undefined && { threads: Number(threads) }) })
   try {
-    const marked = await mark(model, folder, exam)
+    const marked = await mark(model, folder, exam, clip !== undefined)
     process.stdout.write(`${scoreTable(marked)}\n`)
     if (values.out === undefined) return
     await mkdir(values.out, { recursive: true })
