@@ -9,16 +9,7 @@ import recipe
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', '..', 'test', 'oracle'))
 import gguf_files  # noqa: E402
-
-# vicuna_v1: pictures first, </s> right after each answer, open turn without trailing space
-CHAT_TEMPLATE = (
-    '{% if messages[0].role == "system" %}{{ messages[0].content }}{% else %}{{ "' + recipe.SYSTEM + '" }}{% endif %}{{ " " }}'
-    '{% for message in messages %}{% if message.role != "system" %}{{ message.role | upper }}: '
-    '{% if message.content is string %}{{ message.content }}{% else %}'
-    '{% for part in message.content %}{% if part.type == "image" %}{{ "<image>\\n" }}{% endif %}{% endfor %}'
-    '{% for part in message.content %}{% if part.type == "text" %}{{ part.text }}{% endif %}{% endfor %}{% endif %}'
-    '{% if message.role == "user" %}{{ " " }}{% else %}{{ "</s>" }}{% endif %}{% endif %}{% endfor %}'
-    '{% if add_generation_prompt %}ASSISTANT:{% endif %}')
+from vicuna import CHAT_TEMPLATE  # noqa: E402
 
 
 def export(model, spm: bytes, path: str):

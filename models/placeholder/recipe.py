@@ -1,7 +1,8 @@
 """What training and evaluation share: sizes, prompt, vocabulary, and preprocessing as it is at run time (pad, Pillow bicubic, CLIP mean and std)."""
 
-import io
+import os
 import random
+import sys
 from functools import lru_cache
 
 import numpy as np
@@ -11,8 +12,9 @@ from PIL import Image
 
 import scenes
 
-SYSTEM = ("A chat between a curious user and an artificial intelligence assistant. "
-          "The assistant gives helpful, detailed, and polite answers to the user's questions.")
+sys.path.append(os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'recipe'))  # after this folder: scenes is the one beside this file
+from vicuna import SYSTEM, train_pieces  # noqa: E402
+
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 SIZE, PATCH = 64, 8
 ROWS = (SIZE // PATCH) ** 2
@@ -29,11 +31,7 @@ def train_vocabulary() -> bytes:
         for _, question, long, short in scenes.questions(scenes.make_scene(rng), rng):
             lines += [f':{question} ASSISTANT: {long}', f'USER: {question} {scenes.SUFFIX[1:]} ASSISTANT: {short.capitalize()}', f'{scenes.SUFFIX[1:2]}nswer']
     lines += ['abcdefghijklmnopqrstuvwxyz ABCDEFGHIJKLMNOPQRSTUVWXYZ 0123456789 .,:;!?\'"()-/'] * 5
-    model = io.BytesIO()
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(lines), model_writer=model, model_type='bpe', vocab_size=PIECES, byte_fallback=True, normalization_rule_name='identity',
-        remove_extra_whitespaces=False, character_coverage=1.0, unk_id=0, bos_id=1, eos_id=2, pad_id=-1, num_threads=1, minloglevel=2)
-    return model.getvalue()
+    return train_pieces(lines, PIECES)
 
 
 class Prompt:

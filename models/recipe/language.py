@@ -4,22 +4,19 @@ A row holds the system text and the picture's rows, then every conversation abou
 starts at the position after the picture, exactly as if it stood there alone.
 """
 
-import io
 import random
 from functools import lru_cache
 
 import sentencepiece
 import torch
 import torch.nn.functional as F
-from transformers import LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
-from transformers import CLIPVisionConfig
+from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
 
 import tower as towers
-from questions import SUFFIX, greetings, groups_of, questions, text_questions
+from questions import SUFFIX, groups_of, questions, text_questions
 from scenes import GRID
+from vicuna import SYSTEM, train_pieces
 
-SYSTEM = ("A chat between a curious user and an artificial intelligence assistant. "
-          "The assistant gives helpful, detailed, and polite answers to the user's questions.")
 PIECES = 1536
 TEXT = dict(hidden_size=192, intermediate_size=512, num_hidden_layers=6, num_attention_heads=6, num_key_value_heads=6, max_position_embeddings=2048,
             rms_norm_eps=1e-5, bos_token_id=1, eos_token_id=2, pad_token_id=0)
@@ -52,11 +49,7 @@ def train_vocabulary(things: list) -> bytes:
     for thing in things:
         lines += [' '.join([thing['name'], thing['plural'], *thing['synonyms'], thing['fact']])] * 20
     lines += ['abcdefghijklmnopqrstuvwxyz ABCDEFGHIJKLMNOPQRSTUVWXYZ 0123456789 .,:;!?\'"()-/'] * 5
-    model = io.BytesIO()
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(lines), model_writer=model, model_type='bpe', vocab_size=PIECES, byte_fallback=True, normalization_rule_name='identity',
-        remove_extra_whitespaces=False, character_coverage=1.0, unk_id=0, bos_id=1, eos_id=2, pad_id=-1, num_threads=1, minloglevel=2)
-    return model.getvalue()
+    return train_pieces(lines, PIECES)
 
 
 class Prompt:

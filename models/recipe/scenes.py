@@ -6,6 +6,7 @@ Layout, choice of drawings, turns, styles and grounds all come from one generato
 import math
 import os
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -52,6 +53,7 @@ class Batch:
         return owner
 
 
+@lru_cache(maxsize=None)
 def textures() -> torch.Tensor:
     """[K,3,192,192]: photographs of surfaces that scikit-image brings."""
     import skimage.data

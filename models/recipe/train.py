@@ -57,9 +57,8 @@ def naming(drawings: Drawings, logits_of) -> str:
     return ' '.join(text)
 
 
-def patch_things(batch) -> torch.Tensor:
-    """[B,G²]: 1 + the thing on each patch, 0 for the ground."""
-    owner = batch.owner()
+def patch_things(batch, owner: torch.Tensor) -> torch.Tensor:
+    """[B,G²]: 1 + the thing on each patch, 0 for the ground. owner: of the batch."""
     return torch.where(owner >= 0, 1 + batch.thing[owner.clamp_min(0)], 0)
 
 
@@ -91,7 +90,7 @@ def train_teacher(folder: str, drawings: Drawings) -> Teacher:
         lone, thing = single(batch)
         with half():
             _, dense, whole = model(batch.values())
-        places = F.cross_entropy(dense.float().flatten(0, 1), patch_things(batch).flatten(), weight, label_smoothing=0.1)
+        places = F.cross_entropy(dense.float().flatten(0, 1), patch_things(batch, batch.owner()).flatten(), weight, label_smoothing=0.1)
         named = F.cross_entropy(whole.float()[lone], thing, label_smoothing=0.1)
         return places + named, {'places': places, 'named': named}
 
@@ -135,7 +134,7 @@ def train_tower(folder: str, drawings: Drawings, teacher: Teacher) -> towers.Tow
             'features': 3 * ((told_features - features).square().mean(-1) * weight).sum() / weight.sum(),
             'dense': (divergence(told_dense, dense) * weight).sum() / weight.sum(),
             'whole': divergence(told_whole[lone], whole[lone]).mean(),
-            'label': 0.5 * F.cross_entropy(told_whole[lone], thing) + 0.5 * (F.cross_entropy(told_dense.flatten(0, 1), patch_things(batch).flatten(), reduction='none') * weight.flatten()).sum() / weight.sum(),
+            'label': 0.5 * F.cross_entropy(told_whole[lone], thing) + 0.5 * (F.cross_entropy(told_dense.flatten(0, 1), patch_things(batch, owner).flatten(), reduction='none') * weight.flatten()).sum() / weight.sum(),
             'color': 0.4 * F.cross_entropy(told_color.flatten(0, 1), color.flatten(), ignore_index=-100),
             'same': 0.4 * F.cross_entropy(told_same.flatten(0, 1), same.flatten(), ignore_index=-100),
             'box': 2 * ((told_box - box).abs().mean(-1) * on).sum() / on.sum(),
