@@ -18,7 +18,7 @@ from scenes import GRID
 from vicuna import SYSTEM, train_pieces
 
 PIECES = 1536
-TEXT = dict(hidden_size=192, intermediate_size=512, num_hidden_layers=6, num_attention_heads=6, num_key_value_heads=6, max_position_embeddings=2048,
+TEXT = dict(hidden_size=192, intermediate_size=448, num_hidden_layers=5, num_attention_heads=6, num_key_value_heads=6, max_position_embeddings=2048,
             rms_norm_eps=1e-5, bos_token_id=1, eos_token_id=2, pad_token_id=0)
 ROWS = GRID * GRID
 PER_PICTURE = 7  # questions

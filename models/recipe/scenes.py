@@ -69,7 +69,7 @@ class Composer:
     def __init__(self, drawings: Drawings, hands: list, styled: bool = True, side: int = SIDE):
         self.drawings, self.styled, self.side = drawings, styled, side
         self.pool = drawings.by_thing(tuple(hands))
-        self.things = torch.tensor([n for n, mine in enumerate(self.pool) if len(mine)])
+        self.weight = torch.tensor([float(len(mine)) for mine in self.pool]).sqrt()  # things with many drawings come more often
         self.textures = textures()
 
     def choose(self, g: torch.Generator, count: int, counts: torch.Tensor):
@@ -79,7 +79,7 @@ class Composer:
         scene, drawing, x, y, size = [], [], [], [], []
         for b in range(count):
             n = int(counts[b])
-            things = self.things[torch.randperm(len(self.things), generator=g)[:n]].tolist()
+            things = torch.multinomial(self.weight, n, generator=g).tolist()
             if n > 1 and uniform(1) < 0.45:  # several of one thing
                 same = 2 + integer(n - 1)
                 things[:same] = things[:1] * same
@@ -94,7 +94,7 @@ class Composer:
                 if thing not in one_drawing or uniform(1) < 0.4:
                     one_drawing[thing] = int(mine[integer(len(mine))])
                 most = min(1.02 * cell, 0.97)
-                least = max(0.6 * cell, 0.23) if n > 1 else 0.45
+                least = max(0.6 * cell, 0.23) if n > 1 else 0.6
                 s = least + (most - least) * float(uniform(1))
                 free_x, free_y = max(width - s, 0), max(height - s, 0)
                 x.append(at % across * width + width / 2 + (float(uniform(1)) - 0.5) * free_x)
@@ -179,7 +179,8 @@ class Composer:
                 continue
             source = self.drawings.pixels[level][drawing[mine]]
             if self.styled:
-                source = self.style(source, g)
+                changed = torch.where(uniform(len(source)) < 0.8)[0]
+                source[changed] = self.style(source[changed], g)
             color[mine] = dominant(F.avg_pool2d(source, max(1, source.shape[-1] // 24)))
             c, s, k = cos_sin[mine].cos(), cos_sin[mine].sin(), 1 / size[mine]
             matrix = torch.zeros(len(mine), 2, 3)

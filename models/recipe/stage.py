@@ -9,6 +9,8 @@ import time
 import torch
 from tqdm import tqdm
 
+from muon import Muon
+
 CHECKPOINT_SECONDS = 150
 
 
@@ -25,23 +27,28 @@ class Stage:
         self.path, self.log, self.name = os.path.join(folder, f'{name}.pt'), os.path.join(folder, f'{name}.jsonl'), name
         self.model, self.steps, self.rate, self.average = model, steps, rate, average
         self.averaged = copy.deepcopy(model).eval().requires_grad_(False)
-        matrices = [p for p in model.parameters() if p.requires_grad and p.ndim > 1]
-        vectors = [p for p in model.parameters() if p.requires_grad and p.ndim < 2]
-        self.trained = matrices + vectors
-        self.optimizer = torch.optim.AdamW([{'params': matrices, 'weight_decay': decay}, {'params': vectors, 'weight_decay': 0.0}], lr=rate, betas=(0.9, 0.98))
+        heads = [name for name, module in model.named_children() if isinstance(module, torch.nn.Linear)]
+        trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+        inner = [p for name, p in trained if p.ndim > 1 and 'embed' not in name and name.split('.')[0] not in heads]
+        outer = [p for name, p in trained if p.ndim > 1 and ('embed' in name or name.split('.')[0] in heads)]
+        vectors = [p for _, p in trained if p.ndim < 2]
+        self.trained = inner + outer + vectors
+        self.optimizers = [
+            Muon(inner, rate, decay),
+            torch.optim.AdamW([{'params': outer, 'weight_decay': decay}, {'params': vectors, 'weight_decay': 0.0}], lr=rate, betas=(0.9, 0.98))]
         self.step = 0
         if os.path.exists(self.path):
             saved = torch.load(self.path, weights_only=True)
             self.step = saved['step']
             model.load_state_dict(saved['model'])
             self.averaged.load_state_dict(saved['averaged'])
-            if 'optimizer' in saved:
-                self.optimizer.load_state_dict(saved['optimizer'])
+            for optimizer, state in zip(self.optimizers, saved.get('optimizers', [])):
+                optimizer.load_state_dict(state)
 
     def save(self):
         saved = {'step': self.step, 'model': self.model.state_dict(), 'averaged': self.averaged.state_dict()}
         if self.step < self.steps:
-            saved['optimizer'] = self.optimizer.state_dict()
+            saved['optimizers'] = [optimizer.state_dict() for optimizer in self.optimizers]
         torch.save(saved, self.path + '.new')
         os.replace(self.path + '.new', self.path)
 
@@ -60,13 +67,14 @@ class Stage:
         bar = tqdm(total=self.steps, initial=self.step, desc=self.name, mininterval=20, smoothing=0.05)
         self.model.train()
         while self.step < self.steps:
-            for group in self.optimizer.param_groups:
+            for group in (group for optimizer in self.optimizers for group in optimizer.param_groups):
                 group['lr'] = rate_at(self.step, self.steps, self.rate)
             loss, figure = loss_of(self.step)
-            self.optimizer.zero_grad()
+            self.model.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(self.trained, 1.0)
-            self.optimizer.step()
+            for optimizer in self.optimizers:
+                optimizer.step()
             self.step += 1
             self.follow()
             for key, value in figure.items():

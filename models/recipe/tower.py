@@ -26,19 +26,29 @@ class Tower(nn.Module):
         self.whole = nn.Linear(width, things)
         self.total = nn.Linear(width, MOST)  # how many things there are
 
-    def rows(self, pixel_values):
-        """-> patch rows of layer -2 [B,G²,D] and the class row after the last layer [B,D]."""
-        out = self.vision(pixel_values, output_hidden_states=True)
-        return out.hidden_states[-2][:, 1:], out.pooler_output
-
-    def forward(self, pixel_values):
-        return self.rows(pixel_values)
+    def forward(self, pixel_values, corner=(0, 0)):
+        """-> patch rows of layer -2 [B,G²,D] and the class row after the last layer [B,D]; a smaller picture is seen as the part of one whose first patch lies at corner."""
+        vision, (y, x) = self.vision, corner
+        embed, grid = vision.embeddings, pixel_values.shape[-1] // PATCH
+        places = embed.position_embedding.weight
+        places = torch.cat([places[:1], places[1:].view(GRID, GRID, -1)[y:y + grid, x:x + grid].flatten(0, 1)])
+        patches = embed.patch_embedding(pixel_values).flatten(2).transpose(1, 2)
+        rows = vision.pre_layrnorm(torch.cat([embed.class_embedding.expand(len(patches), 1, -1), patches], 1) + places)
+        *layers, last = vision.encoder.layers
+        for layer in layers:
+            rows = layer(rows, None)
+        normed, attention = last.layer_norm1(rows), last.self_attn  # of the last layer only the class row is wanted
+        heads = lambda z: z.unflatten(-1, (attention.num_heads, -1)).transpose(1, 2)
+        mixed = F.scaled_dot_product_attention(heads(attention.q_proj(normed[:, :1])), heads(attention.k_proj(normed)), heads(attention.v_proj(normed)))
+        whole = rows[:, :1] + attention.out_proj(mixed.transpose(1, 2).flatten(2))
+        whole = whole + last.mlp(last.layer_norm2(whole))
+        return rows[:, 1:], vision.post_layernorm(whole[:, 0])
 
 
 @torch.no_grad()
 def start(tower: Tower, values: torch.Tensor):
     """A start from which a tower learns in minutes: whitened patches, sinusoidal positions, attention that already looks at something. values: some pictures."""
-    vision = tower.vision.vision_model if hasattr(tower.vision, 'vision_model') else tower.vision
+    vision = tower.vision
     width = CONFIG['hidden_size']
     for name, weight in vision.named_parameters():
         if name.endswith('weight') and any(part in name for part in ('_proj', 'fc')):

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 
 from drawings import Drawings
-from scenes import Composer, counts_of, generator
+from scenes import GRID, PATCH, SIDE, Composer, counts_of, generator
 from stage import Stage
 from teacher import FEATURES, WIDTH, Teacher
 import contrast
@@ -23,8 +23,9 @@ from export import export
 from questions import greetings, groups_of, questions, text_questions
 
 BATCH = 64
+SMALL = 64   # side of the pictures in which the nets learn one thing at a time
 PICTURES = 32  # a step of the language stages
-STEPS = {'teacher-alone': 6000, 'teacher': 1500, 'tower': 4000, 'contrast': 300, 'text': 300, 'align': 150, 'instruct': 2500}
+STEPS = {'teacher-alone': 2600, 'teacher': 700, 'tower-alone': 1400, 'tower': 1100, 'contrast': 200, 'text': 150, 'align': 80, 'instruct': 1000}
 MODELS = os.path.join(os.path.dirname(os.path.abspath(__file__)), '..')
 
 
@@ -32,22 +33,22 @@ def half():
     return torch.autocast('cpu', torch.bfloat16)
 
 
-def alone(drawings: Drawings, hand: str, count: int = 64):
+def alone(drawings: Drawings, hand: str, side: int, count: int = 64):
     """Batches of every drawing of a hand, alone on a pale ground, and its thing."""
     mine = drawings.of(hand)
-    composer = Composer(drawings, [hand], styled=False)
+    composer = Composer(drawings, [hand], styled=False, side=side)
     for at in range(0, len(mine), count):
         part = mine[at:at + count]
         yield composer.portrait(part), drawings.label[part]
 
 
 @torch.no_grad()
-def naming(drawings: Drawings, logits_of) -> str:
+def naming(drawings: Drawings, logits_of, side: int = SIDE) -> str:
     """Top-1 / top-5 of the unseen hands, alone in the picture."""
     text = []
     for hand in drawings.hands['test']:
         first = fifth = count = 0
-        for values, label in alone(drawings, hand):
+        for values, label in alone(drawings, hand, side):
             with half():
                 top = logits_of(values).float().topk(5, 1).indices
             first += int((top[:, 0] == label).sum())
@@ -75,10 +76,10 @@ def train_teacher(folder: str, drawings: Drawings) -> Teacher:
     model = Teacher(len(drawings.things)).to(memory_format=torch.channels_last)
     weight = torch.ones(len(drawings.things) + 1)
     weight[0] = 0.1
-    small, scenes = Composer(drawings, hands, side=64), Composer(drawings, hands)
+    small, scenes = Composer(drawings, hands, side=SMALL), Composer(drawings, hands)
 
     def one_thing(step):
-        batch = small.compose(BATCH, generator(0, step), torch.ones(BATCH, dtype=torch.long))
+        batch = small.compose(2 * BATCH, generator(0, step), torch.ones(2 * BATCH, dtype=torch.long))
         with half():
             _, _, whole = model(batch.values())
         loss = F.cross_entropy(whole.float(), batch.thing, label_smoothing=0.1)
@@ -94,20 +95,22 @@ def train_teacher(folder: str, drawings: Drawings) -> Teacher:
         named = F.cross_entropy(whole.float()[lone], thing, label_smoothing=0.1)
         return places + named, {'places': places, 'named': named}
 
-    judge = lambda mean: naming(drawings, lambda values: mean(values)[2])
-    alone = Stage(folder, 'teacher-alone', model, STEPS['teacher-alone'], 3e-3, decay=0.05).fit(one_thing, judge)
+    judge = lambda side: lambda mean: naming(drawings, lambda values: mean(values)[2], side)
+    alone = Stage(folder, 'teacher-alone', model, STEPS['teacher-alone'], 3e-3, decay=0.05).fit(one_thing, judge(SMALL))
     model.load_state_dict(alone.state_dict())
-    return Stage(folder, 'teacher', model, STEPS['teacher'], 1.5e-3, decay=0.05).fit(scene, judge)
+    return Stage(folder, 'teacher', model, STEPS['teacher'], 1.5e-3, decay=0.05).fit(scene, judge(SIDE))
 
 
 def train_tower(folder: str, drawings: Drawings, teacher: Teacher) -> towers.Tower:
-    """Distillation: each patch row of layer -2 learns the teacher's features and names there, the class row its names of the whole."""
-    composer = Composer(drawings, drawings.hands['train'] + drawings.hands['icons'])
+    """Distillation: each patch row of layer -2 learns the teacher's features and names there, the class row its names of the whole; one thing first, as before."""
+    hands = drawings.hands['train'] + drawings.hands['icons']
     torch.manual_seed(2)
     model = towers.Tower(len(drawings.things), FEATURES)
+    small, scenes = Composer(drawings, hands, side=SMALL), Composer(drawings, hands)
     g = generator(2, 1 << 40)
-    towers.start(model, composer.compose(256, g, counts_of(g, 256)).values())
+    towers.start(model, scenes.compose(256, g, counts_of(g, 256)).values())
     teacher = teacher.eval()
+    divergence = lambda told, taught: F.kl_div(F.log_softmax(told, -1), F.softmax(taught, -1), reduction='none').sum(-1)
 
     @torch.no_grad()
     def taught(values):
@@ -116,9 +119,23 @@ def train_tower(folder: str, drawings: Drawings, teacher: Teacher) -> towers.Tow
         third, fourth = features.float().split([4 * WIDTH, 8 * WIDTH], -1)
         return torch.cat([F.layer_norm(third, third.shape[-1:]), F.layer_norm(fourth, fourth.shape[-1:])], -1), dense.float(), whole.float()
 
-    def loss_of(step):
+    def one_thing(step):
+        g = generator(7, step)
+        batch = small.compose(2 * BATCH, g, torch.ones(2 * BATCH, dtype=torch.long))
+        values = batch.values()
+        if step % 2:  # two pictures, one through the other: the teacher tells what is still seen
+            part = 0.5 * torch.rand(len(values), 1, 1, 1, generator=g)
+            values = values * (1 - part) + values.roll(1, 0) * part
+        features, _, whole = taught(values)
+        with half():
+            rows, pooled = model(values, torch.randint(GRID - SMALL // PATCH + 1, (2,), generator=g).tolist())
+            told_features, told_whole = model.features(rows), model.whole(pooled)
+        losses = {'features': 3 * (told_features.float() - features).square().mean(), 'whole': divergence(told_whole.float(), whole).mean()}
+        return sum(losses.values()), losses
+
+    def scene(step):
         g = generator(2, step)
-        batch = composer.compose(BATCH, g, counts_of(g, BATCH))
+        batch = scenes.compose(BATCH, g, counts_of(g, BATCH))
         values = batch.values()
         owner, color, same, box, total = towers.targets(batch)
         lone, thing = single(batch)
@@ -129,7 +146,6 @@ def train_tower(folder: str, drawings: Drawings, teacher: Teacher) -> towers.Tow
         told_features, told_dense, told_color, told_same, told_box, told_whole, told_total = (head.float() for head in heads)
         on = (owner >= 0).float()
         weight = 0.1 + 0.9 * on
-        divergence = lambda told, taught: F.kl_div(F.log_softmax(told, -1), F.softmax(taught, -1), reduction='none').sum(-1)
         losses = {
             'features': 3 * ((told_features - features).square().mean(-1) * weight).sum() / weight.sum(),
             'dense': (divergence(told_dense, dense) * weight).sum() / weight.sum(),
@@ -141,7 +157,10 @@ def train_tower(folder: str, drawings: Drawings, teacher: Teacher) -> towers.Tow
             'total': 0.3 * F.cross_entropy(told_total, total)}
         return sum(losses.values()), losses
 
-    return Stage(folder, 'tower', model, STEPS['tower'], 1.5e-3).fit(loss_of, lambda mean: naming(drawings, lambda values: mean.whole(mean(values)[1])))
+    judge = lambda side: lambda mean: naming(drawings, lambda values: mean.whole(mean(values)[1]), side)
+    alone = Stage(folder, 'tower-alone', model, STEPS['tower-alone'], 3e-3).fit(one_thing, judge(SMALL))
+    model.load_state_dict(alone.state_dict())
+    return Stage(folder, 'tower', model, STEPS['tower'], 1.5e-3).fit(scene, judge(SIDE))
 
 
 def train_contrast(folder: str, drawings: Drawings, tower: towers.Tower, out: str):
@@ -196,7 +215,7 @@ def train_language(folder: str, drawings: Drawings, tower: towers.Tower, spm: by
             rows.append(prompt.conversations(asked, rng))
         with half():
             with torch.no_grad():
-                image_rows, _ = tower.rows(batch.values())
+                image_rows, _ = tower(batch.values())
             loss, right = language.answer_loss(model, before, image_rows, language.packed(rows, shared))
         return loss, {'loss': loss, 'right': right}
 
