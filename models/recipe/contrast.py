@@ -10,11 +10,15 @@ import random
 import torch
 import torch.nn.functional as F
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from tqdm import tqdm
 from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
 
 import tower as towers
-from questions import article, joined, some
-from scenes import SIDE
+from drawings import Drawings
+from language import members_of
+from questions import article, groups_of, joined, some
+from scenes import SIDE, Composer, generator
+from stage import half
 
 CONTEXT, MERGED = 32, 900
 FORMS = ['{}', '{}', 'a drawing of {}', 'a picture of {}', 'an icon of {}', 'an emoji of {}', 'this is {}', '{} on a plain background']
@@ -56,19 +60,35 @@ def build(pieces: int, tower: towers.Tower) -> CLIPModel:
     return model
 
 
-def contrast(model: CLIPModel, tokenizer: CLIPTokenizer, values: torch.Tensor, texts: list, key: list):
-    """Both directions' cross entropy, and how many pictures find a text of theirs; pictures of the same things (equal key) are all right answers."""
-    words = tokenizer(texts, padding=True, truncation=True, max_length=CONTEXT, return_tensors='pt')
-    with torch.no_grad():
-        pooled = model.vision_model(values).pooler_output
-    image = F.normalize(model.visual_projection(pooled).float(), dim=-1)
+class Pictures:
+    """Pictures as the finished tower sees them, once for all steps: class rows [N,D], and what is in each."""
+
+    def __init__(self, drawings: Drawings, tower: towers.Tower, count: int, batch: int = 128):
+        composer = Composer(drawings, drawings.hands['train'] + drawings.hands['icons'])
+        rows, self.groups = [], []
+        for step in tqdm(range(count // batch), desc='pictures'):
+            g = generator(6, step)
+            scenes = composer.compose(batch, g, torch.where(torch.rand(batch, generator=g) < 0.75, 1, 2))
+            with torch.no_grad(), half():
+                rows.append(tower(scenes.values())[1].float())
+            self.groups += [groups_of(drawings.things, members) for members in members_of(scenes)]
+        self.rows = torch.cat(rows)
+        keys = {}
+        names = [tuple(sorted((group.index, group.count) for group in groups)) for groups in self.groups]
+        self.key = torch.tensor([keys.setdefault(name, len(keys)) for name in names])
+
+
+def contrast(model: CLIPModel, tokenizer: CLIPTokenizer, pictures: Pictures, chosen: torch.Tensor, rng: random.Random):
+    """Both directions' cross entropy, and how many pictures find a text of theirs; pictures of the same things are all right answers."""
+    words = tokenizer([caption(pictures.groups[n], rng) for n in chosen.tolist()], padding=True, truncation=True, max_length=CONTEXT, return_tensors='pt')
+    image = F.normalize(model.visual_projection(pictures.rows[chosen]).float(), dim=-1)
     text = F.normalize(model.text_projection(model.text_model(**words).pooler_output).float(), dim=-1)
     logits = model.logit_scale.exp().clamp(max=100) * image @ text.T
-    same = torch.tensor([[a == b for b in key] for a in key]).float()
-    same = same / same.sum(1, keepdim=True)
-    loss = -(same * F.log_softmax(logits, 1)).sum(1).mean() - (same * F.log_softmax(logits.T, 1)).sum(1).mean()
-    found = sum(key[best] == mine for best, mine in zip(logits.argmax(1).tolist(), key)) / len(key)
-    return loss / 2, found
+    key = pictures.key[chosen]
+    same = (key[:, None] == key[None, :]).float()
+    wanted = same / same.sum(1, keepdim=True)
+    loss = -(wanted * F.log_softmax(logits, 1)).sum(1).mean() - (wanted * F.log_softmax(logits.T, 1)).sum(1).mean()
+    return loss / 2, same.gather(1, logits.argmax(1, keepdim=True)).mean()
 
 
 def save(model: CLIPModel, tokenizer: CLIPTokenizer, directory: str):

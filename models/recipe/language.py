@@ -13,14 +13,16 @@ import torch.nn.functional as F
 from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
 
 import tower as towers
-from questions import SUFFIX, groups_of, questions, text_questions
-from scenes import GRID
+from drawings import Drawings
+from questions import SUFFIX, greetings, groups_of, questions, text_questions
+from scenes import SIDE, Composer, counts_of, generator
+from stage import half
 from vicuna import SYSTEM, train_pieces
 
 PIECES = 1536
 TEXT = dict(hidden_size=192, intermediate_size=448, num_hidden_layers=5, num_attention_heads=6, num_key_value_heads=6, max_position_embeddings=2048,
             rms_norm_eps=1e-5, bos_token_id=1, eos_token_id=2, pad_token_id=0)
-ROWS = GRID * GRID
+PICTURES = 32    # a step
 PER_PICTURE = 7  # questions
 BRIEF = 0.35     # part of the questions that ask for a single word
 
@@ -109,9 +111,55 @@ def packed(rows: list, shared: int):
     return ids, positions, branch, answer.bool()
 
 
-def build() -> LlavaForConditionalGeneration:
-    return LlavaForConditionalGeneration(LlavaConfig(
+def build(tower: towers.Tower) -> LlavaForConditionalGeneration:
+    model = LlavaForConditionalGeneration(LlavaConfig(
         vision_config=CLIPVisionConfig(**towers.CONFIG), text_config=LlamaConfig(vocab_size=PIECES, **TEXT), image_token_index=0, vision_feature_layer=-2))
+    model.model.vision_tower.load_state_dict(tower.vision.state_dict())
+    return model
+
+
+def train_only(model, *parts: str):
+    """Holds everything still but these parts."""
+    for name, p in model.named_parameters():
+        p.requires_grad_(any(part in name for part in parts))
+
+
+class Lessons:
+    """What the stages of the language model learn from: each gives (loss, figures) of a step."""
+
+    def __init__(self, drawings: Drawings, tower: towers.Tower, model, spm: bytes, side: int = SIDE):
+        self.things, self.tower, self.model = drawings.things, tower, model
+        self.prompt, self.composer = Prompt(spm), Composer(drawings, drawings.hands['train'] + drawings.hands['icons'], side=side)
+        self.before = torch.tensor(self.prompt.before)
+
+    def text(self, step: int):
+        rng = random.Random(f'text {step}')
+        rows = []
+        for _ in range(PICTURES):
+            groups = groups_of(self.things, random_members(self.things, rng))
+            asked = rng.sample(questions(self.things, groups, rng.randint(-1, 10), rng), 4) + text_questions(self.things, rng) + [rng.choice(greetings())]
+            rows.append(self.prompt.conversations(asked, rng, picture=False))
+        with half():
+            loss, right = answer_loss(self.model, self.before, None, packed(rows, len(self.before)))
+        return loss, {'loss': loss, 'right': right}
+
+    def captions(self, step: int):
+        return self.pictures(4, step, lambda asked, rng: [four for four in asked if four[0] in ('name', 'list', 'describe')])
+
+    def instructions(self, step: int):
+        return self.pictures(5, step, chosen)
+
+    def pictures(self, stage: int, step: int, choose):
+        rng, g = random.Random(f'pictures {stage} {step}'), generator(stage, step)
+        batch = self.composer.compose(PICTURES, g, counts_of(g, PICTURES))
+        rows = []
+        for members, ground in zip(members_of(batch), batch.ground.tolist()):
+            rows.append(self.prompt.conversations(choose(questions(self.things, groups_of(self.things, members), ground, rng), rng), rng))
+        with half():
+            with torch.no_grad():
+                image_rows, _ = self.tower(batch.values())
+            loss, right = answer_loss(self.model, self.before, image_rows, packed(rows, len(self.before) + image_rows.shape[1]))
+        return loss, {'loss': loss, 'right': right}
 
 
 def answer_loss(model, before: torch.Tensor, image_rows, batch):

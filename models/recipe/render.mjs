@@ -40,7 +40,7 @@ function drawingsOf(thing) {
   for (const hand of [...hands.train, ...hands.test, ...hands.last]) {
     const own = hands.ownNames[hand] ?? {}
     for (const emoji of thing.emoji) {
-      const names = [own[emoji] ?? emoji, ...(hand === 'fxemoji' ? [emoji.replaceAll('-', '')] : []), ...(hand === 'streamline-emojis' ? [`${emoji}-1`, `${emoji}-2`, `${emoji}-3`, `${emoji}-face`] : [])]
+      const names = [own[emoji] ?? emoji, ...(hand === 'fxemoji' && !own[emoji] ? [emoji.replaceAll('-', '')] : []), ...(hand === 'streamline-emojis' ? [`${emoji}-1`, `${emoji}-2`, `${emoji}-3`, `${emoji}-face`] : [])]
       for (const name of new Set(names)) if (iconOf(sets[hand], name)) found.push([hand, name])
     }
   }

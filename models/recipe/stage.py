@@ -14,6 +14,11 @@ from muon import Muon
 CHECKPOINT_SECONDS = 150
 
 
+def half():
+    """Products in bfloat16: twice as fast."""
+    return torch.autocast('cpu', torch.bfloat16)
+
+
 def rate_at(step: int, steps: int, peak: float) -> float:
     """Learning rate: linear over the first 3 %, then a half cosine to 0.3 % of the peak."""
     warm = max(1, int(0.03 * steps))

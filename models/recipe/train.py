@@ -14,23 +14,17 @@ import torch.nn.functional as F
 
 from drawings import Drawings
 from scenes import GRID, PATCH, SIDE, Composer, counts_of, generator
-from stage import Stage
+from stage import Stage, half
 from teacher import FEATURES, WIDTH, Teacher
 import contrast
 import language
 import tower as towers
 from export import export
-from questions import greetings, groups_of, questions, text_questions
 
 BATCH = 64
 SMALL = 64   # side of the pictures in which the nets learn one thing at a time
-PICTURES = 32  # a step of the language stages
-STEPS = {'teacher-alone': 2600, 'teacher': 700, 'tower-alone': 1400, 'tower': 1100, 'contrast': 200, 'text': 150, 'align': 80, 'instruct': 1000}
+STEPS = {'teacher-alone': 2600, 'teacher': 700, 'tower-alone': 1300, 'tower': 900, 'contrast': 1500, 'text': 150, 'align': 80, 'instruct': 1000}
 MODELS = os.path.join(os.path.dirname(os.path.abspath(__file__)), '..')
-
-
-def half():
-    return torch.autocast('cpu', torch.bfloat16)
 
 
 def alone(drawings: Drawings, hand: str, side: int, count: int = 64):
@@ -160,78 +154,36 @@ def train_tower(folder: str, drawings: Drawings, teacher: Teacher) -> towers.Tow
     judge = lambda side: lambda mean: naming(drawings, lambda values: mean.whole(mean(values)[1]), side)
     alone = Stage(folder, 'tower-alone', model, STEPS['tower-alone'], 3e-3).fit(one_thing, judge(SMALL))
     model.load_state_dict(alone.state_dict())
-    return Stage(folder, 'tower', model, STEPS['tower'], 1.5e-3).fit(scene, judge(SIDE))
+    return Stage(folder, 'tower', model, STEPS['tower'], 2e-3).fit(scene, judge(SIDE))
 
 
 def train_contrast(folder: str, drawings: Drawings, tower: towers.Tower, out: str):
-    composer = Composer(drawings, drawings.hands['train'] + drawings.hands['icons'])
     tokenizer = contrast.write_tokenizer(drawings.things, os.path.join(folder, 'clip-vocabulary'))
     torch.manual_seed(6)
     model = contrast.build(len(tokenizer), tower)
+    stage = Stage(folder, 'contrast', model, STEPS['contrast'], 2e-3)
+    if stage.step < stage.steps:
+        pictures = contrast.Pictures(drawings, tower, 100 * 128)
 
     def loss_of(step):
-        rng, g = random.Random(f'contrast {step}'), generator(6, step)
-        counts = torch.where(torch.rand(2 * BATCH, generator=g) < 0.75, 1, 2)
-        batch = composer.compose(2 * BATCH, g, counts)
-        groups = [groups_of(drawings.things, members) for members in language.members_of(batch)]
         with half():
-            loss, found = contrast.contrast(model, tokenizer, batch.values(), [contrast.caption(mine, rng) for mine in groups],
-                                            [tuple((group.index, group.count) for group in sorted(mine, key=lambda one: one.index)) for mine in groups])
-        return loss, {'loss': loss, 'found': torch.tensor(found)}
+            loss, found = contrast.contrast(model, tokenizer, pictures, torch.randperm(len(pictures.rows), generator=generator(8, step))[:256], random.Random(f'contrast {step}'))
+        return loss, {'loss': loss, 'found': found}
 
-    contrast.save(Stage(folder, 'contrast', model, STEPS['contrast'], 2e-3).fit(loss_of), tokenizer, out)
+    contrast.save(stage.fit(loss_of), tokenizer, out)
 
 
 def train_language(folder: str, drawings: Drawings, tower: towers.Tower, spm: bytes):
     """Text of the domain, then the projector alone on captions (stage 1), then projector and language model on instructions (stage 2)."""
-    things = drawings.things
-    prompt = language.Prompt(spm)
     torch.manual_seed(3)
-    model = language.build()
-    model.model.vision_tower.load_state_dict(tower.vision.state_dict())
-    model.model.vision_tower.requires_grad_(False)
-    composer = Composer(drawings, drawings.hands['train'] + drawings.hands['icons'])
-    before = torch.tensor(prompt.before)
-    shared = len(before) + language.ROWS
-
-    def text_loss(step):
-        rng = random.Random(f'text {step}')
-        rows = []
-        for _ in range(PICTURES):
-            groups = groups_of(things, language.random_members(things, rng))
-            asked = rng.sample(questions(things, groups, rng.randint(-1, 10), rng), 4) + text_questions(things, rng) + [rng.choice(greetings())]
-            rows.append(prompt.conversations(asked, rng, picture=False))
-        with half():
-            loss, right = language.answer_loss(model, before, None, language.packed(rows, len(before)))
-        return loss, {'loss': loss, 'right': right}
-
-    def picture_loss(stage: int, step: int, captions: bool):
-        rng, g = random.Random(f'pictures {stage} {step}'), generator(stage, step)
-        batch = composer.compose(PICTURES, g, counts_of(g, PICTURES))
-        rows = []
-        for members, ground in zip(language.members_of(batch), batch.ground.tolist()):
-            asked = questions(things, groups_of(things, members), ground, rng)
-            asked = [four for four in asked if four[0] in ('name', 'list', 'describe')] if captions else language.chosen(asked, rng)
-            rows.append(prompt.conversations(asked, rng))
-        with half():
-            with torch.no_grad():
-                image_rows, _ = tower(batch.values())
-            loss, right = language.answer_loss(model, before, image_rows, language.packed(rows, shared))
-        return loss, {'loss': loss, 'right': right}
-
-    for part in (model.model.language_model, model.lm_head):
-        part.requires_grad_(True)
-    model.model.multi_modal_projector.requires_grad_(False)
-    text = Stage(folder, 'text', model, STEPS['text'], 2e-3).fit(text_loss)
-    model.load_state_dict(text.state_dict())
-    model.model.language_model.requires_grad_(False)
-    model.lm_head.requires_grad_(False)
-    model.model.multi_modal_projector.requires_grad_(True)
-    aligned = Stage(folder, 'align', model, STEPS['align'], 2e-3).fit(lambda step: picture_loss(4, step, True))
-    model.load_state_dict(aligned.state_dict())
-    model.model.language_model.requires_grad_(True)
-    model.lm_head.requires_grad_(True)
-    return Stage(folder, 'instruct', model, STEPS['instruct'], 1.5e-3).fit(lambda step: picture_loss(5, step, False))
+    model = language.build(tower)
+    lessons = language.Lessons(drawings, tower, model, spm)
+    language.train_only(model, 'language_model', 'lm_head')
+    model.load_state_dict(Stage(folder, 'text', model, STEPS['text'], 2e-3).fit(lessons.text).state_dict())
+    language.train_only(model, 'multi_modal_projector')
+    model.load_state_dict(Stage(folder, 'align', model, STEPS['align'], 2e-3).fit(lessons.captions).state_dict())
+    language.train_only(model, 'multi_modal_projector', 'language_model', 'lm_head')
+    return Stage(folder, 'instruct', model, STEPS['instruct'], 1.5e-3).fit(lessons.instructions)
 
 
 def main():

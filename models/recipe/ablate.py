@@ -1,0 +1,80 @@
+"""What the paper ablates, in small: equal steps of stage 2 with one thing changed, and how many of the answers' tokens are right on pictures not trained on.
+
+usage: python3 models/recipe/ablate.py WORK OUT [--steps 150]     (after train.py; writes OUT/ablation.json and OUT/ablation.svg)
+"""
+
+import argparse
+import json
+import os
+
+import matplotlib
+import torch
+
+matplotlib.use('Agg')
+import matplotlib.pyplot as plt  # noqa: E402
+
+import language  # noqa: E402
+import tower as towers  # noqa: E402
+from drawings import Drawings  # noqa: E402
+from scenes import SIDE  # noqa: E402
+from stage import Stage  # noqa: E402
+from teacher import FEATURES  # noqa: E402
+
+HELD_OUT = 1 << 30  # steps that training never reaches
+VARIANTS = {'as it is': {}, 'linear projector': {'linear': True}, 'without stage 1': {'aligned': False}, 'pictures of 64 pixels': {'side': 64}}
+
+
+def weights(folder: str, stage: str) -> dict:
+    return torch.load(os.path.join(folder, f'{stage}.pt'), weights_only=True)['averaged']
+
+
+def variant(work: str, drawings: Drawings, tower, spm: bytes, steps: int, name: str, linear: bool = False, aligned: bool = True, side: int = SIDE):
+    torch.manual_seed(3)
+    model = language.build(tower)
+    model.load_state_dict(weights(work, 'text'))
+    if linear:
+        model.model.multi_modal_projector.act = torch.nn.Identity()
+    lessons = language.Lessons(drawings, tower, model, spm, side)
+    folder = os.path.join(work, 'ablation', name.replace(' ', '-'))
+    os.makedirs(folder, exist_ok=True)
+    if aligned:
+        language.train_only(model, 'multi_modal_projector')
+        model.load_state_dict(Stage(folder, 'align', model, 80, 2e-3).fit(lessons.captions).state_dict())
+    language.train_only(model, 'multi_modal_projector', 'language_model', 'lm_head')
+    Stage(folder, 'instruct', model, steps, 1.5e-3).fit(lessons.instructions)
+    with open(os.path.join(folder, 'instruct.jsonl')) as file:
+        curve = [json.loads(line) for line in file]
+    with torch.no_grad():
+        held_out = [lessons.instructions(HELD_OUT + n)[1] for n in range(8)]
+    return {'curve': curve, **{key: sum(float(one[key]) for one in held_out) / len(held_out) for key in held_out[0]}}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('work')
+    parser.add_argument('out')
+    parser.add_argument('--steps', type=int, default=150)
+    options = parser.parse_args()
+    torch.set_num_threads(os.cpu_count())
+    drawings = Drawings(options.work)
+    tower = towers.Tower(len(drawings.things), FEATURES)
+    tower.load_state_dict(weights(options.work, 'tower'))
+    spm = language.train_vocabulary(drawings.things)
+    found = {name: variant(options.work, drawings, tower, spm, options.steps, name, **change) for name, change in VARIANTS.items()}
+    os.makedirs(options.out, exist_ok=True)
+    with open(os.path.join(options.out, 'ablation.json'), 'w') as file:
+        json.dump(found, file, indent=1)
+    figure, axis = plt.subplots(figsize=(7, 4), constrained_layout=True)
+    for name, one in found.items():
+        axis.plot([line['step'] for line in one['curve']], [line['loss'] for line in one['curve']], label=f'{name}: {one["loss"]:.3f} held out')
+        print(f'| {name} | {one["loss"]:.3f} | {100 * one["right"]:.1f} % |')
+    axis.set_xlabel('step of stage 2')
+    axis.set_ylabel('loss of the answers')
+    axis.grid(alpha=0.25)
+    axis.legend()
+    plt.rcParams['svg.hashsalt'] = 'ablation'
+    figure.savefig(os.path.join(options.out, 'ablation.svg'), metadata={'Date': None})
+
+
+if __name__ == '__main__':
+    main()
