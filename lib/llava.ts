@@ -37,8 +37,10 @@ import { runTrace, type Trace } from './trace.js'
 import type { ModelDescription } from './weights/model-description.js'
 import { imageAspectRatios } from './weights/preprocessing.js'
 
-/** The model that comes with the package. */
-const defaultModel = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../../models/default.gguf')
+/** The model that comes with the package, and the CLIP that its tower was trained in. */
+const models = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../../models')
+const defaultModel = path.join(models, 'default.gguf')
+const defaultClip = path.join(models, 'clip')
 
 /** A picture to ask about: anything `decodeImage` reads, or one encoded before. */
 export type ImageSource = ImageInput | EncodedImage
@@ -90,7 +92,7 @@ export interface OpenOptions extends ImageOptions, PromptOptions {
   readonly visionFeatureLayer?: number
   /** Overrides how pictures are made square: `pad` with the mean colour, `crop` the centre, or `stretch` both sides. */
   readonly imageAspectRatio?: ImageAspectRatio
-  /** A directory with a whole CLIP checkpoint, for the kinds `clip_image` and `clip_text` of `embed`. */
+  /** A directory with a whole CLIP checkpoint, for the kinds `clip_image` and `clip_text` of `embed`; the model that comes with the package brings its own. */
   readonly clip?: string
   /** Gives up opening. */
   readonly signal?: AbortSignal
@@ -755,8 +757,9 @@ interface Opened {
 
 async function openAll(modelPath: string, options: OpenOptions): Promise<Opened> {
   const engine = await openEngine(modelPath, options)
+  const clip = options.clip ?? (modelPath === defaultModel ? defaultClip : undefined)
   try {
-    return { engine, clip: options.clip === undefined ? undefined : await Clip.open(options.clip, engine.options) }
+    return { engine, clip: clip === undefined ? undefined : await Clip.open(clip, engine.options) }
   } catch (error) {
     engine.dispose()
     throw error

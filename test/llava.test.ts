@@ -472,8 +472,9 @@ test('an abort reaches the native call that runs', async (t) => {
 
 test('an abort in the second chunk of a prompt takes back the first', async (t) => {
   await withLongPrompt(async (model, prompt) => {
-    const start = performance.now()
     const expected = await model.forward([prompt.subarray(0, 512)])
+    const start = performance.now()
+    await model.forward([prompt.subarray(0, 512)])
     const oneChunk = performance.now() - start
     for (let attempt = 0; attempt < 5; attempt++) {
       using context = model.createContext()
@@ -581,5 +582,5 @@ test('a worker ended in the middle of an answer takes nothing with it', async (t
 test('with no path, the model that comes with the package opens and says what its demo picture shows', async (t) => {
   await using model = await LLaVA.open()
   const { text } = await model.ask(fileURLToPath(new URL('../../models/demo.png', import.meta.url)), 'What is in this picture?')
-  t.is(text, 'A blue star on a light background.')
+  t.is(text, 'The picture shows a dog and a guitar.')
 })

@@ -1,6 +1,6 @@
 // npm run eval -- FOLDER [--model FILE] [--clip FOLDER] [--out FOLDER] [--threads N]
 // Asks the examination that models/recipe/exam.py wrote through the package, and prints how much is right: a line a kind of question, a column a hand.
-// --clip: the CLIP in which texts are to find pictures.
+// --clip: the CLIP in which texts are to find pictures; the model that comes with the package has one.
 // --out: answers.jsonl, confusions.svg (what is taken for what, all hands that the model never saw) and answers.png (pictures with right and wrong answers).
 
 import { mkdir, writeFile } from 'node:fs/promises'
@@ -67,7 +67,7 @@ async function main(): Promise<void> {
   const { clip, threads } = values
   const model = await LLaVA.open(values.model, { ...(clip !== undefined && { clip }), ...(threads !== undefined && { threads: Number(threads) }) })
   try {
-    const marked = await mark(model, folder, exam, clip !== undefined)
+    const marked = await mark(model, folder, exam, clip !== undefined || values.model === undefined)
     process.stdout.write(`${scoreTable(marked)}\n`)
     if (values.out === undefined) return
     await mkdir(values.out, { recursive: true })

@@ -57,13 +57,21 @@ export function bare(answer: string): string {
   return answer.trim().toLowerCase().replace(/\.$/, '').replace(/^(?:an?|the) /, '')
 }
 
-/** Indices of the things whose name, plural or synonym stands in a text; a longer name hides a shorter one inside it (a rain cloud is no cloud). */
+/** Names that are colours as well. */
+const colours = ['orange']
+
+/**
+ * Indices of the things whose name, plural or synonym stands in a text. A longer name hides a shorter one inside it (a hot dog is no dog), and a colour is no
+ * fruit before a thing ("an orange cat") or after "is".
+ */
 export function mentioned(text: string, things: readonly Thing[]): Set<number> {
   const names = things.flatMap((thing, index) => [thing.name, thing.plural, ...thing.synonyms].map((name) => ({ name: name.toLowerCase(), index })))
-  names.sort((a, b) => b.name.length - a.name.length)
+  const last = ({ name }: { readonly name: string }): number => Number(colours.includes(name))
+  names.sort((a, b) => last(a) - last(b) || b.name.length - a.name.length)
   let rest = ` ${text.toLowerCase().replace(/[^a-z0-9'-]+/g, ' ')} `
   const found = new Set<number>()
   for (const { name, index } of names) {
+    if (colours.includes(name)) rest = rest.replaceAll(` ${name} ·`, ' ·').replaceAll(` is ${name} `, ' ').replaceAll(` are ${name} `, ' ')
     const words = ` ${name.replace(/[^a-z0-9'-]+/g, ' ')} `
     if (!rest.includes(words)) continue
     found.add(index)

@@ -4,6 +4,7 @@ import { existsSync } from 'node:fs'
 import type { Command } from 'commander'
 import { LlavaError, type Answer, type AnswerOptions, type ChatStream, type LLaVA, type ProgressListener } from '../index.js'
 import { addAnswerFlags, addShowFlag, answerOptions, integer, openModel, readImage, type AnswerFlags, type ShowFlags } from './flags.js'
+import { remarkOnPhotographs } from './photograph.js'
 import { errorFacts, type Session } from './session.js'
 import { showPicture } from './terminal-picture.js'
 
@@ -89,7 +90,10 @@ async function answer(model: LLaVA, pictures: readonly NamedPicture[], question:
   const content = [...images.map((image) => ({ type: 'image' as const, image })), { type: 'text' as const, text: question }]
   const stream = model.chat([{ role: 'user', content }], options)
   if (flags.json === true) show([await stream.answer], flags, session, name)
-  else session.remark(summary(await print(stream, session, name)))
+  else {
+    session.remark(summary(await print(stream, session, name)))
+    await remarkOnPhotographs(images, flags, session)
+  }
 }
 
 /** Finished answers: a line each as JSON, or their texts with an empty line between them. */

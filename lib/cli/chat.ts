@@ -8,6 +8,7 @@ import type { Command } from 'commander'
 import { LlavaError, type Answer, type ChatStream, type Conversation, type EncodedImage, type LLaVA, type SayOptions } from '../index.js'
 import { summary } from './ask.js'
 import { addAnswerFlags, addShowFlag, answerOptions, openModel, type AnswerFlags, type ShowFlags } from './flags.js'
+import { remarkOnPhotographs } from './photograph.js'
 import { colours, type Session } from './session.js'
 import { showPicture } from './terminal-picture.js'
 
@@ -153,6 +154,7 @@ class Chat {
     this.#pictures.push(picture)
     this.#pending = [...this.#pending, picture]
     if (this.#flags.show !== undefined && this.#flags.json !== true) await showPicture(place, this.#flags.show, this.#session)
+    await remarkOnPhotographs([place], this.#flags, this.#session)
   }
 
   /** With a seed, the next one: else the answer would be the same. */

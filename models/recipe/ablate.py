@@ -41,7 +41,7 @@ def variant(work: str, drawings: Drawings, tower, spm: bytes, steps: int, name: 
         language.train_only(model, 'multi_modal_projector')
         model.load_state_dict(Stage(folder, 'align', model, 80, 2e-3).fit(lessons.captions).state_dict())
     language.train_only(model, 'multi_modal_projector', 'language_model', 'lm_head')
-    Stage(folder, 'instruct', model, steps, 1.5e-3).fit(lessons.instructions)
+    Stage(folder, 'instruct', model, steps, 2.5e-3).fit(lessons.instructions)
     with open(os.path.join(folder, 'instruct.jsonl')) as file:
         curve = [json.loads(line) for line in file]
     with torch.no_grad():

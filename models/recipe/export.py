@@ -19,7 +19,7 @@ def export(model, spm: bytes, path: str):
     writer = gguf.GGUFWriter(path, 'llama')
     writer.kv_data[0]['general.architecture'].value = 'llava'
     writer.add_name('things')
-    writer.add_description('A very small LLaVA that knows drawings of three hundred things: it names, counts, finds and describes them. Of photographs it knows nothing.')
+    writer.add_description('A very small LLaVA that knows drawings of two hundred things: it names, counts, finds and describes them. Of photographs it knows nothing.')
     writer.add_license('MIT')
     gguf_files.add_text_keys(writer, config.text_config, spm, 'q8_0')
     writer.add_chat_template(CHAT_TEMPLATE)

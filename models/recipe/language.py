@@ -74,7 +74,7 @@ class Prompt:
             _, question, long, short = four
             brief = rng.random() < BRIEF
             ask = self.question(question + (SUFFIX if brief else ''), first, picture)
-            say = self.answer(short[0].upper() + short[1:] if brief else long)
+            say = self.answer(short if brief else long)
             return ask + say, [False] * len(ask) + [True] * len(say)
         asked, result = list(asked), []
         while asked:
@@ -87,9 +87,9 @@ class Prompt:
 
 
 def chosen(asked: list, rng: random.Random) -> list:
-    """PER_PICTURE of the questions: what there is is always asked, the others by chance."""
-    first = [four for four in asked if four[0] in ('name', 'list')]
-    rest = [four for four in asked if four[0] not in ('name', 'list')]
+    """PER_PICTURE of the questions: what there is, and whether two things are there, is always asked, the others by chance."""
+    first = [four for four in asked if four[0] in ('name', 'list', 'exists')]
+    rest = [four for four in asked if four[0] not in ('name', 'list', 'exists')]
     rng.shuffle(rest)
     picked = first + rest[:PER_PICTURE - len(first)]
     rng.shuffle(picked)

@@ -183,7 +183,7 @@ def train_language(folder: str, drawings: Drawings, tower: towers.Tower, spm: by
     language.train_only(model, 'multi_modal_projector')
     model.load_state_dict(Stage(folder, 'align', model, STEPS['align'], 2e-3).fit(lessons.captions).state_dict())
     language.train_only(model, 'multi_modal_projector', 'language_model', 'lm_head')
-    return Stage(folder, 'instruct', model, STEPS['instruct'], 1.5e-3).fit(lessons.instructions)
+    return Stage(folder, 'instruct', model, STEPS['instruct'], 2.5e-3).fit(lessons.instructions)
 
 
 def main():
