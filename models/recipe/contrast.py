@@ -15,7 +15,7 @@ from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPToken
 
 import tower as towers
 from drawings import Drawings
-from language import members_of
+from language import members_in
 from questions import article, groups_of, joined, some
 from scenes import SIDE, Composer, generator
 from stage import half
@@ -71,7 +71,7 @@ class Pictures:
             scenes = composer.compose(batch, g, torch.where(torch.rand(batch, generator=g) < 0.75, 1, 2))
             with torch.no_grad(), half():
                 rows.append(tower(scenes.values())[1].float())
-            self.groups += [groups_of(drawings.things, members) for members in members_of(scenes)]
+            self.groups += [groups_of(drawings.things, members) for members in members_in(scenes)]
         self.rows = torch.cat(rows)
         keys = {}
         names = [tuple(sorted((group.index, group.count) for group in groups)) for groups in self.groups]

@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from drawings import Drawings
-from language import members_of
+from language import members_in
 from questions import groups_of, questions
 from scenes import MEAN, STD, Composer, counts_of, generator
 
@@ -44,7 +44,7 @@ def examine(drawings: Drawings, name: str, hands: list, out: str, scenes: int):
     for at in range(0, scenes, 50):
         g = generator(9, 1 + at)
         batch = composer.compose(50, g, counts_of(g, 50))
-        for b, (members, ground) in enumerate(zip(members_of(batch), batch.ground.tolist())):
+        for b, (members, ground) in enumerate(zip(members_in(batch), batch.ground.tolist())):
             picture = f'scene-{at + b}.png'
             save(batch.pixels[b], os.path.join(folder, picture))
             groups = groups_of(things, members)

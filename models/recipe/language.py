@@ -5,6 +5,7 @@ starts at the position after the picture, exactly as if it stood there alone.
 """
 
 import random
+from collections import Counter
 from functools import lru_cache
 
 import sentencepiece
@@ -13,8 +14,8 @@ import torch.nn.functional as F
 from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
 
 import tower as towers
-from drawings import Drawings
-from questions import SUFFIX, greetings, groups_of, questions, text_questions
+from drawings import COLORS, Drawings, dominant
+from questions import NUMBERS, SUFFIX, greetings, groups_of, questions, text_questions
 from scenes import SIDE, Composer, counts_of, generator
 from stage import half
 from vicuna import SYSTEM, train_pieces
@@ -24,15 +25,20 @@ TEXT = dict(hidden_size=192, intermediate_size=448, num_hidden_layers=5, num_att
             rms_norm_eps=1e-5, bos_token_id=1, eos_token_id=2, pad_token_id=0)
 PICTURES = 32    # a step
 PER_PICTURE = 7  # questions
+TOLD = 6         # fields along a side of a picture of words
 BRIEF = 0.35     # part of the questions that ask for a single word
 
 
-def members_of(batch) -> list:
+def members_of(scene, thing, x, y, size, color, count: int) -> list:
     """[B] lists of {thing, x, y, size, color}."""
-    found = [[] for _ in range(len(batch.pixels))]
-    for scene, thing, x, y, size, color in zip(*(values.tolist() for values in (batch.scene, batch.thing, batch.x, batch.y, batch.size, batch.color))):
-        found[scene].append(dict(thing=thing, x=x, y=y, size=size, color=color))
+    found = [[] for _ in range(count)]
+    for at, *values in zip(*(values.tolist() for values in (scene, thing, x, y, size, color))):
+        found[at].append(dict(zip(('thing', 'x', 'y', 'size', 'color'), values)))
     return found
+
+
+def members_in(batch) -> list:
+    return members_of(batch.scene, batch.thing, batch.x, batch.y, batch.size, batch.color, len(batch.pixels))
 
 
 def random_members(things: list, rng: random.Random) -> list:
@@ -131,45 +137,72 @@ class Lessons:
         self.things, self.tower, self.model = drawings.things, tower, model
         self.prompt, self.composer = Prompt(spm), Composer(drawings, drawings.hands['train'] + drawings.hands['icons'], side=side)
         self.before = torch.tensor(self.prompt.before)
+        self.colors = dominant(drawings.pixels[2])
 
     def text(self, step: int):
-        rng = random.Random(f'text {step}')
-        rows = []
-        for _ in range(PICTURES):
-            groups = groups_of(self.things, random_members(self.things, rng))
-            asked = rng.sample(questions(self.things, groups, rng.randint(-1, 10), rng), 4) + text_questions(self.things, rng) + [rng.choice(greetings())]
-            rows.append(self.prompt.conversations(asked, rng, picture=False))
+        """Scenes told in words, three of four steps; else what can be asked without any."""
+        rng, g = random.Random(f'text {step}'), generator(3, step)
+        if step % 4 == 0:
+            scenes = [random_members(self.things, rng) for _ in range(PICTURES)]
+            rows = [self.prompt.conversations([*text_questions(self.things, rng), rng.choice(greetings())], rng, picture=False) for _ in scenes]
+            with half():
+                loss, right = answer_loss(self.model, self.before, None, packed(rows, len(self.before)))
+            return loss, {'loss': loss, 'right': right}
+        scene, drawing, x, y, size = self.composer.choose(g, PICTURES, counts_of(g, PICTURES))
+        scenes = members_of(scene, self.composer.drawings.label[drawing], x, y, size, self.colors[drawing], PICTURES)
+        grounds = [rng.randint(-1, 10) for _ in scenes]
+        rows = [self.prompt.conversations(chosen(questions(self.things, groups_of(self.things, members), ground, rng), rng), rng) for members, ground in zip(scenes, grounds)]
+        told = torch.stack([self.told(members, ground) for members, ground in zip(scenes, grounds)])
         with half():
-            loss, right = answer_loss(self.model, self.before, None, packed(rows, len(self.before)))
+            loss, right = answer_loss(self.model, self.before, told, packed(rows, len(self.before) + told.shape[1]))
         return loss, {'loss': loss, 'right': right}
+
+    def told(self, members: list, ground: int) -> torch.Tensor:
+        """[TOLD²,D]: a picture of words: each field is the sum of what is to be said of the thing on it, in the vectors of these words."""
+        counts = Counter(member['thing'] for member in members)
+        say = lambda *words: sum(self.vectors(word).mean(0) for word in words)
+        back = say('background', *([COLORS[ground]] if ground >= 0 else []))
+        spoken = [say(self.things[m['thing']]['name'], NUMBERS[counts[m['thing']]], *([COLORS[m['color']]] if m['color'] >= 0 else [])) for m in members]
+        fields = []
+        for row in range(TOLD):
+            for column in range(TOLD):
+                here = [n for n, m in enumerate(members) if max(abs(m['x'] - (column + 0.5) / TOLD), abs(m['y'] - (row + 0.5) / TOLD)) < m['size'] / 2]
+                fields.append(spoken[here[-1]] if here else back)
+        return torch.stack(fields)
+
+    def vectors(self, words: str) -> torch.Tensor:
+        return self.model.get_input_embeddings()(torch.tensor(self.prompt.encode(words)))
 
     def captions(self, step: int):
         return self.pictures(4, step, lambda asked, rng: [four for four in asked if four[0] in ('name', 'list', 'describe')])
 
     def instructions(self, step: int):
-        return self.pictures(5, step, chosen)
+        def choose(asked, rng):
+            spoken = [*text_questions(self.things, rng), *greetings()]
+            return chosen(asked, rng) + ([rng.choice(spoken)] if rng.random() < 0.2 else [])
+        return self.pictures(5, step, choose)
 
     def pictures(self, stage: int, step: int, choose):
         rng, g = random.Random(f'pictures {stage} {step}'), generator(stage, step)
         batch = self.composer.compose(PICTURES, g, counts_of(g, PICTURES))
         rows = []
-        for members, ground in zip(members_of(batch), batch.ground.tolist()):
+        for members, ground in zip(members_in(batch), batch.ground.tolist()):
             rows.append(self.prompt.conversations(choose(questions(self.things, groups_of(self.things, members), ground, rng), rng), rng))
         with half():
             with torch.no_grad():
                 image_rows, _ = self.tower(batch.values())
-            loss, right = answer_loss(self.model, self.before, image_rows, packed(rows, len(self.before) + image_rows.shape[1]))
+            loss, right = answer_loss(self.model, self.before, self.model.model.multi_modal_projector(image_rows), packed(rows, len(self.before) + image_rows.shape[1]))
         return loss, {'loss': loss, 'right': right}
 
 
-def answer_loss(model, before: torch.Tensor, image_rows, batch):
-    """Cross entropy of the answers' tokens, and the part of them that is right. image_rows: [B,N,D] or None for text alone (then every token counts)."""
+def answer_loss(model, before: torch.Tensor, rows, batch):
+    """Cross entropy of the answers' tokens, and the part of them that is right. rows: [B,N,D], the picture as the language model sees it, or None for text alone (then every token counts)."""
     ids, positions, branch, answer = batch
     count = len(ids)
     embed = model.get_input_embeddings()
     shared = [embed(before).expand(count, -1, -1)]
-    if image_rows is not None:
-        shared.append(model.model.multi_modal_projector(image_rows))
+    if rows is not None:
+        shared.append(rows)
     start = sum(part.shape[1] for part in shared)
     x = torch.cat([*(part.float() for part in shared), embed(ids)], 1)
     branch = torch.cat([torch.zeros(count, start, dtype=torch.long), branch], 1)
@@ -178,7 +211,7 @@ def answer_loss(model, before: torch.Tensor, image_rows, batch):
     seen = (order[None, :] <= order[:, None]) & ((branch[:, None, :] == 0) | (branch[:, None, :] == branch[:, :, None]))
     mask = torch.where(seen[:, None], 0.0, torch.finfo(torch.bfloat16).min)
     y = model.model.language_model(inputs_embeds=x, attention_mask=mask, position_ids=positions, use_cache=False).last_hidden_state[:, start - 1:-1]
-    if image_rows is None:
+    if rows is None:
         answer = branch[:, start:] > 0
     logits, wanted = model.lm_head(y[answer]).float(), ids[answer]
     return F.cross_entropy(logits, wanted), (logits.argmax(-1) == wanted).float().mean()

@@ -23,7 +23,7 @@ from export import export
 
 BATCH = 64
 SMALL = 64   # side of the pictures in which the nets learn one thing at a time
-STEPS = {'teacher-alone': 2600, 'teacher': 700, 'tower-alone': 1300, 'tower': 900, 'contrast': 1500, 'text': 150, 'align': 80, 'instruct': 1000}
+STEPS = {'teacher-alone': 2600, 'teacher': 700, 'tower-alone': 1300, 'tower': 900, 'contrast': 1500, 'text': 800, 'align': 150, 'instruct': 1500}
 MODELS = os.path.join(os.path.dirname(os.path.abspath(__file__)), '..')
 
 
