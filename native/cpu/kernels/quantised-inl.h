@@ -47,6 +47,7 @@ inline I bits(I bytes, int n, int mask, int to) {
 
 // d of a row.
 struct OneScale {
+  static constexpr int kBytes = 2;
   F d;
   OneScale(const unsigned char* w, int64_t stride) : d(Int::rows_f16(w, stride)) {}
   F factor(int) const { return d; }
@@ -54,26 +55,24 @@ struct OneScale {
 
 // d and m of a row, which lie side by side.
 struct ScaleAndMin {
+  static constexpr int kBytes = 4;
   I dm;
   ScaleAndMin(const unsigned char* w, int64_t stride) : dm(Int::rows_32(w, stride)) {}
   F factor(int i) const { return Int::halves_to_f32(i == 0 ? dm : Int::shift_right_32(dm, 16)); }
 };
 
-struct CodesQ4_0 : CodesOf<BlockQ4_0, 1, 8, 8, 15> {
+// A row's scales, then 32 nibbles.
+template <class Block, int offset, class RowScales>
+struct NibbleCodes : CodesOf<Block, 1, 8, offset, 15> {
   using Packed = Nibbles;
-  static Packed load(const unsigned char* w, int64_t stride, int, int) { return {w + 2, stride}; }
+  static Packed load(const unsigned char* w, int64_t stride, int, int) { return {w + RowScales::kBytes, stride}; }
   static I code(const Packed& packed, int, int g) { return packed.group(g); }
-  using Scales = OneScale;
+  using Scales = RowScales;
   static Scales scales(const unsigned char* w, int64_t stride) { return {w, stride}; }
 };
 
-struct CodesQ4_1 : CodesOf<BlockQ4_1, 1, 8, 0, 15> {
-  using Packed = Nibbles;
-  static Packed load(const unsigned char* w, int64_t stride, int, int) { return {w + 4, stride}; }
-  static I code(const Packed& packed, int, int g) { return packed.group(g); }
-  using Scales = ScaleAndMin;
-  static Scales scales(const unsigned char* w, int64_t stride) { return {w, stride}; }
-};
+using CodesQ4_0 = NibbleCodes<BlockQ4_0, 8, OneScale>;
+using CodesQ4_1 = NibbleCodes<BlockQ4_1, 0, ScaleAndMin>;
 
 // Bit i of each row's dword is bit 4 of value i: value 4 g + j is byte j of group g.
 struct FiveBits {
@@ -82,21 +81,18 @@ struct FiveBits {
   I group(int g) const { return Int::bit_or(low.group(g), Int::nibble_to_fifth_bits(high, g)); }
 };
 
-struct CodesQ5_0 : CodesOf<BlockQ5_0, 1, 8, 16, 31> {
+// A row's scales, the fifth bits, then 32 nibbles.
+template <class Block, int offset, class RowScales>
+struct FiveBitCodes : CodesOf<Block, 1, 8, offset, 31> {
   using Packed = FiveBits;
-  static Packed load(const unsigned char* w, int64_t stride, int, int) { return {{w + 6, stride}, Int::rows_32(w + 2, stride)}; }
+  static Packed load(const unsigned char* w, int64_t stride, int, int) { return {{w + RowScales::kBytes + 4, stride}, Int::rows_32(w + RowScales::kBytes, stride)}; }
   static I code(const Packed& packed, int, int g) { return packed.group(g); }
-  using Scales = OneScale;
+  using Scales = RowScales;
   static Scales scales(const unsigned char* w, int64_t stride) { return {w, stride}; }
 };
 
-struct CodesQ5_1 : CodesOf<BlockQ5_1, 1, 8, 0, 31> {
-  using Packed = FiveBits;
-  static Packed load(const unsigned char* w, int64_t stride, int, int) { return {{w + 8, stride}, Int::rows_32(w + 4, stride)}; }
-  static I code(const Packed& packed, int, int g) { return packed.group(g); }
-  using Scales = ScaleAndMin;
-  static Scales scales(const unsigned char* w, int64_t stride) { return {w, stride}; }
-};
+using CodesQ5_0 = FiveBitCodes<BlockQ5_0, 16, OneScale>;
+using CodesQ5_1 = FiveBitCodes<BlockQ5_1, 0, ScaleAndMin>;
 
 // 32 bytes of each row: group g of them is bytes[g].
 struct Bytes32 {
