@@ -405,7 +405,7 @@ export class LLaVA implements Disposable, AsyncDisposable {
    * - `projected` [N, D] and `projected_mean` [D]: the projector's output, which the decoder reads, and its mean over the rows;
    * - `hidden_last` and `hidden_mean` [D]: the decoder's state, after its final norm, at the last position of a prompt, or its mean over all positions.
    *   A prompt is a text or `{ text, images }`; unless `template` says otherwise it is `plain`: pictures and text as they are;
-   * - `clip_image` and `clip_text` [C]: for comparing pictures with texts; they need a model opened with the option `clip`.
+   * - `clip_image` and `clip_text` [C]: for comparing pictures with texts; they need the option `clip`, or the model that comes with the package.
    *
    * Fails as `ask` does; what this checkpoint cannot give is INVALID_ARGUMENT.
    */

@@ -143,18 +143,21 @@ class Lessons:
         """Scenes told in words, three of four steps; else what can be asked without any."""
         rng, g = random.Random(f'text {step}'), generator(3, step)
         if step % 4 == 0:
-            scenes = [random_members(self.things, rng) for _ in range(PICTURES)]
-            rows = [self.prompt.conversations([*text_questions(self.things, rng), rng.choice(greetings())], rng, picture=False) for _ in scenes]
-            with half():
-                loss, right = answer_loss(self.model, self.before, None, packed(rows, len(self.before)))
-            return loss, {'loss': loss, 'right': right}
+            return self.answers([self.prompt.conversations([*text_questions(self.things, rng), rng.choice(greetings())], rng, picture=False) for _ in range(PICTURES)])
         scene, drawing, x, y, size = self.composer.choose(g, PICTURES, counts_of(g, PICTURES))
         scenes = members_of(scene, self.composer.drawings.label[drawing], x, y, size, self.colors[drawing], PICTURES)
         grounds = [rng.randint(-1, 10) for _ in scenes]
-        rows = [self.prompt.conversations(chosen(questions(self.things, groups_of(self.things, members), ground, rng), rng), rng) for members, ground in zip(scenes, grounds)]
-        told = torch.stack([self.told(members, ground) for members, ground in zip(scenes, grounds)])
+        asked = self.asked(scenes, grounds, chosen, rng)
+        return self.answers(asked, torch.stack([self.told(members, ground) for members, ground in zip(scenes, grounds)]))
+
+    def asked(self, scenes: list, grounds: list, choose, rng: random.Random) -> list:
+        """Conversations about each of the scenes."""
+        return [self.prompt.conversations(choose(questions(self.things, groups_of(self.things, members), ground, rng), rng), rng) for members, ground in zip(scenes, grounds)]
+
+    def answers(self, conversations: list, rows=None):
+        """rows: as in answer_loss."""
         with half():
-            loss, right = answer_loss(self.model, self.before, told, packed(rows, len(self.before) + told.shape[1]))
+            loss, right = answer_loss(self.model, self.before, rows, packed(conversations, len(self.before) + (0 if rows is None else rows.shape[1])))
         return loss, {'loss': loss, 'right': right}
 
     def told(self, members: list, ground: int) -> torch.Tensor:
@@ -185,14 +188,12 @@ class Lessons:
     def pictures(self, stage: int, step: int, choose):
         rng, g = random.Random(f'pictures {stage} {step}'), generator(stage, step)
         batch = self.composer.compose(PICTURES, g, counts_of(g, PICTURES))
-        rows = []
-        for members, ground in zip(members_in(batch), batch.ground.tolist()):
-            rows.append(self.prompt.conversations(choose(questions(self.things, groups_of(self.things, members), ground, rng), rng), rng))
+        asked = self.asked(members_in(batch), batch.ground.tolist(), choose, rng)
         with half():
             with torch.no_grad():
                 image_rows, _ = self.tower(batch.values())
-            loss, right = answer_loss(self.model, self.before, self.model.model.multi_modal_projector(image_rows), packed(rows, len(self.before) + image_rows.shape[1]))
-        return loss, {'loss': loss, 'right': right}
+            rows = self.model.model.multi_modal_projector(image_rows)
+        return self.answers(asked, rows)
 
 
 def answer_loss(model, before: torch.Tensor, rows, batch):

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from drawings import COLORS, Drawings, color_index, dominant
+from drawings import Drawings, color_index, dominant
 
 SIDE, PATCH = 96, 8
 GRID = SIDE // PATCH
