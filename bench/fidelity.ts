@@ -70,7 +70,7 @@ async function main(): Promise<void> {
   for (const file of positionals) print(file, await measureFidelity(file, text))
   if (positionals.length > 0) return
   const picture = fileURLToPath(new URL('../../models/demo.png', import.meta.url))
-  print('default', await measureFidelity(undefined, async (model) => ['USER: ', await model.encodeImage(picture), '\nWhat is in this picture? ASSISTANT: The picture shows a dog and a guitar.']))
+  print('default', await measureFidelity(undefined, async (model) => ['USER: ', await model.encodeImage(picture), '\nWhat is in this picture? ASSISTANT: The picture shows a guitar and a dog.']))
   for (const type of dtypes.filter((name) => name.startsWith('Q'))) print(`7b, 2 layers, ${type}`, await measureSlice(type, text))
 }
 

@@ -1,7 +1,7 @@
 // What counts as right in the examination of the default model.
 
 import test from 'ava'
-import { isRight, mentioned, type Question, type Thing } from '../bench/exam/questions.js'
+import { inventions, isRight, mentioned, type Question, type Thing } from '../bench/exam/questions.js'
 
 const thing = (name: string, plural: string, ...synonyms: string[]): Thing => ({ name, plural, synonyms, kind: 'thing' })
 const things = [thing('dog', 'dogs', 'puppy'), thing('hot dog', 'hot dogs'), thing('orange', 'oranges'), thing('peach', 'peaches')]
@@ -31,4 +31,8 @@ test('a description is right when it names nothing that is not there', (t) => {
   const asked = question('describe', [], [0, 3])
   t.true(isRight(asked, 'The picture shows a dog. The background is orange.', things))
   t.false(isRight(asked, 'The picture shows a dog and an orange.', things))
+})
+
+test('of what a description names, what is not there is invented', (t) => {
+  t.deepEqual(inventions(question('describe', [], [0, 3]), 'A dog, two oranges and a peach.', things), { named: 3, invented: 1 })
 })

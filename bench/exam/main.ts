@@ -8,7 +8,7 @@ import path from 'node:path'
 import { parseArgs } from 'node:util'
 import { LLaVA } from '../../lib/index.js'
 import { contactSheet, confusions } from './pictures.js'
-import { galleryOf, isRight, readExam, type Exam, type Question } from './questions.js'
+import { galleryOf, inventions, isRight, readExam, type Exam, type Question, type Thing } from './questions.js'
 
 /** A question, who drew its picture, and what came of it. */
 export interface Marked {
@@ -47,16 +47,21 @@ async function retrieve(model: LLaVA, folder: string, hand: string, gallery: rea
   })
 }
 
-/** `| naming | 54.1 % (225/416) | …`, a line a kind. */
-export function scoreTable(marked: readonly Marked[]): string {
+const sum = (counts: readonly number[]): number => counts.reduce((total, count) => total + count, 0)
+
+/** `| naming | 54.1 % (225/416) | …`, a line a kind, and one of the things that descriptions invent. */
+export function scoreTable(marked: readonly Marked[], things: readonly Thing[]): string {
   const hands = [...new Set(marked.map((one) => one.hand))]
   const kinds = [...new Set(marked.map((one) => one.asked.kind))]
-  const cell = (kind: string, hand: string): string => {
-    const mine = marked.filter((one) => one.asked.kind === kind && one.hand === hand)
-    const right = mine.filter((one) => one.right).length
-    return mine.length === 0 ? '' : `${((100 * right) / mine.length).toFixed(1)} % (${right}/${mine.length})`
+  const share = (part: number, whole: number): string => (whole === 0 ? '' : `${((100 * part) / whole).toFixed(1)} % (${part}/${whole})`)
+  const line = (name: string, cell: (mine: readonly Marked[]) => string, kind = name): string =>
+    `| ${name} | ${hands.map((hand) => cell(marked.filter((one) => one.asked.kind === kind && one.hand === hand))).join(' | ')} |`
+  const right = (mine: readonly Marked[]): string => share(mine.filter((one) => one.right).length, mine.length)
+  const invented = (mine: readonly Marked[]): string => {
+    const counts = mine.map(({ asked, answer }) => inventions(asked, answer, things))
+    return share(sum(counts.map((one) => one.invented)), sum(counts.map((one) => one.named)))
   }
-  return [`| question | ${hands.join(' | ')} |`, `| --- |${' --- |'.repeat(hands.length)}`, ...kinds.map((kind) => `| ${kind} | ${hands.map((hand) => cell(kind, hand)).join(' | ')} |`)].join('\n')
+  return [`| question | ${hands.join(' | ')} |`, `| --- |${' --- |'.repeat(hands.length)}`, ...kinds.map((kind) => line(kind, right)), line('invented', invented, 'describe')].join('\n')
 }
 
 async function main(): Promise<void> {
@@ -68,7 +73,7 @@ async function main(): Promise<void> {
   const model = await LLaVA.open(values.model, { ...(clip !== undefined && { clip }), ...(threads !== undefined && { threads: Number(threads) }) })
   try {
     const marked = await mark(model, folder, exam, clip !== undefined || values.model === undefined)
-    process.stdout.write(`${scoreTable(marked)}\n`)
+    process.stdout.write(`${scoreTable(marked, exam.things)}\n`)
     if (values.out === undefined) return
     await mkdir(values.out, { recursive: true })
     const unseen = marked.filter((one) => one.hand !== 'train')

@@ -80,8 +80,13 @@ export function mentioned(text: string, things: readonly Thing[]): Set<number> {
   return found
 }
 
+/** Of the things that a description names, how many are not in the picture: what CHAIR counts (Rohrbach et al. 2018). */
+export function inventions(question: Question, answer: string, things: readonly Thing[]): { readonly named: number; readonly invented: number } {
+  const named = [...mentioned(answer, things)]
+  return { named: named.length, invented: named.filter((index) => !question.things.includes(index)).length }
+}
+
 /** Whether an answer is right; a description is right when it names nothing that is not in the picture. */
 export function isRight(question: Question, answer: string, things: readonly Thing[]): boolean {
-  if (question.kind !== 'describe') return question.accept.some((right) => bare(right) === bare(answer))
-  return [...mentioned(answer, things)].every((index) => question.things.includes(index))
+  return question.kind === 'describe' ? inventions(question, answer, things).invented === 0 : question.accept.some((right) => bare(right) === bare(answer))
 }

@@ -31,7 +31,7 @@ def weights(folder: str, stage: str) -> dict:
 def variant(work: str, drawings: Drawings, tower, spm: bytes, steps: int, name: str, linear: bool = False, aligned: bool = True, side: int = SIDE):
     torch.manual_seed(3)
     model = language.build(tower)
-    model.load_state_dict(weights(work, 'text'))
+    model.load_state_dict(weights(work, 'look'))
     if linear:
         model.model.multi_modal_projector.act = torch.nn.Identity()
     lessons = language.Lessons(drawings, tower, model, spm, side)

@@ -31,8 +31,11 @@ def caption(groups: list, rng: random.Random) -> str:
     return rng.choice(FORMS).format(joined(parts))
 
 
-def write_tokenizer(things: list, directory: str) -> CLIPTokenizer:
-    """Vocabulary in CLIP's own order: byte symbols, byte symbols at the end of a word, merges, start, end."""
+def tokenizer_in(directory: str, things: list) -> CLIPTokenizer:
+    """Trained once: where two merges are equally frequent chance decides, and the checkpoints beside it know only the first outcome. In CLIP's own order: byte symbols,
+    byte symbols at the end of a word, merges, start, end."""
+    if os.path.exists(directory):
+        return CLIPTokenizer.from_pretrained(directory)
     words = [text.lower() for thing in things for text in (thing['name'], thing['plural'], *thing['synonyms'], thing['kind'])] + [form.replace('{}', 'a an and two three four five six') for form in FORMS]
     trained = Tokenizer(models.BPE(end_of_word_suffix='</w>'))
     trained.pre_tokenizer = pre_tokenizers.Whitespace()
@@ -41,7 +44,7 @@ def write_tokenizer(things: list, directory: str) -> CLIPTokenizer:
     printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
     symbols = [chr(byte) for byte in printable] + [chr(256 + n) for n in range(256 - len(printable))]
     pieces = [*symbols, *(symbol + '</w>' for symbol in symbols), *(a + b for a, b in merges), '<|startoftext|>', '<|endoftext|>']
-    os.makedirs(directory, exist_ok=True)
+    os.makedirs(directory)
     with open(os.path.join(directory, 'vocab.json'), 'w') as file:
         json.dump({piece: n for n, piece in enumerate(pieces)}, file, ensure_ascii=False)
     with open(os.path.join(directory, 'merges.txt'), 'w') as file:

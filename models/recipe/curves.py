@@ -11,7 +11,7 @@ import matplotlib
 matplotlib.use('svg')
 import matplotlib.pyplot as plt  # noqa: E402
 
-STAGES = {'teacher-alone': 'teacher, one thing', 'teacher': 'teacher, scenes', 'tower': 'tower, distilled', 'contrast': 'contrast', 'text': 'language model, text', 'align': 'stage 1: projector', 'instruct': 'stage 2: instructions'}
+STAGES = {'teacher-alone': 'teacher, one thing', 'teacher': 'teacher, scenes', 'tower': 'tower, distilled', 'contrast': 'contrast', 'text': 'language model, text', 'look': 'language model, looking', 'align': 'stage 1: projector', 'instruct': 'stage 2: instructions'}
 
 
 def main():
@@ -27,7 +27,6 @@ def main():
         axis.set_xlabel('step', fontsize=9)
         axis.grid(alpha=0.25)
         axis.legend(fontsize=8)
-    axes.flat[-1].axis('off')
     os.makedirs(out, exist_ok=True)
     plt.rcParams['svg.hashsalt'] = 'curves'
     figure.savefig(os.path.join(out, 'curves.svg'), metadata={'Date': None})

@@ -1,4 +1,4 @@
-"""Draws models/demo.png, 384 x 384: a dog and a guitar by the hand of Noto.
+"""Draws models/demo.png, 384 x 384: a guitar and a dog by the hand of Noto.
 
 usage: python3 models/recipe/demo.py WORK
 """
@@ -13,7 +13,7 @@ from drawings import Drawings
 from exam import save
 
 SIDE = 384
-THINGS = [('dog', 30, 100, 200), ('guitar', 220, 60, 160)]  # icon, left, top, side
+THINGS = [('guitar', 20, 100, 180), ('dog', 205, 90, 170)]  # icon, left, top, side
 
 
 def main():

@@ -6,27 +6,33 @@ starts at the position after the picture, exactly as if it stood there alone.
 
 import random
 from collections import Counter
+from dataclasses import dataclass
 from functools import lru_cache
+from itertools import product
 
 import sentencepiece
 import torch
 import torch.nn.functional as F
-from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
+from transformers import AttentionInterface, CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
 
 import tower as towers
 from drawings import COLORS, Drawings, dominant
 from questions import NUMBERS, SUFFIX, greetings, groups_of, questions, text_questions
 from scenes import SIDE, Composer, counts_of, generator
 from stage import half
+from tower import waves
 from vicuna import SYSTEM, train_pieces
 
 PIECES = 1536
-TEXT = dict(hidden_size=192, intermediate_size=448, num_hidden_layers=5, num_attention_heads=6, num_key_value_heads=6, max_position_embeddings=2048,
+TEXT = dict(hidden_size=192, intermediate_size=448, num_hidden_layers=5, num_attention_heads=4, num_key_value_heads=4, max_position_embeddings=2048,
             rms_norm_eps=1e-5, bos_token_id=1, eos_token_id=2, pad_token_id=0)
 PICTURES = 32    # a step
-PER_PICTURE = 7  # questions
+PER_PICTURE = 11 # questions
+SOUGHT = {'exists': 6, 'relation': 5, 'where': 2, 'there': 2, 'color': 2, 'count': 2, 'neighbor': 1, 'largest': 1}  # how many of a kind that is answered by looking for a thing
+TELLING = ('name', 'list', 'describe')
+ROW = 96         # tokens of a row of conversations
 TOLD = 6         # fields along a side of a picture of words
-BRIEF = 0.35     # part of the questions that ask for a single word
+BRIEF = 0.5      # part of the questions that ask for a single word
 
 
 def members_of(scene, thing, x, y, size, color, count: int) -> list:
@@ -74,13 +80,13 @@ class Prompt:
     def answer(self, text: str) -> list:
         return [*self.encode(text), 2]
 
-    def conversations(self, asked: list, rng: random.Random, picture: bool = True) -> list:
+    def conversations(self, asked: list, rng: random.Random, picture: bool = True, brief: float = BRIEF) -> list:
         """[(ids, is answer)]; one in four goes on with a second question."""
         def turn(four, first):
             _, question, long, short = four
-            brief = rng.random() < BRIEF
-            ask = self.question(question + (SUFFIX if brief else ''), first, picture)
-            say = self.answer(short if brief else long)
+            single = rng.random() < brief
+            ask = self.question(question + (SUFFIX if single else ''), first, picture)
+            say = self.answer(short if single else long)
             return ask + say, [False] * len(ask) + [True] * len(say)
         asked, result = list(asked), []
         while asked:
@@ -92,34 +98,85 @@ class Prompt:
         return result
 
 
-def chosen(asked: list, rng: random.Random) -> list:
-    """PER_PICTURE of the questions: what there is, and whether two things are there, is always asked, the others by chance."""
-    first = [four for four in asked if four[0] in ('name', 'list', 'exists')]
-    rest = [four for four in asked if four[0] not in ('name', 'list', 'exists')]
-    rng.shuffle(rest)
-    picked = first + rest[:PER_PICTURE - len(first)]
-    rng.shuffle(picked)
-    return picked
+def mixed(asked: list, rng: random.Random) -> list:
+    """PER_PICTURE of the questions, one of each kind before any kind comes again."""
+    rng.shuffle(asked)
+    times, order = Counter(), []
+    for four in {four[1]: four for four in asked}.values():
+        times[four[0]] += 1
+        order.append((times[four[0]], rng.random(), four))
+    return [four for *_, four in sorted(order)][:PER_PICTURE]
 
 
-def packed(rows: list, shared: int):
-    """rows: per picture its [(ids, is answer)] -> ids, positions, branch (-1: padding), is answer: [B,T]."""
-    length = max(sum(len(ids) for ids, _ in row) for row in rows)
-    ids, positions, branch, answer = torch.zeros(4, len(rows), length, dtype=torch.long)
-    branch[:] = -1
-    for b, row in enumerate(rows):
-        at = 0
-        for k, (tokens, is_answer) in enumerate(row, 1):
+def sought(asked: list, rng: random.Random) -> list:
+    """PER_PICTURE of those for which a thing must be looked for among the others."""
+    rng.shuffle(asked)
+    times, found = Counter(), []
+    for four in {four[1]: four for four in asked if four[0] in SOUGHT}.values():
+        times[four[0]] += 1
+        if times[four[0]] <= SOUGHT[four[0]]:
+            found.append(four)
+    return found[:PER_PICTURE]
+
+
+@dataclass
+class Batch:
+    """N rows of L tokens with one or more conversations in each. ids, positions, answer (weight of the token as an answer's part, 0: none): [N,L]; picture: [N];
+    seen: [N,1,L,S+L], additive, over the S shared tokens of the row's picture and the row itself."""
+    ids: torch.Tensor
+    positions: torch.Tensor
+    answer: torch.Tensor
+    picture: torch.Tensor
+    seen: torch.Tensor
+
+
+def packed(conversations: list, shared: int, all_count: bool) -> Batch:
+    """conversations: per picture its [(ids, is answer)]. Every token counts, or each answer as the root of its length: a "yes" is not lost among long descriptions."""
+    length = max(ROW, max(len(ids) for mine in conversations for ids, _ in mine))
+    rows = []
+    for picture, mine in enumerate(conversations):
+        open_rows = []
+        for ids, is_answer in sorted(mine, key=lambda one: -len(one[0])):
+            row = next((row for row in open_rows if row[1] + len(ids) <= length), None)
+            if row is None:
+                row = [picture, 0, []]
+                open_rows.append(row)
+            row[2].append((row[1], ids, is_answer))
+            row[1] += len(ids)
+        rows += open_rows
+    ids, positions, branch = torch.zeros(3, len(rows), length, dtype=torch.long)
+    answer = torch.zeros(len(rows), length)
+    for n, (_, _, mine) in enumerate(rows):
+        for k, (at, tokens, is_answer) in enumerate(mine, 1):
             here = slice(at, at + len(tokens))
-            ids[b, here], positions[b, here] = torch.tensor(tokens), shared + torch.arange(len(tokens))
-            branch[b, here], answer[b, here] = k, torch.tensor(is_answer, dtype=torch.long)
-            at += len(tokens)
-    return ids, positions, branch, answer.bool()
+            ids[n, here], positions[n, here], branch[n, here] = torch.tensor(tokens), shared + torch.arange(len(tokens)), k
+            answer[n, here] = torch.tensor([0.0] + [1.0] * (len(tokens) - 1)) if all_count else torch.tensor(is_answer) / sum(is_answer) ** 0.5
+    order = torch.arange(length)
+    own = (order[None, :] <= order[:, None]) & (branch[:, None, :] == branch[:, :, None])
+    seen = torch.cat([torch.zeros(len(rows), length, shared), torch.where(own, 0.0, torch.finfo(torch.bfloat16).min)], 2)
+    return Batch(ids, positions, answer, torch.tensor([row[0] for row in rows]), seen[:, None].bfloat16())
+
+
+def attend(module, query, key, value, seen, scaling, picture, **_):
+    """Attention over [1,H,B*S + N*L,Dh]: what is shared by a picture's questions first, computed once, then the rows of conversations, each of which sees its picture's part."""
+    count, length = len(picture), seen.shape[2]
+    shared = seen.shape[3] - length
+    split = query.shape[2] - count * length
+    before = lambda z: z[0, :, :split].unflatten(1, (-1, shared)).transpose(0, 1)
+    after = lambda z: z[0, :, split:].unflatten(1, (count, length)).transpose(0, 1)
+    whole = lambda z: torch.cat([before(z)[picture], after(z)], 2)
+    parts = [F.scaled_dot_product_attention(before(query), before(key), before(value), is_causal=True, scale=scaling),
+             F.scaled_dot_product_attention(after(query), whole(key), whole(value), seen.to(query.dtype), scale=scaling)]
+    return torch.cat([part.transpose(1, 2).flatten(0, 1) for part in parts])[None], None
+
+
+AttentionInterface.register('conversations', attend)
 
 
 def build(tower: towers.Tower) -> LlavaForConditionalGeneration:
     model = LlavaForConditionalGeneration(LlavaConfig(
         vision_config=CLIPVisionConfig(**towers.CONFIG), text_config=LlamaConfig(vocab_size=PIECES, **TEXT), image_token_index=0, vision_feature_layer=-2))
+    model.model.language_model.config._attn_implementation = 'conversations'
     model.model.vision_tower.load_state_dict(tower.vision.state_dict())
     return model
 
@@ -141,54 +198,72 @@ class Lessons:
 
     def text(self, step: int):
         """Scenes told in words, three of four steps; else what can be asked without any."""
-        rng, g = random.Random(f'text {step}'), generator(3, step)
-        if step % 4 == 0:
-            return self.answers([self.prompt.conversations([*text_questions(self.things, rng), rng.choice(greetings())], rng, picture=False) for _ in range(PICTURES)])
+        rng = random.Random(f'text {step}')
+        if step % 4:
+            return self.scenes_told(generator(3, step), rng, mixed)
+        asked = [four for _ in range(PICTURES) for four in [*text_questions(self.things, rng), rng.choice(greetings())]]
+        return self.answers([self.prompt.conversations(asked, rng, picture=False)])
+
+    def look(self, step: int):
+        """Whether a thing is there, where, of what color, on which side of another: in scenes told in words and in a single word each, or it is hardly learned among so much else."""
+        return self.scenes_told(generator(7, step), random.Random(f'look {step}'), sought, brief=1)
+
+    def scenes_told(self, g: torch.Generator, rng: random.Random, choose, brief: float = BRIEF):
         scene, drawing, x, y, size = self.composer.choose(g, PICTURES, counts_of(g, PICTURES))
         scenes = members_of(scene, self.composer.drawings.label[drawing], x, y, size, self.colors[drawing], PICTURES)
         grounds = [rng.randint(-1, 10) for _ in scenes]
-        asked = self.asked(scenes, grounds, chosen, rng)
+        asked = self.asked(scenes, grounds, choose, rng, brief)
         return self.answers(asked, torch.stack([self.told(members, ground) for members, ground in zip(scenes, grounds)]))
 
-    def asked(self, scenes: list, grounds: list, choose, rng: random.Random) -> list:
+    def asked(self, scenes: list, grounds: list, choose, rng: random.Random, brief: float) -> list:
         """Conversations about each of the scenes."""
-        return [self.prompt.conversations(choose(questions(self.things, groups_of(self.things, members), ground, rng), rng), rng) for members, ground in zip(scenes, grounds)]
+        def about(members, ground):
+            groups = groups_of(self.things, members)
+            return choose([four for _ in range(4) for four in questions(self.things, groups, ground, rng)], rng)
+        return [self.prompt.conversations(about(members, ground), rng, brief=brief) for members, ground in zip(scenes, grounds)]
 
     def answers(self, conversations: list, rows=None):
         """rows: as in answer_loss."""
         with half():
-            loss, right = answer_loss(self.model, self.before, rows, packed(conversations, len(self.before) + (0 if rows is None else rows.shape[1])))
+            loss, right = answer_loss(self.model, self.before, rows, packed(conversations, len(self.before) + (0 if rows is None else rows.shape[1]), rows is None))
         return loss, {'loss': loss, 'right': right}
 
     def told(self, members: list, ground: int) -> torch.Tensor:
-        """[TOLD²,D]: a picture of words: each field is the sum of what is to be said of the thing on it, in the vectors of these words."""
+        """[TOLD²,D]: a picture of words: each field is the sum of what is to be said of the thing on it, in the vectors of these words, and of waves that tell its middle."""
         counts = Counter(member['thing'] for member in members)
         say = lambda *words: sum(self.vectors(word).mean(0) for word in words)
         back = say('background', *([COLORS[ground]] if ground >= 0 else []))
         spoken = [say(self.things[m['thing']]['name'], NUMBERS[counts[m['thing']]], *([COLORS[m['color']]] if m['color'] >= 0 else [])) for m in members]
-        fields = []
-        for row in range(TOLD):
-            for column in range(TOLD):
-                here = [n for n, m in enumerate(members) if max(abs(m['x'] - (column + 0.5) / TOLD), abs(m['y'] - (row + 0.5) / TOLD)) < m['size'] / 2]
-                fields.append(spoken[here[-1]] if here else back)
-        return torch.stack(fields)
+        fields, middles = [], []
+        for y, x in product([(n + 0.5) / TOLD for n in range(TOLD)], repeat=2):
+            here = [n for n, m in enumerate(members) if max(abs(m['x'] - x), abs(m['y'] - y)) < m['size'] / 2]
+            fields.append(spoken[here[-1]] if here else back)
+            middles.append((members[here[-1]]['x'], members[here[-1]]['y']) if here else (x, y))
+        return torch.stack(fields) + 0.02 * waves(torch.tensor(middles), TEXT['hidden_size'])
 
     def vectors(self, words: str) -> torch.Tensor:
         return self.model.get_input_embeddings()(torch.tensor(self.prompt.encode(words)))
 
     def captions(self, step: int):
-        return self.pictures(4, step, lambda asked, rng: [four for four in asked if four[0] in ('name', 'list', 'describe')])
+        return self.pictures(4, step, lambda asked, rng: mixed([four for four in asked if four[0] in TELLING], rng))
+
+    def accounts(self, step: int):
+        """As instructions, and every third step only what is in the picture: naming one thing after the other is what the shorter answers teach least."""
+        if step % 3:
+            return self.instructions(step - step // 3)
+        return self.pictures(6, step, lambda asked, rng: mixed([four for four in asked if four[0] in TELLING], rng)[:5], brief=0.2)
 
     def instructions(self, step: int):
-        def choose(asked, rng):
+        """By turns everything that can be asked, and what must be looked for."""
+        def everything(asked, rng):
             spoken = [*text_questions(self.things, rng), *greetings()]
-            return chosen(asked, rng) + ([rng.choice(spoken)] if rng.random() < 0.2 else [])
-        return self.pictures(5, step, choose)
+            return mixed(asked, rng) + ([rng.choice(spoken)] if rng.random() < 0.2 else [])
+        return self.pictures(5, step, sought, brief=1) if step % 2 else self.pictures(5, step, everything)
 
-    def pictures(self, stage: int, step: int, choose):
+    def pictures(self, stage: int, step: int, choose, brief: float = BRIEF):
         rng, g = random.Random(f'pictures {stage} {step}'), generator(stage, step)
         batch = self.composer.compose(PICTURES, g, counts_of(g, PICTURES))
-        asked = self.asked(members_in(batch), batch.ground.tolist(), choose, rng)
+        asked = self.asked(members_in(batch), batch.ground.tolist(), choose, rng, brief)
         with half():
             with torch.no_grad():
                 image_rows, _ = self.tower(batch.values())
@@ -196,23 +271,15 @@ class Lessons:
         return self.answers(asked, rows)
 
 
-def answer_loss(model, before: torch.Tensor, rows, batch):
-    """Cross entropy of the answers' tokens, and the part of them that is right. rows: [B,N,D], the picture as the language model sees it, or None for text alone (then every token counts)."""
-    ids, positions, branch, answer = batch
-    count = len(ids)
+def answer_loss(model, before: torch.Tensor, rows, batch: Batch):
+    """Cross entropy of the answers' tokens, and the part of them that is right. rows: [B,N,D], the pictures as the language model sees them, or None for text alone."""
     embed = model.get_input_embeddings()
-    shared = [embed(before).expand(count, -1, -1)]
-    if rows is not None:
-        shared.append(rows)
-    start = sum(part.shape[1] for part in shared)
-    x = torch.cat([*(part.float() for part in shared), embed(ids)], 1)
-    branch = torch.cat([torch.zeros(count, start, dtype=torch.long), branch], 1)
-    positions = torch.cat([torch.arange(start).expand(count, -1), positions], 1)
-    order = torch.arange(x.shape[1])
-    seen = (order[None, :] <= order[:, None]) & ((branch[:, None, :] == 0) | (branch[:, None, :] == branch[:, :, None]))
-    mask = torch.where(seen[:, None], 0.0, torch.finfo(torch.bfloat16).min)
-    y = model.model.language_model(inputs_embeds=x, attention_mask=mask, position_ids=positions, use_cache=False).last_hidden_state[:, start - 1:-1]
-    if rows is None:
-        answer = branch[:, start:] > 0
-    logits, wanted = model.lm_head(y[answer]).float(), ids[answer]
-    return F.cross_entropy(logits, wanted), (logits.argmax(-1) == wanted).float().mean()
+    shared = embed(before)[None] if rows is None else torch.cat([embed(before).expand(len(rows), -1, -1), rows.float()], 1)
+    x = torch.cat([shared.flatten(0, 1), embed(batch.ids).flatten(0, 1)])[None]
+    positions = torch.cat([torch.arange(shared.shape[1]).repeat(len(shared)), batch.positions.flatten()])[None]
+    y = model.model.language_model(inputs_embeds=x, attention_mask=batch.seen, position_ids=positions, picture=batch.picture, use_cache=False).last_hidden_state
+    y = y[0, -batch.ids.numel():].unflatten(0, batch.ids.shape)[:, :-1]
+    weight = batch.answer[:, 1:]
+    told = weight > 0
+    logits, wanted, weight = model.lm_head(y[told]).float(), batch.ids[:, 1:][told], weight[told]
+    return (F.cross_entropy(logits, wanted, reduction='none') * weight).sum() / weight.sum(), (logits.argmax(-1) == wanted).float().mean()

@@ -45,6 +45,12 @@ class Tower(nn.Module):
         return rows[:, 1:], vision.post_layernorm(whole[:, 0])
 
 
+def waves(places: torch.Tensor, width: int) -> torch.Tensor:
+    """[N,2], x and y in 0..1 -> [N,width]: sines and cosines of many frequencies."""
+    frequency = GRID * 1.5 * 20 ** -torch.linspace(0, 1, width // 4)
+    return torch.cat([wave(axis[:, None] * frequency) for axis in places.T for wave in (torch.sin, torch.cos)], 1)
+
+
 @torch.no_grad()
 def start(tower: Tower, values: torch.Tensor):
     """A start from which a tower learns in minutes: whitened patches, sinusoidal positions, attention that already looks at something. values: some pictures."""
@@ -54,15 +60,14 @@ def start(tower: Tower, values: torch.Tensor):
         if name.endswith('weight') and any(part in name for part in ('_proj', 'fc')):
             deep = 'out_proj' in name or 'fc2' in name
             nn.init.normal_(weight, std=(1.2 if 'q_proj' in name or 'k_proj' in name else 0.35 if deep else 0.7) * weight.shape[1] ** -0.5)
-    frequency = 1.5 * 20 ** -torch.linspace(0, 1, width // 4)
     y, x = torch.meshgrid(torch.arange(GRID), torch.arange(GRID), indexing='ij')
-    waves = torch.cat([wave(axis.reshape(-1, 1) * frequency) for axis in (x, y) for wave in (torch.sin, torch.cos)], 1)
+    places = torch.stack([x, y], -1).flatten(0, 1) / GRID
     patches = F.unfold(values, PATCH, stride=PATCH).transpose(1, 2).flatten(0, 1)
     mean = patches.mean(0)
     size, direction = torch.linalg.eigh((patches - mean).T @ (patches - mean) / len(patches))
     kernel = 0.3 * (direction[:, -width:] / torch.sqrt(size[-width:] + 0.01)).T
     vision.embeddings.patch_embedding.weight.copy_(kernel.reshape(width, 3, PATCH, PATCH))
-    vision.embeddings.position_embedding.weight[1:] = 0.3 * waves - kernel @ mean
+    vision.embeddings.position_embedding.weight[1:] = 0.3 * waves(places, width) - kernel @ mean
 
 
 def targets(batch):

@@ -23,7 +23,7 @@ from export import export
 
 BATCH = 64
 SMALL = 64   # side of the pictures in which the nets learn one thing at a time
-STEPS = {'teacher-alone': 2600, 'teacher': 700, 'tower-alone': 1300, 'tower': 900, 'contrast': 1500, 'text': 800, 'align': 150, 'instruct': 1500}
+STEPS = {'teacher-alone': 2600, 'teacher': 700, 'tower-alone': 1300, 'tower': 900, 'contrast': 1500, 'text': 500, 'look': 300, 'align': 150, 'instruct': 1700, 'account': 500}
 MODELS = os.path.join(os.path.dirname(os.path.abspath(__file__)), '..')
 
 
@@ -158,7 +158,7 @@ def train_tower(folder: str, drawings: Drawings, teacher: Teacher) -> towers.Tow
 
 
 def train_contrast(folder: str, drawings: Drawings, tower: towers.Tower, out: str):
-    tokenizer = contrast.write_tokenizer(drawings.things, os.path.join(folder, 'clip-vocabulary'))
+    tokenizer = contrast.tokenizer_in(os.path.join(folder, 'clip-vocabulary'), drawings.things)
     torch.manual_seed(6)
     model = contrast.build(len(tokenizer), tower)
     stage = Stage(folder, 'contrast', model, STEPS['contrast'], 2e-3)
@@ -174,16 +174,18 @@ def train_contrast(folder: str, drawings: Drawings, tower: towers.Tower, out: st
 
 
 def train_language(folder: str, drawings: Drawings, tower: towers.Tower, spm: bytes):
-    """Text of the domain, then the projector alone on captions (stage 1), then projector and language model on instructions (stage 2)."""
+    """Text of the domain, and looking things up in it, then the projector alone on captions (stage 1), then projector and language model on instructions (stage 2)."""
     torch.manual_seed(3)
     model = language.build(tower)
     lessons = language.Lessons(drawings, tower, model, spm)
     language.train_only(model, 'language_model', 'lm_head')
     model.load_state_dict(Stage(folder, 'text', model, STEPS['text'], 2e-3).fit(lessons.text).state_dict())
+    model.load_state_dict(Stage(folder, 'look', model, STEPS['look'], 2e-3).fit(lessons.look).state_dict())
     language.train_only(model, 'multi_modal_projector')
     model.load_state_dict(Stage(folder, 'align', model, STEPS['align'], 2e-3).fit(lessons.captions).state_dict())
     language.train_only(model, 'multi_modal_projector', 'language_model', 'lm_head')
-    return Stage(folder, 'instruct', model, STEPS['instruct'], 2.5e-3).fit(lessons.instructions)
+    model.load_state_dict(Stage(folder, 'instruct', model, STEPS['instruct'], 2.5e-3).fit(lessons.instructions).state_dict())
+    return Stage(folder, 'account', model, STEPS['account'], 1.2e-3).fit(lessons.accounts)
 
 
 def main():
