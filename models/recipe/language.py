@@ -30,6 +30,7 @@ PICTURES = 32    # a step
 PER_PICTURE = 11 # questions
 SOUGHT = {'exists': 6, 'relation': 5, 'where': 2, 'there': 2, 'color': 2, 'count': 2, 'neighbor': 1, 'largest': 1}  # how many of a kind that is answered by looking for a thing
 TELLING = ('name', 'list', 'describe')
+AFTER = 1 << 20  # a step that stage 2 never reaches
 ROW = 96         # tokens of a row of conversations
 TOLD = 6         # fields along a side of a picture of words
 BRIEF = 0.5      # part of the questions that ask for a single word
@@ -250,7 +251,7 @@ class Lessons:
     def accounts(self, step: int):
         """As instructions, and every third step only what is in the picture: naming one thing after the other is what the shorter answers teach least."""
         if step % 3:
-            return self.instructions(step - step // 3)
+            return self.instructions(AFTER + step - step // 3)
         return self.pictures(6, step, lambda asked, rng: mixed([four for four in asked if four[0] in TELLING], rng)[:5], brief=0.2)
 
     def instructions(self, step: int):
