@@ -1,10 +1,9 @@
 """What the paper ablates, in small: equal steps of stage 2 with one thing changed, and how many of the answers' tokens are right on pictures not trained on.
 
-usage: python3 models/recipe/ablate.py WORK OUT [--steps 150]     (after train.py; writes OUT/ablation.json and OUT/ablation.svg)
+usage: python3 models/recipe/ablate.py WORK OUT [--steps 150]     (after train.py; prints a table and writes OUT/ablation.svg)
 """
 
 import argparse
-import json
 import os
 
 import matplotlib
@@ -42,11 +41,9 @@ def variant(work: str, drawings: Drawings, tower, spm: bytes, steps: int, name: 
         model.load_state_dict(Stage(folder, 'align', model, 80, 2e-3).fit(lessons.captions).state_dict())
     language.train_only(model, 'multi_modal_projector', 'language_model', 'lm_head')
     Stage(folder, 'instruct', model, steps, 2.5e-3).fit(lessons.instructions)
-    with open(os.path.join(folder, 'instruct.jsonl')) as file:
-        curve = [json.loads(line) for line in file]
     with torch.no_grad():
         held_out = [lessons.instructions(HELD_OUT + n)[1] for n in range(8)]
-    return {'curve': curve, **{key: sum(float(one[key]) for one in held_out) / len(held_out) for key in held_out[0]}}
+    return {key: sum(float(one[key]) for one in held_out) / len(held_out) for key in held_out[0]}
 
 
 def main():
@@ -62,18 +59,20 @@ def main():
     spm = language.train_vocabulary(drawings.things)
     found = {name: variant(options.work, drawings, tower, spm, options.steps, name, **change) for name, change in VARIANTS.items()}
     os.makedirs(options.out, exist_ok=True)
-    with open(os.path.join(options.out, 'ablation.json'), 'w') as file:
-        json.dump(found, file, indent=1)
-    figure, axis = plt.subplots(figsize=(7, 4), constrained_layout=True)
+    draw(found, os.path.join(options.out, 'ablation.svg'))
+
+
+def draw(found: dict, path: str):
+    figure, axis = plt.subplots(figsize=(7, 2.2), constrained_layout=True)
+    names = list(found)[::-1]
+    bars = axis.barh(names, [found[name]['loss'] for name in names], height=0.6)
+    axis.bar_label(bars, [f'{found[name]["loss"]:.3f}   ({100 * found[name]["right"]:.1f} % of the tokens right)' for name in names], padding=4)
+    axis.set_xlim(0, 2.2 * max(one['loss'] for one in found.values()))
+    axis.set_xlabel('loss of the answers about pictures not trained on')
     for name, one in found.items():
-        axis.plot([line['step'] for line in one['curve']], [line['loss'] for line in one['curve']], label=f'{name}: {one["loss"]:.3f} held out')
         print(f'| {name} | {one["loss"]:.3f} | {100 * one["right"]:.1f} % |')
-    axis.set_xlabel('step of stage 2')
-    axis.set_ylabel('loss of the answers')
-    axis.grid(alpha=0.25)
-    axis.legend()
     plt.rcParams['svg.hashsalt'] = 'ablation'
-    figure.savefig(os.path.join(options.out, 'ablation.svg'), metadata={'Date': None})
+    figure.savefig(path, metadata={'Date': None})
 
 
 if __name__ == '__main__':
