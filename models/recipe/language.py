@@ -99,29 +99,33 @@ class Prompt:
         return result
 
 
-def mixed(asked: list, rng: random.Random) -> list:
-    """PER_PICTURE of the questions, one of each kind before any kind comes again."""
+def numbered(asked: list, rng: random.Random) -> list:
+    """[(how manieth of its kind, question)] in any order, each question once."""
     rng.shuffle(asked)
-    times, order = Counter(), []
+    times, result = Counter(), []
     for four in {four[1]: four for four in asked}.values():
         times[four[0]] += 1
-        order.append((times[four[0]], rng.random(), four))
-    return [four for *_, four in sorted(order)][:PER_PICTURE]
+        result.append((times[four[0]], four))
+    return result
+
+
+def mixed(asked: list, rng: random.Random) -> list:
+    """PER_PICTURE of the questions, one of each kind before any kind comes again."""
+    return [four for _, four in sorted(numbered(asked, rng), key=lambda one: one[0])][:PER_PICTURE]
 
 
 def sought(asked: list, rng: random.Random) -> list:
     """PER_PICTURE of those for which a thing must be looked for among the others."""
-    rng.shuffle(asked)
-    times, found = Counter(), []
-    for four in {four[1]: four for four in asked if four[0] in SOUGHT}.values():
-        times[four[0]] += 1
-        if times[four[0]] <= SOUGHT[four[0]]:
-            found.append(four)
-    return found[:PER_PICTURE]
+    return [four for nth, four in numbered(asked, rng) if nth <= SOUGHT.get(four[0], 0)][:PER_PICTURE]
+
+
+def telling(asked: list, rng: random.Random) -> list:
+    """Those about what is in the picture."""
+    return mixed([four for four in asked if four[0] in TELLING], rng)
 
 
 @dataclass
-class Batch:
+class Packed:
     """N rows of L tokens with one or more conversations in each. ids, positions, answer (weight of the token as an answer's part, 0: none): [N,L]; picture: [N];
     seen: [N,1,L,S+L], additive, over the S shared tokens of the row's picture and the row itself."""
     ids: torch.Tensor
@@ -131,7 +135,7 @@ class Batch:
     seen: torch.Tensor
 
 
-def packed(conversations: list, shared: int, all_count: bool) -> Batch:
+def packed(conversations: list, shared: int, all_count: bool) -> Packed:
     """conversations: per picture its [(ids, is answer)]. Every token counts, or each answer as the root of its length: a "yes" is not lost among long descriptions."""
     length = max(ROW, max(len(ids) for mine in conversations for ids, _ in mine))
     rows = []
@@ -155,7 +159,7 @@ def packed(conversations: list, shared: int, all_count: bool) -> Batch:
     order = torch.arange(length)
     own = (order[None, :] <= order[:, None]) & (branch[:, None, :] == branch[:, :, None])
     seen = torch.cat([torch.zeros(len(rows), length, shared), torch.where(own, 0.0, torch.finfo(torch.bfloat16).min)], 2)
-    return Batch(ids, positions, answer, torch.tensor([row[0] for row in rows]), seen[:, None].bfloat16())
+    return Packed(ids, positions, answer, torch.tensor([row[0] for row in rows]), seen[:, None].bfloat16())
 
 
 def attend(module, query, key, value, seen, scaling, picture, **_):
@@ -246,13 +250,13 @@ class Lessons:
         return self.model.get_input_embeddings()(torch.tensor(self.prompt.encode(words)))
 
     def captions(self, step: int):
-        return self.pictures(4, step, lambda asked, rng: mixed([four for four in asked if four[0] in TELLING], rng))
+        return self.pictures(4, step, telling)
 
     def accounts(self, step: int):
         """As instructions, and every third step only what is in the picture: naming one thing after the other is what the shorter answers teach least."""
         if step % 3:
             return self.instructions(AFTER + step - step // 3)
-        return self.pictures(6, step, lambda asked, rng: mixed([four for four in asked if four[0] in TELLING], rng)[:5], brief=0.2)
+        return self.pictures(6, step, lambda asked, rng: telling(asked, rng)[:5], brief=0.2)
 
     def instructions(self, step: int):
         """By turns everything that can be asked, and what must be looked for."""
@@ -272,7 +276,7 @@ class Lessons:
         return self.answers(asked, rows)
 
 
-def answer_loss(model, before: torch.Tensor, rows, batch: Batch):
+def answer_loss(model, before: torch.Tensor, rows, batch: Packed):
     """Cross entropy of the answers' tokens, and the part of them that is right. rows: [B,N,D], the pictures as the language model sees them, or None for text alone."""
     embed = model.get_input_embeddings()
     shared = embed(before)[None] if rows is None else torch.cat([embed(before).expand(len(rows), -1, -1), rows.float()], 1)
