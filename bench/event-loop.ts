@@ -1,12 +1,11 @@
 // How long the library keeps others waiting for the event loop: every call that has a lot to do, on vocabularies and pictures of real sizes.
-// node dist/bench/event-loop.js prints JSON lines, a call each. The limit is 20 ms; the clock also runs while the process waits for a core.
+// The limit is 20 ms; the clock also runs while the process waits for a core.
 
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
-import { cpus, tmpdir } from 'node:os'
+import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { setTimeout as pause } from 'node:timers/promises'
-import { pathToFileURL } from 'node:url'
 import { checkModel, convertModel, LLaVA } from '../lib/index.js'
 import { byteAlphabet } from '../lib/tokenizer/byte-alphabet.js'
 import { writeSafetensors } from '../lib/weights/safetensors-writer.js'
@@ -111,9 +110,4 @@ function byteLevelVocabulary(pieceCount: number, mergeCount: number): { readonly
     }
   }
   return { pieces, merges }
-}
-
-if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
-  console.log(JSON.stringify({ device: cpus()[0]?.model }))
-  for await (const delay of measureEventLoop()) console.log(JSON.stringify(delay))
 }

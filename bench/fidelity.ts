@@ -1,15 +1,11 @@
 // How far int8 activations stray: mean KL divergence and top-1 agreement of the logits under `arithmetic: 'fast'` from those of the same weights
 // dequantised ('exact'), at every position of a text.
-// node dist/bench/fidelity.js [MODEL…] [--positions 256]: without a model, slices of LLaVA 1.5's 7B shape with random weights of each type,
-// and the model that comes with the package, asked about its demo picture.
 
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
-import { fileURLToPath, pathToFileURL } from 'node:url'
-import { parseArgs } from 'node:util'
+import { fileURLToPath } from 'node:url'
 import { LLaVA, type Dtype, type PromptPiece } from '../lib/index.js'
-import { dtypes } from '../lib/weights/ggml-types.js'
 import { decoders } from './shapes.js'
 import { writeSyntheticModel } from './synthetic-model.js'
 
@@ -56,31 +52,23 @@ function indexOfLargest(values: Float64Array): number {
   return values.reduce((best, value, i) => (value > values[best]! ? i : best), 0)
 }
 
-/** The same ids on every run. */
-export function spacedTokens(count: number, vocabSize: number): number[] {
-  return Array.from({ length: count }, (_, i) => (7919 * (i + 1)) % vocabSize)
+/** As many tokens from all over the vocabulary, the same on every run. */
+export function spacedTokens(count: number): PromptOf {
+  return (model) => [Array.from({ length: count }, (_, i) => (7919 * (i + 1)) % model.info().vocabSize)]
 }
 
-async function main(): Promise<void> {
-  const { values, positionals } = parseArgs({ options: { positions: { type: 'string', default: '256' } }, allowPositionals: true })
-  const text: PromptOf = (model) => [spacedTokens(Number(values.positions), model.info().vocabSize)]
-  const print = (model: string, fidelity: Fidelity) => {
-    console.log(JSON.stringify({ model, ...fidelity }))
-  }
-  for (const file of positionals) print(file, await measureFidelity(file, text))
-  if (positionals.length > 0) return
+/** The model that comes with the package, asked about its demo picture. */
+export function measureDefault(): Promise<Fidelity> {
   const picture = fileURLToPath(new URL('../../models/demo.png', import.meta.url))
-  print('default', await measureFidelity(undefined, async (model) => ['USER: ', await model.encodeImage(picture), '\nWhat is in this picture? ASSISTANT: The picture shows a guitar and a dog.']))
-  for (const type of dtypes.filter((name) => name.startsWith('Q'))) print(`7b, 2 layers, ${type}`, await measureSlice(type, text))
+  return measureFidelity(undefined, async (model) => ['USER: ', await model.encodeImage(picture), '\nWhat is in this picture? ASSISTANT: The picture shows a guitar and a dog.'])
 }
 
-async function measureSlice(type: Dtype, text: PromptOf): Promise<Fidelity> {
+/** Two layers of LLaVA 1.5's 7B shape with random weights. */
+export async function measureSlice(type: Dtype, prompt: PromptOf): Promise<Fidelity> {
   const directory = await mkdtemp(path.join(tmpdir(), 'llava-fidelity-'))
   try {
-    return await measureFidelity(await writeSyntheticModel(directory, { ...decoders['7b'], layers: 2 }, type, 'F16'), text)
+    return await measureFidelity(await writeSyntheticModel(directory, { ...decoders['7b'], layers: 2 }, type, 'F16'), prompt)
   } finally {
     await rm(directory, { recursive: true, force: true })
   }
 }
-
-if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) await main()

@@ -1,16 +1,24 @@
-// npm run bench -- kernels | model | peers | report
+// npm run bench -- kernels | model | peers | report | event-loop | fidelity | sampling | speculation
 
 import { Command } from 'commander'
+import { addEventLoop } from './event-loop-command.js'
+import { addFidelity } from './fidelity-command.js'
 import { addKernels } from './kernels-command.js'
 import { addModel } from './model-command.js'
 import { addPeers } from './peers-command.js'
 import { addReport } from './report-command.js'
+import { addSampling } from './sampling-command.js'
+import { addSpeculation } from './speculation-command.js'
 
 const program = new Command('npm run bench --').description('LLaVA 1.5 against what this machine can do at most').showHelpAfterError()
 addKernels(program)
 addModel(program)
 addPeers(program)
 addReport(program)
+addEventLoop(program)
+addFidelity(program)
+addSampling(program)
+addSpeculation(program)
 try {
   await program.parseAsync()
 } catch (error) {

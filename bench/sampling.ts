@@ -1,8 +1,5 @@
 // What choosing a token costs in TypeScript, without the model: the sampler and the token's log-probabilities, with every option at once.
-// node dist/bench/sampling.js prints JSON lines, a vocabulary each.
 
-import { cpus } from 'node:os'
-import { pathToFileURL } from 'node:url'
 import { logprobsOf } from '../lib/sampling/logprobs.js'
 import { Random } from '../lib/sampling/random.js'
 import { Sampler } from '../lib/sampling/sampler.js'
@@ -69,9 +66,4 @@ function timesOf(options: SamplingOptions, rows: readonly Float32Array[], tokens
     logprobsOf(logits, sampler.next(logits), alternatives, from)
     return performance.now() - start
   })
-}
-
-if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
-  console.log(JSON.stringify({ device: cpus()[0]?.model }))
-  for (const vocabSize of [32_000, 128_256]) for (const cost of measureSampling(vocabSize)) console.log(JSON.stringify(cost))
 }

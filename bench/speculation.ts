@@ -1,19 +1,12 @@
-// node dist/bench/speculation.js [--layers N] [--type Q4_0] [--threads 2] [--tokens 128] [--repeat 3]
 // Tokens per second with drafts looked up in the prompt and without, in alternation, the same answer both times (lib/speculation.ts):
 //   `repeats` copies a passage of its question, `departs` does so with every eighth token changed, `fresh` says every word once;
 // these on a random model of LLaVA 1.5's 7B shape, few of its layers, whose answer is dictated; and `demo`, the model that comes with the package on questions
 // about its picture, decided by itself. A model of all layers gains the same: layers and drafts cost in proportion.
 
-import { mkdtemp, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
 import path from 'node:path'
-import { fileURLToPath, pathToFileURL } from 'node:url'
-import { parseArgs } from 'node:util'
-import { LLaVA, type Answer, type AnswerOptions, type Dtype } from '../lib/index.js'
+import { fileURLToPath } from 'node:url'
+import { LLaVA, type Answer, type AnswerOptions } from '../lib/index.js'
 import { median } from '../lib/statistics.js'
-import { dtypes } from '../lib/weights/ggml-types.js'
-import { decoders } from './shapes.js'
-import { writeSyntheticModel } from './synthetic-model.js'
 
 export interface SpeculationLine {
   readonly what: string
@@ -95,30 +88,3 @@ export async function* benchDemo(model: LLaVA, repeat: number): AsyncGenerator<S
     yield await timeSpeculation(`demo: ${question}`, (options) => model.ask(encoded, question, options), repeat)
   }
 }
-
-async function main(): Promise<void> {
-  const { values } = parseArgs({
-    options: {
-      layers: { type: 'string', default: '2' },
-      type: { type: 'string', default: 'Q4_0' },
-      threads: { type: 'string', default: '2' },
-      tokens: { type: 'string', default: '128' },
-      repeat: { type: 'string', default: '3' },
-    },
-  })
-  const dtype = dtypes.find((one): one is Dtype => one === values.type)
-  if (dtype === undefined) throw new Error(`--type ${values.type}: expected one of ${dtypes.join(', ')}`)
-  const options = { threads: Number(values.threads) }
-  const directory = await mkdtemp(path.join(tmpdir(), 'llava-bench-'))
-  try {
-    const file = await writeSyntheticModel(directory, { ...decoders['7b'], layers: Number(values.layers) }, dtype, 'F16')
-    await using model = await LLaVA.open(file, options)
-    for await (const line of benchDictated(model, Number(values.tokens), Number(values.repeat))) console.log(JSON.stringify(line))
-  } finally {
-    await rm(directory, { recursive: true, force: true })
-  }
-  await using small = await LLaVA.open(undefined, options) // its answers take less than a millisecond, so that many have to be timed
-  for await (const line of benchDemo(small, 100 * Number(values.repeat))) console.log(JSON.stringify(line))
-}
-
-if (process.argv[1] !== undefined && import.meta.url === pathToFileURL(process.argv[1]).href) await main()

@@ -1,0 +1,26 @@
+// npm run bench -- fidelity
+
+import type { Command } from 'commander'
+import { dtypes } from '../lib/weights/ggml-types.js'
+import { measureDefault, measureFidelity, measureSlice, spacedTokens, type Fidelity } from './fidelity.js'
+import { whole } from './flags.js'
+
+export function addFidelity(program: Command): void {
+  program
+    .command('fidelity')
+    .description("how far 'fast' arithmetic strays from 'exact': divergence and agreement of the logits, as JSON lines")
+    .argument('[models...]', 'paths (default: the model that comes with the package, and random slices of the 7B shape of each quantised type)')
+    .option('--positions <n>', 'tokens of the text', whole, 256)
+    .action(fidelity)
+}
+
+async function fidelity(models: readonly string[], { positions }: { readonly positions: number }): Promise<void> {
+  const print = (model: string, measured: Fidelity): void => {
+    console.log(JSON.stringify({ model, ...measured }))
+  }
+  const text = spacedTokens(positions)
+  for (const file of models) print(file, await measureFidelity(file, text))
+  if (models.length > 0) return
+  print('default', await measureDefault())
+  for (const type of dtypes.filter((name) => name.startsWith('Q'))) print(`7b, 2 layers, ${type}`, await measureSlice(type, text))
+}
