@@ -60,7 +60,7 @@ export function spacedTokens(count: number): PromptOf {
 /** The model that comes with the package, asked about its demo picture. */
 export function measureDefault(): Promise<Fidelity> {
   const picture = fileURLToPath(new URL('../../models/demo.png', import.meta.url))
-  return measureFidelity(undefined, async (model) => ['USER: ', await model.encodeImage(picture), '\nWhat is in this picture? ASSISTANT: The picture shows a guitar and a dog.'])
+  return measureFidelity(undefined, async (model) => ['USER: ', await model.encodeImage(picture), '\nWhat is in this picture? ASSISTANT: The picture shows a rocket, a dog and a cactus.'])
 }
 
 /** Two layers of LLaVA 1.5's 7B shape with random weights. */

@@ -1,7 +1,7 @@
 // What counts as right in the examination of the default model.
 
 import test from 'ava'
-import { inventions, isRight, mentioned, type Question, type Thing } from '../bench/exam/questions.js'
+import { isRight, mentioned, named, type Question, type Thing } from '../bench/exam/questions.js'
 
 const thing = (name: string, plural: string, ...synonyms: string[]): Thing => ({ name, plural, synonyms, kind: 'thing' })
 const things = [thing('dog', 'dogs', 'puppy'), thing('hot dog', 'hot dogs'), thing('orange', 'oranges'), thing('peach', 'peaches')]
@@ -13,6 +13,8 @@ for (const [text, expected] of [
   ['The peaches are orange.', [3]],
   ['The picture shows an orange in the middle.', [2]],
   ['Two oranges and a dog.', [0, 2]],
+  ['The picture shows an orange, two dogs and an orange animal at the top.', [0, 2]],
+  ['The picture shows an orange animal and a dog.', [0]],
   ['A dogma.', []],
 ] as const) {
   test(`"${text}" names the things ${JSON.stringify(expected)}`, (t) => {
@@ -34,5 +36,5 @@ test('a description is right when it names nothing that is not there', (t) => {
 })
 
 test('of what a description names, what is not there is invented', (t) => {
-  t.deepEqual(inventions(question('describe', [], [0, 3]), 'A dog, two oranges and a peach.', things), { named: 3, invented: 1 })
+  t.deepEqual(named(question('describe', [], [0, 3]), 'A dog, two oranges and a peach.', things), { named: 3, invented: 1, there: 2, found: 2 })
 })

@@ -8,7 +8,7 @@ import path from 'node:path'
 import { parseArgs } from 'node:util'
 import { LLaVA } from '../../lib/index.js'
 import { contactSheet, confusions } from './pictures.js'
-import { galleryOf, inventions, isRight, readExam, type Exam, type Question, type Thing } from './questions.js'
+import { galleryOf, isRight, named, readExam, type Exam, type Question, type Thing } from './questions.js'
 
 /** A question, who drew its picture, and what came of it. */
 export interface Marked {
@@ -49,7 +49,7 @@ async function retrieve(model: LLaVA, folder: string, hand: string, gallery: rea
 
 const sum = (counts: readonly number[]): number => counts.reduce((total, count) => total + count, 0)
 
-/** `| naming | 54.1 % (225/416) | …`, a line a kind, and one of the things that descriptions invent. */
+/** `| naming | 54.1 % (225/416) | …`, a line a kind, and of descriptions how much of what they name is not there, and how much of what is there they name. */
 export function scoreTable(marked: readonly Marked[], things: readonly Thing[]): string {
   const hands = [...new Set(marked.map((one) => one.hand))]
   const kinds = [...new Set(marked.map((one) => one.asked.kind))]
@@ -57,11 +57,11 @@ export function scoreTable(marked: readonly Marked[], things: readonly Thing[]):
   const line = (name: string, cell: (mine: readonly Marked[]) => string, kind = name): string =>
     `| ${name} | ${hands.map((hand) => cell(marked.filter((one) => one.asked.kind === kind && one.hand === hand))).join(' | ')} |`
   const right = (mine: readonly Marked[]): string => share(mine.filter((one) => one.right).length, mine.length)
-  const invented = (mine: readonly Marked[]): string => {
-    const counts = mine.map(({ asked, answer }) => inventions(asked, answer, things))
-    return share(sum(counts.map((one) => one.invented)), sum(counts.map((one) => one.named)))
+  const part = (of: 'invented' | 'found', whole: 'named' | 'there') => (mine: readonly Marked[]): string => {
+    const counts = mine.map(({ asked, answer }) => named(asked, answer, things))
+    return share(sum(counts.map((one) => one[of])), sum(counts.map((one) => one[whole])))
   }
-  return [`| question | ${hands.join(' | ')} |`, `| --- |${' --- |'.repeat(hands.length)}`, ...kinds.map((kind) => line(kind, right)), line('invented', invented, 'describe')].join('\n')
+  return [`| question | ${hands.join(' | ')} |`, `| --- |${' --- |'.repeat(hands.length)}`, ...kinds.map((kind) => line(kind, right)), line('invented', part('invented', 'named'), 'describe'), line('found', part('found', 'there'), 'describe')].join('\n')
 }
 
 async function main(): Promise<void> {

@@ -14,7 +14,7 @@ export interface Thing {
 export interface Question {
   /** File name below the hand's folder. */
   readonly picture: string
-  readonly kind: 'name' | 'exists' | 'color' | 'count' | 'relation' | 'describe' | 'retrieve'
+  readonly kind: 'name' | 'exists' | 'color' | 'count' | 'relation' | 'describe' | 'read' | 'retrieve'
   readonly question: string
   /** Short answers that are right. */
   readonly accept: readonly string[]
@@ -62,16 +62,16 @@ const colours = ['orange']
 
 /**
  * Indices of the things whose name, plural or synonym stands in a text. A longer name hides a shorter one inside it (a hot dog is no dog), and a colour is no
- * fruit before a thing ("an orange cat") or after "is".
+ * fruit before what it belongs to ("an orange cat", "an orange animal") or after "is".
  */
 export function mentioned(text: string, things: readonly Thing[]): Set<number> {
   const names = things.flatMap((thing, index) => [thing.name, thing.plural, ...thing.synonyms].map((name) => ({ name: name.toLowerCase(), index })))
   const last = ({ name }: { readonly name: string }): number => Number(colours.includes(name))
   names.sort((a, b) => last(a) - last(b) || b.name.length - a.name.length)
-  let rest = ` ${text.toLowerCase().replace(/[^a-z0-9'-]+/g, ' ')} `
+  let rest = ` ${text.toLowerCase().replace(/[.,;:!?]+/g, ' , ').replace(/[^a-z0-9,'-]+/g, ' ')} `
   const found = new Set<number>()
   for (const { name, index } of names) {
-    if (colours.includes(name)) rest = rest.replaceAll(` ${name} ·`, ' ·').replaceAll(` is ${name} `, ' ').replaceAll(` are ${name} `, ' ')
+    if (colours.includes(name)) rest = rest.replace(new RegExp(` (?:is|are) ${name} | ${name} (?!and |or |with |on |in |at |, |$)`, 'g'), ' ')
     const words = ` ${name.replace(/[^a-z0-9'-]+/g, ' ')} `
     if (!rest.includes(words)) continue
     found.add(index)
@@ -80,13 +80,17 @@ export function mentioned(text: string, things: readonly Thing[]): Set<number> {
   return found
 }
 
-/** Of the things that a description names, how many are not in the picture: what CHAIR counts (Rohrbach et al. 2018). */
-export function inventions(question: Question, answer: string, things: readonly Thing[]): { readonly named: number; readonly invented: number } {
-  const named = [...mentioned(answer, things)]
-  return { named: named.length, invented: named.filter((index) => !question.things.includes(index)).length }
+/**
+ * Of the things that a description names, how many are not in the picture, which CHAIR counts (Rohrbach et al. 2018); and of those in the picture how many it
+ * names: who says only "an animal" invents nothing, and finds nothing.
+ */
+export function named(question: Question, answer: string, things: readonly Thing[]): { readonly named: number; readonly invented: number; readonly there: number; readonly found: number } {
+  const said = mentioned(answer, things)
+  const found = question.things.filter((index) => said.has(index)).length
+  return { named: said.size, invented: said.size - found, there: question.things.length, found }
 }
 
 /** Whether an answer is right; a description is right when it names nothing that is not in the picture. */
 export function isRight(question: Question, answer: string, things: readonly Thing[]): boolean {
-  return question.kind === 'describe' ? inventions(question, answer, things).invented === 0 : question.accept.some((right) => bare(right) === bare(answer))
+  return question.kind === 'describe' ? named(question, answer, things).invented === 0 : question.accept.some((right) => bare(right) === bare(answer))
 }

@@ -20,7 +20,7 @@ from stage import Stage  # noqa: E402
 from teacher import FEATURES  # noqa: E402
 
 HELD_OUT = 1 << 30  # steps that training never reaches
-VARIANTS = {'as it is': {}, 'linear projector': {'linear': True}, 'without stage 1': {'aligned': False}, 'pictures of 64 pixels': {'side': 64}}
+VARIANTS = {'as it is': {}, 'linear projector': {'linear': True}, 'without stage 1': {'aligned': False}, 'pictures of 96 pixels': {'side': 96}}
 
 
 def weights(folder: str, stage: str) -> dict:
@@ -56,7 +56,7 @@ def main():
     drawings = Drawings(options.work)
     tower = towers.Tower(len(drawings.things), FEATURES)
     tower.load_state_dict(weights(options.work, 'tower'))
-    spm = language.train_vocabulary(drawings.things)
+    spm = language.vocabulary_in(os.path.join(options.work, 'vocabulary.model'), drawings.things)
     found = {name: variant(options.work, drawings, tower, spm, options.steps, name, **change) for name, change in VARIANTS.items()}
     os.makedirs(options.out, exist_ok=True)
     draw(found, os.path.join(options.out, 'ablation.svg'))

@@ -1,4 +1,4 @@
-"""Draws models/demo.png, 384 x 384: a guitar and a dog by the hand of Noto.
+"""Draws models/demo.png, 384 x 384: a rocket, a cactus and a dog by the hand of Noto.
 
 usage: python3 models/recipe/demo.py WORK
 """
@@ -13,12 +13,12 @@ from drawings import Drawings
 from exam import save
 
 SIDE = 384
-THINGS = [('guitar', 20, 100, 180), ('dog', 205, 90, 170)]  # icon, left, top, side
+THINGS = [('rocket', 15, 25, 165), ('cactus', 205, 35, 150), ('dog', 100, 200, 175)]  # icon, left, top, side
 
 
 def main():
     drawings = Drawings(sys.argv[1])
-    canvas = torch.tensor([0.99, 0.93, 0.78])[:, None, None].expand(3, SIDE, SIDE).clone()
+    canvas = torch.full((3, SIDE, SIDE), 0.97)
     for name, left, top, side in THINGS:
         [index] = [n for n, row in enumerate(drawings.rows) if row['hand'] == 'noto' and row['name'] == name]
         drawing = F.interpolate(drawings.pixels[0][index:index + 1], side, mode='bicubic', antialias=True)[0].clamp(0, 1)

@@ -28,6 +28,9 @@ def save(pixels: torch.Tensor, path: str):
     Image.fromarray((pixels.clamp(0, 1) * 255 + 0.5).byte().permute(1, 2, 0).numpy()).save(path)
 
 
+WORDS = 60  # pictures of a hand that have a word
+
+
 def examine(drawings: Drawings, name: str, hands: list, out: str, scenes: int):
     folder = os.path.join(out, name)
     os.makedirs(folder, exist_ok=True)
@@ -51,9 +54,14 @@ def examine(drawings: Drawings, name: str, hands: list, out: str, scenes: int):
             for kind, question, _, short in questions(things, groups, ground, rng):
                 if kind in KINDS:
                     asked.append(dict(picture=picture, kind=kind, question=question, accept=[short], things=[group.index for group in groups]))
+    batch = Composer(drawings, hands, styled=False, side=PICTURE, written=1).compose(WORDS, generator(9, 1 << 20), torch.ones(WORDS, dtype=torch.long))
+    for b, (word, thing) in enumerate(zip(batch.written, batch.thing.tolist())):
+        picture = f'word-{b}.png'
+        save(batch.pixels[b], os.path.join(folder, picture))
+        asked.append(dict(picture=picture, kind='read', question='What does it say?', accept=[word.text], things=[thing]))
     with open(os.path.join(folder, 'questions.jsonl'), 'w') as file:
         file.writelines(json.dumps(line) + '\n' for line in asked)
-    print(f'{name}: {len(alone)} drawings alone, {scenes} scenes, {len(asked)} questions')
+    print(f'{name}: {len(alone)} drawings alone, {scenes} scenes, {WORDS} words, {len(asked)} questions')
 
 
 def main():

@@ -4,11 +4,11 @@ A row holds the system text and the picture's rows, then every conversation abou
 starts at the position after the picture, exactly as if it stood there alone.
 """
 
+import os
 import random
 from collections import Counter
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import product
 
 import sentencepiece
 import torch
@@ -17,10 +17,10 @@ from transformers import AttentionInterface, CLIPVisionConfig, LlamaConfig, Llav
 
 import tower as towers
 from drawings import COLORS, Drawings, dominant
-from questions import NUMBERS, SUFFIX, greetings, groups_of, questions, text_questions
-from scenes import SIDE, Composer, counts_of, generator
+from questions import SUFFIX, greetings, groups_of, questions, reading, text_questions
+from scenes import SIDE, WRITTEN, Composer, counts_of, generator
 from stage import half
-from tower import waves
+from tower import middles, patch_weight, waves
 from vicuna import SYSTEM, train_pieces
 
 PIECES = 1536
@@ -28,11 +28,13 @@ TEXT = dict(hidden_size=192, intermediate_size=448, num_hidden_layers=5, num_att
             rms_norm_eps=1e-5, bos_token_id=1, eos_token_id=2, pad_token_id=0)
 PICTURES = 32    # a step
 PER_PICTURE = 11 # questions
-SOUGHT = {'exists': 6, 'relation': 5, 'where': 2, 'there': 2, 'color': 2, 'count': 2, 'neighbor': 1, 'largest': 1}  # how many of a kind that is answered by looking for a thing
+SOUGHT = {'exists': 3, 'relation': 6, 'where': 3, 'there': 2, 'color': 2, 'count': 4, 'neighbor': 1, 'largest': 1, 'read': 2, 'written': 1}  # how many of a kind that is answered by looking for a thing
 TELLING = ('name', 'list', 'describe')
-AFTER = 1 << 20  # a step that stage 2 never reaches
 ROW = 96         # tokens of a row of conversations
 TOLD = 6         # fields along a side of a picture of words
+WAVES, RADIANS = 0.08, 8.0  # of what tells a place in it: height, and the highest frequency
+UNWRITTEN = 0.15 # part of the pictures without a word that are asked for one
+SURE = 0.45      # how likely the tower must hold a thing's name for a description to tell it
 BRIEF = 0.5      # part of the questions that ask for a single word
 
 
@@ -52,6 +54,16 @@ def random_members(things: list, rng: random.Random) -> list:
     """A scene of words alone."""
     chosen = rng.sample(range(len(things)), rng.randint(1, 4))
     return [dict(thing=thing, x=rng.random(), y=rng.random(), size=rng.uniform(0.2, 0.5), color=rng.randint(-1, 10)) for thing in chosen for _ in range(rng.choice([1, 1, 1, 2, 3]))][:6]
+
+
+def vocabulary_in(path: str, things: list) -> bytes:
+    """Trained once: the checkpoints beside it know only these pieces."""
+    if not os.path.exists(path):
+        trained = train_vocabulary(things)
+        with open(path, 'wb') as file:
+            file.write(trained)
+    with open(path, 'rb') as file:
+        return file.read()
 
 
 def train_vocabulary(things: list) -> bytes:
@@ -197,7 +209,7 @@ class Lessons:
 
     def __init__(self, drawings: Drawings, tower: towers.Tower, model, spm: bytes, side: int = SIDE):
         self.things, self.tower, self.model = drawings.things, tower, model
-        self.prompt, self.composer = Prompt(spm), Composer(drawings, drawings.hands['train'] + drawings.hands['icons'], side=side)
+        self.prompt, self.composer = Prompt(spm), Composer(drawings, drawings.hands['train'] + drawings.hands['icons'], side=side, written=WRITTEN)
         self.before = torch.tensor(self.prompt.before)
         self.colors = dominant(drawings.pixels[2])
 
@@ -214,18 +226,21 @@ class Lessons:
         return self.scenes_told(generator(7, step), random.Random(f'look {step}'), sought, brief=1)
 
     def scenes_told(self, g: torch.Generator, rng: random.Random, choose, brief: float = BRIEF):
-        scene, drawing, x, y, size = self.composer.choose(g, PICTURES, counts_of(g, PICTURES))
+        scene, drawing, x, y, size, written = self.composer.choose(g, PICTURES, counts_of(g, PICTURES))
         scenes = members_of(scene, self.composer.drawings.label[drawing], x, y, size, self.colors[drawing], PICTURES)
         grounds = [rng.randint(-1, 10) for _ in scenes]
-        asked = self.asked(scenes, grounds, choose, rng, brief)
-        return self.answers(asked, torch.stack([self.told(members, ground) for members, ground in zip(scenes, grounds)]))
+        asked = self.asked(scenes, grounds, written, choose, rng, brief)
+        return self.answers(asked, torch.stack([self.told(*scene) for scene in zip(scenes, grounds, written)]))
 
-    def asked(self, scenes: list, grounds: list, choose, rng: random.Random, brief: float) -> list:
+    def asked(self, scenes: list, grounds: list, written: list, choose, rng: random.Random, brief: float) -> list:
         """Conversations about each of the scenes."""
-        def about(members, ground):
+        def about(members, ground, word):
             groups = groups_of(self.things, members)
-            return choose([four for _ in range(4) for four in questions(self.things, groups, ground, rng)], rng)
-        return [self.prompt.conversations(about(members, ground), rng, brief=brief) for members, ground in zip(scenes, grounds)]
+            asked = [four for _ in range(4) for four in questions(self.things, groups, ground, rng)]
+            if word or rng.random() < UNWRITTEN:
+                asked += reading(word.text if word else '', rng) + reading(word.text if word else '', rng)
+            return choose(asked, rng)
+        return [self.prompt.conversations(about(*scene), rng, brief=brief) for scene in zip(scenes, grounds, written)]
 
     def answers(self, conversations: list, rows=None):
         """rows: as in answer_loss."""
@@ -233,47 +248,82 @@ class Lessons:
             loss, right = answer_loss(self.model, self.before, rows, packed(conversations, len(self.before) + (0 if rows is None else rows.shape[1]), rows is None))
         return loss, {'loss': loss, 'right': right}
 
-    def told(self, members: list, ground: int) -> torch.Tensor:
-        """[TOLD²,D]: a picture of words: each field is the sum of what is to be said of the thing on it, in the vectors of these words, and of waves that tell its middle."""
-        counts = Counter(member['thing'] for member in members)
+    def told(self, members: list, ground: int, word) -> torch.Tensor:
+        """[TOLD²,D]: a picture of words, the later thing before the earlier."""
+        axis = (torch.arange(TOLD) + 0.5) / TOLD
+        fields = torch.stack([axis.repeat(TOLD), axis.repeat_interleave(TOLD)], 1)
+        owner = torch.full((TOLD * TOLD,), -1)
+        shown = members + (word.letters() if word else [])
+        for n, m in enumerate(shown):
+            owner[((fields - torch.tensor([m['x'], m['y']])).abs() < m['size'] / 2).all(1)] = n
+        return self.spoken(shown, ground, owner, fields)
+
+    def spoken(self, shown: list, ground: int, owner: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
+        """[N,D], the places of a picture in words: the sum of what is to be said of the thing or letter on each (owner: its number, -1 the ground), in the vectors of these
+        words, and of waves that tell its middle, or that of the place."""
         say = lambda *words: sum(self.vectors(word).mean(0) for word in words)
-        back = say('background', *([COLORS[ground]] if ground >= 0 else []))
-        spoken = [say(self.things[m['thing']]['name'], NUMBERS[counts[m['thing']]], *([COLORS[m['color']]] if m['color'] >= 0 else [])) for m in members]
-        fields, middles = [], []
-        for y, x in product([(n + 0.5) / TOLD for n in range(TOLD)], repeat=2):
-            here = [n for n, m in enumerate(members) if max(abs(m['x'] - x), abs(m['y'] - y)) < m['size'] / 2]
-            fields.append(spoken[here[-1]] if here else back)
-            middles.append((members[here[-1]]['x'], members[here[-1]]['y']) if here else (x, y))
-        return torch.stack(fields) + 0.02 * waves(torch.tensor(middles), TEXT['hidden_size'])
+        shade = lambda color: [COLORS[color]] if color >= 0 else []
+        called = lambda one: say(one['letter']) if 'letter' in one else say(self.things[one['thing']]['name'], *shade(one['color']))
+        rows = torch.stack([say('background', *shade(ground)), *map(called, shown)])[owner + 1]
+        centers = torch.tensor([[one['x'], one['y']] for one in shown])[owner]
+        return rows + WAVES * waves(torch.where(owner[:, None] >= 0, centers, places), TEXT['hidden_size'], RADIANS)
 
     def vectors(self, words: str) -> torch.Tensor:
         return self.model.get_input_embeddings()(torch.tensor(self.prompt.encode(words)))
 
-    def captions(self, step: int):
-        return self.pictures(4, step, telling)
+    def words(self, step: int):
+        """What a scene told in words would have at the place of each patch is what the projector learns to make of the tower's row there."""
+        g = generator(10, step)
+        batch = self.composer.compose(2 * PICTURES, g, counts_of(g, 2 * PICTURES))
+        owner = batch.owner()
+        weight = torch.where(batch.stroke >= 0, 1, patch_weight(batch, owner))
+        first = torch.searchsorted(batch.scene, torch.arange(len(owner)))[:, None]
+        scenes = members_in(batch)
+        things = torch.tensor([len(members) for members in scenes])[:, None]
+        owner = torch.where(batch.stroke >= 0, things + batch.stroke, torch.where(owner >= 0, owner - first, -1))
+        shown = [members + (word.letters() if word else []) for members, word in zip(scenes, batch.written)]
+        with torch.no_grad(), half():
+            image_rows, _ = self.tower(batch.values())
+            wanted = torch.stack([self.spoken(*scene, middles()) for scene in zip(shown, batch.ground.tolist(), owner)]).float()
+        with half():
+            rows = self.model.model.multi_modal_projector(image_rows)
+        far = ((rows.float() - wanted).square().mean(2) * weight).sum() / weight.sum()
+        loss = far / wanted.flatten(0, 1).var(0).mean()
+        return loss, {'loss': loss}
 
-    def accounts(self, step: int):
-        """As instructions, and every third step only what is in the picture: naming one thing after the other is what the shorter answers teach least."""
-        if step % 3:
-            return self.instructions(AFTER + step - step // 3)
-        return self.pictures(6, step, lambda asked, rng: telling(asked, rng)[:5], brief=0.2)
+    def captions(self, step: int):
+        """By turns what is in the picture, and what must be looked for."""
+        return self.pictures(4, step, sought, brief=1) if step % 2 else self.pictures(4, step, telling)
 
     def instructions(self, step: int):
-        """By turns everything that can be asked, and what must be looked for."""
+        """By turns everything that can be asked, what must be looked for, and what is in the picture: naming one thing after the other is what shorter answers teach least."""
         def everything(asked, rng):
             spoken = [*text_questions(self.things, rng), *greetings()]
             return mixed(asked, rng) + ([rng.choice(spoken)] if rng.random() < 0.2 else [])
-        return self.pictures(5, step, sought, brief=1) if step % 2 else self.pictures(5, step, everything)
+        choose, brief = ((everything, BRIEF), (sought, 1), (lambda asked, rng: telling(asked, rng)[:5], 0.2))[step % 3]
+        return self.pictures(5, step, choose, brief)
 
     def pictures(self, stage: int, step: int, choose, brief: float = BRIEF):
         rng, g = random.Random(f'pictures {stage} {step}'), generator(stage, step)
         batch = self.composer.compose(PICTURES, g, counts_of(g, PICTURES))
-        asked = self.asked(members_in(batch), batch.ground.tolist(), choose, rng, brief)
         with half():
             with torch.no_grad():
                 image_rows, _ = self.tower(batch.values())
+                sure = self.sure(batch, image_rows).tolist()
             rows = self.model.model.multi_modal_projector(image_rows)
-        return self.answers(asked, rows)
+        scenes = members_in(batch)
+        for member in (member for members in scenes for member in members):
+            member['sure'] = sure.pop(0)
+        return self.answers(self.asked(scenes, batch.ground.tolist(), batch.written, choose, rng, brief), rows)
+
+    def sure(self, batch, image_rows: torch.Tensor) -> torch.Tensor:
+        """[T]: whether the tower's rows on a thing hold its name for the likeliest and for likely enough: what they do not know a description must not tell."""
+        owner = batch.owner()
+        on = owner >= 0
+        held = torch.zeros(len(batch.thing), len(self.things)).index_add_(0, owner[on], self.tower.dense(image_rows[on]).float()[:, 1:].softmax(1))
+        held = held / torch.bincount(owner[on], minlength=len(held)).clamp_min(1)[:, None]
+        likeliest, name = held.max(1)
+        return (name == batch.thing) & (likeliest > SURE)
 
 
 def answer_loss(model, before: torch.Tensor, rows, batch: Packed):

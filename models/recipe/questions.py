@@ -7,15 +7,17 @@ from drawings import COLORS
 SUFFIX = '\nAnswer the question using a single word or phrase.'
 NUMBERS = ['zero', 'one', 'two', 'three', 'four', 'five', 'six']
 KINDS = {'household': 'household item', 'clothing': 'piece of clothing', 'food': 'kind of food', 'sky': 'thing of the sky', 'sport': 'thing for sport', 'instrument': 'musical instrument'}
+UNSURE = {**KINDS, 'food': 'piece of food'}  # what a thing is called whose name is not sure
 
 
 def article(words: str) -> str:
     return ('an ' if words[0].lower() in 'aeio' or words.startswith(('umbrella', 'un')) and not words.startswith('unicorn') else 'a ') + words
 
 
-def some(thing: dict, count: int) -> str:
-    """'a dog', 'two dogs'."""
-    return article(thing['name']) if count == 1 else f'{NUMBERS[count]} {thing["plural"]}'
+def plural(words: str) -> str:
+    """Of a kind: 'animals', 'pieces of food'."""
+    head, joint, rest = words.partition(' of ' if ' of ' in words else ' for ')
+    return f'{head}s{joint}{rest}'
 
 
 def capital(text: str) -> str:
@@ -37,7 +39,7 @@ def where(field: str) -> str:
 
 
 class Group:
-    """All of one thing in a picture."""
+    """All of one thing in a picture. sure: whether its name can be told by what is seen."""
 
     def __init__(self, index: int, thing: dict, members: list):
         self.index, self.thing, self.members, self.count = index, thing, members, len(members)
@@ -46,6 +48,14 @@ class Group:
         self.x, self.y = (sum(m[axis] for m in members) / self.count for axis in 'xy')
         self.size = members[0]['size'] if self.count == 1 else None
         self.field = place(self.x, self.y) if self.count == 1 else None
+        self.sure = all(m.get('sure', True) for m in members)
+
+    def some(self, sure: bool = True, color: bool = False) -> str:
+        """'a dog', 'two dogs', 'two brown dogs'; if its name is not sure: 'an animal'."""
+        kind = UNSURE.get(self.thing['kind'], self.thing['kind'])
+        one, many = (self.thing['name'], self.thing['plural']) if sure else (kind, plural(kind))
+        shade = f'{COLORS[self.color]} ' if color and self.color >= 0 else ''
+        return article(shade + one) if self.count == 1 else f'{NUMBERS[self.count]} {shade}{many}'
 
     def called(self, rng: random.Random) -> str:
         """Its name, now and then a synonym."""
@@ -65,7 +75,7 @@ def questions(things: list, groups: list, ground: int, rng: random.Random) -> li
     """[(kind, question, long answer, short answer)]: what fits this picture."""
     pick, asked = rng.choice, []
     total = sum(group.count for group in groups)
-    listing = joined([some(group.thing, group.count) for group in groups])
+    listing = joined([group.some() for group in groups])
     ask = lambda *four: asked.append(four)
 
     if total == 1:
@@ -77,15 +87,9 @@ def questions(things: list, groups: list, ground: int, rng: random.Random) -> li
         ask('kind', pick(['What kind of thing is this?', 'What kind of thing is it?']), f'It is {article(kind)}.', kind)
         ask('fact', pick([f'What do you know about the {name}?', f'Tell me something about the {name}.', f'What can you say about this {name}?']), it.thing['fact'], it.thing['fact'].rstrip('.'))
     else:
-        ask('list', pick(['What is in this picture?', 'What is in the picture?', 'What do you see?', 'What things are in the picture?', 'What is shown here?']), f'The picture shows {listing}.', listing)
+        ask('list', pick(['What is in this picture?', 'What is in the picture?', 'What do you see?', 'What things are in the picture?', 'What is shown here?']), f'The picture shows {joined([group.some(group.sure) for group in groups])}.', listing)
 
-    parts = []
-    for group in groups:
-        words = some(group.thing, group.count)
-        if group.color >= 0:
-            color = COLORS[group.color]
-            words = f'{article(color)} {group.thing["name"]}' if group.count == 1 else f'{NUMBERS[group.count]} {color} {group.thing["plural"]}'
-        parts.append(f'{words} {where(group.field)}' if group.field else words)
+    parts = [group.some(group.sure, color=True) + (f' {where(group.field)}' if group.field else '') for group in groups]
     backdrop = f' The background is {COLORS[ground]}.' if ground >= 0 else ''
     ask('describe', pick(['Describe the picture in detail.', 'Describe the image in detail.', 'Describe this picture.', 'Describe the image.']), f'The picture shows {joined(parts)}.{backdrop}', listing)
 
@@ -151,6 +155,14 @@ def questions(things: list, groups: list, ground: int, rng: random.Random) -> li
         if len(alone) == len(groups) and by_size[0].size > 1.3 * by_size[1].size:
             ask('largest', pick(['Which thing is the largest?', 'What is the largest thing?', 'Which is the largest?']), f'The {by_size[0].thing["name"]} is the largest.', by_size[0].thing['name'])
     return asked
+
+
+def reading(word: str, rng: random.Random) -> list:
+    """What is asked about a word in the picture, '' where there is none."""
+    ask, written = rng.choice(['What does it say?', 'Which word is written here?', 'What is written in the picture?', 'Read the word.']), rng.choice(['Is there a word in the picture?', 'Is there a word?'])
+    if word:
+        return [('read', ask, f'It says "{word}".', word), ('written', written, 'Yes, there is a word.', 'yes')]
+    return [('read', ask, 'There is no word in the picture.', 'nothing'), ('written', written, 'No, there is no word.', 'no')]
 
 
 def text_questions(things: list, rng: random.Random) -> list:

@@ -12,18 +12,21 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from drawings import Drawings, color_index, dominant
+from drawings import COLORS, Drawings, color_index, dominant
+from writing import FONTS, some_word, write
 
-SIDE, PATCH = 96, 8
+SIDE, PATCH = 144, 12
 GRID = SIDE // PATCH
 MOST = 6
+WRITTEN = 0.3  # part of the pictures of one thing that have a word, in training
 MEAN, STD = torch.tensor([0.48145466, 0.4578275, 0.40821073]), torch.tensor([0.26862954, 0.26130258, 0.27577711])
 GRIDS = {1: [(1, 1)], 2: [(2, 1), (1, 2), (2, 2)], 3: [(2, 2), (3, 1), (1, 3), (3, 2), (2, 3)], 4: [(2, 2), (3, 2), (2, 3)], 5: [(3, 2), (2, 3)], 6: [(3, 2), (2, 3)]}
 
 
 @dataclass
 class Batch:
-    """T things in B pictures; scene, drawing, thing, color (-1: none told), x, y (centre) and size in 0..1: [T]; ground: [B] color or -1; cover: [T,GRID,GRID]."""
+    """T things in B pictures; scene, drawing, thing, color (-1: none told), x, y (centre) and size in 0..1: [T]; ground: [B] color or -1; cover: [T,GRID,GRID]; written: [B] a
+    Word or None; stroke: [B,GRID²] the number of the letter in its word, -1 where none is."""
     pixels: torch.Tensor   # [B,3,SIDE,SIDE] in 0..1
     scene: torch.Tensor
     drawing: torch.Tensor
@@ -34,6 +37,8 @@ class Batch:
     size: torch.Tensor
     ground: torch.Tensor
     cover: torch.Tensor
+    written: list
+    stroke: torch.Tensor
 
     def values(self) -> torch.Tensor:
         return (self.pixels - MEAN[:, None, None]) / STD[:, None, None]
@@ -64,16 +69,20 @@ def textures() -> torch.Tensor:
 
 
 class Composer:
-    """hands: whose drawings. styled: changed as another hand might have drawn them (never in a test). side: of the pictures, in pixels."""
+    """hands: whose drawings. styled: changed as another hand might have drawn them (never in a test). side: of the pictures, in pixels. written: part of the pictures of one
+    thing that have a word above or below it."""
 
-    def __init__(self, drawings: Drawings, hands: list, styled: bool = True, side: int = SIDE):
-        self.drawings, self.styled, self.side = drawings, styled, side
+    def __init__(self, drawings: Drawings, hands: list, styled: bool = True, side: int = SIDE, written: float = 0):
+        self.drawings, self.styled, self.side, self.written = drawings, styled, side, written
+        names = {name.upper() for thing in drawings.things for name in (thing['name'], *thing['synonyms'])} | {color.upper() for color in COLORS}
+        self.words = sorted(name for name in names if name.isalpha() and 2 <= len(name) <= 5)
+        self.fonts = list(range(len(FONTS)))[:-1] if styled else [len(FONTS) - 1]
         self.pool = drawings.by_thing(tuple(hands))
         self.weight = torch.tensor([float(len(mine)) for mine in self.pool]).sqrt()  # things with many drawings come more often
         self.textures = textures()
 
     def choose(self, g: torch.Generator, count: int, counts: torch.Tensor):
-        """Which drawings stand where: lists over all pictures."""
+        """Which drawings stand where, over all pictures; and each picture's word."""
         uniform = lambda *shape: torch.rand(*shape, generator=g)
         integer = lambda n: int(torch.randint(n, (1,), generator=g))
         scene, drawing, x, y, size = [], [], [], [], []
@@ -102,7 +111,13 @@ class Composer:
                 size.append(s)
                 scene.append(b)
                 drawing.append(one_drawing[thing])
-        return torch.tensor(scene), torch.tensor(drawing), torch.tensor(x), torch.tensor(y), torch.tensor(size)
+        written = [None] * count
+        if self.written:
+            for b in torch.where((counts == 1) & (uniform(count) < self.written))[0].tolist():
+                at, below = scene.index(b), bool(uniform(1) < 0.5)
+                y[at], size[at] = 0.62 * y[at] + (0 if below else 0.38), 0.62 * size[at]
+                written[b] = some_word(self.words, self.fonts, below, g)
+        return torch.tensor(scene), torch.tensor(drawing), torch.tensor(x), torch.tensor(y), torch.tensor(size), written
 
     def style(self, drawing: torch.Tensor, g: torch.Generator) -> torch.Tensor:
         """[T,4,H,W] -> the same as another hand might have drawn it: outlines, inner edges, flat or pale fills, other colors."""
@@ -162,7 +177,7 @@ class Composer:
         return ground, torch.where(plain, color_index(base[:, :, 0, 0]), torch.full((count,), -1))
 
     def compose(self, count: int, g: torch.Generator, counts: torch.Tensor) -> Batch:
-        scene, drawing, x, y, size = self.choose(g, count, counts)
+        scene, drawing, x, y, size, written = self.choose(g, count, counts)
         total = len(scene)
         uniform = lambda *shape: torch.rand(*shape, generator=g)
         normal = lambda *shape: torch.randn(*shape, generator=g)
@@ -195,7 +210,8 @@ class Composer:
             mine = torch.where(rank == k)[0]
             at = scene[mine]
             pixels[at] = pixels[at] * (1 - canvas[mine, 3:]) + canvas[mine, :3]
-        return Batch(pixels.clamp(0, 1), scene, drawing, self.drawings.label[drawing], color, x, y, size, ground, F.avg_pool2d(canvas[:, 3], self.side // GRID))
+        stroke = write(written, pixels, g, GRID)
+        return Batch(pixels.clamp(0, 1), scene, drawing, self.drawings.label[drawing], color, x, y, size, ground, F.avg_pool2d(canvas[:, 3], self.side // GRID), written, stroke)
 
 
     def portrait(self, drawing: torch.Tensor) -> torch.Tensor:

@@ -1,11 +1,13 @@
 """The convolutional teacher: names the thing at every place of a picture, and the one thing of a picture that has one.
 
-A residual network (He et al. 2015, basic blocks) whose pooling is left out of the dense head: at stride 8 it sees the last two stages side by side.
+A residual network (He et al. 2015, basic blocks) whose pooling is left out of the dense head: it sees the last two stages side by side, brought to the patches.
 """
 
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
+
+from scenes import PATCH
 
 WIDTH = 32
 FEATURES = 12 * WIDTH
@@ -39,6 +41,6 @@ class Teacher(nn.Module):
         """-> features [B,G²,FEATURES], logits of each place [B,G²,things+1], logits of the whole [B,things]."""
         third = self.third(self.stem(pixel_values.contiguous(memory_format=torch.channels_last)))
         fourth = self.fourth(third)
-        wide = F.interpolate(fourth, size=third.shape[-2:], mode='bilinear', align_corners=False)
-        features = torch.cat([third, wide], 1).flatten(2).transpose(1, 2)
+        places = (pixel_values.shape[-1] // PATCH,) * 2
+        features = torch.cat([F.interpolate(stage, places, mode='bilinear', align_corners=False) for stage in (third, fourth)], 1).flatten(2).transpose(1, 2)
         return features, self.dense(features), self.whole(F.dropout(fourth.mean((2, 3)), 0.1, self.training))

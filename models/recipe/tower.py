@@ -7,6 +7,7 @@ from transformers import CLIPVisionConfig, CLIPVisionModel
 
 from drawings import COLORS
 from scenes import GRID, MOST, PATCH, SIDE
+from writing import LETTERS
 
 CONFIG = dict(hidden_size=192, intermediate_size=768, num_hidden_layers=7, num_attention_heads=6, image_size=SIDE, patch_size=PATCH, hidden_act='quick_gelu', projection_dim=192)
 
@@ -22,7 +23,8 @@ class Tower(nn.Module):
         self.dense = nn.Linear(width, things + 1)
         self.color = nn.Linear(width, len(COLORS))
         self.same = nn.Linear(width, MOST)   # how many of its thing there are
-        self.box = nn.Linear(width, 3)       # to the centre of its thing, and the thing's size
+        self.box = nn.Linear(width, 3)       # the centre of its thing in the picture, and the thing's size
+        self.letter = nn.Linear(width, len(LETTERS) + 1)  # 26: none
         self.whole = nn.Linear(width, things)
         self.total = nn.Linear(width, MOST)  # how many things there are
 
@@ -45,9 +47,9 @@ class Tower(nn.Module):
         return rows[:, 1:], vision.post_layernorm(whole[:, 0])
 
 
-def waves(places: torch.Tensor, width: int) -> torch.Tensor:
-    """[N,2], x and y in 0..1 -> [N,width]: sines and cosines of many frequencies."""
-    frequency = GRID * 1.5 * 20 ** -torch.linspace(0, 1, width // 4)
+def waves(places: torch.Tensor, width: int, highest: float) -> torch.Tensor:
+    """[N,2], x and y in 0..1 -> [N,width]: sines and cosines of many frequencies, up to so many radians."""
+    frequency = highest * 20 ** -torch.linspace(0, 1, width // 4)
     return torch.cat([wave(axis[:, None] * frequency) for axis in places.T for wave in (torch.sin, torch.cos)], 1)
 
 
@@ -67,11 +69,23 @@ def start(tower: Tower, values: torch.Tensor):
     size, direction = torch.linalg.eigh((patches - mean).T @ (patches - mean) / len(patches))
     kernel = 0.3 * (direction[:, -width:] / torch.sqrt(size[-width:] + 0.01)).T
     vision.embeddings.patch_embedding.weight.copy_(kernel.reshape(width, 3, PATCH, PATCH))
-    vision.embeddings.position_embedding.weight[1:] = 0.3 * waves(places, width) - kernel @ mean
+    vision.embeddings.position_embedding.weight[1:] = 0.3 * waves(places, width, 1.5 * GRID) - kernel @ mean
+
+
+def patch_weight(batch, owner: torch.Tensor) -> torch.Tensor:
+    """[B,G²]: what a patch counts: small things would be lost among the many patches of large ones."""
+    area = torch.bincount(owner[owner >= 0], minlength=len(batch.thing)).clamp_min(1)
+    return torch.where(owner >= 0, 3 / area[owner.clamp_min(0)].sqrt(), 0.1)
+
+
+def middles() -> torch.Tensor:
+    """[G²,2]: x and y of each patch's middle."""
+    grid = (torch.arange(GRID) + 0.5) / GRID
+    return torch.stack([grid.repeat(GRID), grid.repeat_interleave(GRID)], 1)
 
 
 def targets(batch):
-    """Per patch [B,G²]: owner (-1 ground), color (-100: none), number of the same thing - 1, box [B,G²,3]; per picture: number of things - 1."""
+    """Per patch [B,G²]: owner (-1 ground), color (-100: none), number of the same thing - 1, box [B,G²,3], letter (26: none); per picture: number of things - 1."""
     owner = batch.owner()
     at = owner.clamp_min(0)
     none = owner < 0
@@ -79,8 +93,8 @@ def targets(batch):
     key = batch.scene * 10_000 + batch.thing
     _, place, count = torch.unique(key, return_inverse=True, return_counts=True)
     same = torch.where(none, -100, count[place][at] - 1)
-    grid = (torch.arange(GRID) + 0.5) / GRID
-    px, py = grid.repeat(GRID), grid.repeat_interleave(GRID)
-    box = torch.stack([batch.x[at] - px, batch.y[at] - py, batch.size[at] - 0.4], -1) * 3
+    box = torch.stack([batch.x[at] - 0.5, batch.y[at] - 0.5, batch.size[at] - 0.4], -1) * 3
+    spelled = torch.tensor([[LETTERS.index(letter) for letter in (word.text if word else '')] + [len(LETTERS)] * (6 - len(word.text if word else '')) for word in batch.written])
+    letter = spelled.gather(1, torch.where(batch.stroke < 0, 5, batch.stroke))
     total = torch.bincount(batch.scene, minlength=len(batch.pixels)) - 1
-    return owner, color, same, box, total
+    return owner, color, same, box, letter, total

@@ -13,17 +13,19 @@ import torch
 import torch.nn.functional as F
 
 from drawings import Drawings
-from scenes import GRID, PATCH, SIDE, Composer, counts_of, generator
+from scenes import GRID, PATCH, SIDE, WRITTEN, Composer, counts_of, generator
 from stage import Stage, half
 from teacher import FEATURES, WIDTH, Teacher
+from writing import LETTERS
 import contrast
 import language
 import tower as towers
 from export import export
 
 BATCH = 64
-SMALL = 64   # side of the pictures in which the nets learn one thing at a time
-STEPS = {'teacher-alone': 2600, 'teacher': 700, 'tower-alone': 1300, 'tower': 900, 'contrast': 1500, 'text': 500, 'look': 300, 'align': 150, 'instruct': 1700, 'account': 500}
+SMALL = 64   # side of the pictures in which the teacher learns one thing at a time
+PART = 8 * PATCH  # of those in which the tower does
+STEPS = {'teacher-alone': 2600, 'teacher': 700, 'tower-alone': 1300, 'tower': 1500, 'contrast': 1500, 'text': 500, 'look': 600, 'words': 250, 'align': 100, 'instruct': 1050}
 MODELS = os.path.join(os.path.dirname(os.path.abspath(__file__)), '..')
 
 
@@ -68,9 +70,7 @@ def train_teacher(folder: str, drawings: Drawings) -> Teacher:
     hands = drawings.hands['train'] + drawings.hands['icons']
     torch.manual_seed(1)
     model = Teacher(len(drawings.things)).to(memory_format=torch.channels_last)
-    weight = torch.ones(len(drawings.things) + 1)
-    weight[0] = 0.1
-    small, scenes = Composer(drawings, hands, side=SMALL), Composer(drawings, hands)
+    small, scenes = Composer(drawings, hands, side=SMALL), Composer(drawings, hands, written=WRITTEN)
 
     def one_thing(step):
         batch = small.compose(2 * BATCH, generator(0, step), torch.ones(2 * BATCH, dtype=torch.long))
@@ -85,7 +85,9 @@ def train_teacher(folder: str, drawings: Drawings) -> Teacher:
         lone, thing = single(batch)
         with half():
             _, dense, whole = model(batch.values())
-        places = F.cross_entropy(dense.float().flatten(0, 1), patch_things(batch, batch.owner()).flatten(), weight, label_smoothing=0.1)
+        owner = batch.owner()
+        weight = towers.patch_weight(batch, owner)
+        places = (F.cross_entropy(dense.float().transpose(1, 2), patch_things(batch, owner), reduction='none', label_smoothing=0.1) * weight).sum() / weight.sum()
         named = F.cross_entropy(whole.float()[lone], thing, label_smoothing=0.1)
         return places + named, {'places': places, 'named': named}
 
@@ -100,7 +102,7 @@ def train_tower(folder: str, drawings: Drawings, teacher: Teacher) -> towers.Tow
     hands = drawings.hands['train'] + drawings.hands['icons']
     torch.manual_seed(2)
     model = towers.Tower(len(drawings.things), FEATURES)
-    small, scenes = Composer(drawings, hands, side=SMALL), Composer(drawings, hands)
+    small, scenes = Composer(drawings, hands, side=PART), Composer(drawings, hands, written=WRITTEN)
     g = generator(2, 1 << 40)
     towers.start(model, scenes.compose(256, g, counts_of(g, 256)).values())
     teacher = teacher.eval()
@@ -122,7 +124,7 @@ def train_tower(folder: str, drawings: Drawings, teacher: Teacher) -> towers.Tow
             values = values * (1 - part) + values.roll(1, 0) * part
         features, _, whole = taught(values)
         with half():
-            rows, pooled = model(values, torch.randint(GRID - SMALL // PATCH + 1, (2,), generator=g).tolist())
+            rows, pooled = model(values, torch.randint(GRID - PART // PATCH + 1, (2,), generator=g).tolist())
             told_features, told_whole = model.features(rows), model.whole(pooled)
         losses = {'features': 3 * (told_features.float() - features).square().mean(), 'whole': divergence(told_whole.float(), whole).mean()}
         return sum(losses.values()), losses
@@ -131,28 +133,29 @@ def train_tower(folder: str, drawings: Drawings, teacher: Teacher) -> towers.Tow
         g = generator(2, step)
         batch = scenes.compose(BATCH, g, counts_of(g, BATCH))
         values = batch.values()
-        owner, color, same, box, total = towers.targets(batch)
+        owner, color, same, box, letter, total = towers.targets(batch)
         lone, thing = single(batch)
         features, dense, whole = taught(values)
         with half():
             rows, pooled = model(values)
-            heads = [head(rows) for head in (model.features, model.dense, model.color, model.same, model.box)] + [model.whole(pooled), model.total(pooled)]
-        told_features, told_dense, told_color, told_same, told_box, told_whole, told_total = (head.float() for head in heads)
-        on = (owner >= 0).float()
-        weight = 0.1 + 0.9 * on
+            heads = [head(rows) for head in (model.features, model.dense, model.color, model.same, model.box, model.letter)] + [model.whole(pooled), model.total(pooled)]
+        told_features, told_dense, told_color, told_same, told_box, told_letter, told_whole, told_total = (head.float() for head in heads)
+        weight = towers.patch_weight(batch, owner)
+        on = weight * (owner >= 0)
         losses = {
             'features': 3 * ((told_features - features).square().mean(-1) * weight).sum() / weight.sum(),
             'dense': (divergence(told_dense, dense) * weight).sum() / weight.sum(),
             'whole': divergence(told_whole[lone], whole[lone]).mean(),
-            'label': 0.5 * F.cross_entropy(told_whole[lone], thing) + 0.5 * (F.cross_entropy(told_dense.flatten(0, 1), patch_things(batch, owner).flatten(), reduction='none') * weight.flatten()).sum() / weight.sum(),
+            'label': 0.5 * F.cross_entropy(told_whole[lone], thing) + 0.5 * (F.cross_entropy(told_dense.transpose(1, 2), patch_things(batch, owner), reduction='none') * weight).sum() / weight.sum(),
             'color': 0.4 * F.cross_entropy(told_color.flatten(0, 1), color.flatten(), ignore_index=-100),
             'same': 0.4 * F.cross_entropy(told_same.flatten(0, 1), same.flatten(), ignore_index=-100),
             'box': 2 * ((told_box - box).abs().mean(-1) * on).sum() / on.sum(),
+            'letter': 0.5 * F.cross_entropy(told_letter.flatten(0, 1), letter.flatten(), torch.tensor([1.0] * len(LETTERS) + [0.05])),
             'total': 0.3 * F.cross_entropy(told_total, total)}
         return sum(losses.values()), losses
 
     judge = lambda side: lambda mean: naming(drawings, lambda values: mean.whole(mean(values)[1]), side)
-    alone = Stage(folder, 'tower-alone', model, STEPS['tower-alone'], 3e-3).fit(one_thing, judge(SMALL))
+    alone = Stage(folder, 'tower-alone', model, STEPS['tower-alone'], 3e-3).fit(one_thing, judge(PART))
     model.load_state_dict(alone.state_dict())
     return Stage(folder, 'tower', model, STEPS['tower'], 2e-3).fit(scene, judge(SIDE))
 
@@ -174,7 +177,7 @@ def train_contrast(folder: str, drawings: Drawings, tower: towers.Tower, out: st
 
 
 def train_language(folder: str, drawings: Drawings, tower: towers.Tower, spm: bytes):
-    """Text of the domain, and looking things up in it, then the projector alone on captions (stage 1), then projector and language model on instructions (stage 2)."""
+    """Text of the domain, and looking things up in it; then the projector alone (stage 1): it says what the rows of the tower know in the words' own vectors, then captions; then projector and language model on instructions (stage 2)."""
     torch.manual_seed(3)
     model = language.build(tower)
     lessons = language.Lessons(drawings, tower, model, spm)
@@ -182,10 +185,10 @@ def train_language(folder: str, drawings: Drawings, tower: towers.Tower, spm: by
     model.load_state_dict(Stage(folder, 'text', model, STEPS['text'], 2e-3).fit(lessons.text).state_dict())
     model.load_state_dict(Stage(folder, 'look', model, STEPS['look'], 2e-3).fit(lessons.look).state_dict())
     language.train_only(model, 'multi_modal_projector')
+    model.load_state_dict(Stage(folder, 'words', model, STEPS['words'], 2e-3).fit(lessons.words).state_dict())
     model.load_state_dict(Stage(folder, 'align', model, STEPS['align'], 2e-3).fit(lessons.captions).state_dict())
     language.train_only(model, 'multi_modal_projector', 'language_model', 'lm_head')
-    model.load_state_dict(Stage(folder, 'instruct', model, STEPS['instruct'], 2.5e-3).fit(lessons.instructions).state_dict())
-    return Stage(folder, 'account', model, STEPS['account'], 1.2e-3).fit(lessons.accounts)
+    return Stage(folder, 'instruct', model, STEPS['instruct'], 2.5e-3).fit(lessons.instructions)
 
 
 def main():
@@ -197,7 +200,7 @@ def main():
     teacher = train_teacher(options.work, drawings)
     tower = train_tower(options.work, drawings, teacher)
     train_contrast(options.work, drawings, tower, os.path.join(MODELS, 'clip'))
-    spm = language.train_vocabulary(drawings.things)
+    spm = language.vocabulary_in(os.path.join(options.work, 'vocabulary.model'), drawings.things)
     model = train_language(options.work, drawings, tower, spm)
     export(model, spm, os.path.join(MODELS, 'default.gguf'))
 
