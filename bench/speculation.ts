@@ -5,7 +5,7 @@
 
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { LLaVA, type Answer, type AnswerOptions } from '../lib/index.js'
+import type { Answer, AnswerOptions, LLaVA } from '../lib/index.js'
 import { median } from '../lib/statistics.js'
 
 export interface SpeculationLine {
