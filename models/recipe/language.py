@@ -20,7 +20,7 @@ from drawings import COLORS, Drawings, dominant
 from questions import SUFFIX, greetings, groups_of, questions, reading, text_questions
 from scenes import SIDE, WRITTEN, Composer, counts_of, generator
 from stage import half
-from tower import middles, patch_weight, waves
+from tower import middles, patch_weight, waves, weighted
 from vicuna import SYSTEM, train_pieces
 
 PIECES = 1536
@@ -287,8 +287,7 @@ class Lessons:
             wanted = torch.stack([self.spoken(*scene, middles()) for scene in zip(shown, batch.ground.tolist(), owner)]).float()
         with half():
             rows = self.model.model.multi_modal_projector(image_rows)
-        far = ((rows.float() - wanted).square().mean(2) * weight).sum() / weight.sum()
-        loss = far / wanted.flatten(0, 1).var(0).mean()
+        loss = weighted((rows.float() - wanted).square().mean(2), weight) / wanted.flatten(0, 1).var(0).mean()
         return loss, {'loss': loss}
 
     def captions(self, step: int):

@@ -78,6 +78,11 @@ def patch_weight(batch, owner: torch.Tensor) -> torch.Tensor:
     return torch.where(owner >= 0, 3 / area[owner.clamp_min(0)].sqrt(), 0.1)
 
 
+def weighted(values: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """Their mean, each counted by its weight."""
+    return (values * weight).sum() / weight.sum()
+
+
 def middles() -> torch.Tensor:
     """[G²,2]: x and y of each patch's middle."""
     grid = (torch.arange(GRID) + 0.5) / GRID
@@ -94,7 +99,9 @@ def targets(batch):
     _, place, count = torch.unique(key, return_inverse=True, return_counts=True)
     same = torch.where(none, -100, count[place][at] - 1)
     box = torch.stack([batch.x[at] - 0.5, batch.y[at] - 0.5, batch.size[at] - 0.4], -1) * 3
-    spelled = torch.tensor([[LETTERS.index(letter) for letter in (word.text if word else '')] + [len(LETTERS)] * (6 - len(word.text if word else '')) for word in batch.written])
-    letter = spelled.gather(1, torch.where(batch.stroke < 0, 5, batch.stroke))
+    letter = torch.full_like(batch.stroke, len(LETTERS))
+    for mine, stroke, word in zip(letter, batch.stroke, batch.written):
+        for k, capital in enumerate(word.text if word else ''):
+            mine[stroke == k] = LETTERS.index(capital)
     total = torch.bincount(batch.scene, minlength=len(batch.pixels)) - 1
     return owner, color, same, box, letter, total

@@ -86,8 +86,7 @@ def train_teacher(folder: str, drawings: Drawings) -> Teacher:
         with half():
             _, dense, whole = model(batch.values())
         owner = batch.owner()
-        weight = towers.patch_weight(batch, owner)
-        places = (F.cross_entropy(dense.float().transpose(1, 2), patch_things(batch, owner), reduction='none', label_smoothing=0.1) * weight).sum() / weight.sum()
+        places = towers.weighted(F.cross_entropy(dense.float().transpose(1, 2), patch_things(batch, owner), reduction='none', label_smoothing=0.1), towers.patch_weight(batch, owner))
         named = F.cross_entropy(whole.float()[lone], thing, label_smoothing=0.1)
         return places + named, {'places': places, 'named': named}
 
@@ -141,15 +140,14 @@ def train_tower(folder: str, drawings: Drawings, teacher: Teacher) -> towers.Tow
             heads = [head(rows) for head in (model.features, model.dense, model.color, model.same, model.box, model.letter)] + [model.whole(pooled), model.total(pooled)]
         told_features, told_dense, told_color, told_same, told_box, told_letter, told_whole, told_total = (head.float() for head in heads)
         weight = towers.patch_weight(batch, owner)
-        on = weight * (owner >= 0)
         losses = {
-            'features': 3 * ((told_features - features).square().mean(-1) * weight).sum() / weight.sum(),
-            'dense': (divergence(told_dense, dense) * weight).sum() / weight.sum(),
+            'features': 3 * towers.weighted((told_features - features).square().mean(-1), weight),
+            'dense': towers.weighted(divergence(told_dense, dense), weight),
             'whole': divergence(told_whole[lone], whole[lone]).mean(),
-            'label': 0.5 * F.cross_entropy(told_whole[lone], thing) + 0.5 * (F.cross_entropy(told_dense.transpose(1, 2), patch_things(batch, owner), reduction='none') * weight).sum() / weight.sum(),
+            'label': 0.5 * F.cross_entropy(told_whole[lone], thing) + 0.5 * towers.weighted(F.cross_entropy(told_dense.transpose(1, 2), patch_things(batch, owner), reduction='none'), weight),
             'color': 0.4 * F.cross_entropy(told_color.flatten(0, 1), color.flatten(), ignore_index=-100),
             'same': 0.4 * F.cross_entropy(told_same.flatten(0, 1), same.flatten(), ignore_index=-100),
-            'box': 2 * ((told_box - box).abs().mean(-1) * on).sum() / on.sum(),
+            'box': 2 * towers.weighted((told_box - box).abs().mean(-1), weight * (owner >= 0)),
             'letter': 0.5 * F.cross_entropy(told_letter.flatten(0, 1), letter.flatten(), torch.tensor([1.0] * len(LETTERS) + [0.05])),
             'total': 0.3 * F.cross_entropy(told_total, total)}
         return sum(losses.values()), losses
@@ -177,7 +175,8 @@ def train_contrast(folder: str, drawings: Drawings, tower: towers.Tower, out: st
 
 
 def train_language(folder: str, drawings: Drawings, tower: towers.Tower, spm: bytes):
-    """Text of the domain, and looking things up in it; then the projector alone (stage 1): it says what the rows of the tower know in the words' own vectors, then captions; then projector and language model on instructions (stage 2)."""
+    """Text of the domain, and looking things up in it; then the projector alone (stage 1): it says what the rows of the tower know in the words' own vectors, then
+    captions; then projector and language model on instructions (stage 2)."""
     torch.manual_seed(3)
     model = language.build(tower)
     lessons = language.Lessons(drawings, tower, model, spm)

@@ -68,8 +68,8 @@ def write(words: list, pixels: torch.Tensor, g: torch.Generator, grid: int) -> t
         here = F.avg_pool2d(ink[:, 0], side // grid).flatten(1)
         most, which = here.max(0)
         stroke[b] = torch.where(most > 0.1, which, -1)
-        under = pixels[b][:, ink.amax((0, 1)) > 0.5].mean()
-        shade = 0.3 * torch.rand(3, 1, 1, generator=g)
         over = ink.amax(0)
+        under = pixels[b][:, over[0] > 0.5].mean()
+        shade = 0.3 * torch.rand(3, 1, 1, generator=g)
         pixels[b] = pixels[b] * (1 - over) + (shade if under > 0.5 else 1 - shade) * over
     return stroke
