@@ -5,7 +5,8 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { LLaVA, type Dtype, type PromptPiece } from '../lib/index.js'
+import { convertModel, LLaVA, type ConversionType, type Dtype, type PromptPiece } from '../lib/index.js'
+import { systemTexts } from '../lib/prompt/templates.js'
 import { decoders } from './shapes.js'
 import { writeSyntheticModel } from './synthetic-model.js'
 
@@ -20,8 +21,8 @@ export interface Fidelity {
 /** A prompt in a model's own terms: its tokens, its encoding of a picture. */
 export type PromptOf = (model: LLaVA) => PromptPiece[] | Promise<PromptPiece[]>
 
-/** Runs `prompt` through the model at `file` (none: the one that comes with the package) under both arithmetics and compares all logits. */
-export async function measureFidelity(file: string | undefined, prompt: PromptOf): Promise<Fidelity> {
+/** Runs `prompt` through the model at `file` under both arithmetics and compares all logits. */
+export async function measureFidelity(file: string, prompt: PromptOf): Promise<Fidelity> {
   const exact = await logProbabilities(file, 'exact', prompt)
   const fast = await logProbabilities(file, 'fast', prompt)
   let divergence = 0
@@ -35,7 +36,7 @@ export async function measureFidelity(file: string | undefined, prompt: PromptOf
 }
 
 /** A row for each position. */
-async function logProbabilities(file: string | undefined, arithmetic: 'exact' | 'fast', prompt: PromptOf): Promise<Float64Array[]> {
+async function logProbabilities(file: string, arithmetic: 'exact' | 'fast', prompt: PromptOf): Promise<Float64Array[]> {
   using model = await LLaVA.open(file, { arithmetic })
   const logits = await model.forward(await prompt(model), { logits: 'all' })
   const { vocabSize } = model.info()
@@ -57,17 +58,37 @@ export function spacedTokens(count: number): PromptOf {
   return (model) => [Array.from({ length: count }, (_, i) => (7919 * (i + 1)) % model.info().vocabSize)]
 }
 
-/** The model that comes with the package, asked about its demo picture. */
-export function measureDefault(): Promise<Fidelity> {
-  const picture = fileURLToPath(new URL('../../models/demo.png', import.meta.url))
-  return measureFidelity(undefined, async (model) => ['USER: ', await model.encodeImage(picture), '\nWhat is in this picture? ASSISTANT: The picture shows a rocket, a dog and a cactus.'])
+const models = fileURLToPath(new URL('../../models/', import.meta.url))
+
+/** The model that comes with the package, its language model converted to `type`, in a conversation about its demo picture. */
+export function measureDefault(type: ConversionType): Promise<Fidelity> {
+  return inTemporaryDirectory(async (directory) => {
+    const file = path.join(directory, 'default.gguf')
+    await convertModel(path.join(models, 'default.gguf'), file, { type })
+    return measureFidelity(file, async (model) => [
+      `${systemTexts.user} USER: `,
+      await model.encodeImage(path.join(models, 'demo.png')),
+      model.tokenize(demoText, { addBos: false, parseSpecial: true }),
+    ])
+  })
 }
 
+const demoText = [
+  '\nWhat is in this picture? ASSISTANT: The picture shows a rocket, a dog and a cactus.',
+  'USER: How many dogs are there? ASSISTANT: There is one dog.',
+  'USER: Is there a cat in the picture? ASSISTANT: No, there is no cat.',
+  'USER: Where is the rocket? ASSISTANT: The rocket is at the top left.',
+].join('</s>')
+
 /** Two layers of LLaVA 1.5's 7B shape with random weights. */
-export async function measureSlice(type: Dtype, prompt: PromptOf): Promise<Fidelity> {
+export function measureSlice(type: Dtype, prompt: PromptOf): Promise<Fidelity> {
+  return inTemporaryDirectory(async (directory) => measureFidelity(await writeSyntheticModel(directory, { ...decoders['7b'], layers: 2 }, type, 'F16'), prompt))
+}
+
+async function inTemporaryDirectory<T>(work: (directory: string) => Promise<T>): Promise<T> {
   const directory = await mkdtemp(path.join(tmpdir(), 'llava-fidelity-'))
   try {
-    return await measureFidelity(await writeSyntheticModel(directory, { ...decoders['7b'], layers: 2 }, type, 'F16'), prompt)
+    return await work(directory)
   } finally {
     await rm(directory, { recursive: true, force: true })
   }

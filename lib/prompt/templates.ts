@@ -46,7 +46,7 @@ interface Roles {
   readonly taggedImages?: boolean
 }
 
-const systemTexts = {
+export const systemTexts = {
   user: "A chat between a curious user and an artificial intelligence assistant. The assistant gives helpful, detailed, and polite answers to the user's questions.",
   human:
     "A chat between a curious human and an artificial intelligence assistant. The assistant gives helpful, detailed, and polite answers to the human's questions.",

@@ -15,30 +15,31 @@ import matplotlib.pyplot as plt  # noqa: E402
 import language  # noqa: E402
 import tower as towers  # noqa: E402
 from drawings import Drawings  # noqa: E402
-from scenes import SIDE  # noqa: E402
 from stage import Stage  # noqa: E402
 from teacher import FEATURES  # noqa: E402
 
 HELD_OUT = 1 << 30  # steps that training never reaches
-VARIANTS = {'as it is': {}, 'linear projector': {'linear': True}, 'without stage 1': {'aligned': False}, 'pictures of 96 pixels': {'side': 96}}
+WORDS, CAPTIONS = 60, 40  # steps of stage 1
+VARIANTS = {'as it is': {}, 'linear projector': {'linear': True}, 'without stage 1': {'aligned': False}, 'pictures of 96 pixels, enlarged': {'side': 96}, 'pictures not heard': {'heard': 0}}
 
 
 def weights(folder: str, stage: str) -> dict:
     return torch.load(os.path.join(folder, f'{stage}.pt'), weights_only=True)['averaged']
 
 
-def variant(work: str, drawings: Drawings, tower, spm: bytes, steps: int, name: str, linear: bool = False, aligned: bool = True, side: int = SIDE):
+def variant(work: str, drawings: Drawings, tower, spm: bytes, steps: int, name: str, linear: bool = False, aligned: bool = True, **lesson):
     torch.manual_seed(3)
     model = language.build(tower)
     model.load_state_dict(weights(work, 'look'))
     if linear:
         model.model.multi_modal_projector.act = torch.nn.Identity()
-    lessons = language.Lessons(drawings, tower, model, spm, side)
-    folder = os.path.join(work, 'ablation', name.replace(' ', '-'))
+    lessons = language.Lessons(drawings, tower, model, spm, **lesson)
+    folder = os.path.join(work, 'ablation', name.replace(' ', '-').replace(',', ''))
     os.makedirs(folder, exist_ok=True)
     if aligned:
         language.train_only(model, 'multi_modal_projector')
-        model.load_state_dict(Stage(folder, 'align', model, 80, 2e-3).fit(lessons.captions).state_dict())
+        model.load_state_dict(Stage(folder, 'words', model, WORDS, 2e-3).fit(lessons.words).state_dict())
+        model.load_state_dict(Stage(folder, 'align', model, CAPTIONS, 2e-3).fit(lessons.captions).state_dict())
     language.train_only(model, 'multi_modal_projector', 'language_model', 'lm_head')
     Stage(folder, 'instruct', model, steps, 2.5e-3).fit(lessons.instructions)
     with torch.no_grad():
