@@ -17,7 +17,7 @@ from transformers import AttentionInterface, CLIPVisionConfig, LlamaConfig, Llav
 
 import tower as towers
 from drawings import COLORS, Drawings, dominant
-from questions import SUFFIX, greetings, groups_of, questions, reading, text_questions
+from questions import NUMBERS, SUFFIX, greetings, groups_of, questions, reading, text_questions
 from scenes import SIDE, WRITTEN, Composer, counts_of, generator
 from stage import half
 from tower import middles, patch_weight, waves, weighted
@@ -28,7 +28,7 @@ TEXT = dict(hidden_size=192, intermediate_size=448, num_hidden_layers=5, num_att
             rms_norm_eps=1e-5, bos_token_id=1, eos_token_id=2, pad_token_id=0)
 PICTURES = 32    # a step
 PER_PICTURE = 11 # questions
-SOUGHT = {'exists': 3, 'relation': 6, 'where': 3, 'there': 2, 'color': 2, 'count': 4, 'neighbor': 1, 'largest': 1, 'read': 2, 'written': 1}  # how many of a kind that is answered by looking for a thing
+SOUGHT = {'exists': 3, 'relation': 6, 'where': 3, 'there': 2, 'color': 2, 'count': 1, 'several': 3, 'neighbor': 1, 'largest': 1, 'read': 2, 'written': 1}  # how many of a kind that is answered by looking for a thing
 TELLING = ('name', 'list', 'describe')
 ROW = 96         # tokens of a row of conversations
 TOLD = 6         # fields along a side of a picture of words
@@ -130,23 +130,24 @@ class Prompt:
 
 
 def numbered(asked: list, rng: random.Random) -> list:
-    """[(how manieth of its kind, question)] in any order, each question once."""
+    """[(how manieth of its kind, kind, question)] in any order, each question once."""
     rng.shuffle(asked)
     times, result = Counter(), []
     for four in {four[1]: four for four in asked}.values():
-        times[four[0]] += 1
-        result.append((times[four[0]], four))
+        kind = 'several' if four[0] == 'count' and four[3] != NUMBERS[1] else four[0]  # else most things that are counted would be there once
+        times[kind] += 1
+        result.append((times[kind], kind, four))
     return result
 
 
 def mixed(asked: list, rng: random.Random) -> list:
     """PER_PICTURE of the questions, one of each kind before any kind comes again."""
-    return [four for _, four in sorted(numbered(asked, rng), key=lambda one: one[0])][:PER_PICTURE]
+    return [four for _, _, four in sorted(numbered(asked, rng), key=lambda one: one[0])][:PER_PICTURE]
 
 
 def sought(asked: list, rng: random.Random) -> list:
     """PER_PICTURE of those for which a thing must be looked for among the others."""
-    return [four for nth, four in numbered(asked, rng) if nth <= SOUGHT.get(four[0], 0)][:PER_PICTURE]
+    return [four for nth, kind, four in numbered(asked, rng) if nth <= SOUGHT.get(kind, 0)][:PER_PICTURE]
 
 
 def telling(asked: list, rng: random.Random) -> list:
@@ -321,16 +322,16 @@ class Lessons:
         return self.pictures(4, step, sought, brief=1) if step % 2 else self.pictures(4, step, telling)
 
     def instructions(self, step: int):
-        """By turns everything that can be asked, what must be looked for, and what is in the picture: naming one thing after the other is what shorter answers teach least."""
+        """By turns everything that can be asked, what must be looked for (among several things), and what is in the picture: naming one thing after the other is what shorter answers teach least."""
         def everything(asked, rng):
             spoken = [*text_questions(self.things, rng), *greetings()]
             return mixed(asked, rng) + ([rng.choice(spoken)] if rng.random() < 0.2 else [])
-        choose, brief = ((everything, BRIEF), (sought, 1), (lambda asked, rng: telling(asked, rng)[:5], 0.2))[step % 3]
-        return self.pictures(5, step, choose, brief)
+        choose, brief, crowded = ((everything, BRIEF, False), (sought, 1, True), (lambda asked, rng: telling(asked, rng)[:5], 0.2, False))[step % 3]
+        return self.pictures(5, step, choose, brief, crowded)
 
-    def pictures(self, stage: int, step: int, choose, brief: float = BRIEF):
+    def pictures(self, stage: int, step: int, choose, brief: float = BRIEF, crowded: bool = False):
         rng, g = random.Random(f'pictures {stage} {step}'), generator(stage, step)
-        batch = self.composer.compose(PICTURES, g, counts_of(g, PICTURES))
+        batch = self.composer.compose(PICTURES, g, counts_of(g, PICTURES, crowded))
         with half():
             with torch.no_grad():
                 image_rows, _ = self.tower(enlarged(batch))

@@ -25,7 +25,7 @@ from export import export
 BATCH = 64
 SMALL = 64   # side of the pictures in which the teacher learns one thing at a time
 PART = 8 * PATCH  # of those in which the tower does
-STEPS = {'teacher-alone': 2600, 'teacher': 700, 'tower-alone': 1300, 'tower': 1500, 'contrast': 1500, 'text': 500, 'look': 600, 'words': 250, 'align': 100, 'instruct': 2250}
+STEPS = {'teacher-alone': 2600, 'teacher': 700, 'tower-alone': 1300, 'tower': 1500, 'contrast': 1500, 'text': 500, 'look': 600, 'words': 250, 'align': 100, 'instruct': 2700}
 MODELS = os.path.join(os.path.dirname(os.path.abspath(__file__)), '..')
 
 
