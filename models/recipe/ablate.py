@@ -20,7 +20,7 @@ from teacher import FEATURES  # noqa: E402
 
 HELD_OUT = 1 << 30  # steps that training never reaches
 WORDS, CAPTIONS = 60, 40  # steps of stage 1
-VARIANTS = {'as it is': {}, 'linear projector': {'linear': True}, 'without stage 1': {'aligned': False}, 'pictures of 96 pixels, enlarged': {'side': 96}, 'pictures not heard': {'heard': 0}}
+VARIANTS = {'as it is': {}, 'linear projector': {'linear': True}, 'without stage 1': {'aligned': False}, 'pictures enlarged from 96 pixels': {'side': 96}, 'pictures not heard': {'heard': 0}}
 
 
 def weights(folder: str, stage: str) -> dict:
@@ -34,7 +34,7 @@ def variant(work: str, drawings: Drawings, tower, spm: bytes, steps: int, name: 
     if linear:
         model.model.multi_modal_projector.act = torch.nn.Identity()
     lessons = language.Lessons(drawings, tower, model, spm, **lesson)
-    folder = os.path.join(work, 'ablation', name.replace(' ', '-').replace(',', ''))
+    folder = os.path.join(work, 'ablation', name.replace(' ', '-'))
     os.makedirs(folder, exist_ok=True)
     if aligned:
         language.train_only(model, 'multi_modal_projector')

@@ -20,15 +20,13 @@ from questions import groups_of, questions
 from scenes import MEAN, STD, Composer, counts_of, generator
 
 PICTURE = 192
+WORDS = 60  # pictures of a hand that have a word
 KINDS = ('exists', 'color', 'count', 'relation', 'describe')
 
 
 def save(pixels: torch.Tensor, path: str):
     """[3,H,W] in 0..1."""
     Image.fromarray((pixels.clamp(0, 1) * 255 + 0.5).byte().permute(1, 2, 0).numpy()).save(path)
-
-
-WORDS = 60  # pictures of a hand that have a word
 
 
 def examine(drawings: Drawings, name: str, hands: list, out: str, scenes: int):

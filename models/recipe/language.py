@@ -52,12 +52,11 @@ def members_in(batch) -> list:
     return members_of(batch.scene, batch.thing, batch.x, batch.y, batch.size, batch.color, len(batch.pixels))
 
 
-def on_patches(batch):
-    """Per picture its members and then the letters of its word; per patch [B,G²] the number of what lies on it in that list (-1: the ground), and what the patch counts."""
-    owner = batch.owner()
+def on_patches(batch, scenes: list, owner: torch.Tensor):
+    """Per picture its members and then the letters of its word; per patch [B,G²] the number of what lies on it in that list (-1: the ground), and what the patch counts.
+    scenes, owner: of the batch."""
     weight = torch.where(batch.stroke >= 0, 1, patch_weight(batch, owner))
     first = torch.searchsorted(batch.scene, torch.arange(len(owner)))[:, None]
-    scenes = members_in(batch)
     things = torch.tensor([len(members) for members in scenes])[:, None]
     owner = torch.where(batch.stroke >= 0, things + batch.stroke, torch.where(owner >= 0, owner - first, -1))
     return [members + (word.letters() if word else []) for members, word in zip(scenes, batch.written)], owner, weight
@@ -308,7 +307,7 @@ class Lessons:
         """What a scene told in words would have at the place of each patch is what the projector learns to make of the tower's row there."""
         g = generator(10, step)
         batch = self.composer.compose(2 * PICTURES, g, counts_of(g, 2 * PICTURES))
-        shown, owner, weight = on_patches(batch)
+        shown, owner, weight = on_patches(batch, members_in(batch), batch.owner())
         with torch.no_grad(), half():
             image_rows, _ = self.tower(enlarged(batch))
             wanted = torch.stack([self.spoken(*scene, middles()) for scene in zip(shown, batch.ground.tolist(), owner)]).float()
@@ -332,21 +331,20 @@ class Lessons:
     def pictures(self, stage: int, step: int, choose, brief: float = BRIEF, crowded: bool = False):
         rng, g = random.Random(f'pictures {stage} {step}'), generator(stage, step)
         batch = self.composer.compose(PICTURES, g, counts_of(g, PICTURES, crowded))
+        scenes, owner = members_in(batch), batch.owner()
         with half():
             with torch.no_grad():
                 image_rows, _ = self.tower(enlarged(batch))
-                sure = self.sure(batch, image_rows).tolist()
+                sure = self.sure(batch, owner, image_rows).tolist()
             rows = self.model.model.multi_modal_projector(image_rows)
-        scenes = members_in(batch)
         for member in (member for members in scenes for member in members):
             member['sure'] = sure.pop(0)
-        shown, owner, weight = on_patches(batch)
-        pieces = torch.stack([self.pieces(*scene) for scene in zip(shown, batch.ground.tolist(), owner)])
-        return self.answers(self.asked(scenes, batch.ground.tolist(), batch.written, choose, rng, brief), rows, (weight, pieces))
+        grounds, (shown, owner, weight) = batch.ground.tolist(), on_patches(batch, scenes, owner)
+        pieces = torch.stack([self.pieces(*scene) for scene in zip(shown, grounds, owner)])
+        return self.answers(self.asked(scenes, grounds, batch.written, choose, rng, brief), rows, (weight, pieces))
 
-    def sure(self, batch, image_rows: torch.Tensor) -> torch.Tensor:
-        """[T]: whether the tower's rows on a thing hold its name for the likeliest and for likely enough: what they do not know a description must not tell."""
-        owner = batch.owner()
+    def sure(self, batch, owner: torch.Tensor, image_rows: torch.Tensor) -> torch.Tensor:
+        """[T]: whether the tower's rows on a thing hold its name for the likeliest and for likely enough: what they do not know a description must not tell. owner: of the batch."""
         on = owner >= 0
         held = torch.zeros(len(batch.thing), len(self.things)).index_add_(0, owner[on], self.tower.dense(image_rows[on]).float()[:, 1:].softmax(1))
         held = held / torch.bincount(owner[on], minlength=len(held)).clamp_min(1)[:, None]
