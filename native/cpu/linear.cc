@@ -1,5 +1,6 @@
 // y[M, N] = x[M, K] · W[N, K]ᵀ with W in its file's layout.
 //   One or two rows (decode): each weight row is read once, straight from the mapping (gemv_*).
+//   A few rows (several sequences) of quantised weights: the same, by sets of 32 weight rows (skinny_*).
 //   More rows: a task computes a few panels of 32 columns of y for a slab of rows. For each chunk of k it brings the weights of its panels into the
 //     kernel's form, in L2, and runs the kernel over a few rows of the slab at a time, panel after panel: x comes from afar once for all of them, evenly.
 //     Float weights: x is copied into chunks of kKC columns; the panel is b[k][32], expanded and transposed.
@@ -24,17 +25,20 @@ constexpr int64_t kPanels = 4;        // of a task: 4 * 64 KB of products of a s
 constexpr int64_t kSlabRows = 640;    // at most
 constexpr int64_t kStepRows = 48;     // that meet all panels before the next ones do
 constexpr int64_t kGemvRows = 128;    // weight rows of a decode task
+constexpr int64_t kGemvTokens = 2;    // at most, one after another
+constexpr int64_t kSkinnyTokens = 24; // at most, for which weights are brought into the kernel's form in L1
 
 struct QuantisedKernels {
   decltype(KernelTable::pack_Q4_0) pack;
   decltype(KernelTable::gemm_Q4_0) gemm;
+  decltype(KernelTable::skinny_Q4_0) skinny;
   decltype(KernelTable::gemv_Q4_0) gemv;
 };
 
 QuantisedKernels quantised_kernels(const KernelTable& k, DType dtype) {
   switch (dtype) {
 #define LLAVA_QUANTISED_CASE(T, elements, bytes) \
-  case DType::T: return {k.pack_##T, k.gemm_##T, k.gemv_##T};
+  case DType::T: return {k.pack_##T, k.gemm_##T, k.skinny_##T, k.gemv_##T};
     LLAVA_QUANTISED(LLAVA_QUANTISED_CASE)
 #undef LLAVA_QUANTISED_CASE
     default: return {};
@@ -285,52 +289,73 @@ Quantised quantise(CpuStream& stream, ConstActivations x, int64_t group, int64_t
   return out;
 }
 
-// The last rows of a matrix whose height is no multiple of 16: copied into a full set of 16, the missing ones zero.
-const std::byte* whole_rows(const Weight& w, int64_t first, int64_t rows, std::byte* copy) {
-  if (rows == kPanelRows) return w.row(first);
+// The last rows of a matrix whose height is no multiple of `set`: copied into a full set, the missing ones zero.
+const std::byte* whole_rows(const Weight& w, int64_t first, int64_t rows, int64_t set, std::byte* copy) {
+  if (rows == set) return w.row(first);
   const auto bytes = static_cast<size_t>(w.row_bytes());
-  std::memset(copy, 0, kPanelRows * bytes);
+  std::memset(copy, 0, static_cast<size_t>(set) * bytes);
   std::memcpy(copy, w.row(first), static_cast<size_t>(rows) * bytes);
   return copy;
 }
 
-uint64_t copied_rows_bytes(const LinearArgs& a) {
+uint64_t copied_rows_bytes(const LinearArgs& a, int64_t set) {
   int64_t most = 0;
   for (int i = 0; i < a.outputs; i++) {
-    if (a.output[i].weight.rows % kPanelRows != 0) most = std::max(most, a.output[i].weight.row_bytes() * kPanelRows);
+    if (a.output[i].weight.rows % set != 0) most = std::max(most, a.output[i].weight.row_bytes() * set);
   }
   return static_cast<uint64_t>((most + 63) / 64 * 64);
 }
 
-void gemv_int8(CpuStream& stream, const LinearArgs& a) {
-  const int64_t blocks = a.x.cols / kBlock;
-  const Quantised x = quantise(stream, a.x, 1, blocks);
-  const Quantised::Part part = x.part(0);
+// Few tokens: weight rows in sets of `set` from their file's place, each set once. product(weight, w, next set, y[tokens][kGemvRows]).
+template <class Product>
+void rows_int8(CpuStream& stream, const LinearArgs& a, const Quantised& x, int64_t set, const Product& product) {
   const TaskList tasks(a, kGemvRows);
   const auto rows_of = [&](int64_t index) {
     const int i = tasks.output_of(index);
     return a.output[i].weight.row((index - tasks.first[i]) * kGemvRows);
   };
   const int64_t threads = stream.pool.threads();
-  const uint64_t copied = copied_rows_bytes(a);
-  stream.reserve_per_worker(copied + kGemvRows * sizeof(float));
+  const uint64_t copied = copied_rows_bytes(a, set);
+  stream.reserve_per_worker(copied + static_cast<uint64_t>(kGemvRows * x.padded) * sizeof(float));
   stream.parallel(tasks.total(), [&](int64_t index, int worker) {
     const int i = tasks.output_of(index);
     const LinearOutput& o = a.output[i];
-    const QuantisedKernels kernels = quantised_kernels(stream.kernels, o.weight.dtype);
     const int64_t first = (index - tasks.first[i]) * kGemvRows, rows = std::min(kGemvRows, o.weight.rows - first);
     // Tasks take about the same time, so the one that comes next here is as many further on as there are threads.
     const std::byte* next_task = index + threads < tasks.total() ? rows_of(index + threads) : nullptr;
     std::byte* copy = stream.of_worker(worker);
     float* result = reinterpret_cast<float*>(copy + copied);
+    for (int64_t r = 0; r < rows; r += set) {
+      const std::byte* next = r + set < rows ? o.weight.row(first + r + set) : next_task;
+      product(o.weight, whole_rows(o.weight, first + r, std::min(set, rows - r), set, copy), next, result + r);
+    }
+    finish_panel(stream.kernels, o, 0, a.x.rows, first, rows, result, kGemvRows, x.scale);
+  });
+}
+
+// One or two tokens, one after another.
+void gemv_int8(CpuStream& stream, const LinearArgs& a) {
+  const int64_t blocks = a.x.cols / kBlock;
+  const Quantised x = quantise(stream, a.x, 1, blocks);
+  const Quantised::Part part = x.part(0);
+  rows_int8(stream, a, x, kPanelRows, [&](const Weight& weight, const std::byte* w, const std::byte* next, float* y) {
+    const auto gemv = quantised_kernels(stream.kernels, weight.dtype).gemv;
     for (int64_t m = 0; m < a.x.rows; m++) {
-      for (int64_t r = 0; r < rows; r += kPanelRows) {
-        const std::byte* w = whole_rows(o.weight, first + r, std::min<int64_t>(kPanelRows, rows - r), copy);
-        const std::byte* next = r + kPanelRows < rows ? o.weight.row(first + r + kPanelRows) : next_task;
-        kernels.gemv(w, o.weight.row_bytes(), blocks, next, part.q + m * part.q_stride, part.origin + m * part.o_stride, part.sum + 2 * m * part.o_stride,
-                     result + r);
-      }
-      finish_panel(stream.kernels, o, m, 1, first, rows, result, rows, x.scale + m);
+      gemv(w, weight.row_bytes(), blocks, next, part.q + m * part.q_stride, part.origin + m * part.o_stride, part.sum + 2 * m * part.o_stride, y + m * kGemvRows);
+    }
+  });
+}
+
+// A few tokens.
+void skinny_int8(CpuStream& stream, const LinearArgs& a) {
+  const Quantised x = quantise(stream, a.x, kTokenGroup, kChunkBlocks);
+  rows_int8(stream, a, x, kColumns, [&](const Weight& weight, const std::byte* w, const std::byte* next, float* y) {
+    const auto skinny = quantised_kernels(stream.kernels, weight.dtype).skinny;
+    for (int64_t b = 0; b < x.blocks; b += x.chunk) {
+      const Quantised::Part part = x.part(b);
+      const int64_t at = row_bytes(weight.dtype, b * kBlock);
+      skinny(w + at, weight.row_bytes(), part.depth, next + kColumns * at, x.padded / kTokenGroup, part.q, part.q_stride, part.origin, part.sum, part.o_stride, y,
+             kGemvRows, b > 0);
     }
   });
 }
@@ -361,7 +386,7 @@ void QuantisedPanels::pack(const Weight& w, int64_t first, int64_t rows, int64_t
     float* scales = scales_of(panel) + p * scale_count;
     const int64_t at = p * kPanelRows, height = std::min<int64_t>(kPanelRows, rows - at);
     if (height > 0) {
-      const std::byte* from = whole_rows(w, first + at, height, scratch) + row_bytes(w.dtype, b * kBlock);
+      const std::byte* from = whole_rows(w, first + at, height, kPanelRows, scratch) + row_bytes(w.dtype, b * kBlock);
       quantised_kernels(kernels, w.dtype).pack(from, w.row_bytes(), depth, codes, scales);
     } else {
       std::memset(codes, 0, kCodes);
@@ -380,7 +405,7 @@ void QuantisedPanels::multiply(const Weight& w, std::byte* panel, int64_t first,
 
 void gemm_int8(CpuStream& stream, const LinearArgs& a) {
   const Quantised x = quantise(stream, a.x, kTokenGroup, kChunkBlocks);
-  gemm_panels(stream, a, QuantisedPanels{stream.kernels, x, kChunkBlocks, x.blocks, x.scale, copied_rows_bytes(a)});
+  gemm_panels(stream, a, QuantisedPanels{stream.kernels, x, kChunkBlocks, x.blocks, x.scale, copied_rows_bytes(a, kPanelRows)});
 }
 
 }  // namespace
@@ -388,7 +413,7 @@ void gemm_int8(CpuStream& stream, const LinearArgs& a) {
 void linear(Stream& s, const LinearArgs& a) {
   CpuStream& stream = cpu_stream(s);
   if (a.x.rows == 0) return;
-  const bool few = a.x.rows <= 2;
+  const bool few = a.x.rows <= kGemvTokens;
   // Outputs whose weights want the same arithmetic are computed together.
   LinearArgs integer = a, floating = a;
   integer.outputs = floating.outputs = 0;
@@ -397,7 +422,7 @@ void linear(Stream& s, const LinearArgs& a) {
     LinearArgs& into = int8 ? integer : floating;
     into.output[into.outputs++] = a.output[i];
   }
-  if (integer.outputs > 0) few ? gemv_int8(stream, integer) : gemm_int8(stream, integer);
+  if (integer.outputs > 0) few ? gemv_int8(stream, integer) : a.x.rows <= kSkinnyTokens ? skinny_int8(stream, integer) : gemm_int8(stream, integer);
   if (floating.outputs > 0) few ? gemv_float(stream, floating) : gemm_float(stream, floating);
 }
 

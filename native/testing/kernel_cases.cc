@@ -164,11 +164,12 @@ struct Quantised {
   DType dtype;
   decltype(KernelTable::pack_Q4_0) KernelTable::*pack;
   decltype(KernelTable::gemm_Q4_0) KernelTable::*gemm;
+  decltype(KernelTable::skinny_Q4_0) KernelTable::*skinny;
   decltype(KernelTable::gemv_Q4_0) KernelTable::*gemv;
   int64_t disk_blocks() const { return traits(dtype).elements / kBlock; }  // blocks of 32 in one on disk
   int64_t scales() const { return panel_scales(dtype) * kPanelRows; }      // of a block in a panel
 };
-#define LLAVA_TYPE(T, elements, bytes) constexpr Quantised k##T = {DType::T, &KernelTable::pack_##T, &KernelTable::gemm_##T, &KernelTable::gemv_##T};
+#define LLAVA_TYPE(T, elements, bytes) constexpr Quantised k##T = {DType::T, &KernelTable::pack_##T, &KernelTable::gemm_##T, &KernelTable::skinny_##T, &KernelTable::gemv_##T};
 LLAVA_QUANTISED(LLAVA_TYPE)
 #undef LLAVA_TYPE
 
@@ -260,6 +261,47 @@ void gemv_quantised(Trial& t, const Quantised& type) {
       const Tokens x = alone(random_tokens(t, 1, blocks, extreme), 0);
       const auto run = [&](const KernelTable& table) { return gemv_product(t, table, type, w, stride, x); };
       t.near(extreme ? "extreme codes" : "random codes", run(t.kernels), run(reference_table<float>()), run(reference_table<double>()));
+    }
+  }
+}
+
+// Into y as it was before, with rows ldy apart.
+std::vector<float> skinny_product(Trial& t, const KernelTable& table, const Quantised& type, const std::byte* w, int64_t stride, const Tokens& x,
+                                  const std::vector<float>& before, int64_t ldy, bool accumulate) {
+  const Input<int8_t> q(t, x.q);
+  const Input<float> origin(t, x.origin);
+  const Input<int32_t> sum(t, x.sum);
+  const Output<float> y(t, before);
+  (table.*type.skinny)(w, stride, x.blocks, nullptr, x.groups, q, x.q_stride, origin, sum, x.o_stride, y, ldy, accumulate);
+  return y.values();
+}
+
+void skinny_quantised(Trial& t, const Quantised& type) {
+  for (int64_t groups = 1; groups <= 5; groups++) {
+    for (const int64_t blocks : block_counts(type)) {
+      for (const bool extreme : {false, true}) {
+        const bool accumulate = t.random.below(2) == 0;
+        const int64_t stride = row_bytes(type.dtype, blocks * kBlock) + t.random.below(3), ldy = kPanels + t.random.below(5), tokens = groups * kTokenGroup;
+        const Input<std::byte> w(t, strided_bytes(random_weight(t, type.dtype, kPanels, blocks * kBlock, extreme), stride), t.random.below(4));
+        const Tokens x = random_tokens(t, tokens, blocks, extreme);
+        const std::vector<float> before = with_stride(accumulate ? t.random.values(tokens * kPanels) : unwritten(tokens * kPanels), tokens, kPanels, ldy);
+        const auto run = [&](const KernelTable& table) { return skinny_product(t, table, type, w, stride, x, before, ldy, accumulate); };
+        t.near(extreme ? "extreme codes" : "random codes", run(t.kernels), run(reference_table<float>()), run(reference_table<double>()));
+      }
+    }
+  }
+}
+
+void skinny_equals_gemm(Trial& t, const Quantised& type) {
+  constexpr int64_t kTokens = 5 * kTokenGroup;
+  for (const int64_t blocks : block_counts(type)) {
+    const int64_t stride = row_bytes(type.dtype, blocks * kBlock);
+    const Input<std::byte> w(t, random_weight(t, type.dtype, kPanels, blocks * kBlock).bytes, t.random.below(4));
+    const Tokens x = random_tokens(t, kTokens, blocks, false);
+    for (const bool accumulate : {false, true}) {
+      const std::vector<float> before = accumulate ? t.random.values(kTokens * kPanels) : unwritten(kTokens * kPanels);
+      t.exact("the outputs of 32 rows", skinny_product(t, t.kernels, type, w, stride, x, before, kPanels, accumulate),
+              packed_product(t, t.kernels, type, w, stride, x, kTokens, blocks * kPanelBlock, before, kPanels, accumulate));
     }
   }
 }
@@ -498,6 +540,7 @@ void quantize_q8(Trial& t) {
   void expand_##T(Trial& t) { expand(t, &KernelTable::expand_##T, DType::T); } \
   void pack_##T(Trial& t) { pack_quantised(t, k##T); }                             \
   void gemm_##T(Trial& t) { gemm_quantised(t, k##T); }                             \
+  void skinny_##T(Trial& t) { skinny_quantised(t, k##T); }                         \
   void gemv_##T(Trial& t) { gemv_quantised(t, k##T); }
 LLAVA_QUANTISED(LLAVA_CASES)
 #undef LLAVA_CASES
@@ -828,7 +871,8 @@ std::vector<Case> kernel_cases() {
       LLAVA_EQUAL(bf16, BF16)
 #undef LLAVA_EQUAL
 #define LLAVA_EQUAL(T, elements, bytes) \
-  {"gemv_" #T " equals gemm_" #T " bit for bit, for every token of any batch", [](Trial& t) { gemv_equals_gemm(t, k##T); }},
+  {"gemv_" #T " equals gemm_" #T " bit for bit, for every token of any batch", [](Trial& t) { gemv_equals_gemm(t, k##T); }}, \
+  {"skinny_" #T " equals gemm_" #T " bit for bit", [](Trial& t) { skinny_equals_gemm(t, k##T); }},
       LLAVA_QUANTISED(LLAVA_EQUAL)
 #undef LLAVA_EQUAL
   };

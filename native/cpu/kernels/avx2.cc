@@ -85,6 +85,12 @@ struct SignedCodes {
 
 #include "cpu/kernels/quantised_gemm-inl.h"
 
+#include "cpu/kernels/quantised_skinny-inl.h"
+
+constexpr int kSkinnyGroups = 1;
+
+#include "cpu/kernels/quantised_direct-inl.h"
+
 #include "cpu/kernels/quantised_gemv-inl.h"
 
 // Peaks: twelve independent chains, written in assembly so that no compiler move stands between the instructions.
@@ -129,6 +135,8 @@ void fill(KernelTable& t) {
   t.quantize_q8 = quantize_q8;
   fill_packs(t);
   fill_gemms(t);
+  fill_skinnies(t);
+  fill_skinnies_direct(t);
   fill_gemvs(t);
   t.peak_fma = peak_fma;
   t.peak_int8 = peak_int8;

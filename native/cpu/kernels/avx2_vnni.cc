@@ -35,6 +35,12 @@ inline I dpbusd(I sum, I w, I a) { return _mm256_dpbusd_avx_epi32(sum, w, a); }
 
 #include "cpu/kernels/quantised_gemm-inl.h"
 
+#include "cpu/kernels/quantised_skinny-inl.h"
+
+constexpr int kSkinnyGroups = 1;
+
+#include "cpu/kernels/quantised_direct-inl.h"
+
 #include "cpu/kernels/quantised_gemv-inl.h"
 
 // Twelve independent chains, written in assembly so that no compiler move stands between the instructions.
@@ -62,6 +68,8 @@ void fill_avx2_vnni(KernelTable& table) {
   table.int8_mix = "vpdpbusd";
   table.pack_Q8_0 = pack<CodesQ8_0>;
   fill_gemms(table);
+  fill_skinnies(table);
+  fill_skinnies_direct(table);
   fill_gemvs(table);
   table.peak_int8 = peak_int8;
 }

@@ -69,6 +69,12 @@ struct SignedCodes {
 
 #include "cpu/kernels/quantised_gemm-inl.h"
 
+#include "cpu/kernels/quantised_skinny-inl.h"
+
+constexpr int kSkinnyGroups = 2;
+
+#include "cpu/kernels/quantised_direct-inl.h"
+
 #include "cpu/kernels/quantised_gemv-inl.h"
 
 // Peaks: twelve independent chains, written in assembly so that no compiler move stands between the instructions.
@@ -108,6 +114,8 @@ void fill_avx512_bw(KernelTable& table) {
   table.quantize_q8 = quantize_q8;
   fill_packs(table);
   fill_gemms(table);
+  fill_skinnies(table);
+  fill_skinnies_direct(table);
   fill_gemvs(table);
   table.peak_fma = peak_fma;
   table.peak_int8 = peak_int8;

@@ -100,13 +100,6 @@ void quantize_q8(const float* x, int64_t n, const float* inverse, int64_t step, 
 
 #include "cpu/kernels/tile_neon-inl.h"
 
-template <class Codes>
-inline void to_panel(I* group) {
-  without_offset<Codes>(group);
-}
-
-#include "cpu/kernels/quantised_pack-inl.h"
-
 // The largest |value| in a panel, and the largest that code() gives (Q8_0 is signed in both).
 template <class Codes>
 constexpr int kLargestValue = Codes::kLargest == 255 ? 128 : std::max(Codes::kOffset, Codes::kLargest - Codes::kOffset);
@@ -177,6 +170,8 @@ inline I dot(const typename Codes::Packed& packed, int j, const int8_t* q, I acc
 
 #include "cpu/kernels/quantised_gemm-inl.h"
 
+#include "cpu/kernels/quantised_skinny-inl.h"
+
 #include "cpu/kernels/quantised_gemv-inl.h"
 
 // Peaks: sixteen independent chains (four pipes, four cycles), written in assembly so that no compiler move stands between the instructions.
@@ -225,6 +220,7 @@ void fill_neon(KernelTable& table) {
   table.quantize_q8 = quantize_q8;
   fill_packs(table);
   fill_gemms(table);
+  fill_skinnies(table);
   fill_gemvs(table);
   table.peak_fma = peak_fma;
   table.peak_int8 = peak_int8;

@@ -68,6 +68,8 @@ inline void products(const uint8_t* w, const int8_t* q, I start, I acc[kTokenGro
 
 #include "cpu/kernels/quantised_gemm-inl.h"
 
+#include "cpu/kernels/quantised_skinny-inl.h"
+
 #include "cpu/kernels/quantised_gemv-inl.h"
 
 // Sixteen independent chains, as in the NEON table.
@@ -99,6 +101,7 @@ void fill_neon_dotprod(KernelTable& table) {
   table.isa = "neon-dotprod";
   table.int8_mix = "sdot";
   fill_gemms(table);
+  fill_skinnies(table);
   fill_gemvs(table);
   table.peak_int8 = peak_int8;
 }

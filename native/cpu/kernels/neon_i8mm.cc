@@ -136,6 +136,8 @@ inline void tile(int64_t tokens, int64_t blocks, const uint8_t* codes, const flo
 
 #include "cpu/kernels/quantised_gemm-inl.h"
 
+#include "cpu/kernels/quantised_skinny-inl.h"
+
 // Sixteen independent chains, as in the NEON table.
 #define LLAVA_SIXTEEN(M) M(0) M(1) M(2) M(3) M(4) M(5) M(6) M(7) M(8) M(9) M(10) M(11) M(12) M(13) M(14) M(15)
 #define LLAVA_V "v0", "v1", "v2", "v3", "v4", "v5", "v6", "v7", "v8", "v9", "v10", "v11", "v12", "v13", "v14", "v15", "v16", "v17"
@@ -166,6 +168,7 @@ void fill_neon_i8mm(KernelTable& table) {
   table.int8_mix = "smmla";
   fill_packs(table);
   fill_gemms(table);
+  fill_skinnies(table);
   table.peak_int8 = peak_int8;
 }
 

@@ -83,3 +83,45 @@ inline I dot(const typename Codes::Packed& packed, int j, const int8_t* q, I acc
   }
   return acc;
 }
+
+// acc[t][v] = start[t] + the codes of a block in vector v of rows · activations, for groups of tokens q_stride bytes apart.
+template <class Codes, int kGroups>
+inline void products_of_rows(const typename Codes::Packed (&packed)[2], const int8_t* q, int64_t q_stride, const int32_t* start, I acc[][2]) {
+  constexpr int kTokens = kGroups * kTokenGroup;
+#pragma GCC unroll 8
+  for (int t = 0; t < kTokens; t++) acc[t][0] = acc[t][1] = Int::set1_32(start[t]);
+  if constexpr (Codes::kLargest == 255) {
+#pragma GCC unroll 8
+    for (int g = 0; g < 8; g++) {
+      const SignedCodes w0(Codes::code(packed[0], 0, g)), w1(Codes::code(packed[1], 0, g));
+#pragma GCC unroll 8
+      for (int t = 0; t < kTokens; t++) {
+        const I a = Int::broadcast_word(q + t / kTokenGroup * q_stride + (g * kTokenGroup + t % kTokenGroup) * 4);
+        acc[t][0] = in_order(add_pairs(acc[t][0], w0.pairs(a)));
+        acc[t][1] = in_order(add_pairs(acc[t][1], w1.pairs(a)));
+      }
+    }
+  } else {
+    constexpr int kGroups16 = groups_in_16_bits<Codes>();
+#pragma GCC unroll 4
+    for (int first = 0; first < 8; first += kGroups16) {
+      I sum_i16[kTokens][2];
+#pragma GCC unroll 8
+      for (int g = first; g < first + kGroups16; g++) {
+        const I w0 = Codes::code(packed[0], 0, g), w1 = Codes::code(packed[1], 0, g);
+#pragma GCC unroll 8
+        for (int t = 0; t < kTokens; t++) {
+          const I a = Int::broadcast_word(q + t / kTokenGroup * q_stride + (g * kTokenGroup + t % kTokenGroup) * 4);
+          const I p0 = Int::maddubs(w0, a), p1 = Int::maddubs(w1, a);
+          sum_i16[t][0] = g == first ? p0 : in_order(Int::add_16(sum_i16[t][0], p0));
+          sum_i16[t][1] = g == first ? p1 : in_order(Int::add_16(sum_i16[t][1], p1));
+        }
+      }
+#pragma GCC unroll 8
+      for (int t = 0; t < kTokens; t++) {
+        acc[t][0] = add_pairs(acc[t][0], sum_i16[t][0]);
+        acc[t][1] = add_pairs(acc[t][1], sum_i16[t][1]);
+      }
+    }
+  }
+}

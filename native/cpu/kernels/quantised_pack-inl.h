@@ -11,10 +11,9 @@ inline void prefetch_next_stretch(const unsigned char* w, int64_t stride, int64_
 }
 
 template <class Codes>
-void pack(const void* w, int64_t stride, int64_t blocks, uint8_t* codes, float* scales) noexcept {
-  prefetch_next_stretch<Codes>(static_cast<const unsigned char*>(w), stride, blocks);
+inline void pack_blocks(const unsigned char* w, int64_t stride, int64_t blocks, uint8_t* codes, float* scales) {
   for (int at = 0; at < kPanelRows; at += kRows) {
-    const unsigned char* rows = static_cast<const unsigned char*>(w) + at * stride;
+    const unsigned char* rows = w + at * stride;
     for (int64_t b = 0; b < blocks; b += Codes::kDiskBlocks, rows += Codes::kBytes) {
       const typename Codes::Scales factors = Codes::scales(rows, stride);
 #pragma GCC unroll 32
@@ -35,6 +34,12 @@ void pack(const void* w, int64_t stride, int64_t blocks, uint8_t* codes, float* 
       }
     }
   }
+}
+
+template <class Codes>
+void pack(const void* w, int64_t stride, int64_t blocks, uint8_t* codes, float* scales) noexcept {
+  prefetch_next_stretch<Codes>(static_cast<const unsigned char*>(w), stride, blocks);
+  pack_blocks<Codes>(static_cast<const unsigned char*>(w), stride, blocks, codes, scales);
 }
 
 inline void fill_packs(KernelTable& t) {

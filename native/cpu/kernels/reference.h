@@ -179,26 +179,45 @@ void gemm_q(int64_t tokens, int64_t blocks, const uint8_t* codes, const float* s
   }
 }
 
+// total + one row of weights · one token, whose words, origins and sums lie `step` apart.
+template <class Acc, class Block>
+Acc row_product(const std::byte* row, int64_t blocks, int64_t step, const int8_t* q, const float* origin, const int32_t* sum, Acc total) noexcept {
+  constexpr int kHalves = Layout<Block>::kHalves, kSpan = kBlock / kHalves;
+  for (int64_t b = 0; b < blocks; b++) {
+    const auto block = load<Block>(row, b * kBlock / kValues<Block>);
+    const int first = static_cast<int>(b * kBlock % kValues<Block>);
+    const Acc power = Acc(origin[b * step] / kOrigin);
+    for (int h = 0; h < kHalves; h++) {
+      int32_t products = 0;
+      for (int i = h * kSpan; i < (h + 1) * kSpan; i++) products += block.code(first + i) * q[(b * 8 + i / 4) * 4 * step + i % 4];
+      total += Acc(products) * power * Acc(block.scale(first + 16 * h));
+    }
+    for (int h = 0; Layout<Block>::kMins && h < kHalves; h++) {
+      const int32_t* half = sum + 2 * b * step;
+      const int32_t values = kHalves == 2 ? half[h * step] : half[0] + half[step];
+      total += Acc(values) * power * Acc(block.min(first + 16 * h));
+    }
+  }
+  return total;
+}
+
 template <class Acc, class Block>
 void gemv_q(const void* w, int64_t stride, int64_t blocks, const void*, const int8_t* q, const float* origin, const int32_t* sum, float* y) noexcept {
-  constexpr int kHalves = Layout<Block>::kHalves, kSpan = kBlock / kHalves;
   for (int r = 0; r < kPanelRows; r++) {
-    Acc total = 0;
-    for (int64_t b = 0; b < blocks; b++) {
-      const auto block = load<Block>(static_cast<const std::byte*>(w) + r * stride, b * kBlock / kValues<Block>);
-      const int first = static_cast<int>(b * kBlock % kValues<Block>);
-      const Acc power = Acc(origin[b] / kOrigin);
-      for (int h = 0; h < kHalves; h++) {
-        int32_t products = 0;
-        for (int i = h * kSpan; i < (h + 1) * kSpan; i++) products += block.code(first + i) * q[b * kBlock + i];
-        total += Acc(products) * power * Acc(block.scale(first + 16 * h));
-      }
-      for (int h = 0; Layout<Block>::kMins && h < kHalves; h++) {
-        const int32_t values = kHalves == 2 ? sum[2 * b + h] : sum[2 * b] + sum[2 * b + 1];
-        total += Acc(values) * power * Acc(block.min(first + 16 * h));
-      }
+    y[r] = static_cast<float>(row_product<Acc, Block>(static_cast<const std::byte*>(w) + r * stride, blocks, 1, q, origin, sum, Acc(0)));
+  }
+}
+
+template <class Acc, class Block>
+void skinny(const void* w, int64_t stride, int64_t blocks, const void*, int64_t groups, const int8_t* q, int64_t q_stride, const float* origin, const int32_t* sum,
+            int64_t o_stride, float* y, int64_t ldy, bool accumulate) noexcept {
+  for (int64_t t = 0; t < groups * kTokenGroup; t++) {
+    const int64_t group = t / kTokenGroup, lane = t % kTokenGroup;
+    for (int r = 0; r < 2 * kPanelRows; r++) {
+      float& out = y[t * ldy + r];
+      out = static_cast<float>(row_product<Acc, Block>(static_cast<const std::byte*>(w) + r * stride, blocks, kTokenGroup, q + group * q_stride + 4 * lane,
+                                                       origin + group * o_stride + lane, sum + 2 * group * o_stride + lane, accumulate ? Acc(out) : Acc(0)));
     }
-    y[r] = static_cast<float>(total);
   }
 }
 
@@ -361,6 +380,7 @@ void fill(KernelTable& t) {
   t.expand_##T = expand_blocks<Block##T>;         \
   t.pack_##T = pack<Block##T>;                    \
   t.gemm_##T = gemm_q<Acc, Block##T>;             \
+  t.skinny_##T = skinny<Acc, Block##T>;           \
   t.gemv_##T = gemv_q<Acc, Block##T>;
   LLAVA_QUANTISED(LLAVA_REFERENCE_SLOTS)
 #undef LLAVA_REFERENCE_SLOTS

@@ -1,6 +1,13 @@
 // The tile whose lanes are rows, for NEON with and without dotprod. The including file says, before this one, how products are summed:
 //   products<Codes>(codes, q, start, acc)  acc[4 tokens][2 vectors of 4 rows] = start[token] + codes · activations over the groups of a block or half block.
 
+template <class Codes>
+inline void to_panel(I* group) {
+  without_offset<Codes>(group);
+}
+
+#include "cpu/kernels/quantised_pack-inl.h"
+
 // total[v] += min[v] * a_sum[t]
 template <int t>
 inline void add_min(const F min[2], F a_sum_f32x4, F total[2]) {
