@@ -20,7 +20,7 @@ from drawings import COLORS, Drawings, dominant
 from questions import NUMBERS, SUFFIX, greetings, groups_of, questions, reading, text_questions
 from scenes import SIDE, WRITTEN, Composer, counts_of, generator
 from stage import half
-from tower import middles, patch_weight, waves, weighted
+from tower import holds_middle, middles, patch_weight, waves, weighted
 from vicuna import SYSTEM, train_pieces
 
 PIECES = 1536
@@ -36,7 +36,7 @@ WAVES, RADIANS = 0.08, 8.0  # of what tells a place in it: height, and the highe
 UNWRITTEN = 0.15 # part of the pictures without a word that are asked for one
 HEARD = 0.3      # what hearing the words of each row counts beside answering
 HEARABLE = 8     # pieces
-SURE = 0.6       # how likely the tower must hold a thing's name for a description to tell it
+SURE = 0.7       # how likely the tower must hold a thing's name for a description to tell it
 BRIEF = 0.5      # part of the questions that ask for a single word
 
 
@@ -53,13 +53,14 @@ def members_in(batch) -> list:
 
 
 def on_patches(batch, scenes: list, owner: torch.Tensor):
-    """Per picture its members and then the letters of its word; per patch [B,G²] the number of what lies on it in that list (-1: the ground), and what the patch counts.
-    scenes, owner: of the batch."""
-    weight = torch.where(batch.stroke >= 0, 1, patch_weight(batch, owner))
+    """Per picture its members and then the letters of its word; per patch [B,G²] the number of what lies on it in that list (-1: the ground), whether the middle of a thing is
+    there, and what the patch counts. scenes, owner: of the batch."""
+    middle = holds_middle(owner, batch.x, batch.y, middles()) & (batch.stroke < 0)
+    weight = torch.where(batch.stroke >= 0, 1, torch.where(middle, 3, patch_weight(batch, owner)))
     first = torch.searchsorted(batch.scene, torch.arange(len(owner)))[:, None]
     things = torch.tensor([len(members) for members in scenes])[:, None]
     owner = torch.where(batch.stroke >= 0, things + batch.stroke, torch.where(owner >= 0, owner - first, -1))
-    return [members + (word.letters() if word else []) for members, word in zip(scenes, batch.written)], owner, weight
+    return [members + (word.letters() if word else []) for members, word in zip(scenes, batch.written)], owner, middle, weight
 
 
 def enlarged(batch) -> torch.Tensor:
@@ -278,27 +279,34 @@ class Lessons:
         shown = members + (word.letters() if word else [])
         for n, m in enumerate(shown):
             owner[((fields - torch.tensor([m['x'], m['y']])).abs() < m['size'] / 2).all(1)] = n
-        return self.spoken(shown, ground, owner, fields)
+        x, y = (torch.tensor([one[axis] for one in shown]) for axis in 'xy')
+        return self.spoken(shown, ground, owner, holds_middle(owner, x, y, fields) & (owner < len(members)), fields)
 
     def said(self, shown: list, ground: int) -> list:
         """The words for the ground and for each of the things and letters that are shown."""
         shade = lambda color: [COLORS[color]] if color >= 0 else []
         return [['background', *shade(ground)], *([one['letter']] if 'letter' in one else [self.things[one['thing']]['name'], *shade(one['color'])] for one in shown)]
 
-    def spoken(self, shown: list, ground: int, owner: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
-        """[N,D], the places of a picture in words: the sum of what is to be said of the thing or letter on each (owner: its number, -1 the ground), in the vectors of these
-        words, and of waves that tell its middle, or that of the place."""
+    def spoken(self, shown: list, ground: int, owner: torch.Tensor, middle: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
+        """[N,D], the places of a picture in words: the sum of what is to be said of the thing or letter on each (owner: its number, -1 the ground), and "one" in the middle of a
+        thing, in the vectors of these words, and of waves that tell its middle, or that of the place."""
         rows = torch.stack([sum(self.vectors(word).mean(0) for word in words) for words in self.said(shown, ground)])[owner + 1]
+        rows = rows + middle[:, None] * self.vectors(NUMBERS[1]).mean(0)
         centers = torch.tensor([[one['x'], one['y']] for one in shown])[owner]
         return rows + WAVES * waves(torch.where(owner[:, None] >= 0, centers, places), TEXT['hidden_size'], RADIANS)
 
-    def pieces(self, shown: list, ground: int, owner: torch.Tensor) -> torch.Tensor:
-        """[N,HEARABLE], -1: none: the same words' pieces."""
+    def pieces(self, shown: list, ground: int, owner: torch.Tensor, middle: torch.Tensor) -> torch.Tensor:
+        """[N,HEARABLE + 1], -1: none: the same words' pieces, and last, in the middle of a thing, how many of its kind were met so far."""
         said = torch.full((1 + len(shown), HEARABLE), -1)
         for row, words in zip(said, self.said(shown, ground)):
             ids = [piece for word in words for piece in self.prompt.encode(word)][:HEARABLE]
             row[:len(ids)] = torch.tensor(ids)
-        return said[owner + 1]
+        number, met = torch.full_like(owner, -1), Counter()
+        for at in torch.where(middle)[0].tolist():
+            thing = shown[owner[at]]['thing']
+            met[thing] += 1
+            number[at] = self.prompt.encode(NUMBERS[met[thing]])[0]
+        return torch.cat([said[owner + 1], number[:, None]], 1)
 
     def vectors(self, words: str) -> torch.Tensor:
         return self.model.get_input_embeddings()(torch.tensor(self.prompt.encode(words)))
@@ -307,10 +315,10 @@ class Lessons:
         """What a scene told in words would have at the place of each patch is what the projector learns to make of the tower's row there."""
         g = generator(10, step)
         batch = self.composer.compose(2 * PICTURES, g, counts_of(g, 2 * PICTURES))
-        shown, owner, weight = on_patches(batch, members_in(batch), batch.owner())
+        shown, owner, middle, weight = on_patches(batch, members_in(batch), batch.owner())
         with torch.no_grad(), half():
             image_rows, _ = self.tower(enlarged(batch))
-            wanted = torch.stack([self.spoken(*scene, middles()) for scene in zip(shown, batch.ground.tolist(), owner)]).float()
+            wanted = torch.stack([self.spoken(*scene, middles()) for scene in zip(shown, batch.ground.tolist(), owner, middle)]).float()
         with half():
             rows = self.model.model.multi_modal_projector(image_rows)
         loss = weighted((rows.float() - wanted).square().mean(2), weight) / wanted.flatten(0, 1).var(0).mean()
@@ -339,8 +347,8 @@ class Lessons:
             rows = self.model.model.multi_modal_projector(image_rows)
         for member in (member for members in scenes for member in members):
             member['sure'] = sure.pop(0)
-        grounds, (shown, owner, weight) = batch.ground.tolist(), on_patches(batch, scenes, owner)
-        pieces = torch.stack([self.pieces(*scene) for scene in zip(shown, grounds, owner)])
+        grounds, (shown, owner, middle, weight) = batch.ground.tolist(), on_patches(batch, scenes, owner)
+        pieces = torch.stack([self.pieces(*scene) for scene in zip(shown, grounds, owner, middle)])
         return self.answers(self.asked(scenes, grounds, batch.written, choose, rng, brief), rows, (weight, pieces))
 
     def sure(self, batch, owner: torch.Tensor, image_rows: torch.Tensor) -> torch.Tensor:

@@ -22,7 +22,7 @@ class Tower(nn.Module):
         self.features = nn.Linear(width, features)
         self.dense = nn.Linear(width, things + 1)
         self.color = nn.Linear(width, len(COLORS))
-        self.same = nn.Linear(width, MOST)   # how many of its thing there are
+        self.middle = nn.Linear(width, 1)    # whether its thing's middle is here: what can be counted
         self.box = nn.Linear(width, 3)       # the centre of its thing in the picture, and the thing's size
         self.letter = nn.Linear(width, len(LETTERS) + 1)  # 26: none
         self.whole = nn.Linear(width, things)
@@ -89,19 +89,26 @@ def middles() -> torch.Tensor:
     return torch.stack([grid.repeat(GRID), grid.repeat_interleave(GRID)], 1)
 
 
+def holds_middle(owner: torch.Tensor, x: torch.Tensor, y: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
+    """[...,N]: whether a place is, of those on which its thing lies, the nearest to the thing's middle, the first of equals. owner [...,N]: of places [N,2], -1: none; x, y [T]: of the things."""
+    on = owner >= 0
+    at = owner.clamp_min(0)
+    far = torch.where(on, (places[:, 0] - x[at]).square() + (places[:, 1] - y[at]).square() + 1e-6 * torch.arange(len(places)), torch.inf)
+    nearest = torch.full_like(x, torch.inf).scatter_reduce(0, at.flatten(), far.flatten(), 'amin')
+    return on & (far == nearest[at])
+
+
 def targets(batch):
-    """Per patch [B,G²]: owner (-1 ground), color (-100: none), number of the same thing - 1, box [B,G²,3], letter (26: none); per picture: number of things - 1."""
+    """Per patch [B,G²]: owner (-1 ground), color (-100: none), whether the middle of its thing is there, box [B,G²,3], letter (26: none); per picture: number of things - 1."""
     owner = batch.owner()
     at = owner.clamp_min(0)
     none = owner < 0
     color = torch.where(none | (batch.color[at] < 0), -100, batch.color[at])
-    key = batch.scene * 10_000 + batch.thing
-    _, place, count = torch.unique(key, return_inverse=True, return_counts=True)
-    same = torch.where(none, -100, count[place][at] - 1)
+    middle = holds_middle(owner, batch.x, batch.y, middles())
     box = torch.stack([batch.x[at] - 0.5, batch.y[at] - 0.5, batch.size[at] - 0.4], -1) * 3
     letter = torch.full_like(batch.stroke, len(LETTERS))
     for mine, stroke, word in zip(letter, batch.stroke, batch.written):
         for k, capital in enumerate(word.text if word else ''):
             mine[stroke == k] = LETTERS.index(capital)
     total = torch.bincount(batch.scene, minlength=len(batch.pixels)) - 1
-    return owner, color, same, box, letter, total
+    return owner, color, middle, box, letter, total

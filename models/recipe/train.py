@@ -25,7 +25,7 @@ from export import export
 BATCH = 64
 SMALL = 64   # side of the pictures in which the teacher learns one thing at a time
 PART = 8 * PATCH  # of those in which the tower does
-STEPS = {'teacher-alone': 2600, 'teacher': 700, 'tower-alone': 1300, 'tower': 1500, 'contrast': 1500, 'text': 500, 'look': 600, 'words': 250, 'align': 100, 'instruct': 2700}
+STEPS = {'teacher-alone': 2600, 'teacher': 700, 'tower-alone': 1300, 'tower': 2000, 'contrast': 1500, 'text': 500, 'look': 600, 'words': 250, 'align': 100, 'instruct': 2700}
 MODELS = os.path.join(os.path.dirname(os.path.abspath(__file__)), '..')
 
 
@@ -130,26 +130,28 @@ def train_tower(folder: str, drawings: Drawings, teacher: Teacher) -> towers.Tow
 
     def scene(step):
         g = generator(2, step)
-        batch = scenes.compose(BATCH, g, counts_of(g, BATCH))
+        batch = scenes.compose(BATCH, g, counts_of(g, BATCH, crowded=step % 2 == 0))
         values = batch.values()
-        owner, color, same, box, letter, total = towers.targets(batch)
+        owner, color, middle, box, letter, total = towers.targets(batch)
         lone, thing = single(batch)
         features, dense, whole = taught(values)
         with half():
             rows, pooled = model(values)
-            heads = [head(rows) for head in (model.features, model.dense, model.color, model.same, model.box, model.letter)] + [model.whole(pooled), model.total(pooled)]
-        told_features, told_dense, told_color, told_same, told_box, told_letter, told_whole, told_total = (head.float() for head in heads)
+            heads = [head(rows) for head in (model.features, model.dense, model.color, model.middle, model.box, model.letter)] + [model.whole(pooled), model.total(pooled)]
+        told_features, told_dense, told_color, told_middle, told_box, told_letter, told_whole, told_total = (head.float() for head in heads)
         weight = towers.patch_weight(batch, owner)
+        there = lambda told, wanted, part: towers.weighted(F.cross_entropy(told.transpose(1, 2), wanted, reduction='none', ignore_index=-100), weight * part)
         losses = {
             'features': 3 * towers.weighted((told_features - features).square().mean(-1), weight),
             'dense': towers.weighted(divergence(told_dense, dense), weight),
-            'whole': divergence(told_whole[lone], whole[lone]).mean(),
-            'label': 0.5 * F.cross_entropy(told_whole[lone], thing) + 0.5 * towers.weighted(F.cross_entropy(told_dense.transpose(1, 2), patch_things(batch, owner), reduction='none'), weight),
-            'color': 0.4 * F.cross_entropy(told_color.flatten(0, 1), color.flatten(), ignore_index=-100),
-            'same': 0.4 * F.cross_entropy(told_same.flatten(0, 1), same.flatten(), ignore_index=-100),
+            'label': 0.5 * there(told_dense, patch_things(batch, owner), 1),
+            'color': 0.5 * there(told_color, color, color >= 0),
+            'middle': 0.15 * F.binary_cross_entropy_with_logits(told_middle[..., 0], middle.float(), reduction='sum') / middle.sum(),
             'box': 2 * towers.weighted((told_box - box).abs().mean(-1), weight * (owner >= 0)),
             'letter': 0.5 * F.cross_entropy(told_letter.flatten(0, 1), letter.flatten(), torch.tensor([1.0] * len(LETTERS) + [0.05])),
             'total': 0.3 * F.cross_entropy(told_total, total)}
+        if len(lone):
+            losses['whole'] = divergence(told_whole[lone], whole[lone]).mean() + 0.5 * F.cross_entropy(told_whole[lone], thing)
         return sum(losses.values()), losses
 
     judge = lambda side: lambda mean: naming(drawings, lambda values: mean.whole(mean(values)[1]), side)
