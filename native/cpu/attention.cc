@@ -91,6 +91,7 @@ struct Block {
   int64_t first;    // token
   int64_t tokens;
   int64_t sharing;  // heads that read this kv head
+  int64_t next_head;  // kv head that this thread reads after this one; may be none of them
   int64_t rows() const { return tokens * sharing; }  // row r: token first + r / sharing, head kv_head * sharing + r % sharing
   int64_t position(int64_t row) const { return a.keys - a.q.rows + first + row / sharing; }
   int64_t column(int64_t row) const { return (kv_head * sharing + row % sharing) * a.cache.head_dim; }
@@ -99,6 +100,14 @@ struct Block {
   int64_t visible() const { return visible_to(rows() - 1); }
   int64_t visible_to(int64_t row) const { return a.causal ? position(row) + 1 : a.keys; }
   Head page(int64_t at) const { return {a.cache, a.cache.pages[at / kPageTokens], kv_head}; }
+  int64_t span_end(int64_t at) const { return std::min(at / kSpan * kSpan + kSpan, visible()); }
+  // What is read after the keys of the page at `at`: those of the next page of the span, or the span's first values.
+  const void* after_keys(int64_t at) const { return at + kPageTokens < span_end(at) ? page(at + kPageTokens).keys : page(at / kSpan * kSpan).values; }
+  const void* after_values(int64_t at) const {
+    if (at + kPageTokens < span_end(at)) return page(at + kPageTokens).values;
+    if (span_end(at) < visible()) return page(span_end(at)).keys;
+    return next_head < a.cache.kv_heads ? Head(a.cache, a.cache.pages[oldest() / kSpan * (kSpan / kPageTokens)], next_head).keys : nullptr;
+  }
   bool reads_halves() const { return a.cache.type == KvType::kF16 && rows() <= kFewRows; }
   // Of the page at `at`: positions that some row of the tile that begins at `row` sees.
   int64_t held(int64_t row, int64_t at) const { return std::clamp<int64_t>(visible_to(std::min(row + kTileRows, rows()) - 1) - at, 0, kPageTokens); }
@@ -111,7 +120,8 @@ void score_span(const KernelTable& k, const Block& block, int64_t at, int64_t wi
     const Head head = block.page(at + page);
     if (block.reads_halves()) {
       const int64_t columns = (block.held(0, at + page) + 15) / 16 * 16;
-      k.gemm_f16(block.rows(), columns, dh, s.q, dh, reinterpret_cast<const uint16_t*>(head.keys), kPageTokens, s.scores + page, kSpan, false);
+      k.gemm_f16(block.rows(), columns, dh, s.q, dh, reinterpret_cast<const uint16_t*>(head.keys), kPageTokens, block.after_keys(at + page),
+                 s.scores + page, kSpan, false);
       continue;
     }
     const float* keys = f32_keys(k, block.a.cache, head, s.keys);
@@ -145,7 +155,8 @@ void gather_span(const KernelTable& k, const Block& block, int64_t at, int64_t w
   for (int64_t page = 0; page < width; page += kPageTokens) {
     const Head head = block.page(at + page);
     if (block.reads_halves()) {
-      k.gemm_f16(block.rows(), dhp, block.held(0, at + page), s.scores + page, kSpan, reinterpret_cast<const uint16_t*>(head.values), dhp, s.out, dhp, true);
+      k.gemm_f16(block.rows(), dhp, block.held(0, at + page), s.scores + page, kSpan, reinterpret_cast<const uint16_t*>(head.values), dhp,
+                 block.after_values(at + page), s.out, dhp, true);
       continue;
     }
     const float* values = f32_values(k, cache, head, std::min(kPageTokens, block.visible() - at - page), s.values);
@@ -186,7 +197,8 @@ void attention(Stream& s, const AttentionArgs& a) {
   stream.reserve_per_worker(static_cast<uint64_t>(scratch_floats(rows, dh)) * sizeof(float));
   stream.parallel(a.cache.kv_heads * blocks, [&](int64_t index, int worker) {
     const int64_t first = index % blocks * block;
-    attend_block(stream.kernels, {a, index / blocks, first, std::min(block, a.q.rows - first), sharing}, scratch_of(stream.of_worker(worker), rows, dh));
+    const int64_t next_head = (index + stream.pool.threads()) / blocks;
+    attend_block(stream.kernels, {a, index / blocks, first, std::min(block, a.q.rows - first), sharing, next_head}, scratch_of(stream.of_worker(worker), rows, dh));
   });
 }
 

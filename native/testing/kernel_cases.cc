@@ -442,7 +442,7 @@ void gemm_f32(Trial& t) {
 
 void gemm_f16(Trial& t) {
   for (int64_t m = 1; m <= 3; m++) {
-    for (const int64_t n : {kWidest, 4 * kWidest, 5 * kWidest}) {
+    for (const int64_t n : {kWidest, 4 * kWidest, 5 * kWidest, 13 * kWidest}) {
       for (const bool accumulate : {false, true}) {
         const int64_t k = 1 + t.random.below(2 * kWidest + 1), lda = k + t.random.below(4), ldb = n + t.random.below(4), ldc = n + t.random.below(4);
         const Input<float> a(t, with_stride(t.random.values(m * k), m, k, lda));
@@ -455,7 +455,7 @@ void gemm_f16(Trial& t) {
         const Input<uint16_t> b(t, halves);
         const Input<float> b_f32(t, floats);
         const std::vector<float> c = with_stride(accumulate ? t.random.values(m * n) : unwritten(m * n), m, n, ldc);
-        const auto call = [&](const KernelTable& table, float* y) { table.gemm_f16(m, n, k, a, lda, b, ldb, y, ldc, accumulate); };
+        const auto call = [&](const KernelTable& table, float* y) { table.gemm_f16(m, n, k, a, lda, b, ldb, nullptr, y, ldc, accumulate); };
         agree(t, "values in binary16", c, call);
         const Output<float> from_halves(t, c), from_floats(t, c);
         call(t.kernels, from_halves.data());

@@ -101,6 +101,12 @@ void gemm(int64_t m, int64_t n, int64_t k, const float* a, int64_t lda, const B*
   }
 }
 
+template <class Acc>
+void gemm_f16(int64_t m, int64_t n, int64_t k, const float* a, int64_t lda, const uint16_t* b, int64_t ldb, const void*, float* c, int64_t ldc,
+              bool accumulate) noexcept {
+  gemm<Acc, uint16_t, weight_f16>(m, n, k, a, lda, b, ldb, c, ldc, accumulate);
+}
+
 template <class Acc, float (*weight)(const void*, int64_t)>
 void gemv(const void* w, int64_t stride, int64_t rows, int64_t k, const float* x, float* y) noexcept {
   for (int64_t r = 0; r < rows; r++) {
@@ -370,7 +376,7 @@ void fill(KernelTable& t) {
   t.transpose_f16 = transpose<weight_f16>;
   t.transpose_bf16 = transpose<weight_bf16>;
   t.gemm_f32 = gemm<Acc, float, weight_f32>;
-  t.gemm_f16 = gemm<Acc, uint16_t, weight_f16>;
+  t.gemm_f16 = gemm_f16<Acc>;
   t.gemv_f32 = gemv<Acc, weight_f32>;
   t.gemv_f16 = gemv<Acc, weight_f16>;
   t.gemv_bf16 = gemv<Acc, weight_bf16>;
