@@ -21,40 +21,41 @@ inline I in_order(I sum) {
 
 inline I add_pairs(I acc, I pairs_i16) { return Int::add_32(acc, Int::madd_16(pairs_i16, Int::set1_16(1))); }
 
-// acc[t][v] = start[t] + codes · activations over the groups of a block or half block.
-template <class Codes>
-inline void products(const uint8_t* w, int64_t step, const int8_t* q, const int32_t* start, I acc[kTokenGroup][2]) {
+// acc[t][v] = start[t] + codes · activations over the groups of a block or half block, for groups of tokens q_stride bytes apart.
+template <class Codes, int kGroups, class Source>
+inline void products(const Source& codes, const int8_t* q, int64_t q_stride, const int32_t* start, I acc[][2]) {
+  constexpr int kTokens = kGroups * kTokenGroup;
   if constexpr (Codes::kLargest == 255) {  // signed codes: each pair is widened
-#pragma GCC unroll 4
-    for (int t = 0; t < kTokenGroup; t++) acc[t][0] = acc[t][1] = Int::set1_32(start[t]);
+#pragma GCC unroll 8
+    for (int t = 0; t < kTokens; t++) acc[t][0] = acc[t][1] = Int::set1_32(start[t]);
 #pragma GCC unroll 8
     for (int g = 0; g < 8; g++) {
-      const SignedCodes w0(Int::load(w + g * 64)), w1(Int::load(w + g * 64 + step));
-#pragma GCC unroll 4
-      for (int t = 0; t < kTokenGroup; t++) {
-        const I a = Int::broadcast_word(q + (g * kTokenGroup + t) * 4);
+      const SignedCodes w0(codes.group(0, g)), w1(codes.group(1, g));
+#pragma GCC unroll 8
+      for (int t = 0; t < kTokens; t++) {
+        const I a = word_of(q, q_stride, g, t);
         acc[t][0] = in_order(add_pairs(acc[t][0], w0.pairs(a)));
         acc[t][1] = in_order(add_pairs(acc[t][1], w1.pairs(a)));
       }
     }
   } else {
-    constexpr int kGroups = groups_in_16_bits<Codes>();
+    constexpr int kAdded = groups_in_16_bits<Codes>();
 #pragma GCC unroll 4
-    for (int first = 0; first < 8 / Codes::kHalves; first += kGroups) {
-      I sum_i16[kTokenGroup][2];
+    for (int first = 0; first < 8 / Codes::kHalves; first += kAdded) {
+      I sum_i16[kTokens][2];
 #pragma GCC unroll 8
-      for (int g = first; g < first + kGroups; g++) {
-        const I w0 = Int::load(w + g * 64), w1 = Int::load(w + g * 64 + step);
-#pragma GCC unroll 4
-        for (int t = 0; t < kTokenGroup; t++) {
-          const I a = Int::broadcast_word(q + (g * kTokenGroup + t) * 4);
+      for (int g = first; g < first + kAdded; g++) {
+        const I w0 = codes.group(0, g), w1 = codes.group(1, g);
+#pragma GCC unroll 8
+        for (int t = 0; t < kTokens; t++) {
+          const I a = word_of(q, q_stride, g, t);
           const I p0 = Int::maddubs(w0, a), p1 = Int::maddubs(w1, a);
           sum_i16[t][0] = g == first ? p0 : in_order(Int::add_16(sum_i16[t][0], p0));
           sum_i16[t][1] = g == first ? p1 : in_order(Int::add_16(sum_i16[t][1], p1));
         }
       }
-#pragma GCC unroll 4
-      for (int t = 0; t < kTokenGroup; t++) {
+#pragma GCC unroll 8
+      for (int t = 0; t < kTokens; t++) {
         const I before0 = first == 0 ? Int::set1_32(start[t]) : acc[t][0], before1 = first == 0 ? before0 : acc[t][1];
         acc[t][0] = add_pairs(before0, sum_i16[t][0]);
         acc[t][1] = add_pairs(before1, sum_i16[t][1]);
@@ -82,46 +83,4 @@ inline I dot(const typename Codes::Packed& packed, int j, const int8_t* q, I acc
     }
   }
   return acc;
-}
-
-// acc[t][v] = start[t] + the codes of a block in vector v of rows · activations, for groups of tokens q_stride bytes apart.
-template <class Codes, int kGroups>
-inline void products_of_rows(const typename Codes::Packed (&packed)[2], const int8_t* q, int64_t q_stride, const int32_t* start, I acc[][2]) {
-  constexpr int kTokens = kGroups * kTokenGroup;
-#pragma GCC unroll 8
-  for (int t = 0; t < kTokens; t++) acc[t][0] = acc[t][1] = Int::set1_32(start[t]);
-  if constexpr (Codes::kLargest == 255) {
-#pragma GCC unroll 8
-    for (int g = 0; g < 8; g++) {
-      const SignedCodes w0(Codes::code(packed[0], 0, g)), w1(Codes::code(packed[1], 0, g));
-#pragma GCC unroll 8
-      for (int t = 0; t < kTokens; t++) {
-        const I a = Int::broadcast_word(q + t / kTokenGroup * q_stride + (g * kTokenGroup + t % kTokenGroup) * 4);
-        acc[t][0] = in_order(add_pairs(acc[t][0], w0.pairs(a)));
-        acc[t][1] = in_order(add_pairs(acc[t][1], w1.pairs(a)));
-      }
-    }
-  } else {
-    constexpr int kGroups16 = groups_in_16_bits<Codes>();
-#pragma GCC unroll 4
-    for (int first = 0; first < 8; first += kGroups16) {
-      I sum_i16[kTokens][2];
-#pragma GCC unroll 8
-      for (int g = first; g < first + kGroups16; g++) {
-        const I w0 = Codes::code(packed[0], 0, g), w1 = Codes::code(packed[1], 0, g);
-#pragma GCC unroll 8
-        for (int t = 0; t < kTokens; t++) {
-          const I a = Int::broadcast_word(q + t / kTokenGroup * q_stride + (g * kTokenGroup + t % kTokenGroup) * 4);
-          const I p0 = Int::maddubs(w0, a), p1 = Int::maddubs(w1, a);
-          sum_i16[t][0] = g == first ? p0 : in_order(Int::add_16(sum_i16[t][0], p0));
-          sum_i16[t][1] = g == first ? p1 : in_order(Int::add_16(sum_i16[t][1], p1));
-        }
-      }
-#pragma GCC unroll 8
-      for (int t = 0; t < kTokens; t++) {
-        acc[t][0] = add_pairs(acc[t][0], sum_i16[t][0]);
-        acc[t][1] = add_pairs(acc[t][1], sum_i16[t][1]);
-      }
-    }
-  }
 }

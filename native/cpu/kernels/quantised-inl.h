@@ -256,3 +256,8 @@ inline int32_t block_sum(const int32_t* sum, int half) {
 
 // A float origin + 2^e n, given as its bits, to 2^e n.
 inline F above_origin(I bits, F origin) { return Vec::sub(Int::as_f32(bits), origin); }
+
+// Four values, group g of token t, in every lane; groups of tokens lie q_stride bytes apart.
+inline I word_of(const int8_t* q, int64_t q_stride, int g, int t) {
+  return Int::broadcast_word(q + t / kTokenGroup * q_stride + (g * kTokenGroup + t % kTokenGroup) * 4);
+}

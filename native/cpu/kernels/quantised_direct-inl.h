@@ -1,7 +1,6 @@
 // The skinny kernels of types whose units are single blocks, without a panel: codes are cut out of registers for some groups of tokens at a time.
-// The including file brings, before this one:
-//   kSkinnyGroups  groups of tokens for whose products with two vectors of rows there are registers
-//   products_of_rows<Codes, groups>(packed, q, q_stride, start, acc)  acc[t][v] = start[t] + codes of vector v of rows · activations
+// The including file says, before this one, for the products (quantised_tile-inl.h) of how many groups with two vectors of rows there are registers:
+// kSkinnyGroups.
 
 // Groups of tokens from some block on, as gemm_T gets them.
 struct TokenGroups {
@@ -14,6 +13,12 @@ struct TokenGroups {
     return {q + group * q_stride + block * kTokenGroup * kBlock, q_stride, origin + group * o_stride + block * kTokenGroup,
             sum + 2 * (group * o_stride + block * kTokenGroup), o_stride};
   }
+};
+
+template <class Codes>
+struct PackedCodes {
+  const typename Codes::Packed (&packed)[2];
+  I group(int v, int g) const { return Codes::code(packed[v], 0, g); }
 };
 
 inline void add_to(float* y, F x, F factor) { Vec::store(y, Vec::fma(x, factor, Vec::load(y))); }
@@ -31,7 +36,7 @@ inline void add_block(const typename Codes::Packed (&packed)[2], const F (&facto
     __builtin_memcpy(start + g * kTokenGroup, &quad, sizeof quad);
   }
   I acc[kTokens][2];
-  products_of_rows<Codes, kGroups>(packed, x.q, x.q_stride, start, acc);
+  products<Codes, kGroups>(PackedCodes<Codes>{packed}, x.q, x.q_stride, start, acc);
 #pragma GCC unroll 8
   for (int t = 0; t < kTokens; t++) {
     const F zero = Vec::set1(x.origin[t / kTokenGroup * x.o_stride + t % kTokenGroup]);

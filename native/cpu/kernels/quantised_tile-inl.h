@@ -1,5 +1,6 @@
 // The int8 tile of x86: 4 tokens x 2 vectors of rows. The including file brings, before this one:
-//   products<Codes>(w, step, q, start, acc)  acc[t][v] = start[t] + codes · activations over the groups of a block or half block.
+//   products<Codes, groups>(codes, q, q_stride, start, acc)  acc[t][v] = start[t] + codes · activations over the groups of a block or half block, for groups of
+//   tokens q_stride bytes apart; codes.group(v, g) are those of group g in vector v of rows.
 
 // A value of each token of a group, side by side.
 using Quad = int32_t __attribute__((vector_size(16)));
@@ -15,6 +16,12 @@ inline Quad quad_sum(const int32_t* sum, int half) {
   const Quad first = quad_at<Quad>(sum + half * kTokenGroup);
   return Codes::kHalves == 2 ? first : first + quad_at<Quad>(sum + kTokenGroup);
 }
+
+struct PanelCodes {
+  const uint8_t* codes;
+  int64_t step;  // bytes from one vector of rows to the other
+  I group(int v, int g) const { return Int::load(codes + v * step + g * 64); }
+};
 
 // Codes and scales of the two vectors of rows lie code_step bytes and scale_step floats apart.
 template <class Codes>
@@ -37,7 +44,7 @@ inline void tile(int64_t tokens, int64_t blocks, const uint8_t* codes, int64_t c
       if constexpr (Codes::kOffset != 0) quad -= Codes::kOffset * quad_sum<Codes>(sum_b, h);
       __builtin_memcpy(start, &quad, sizeof quad);
       I acc[kTokenGroup][2];
-      products<Codes>(codes + (b * 8 + h * kSpan) * 64, code_step, q + (b * 8 + h * kSpan) * kTokenGroup * 4, start, acc);
+      products<Codes, 1>(PanelCodes{codes + (b * 8 + h * kSpan) * 64, code_step}, q + (b * 8 + h * kSpan) * kTokenGroup * 4, 0, start, acc);
       const F s0 = Vec::load(factor + h * kPanelRows), s1 = Vec::load(factor + h * kPanelRows + scale_step);
 #pragma GCC unroll 4
       for (int t = 0; t < kTokenGroup; t++) {
