@@ -47,6 +47,41 @@ export class Clip {
   }
 }
 
+/** A CLIP that is opened when it is first asked for: most who open a model never do. */
+export class LateClip {
+  readonly #directory: string
+  readonly #options: NativeOptions
+  #opening: Promise<Clip> | undefined
+  #clip: Clip | undefined
+  #disposed = false
+
+  constructor(directory: string, options: NativeOptions) {
+    this.#directory = directory
+    this.#options = options
+  }
+
+  /** Opened once; after a failure the next call tries again. */
+  open(): Promise<Clip> {
+    this.#opening ??= this.#open().catch((error: unknown) => {
+      this.#opening = undefined
+      throw error
+    })
+    return this.#opening
+  }
+
+  async #open(): Promise<Clip> {
+    const clip = await Clip.open(this.#directory, this.#options)
+    this.#clip = clip
+    if (this.#disposed) clip.dispose()
+    return clip
+  }
+
+  dispose(): void {
+    this.#disposed = true
+    this.#clip?.dispose()
+  }
+}
+
 async function openTokenizer({ tokenizerJson, vocabulary, merges }: ClipTokenizerFiles, contextLength: number): Promise<ClipTokenizer> {
   const file = tokenizerJson ?? vocabulary ?? ''
   try {

@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url'
 import type { Answer, Timings, Usage } from './answer.js'
 import { runBenchmark, type BenchmarkLine, type BenchmarkOptions } from './benchmark.js'
 import { ChatStream, type ChatWork } from './chat-stream.js'
-import { Clip } from './clip.js'
+import { LateClip, type Clip } from './clip.js'
 import { Context, toIds, type ForwardOptions, type PromptPiece } from './context.js'
 import { Conversation, type ConversationOptions, type Past, type Prepare } from './conversation.js'
 import { embeddingKinds, embedOne, type EmbedInput, type EmbedOptions, type EmbedPrompt, type Embedding, type EmbeddingDtype, type EmbeddingSource } from './embedding.js'
@@ -243,7 +243,7 @@ export class LLaVA implements Disposable, AsyncDisposable {
   readonly #engine: Engine
   readonly #options: OpenOptions
   readonly #loadMs: number
-  readonly #clip: Clip | undefined
+  readonly #clip: LateClip | undefined
 
   private constructor({ engine, clip }: Opened, options: OpenOptions, loadMs: number) {
     this.#engine = engine
@@ -690,8 +690,8 @@ export class LLaVA implements Disposable, AsyncDisposable {
   /** What `embed` takes its vectors from. */
   #embeddingSource(options: EmbedOptions, job: Job): EmbeddingSource {
     const { config } = this.#engine
-    const clip = (): Clip => {
-      if (this.#clip !== undefined) return this.#clip
+    const clip = async (): Promise<Clip> => {
+      if (this.#clip !== undefined) return job.race(this.#clip.open())
       const what = 'a LLaVA checkpoint has neither CLIP\'s last layers nor its text tower'
       throw new LlavaError('INVALID_ARGUMENT', `${what}: \`${options.kind}\` needs a model opened with the option \`clip\`, the directory of a CLIP checkpoint`)
     }
@@ -701,12 +701,12 @@ export class LLaVA implements Disposable, AsyncDisposable {
       encode: (image) => (image instanceof EncodedImage ? Promise.resolve(image.share()) : this.#encodeImage(image, options, job)),
       hidden: (prompt, all) => this.#hidden(prompt, all, options, job),
       clipImage: async (image) => {
-        const { description } = clip()
+        const opened = await clip()
         if (image instanceof EncodedImage) throw invalidArgument('input', 'the picture itself, which CLIP reads in its own way', image)
         const rgb = await this.#decode(image, options, job)
-        return clip().image(await preprocessInSlices(rgb, description.imageProcessor, () => { job.check() }), job)
+        return opened.image(await preprocessInSlices(rgb, opened.description.imageProcessor, () => { job.check() }), job)
       },
-      clipText: (text) => clip().text(text, job),
+      clipText: async (text) => (await clip()).text(text, job),
     }
   }
 
@@ -752,14 +752,16 @@ export class LLaVA implements Disposable, AsyncDisposable {
 
 interface Opened {
   readonly engine: Engine
-  readonly clip: Clip | undefined
+  readonly clip: LateClip | undefined
 }
 
 async function openAll(modelPath: string, options: OpenOptions): Promise<Opened> {
   const engine = await openEngine(modelPath, options)
-  const clip = options.clip ?? (modelPath === defaultModel ? defaultClip : undefined)
+  if (options.clip === undefined) return { engine, clip: modelPath === defaultModel ? new LateClip(defaultClip, engine.options) : undefined }
+  const clip = new LateClip(options.clip, engine.options)
   try {
-    return { engine, clip: clip === undefined ? undefined : await Clip.open(clip, engine.options) }
+    await clip.open() // what is wrong with it is said at once
+    return { engine, clip }
   } catch (error) {
     engine.dispose()
     throw error

@@ -126,6 +126,17 @@ test("CLIP's vectors of pictures and texts are those of transformers", async (t)
   )
 })
 
+test("calls that open the package's own CLIP at once get the same vectors, and disposing the model meanwhile fails them", async (t) => {
+  await using model = await LLaVA.open(undefined, { threads: 2 })
+  const both = await Promise.all([model.embed('a cat', { kind: 'clip_text' }), model.embed('a cat', { kind: 'clip_text' })])
+  t.deepEqual(both[0].data, both[1].data)
+  t.deepEqual((await model.embed('a cat', { kind: 'clip_text' })).data, both[0].data)
+  const other = await LLaVA.open(undefined, { threads: 2 })
+  const failing = t.throwsAsync(other.embed('a cat', { kind: 'clip_text' }), { code: 'DISPOSED' })
+  other.dispose()
+  await failing
+})
+
 const everyKind: readonly (readonly [EmbedOptions['kind'], EmbedInput])[] = [
   ['patch_features', picture],
   ['pooled_features', picture],
