@@ -68,7 +68,7 @@ def draw(found: dict, path: str):
     names = list(found)[::-1]
     bars = axis.barh(names, [found[name]['loss'] for name in names], height=0.6)
     axis.bar_label(bars, [f'{found[name]["loss"]:.3f}   ({100 * found[name]["right"]:.1f} % of the tokens right)' for name in names], padding=4)
-    axis.set_xlim(0, 2.2 * max(one['loss'] for one in found.values()))
+    axis.set_xlim(0, 2.3 * max(one['loss'] for one in found.values()))
     axis.set_xlabel('loss of the answers about pictures not trained on')
     for name, one in found.items():
         print(f'| {name} | {one["loss"]:.3f} | {100 * one["right"]:.1f} % |')
