@@ -30,11 +30,7 @@ inline void add_block(const typename Codes::Packed (&packed)[2], const F (&facto
   static_assert(Codes::kHalves == 1);
   alignas(16) int32_t start[kTokens];
 #pragma GCC unroll 2
-  for (int g = 0; g < kGroups; g++) {
-    Quad quad = quad_at<Quad>(x.origin + g * x.o_stride);
-    if constexpr (Codes::kOffset != 0) quad -= Codes::kOffset * quad_sum<Codes>(x.sum + 2 * g * x.o_stride, 0);
-    __builtin_memcpy(start + g * kTokenGroup, &quad, sizeof quad);
-  }
+  for (int g = 0; g < kGroups; g++) store_starts<Codes>(x.origin + g * x.o_stride, x.sum + 2 * g * x.o_stride, 0, start + g * kTokenGroup);
   I acc[kTokens][2];
   products<Codes, kGroups>(PackedCodes<Codes>{packed}, x.q, x.q_stride, start, acc);
 #pragma GCC unroll 8
@@ -46,10 +42,7 @@ inline void add_block(const typename Codes::Packed (&packed)[2], const F (&facto
   if constexpr (Codes::kMins) {
     alignas(16) float values[kTokens];
 #pragma GCC unroll 2
-    for (int g = 0; g < kGroups; g++) {
-      const QuadF zero = quad_at<QuadF>(x.origin + g * x.o_stride), quad = (QuadF)((Quad)zero + quad_sum<Codes>(x.sum + 2 * g * x.o_stride, 0)) - zero;
-      __builtin_memcpy(values + g * kTokenGroup, &quad, sizeof quad);
-    }
+    for (int g = 0; g < kGroups; g++) store_weighted_sums<Codes>(x.origin + g * x.o_stride, x.sum + 2 * g * x.o_stride, 0, values + g * kTokenGroup);
 #pragma GCC unroll 8
     for (int t = 0; t < kTokens; t++) {
       add_to(y + t * ldy, Vec::set1(values[t]), factor[1][0]);

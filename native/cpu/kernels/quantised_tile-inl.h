@@ -17,6 +17,19 @@ inline Quad quad_sum(const int32_t* sum, int half) {
   return Codes::kHalves == 2 ? first : first + quad_at<Quad>(sum + kTokenGroup);
 }
 
+// Of a group of tokens, for a block or a half: where integer sums start, and 2^e * the sum of activations, which mins are multiplied by.
+template <class Codes>
+inline void store_starts(const float* origin, const int32_t* sum, int half, int32_t* start) {
+  Quad quad = quad_at<Quad>(origin);
+  if constexpr (Codes::kOffset != 0) quad -= Codes::kOffset * quad_sum<Codes>(sum, half);
+  __builtin_memcpy(start, &quad, sizeof quad);
+}
+template <class Codes>
+inline void store_weighted_sums(const float* origin, const int32_t* sum, int half, float* weighted) {
+  const QuadF zero = quad_at<QuadF>(origin), quad = (QuadF)((Quad)zero + quad_sum<Codes>(sum, half)) - zero;
+  __builtin_memcpy(weighted, &quad, sizeof quad);
+}
+
 struct PanelCodes {
   const uint8_t* codes;
   int64_t step;  // bytes from one vector of rows to the other
@@ -40,9 +53,7 @@ inline void tile(int64_t tokens, int64_t blocks, const uint8_t* codes, int64_t c
 #pragma GCC unroll 2
     for (int h = 0; h < Codes::kHalves; h++) {
       alignas(16) int32_t start[kTokenGroup];
-      Quad quad = quad_at<Quad>(origin_b);
-      if constexpr (Codes::kOffset != 0) quad -= Codes::kOffset * quad_sum<Codes>(sum_b, h);
-      __builtin_memcpy(start, &quad, sizeof quad);
+      store_starts<Codes>(origin_b, sum_b, h, start);
       I acc[kTokenGroup][2];
       products<Codes, 1>(PanelCodes{codes + (b * 8 + h * kSpan) * 64, code_step}, q + (b * 8 + h * kSpan) * kTokenGroup * 4, 0, start, acc);
       const F s0 = Vec::load(factor + h * kPanelRows), s1 = Vec::load(factor + h * kPanelRows + scale_step);
@@ -56,9 +67,8 @@ inline void tile(int64_t tokens, int64_t blocks, const uint8_t* codes, int64_t c
     if constexpr (Codes::kMins) {
 #pragma GCC unroll 2
       for (int h = 0; h < Codes::kHalves; h++) {
-        const QuadF zero = quad_at<QuadF>(origin_b), quad = (QuadF)((Quad)zero + quad_sum<Codes>(sum_b, h)) - zero;
         alignas(16) float a_sum[kTokenGroup];
-        __builtin_memcpy(a_sum, &quad, sizeof quad);
+        store_weighted_sums<Codes>(origin_b, sum_b, h, a_sum);
         const F m0 = Vec::load(factor + (Codes::kHalves + h) * kPanelRows), m1 = Vec::load(factor + (Codes::kHalves + h) * kPanelRows + scale_step);
 #pragma GCC unroll 4
         for (int t = 0; t < kTokenGroup; t++) {
