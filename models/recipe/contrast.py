@@ -16,7 +16,7 @@ from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPToken
 import tower as towers
 from drawings import Drawings
 from language import members_in
-from questions import article, groups_of, joined
+from questions import a, groups_of, joined
 from scenes import SIDE, Composer, generator
 from stage import half
 
@@ -27,7 +27,7 @@ FORMS = ['{}', '{}', 'a drawing of {}', 'a picture of {}', 'an icon of {}', 'an 
 def caption(groups: list, rng: random.Random) -> str:
     """What is in a picture, in CLIP's manner."""
     names = [group.called(rng) if group.count == 1 else None for group in groups]
-    parts = [(article(name) if rng.random() < 0.7 else name) if name else group.some() for group, name in zip(groups, names)]
+    parts = [(a(group.thing, name) if rng.random() < 0.7 else name) if name else group.some() for group, name in zip(groups, names)]
     return rng.choice(FORMS).format(joined(parts))
 
 

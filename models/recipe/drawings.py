@@ -1,6 +1,7 @@
 """The drawings that render.mjs wrote, and what is known of each: thing, hand, dominant color."""
 
 import json
+import math
 import os
 from functools import lru_cache
 
@@ -67,3 +68,17 @@ def dominant(drawing: torch.Tensor) -> torch.Tensor:
     best = weighted.argmax(1)
     part = weighted.gather(1, best[:, None])[:, 0] / weighted.sum(1).clamp_min(1e-3)
     return torch.where(part > 0.55, best, torch.full_like(best, -1))
+
+
+def changes() -> list:
+    """[3,3] each, to be applied to rgb: a tenth lighter and darker, an eighth more and less saturated, and 3.4 degrees of hue to either side."""
+    equal = torch.full((3, 3), 1 / 3)
+    turn = torch.tensor([[0.0, -1, 1], [1, 0, -1], [-1, 1, 0]]) / math.sqrt(3)
+    return [k * torch.eye(3) for k in (1.1, 1 / 1.1)] + [k * torch.eye(3) + (1 - k) * equal for k in (1.12, 0.88)] + [
+        math.cos(angle) * torch.eye(3) + (1 - math.cos(angle)) * equal + math.sin(angle) * turn for angle in (0.06, -0.06)]
+
+
+def steady(drawing: torch.Tensor) -> torch.Tensor:
+    """[T,4,H,W] premultiplied -> [T]: whether the dominant color keeps its name under each of the changes: on the border of two names people say either."""
+    color = dominant(drawing)
+    return torch.stack([dominant(torch.cat([torch.einsum('ij,tjhw->tihw', change, drawing[:, :3]), drawing[:, 3:]], 1)) == color for change in changes()]).all(0)

@@ -3,7 +3,7 @@
 usage: python3 models/recipe/exam.py WORK OUT [--scenes 300] [--last]
 
 OUT/<hand>/: one PNG a picture, and questions.jsonl with {picture, kind, question, accept: [short answers], things: [indices in the picture]}; OUT/things.json:
-what the model knows. Hands: those of hands.json under "test", the training hands together (pictures of new seeds), and with --last the one kept for the end.
+what the model knows. The color is asked only of things whose color has one name (steady). Hands: those of hands.json under "test", the training hands together (pictures of new seeds), and with --last the one kept for the end.
 """
 
 import argparse
@@ -14,7 +14,7 @@ import random
 import torch
 from PIL import Image
 
-from drawings import Drawings
+from drawings import Drawings, steady
 from language import members_in
 from questions import groups_of, questions
 from scenes import MEAN, STD, Composer, counts_of, generator
@@ -45,6 +45,7 @@ def examine(drawings: Drawings, name: str, hands: list, out: str, scenes: int):
     for at in range(0, scenes, 50):
         g = generator(9, 1 + at)
         batch = composer.compose(50, g, counts_of(g, 50))
+        batch.color[~steady(drawings.pixels[2][batch.drawing])] = -1
         for b, (members, ground) in enumerate(zip(members_in(batch), batch.ground.tolist())):
             picture = f'scene-{at + b}.png'
             save(batch.pixels[b], os.path.join(folder, picture))

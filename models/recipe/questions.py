@@ -20,6 +20,22 @@ def plural(words: str) -> str:
     return f'{head}s{joint}{rest}'
 
 
+def measure(thing: dict) -> str:
+    """'pair of ' before glasses, 'ear of ' before corn, '' before a thing that is counted without such a word."""
+    words, _, counted = thing['plural'].partition(' of ')
+    return f'{words.removesuffix("es" if words.endswith("ches") else "s")} of ' if counted == thing['name'] else ''
+
+
+def a(thing: dict, name: str) -> str:
+    """'a dog', 'a pair of glasses'; name: the thing's, or a synonym."""
+    return article((measure(thing) if many(thing, name) or name == thing['name'] else '') + name)
+
+
+def many(thing: dict, name: str) -> bool:
+    """Whether the name is a plural already: glasses."""
+    return bool(measure(thing)) and name.endswith('s')
+
+
 def capital(text: str) -> str:
     return text[0].upper() + text[1:]
 
@@ -53,9 +69,9 @@ class Group:
     def some(self, sure: bool = True, color: bool = False) -> str:
         """'a dog', 'two dogs', 'two brown dogs'; if its name is not sure: 'an animal'."""
         kind = UNSURE.get(self.thing['kind'], self.thing['kind'])
-        one, many = (self.thing['name'], self.thing['plural']) if sure else (kind, plural(kind))
+        one, several = (measure(self.thing) + self.thing['name'], self.thing['plural']) if sure else (kind, plural(kind))
         shade = f'{COLORS[self.color]} ' if color and self.color >= 0 else ''
-        return article(shade + one) if self.count == 1 else f'{NUMBERS[self.count]} {shade}{many}'
+        return article(shade + one) if self.count == 1 else f'{NUMBERS[self.count]} {shade}{several}'
 
     def called(self, rng: random.Random) -> str:
         """Its name, now and then a synonym."""
@@ -82,10 +98,10 @@ def questions(things: list, groups: list, ground: int, rng: random.Random) -> li
         it = groups[0]
         name = it.thing['name']
         ask('name', pick(['What is this?', 'What is in this picture?', 'What is in the picture?', 'What do you see?', 'What is shown here?', 'What thing is this?', 'Name the thing in the picture.']),
-            pick([f'This is {article(name)}.', f'It is {article(name)}.', f'The picture shows {article(name)}.']) if rng.random() < 0.3 else f'This is {article(name)}.', name)
+            pick([f'This is {it.some()}.', f'It is {it.some()}.', f'The picture shows {it.some()}.']) if rng.random() < 0.3 else f'This is {it.some()}.', name)
         kind = KINDS.get(it.thing['kind'], it.thing['kind'])
         ask('kind', pick(['What kind of thing is this?', 'What kind of thing is it?']), f'It is {article(kind)}.', kind)
-        ask('fact', pick([f'What do you know about the {name}?', f'Tell me something about the {name}.', f'What can you say about this {name}?']), it.thing['fact'], it.thing['fact'].rstrip('.'))
+        ask('fact', pick([f'What do you know about the {name}?', f'Tell me something about the {name}.', f'What can you say about the {name}?']), it.thing['fact'], it.thing['fact'].rstrip('.'))
     else:
         ask('list', pick(['What is in this picture?', 'What is in the picture?', 'What do you see?', 'What things are in the picture?', 'What is shown here?']), f'The picture shows {joined([group.some(group.sure) for group in groups])}.', listing)
 
@@ -102,35 +118,37 @@ def questions(things: list, groups: list, ground: int, rng: random.Random) -> li
             others = [n for n in range(len(things)) if n not in here and (rng.random() < 0.5 or things[n]['kind'] == like)]
             thing = things[pick(others)]
         name = pick(thing['synonyms']) if thing['synonyms'] and rng.random() < 0.15 else thing['name']
-        ask('exists', pick([f'Is there {article(name)} in the picture?', f'Is there {article(name)}?', f'Do you see {article(name)}?', f'Is there {article(name)} in this image?']),
-            f'Yes, there is {article(name)}.' if yes else f'No, there is no {name}.', 'yes' if yes else 'no')
+        asked_for = a(thing, name)
+        ask('exists', pick([f'Is there {asked_for} in the picture?', f'Is there {asked_for}?', f'Do you see {asked_for}?', f'Is there {asked_for} in this image?']),
+            f'Yes, there is {asked_for}.' if yes else f'No, there {"are" if many(thing, name) else "is"} no {name}.', 'yes' if yes else 'no')
 
     colored = [group for group in groups if group.color >= 0]
     if colored:
         it = pick(colored)
-        plural = it.count > 1
-        name = it.thing['plural'] if plural else it.called(rng)
-        ask('color', pick([f'What color {"are" if plural else "is"} the {name}?', f'What colour {"are" if plural else "is"} the {name}?', f'Which color {"do" if plural else "does"} the {name} have?']),
-            f'The {name} {"are" if plural else "is"} {COLORS[it.color]}.', COLORS[it.color])
+        name = it.thing['plural'] if it.count > 1 else it.called(rng)
+        are, do = ('are', 'do') if it.count > 1 or many(it.thing, name) else ('is', 'does')
+        ask('color', pick([f'What color {are} the {name}?', f'What colour {are} the {name}?', f'Which color {do} the {name} have?']),
+            f'The {name} {are} {COLORS[it.color]}.', COLORS[it.color])
     if ground >= 0:
         ask('ground', pick(['What color is the background?', 'What colour is the background?', 'What is the color of the background?']), f'The background is {COLORS[ground]}.', COLORS[ground])
 
     it = pick(groups)
     ask('count', pick([f'How many {it.thing["plural"]} are there?', f'How many {it.thing["plural"]} are in the picture?', f'How many {it.thing["plural"]} do you see?']),
-        f'There {"is" if it.count == 1 else "are"} {NUMBERS[it.count]} {it.thing["name"] if it.count == 1 else it.thing["plural"]}.', NUMBERS[it.count])
+        f'There is one {measure(it.thing)}{it.thing["name"]}.' if it.count == 1 else f'There are {it.some()}.', NUMBERS[it.count])
     several = [group for group in groups if group.count > 1]
     if several:
         it = pick(several)
-        ask('count', pick([f'How many {it.thing["plural"]} are there?', f'How many {it.thing["plural"]} are in the picture?']), f'There are {NUMBERS[it.count]} {it.thing["plural"]}.', NUMBERS[it.count])
+        ask('count', pick([f'How many {it.thing["plural"]} are there?', f'How many {it.thing["plural"]} are in the picture?']), f'There are {it.some()}.', NUMBERS[it.count])
     ask('total', pick(['How many things are there?', 'How many things are in the picture?', 'How many objects are there?']), f'There {"is one thing" if total == 1 else f"are {NUMBERS[total]} things"}.', NUMBERS[total])
 
     alone = [group for group in groups if group.count == 1]
     if alone and total > 1:
         it = pick(alone)
         name = it.called(rng)
-        ask('where', pick([f'Where is the {name}?', f'Where in the picture is the {name}?']), f'The {name} is {where(it.field)}.', it.field)
+        are = 'are' if many(it.thing, name) else 'is'
+        ask('where', pick([f'Where {are} the {name}?', f'Where in the picture {are} the {name}?']), f'The {name} {are} {where(it.field)}.', it.field)
         if sum(group.field == it.field for group in groups) == 1:
-            ask('there', f'What is {where(it.field)}?', f'{capital(article(it.thing["name"]))} is {where(it.field)}.', it.thing['name'])
+            ask('there', f'What is {where(it.field)}?', f'{capital(it.some())} is {where(it.field)}.', it.thing['name'])
     if len(alone) > 1:
         for _ in range(2):
             one, two = rng.sample(alone, 2)
@@ -141,19 +159,20 @@ def questions(things: list, groups: list, ground: int, rng: random.Random) -> li
             said = ('left' if dx > 0 else 'right') if across else ('above' if dy > 0 else 'below')
             phrase = {'left': 'to the left of', 'right': 'to the right of', 'above': 'above', 'below': 'below'}[said]
             choice = 'to the left or to the right of' if across else 'above or below'
-            a, b = one.called(rng), two.called(rng)
+            first, second = one.called(rng), two.called(rng)
+            are = 'are' if many(one.thing, first) else 'is'
             form = rng.randrange(3)
             if form == 0:
-                ask('relation', f'Is the {a} {choice} the {b}?', f'The {a} is {phrase} the {b}.', said)
+                ask('relation', f'{capital(are)} the {first} {choice} the {second}?', f'The {first} {are} {phrase} the {second}.', said)
             elif form == 1:
                 yes = rng.random() < 0.5
                 opposite = {'to the left of': 'to the right of', 'to the right of': 'to the left of', 'above': 'below', 'below': 'above'}[phrase]
-                ask('relation', f'Is the {a} {phrase if yes else opposite} the {b}?', f'{"Yes" if yes else "No"}, the {a} is {phrase} the {b}.', 'yes' if yes else 'no')
+                ask('relation', f'{capital(are)} the {first} {phrase if yes else opposite} the {second}?', f'{"Yes" if yes else "No"}, the {first} {are} {phrase} the {second}.', 'yes' if yes else 'no')
             elif total == 2:
-                ask('neighbor', f'What is {phrase} the {b}?', f'{capital(article(one.thing["name"]))} is {phrase} the {b}.', one.thing['name'])
+                ask('neighbor', f'What is {phrase} the {second}?', f'{capital(one.some())} is {phrase} the {second}.', one.thing['name'])
         by_size = sorted(alone, key=lambda group: -group.size)
         if len(alone) == len(groups) and by_size[0].size > 1.3 * by_size[1].size:
-            ask('largest', pick(['Which thing is the largest?', 'What is the largest thing?', 'Which is the largest?']), f'The {by_size[0].thing["name"]} is the largest.', by_size[0].thing['name'])
+            ask('largest', pick(['Which thing is the largest?', 'What is the largest thing?', 'Which is the largest?']), f'The {by_size[0].thing["name"]} {"are" if many(by_size[0].thing, by_size[0].thing["name"]) else "is"} the largest.', by_size[0].thing['name'])
     return asked
 
 
@@ -170,10 +189,10 @@ def text_questions(things: list, rng: random.Random) -> list:
     thing = rng.choice(things)
     name, kind = thing['name'], KINDS.get(thing['kind'], thing['kind'])
     other = rng.choice(sorted({KINDS.get(t['kind'], t['kind']) for t in things} - {kind}))
-    return [('text', f'What kind of thing is {article(name)}?', f'It is {article(kind)}.', kind),
-            ('text', f'What do you know about {article(name)}?', thing['fact'], thing['fact'].rstrip('.')),
-            ('text', f'Is {article(name)} {article(kind)}?', f'Yes, it is {article(kind)}.', 'yes'),
-            ('text', f'Is {article(name)} {article(other)}?', f'No, it is {article(kind)}.', 'no')]
+    return [('text', f'What kind of thing is {a(thing, name)}?', f'It is {article(kind)}.', kind),
+            ('text', f'What do you know about {a(thing, name)}?', thing['fact'], thing['fact'].rstrip('.')),
+            ('text', f'Is {a(thing, name)} {article(kind)}?', f'Yes, it is {article(kind)}.', 'yes'),
+            ('text', f'Is {a(thing, name)} {article(other)}?', f'No, it is {article(kind)}.', 'no')]
 
 
 def greetings() -> list:
