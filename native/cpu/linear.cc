@@ -1,6 +1,6 @@
 // y[M, N] = x[M, K] · W[N, K]ᵀ with W in its file's layout.
-//   One or two rows (decode): each weight row is read once, straight from the mapping (gemv_*).
-//   A few rows (several sequences) of quantised weights: the same, by sets of 32 weight rows (skinny_*).
+//   One or two rows (decode), with float weights a few (several sequences): each weight row is read once, straight from the mapping (gemv_*).
+//   A few rows of quantised weights: the same, by sets of 32 weight rows (skinny_*).
 //   More rows: a task computes a few panels of 32 columns of y for a slab of rows. For each chunk of k it brings the weights of its panels into the
 //     kernel's form, in L2, and runs the kernel over a few rows of the slab at a time, panel after panel: x comes from afar once for all of them, evenly.
 //     Float weights: x is copied into chunks of kKC columns; the panel is b[k][32], expanded and transposed.
@@ -25,6 +25,7 @@ constexpr int64_t kPanels = 4;        // of a task: 4 * 64 KB of products of a s
 constexpr int64_t kSlabRows = 640;    // at most
 constexpr int64_t kStepRows = 48;     // that meet all panels before the next ones do
 constexpr int64_t kGemvRows = 128;    // weight rows of a decode task
+constexpr int64_t kFloatGemvTokens = 16;  // at most: beyond, panels do as well
 constexpr int64_t kGemvTokens = 2;    // at most, one after another
 constexpr int64_t kSkinnyTokens = 24; // at most, for which weights are brought into the kernel's form in L1
 
@@ -101,29 +102,27 @@ struct TaskList {
 
 // ---- float arithmetic -------------------------------------------------------------------------------------------------------
 
-// y[rows] = w[first … first + rows - 1, :] · x; quantised rows are expanded some at a time, as [kPanelRows][K].
-void gemv_rows(const KernelTable& kernels, const Weight& w, int64_t first, int64_t rows, const float* x, float* expanded, float* y) {
-  if (!traits(w.dtype).quantised()) return gemv_kernel(kernels, w.dtype)(w.row(first), w.row_bytes(), rows, w.cols, x, y);
+// y[M][kGemvRows] = x · w[first … first + rows - 1, :]ᵀ; quantised rows are expanded some at a time, as [kPanelRows][K].
+void gemv_rows(const KernelTable& kernels, const Weight& w, int64_t first, int64_t rows, ConstActivations x, float* expanded, float* y) {
+  if (!traits(w.dtype).quantised()) return gemv_kernel(kernels, w.dtype)(w.row(first), w.row_bytes(), rows, w.cols, x.rows, x.data, x.stride, y, kGemvRows);
   const ExpandKernel expand = expand_kernel(kernels, w.dtype);
   for (int64_t r = 0; r < rows; r += kPanelRows) {
     const int64_t count = std::min<int64_t>(kPanelRows, rows - r);
     for (int64_t i = 0; i < count; i++) expand(w.row(first + r + i), expanded + i * w.cols, w.cols);
-    kernels.gemv_f32(expanded, w.cols * static_cast<int64_t>(sizeof(float)), count, w.cols, x, y + r);
+    kernels.gemv_f32(expanded, w.cols * static_cast<int64_t>(sizeof(float)), count, w.cols, x.rows, x.data, x.stride, y + r, kGemvRows);
   }
 }
 
 void gemv_float(CpuStream& stream, const LinearArgs& a) {
   const TaskList tasks(a, kGemvRows);
-  stream.reserve_per_worker(static_cast<uint64_t>(kPanelRows * a.x.cols + kGemvRows) * sizeof(float));
+  stream.reserve_per_worker(static_cast<uint64_t>(kPanelRows * a.x.cols + a.x.rows * kGemvRows) * sizeof(float));
   stream.parallel(tasks.total(), [&](int64_t index, int worker) {
     const int i = tasks.output_of(index);
     const LinearOutput& o = a.output[i];
     const int64_t first = (index - tasks.first[i]) * kGemvRows, rows = std::min(kGemvRows, o.weight.rows - first);
     float* result = reinterpret_cast<float*>(stream.of_worker(worker));
-    for (int64_t m = 0; m < a.x.rows; m++) {
-      gemv_rows(stream.kernels, o.weight, first, rows, a.x.row(m), result + kGemvRows, result);
-      finish_panel(stream.kernels, o, m, 1, first, rows, result, rows, nullptr);
-    }
+    gemv_rows(stream.kernels, o.weight, first, rows, a.x, result + a.x.rows * kGemvRows, result);
+    finish_panel(stream.kernels, o, 0, a.x.rows, first, rows, result, kGemvRows, nullptr);
   });
 }
 
@@ -413,7 +412,6 @@ void gemm_int8(CpuStream& stream, const LinearArgs& a) {
 void linear(Stream& s, const LinearArgs& a) {
   CpuStream& stream = cpu_stream(s);
   if (a.x.rows == 0) return;
-  const bool few = a.x.rows <= kGemvTokens;
   // Outputs whose weights want the same arithmetic are computed together.
   LinearArgs integer = a, floating = a;
   integer.outputs = floating.outputs = 0;
@@ -422,8 +420,9 @@ void linear(Stream& s, const LinearArgs& a) {
     LinearArgs& into = int8 ? integer : floating;
     into.output[into.outputs++] = a.output[i];
   }
-  if (integer.outputs > 0) few ? gemv_int8(stream, integer) : a.x.rows <= kSkinnyTokens ? skinny_int8(stream, integer) : gemm_int8(stream, integer);
-  if (floating.outputs > 0) few ? gemv_float(stream, floating) : gemm_float(stream, floating);
+  const int64_t tokens = a.x.rows;
+  if (integer.outputs > 0) tokens <= kGemvTokens ? gemv_int8(stream, integer) : tokens <= kSkinnyTokens ? skinny_int8(stream, integer) : gemm_int8(stream, integer);
+  if (floating.outputs > 0) tokens <= kFloatGemvTokens ? gemv_float(stream, floating) : gemm_float(stream, floating);
 }
 
 }  // namespace llava::cpu

@@ -89,13 +89,16 @@ void expand(Trial& t, decltype(KernelTable::expand_f32) KernelTable::*kernel, DT
   }
 }
 
-// The magnitude that a sum of these products has when it does not happen to cancel: the largest over rows of (sum (w x)^2)^(1/2).
-float largest_dot_norm(const std::vector<double>& w, const std::vector<float>& x) {
+// The magnitude that a sum of these products has when it does not happen to cancel: the largest over rows of w and x of (sum (w x)^2)^(1/2).
+float largest_dot_norm(const std::vector<double>& w, const std::vector<float>& x, int64_t k) {
   double largest = 0;
-  for (size_t row = 0; row < w.size(); row += x.size()) {
-    double squares = 0;
-    for (size_t p = 0; p < x.size(); p++) squares += std::pow(w[row + p] * static_cast<double>(x[p]), 2);
-    largest = std::fmax(largest, std::sqrt(squares));
+  const auto length = static_cast<size_t>(k);
+  for (size_t row = 0; row < w.size(); row += length) {
+    for (size_t token = 0; token < x.size(); token += length) {
+      double squares = 0;
+      for (size_t p = 0; p < length; p++) squares += std::pow(w[row + p] * static_cast<double>(x[token + p]), 2);
+      largest = std::fmax(largest, std::sqrt(squares));
+    }
   }
   return static_cast<float>(largest);
 }
@@ -104,13 +107,13 @@ void gemv_float(Trial& t, decltype(KernelTable::gemv_f32) KernelTable::*kernel, 
   for (const int64_t k : lengths()) {
     for (const int64_t rows : {1, 2, 5}) {
       for (const Spread& spread : spreads(FLT_MAX / static_cast<float>(8 * k))) {
-        const int64_t stride = k * traits(dtype).bytes + t.random.below(3);
+        const int64_t stride = k * traits(dtype).bytes + t.random.below(3), tokens = 1 + t.random.below(13), ldx = k + t.random.below(3), ldy = rows + t.random.below(3);
         const RandomWeight weight = random_weight(t, dtype, rows, k);
-        const std::vector<float> values = t.random.values(k, spread.low, spread.high);
+        const std::vector<float> values = t.random.values(tokens * k, spread.low, spread.high);
         const Input<std::byte> w(t, strided_bytes(weight, stride), t.random.below(4));
-        const Input<float> x(t, values);
-        const auto call = [&](const KernelTable& table, float* y) { (table.*kernel)(w.data(), stride, rows, k, x, y); };
-        agree(t, spread.name, unwritten(rows), call, largest_dot_norm(weight.values, values));
+        const Input<float> x(t, with_stride(values, tokens, k, ldx));
+        const auto call = [&](const KernelTable& table, float* y) { (table.*kernel)(w.data(), stride, rows, k, tokens, x, ldx, y, ldy); };
+        agree(t, spread.name, unwritten(tokens * ldy), call, largest_dot_norm(weight.values, values, k));
       }
     }
   }
@@ -254,7 +257,9 @@ std::vector<float> gemv_product(Trial& t, const KernelTable& table, const Quanti
 }
 
 void gemv_quantised(Trial& t, const Quantised& type) {
-  for (const int64_t blocks : block_counts(type)) {
+  std::vector<int64_t> counts = block_counts(type);
+  counts.push_back(type.disk_blocks() > 1 ? 136 : 145);  // more than what is kept of a token at a time
+  for (const int64_t blocks : counts) {
     for (const bool extreme : {false, true}) {
       const int64_t stride = row_bytes(type.dtype, blocks * kBlock) + t.random.below(3);
       const Input<std::byte> w(t, strided_bytes(random_weight(t, type.dtype, kPanelRows, blocks * kBlock, extreme), stride), t.random.below(4));
@@ -799,24 +804,28 @@ void gemm_row_alone(Trial& t) {
   }
 }
 
-// Weights of every length and of more rows than a kernel takes at once, as the panel of a product that is accumulated in two parts.
+// Weights of every length and of more rows than a kernel takes at once, as the panel of a product that is accumulated in two parts; and every few tokens.
 void gemv_equals_gemm_f32(Trial& t, decltype(KernelTable::gemv_f32) KernelTable::*gemv, decltype(KernelTable::expand_f32) KernelTable::*expand, DType dtype) {
   for (const int64_t k : lengths()) {
     const int64_t rows = 1 + t.random.below(3 * kWidest), padded = (rows + kWidest - 1) / kWidest * kWidest, stride = k * traits(dtype).bytes, part = t.random.below(k + 1);
     const Input<std::byte> w(t, random_weight(t, dtype, rows, k).bytes, t.random.below(4));
-    const Input<float> x(t, t.random.values(k));
     std::vector<float> panel(static_cast<size_t>(k * padded)), row(static_cast<size_t>(k));
     for (int64_t r = 0; r < rows; r++) {
       (t.kernels.*expand)(w.data() + r * stride, row.data(), k);
       for (int64_t p = 0; p < k; p++) panel[static_cast<size_t>(p * padded + r)] = row[static_cast<size_t>(p)];
     }
     const Input<float> b(t, panel);
-    const Output<float> product(t, padded), y(t, rows);
-    t.kernels.gemm_f32(1, padded, part, x, k, b, padded, product, padded, false);
-    t.kernels.gemm_f32(1, padded, k - part, x.data() + part, k, b.data() + part * padded, padded, product, padded, true);
-    (t.kernels.*gemv)(w.data(), stride, rows, k, x, y);
-    const std::vector<float> together = product.values();
-    t.exact("a row's product", y.values(), std::vector<float>(together.begin(), together.begin() + rows));
+    for (int64_t tokens = 1; tokens <= 13; tokens++) {
+      const Input<float> x(t, t.random.values(tokens * k));
+      const Output<float> product(t, tokens * padded), y(t, tokens * rows);
+      t.kernels.gemm_f32(tokens, padded, part, x, k, b, padded, product, padded, false);
+      t.kernels.gemm_f32(tokens, padded, k - part, x.data() + part, k, b.data() + part * padded, padded, product, padded, true);
+      (t.kernels.*gemv)(w.data(), stride, rows, k, tokens, x, k, y, rows);
+      const std::vector<float> whole = product.values();
+      std::vector<float> wanted;
+      for (int64_t m = 0; m < tokens; m++) wanted.insert(wanted.end(), whole.begin() + m * padded, whole.begin() + m * padded + rows);
+      t.exact("the rows of a product", y.values(), wanted);
+    }
   }
 }
 

@@ -103,12 +103,18 @@ struct WeightBf16 : WeightWords {
 // which are more streams than a hardware prefetcher follows. 16 to 256 KB ahead measured on Zen 4: from 128 KB on lines are lost again before they are read.
 constexpr int64_t kGemvAhead = 32 << 10;
 
-// y[rows] = w[rows, k] · x for up to kGroups * kLanes rows: a lane for each, which so adds its products in order; groups hide the latency of fma.
-template <class W, int kGroups>
-inline void gemv_lanes(const unsigned char* w, int64_t stride, int64_t rows, int64_t k, const float* x, float* y) {
-  F sum[kGroups];
+// y[t][rows] = w[rows, k] · x[t] for up to kGroups * kLanes rows and kTokens tokens, of which the last ones may be one. A lane for each row, which so adds its
+// products in order; groups, or tokens, hide the latency of fma. A square of weights is turned once for all tokens.
+template <class W, int kGroups, int kTokens>
+inline void gemv_lanes(const unsigned char* w, int64_t stride, int64_t rows, int64_t k, int64_t tokens, const float* x, int64_t ldx, float* y, int64_t ldy) {
+  F sum[kGroups][kTokens];
+  const float* values[kTokens];
+#pragma GCC unroll 8
+  for (int t = 0; t < kTokens; t++) {
+    values[t] = x + std::min<int64_t>(t, tokens - 1) * ldx;
 #pragma GCC unroll 2
-  for (int g = 0; g < kGroups; g++) sum[g] = Vec::zero();
+    for (int g = 0; g < kGroups; g++) sum[g][t] = Vec::zero();
+  }
   int64_t p = 0;
   for (; p + W::kColumns <= k; p += W::kColumns) {
     constexpr int64_t kStepBytes = kGroups * kLanes * W::kColumns * W::kBytes;
@@ -120,29 +126,44 @@ inline void gemv_lanes(const unsigned char* w, int64_t stride, int64_t rows, int
 #pragma GCC unroll 32
     for (int i = 0; i < W::kColumns; i++) {
 #pragma GCC unroll 2
-      for (int g = 0; g < kGroups; g++) sum[g] = Vec::fma(Vec::set1(x[p + i]), square[g].column(i), sum[g]);
+      for (int g = 0; g < kGroups; g++) {
+        const F column = square[g].column(i);
+#pragma GCC unroll 8
+        for (int t = 0; t < kTokens; t++) sum[g][t] = Vec::fma(Vec::set1(values[t][p + i]), column, sum[g][t]);
+      }
     }
   }
+#pragma GCC unroll 8
+  for (int t = 0; t < kTokens; t++) {
+    if (t >= tokens) break;
 #pragma GCC unroll 2
-  for (int g = 0; g < kGroups; g++) {
-    if (rows >= (g + 1) * kLanes) {
-      Vec::store(y + g * kLanes, sum[g]);
-    } else {
-      Vec::store_part(y + g * kLanes, sum[g], rows - g * kLanes);
+    for (int g = 0; g < kGroups; g++) {
+      if (rows >= (g + 1) * kLanes) {
+        Vec::store(y + t * ldy + g * kLanes, sum[g][t]);
+      } else {
+        Vec::store_part(y + t * ldy + g * kLanes, sum[g][t], rows - g * kLanes);
+      }
     }
-  }
-  for (; p < k; p++) {
-    for (int64_t r = 0; r < rows; r++) y[r] = __builtin_fmaf(x[p], W::one(w + r * stride, p), y[r]);
+    for (int64_t rest = p; rest < k; rest++) {
+      for (int64_t r = 0; r < rows; r++) y[t * ldy + r] = __builtin_fmaf(values[t][rest], W::one(w + r * stride, rest), y[t * ldy + r]);
+    }
   }
 }
 
 template <class W>
-inline void gemv(const void* w, int64_t stride, int64_t rows, int64_t k, const float* x, float* y) {
+inline void gemv(const void* w, int64_t stride, int64_t rows, int64_t k, int64_t tokens, const float* x, int64_t ldx, float* y, int64_t ldy) {
   constexpr int64_t kRows = Vec::kGemvGroups * kLanes;
   const auto* from = static_cast<const unsigned char*>(w);
   int64_t r = 0;
-  for (; r + kRows <= rows; r += kRows) gemv_lanes<W, Vec::kGemvGroups>(from + r * stride, stride, kRows, k, x, y + r);
-  for (; r < rows; r += kLanes) gemv_lanes<W, 1>(from + r * stride, stride, std::min<int64_t>(kLanes, rows - r), k, x, y + r);
+  for (; tokens == 1 && r + kRows <= rows; r += kRows) gemv_lanes<W, Vec::kGemvGroups, 1>(from + r * stride, stride, kRows, k, 1, x, ldx, y + r, ldy);
+  for (; r < rows; r += kLanes) {
+    const unsigned char* set = from + r * stride;
+    const int64_t height = std::min<int64_t>(kLanes, rows - r);
+    int64_t t = 0;
+    for (; t + 4 < tokens; t += 8) gemv_lanes<W, 1, 8>(set, stride, height, k, std::min<int64_t>(8, tokens - t), x + t * ldx, ldx, y + t * ldy + r, ldy);
+    for (; t + 1 < tokens; t += 4) gemv_lanes<W, 1, 4>(set, stride, height, k, std::min<int64_t>(4, tokens - t), x + t * ldx, ldx, y + t * ldy + r, ldy);
+    if (t < tokens) gemv_lanes<W, 1, 1>(set, stride, height, k, 1, x + t * ldx, ldx, y + t * ldy + r, ldy);
+  }
 }
 
 // Whole squares, and what is left one by one.
@@ -173,9 +194,15 @@ void transpose_bf16(const void* src, int64_t stride, int64_t rows, int64_t colum
   transpose<WeightBf16>(src, stride, rows, columns, dst, ld);
 }
 
-void gemv_f32(const void* w, int64_t stride, int64_t rows, int64_t k, const float* x, float* y) noexcept { gemv<WeightF32>(w, stride, rows, k, x, y); }
-void gemv_f16(const void* w, int64_t stride, int64_t rows, int64_t k, const float* x, float* y) noexcept { gemv<WeightF16>(w, stride, rows, k, x, y); }
-void gemv_bf16(const void* w, int64_t stride, int64_t rows, int64_t k, const float* x, float* y) noexcept { gemv<WeightBf16>(w, stride, rows, k, x, y); }
+void gemv_f32(const void* w, int64_t stride, int64_t rows, int64_t k, int64_t tokens, const float* x, int64_t ldx, float* y, int64_t ldy) noexcept {
+  gemv<WeightF32>(w, stride, rows, k, tokens, x, ldx, y, ldy);
+}
+void gemv_f16(const void* w, int64_t stride, int64_t rows, int64_t k, int64_t tokens, const float* x, int64_t ldx, float* y, int64_t ldy) noexcept {
+  gemv<WeightF16>(w, stride, rows, k, tokens, x, ldx, y, ldy);
+}
+void gemv_bf16(const void* w, int64_t stride, int64_t rows, int64_t k, int64_t tokens, const float* x, int64_t ldx, float* y, int64_t ldy) noexcept {
+  gemv<WeightBf16>(w, stride, rows, k, tokens, x, ldx, y, ldy);
+}
 
 // Slots whose bodies every ISA takes from the -inl.h files.
 void fill_shared(KernelTable& t) {

@@ -3,7 +3,7 @@
 // Every type is u8 codes with an offset, and a scale (and for some a min) for 32 or 16 neighbouring values:
 //   y = sum over blocks of  scale * 2^e * (sum code * a  -  offset * sum a)  +  min * 2^e * sum a
 // An integer sum starts at the bits of the block's origin (cpu/block_float.h) minus offset * sum a; as a float, it is then origin + 2^e * (what is wanted).
-// `interleave` brings the same 16 bytes of kRows rows side by side, four bytes of each in a vector; codes of 4 consecutive values, a group, are cut out there
+// `interleave` brings the same 16 bytes (`interleave_32`: 32) of kRows rows side by side, four bytes of each in a vector; codes of 4 consecutive values, a group, are cut out there
 // by shifts and masks. So one vector is [rows][4 values], which is what a 4-byte dot product wants: lanes are rows, and a row's sum never leaves its lane.
 //
 // The including file says, before this one, whether Q8_0 codes stay signed, without offset: kSignedQ8.
@@ -29,6 +29,19 @@ struct CodesOf {
   static constexpr int kScales = kHalves * (kMins ? 2 : 1);
 };
 
+// Blocks whose length is no multiple of 32 bytes, as many as make up one: read as a stretch in whole steps of 32 bytes, with far fewer loads than block by block.
+// Everything in them begins at a dword or in the middle of one.
+template <class Block>
+struct BlockRun {
+  static constexpr int kBytes = sizeof(Block), kBlocks = 32 / (kBytes & -kBytes), kSteps = kBlocks * kBytes / 32;
+  I dword[kBlocks * kBytes / 4];
+  void load_step(const unsigned char* w, int64_t stride, int step) { Int::interleave_32(w + 32 * step, stride, dword + 8 * step); }
+  // Whether block j is whole once this step is loaded.
+  static bool ends(int j, int step) { return ((j + 1) * kBytes - 1) / 32 == step; }
+  I at(int byte) const { return byte % 4 == 0 ? dword[byte / 4] : Int::from_middle(dword[byte / 4], dword[byte / 4 + 1]); }
+  F half_at(int byte) const { return Int::halves_to_f32(byte % 4 == 0 ? dword[byte / 4] : Int::shift_right_32(dword[byte / 4], 16)); }
+};
+
 inline I low_nibbles(I bytes) { return Int::bit_and(bytes, Int::set1_8(15)); }
 inline I high_nibbles(I bytes) { return low_nibbles(Int::shift_right_16(bytes, 4)); }
 
@@ -36,6 +49,11 @@ inline I high_nibbles(I bytes) { return low_nibbles(Int::shift_right_16(bytes, 4
 struct Nibbles {
   I bytes[4];
   Nibbles(const unsigned char* w, int64_t stride) { Int::interleave(w, stride, bytes); }
+  template <class Block>
+  Nibbles(const BlockRun<Block>& run, int byte) {
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) bytes[i] = run.at(byte + 4 * i);
+  }
   I group(int g) const { return g < 4 ? low_nibbles(bytes[g]) : high_nibbles(bytes[g - 4]); }
 };
 
@@ -50,6 +68,8 @@ struct OneScale {
   static constexpr int kBytes = 2;
   F d;
   OneScale(const unsigned char* w, int64_t stride) : d(Int::rows_f16(w, stride)) {}
+  template <class Block>
+  OneScale(const BlockRun<Block>& run, int byte) : d(run.half_at(byte)) {}
   F factor(int) const { return d; }
 };
 
@@ -58,6 +78,8 @@ struct ScaleAndMin {
   static constexpr int kBytes = 4;
   I dm;
   ScaleAndMin(const unsigned char* w, int64_t stride) : dm(Int::rows_32(w, stride)) {}
+  template <class Block>
+  ScaleAndMin(const BlockRun<Block>& run, int byte) : dm(run.at(byte)) {}
   F factor(int i) const { return Int::halves_to_f32(i == 0 ? dm : Int::shift_right_32(dm, 16)); }
 };
 
@@ -69,6 +91,9 @@ struct NibbleCodes : CodesOf<Block, 1, 8, offset, 15> {
   static I code(const Packed& packed, int, int g) { return packed.group(g); }
   using Scales = RowScales;
   static Scales scales(const unsigned char* w, int64_t stride) { return {w, stride}; }
+  using Run = BlockRun<Block>;
+  static Packed load(const Run& run, int j) { return {run, j * Run::kBytes + RowScales::kBytes}; }
+  static Scales scales(const Run& run, int j) { return {run, j * Run::kBytes}; }
 };
 
 using CodesQ4_0 = NibbleCodes<BlockQ4_0, 8, OneScale>;
@@ -89,6 +114,12 @@ struct FiveBitCodes : CodesOf<Block, 1, 8, offset, 31> {
   static I code(const Packed& packed, int, int g) { return packed.group(g); }
   using Scales = RowScales;
   static Scales scales(const unsigned char* w, int64_t stride) { return {w, stride}; }
+  using Run = BlockRun<Block>;
+  static Packed load(const Run& run, int j) {
+    const int at = j * Run::kBytes + RowScales::kBytes;
+    return {{run, at + 4}, run.at(at)};
+  }
+  static Scales scales(const Run& run, int j) { return {run, j * Run::kBytes}; }
 };
 
 using CodesQ5_0 = FiveBitCodes<BlockQ5_0, 16, OneScale>;
@@ -97,9 +128,11 @@ using CodesQ5_1 = FiveBitCodes<BlockQ5_1, 0, ScaleAndMin>;
 // 32 bytes of each row: group g of them is bytes[g].
 struct Bytes32 {
   I bytes[8];
-  Bytes32(const unsigned char* w, int64_t stride) {
-    Int::interleave(w, stride, bytes);
-    Int::interleave(w + 16, stride, bytes + 4);
+  Bytes32(const unsigned char* w, int64_t stride) { Int::interleave_32(w, stride, bytes); }
+  template <class Block>
+  Bytes32(const BlockRun<Block>& run, int byte) {
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; i++) bytes[i] = run.at(byte + 4 * i);
   }
 };
 
@@ -109,6 +142,9 @@ struct CodesQ8_0 : CodesOf<BlockQ8_0, 1, 8, kSignedQ8 ? 0 : 128, 255> {
   static I code(const Packed& packed, int, int g) { return kSignedQ8 ? packed.bytes[g] : Int::bit_xor(packed.bytes[g], Int::set1_8(0x80)); }
   using Scales = OneScale;
   static Scales scales(const unsigned char* w, int64_t stride) { return {w, stride}; }
+  using Run = BlockRun<BlockQ8_0>;
+  static Packed load(const Run& run, int j) { return {run, j * Run::kBytes + 2}; }
+  static Scales scales(const Run& run, int j) { return {run, j * Run::kBytes}; }
 };
 
 // The same 16 of the 32 bytes that four blocks share, two bits each.
@@ -168,7 +204,7 @@ struct CodesQ3_K : CodesOf<BlockQ3_K, 8, 4, 4, 7> {
     Int::interleave(w + 94, stride, tail);
     Scales s;
 #pragma GCC unroll 3
-    for (int i = 0; i < 3; i++) s.packed[i] = Int::bit_or(Int::shift_right_32(tail[i], 16), Int::shift_left_32(tail[i + 1], 16));
+    for (int i = 0; i < 3; i++) s.packed[i] = Int::from_middle(tail[i], tail[i + 1]);
     s.d = Int::halves_to_f32(Int::shift_right_32(tail[3], 16));
     return s;
   }

@@ -31,6 +31,19 @@ struct TokenBlocks {
   }
 };
 
+// Adds what the sums of one block stand for. factor: of the block's first scale.
+template <class Codes>
+inline F scaled(F total, const I* acc, const typename Codes::Scales& scales, int factor, float origin, const float* weighted_sum) {
+  const F zero = Vec::set1(origin);
+#pragma GCC unroll 2
+  for (int h = 0; h < Codes::kHalves; h++) total = Vec::fma(above_origin(acc[h], zero), scales.factor(factor + h), total);
+  if constexpr (Codes::kMins) {
+#pragma GCC unroll 2
+    for (int h = 0; h < Codes::kHalves; h++) total = Vec::fma(Vec::set1(weighted_sum[h]), scales.factor(factor + Codes::kHalves + h), total);
+  }
+  return total;
+}
+
 // Adds the products of one unit, whose first block is block b of the stretch.
 template <class Codes>
 inline F add_unit(F total, const unsigned char* rows, int64_t stride, int unit, const unsigned char* next,
@@ -50,13 +63,27 @@ inline F add_unit(F total, const unsigned char* rows, int64_t stride, int unit, 
   }
 #pragma GCC unroll 8
   for (int j = 0; j < Codes::kUnit; j++) {
-    const int factor = (unit * Codes::kUnit + j) * Codes::kScales;
-    const F zero = Vec::set1(origin[b + j]);
-#pragma GCC unroll 2
-    for (int h = 0; h < Codes::kHalves; h++) total = Vec::fma(above_origin(acc[j][h], zero), scales.factor(factor + h), total);
-    if constexpr (Codes::kMins) {
-#pragma GCC unroll 2
-      for (int h = 0; h < Codes::kHalves; h++) total = Vec::fma(Vec::set1(token.weighted_sum[b + j][h]), scales.factor(factor + Codes::kHalves + h), total);
+    total = scaled<Codes>(total, acc[j], scales, (unit * Codes::kUnit + j) * Codes::kScales, origin[b + j], token.weighted_sum[b + j]);
+  }
+  return total;
+}
+
+// Adds the products of a run of blocks, the first of which is block b of the stretch: each block as soon as its last bytes are there.
+template <class Codes>
+inline F add_run(F total, const unsigned char* rows, int64_t stride, const unsigned char* next, const int8_t* q, const float* origin,
+                 const TokenBlocks<Codes>& token, int64_t b) {
+  using Run = typename Codes::Run;
+  Run run;
+#pragma GCC unroll 17
+  for (int step = 0; step < Run::kSteps; step++) {
+    run.load_step(rows, stride, step);
+#pragma GCC unroll 16
+    for (int j = 0; j < Run::kBlocks; j++) {
+      if (!Run::ends(j, step)) continue;
+      const I acc[1] = {dot<Codes>(Codes::load(run, j), 0, q + (b + j) * kBlock, Int::set1_32(token.start[b + j][0]))};
+      next = Int::after(next, acc[0]);
+      prefetch_share<Codes>(next + j * kRows * Codes::kBytes, 0);
+      total = scaled<Codes>(total, acc, Codes::scales(run, j), 0, origin[b + j], token.weighted_sum[b + j]);
     }
   }
   return total;
@@ -73,7 +100,14 @@ void gemv_q(const void* w, int64_t stride, int64_t blocks, const void* next, con
     for (int at = 0; at < kPanelRows; at += kRows) {
       const unsigned char* rows = static_cast<const unsigned char*>(w) + at * stride + first / Codes::kDiskBlocks * Codes::kBytes;
       const unsigned char* next_rows = static_cast<const unsigned char*>(next) + at * stride + first / Codes::kDiskBlocks * Codes::kBytes * kRows;
-      for (int64_t b = 0; b < count; b += Codes::kDiskBlocks, rows += Codes::kBytes, next_rows += kRows * Codes::kBytes) {
+      int64_t b = 0;
+      if constexpr (Codes::kDiskBlocks == 1) {
+        constexpr int kRun = Codes::Run::kBlocks;
+        for (; b + kRun <= count; b += kRun, rows += kRun * Codes::kBytes, next_rows += kRows * kRun * Codes::kBytes) {
+          total[at / kRows] = add_run<Codes>(total[at / kRows], rows, stride, next_rows, q + first * kBlock, origin + first, token, b);
+        }
+      }
+      for (; b < count; b += Codes::kDiskBlocks, rows += Codes::kBytes, next_rows += kRows * Codes::kBytes) {
         const typename Codes::Scales scales = Codes::scales(rows, stride);
 #pragma GCC unroll 4
         for (int unit = 0; unit < Codes::kDiskBlocks / Codes::kUnit; unit++) {

@@ -147,6 +147,33 @@ struct Int {
     out[3] = _mm256_unpackhi_epi64(t1, t3);
   }
 
+  // 32 bytes of each row -> 8 vectors of [rows][4 bytes], with half the loads of two of 16.
+  static void interleave_32(const unsigned char* w, int64_t stride, I out[8]) {
+    I four[8];
+#pragma GCC unroll 2
+    for (int h = 0; h < 8; h += 4) {
+      I row[4];
+#pragma GCC unroll 4
+      for (int i = 0; i < 4; i++) row[i] = load(w + (h + i) * stride);
+      const I t0 = _mm256_unpacklo_epi32(row[0], row[1]), t1 = _mm256_unpackhi_epi32(row[0], row[1]);
+      const I t2 = _mm256_unpacklo_epi32(row[2], row[3]), t3 = _mm256_unpackhi_epi32(row[2], row[3]);
+      four[h] = _mm256_unpacklo_epi64(t0, t2);
+      four[h + 1] = _mm256_unpackhi_epi64(t0, t2);
+      four[h + 2] = _mm256_unpacklo_epi64(t1, t3);
+      four[h + 3] = _mm256_unpackhi_epi64(t1, t3);
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) {
+      out[i] = _mm256_permute2x128_si256(four[i], four[4 + i], 0x20);
+      out[4 + i] = _mm256_permute2x128_si256(four[i], four[4 + i], 0x31);
+    }
+  }
+  // The upper half of each lane of a, then the lower one of b: what begins in the middle of a.
+  static I from_middle(I a, I b) {
+    const __m128i turn = _mm_setr_epi8(2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13);
+    return _mm256_shuffle_epi8(_mm256_blend_epi16(a, b, 0x55), _mm256_broadcastsi128_si256(turn));
+  }
+
   static __m128i half(I a, int which) { return which == 0 ? _mm256_castsi256_si128(a) : _mm256_extracti128_si256(a, 1); }
   // 8 rows x 16 words in place, to two columns in each vector: row[c] = column c | column 8 + c. Pairs of words, pairs of pairs, pairs of those.
   static void transpose_16(I row[8]) {

@@ -138,6 +138,14 @@ struct Int {
     out[3] = vzip2q_s32(t1, t3);
   }
 
+  // 32 bytes of each row -> 8 vectors of [rows][4 bytes].
+  static void interleave_32(const unsigned char* w, int64_t stride, I out[8]) {
+    interleave(w, stride, out);
+    interleave(w + 16, stride, out + 4);
+  }
+  // The upper half of each lane of a, then the lower one of b: what begins in the middle of a.
+  static I from_middle(I a, I b) { return from(vsliq_n_u32(vshrq_n_u32(dwords(a), 16), dwords(b), 16)); }
+
   static uint16x4_t half(I a, int which) { return which == 0 ? vget_low_u16(words(a)) : vget_high_u16(words(a)); }
   // 4 rows x 8 words in place, to two columns in each vector: row[c] = column c | column 4 + c. Pairs of rows, then pairs of pairs; then halves change places.
   static void transpose_16(I row[4]) {
