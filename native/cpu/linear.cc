@@ -25,7 +25,7 @@ constexpr int64_t kPanels = 4;        // of a task: 4 * 64 KB of products of a s
 constexpr int64_t kSlabRows = 640;    // at most
 constexpr int64_t kStepRows = 48;     // that meet all panels before the next ones do
 constexpr int64_t kGemvRows = 128;    // weight rows of a decode task
-constexpr int64_t kFloatGemvTokens = 16;  // at most: beyond, panels do as well
+constexpr int64_t kFloatGemvTokens = 32;  // at most: beyond, panels do as well
 constexpr int64_t kGemvTokens = 2;    // at most, one after another
 constexpr int64_t kSkinnyTokens = 24; // at most, for which weights are brought into the kernel's form in L1
 
