@@ -36,6 +36,10 @@ def many(thing: dict, name: str) -> bool:
     return bool(measure(thing)) and name.endswith('s')
 
 
+def be(thing: dict, name: str) -> str:
+    return 'are' if many(thing, name) else 'is'
+
+
 def capital(text: str) -> str:
     return text[0].upper() + text[1:]
 
@@ -120,7 +124,7 @@ def questions(things: list, groups: list, ground: int, rng: random.Random) -> li
         name = pick(thing['synonyms']) if thing['synonyms'] and rng.random() < 0.15 else thing['name']
         asked_for = a(thing, name)
         ask('exists', pick([f'Is there {asked_for} in the picture?', f'Is there {asked_for}?', f'Do you see {asked_for}?', f'Is there {asked_for} in this image?']),
-            f'Yes, there is {asked_for}.' if yes else f'No, there {"are" if many(thing, name) else "is"} no {name}.', 'yes' if yes else 'no')
+            f'Yes, there is {asked_for}.' if yes else f'No, there {be(thing, name)} no {name}.', 'yes' if yes else 'no')
 
     colored = [group for group in groups if group.color >= 0]
     if colored:
@@ -145,7 +149,7 @@ def questions(things: list, groups: list, ground: int, rng: random.Random) -> li
     if alone and total > 1:
         it = pick(alone)
         name = it.called(rng)
-        are = 'are' if many(it.thing, name) else 'is'
+        are = be(it.thing, name)
         ask('where', pick([f'Where {are} the {name}?', f'Where in the picture {are} the {name}?']), f'The {name} {are} {where(it.field)}.', it.field)
         if sum(group.field == it.field for group in groups) == 1:
             ask('there', f'What is {where(it.field)}?', f'{capital(it.some())} is {where(it.field)}.', it.thing['name'])
@@ -160,7 +164,7 @@ def questions(things: list, groups: list, ground: int, rng: random.Random) -> li
             phrase = {'left': 'to the left of', 'right': 'to the right of', 'above': 'above', 'below': 'below'}[said]
             choice = 'to the left or to the right of' if across else 'above or below'
             first, second = one.called(rng), two.called(rng)
-            are = 'are' if many(one.thing, first) else 'is'
+            are = be(one.thing, first)
             form = rng.randrange(3)
             if form == 0:
                 ask('relation', f'{capital(are)} the {first} {choice} the {second}?', f'The {first} {are} {phrase} the {second}.', said)
@@ -172,7 +176,7 @@ def questions(things: list, groups: list, ground: int, rng: random.Random) -> li
                 ask('neighbor', f'What is {phrase} the {second}?', f'{capital(one.some())} is {phrase} the {second}.', one.thing['name'])
         by_size = sorted(alone, key=lambda group: -group.size)
         if len(alone) == len(groups) and by_size[0].size > 1.3 * by_size[1].size:
-            ask('largest', pick(['Which thing is the largest?', 'What is the largest thing?', 'Which is the largest?']), f'The {by_size[0].thing["name"]} {"are" if many(by_size[0].thing, by_size[0].thing["name"]) else "is"} the largest.', by_size[0].thing['name'])
+            ask('largest', pick(['Which thing is the largest?', 'What is the largest thing?', 'Which is the largest?']), f'The {by_size[0].thing["name"]} {be(by_size[0].thing, by_size[0].thing["name"])} the largest.', by_size[0].thing['name'])
     return asked
 
 

@@ -39,6 +39,11 @@ struct BlockRun {
   // Whether block j is whole once this step is loaded.
   static bool ends(int j, int step) { return ((j + 1) * kBytes - 1) / 32 == step; }
   I at(int byte) const { return byte % 4 == 0 ? dword[byte / 4] : Int::from_middle(dword[byte / 4], dword[byte / 4 + 1]); }
+  template <int kCount>
+  void read(int byte, I* out) const {
+#pragma GCC unroll 8
+    for (int i = 0; i < kCount; i++) out[i] = at(byte + 4 * i);
+  }
   F half_at(int byte) const { return Int::halves_to_f32(byte % 4 == 0 ? dword[byte / 4] : Int::shift_right_32(dword[byte / 4], 16)); }
 };
 
@@ -50,10 +55,7 @@ struct Nibbles {
   I bytes[4];
   Nibbles(const unsigned char* w, int64_t stride) { Int::interleave(w, stride, bytes); }
   template <class Block>
-  Nibbles(const BlockRun<Block>& run, int byte) {
-#pragma GCC unroll 4
-    for (int i = 0; i < 4; i++) bytes[i] = run.at(byte + 4 * i);
-  }
+  Nibbles(const BlockRun<Block>& run, int byte) { run.template read<4>(byte, bytes); }
   I group(int g) const { return g < 4 ? low_nibbles(bytes[g]) : high_nibbles(bytes[g - 4]); }
 };
 
@@ -83,17 +85,22 @@ struct ScaleAndMin {
   F factor(int i) const { return Int::halves_to_f32(i == 0 ? dm : Int::shift_right_32(dm, 16)); }
 };
 
+// Blocks of 32 values that begin with their row's scales.
+template <class Block, int offset, int largest_code, class RowScales>
+struct SingleBlockCodes : CodesOf<Block, 1, 8, offset, largest_code> {
+  using Scales = RowScales;
+  using Run = BlockRun<Block>;
+  static Scales scales(const unsigned char* w, int64_t stride) { return {w, stride}; }
+  static Scales scales(const Run& run, int j) { return {run, j * Run::kBytes}; }
+};
+
 // A row's scales, then 32 nibbles.
 template <class Block, int offset, class RowScales>
-struct NibbleCodes : CodesOf<Block, 1, 8, offset, 15> {
+struct NibbleCodes : SingleBlockCodes<Block, offset, 15, RowScales> {
   using Packed = Nibbles;
   static Packed load(const unsigned char* w, int64_t stride, int, int) { return {w + RowScales::kBytes, stride}; }
   static I code(const Packed& packed, int, int g) { return packed.group(g); }
-  using Scales = RowScales;
-  static Scales scales(const unsigned char* w, int64_t stride) { return {w, stride}; }
-  using Run = BlockRun<Block>;
-  static Packed load(const Run& run, int j) { return {run, j * Run::kBytes + RowScales::kBytes}; }
-  static Scales scales(const Run& run, int j) { return {run, j * Run::kBytes}; }
+  static Packed load(const BlockRun<Block>& run, int j) { return {run, j * run.kBytes + RowScales::kBytes}; }
 };
 
 using CodesQ4_0 = NibbleCodes<BlockQ4_0, 8, OneScale>;
@@ -108,18 +115,14 @@ struct FiveBits {
 
 // A row's scales, the fifth bits, then 32 nibbles.
 template <class Block, int offset, class RowScales>
-struct FiveBitCodes : CodesOf<Block, 1, 8, offset, 31> {
+struct FiveBitCodes : SingleBlockCodes<Block, offset, 31, RowScales> {
   using Packed = FiveBits;
   static Packed load(const unsigned char* w, int64_t stride, int, int) { return {{w + RowScales::kBytes + 4, stride}, Int::rows_32(w + RowScales::kBytes, stride)}; }
   static I code(const Packed& packed, int, int g) { return packed.group(g); }
-  using Scales = RowScales;
-  static Scales scales(const unsigned char* w, int64_t stride) { return {w, stride}; }
-  using Run = BlockRun<Block>;
-  static Packed load(const Run& run, int j) {
-    const int at = j * Run::kBytes + RowScales::kBytes;
+  static Packed load(const BlockRun<Block>& run, int j) {
+    const int at = j * run.kBytes + RowScales::kBytes;
     return {{run, at + 4}, run.at(at)};
   }
-  static Scales scales(const Run& run, int j) { return {run, j * Run::kBytes}; }
 };
 
 using CodesQ5_0 = FiveBitCodes<BlockQ5_0, 16, OneScale>;
@@ -130,21 +133,14 @@ struct Bytes32 {
   I bytes[8];
   Bytes32(const unsigned char* w, int64_t stride) { Int::interleave_32(w, stride, bytes); }
   template <class Block>
-  Bytes32(const BlockRun<Block>& run, int byte) {
-#pragma GCC unroll 8
-    for (int i = 0; i < 8; i++) bytes[i] = run.at(byte + 4 * i);
-  }
+  Bytes32(const BlockRun<Block>& run, int byte) { run.template read<8>(byte, bytes); }
 };
 
-struct CodesQ8_0 : CodesOf<BlockQ8_0, 1, 8, kSignedQ8 ? 0 : 128, 255> {
+struct CodesQ8_0 : SingleBlockCodes<BlockQ8_0, kSignedQ8 ? 0 : 128, 255, OneScale> {
   using Packed = Bytes32;
   static Packed load(const unsigned char* w, int64_t stride, int, int) { return {w + 2, stride}; }
   static I code(const Packed& packed, int, int g) { return kSignedQ8 ? packed.bytes[g] : Int::bit_xor(packed.bytes[g], Int::set1_8(0x80)); }
-  using Scales = OneScale;
-  static Scales scales(const unsigned char* w, int64_t stride) { return {w, stride}; }
-  using Run = BlockRun<BlockQ8_0>;
-  static Packed load(const Run& run, int j) { return {run, j * Run::kBytes + 2}; }
-  static Scales scales(const Run& run, int j) { return {run, j * Run::kBytes}; }
+  static Packed load(const Run& run, int j) { return {run, j * Run::kBytes + OneScale::kBytes}; }
 };
 
 // The same 16 of the 32 bytes that four blocks share, two bits each.

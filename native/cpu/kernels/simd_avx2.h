@@ -130,6 +130,15 @@ struct Int {
     for (int r = 0; r < 8; r++) __builtin_memcpy(&d[r], w + r * stride, 2);
     return _mm256_cvtph_ps(_mm_setr_epi16(d[0], d[1], d[2], d[3], d[4], d[5], d[6], d[7]));
   }
+  // A 4 x 4 transpose of dwords in each half.
+  static void transpose_4(const I row[4], I out[4]) {
+    const I t0 = _mm256_unpacklo_epi32(row[0], row[1]), t1 = _mm256_unpackhi_epi32(row[0], row[1]);
+    const I t2 = _mm256_unpacklo_epi32(row[2], row[3]), t3 = _mm256_unpackhi_epi32(row[2], row[3]);
+    out[0] = _mm256_unpacklo_epi64(t0, t2);
+    out[1] = _mm256_unpackhi_epi64(t0, t2);
+    out[2] = _mm256_unpacklo_epi64(t1, t3);
+    out[3] = _mm256_unpackhi_epi64(t1, t3);
+  }
   // 16 bytes of each row -> 4 vectors of [rows][4 bytes]: rows r and r + 4 share a vector, then a 4 x 4 transpose of dwords in each half.
   //   in:  row0 = a b c d | row4 ...   out[0] = row0.a row1.a row2.a row3.a | row4.a row5.a row6.a row7.a
   static void interleave(const unsigned char* w, int64_t stride, I out[4]) {
@@ -139,12 +148,7 @@ struct Int {
       const __m128i low = _mm_loadu_si128(reinterpret_cast<const __m128i*>(w + i * stride));
       pair[i] = _mm256_inserti128_si256(_mm256_castsi128_si256(low), _mm_loadu_si128(reinterpret_cast<const __m128i*>(w + (i + 4) * stride)), 1);
     }
-    const I t0 = _mm256_unpacklo_epi32(pair[0], pair[1]), t1 = _mm256_unpackhi_epi32(pair[0], pair[1]);
-    const I t2 = _mm256_unpacklo_epi32(pair[2], pair[3]), t3 = _mm256_unpackhi_epi32(pair[2], pair[3]);
-    out[0] = _mm256_unpacklo_epi64(t0, t2);
-    out[1] = _mm256_unpackhi_epi64(t0, t2);
-    out[2] = _mm256_unpacklo_epi64(t1, t3);
-    out[3] = _mm256_unpackhi_epi64(t1, t3);
+    transpose_4(pair, out);
   }
 
   // 32 bytes of each row -> 8 vectors of [rows][4 bytes], with half the loads of two of 16.
@@ -155,12 +159,7 @@ struct Int {
       I row[4];
 #pragma GCC unroll 4
       for (int i = 0; i < 4; i++) row[i] = load(w + (h + i) * stride);
-      const I t0 = _mm256_unpacklo_epi32(row[0], row[1]), t1 = _mm256_unpackhi_epi32(row[0], row[1]);
-      const I t2 = _mm256_unpacklo_epi32(row[2], row[3]), t3 = _mm256_unpackhi_epi32(row[2], row[3]);
-      four[h] = _mm256_unpacklo_epi64(t0, t2);
-      four[h + 1] = _mm256_unpackhi_epi64(t0, t2);
-      four[h + 2] = _mm256_unpacklo_epi64(t1, t3);
-      four[h + 3] = _mm256_unpackhi_epi64(t1, t3);
+      transpose_4(row, four + h);
     }
 #pragma GCC unroll 4
     for (int i = 0; i < 4; i++) {

@@ -127,6 +127,15 @@ struct Int {
     for (int r = 0; r < 16; r++) __builtin_memcpy(&d[r], w + r * stride, 2);
     return _mm512_cvtph_ps(_mm256_setr_epi16(d[0], d[1], d[2], d[3], d[4], d[5], d[6], d[7], d[8], d[9], d[10], d[11], d[12], d[13], d[14], d[15]));
   }
+  // A 4 x 4 transpose of dwords in each quarter.
+  static void transpose_4(const I row[4], I out[4]) {
+    const I t0 = _mm512_unpacklo_epi32(row[0], row[1]), t1 = _mm512_unpackhi_epi32(row[0], row[1]);
+    const I t2 = _mm512_unpacklo_epi32(row[2], row[3]), t3 = _mm512_unpackhi_epi32(row[2], row[3]);
+    out[0] = _mm512_unpacklo_epi64(t0, t2);
+    out[1] = _mm512_unpackhi_epi64(t0, t2);
+    out[2] = _mm512_unpacklo_epi64(t1, t3);
+    out[3] = _mm512_unpackhi_epi64(t1, t3);
+  }
   // 16 bytes of each row -> 4 vectors of [rows][4 bytes]: quarter L of vector i holds row 4 L + i, then a 4 x 4 transpose of dwords in each quarter.
   static void interleave(const unsigned char* w, int64_t stride, I out[4]) {
     I quad[4];
@@ -138,12 +147,7 @@ struct Int {
       v = _mm512_inserti32x4(v, _mm_loadu_si128(reinterpret_cast<const __m128i*>(row + 8 * stride)), 2);
       quad[i] = _mm512_inserti32x4(v, _mm_loadu_si128(reinterpret_cast<const __m128i*>(row + 12 * stride)), 3);
     }
-    const I t0 = _mm512_unpacklo_epi32(quad[0], quad[1]), t1 = _mm512_unpackhi_epi32(quad[0], quad[1]);
-    const I t2 = _mm512_unpacklo_epi32(quad[2], quad[3]), t3 = _mm512_unpackhi_epi32(quad[2], quad[3]);
-    out[0] = _mm512_unpacklo_epi64(t0, t2);
-    out[1] = _mm512_unpackhi_epi64(t0, t2);
-    out[2] = _mm512_unpacklo_epi64(t1, t3);
-    out[3] = _mm512_unpackhi_epi64(t1, t3);
+    transpose_4(quad, out);
   }
 
   // 32 bytes of each row -> 8 vectors of [rows][4 bytes], with fewer loads and shuffles than two of 16: a vector takes such rows that after the 4 x 4 transposes
@@ -159,12 +163,7 @@ struct Int {
         const I low = _mm512_castsi256_si512(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(row + i * stride)));
         pair[i] = _mm512_inserti64x4(low, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(row + (i + 4) * stride)), 1);
       }
-      const I t0 = _mm512_unpacklo_epi32(pair[0], pair[1]), t1 = _mm512_unpackhi_epi32(pair[0], pair[1]);
-      const I t2 = _mm512_unpacklo_epi32(pair[2], pair[3]), t3 = _mm512_unpackhi_epi32(pair[2], pair[3]);
-      four[h] = _mm512_unpacklo_epi64(t0, t2);
-      four[h + 1] = _mm512_unpackhi_epi64(t0, t2);
-      four[h + 2] = _mm512_unpacklo_epi64(t1, t3);
-      four[h + 3] = _mm512_unpackhi_epi64(t1, t3);
+      transpose_4(pair, four + h);
     }
 #pragma GCC unroll 4
     for (int i = 0; i < 4; i++) {
