@@ -86,7 +86,11 @@ export interface OpenOptions extends ImageOptions, PromptOptions {
   readonly isa?: Isa | 'auto'
   /** Element type of keys and values; default f32 for float32 checkpoints, else f16. `q8_0` takes half of f16's memory. */
   readonly kvCache?: KvDtype
-  /** `fast` (default) multiplies quantised weights with activations quantised to int8 blocks; `exact` dequantises them and stays in float32. */
+  /**
+   * `fast` (default) multiplies quantised weights with activations quantised to int8 blocks; `exact` dequantises them and stays in float32. With float weights the
+   * last bits of a prompt's logits may depend under `fast` on how many positions are computed at once (more than 32 or fewer: a prompt, what comes new to one, a token);
+   * under `exact` they never do, which costs about a tenth of a prompt's speed. With quantised weights they never do.
+   */
   readonly arithmetic?: 'fast' | 'exact'
   /** Overrides the vision layer whose output is used, as in config.json's `vision_feature_layer`. */
   readonly visionFeatureLayer?: number

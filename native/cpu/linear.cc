@@ -24,8 +24,8 @@ constexpr int64_t kColumns = 32;      // of a panel: two AVX-512 vectors
 constexpr int64_t kPanels = 4;        // of a task: 4 * 64 KB of products of a slab in L2, beside a chunk of x
 constexpr int64_t kSlabRows = 640;    // at most
 constexpr int64_t kStepRows = 48;     // that meet all panels before the next ones do
-constexpr int64_t kGemvRows = 128;    // weight rows of a decode task
-constexpr int64_t kFloatGemvTokens = 32;  // at most: beyond, panels do as well
+constexpr int64_t kGemvRows = 128;    // weight rows of a decode task, at most
+constexpr int64_t kGemvBytes = 512 << 10;  // of them, about: threads should end at nearly the same time
 constexpr int64_t kGemvTokens = 2;    // at most, one after another
 constexpr int64_t kSkinnyTokens = 24; // at most, for which weights are brought into the kernel's form in L1
 
@@ -102,27 +102,63 @@ struct TaskList {
 
 // ---- float arithmetic -------------------------------------------------------------------------------------------------------
 
+// The weight rows of a decode task.
+struct RowTask {
+  const LinearOutput& output;
+  int64_t first;
+  int64_t rows;
+  // Tasks take about the same time, so the one that comes next here is as many further on as there are threads: where its rows begin, or null.
+  const std::byte* next;
+};
+
+class RowTasks {
+ public:
+  RowTasks(const LinearArgs& a, int threads) : a_(a), height_(height_of(a)), tasks_(a, height_), threads_(threads) {}
+  int64_t total() const { return tasks_.total(); }
+  RowTask at(int64_t index) const {
+    const LinearOutput& output = a_.output[tasks_.output_of(index)];
+    const int64_t first = first_row(index);
+    return {output, first, std::min(height_, output.weight.rows - first), index + threads_ < total() ? row(index + threads_) : nullptr};
+  }
+
+ private:
+  // In whole sets of rows.
+  static int64_t height_of(const LinearArgs& a) {
+    int64_t widest = 1;
+    for (int i = 0; i < a.outputs; i++) widest = std::max(widest, a.output[i].weight.row_bytes());
+    return std::clamp(kGemvBytes / widest / kColumns * kColumns, kColumns, kGemvRows);
+  }
+  int64_t first_row(int64_t index) const { return (index - tasks_.first[tasks_.output_of(index)]) * height_; }
+  const std::byte* row(int64_t index) const { return a_.output[tasks_.output_of(index)].weight.row(first_row(index)); }
+
+  const LinearArgs& a_;
+  int64_t height_;
+  TaskList tasks_;
+  int64_t threads_;
+};
+
 // y[M][kGemvRows] = x · w[first … first + rows - 1, :]ᵀ; quantised rows are expanded some at a time, as [kPanelRows][K].
-void gemv_rows(const KernelTable& kernels, const Weight& w, int64_t first, int64_t rows, ConstActivations x, float* expanded, float* y) {
-  if (!traits(w.dtype).quantised()) return gemv_kernel(kernels, w.dtype)(w.row(first), w.row_bytes(), rows, w.cols, x.rows, x.data, x.stride, y, kGemvRows);
+void gemv_rows(const KernelTable& kernels, const RowTask& task, ConstActivations x, float* expanded, float* y) {
+  const Weight& w = task.output.weight;
+  if (!traits(w.dtype).quantised()) {
+    return gemv_kernel(kernels, w.dtype)(w.row(task.first), w.row_bytes(), task.rows, w.cols, task.next, x.rows, x.data, x.stride, y, kGemvRows, false);
+  }
   const ExpandKernel expand = expand_kernel(kernels, w.dtype);
-  for (int64_t r = 0; r < rows; r += kPanelRows) {
-    const int64_t count = std::min<int64_t>(kPanelRows, rows - r);
-    for (int64_t i = 0; i < count; i++) expand(w.row(first + r + i), expanded + i * w.cols, w.cols);
-    kernels.gemv_f32(expanded, w.cols * static_cast<int64_t>(sizeof(float)), count, w.cols, x.rows, x.data, x.stride, y + r, kGemvRows);
+  for (int64_t r = 0; r < task.rows; r += kPanelRows) {
+    const int64_t count = std::min<int64_t>(kPanelRows, task.rows - r);
+    for (int64_t i = 0; i < count; i++) expand(w.row(task.first + r + i), expanded + i * w.cols, w.cols);
+    kernels.gemv_f32(expanded, w.cols * static_cast<int64_t>(sizeof(float)), count, w.cols, nullptr, x.rows, x.data, x.stride, y + r, kGemvRows, false);
   }
 }
 
 void gemv_float(CpuStream& stream, const LinearArgs& a) {
-  const TaskList tasks(a, kGemvRows);
+  const RowTasks tasks(a, stream.pool.threads());
   stream.reserve_per_worker(static_cast<uint64_t>(kPanelRows * a.x.cols + a.x.rows * kGemvRows) * sizeof(float));
   stream.parallel(tasks.total(), [&](int64_t index, int worker) {
-    const int i = tasks.output_of(index);
-    const LinearOutput& o = a.output[i];
-    const int64_t first = (index - tasks.first[i]) * kGemvRows, rows = std::min(kGemvRows, o.weight.rows - first);
+    const RowTask task = tasks.at(index);
     float* result = reinterpret_cast<float*>(stream.of_worker(worker));
-    gemv_rows(stream.kernels, o.weight, first, rows, a.x, result + a.x.rows * kGemvRows, result);
-    finish_panel(stream.kernels, o, 0, a.x.rows, first, rows, result, kGemvRows, nullptr);
+    gemv_rows(stream.kernels, task, a.x, result + a.x.rows * kGemvRows, result);
+    finish_panel(stream.kernels, task.output, 0, a.x.rows, task.first, task.rows, result, kGemvRows, nullptr);
   });
 }
 
@@ -181,6 +217,28 @@ struct FloatPanels {
   }
 };
 
+// Panels w[32][kGemvStretch] of float weights, multiplied as gemv_* does it: the same bits as of a row alone.
+struct RowPanels {
+  static constexpr int64_t kRow = kGemvStretch + 16;  // floats; rows a power of two apart would compete for the same cache sets
+  const KernelTable& kernels;
+  const float* chunks;  // of x
+  int64_t x_rows;
+  int64_t length;       // K
+  int64_t chunk = kGemvStretch;
+  const float* row_scale = nullptr;
+
+  uint64_t scratch_bytes() const { return 0; }
+  uint64_t panel_bytes() const { return static_cast<uint64_t>(kRow * kColumns) * sizeof(float); }
+  void pack(const Weight& w, int64_t first, int64_t rows, int64_t k, int64_t depth, std::byte*, std::byte* panel) const {
+    if (rows < kColumns) std::memset(panel, 0, panel_bytes());
+    const ExpandKernel expand = expand_kernel(kernels, w.dtype);
+    for (int64_t r = 0; r < rows; r++) expand(w.row(first + r) + row_bytes(w.dtype, k), reinterpret_cast<float*>(panel) + r * kRow, depth);
+  }
+  void multiply(const Weight&, const std::byte* panel, int64_t first, int64_t rows, int64_t k, int64_t depth, float* product) const {
+    kernels.gemv_f32(panel, kRow * static_cast<int64_t>(sizeof(float)), kColumns, depth, nullptr, rows, chunks + k * x_rows + first * chunk, chunk, product, kColumns, k > 0);
+  }
+};
+
 // The walk at the head of this file. A kind of panels is cut along k in chunks (of columns, or of blocks); it packs weight rows into a panel, and multiplies
 // rows of x by one.
 template <class Panels>
@@ -219,6 +277,10 @@ void gemm_panels(CpuStream& stream, const LinearArgs& a, const Panels& kind) {
 }
 
 void gemm_float(CpuStream& stream, const LinearArgs& a) {
+  if (a.arithmetic == Arithmetic::kExact) {
+    gemm_panels(stream, a, RowPanels{stream.kernels, chunk_rows(stream, a.x, kGemvStretch), a.x.rows, a.x.cols});
+    return;
+  }
   const int64_t KC = chunk_columns(a);
   gemm_panels(stream, a, FloatPanels{stream.kernels, chunk_rows(stream, a.x, KC), a.x.rows, KC, a.x.cols});
 }
@@ -308,27 +370,19 @@ uint64_t copied_rows_bytes(const LinearArgs& a, int64_t set) {
 // Few tokens: weight rows in sets of `set` from their file's place, each set once. product(weight, w, next set, y[tokens][kGemvRows]).
 template <class Product>
 void rows_int8(CpuStream& stream, const LinearArgs& a, const Quantised& x, int64_t set, const Product& product) {
-  const TaskList tasks(a, kGemvRows);
-  const auto rows_of = [&](int64_t index) {
-    const int i = tasks.output_of(index);
-    return a.output[i].weight.row((index - tasks.first[i]) * kGemvRows);
-  };
-  const int64_t threads = stream.pool.threads();
+  const RowTasks tasks(a, stream.pool.threads());
   const uint64_t copied = copied_rows_bytes(a, set);
   stream.reserve_per_worker(copied + static_cast<uint64_t>(kGemvRows * x.padded) * sizeof(float));
   stream.parallel(tasks.total(), [&](int64_t index, int worker) {
-    const int i = tasks.output_of(index);
-    const LinearOutput& o = a.output[i];
-    const int64_t first = (index - tasks.first[i]) * kGemvRows, rows = std::min(kGemvRows, o.weight.rows - first);
-    // Tasks take about the same time, so the one that comes next here is as many further on as there are threads.
-    const std::byte* next_task = index + threads < tasks.total() ? rows_of(index + threads) : nullptr;
+    const RowTask task = tasks.at(index);
+    const Weight& weight = task.output.weight;
     std::byte* copy = stream.of_worker(worker);
     float* result = reinterpret_cast<float*>(copy + copied);
-    for (int64_t r = 0; r < rows; r += set) {
-      const std::byte* next = r + set < rows ? o.weight.row(first + r + set) : next_task;
-      product(o.weight, whole_rows(o.weight, first + r, std::min(set, rows - r), set, copy), next, result + r);
+    for (int64_t r = 0; r < task.rows; r += set) {
+      const std::byte* next = r + set < task.rows ? weight.row(task.first + r + set) : task.next;
+      product(weight, whole_rows(weight, task.first + r, std::min(set, task.rows - r), set, copy), next, result + r);
     }
-    finish_panel(stream.kernels, o, 0, a.x.rows, first, rows, result, kGemvRows, x.scale);
+    finish_panel(stream.kernels, task.output, 0, a.x.rows, task.first, task.rows, result, kGemvRows, x.scale);
   });
 }
 
@@ -422,7 +476,7 @@ void linear(Stream& s, const LinearArgs& a) {
   }
   const int64_t tokens = a.x.rows;
   if (integer.outputs > 0) tokens <= kGemvTokens ? gemv_int8(stream, integer) : tokens <= kSkinnyTokens ? skinny_int8(stream, integer) : gemm_int8(stream, integer);
-  if (floating.outputs > 0) tokens <= kFloatGemvTokens ? gemv_float(stream, floating) : gemm_float(stream, floating);
+  if (floating.outputs > 0) tokens <= kFewRows ? gemv_float(stream, floating) : gemm_float(stream, floating);
 }
 
 }  // namespace llava::cpu

@@ -20,7 +20,7 @@ void patch_embed(Stream& s, const PatchEmbedArgs& a) {
   });
   const int64_t class_rows = a.class_embedding != nullptr ? 1 : 0;
   const ConstActivations positions(a.position_embedding + class_rows * width, patches, width);
-  linear(s, {.x = rows, .arithmetic = Arithmetic::kExact, .output = {{.weight = a.weight, .bias = a.bias, .residual = positions, .y = a.y.slice(class_rows, patches)}}});
+  linear(s, {.x = rows, .output = {{.weight = a.weight, .bias = a.bias, .residual = positions, .y = a.y.slice(class_rows, patches)}}});
   if (class_rows > 0) stream.kernels.add(a.class_embedding, a.position_embedding, a.y.row(0), width);
 }
 

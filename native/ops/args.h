@@ -55,7 +55,10 @@ struct RmsNormArgs {
 enum class Activation : uint8_t { kNone, kQuickGelu, kGelu, kGeluTanh };
 
 // exact: quantised weights are dequantised and multiplied in f32; fast: activations are quantised to int8 blocks for them.
+// A row of a product has the same bits whatever rows stand beside it: of quantised weights always, of float weights under exact arithmetic, and under fast
+// arithmetic up to kFewRows rows.
 enum class Arithmetic : uint8_t { kFast, kExact };
+constexpr int64_t kFewRows = 32;
 
 // y[M, N] = activation(scale * x[M, K] · weight[N, K]ᵀ + bias[N]) + residual[M, N]; bias and residual may be absent; y may be residual.
 struct LinearOutput {

@@ -171,6 +171,7 @@ std::vector<int64_t> quantised_depths(DType dtype) {
 void for_each_linear(const std::function<void(DType, Arithmetic, int64_t K)>& body) {
   for (const DType dtype : kFloatTypes) {
     for (const int64_t K : {1, 33, 192, 389}) body(dtype, Arithmetic::kFast, K);
+    for (const int64_t K : {1, 389, 521}) body(dtype, Arithmetic::kExact, K);
   }
   for (const DType dtype : kQuantisedTypes) {
     for (const Arithmetic arithmetic : {Arithmetic::kFast, Arithmetic::kExact}) {
@@ -856,9 +857,9 @@ Values linear_rows(Trial& t, Rig& rig, const Matrix& x, const Product& p, Arithm
 }
 
 // parts: how many rows are computed at a time.
-void row_split(Trial& t, std::span<const DType> dtypes, Arithmetic arithmetic, std::span<const int64_t> parts) {
+void row_split(Trial& t, std::span<const DType> dtypes, Arithmetic arithmetic, int64_t M, std::span<const int64_t> parts) {
   Rig rig(t);
-  constexpr int64_t M = 60, N = 49;
+  constexpr int64_t N = 49;
   for (const DType dtype : dtypes) {
     const int64_t K = 3 * kSuperBlock + (traits(dtype).quantised() ? 0 : 13);  // more than the ops take at once, and no whole vectors
     const Matrix x = random_matrix(t, M, K);
@@ -867,7 +868,7 @@ void row_split(Trial& t, std::span<const DType> dtypes, Arithmetic arithmetic, s
     for (const int64_t part : parts) {
       Values split;
       for (int64_t first = 0; first < M; first += part) {
-        const Values rows = linear_rows(t, rig, x, p, arithmetic, first, part);
+        const Values rows = linear_rows(t, rig, x, p, arithmetic, first, std::min(part, M - first));
         split.insert(split.end(), rows.begin(), rows.end());
       }
       t.exact(label_of(dtype, arithmetic) + ", " + std::to_string(part) + " rows at a time", split, together);
@@ -875,11 +876,13 @@ void row_split(Trial& t, std::span<const DType> dtypes, Arithmetic arithmetic, s
   }
 }
 
-void quantised_rows_alone(Trial& t) { row_split(t, kQuantisedTypes, Arithmetic::kFast, std::vector<int64_t>{1, 2, 3, 5, 20}); }
+void quantised_rows_alone(Trial& t) { row_split(t, kQuantisedTypes, Arithmetic::kFast, 60, std::vector<int64_t>{1, 2, 3, 5, 20}); }
 void float_rows_alone(Trial& t) {
-  row_split(t, kFloatTypes, Arithmetic::kFast, std::vector<int64_t>{1, 2, 3, 4, 5, 20});
-  row_split(t, kQuantisedTypes, Arithmetic::kExact, std::vector<int64_t>{1, 2, 3, 5, 20});
+  row_split(t, kFloatTypes, Arithmetic::kExact, 60, std::vector<int64_t>{1, 2, 3, 4, 5, 20});
+  row_split(t, kQuantisedTypes, Arithmetic::kExact, 60, std::vector<int64_t>{1, 2, 3, 5, 20});
 }
+// As many as args.h promises.
+void float_few_rows_alone(Trial& t) { row_split(t, kFloatTypes, Arithmetic::kFast, kFewRows, std::vector<int64_t>{1, 2, 3, 4, 5, 20}); }
 
 // Each activation is off by at most half a step of its block (and the three roundings of the quantisation: 127 * 3 * 2^-24 steps), and a step is
 // below 2 max|block| / 127, so
@@ -1020,7 +1023,8 @@ std::vector<Case> op_cases() {
       {"linear applies scale, bias, activation and residual in this order; the residual may stand in y", linear_epilogue},
       {"linear computes two or three outputs together to the same bits as apart", linear_outputs},
       {"quantised linear gives a row the same bits alone and in any batch", quantised_rows_alone},
-      {"float linear gives a row the same bits alone and in any batch", float_rows_alone},
+      {"float linear under exact arithmetic gives a row the same bits alone and in any batch", float_rows_alone},
+      {"float linear gives a row the same bits alone and beside a few others", float_few_rows_alone},
       {"int8 arithmetic strays from the exact product by no more than half a step of each activation", quantised_linear_error},
       {"attention gives a row the same bits alone and in a block, so decode equals prefill", attention_rows_alone},
       {"attention over q8_0 keys and values strays from float32's by no more than half a step of each", cached_attention_error},

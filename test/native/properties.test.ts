@@ -1,12 +1,14 @@
 // What must hold of the decoder and the tower whatever the weights are: how a text is cut into calls, what runs beside it, and what was
 // forked, forgotten, cancelled or refused on the way changes nothing.
 //
-// Equal means equal in every bit: a row's sums are made in the same order whatever stands beside it.
+// Equal means equal in every bit: a row's sums are made in the same order whatever stands beside it, with float weights under exact arithmetic.
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import test from 'ava'
-import { native, type NativeSegment, type NativeSequence } from '../../lib/native.js'
+import { native, type NativeOptions, type NativeSegment, type NativeSequence } from '../../lib/native.js'
 import { difference, GoldenModel, goldenNames, isas, joined, openDescribed, pieces, rowCount, slice } from './golden-models.js'
+
+const open = (name: string, options: Partial<NativeOptions> = {}) => GoldenModel.open(name, { arithmetic: /-q\d|kquants/.test(name) ? 'fast' : 'exact', ...options })
 
 /** Three pages of 64 positions, the last one partly filled. */
 const promptRows = 150
@@ -17,7 +19,7 @@ const cuts = [...[1, 2, 7, 64].map((length) => pieces(promptRows, length)), [63,
 for (const name of goldenNames) {
   for (const isa of isas) {
     test(`${name} on ${isa}: a prompt in pieces of any length, also cut inside its pictures, has the logits of one piece`, async (t) => {
-      using golden = await GoldenModel.open(name, { isa, kvCache: 'f16' })
+      using golden = await open(name, { isa, kvCache: 'f16' })
       const prompt = await golden.prompt(1, promptRows)
       const whole = await golden.run(prompt)
       t.false(whole.includes(NaN))
@@ -30,19 +32,19 @@ for (const name of goldenNames) {
 
 for (const name of ['hf-f32', 'hf-gqa-llama3-rope', 'gguf-pair-q4_0']) {
   test(`${name}: with q8_0 keys and values too a prompt in pieces has the logits of one piece, which are not those of f32`, async (t) => {
-    using golden = await GoldenModel.open(name, { kvCache: 'q8_0' })
+    using golden = await open(name, { kvCache: 'q8_0' })
     const prompt = await golden.prompt(1, promptRows)
     const whole = await golden.run(prompt)
     t.false(whole.includes(NaN))
     for (const lengths of cuts) t.is(difference(await golden.run(prompt, lengths), whole), undefined, `in pieces of ${lengths.slice(0, 3).join(', ')}…`)
-    using exact = await GoldenModel.open(name, { kvCache: 'f32' })
+    using exact = await open(name, { kvCache: 'f32' })
     t.not(difference(await exact.run(await exact.prompt(1, promptRows)), whole), undefined)
   })
 }
 
 for (const name of goldenNames) {
   test(`${name}: sequences of different lengths in one batch have the logits each has alone, picture or not`, async (t) => {
-    using golden = await GoldenModel.open(name, { kvCache: 'f16', threads: 2 })
+    using golden = await open(name, { kvCache: 'f16', threads: 2 })
     const prompt = await golden.prompt(3, promptRows)
     // what each holds already, and what comes to it
     const past = [0, 70, 0, 64, 5]
@@ -67,7 +69,7 @@ for (const name of goldenNames) {
 
 for (const name of goldenNames) {
   test(`${name}: a batch gives the logits that each step asks for, in the order of the steps, and what nobody asks for is remembered all the same`, async (t) => {
-    using golden = await GoldenModel.open(name, { threads: 2 })
+    using golden = await open(name, { threads: 2 })
     const { vocabSize } = golden.config.text
     const kinds = ['last', 'none', 'all', 'last'] as const
     const past = [70, 3, 5, 0]
@@ -92,7 +94,7 @@ for (const name of goldenNames) {
 
 for (const name of ['hf-f32', 'hf-gqa-llama3-rope', 'gguf-pair-q4_0']) {
   test(`${name}: a row's logits do not depend on the rows after it`, async (t) => {
-    using golden = await GoldenModel.open(name)
+    using golden = await open(name)
     const { vocabSize } = golden.config.text
     const prompt = await golden.prompt(4, promptRows)
     const whole = await golden.run(prompt)
@@ -104,7 +106,7 @@ for (const name of ['hf-f32', 'hf-gqa-llama3-rope', 'gguf-pair-q4_0']) {
   })
 
   test(`${name}: a row's logits depend on every row before it, be it of text or of a picture`, async (t) => {
-    using golden = await GoldenModel.open(name)
+    using golden = await open(name)
     const { vocabSize } = golden.config.text
     const prompt = await golden.prompt(5, promptRows)
     const last = (await golden.run(prompt)).slice(-vocabSize)
@@ -117,7 +119,7 @@ for (const name of ['hf-f32', 'hf-gqa-llama3-rope', 'gguf-pair-q4_0']) {
 
   for (const length of [3, 64, 100, 128]) {
     test(`${name}: a fork at position ${length} goes its own way and leaves its parent and its children alone`, async (t) => {
-      using golden = await GoldenModel.open(name, { kvCache: 'f16' })
+      using golden = await open(name, { kvCache: 'f16' })
       const [past, ...futures] = [golden.tokens(1, length), golden.tokens(2, 40), golden.tokens(3, 40), golden.tokens(4, 40)] as const
       const alone = await Promise.all(futures.map(async (future) => (await golden.run([past, future], [length, 40])).slice(-40 * golden.config.text.vocabSize)))
       const parent = golden.model.createSequence()
@@ -138,7 +140,7 @@ for (const name of ['hf-f32', 'hf-gqa-llama3-rope', 'gguf-pair-q4_0']) {
 
   for (const length of [0, 1, 63, 64, 65, 100]) {
     test(`${name}: a text cut back to ${length} positions and continued is as if the rest had never been`, async (t) => {
-      using golden = await GoldenModel.open(name, { kvCache: 'f16' })
+      using golden = await open(name, { kvCache: 'f16' })
       const [past, wrong, right] = [golden.tokens(1, length), golden.tokens(2, 140 - length), golden.tokens(3, 40)]
       const fresh = await golden.run([past, right], length === 0 ? [40] : [length, 40])
       const sequence = golden.model.createSequence()
@@ -158,7 +160,7 @@ for (const name of ['hf-f32', 'hf-gqa-llama3-rope', 'gguf-pair-q4_0']) {
 
 for (const [kvCache, bytes] of [['f32', 4], ['f16', 2], ['q8_0', 34 / 32]] as const) {
   test(`keys and values as ${kvCache} take memory by the page, are shared by forks until one writes, and are given back`, async (t) => {
-    using golden = await GoldenModel.open('hf-f32', { kvCache })
+    using golden = await open('hf-f32', { kvCache })
     const held = () => golden.model.info().memory.kvCache
     const { layers, kvHeads, headDim } = golden.config.text
     const parent = golden.model.createSequence()
@@ -185,7 +187,7 @@ for (const [kvCache, bytes] of [['f32', 4], ['f16', 2], ['q8_0', 34 / 32]] as co
 
 for (const name of goldenNames) {
   test(`${name}: pictures encode alike alone, together, and again after others`, async (t) => {
-    using golden = await GoldenModel.open(name)
+    using golden = await open(name)
     const [a, b] = [golden.pixels(1), golden.pixels(2)]
     const read = async (pixels: Float32Array, count: number) => {
       return (await golden.encode(pixels, count)).map((image) => joined([image.read('image_features'), image.read('projected')]))
@@ -201,7 +203,7 @@ for (const name of goldenNames) {
   test(`${name}: one, two and three threads compute the same bits`, async (t) => {
     const results: Float32Array[] = []
     for (const threads of [1, 2, 3]) {
-      using golden = await GoldenModel.open(name, { threads, kvCache: 'f16' })
+      using golden = await open(name, { threads, kvCache: 'f16' })
       const prompt = await golden.prompt(7, promptRows)
       const [image] = await golden.encode(golden.pixels(7))
       results.push(joined([image!.read('image_features'), image!.read('projected'), await golden.run(prompt, [promptRows - 1, 1])]))
@@ -212,7 +214,7 @@ for (const name of goldenNames) {
 }
 
 test('a patch of a picture changes its own row of a tower without layers that mix them, and rows run as one reads', async (t) => {
-  using golden = await GoldenModel.open('hf-f32')
+  using golden = await open('hf-f32')
   const { description, vision } = golden
   const model = await openDescribed({ ...description, config: { ...description.config, vision: { ...vision, layers: 0, dropClassRow: false } } })
   const { imageSize, patchSize, hiddenSize } = vision
@@ -235,7 +237,7 @@ test('a patch of a picture changes its own row of a tower without layers that mi
 
 for (const name of ['hf-f32', 'gguf-pair-q4_0']) {
   test(`${name}: the last position of the context works, one more is refused and changes nothing`, async (t) => {
-    using golden = await GoldenModel.open(name)
+    using golden = await open(name)
     const { contextLength, vocabSize } = golden.config.text
     const text = golden.tokens(1, contextLength)
     const whole = await golden.run([text])
@@ -252,7 +254,7 @@ for (const name of ['hf-f32', 'gguf-pair-q4_0']) {
   })
 
   test(`${name}: a refused batch leaves all of its sequences as they were, also when only its last step is wrong`, async (t) => {
-    using golden = await GoldenModel.open(name, { kvCache: 'f16' })
+    using golden = await open(name, { kvCache: 'f16' })
     const { vocabSize } = golden.config.text
     const [past, future] = [golden.tokens(1, 70), golden.tokens(2, 30)]
     const expected = (await golden.run([past, future], [70, 30])).slice(-30 * vocabSize)
@@ -268,7 +270,7 @@ for (const name of ['hf-f32', 'gguf-pair-q4_0']) {
 
   // serial: it reads the clock
   test.serial(`${name}: a batch cancelled on its way stops early and leaves all of its sequences as they were`, async (t) => {
-    using golden = await GoldenModel.open(name, { kvCache: 'f16' })
+    using golden = await open(name, { kvCache: 'f16' })
     const { contextLength, vocabSize } = golden.config.text
     const [past, future] = [golden.tokens(1, 70), golden.tokens(2, 30)]
     const expected = (await golden.run([past, future], [70, 30])).slice(-30 * vocabSize)
@@ -303,7 +305,7 @@ for (const name of ['hf-f32', 'gguf-pair-q4_0']) {
 }
 
 test('a picture goes on in the texts that hold it, and may be cut anywhere', async (t) => {
-  using golden = await GoldenModel.open('gguf-pair-q8_0')
+  using golden = await open('gguf-pair-q8_0')
   const [image] = await golden.encode(golden.pixels(1))
   const rows = image!.rows
   const whole = await golden.run([{ image: image!, start: 0, count: rows }])

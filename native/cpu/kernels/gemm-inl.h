@@ -1,5 +1,5 @@
-// f32 GEMM and GEMV over Vec, included once per ISA inside its target region, after the ISA's gemm_tile<MR, NV>: MR rows x NV vectors of c.
-//   Both add an output's products by fma in order of k: the same bits.
+// f32 GEMM over Vec, included once per ISA inside its target region, after the ISA's gemm_tile<MR, NV>: MR rows x NV vectors of c.
+//   An output's products are added by fma in order of k.
 
 // The last m < kTileRows rows, by the tile of exactly that height.
 template <int MR, int NV>
@@ -99,73 +99,6 @@ struct WeightBf16 : WeightWords {
   F column(int k) const { return Vec::from_bf16(column_words(k)); }
 };
 
-// Rows lie one after another: memory is fetched line by line in their order, well before the step that reads it across as many rows as there are lanes,
-// which are more streams than a hardware prefetcher follows. 16 to 256 KB ahead measured on Zen 4: from 128 KB on lines are lost again before they are read.
-constexpr int64_t kGemvAhead = 32 << 10;
-
-// y[t][rows] = w[rows, k] · x[t] for up to kGroups * kLanes rows and kTokens tokens, of which the last ones may be one. A lane for each row, which so adds its
-// products in order; groups, or tokens, hide the latency of fma. A square of weights is turned once for all tokens.
-template <class W, int kGroups, int kTokens>
-inline void gemv_lanes(const unsigned char* w, int64_t stride, int64_t rows, int64_t k, int64_t tokens, const float* x, int64_t ldx, float* y, int64_t ldy) {
-  F sum[kGroups][kTokens];
-  const float* values[kTokens];
-#pragma GCC unroll 8
-  for (int t = 0; t < kTokens; t++) {
-    values[t] = x + std::min<int64_t>(t, tokens - 1) * ldx;
-#pragma GCC unroll 2
-    for (int g = 0; g < kGroups; g++) sum[g][t] = Vec::zero();
-  }
-  int64_t p = 0;
-  for (; p + W::kColumns <= k; p += W::kColumns) {
-    constexpr int64_t kStepBytes = kGroups * kLanes * W::kColumns * W::kBytes;
-#pragma GCC unroll 32
-    for (int64_t line = 0; line < kStepBytes; line += 64) __builtin_prefetch(w + kGemvAhead + p / W::kColumns * kStepBytes + line, 0, 2);
-    W square[kGroups];
-#pragma GCC unroll 2
-    for (int g = 0; g < kGroups; g++) square[g].load(w + g * kLanes * stride + p * W::kBytes, stride, rows - g * kLanes);
-#pragma GCC unroll 32
-    for (int i = 0; i < W::kColumns; i++) {
-#pragma GCC unroll 2
-      for (int g = 0; g < kGroups; g++) {
-        const F column = square[g].column(i);
-#pragma GCC unroll 8
-        for (int t = 0; t < kTokens; t++) sum[g][t] = Vec::fma(Vec::set1(values[t][p + i]), column, sum[g][t]);
-      }
-    }
-  }
-#pragma GCC unroll 8
-  for (int t = 0; t < kTokens; t++) {
-    if (t >= tokens) break;
-#pragma GCC unroll 2
-    for (int g = 0; g < kGroups; g++) {
-      if (rows >= (g + 1) * kLanes) {
-        Vec::store(y + t * ldy + g * kLanes, sum[g][t]);
-      } else {
-        Vec::store_part(y + t * ldy + g * kLanes, sum[g][t], rows - g * kLanes);
-      }
-    }
-    for (int64_t rest = p; rest < k; rest++) {
-      for (int64_t r = 0; r < rows; r++) y[t * ldy + r] = __builtin_fmaf(values[t][rest], W::one(w + r * stride, rest), y[t * ldy + r]);
-    }
-  }
-}
-
-template <class W>
-inline void gemv(const void* w, int64_t stride, int64_t rows, int64_t k, int64_t tokens, const float* x, int64_t ldx, float* y, int64_t ldy) {
-  constexpr int64_t kRows = Vec::kGemvGroups * kLanes;
-  const auto* from = static_cast<const unsigned char*>(w);
-  int64_t r = 0;
-  for (; tokens == 1 && r + kRows <= rows; r += kRows) gemv_lanes<W, Vec::kGemvGroups, 1>(from + r * stride, stride, kRows, k, 1, x, ldx, y + r, ldy);
-  for (; r < rows; r += kLanes) {
-    const unsigned char* set = from + r * stride;
-    const int64_t height = std::min<int64_t>(kLanes, rows - r);
-    int64_t t = 0;
-    for (; t + 4 < tokens; t += 8) gemv_lanes<W, 1, 8>(set, stride, height, k, std::min<int64_t>(8, tokens - t), x + t * ldx, ldx, y + t * ldy + r, ldy);
-    for (; t + 1 < tokens; t += 4) gemv_lanes<W, 1, 4>(set, stride, height, k, std::min<int64_t>(4, tokens - t), x + t * ldx, ldx, y + t * ldy + r, ldy);
-    if (t < tokens) gemv_lanes<W, 1, 1>(set, stride, height, k, 1, x + t * ldx, ldx, y + t * ldy + r, ldy);
-  }
-}
-
 // Whole squares, and what is left one by one.
 template <class W>
 inline void transpose(const void* src, int64_t stride, int64_t rows, int64_t columns, float* dst, int64_t ld) {
@@ -192,45 +125,4 @@ void transpose_f16(const void* src, int64_t stride, int64_t rows, int64_t column
 }
 void transpose_bf16(const void* src, int64_t stride, int64_t rows, int64_t columns, float* dst, int64_t ld) noexcept {
   transpose<WeightBf16>(src, stride, rows, columns, dst, ld);
-}
-
-void gemv_f32(const void* w, int64_t stride, int64_t rows, int64_t k, int64_t tokens, const float* x, int64_t ldx, float* y, int64_t ldy) noexcept {
-  gemv<WeightF32>(w, stride, rows, k, tokens, x, ldx, y, ldy);
-}
-void gemv_f16(const void* w, int64_t stride, int64_t rows, int64_t k, int64_t tokens, const float* x, int64_t ldx, float* y, int64_t ldy) noexcept {
-  gemv<WeightF16>(w, stride, rows, k, tokens, x, ldx, y, ldy);
-}
-void gemv_bf16(const void* w, int64_t stride, int64_t rows, int64_t k, int64_t tokens, const float* x, int64_t ldx, float* y, int64_t ldy) noexcept {
-  gemv<WeightBf16>(w, stride, rows, k, tokens, x, ldx, y, ldy);
-}
-
-// Slots whose bodies every ISA takes from the -inl.h files.
-void fill_shared(KernelTable& t) {
-  t.expand_f16 = expand_f16;
-  t.expand_bf16 = expand_bf16;
-  t.expand_Q4_0 = expand_Q4_0;
-  t.expand_Q8_0 = expand_Q8_0;
-  t.narrow_f16 = narrow_f16;
-  t.expand_keys_q8 = expand_keys_q8;
-  t.expand_values_q8 = expand_values_q8;
-  t.transpose_f32 = transpose_f32;
-  t.transpose_f16 = transpose_f16;
-  t.transpose_bf16 = transpose_bf16;
-  t.gemm_f32 = gemm_f32;
-  t.gemm_f16 = gemm_f16;
-  t.gemv_f32 = gemv_f32;
-  t.gemv_f16 = gemv_f16;
-  t.gemv_bf16 = gemv_bf16;
-  t.rms_norm = rms_norm;
-  t.layer_norm = layer_norm;
-  t.add = add;
-  t.scale = scale;
-  t.finish_rows = finish_rows;
-  t.quick_gelu = quick_gelu;
-  t.gelu = gelu;
-  t.gelu_tanh = gelu_tanh;
-  t.silu_mul = silu_mul;
-  t.online_softmax = online_softmax;
-  t.rope_half = rope_half;
-  t.rope_interleaved = rope_interleaved;
 }

@@ -108,11 +108,12 @@ void gemm_f16(int64_t m, int64_t n, int64_t k, const float* a, int64_t lda, cons
 }
 
 template <class Acc, float (*weight)(const void*, int64_t)>
-void gemv(const void* w, int64_t stride, int64_t rows, int64_t k, int64_t tokens, const float* x, int64_t ldx, float* y, int64_t ldy) noexcept {
+void gemv(const void* w, int64_t stride, int64_t rows, int64_t k, const void*, int64_t tokens, const float* x, int64_t ldx, float* y, int64_t ldy,
+          bool accumulate) noexcept {
   for (int64_t t = 0; t < tokens; t++) {
     for (int64_t r = 0; r < rows; r++) {
       const void* row = static_cast<const std::byte*>(w) + r * stride;
-      Acc sum = 0;
+      Acc sum = accumulate ? Acc(y[t * ldy + r]) : Acc(0);
       for (int64_t p = 0; p < k; p++) sum += Acc(weight(row, p)) * Acc(x[t * ldx + p]);
       y[t * ldy + r] = static_cast<float>(sum);
     }

@@ -2,7 +2,7 @@
 struct Vec {
   using F = __m256;
   static constexpr int kLanes = 8;
-  static constexpr int kGemvGroups = 2;  // one chain of fma would take twice the time of the shuffles
+  static constexpr int kGemvTokens = 3;  // 3 x 4 accumulators + 3 vectors of x + 1 of weights = 16 of 16 registers
   static constexpr int kTileRows = 6;  // 6 x 2 accumulators + 2 weights + 1 broadcast = 15 of 16 registers
 
   static F load(const float* p) { return _mm256_loadu_ps(p); }
@@ -62,6 +62,14 @@ struct Vec {
     __m128 s = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
     s = _mm_add_ps(s, _mm_movehl_ps(s, s));
     return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
+  }
+  // The sums of four vectors, each half on half until one lane is left.
+  static void sums_4(const F v[4], float sums[4]) {
+    __m128 s[4];
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) s[i] = _mm_add_ps(_mm256_castps256_ps128(v[i]), _mm256_extractf128_ps(v[i], 1));
+    const __m128 s01 = _mm_add_ps(_mm_unpacklo_ps(s[0], s[1]), _mm_unpackhi_ps(s[0], s[1])), s23 = _mm_add_ps(_mm_unpacklo_ps(s[2], s[3]), _mm_unpackhi_ps(s[2], s[3]));
+    _mm_storeu_ps(sums, _mm_add_ps(_mm_movelh_ps(s01, s23), _mm_movehl_ps(s23, s01)));
   }
   static float largest(F v) {
     __m128 s = _mm_max_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));

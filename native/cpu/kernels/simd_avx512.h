@@ -2,7 +2,7 @@
 struct Vec {
   using F = __m512;
   static constexpr int kLanes = 16;
-  static constexpr int kGemvGroups = 1;  // sixteen rows of squares fill the registers
+  static constexpr int kGemvTokens = 6;  // 6 x 4 accumulators + 6 vectors of x + 1 of weights = 31 of 32 registers
   static constexpr int kTileRows = 12;  // 12 x 2 accumulators + 2 weights + 1 broadcast = 27 of 32 registers
 
   static F load(const float* p) { return _mm512_loadu_ps(p); }
@@ -67,6 +67,17 @@ struct Vec {
   }
 
   static float sum(F v) { return _mm512_reduce_add_ps(v); }
+  // The sums of four vectors, each half on half until one lane is left.
+  static void sums_4(const F v[4], float sums[4]) {
+    __m128 s[4];
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) {
+      const __m256 half = _mm256_add_ps(_mm512_castps512_ps256(v[i]), _mm512_extractf32x8_ps(v[i], 1));
+      s[i] = _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));
+    }
+    const __m128 s01 = _mm_add_ps(_mm_unpacklo_ps(s[0], s[1]), _mm_unpackhi_ps(s[0], s[1])), s23 = _mm_add_ps(_mm_unpacklo_ps(s[2], s[3]), _mm_unpackhi_ps(s[2], s[3]));
+    _mm_storeu_ps(sums, _mm_add_ps(_mm_movelh_ps(s01, s23), _mm_movehl_ps(s23, s01)));
+  }
   static float largest(F v) { return _mm512_reduce_max_ps(v); }
 };
 

@@ -2,7 +2,7 @@
 struct Vec {
   using F = float32x4_t;
   static constexpr int kLanes = 4;
-  static constexpr int kGemvGroups = 2;  // of rows that are multiplied side by side
+  static constexpr int kGemvTokens = 6;  // 6 x 4 accumulators + 6 vectors of x + 1 of weights = 31 of 32 registers
   static constexpr int kTileRows = 8;  // 8 x 2 accumulators + 8 vectors of a + 2 weights = 26 of 32 registers
 
   static F load(const float* p) { return vld1q_f32(p); }
@@ -62,6 +62,7 @@ struct Vec {
   }
 
   static float sum(F v) { return vaddvq_f32(v); }
+  static void sums_4(const F v[4], float sums[4]) { store(sums, vpaddq_f32(vpaddq_f32(v[0], v[1]), vpaddq_f32(v[2], v[3]))); }
   static float largest(F v) { return vmaxvq_f32(v); }
 };
 
