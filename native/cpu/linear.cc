@@ -18,7 +18,7 @@ namespace llava::cpu {
 
 namespace {
 
-constexpr int64_t kKC = 192;          // float panel: 192 * 32 * 4 B = 24 KB of a 32 KB L1d; K blocks need a multiple of 256
+constexpr int64_t kKC = 512;          // float panel: 192 * 32 * 4 B = 24 KB of a 32 KB L1d; K blocks need a multiple of 256
 constexpr int64_t kChunkBlocks = 16;  // quantised panel: 16 KB of codes and 2 KB of scales in L1d; two K blocks
 constexpr int64_t kColumns = 32;      // of a panel: two AVX-512 vectors
 constexpr int64_t kPanels = 4;        // of a task: 4 * 64 KB of products of a slab in L2, beside a chunk of x
@@ -265,12 +265,12 @@ void gemm_panels(CpuStream& stream, const LinearArgs& a, const Panels& kind) {
         for (int64_t p = 0; p < count; p++) kind.pack(o.weight, first + p * kColumns, columns_of(p), k, depth, scratch, panel(p));
         for (int64_t step = 0; step < height; step += kStepRows) {
           const int64_t rows = std::min(kStepRows, height - step);
-          for (int64_t p = 0; p < count; p++) kind.multiply(o.weight, panel(p), m + step, rows, k, depth, products + p * product_floats + step * kColumns);
+          const auto product = [&](int64_t p) { return products + p * product_floats + step * kColumns; };
+          for (int64_t p = 0; p < count; p++) kind.multiply(o.weight, panel(p), m + step, rows, k, depth, product(p));
+          if (k + depth < kind.length) continue;
+          const float* row_scale = kind.row_scale == nullptr ? nullptr : kind.row_scale + m + step;
+          for (int64_t p = 0; p < count; p++) finish_panel(stream.kernels, o, m + step, rows, first + p * kColumns, columns_of(p), product(p), kColumns, row_scale);
         }
-      }
-      const float* row_scale = kind.row_scale == nullptr ? nullptr : kind.row_scale + m;
-      for (int64_t p = 0; p < count; p++) {
-        finish_panel(stream.kernels, o, m, height, first + p * kColumns, columns_of(p), products + p * product_floats, kColumns, row_scale);
       }
     }
   });
@@ -346,7 +346,9 @@ Quantised quantise(CpuStream& stream, ConstActivations x, int64_t group, int64_t
   out.sum = reinterpret_cast<int32_t*>(out.origin + padded * blocks);
   out.q = reinterpret_cast<int8_t*>(out.sum + 2 * padded * blocks);
   stream.reserve_per_worker(static_cast<uint64_t>(kBlockScratch * blocks) * sizeof(float));
-  stream.parallel(padded, [&](int64_t t, int worker) { quantise_token(stream.kernels, x, t, out, reinterpret_cast<float*>(stream.of_worker(worker))); });
+  stream.parallel(padded / group, [&](int64_t g, int worker) {  // a group's words share cache lines
+    for (int64_t t = g * group; t < (g + 1) * group; t++) quantise_token(stream.kernels, x, t, out, reinterpret_cast<float*>(stream.of_worker(worker)));
+  });
   return out;
 }
 

@@ -39,12 +39,18 @@ void quantize_q8(const float* x, int64_t n, const float* inverse, int64_t step, 
     const __m512 v0 = _mm512_loadu_ps(x + b * kBlock), v1 = _mm512_loadu_ps(x + b * kBlock + 16), factor = _mm512_set1_ps(inverse[b]);
     const __mmask16 kept = inverse[b] != 0 ? 0xFFFF : 0;
     const __m512i c0 = _mm512_maskz_cvtps_epi32(kept, _mm512_mul_ps(v0, factor)), c1 = _mm512_maskz_cvtps_epi32(kept, _mm512_mul_ps(v1, factor));
-    alignas(16) int32_t words[8];
-    _mm_store_si128(reinterpret_cast<__m128i*>(words), _mm512_cvtepi32_epi8(c0));
-    _mm_store_si128(reinterpret_cast<__m128i*>(words + 4), _mm512_cvtepi32_epi8(c1));
+    for (int64_t at = 0; at < kBlock * step; at += 64) __builtin_prefetch(q + (b + 8) * kBlock * step + at, 1, 3);
+    const __m256i codes = _mm256_inserti128_si256(_mm256_castsi128_si256(_mm512_cvtepi32_epi8(c0)), _mm512_cvtepi32_epi8(c1), 1);
+    alignas(32) int32_t words[8];
+    _mm256_store_si256(reinterpret_cast<__m256i*>(words), codes);
+#pragma GCC unroll 8
     for (int j = 0; j < 8; j++) std::memcpy(q + 4 * (b * 8 + j) * step, &words[j], 4);
-    sum[2 * b * step] = _mm512_reduce_add_epi32(c0);
-    sum[(2 * b + 1) * step] = _mm512_reduce_add_epi32(c1);
+    // vpsadbw adds eight unsigned bytes: codes + 128
+    const __m256i eights = _mm256_sad_epu8(_mm256_xor_si256(codes, _mm256_set1_epi8(-128)), _mm256_setzero_si256());
+    const __m128i first = _mm256_castsi256_si128(eights), second = _mm256_extracti128_si256(eights, 1);
+    const __m128i halves = _mm_add_epi64(_mm_unpacklo_epi64(first, second), _mm_unpackhi_epi64(first, second));
+    sum[2 * b * step] = static_cast<int32_t>(_mm_cvtsi128_si64(halves)) - 16 * 128;
+    sum[(2 * b + 1) * step] = static_cast<int32_t>(_mm_extract_epi64(halves, 1)) - 16 * 128;
   }
 }
 

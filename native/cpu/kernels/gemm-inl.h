@@ -106,8 +106,12 @@ inline void transpose(const void* src, int64_t stride, int64_t rows, int64_t col
   const int64_t whole_rows = rows / kLanes * kLanes, whole_columns = columns / W::kColumns * W::kColumns;
   for (int64_t r = 0; r < whole_rows; r += kLanes) {
     for (int64_t k = 0; k < whole_columns; k += W::kColumns) {
+      const unsigned char* corner = from + r * stride + k * W::kBytes;
+      // The same stretch of each row that follows this one is transposed a few panels later: too many streams for a hardware prefetcher.
+#pragma GCC unroll 16
+      for (int i = 0; i < kLanes; i++) __builtin_prefetch(corner + i * stride + columns * W::kBytes, 0, 2);
       W square;
-      square.load(from + r * stride + k * W::kBytes, stride, kLanes);
+      square.load(corner, stride, kLanes);
 #pragma GCC unroll 32
       for (int i = 0; i < W::kColumns; i++) Vec::store(dst + (k + i) * ld + r, square.column(i));
     }

@@ -1,4 +1,5 @@
-// The skinny kernels of types whose units are single blocks, without a panel: codes are cut out of registers for some groups of tokens at a time.
+// The skinny kernels of types whose units are single blocks, without a panel: codes are cut out of registers for some groups of tokens at a time. Included
+// after those with one, which more groups take where codes cost more than a mask.
 // The including file says, before this one, for the products (quantised_tile-inl.h) of how many groups with two vectors of rows there are registers:
 // kSkinnyGroups.
 
@@ -54,6 +55,8 @@ inline void add_block(const typename Codes::Packed (&packed)[2], const F (&facto
 template <class Codes>
 void skinny_direct(const void* w, int64_t stride, int64_t blocks, const void* next, int64_t groups, const int8_t* q, int64_t q_stride, const float* origin,
                    const int32_t* sum, int64_t o_stride, float* y, int64_t ldy, bool accumulate) noexcept {
+  constexpr int64_t kMostGroups = Codes::kMins || Codes::kLargest == 31 ? 2 : std::numeric_limits<int64_t>::max();
+  if (groups > kMostGroups) return skinny<Codes>(w, stride, blocks, next, groups, q, q_stride, origin, sum, o_stride, y, ldy, accumulate);
   const TokenGroups x{q, q_stride, origin, sum, o_stride};
   if (!accumulate) {
     for (int64_t t = 0; t < groups * kTokenGroup; t++) {

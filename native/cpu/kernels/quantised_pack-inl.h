@@ -10,29 +10,78 @@ inline void prefetch_next_stretch(const unsigned char* w, int64_t stride, int64_
   }
 }
 
+// Where kRows rows go: their first codes and scales in a panel.
+struct PanelPlace {
+  uint8_t* codes;
+  float* scales;
+  template <class Codes>
+  PanelPlace after(int64_t blocks) const {
+    return {codes + blocks * kBlock * kPanelRows, scales + blocks * Codes::kScales * kPanelRows};
+  }
+  // The groups of one block or of several, one after another.
+  void put_groups(const I* group, int count) const {
+    for (int g = 0; g < count; g++) Int::store(codes + g * kPanelRows * 4, group[g]);
+  }
+  template <class Codes>
+  void put_factors(const typename Codes::Scales& factors, int count) const {
+#pragma GCC unroll 32
+    for (int i = 0; i < count; i++) Vec::store(scales + i * kPanelRows, factors.factor(i));
+  }
+};
+
+// A run of blocks, each as soon as its last bytes are there.
+template <class Codes>
+inline void pack_run(const unsigned char* rows, int64_t stride, PanelPlace to) {
+  using Run = typename Codes::Run;
+  Run run;
+#pragma GCC unroll 17
+  for (int step = 0; step < Run::kSteps; step++) {
+    run.load_step(rows, stride, step);
+#pragma GCC unroll 16
+    for (int j = 0; j < Run::kBlocks; j++) {
+      if (!Run::ends(j, step)) continue;
+      const PanelPlace block = to.after<Codes>(j);
+      block.put_factors<Codes>(Codes::scales(run, j), Codes::kScales);
+      const typename Codes::Packed packed = Codes::load(run, j);
+      I group[8];
+#pragma GCC unroll 8
+      for (int g = 0; g < 8; g++) group[g] = Codes::code(packed, 0, g);
+      to_panel<Codes>(group);
+      block.put_groups(group, 8);
+    }
+  }
+}
+
+// A block on disk.
+template <class Codes>
+inline void pack_block(const unsigned char* rows, int64_t stride, PanelPlace to) {
+  to.put_factors<Codes>(Codes::scales(rows, stride), Codes::kDiskBlocks * Codes::kScales);
+  for (int unit = 0; unit < Codes::kDiskBlocks / Codes::kUnit; unit++) {
+    I group[8 * Codes::kUnit];
+#pragma GCC unroll 2
+    for (int part = 0; part < 8; part += Codes::kPart) {
+      const typename Codes::Packed packed = Codes::load(rows, stride, unit, part / Codes::kPart);
+#pragma GCC unroll 64
+      for (int i = 0; i < Codes::kUnit * Codes::kPart; i++) {
+        group[i / Codes::kPart * 8 + part + i % Codes::kPart] = Codes::code(packed, i / Codes::kPart, i % Codes::kPart);
+      }
+    }
+    to_panel<Codes>(group);
+    to.after<Codes>(unit * Codes::kUnit).put_groups(group, 8 * Codes::kUnit);
+  }
+}
+
 template <class Codes>
 inline void pack_blocks(const unsigned char* w, int64_t stride, int64_t blocks, uint8_t* codes, float* scales) {
   for (int at = 0; at < kPanelRows; at += kRows) {
     const unsigned char* rows = w + at * stride;
-    for (int64_t b = 0; b < blocks; b += Codes::kDiskBlocks, rows += Codes::kBytes) {
-      const typename Codes::Scales factors = Codes::scales(rows, stride);
-#pragma GCC unroll 32
-      for (int i = 0; i < Codes::kDiskBlocks * Codes::kScales; i++) Vec::store(scales + (b * Codes::kScales + i) * kPanelRows + at, factors.factor(i));
-      for (int unit = 0; unit < Codes::kDiskBlocks / Codes::kUnit; unit++) {
-        I group[8 * Codes::kUnit];
-#pragma GCC unroll 2
-        for (int part = 0; part < 8; part += Codes::kPart) {
-          const typename Codes::Packed packed = Codes::load(rows, stride, unit, part / Codes::kPart);
-#pragma GCC unroll 64
-          for (int i = 0; i < Codes::kUnit * Codes::kPart; i++) {
-            group[i / Codes::kPart * 8 + part + i % Codes::kPart] = Codes::code(packed, i / Codes::kPart, i % Codes::kPart);
-          }
-        }
-        to_panel<Codes>(group);
-        uint8_t* out = codes + ((b + unit * Codes::kUnit) * 8 * kPanelRows + at) * 4;
-        for (int g = 0; g < 8 * Codes::kUnit; g++) Int::store(out + g * kPanelRows * 4, group[g]);
-      }
+    const PanelPlace to{codes + at * 4, scales + at};
+    int64_t b = 0;
+    if constexpr (Codes::kDiskBlocks == 1 && Codes::kBytes < 32) {  // a longer one is read in whole steps by itself
+      constexpr int kRun = Codes::Run::kBlocks;
+      for (; b + kRun <= blocks; b += kRun, rows += kRun * Codes::kBytes) pack_run<Codes>(rows, stride, to.after<Codes>(b));
     }
+    for (; b < blocks; b += Codes::kDiskBlocks, rows += Codes::kBytes) pack_block<Codes>(rows, stride, to.after<Codes>(b));
   }
 }
 
