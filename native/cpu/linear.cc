@@ -27,7 +27,7 @@ constexpr int64_t kStepRows = 48;     // that meet all panels before the next on
 constexpr int64_t kGemvRows = 128;    // weight rows of a decode task, at most
 constexpr int64_t kGemvBytes = 512 << 10;  // of them, about: threads should end at nearly the same time
 constexpr int64_t kGemvTokens = 2;    // at most, one after another
-constexpr int64_t kSkinnyTokens = 24; // at most, for which weights are brought into the kernel's form in L1
+constexpr int64_t kSkinnyTokens = 48; // at most, for which weights are brought into the kernel's form in L1
 
 struct QuantisedKernels {
   decltype(KernelTable::pack_Q4_0) pack;
