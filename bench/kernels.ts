@@ -1,9 +1,9 @@
 // Each op by itself on LLaVA 1.5's shapes: achieved against the roof that binds, with the output's hash and verdict in the same row.
 // The model's own op table is what runs, on a thread of its own. A wrong result has no time.
 
-import { native, type Isa, type NativeAddon, type NativeOpBench, type OpRequest, type OpVerdict } from '../lib/native.js'
+import { native, type ComputePeak, type Isa, type NativeAddon, type NativeOpBench, type OpRequest, type OpVerdict } from '../lib/native.js'
 import { planKernels, type KernelCase, type KernelFilter } from './kernel-plan.js'
-import { multipliesInt8, workOf } from './op-work.js'
+import { computePeakOf, workOf } from './op-work.js'
 import { place, type Placed, type Roofs } from '../lib/roofline.js'
 import { alike, PeakGauge } from './peaks.js'
 import { median, spread } from '../lib/statistics.js'
@@ -85,7 +85,7 @@ async function measure({ shape, request }: KernelCase, bench: NativeOpBench, pea
   const { device, isa, threads } = bench.info()
   const own = await enter(bench, request)
   const other = rival && (await enter(rival.bench, request))
-  const { roofs, steady } = await timeSteadily(other === undefined ? [own] : [own, other], peaks, multipliesInt8(request) ? 'int8' : 'fma', repeat)
+  const { roofs, steady } = await timeSteadily(other === undefined ? [own] : [own, other], peaks, computePeakOf(request), repeat)
   return {
     kind: 'kernel',
     device,
@@ -119,10 +119,10 @@ async function enter(bench: NativeOpBench, request: OpRequest): Promise<Contende
 /** Times of a machine whose speed moved meanwhile are taken again, this often at most. */
 const attempts = 3
 
-async function timeSteadily(contenders: readonly Contender[], peaks: PeakGauge, arithmetic: 'fma' | 'int8', repeat: number): Promise<{ roofs: Roofs; steady: boolean }> {
+async function timeSteadily(contenders: readonly Contender[], peaks: PeakGauge, compute: ComputePeak, repeat: number): Promise<{ roofs: Roofs; steady: boolean }> {
   for (let attempt = 1; ; attempt++) {
     const before = await peaks.speed()
-    const roofs = await peaks.roofs(arithmetic, before)
+    const roofs = await peaks.roofs(compute, before)
     await timeInTurns(contenders, repeat)
     const steady = alike(before, await peaks.speed())
     if (steady || attempt === attempts) return { roofs, steady }

@@ -1,7 +1,8 @@
 // How much work one call of an op is: each operand comes from memory once, each result goes back once. Row-wise ops are counted in the operations of
 // their formula.
 
-import type { Dtype, OpRequest } from '../lib/native.js'
+import { computePeak } from '../lib/bench-work.js'
+import type { ComputePeak, Dtype, OpRequest } from '../lib/native.js'
 import { ggmlTypes } from '../lib/weights/ggml-types.js'
 import type { Work } from '../lib/roofline.js'
 
@@ -14,9 +15,9 @@ export function bytesPerWeight(dtype: Dtype): number {
   return bytes
 }
 
-/** Whether the products of an op are of int8 values. */
-export function multipliesInt8({ op, dtype, exact = false }: OpRequest): boolean {
-  return op === 'linear' && dtype.startsWith('Q') && !exact
+/** What the products of an op are bound by. */
+export function computePeakOf({ op, dtype, rows, exact = false }: OpRequest): ComputePeak {
+  return op === 'linear' && !exact ? computePeak(dtype, rows) : 'fma'
 }
 
 export function workOf(request: OpRequest): Work {

@@ -1,6 +1,6 @@
 // What this machine can do at most, on one ISA and some threads.
 
-import { native, type Isa, type NativeOpBench } from '../lib/native.js'
+import { native, type ComputePeak, type Isa, type NativeOpBench } from '../lib/native.js'
 import type { Peak, Roofs } from '../lib/roofline.js'
 
 export interface MachinePeaks {
@@ -9,6 +9,8 @@ export interface MachinePeaks {
   readonly threads: number
   /** float32 multiply-adds, two operations each. */
   readonly fma: Peak
+  /** Multiply-adds of bfloat16 pairs; where the CPU has none, the float32 ones. */
+  readonly bf16: Peak
   /** The fastest exact mix of int8 multiply-adds. */
   readonly int8: Peak
   readonly read: Peak
@@ -20,14 +22,14 @@ export interface MachinePeaks {
 export async function measurePeaks({ isa = 'auto', threads = 0 }: { readonly isa?: Isa | 'auto'; readonly threads?: number } = {}): Promise<MachinePeaks> {
   const bench = new (native().OpBench)({ isa, threads })
   try {
-    const [fma, int8, read, update] = [await bench.measurePeak('fma'), await bench.measurePeak('int8'), await bench.measurePeak('read'), await bench.measurePeak('update')]
-    return { ...bench.info(), fma, int8, read, update }
+    const peak = (kind: PeakKind) => bench.measurePeak(kind)
+    return { ...bench.info(), fma: await peak('fma'), bf16: await peak('bf16'), int8: await peak('int8'), read: await peak('read'), update: await peak('update') }
   } finally {
     bench.dispose()
   }
 }
 
-type PeakKind = 'fma' | 'int8' | 'read' | 'update'
+type PeakKind = ComputePeak | 'read' | 'update'
 
 interface KnownPeak {
   readonly peak: Peak
@@ -60,8 +62,8 @@ export class PeakGauge {
   }
 
   /** Those of a machine that has this speed now. */
-  async roofs(arithmetic: 'fma' | 'int8', speed: number): Promise<Roofs> {
-    return { compute: await this.#peak(arithmetic, speed), reads: await this.#peak('read', speed), updates: await this.#peak('update', speed) }
+  async roofs(compute: ComputePeak, speed: number): Promise<Roofs> {
+    return { compute: await this.#peak(compute, speed), reads: await this.#peak('read', speed), updates: await this.#peak('update', speed) }
   }
 
   async #peak(kind: PeakKind, speed: number): Promise<Peak> {

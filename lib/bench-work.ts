@@ -1,7 +1,16 @@
 // How much work a model's stages are, from its own shapes (spec 10): one multiply-add is two operations.
 
-import type { KvDtype, ModelConfig, TensorEntry, TextConfig } from './native.js'
+import type { ComputePeak, KvDtype, ModelConfig, TensorEntry, TextConfig } from './native.js'
 import { imageRows, patchCount, towerRows } from './weights/tower-rows.js'
+
+/** More rows of bf16 weights than these are multiplied as bf16 (kFewRows of native/ops/args.h). */
+const fewRows = 32
+
+/** What products of weights with so many rows of activations are bound by under fast arithmetic. */
+export function computePeak(dtype: string, rows: number): ComputePeak {
+  if (dtype.startsWith('Q')) return 'int8'
+  return dtype === 'BF16' && rows > fewRows ? 'bf16' : 'fma'
+}
 
 /** Operations to take one picture from pixel_values to projected rows: 390 GFLOP at LLaVA 1.5's shape with the 7B projector. */
 export function imageOperations({ vision, text }: ModelConfig): number {

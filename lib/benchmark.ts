@@ -1,7 +1,7 @@
 // Picture, prefill and decode against the roofs of this machine, measured in the same run on the same threads and ISA.
 // achieved = work over compute time, barrier to barrier, median of the repetitions; what counts as work: bench-work.ts; which roof binds: roofline.ts.
 
-import { decodeOperations, decodeWeightBytes, imageOperations, kvBytes, prefillOperations } from './bench-work.js'
+import { computePeak, decodeOperations, decodeWeightBytes, imageOperations, kvBytes, prefillOperations } from './bench-work.js'
 import type { Engine } from './engine.js'
 import type { Job } from './job.js'
 import type { Dtype, Isa, NativeSequence } from './native.js'
@@ -81,7 +81,7 @@ async function timeImages(engine: Engine, images: number, repeat: number, job: J
   const random = uniform()
   const pixelValues = Array.from({ length: images }, () => Float32Array.from({ length: 3 * size * size }, () => 4 * random() - 2))
   const dtype = mostBytes(engine, inTower)
-  const roofs = await measureRoofs(engine, dtype)
+  const roofs = await measureRoofs(engine, dtype, engine.rowsPerImage)
   const milliseconds: number[] = []
   for (let n = -1; n < repeat; n++) {
     const result = await engine.encode(pixelValues, false, job)
@@ -99,7 +99,7 @@ async function timePrefill(engine: Engine, sequence: NativeSequence, prompt: num
   const random = uniform()
   const tokens = Int32Array.from({ length: prompt }, () => Math.floor(random() * vocabSize))
   const dtype = engine.description.card.languageDtype
-  const roofs = await measureRoofs(engine, dtype)
+  const roofs = await measureRoofs(engine, dtype, prompt)
   await engine.append(sequence, [{ tokens: tokens.subarray(0, 1) }], logits, job) // warms up: every weight is read once
   const milliseconds: number[] = []
   for (let n = 0; n < repeat; n++) {
@@ -116,7 +116,7 @@ async function timeDecode(engine: Engine, sequence: NativeSequence, prompt: numb
   const dtype = engine.description.card.languageDtype
   const logits = new Float32Array(count * vocabSize)
   const random = uniform()
-  const roofs = await measureRoofs(engine, dtype)
+  const roofs = await measureRoofs(engine, dtype, count)
   const sequences = [sequence, ...Array.from({ length: count - 1 }, () => sequence.fork())]
   const milliseconds: number[] = []
   try {
@@ -154,8 +154,8 @@ function line(engine: Engine, { what, sequences, tokens, work, milliseconds, roo
   return { what, sequences, tokens, tokensPerSecond: (tokens / nanoseconds) * 1e9, achieved, peak, unit, roof: mix, ratio, threads, isa, dtype }
 }
 
-async function measureRoofs(engine: Engine, dtype: string): Promise<Roofs> {
-  return { compute: await engine.measurePeak(multiplyRoof(engine, dtype)), reads: await engine.measurePeak('read') }
+async function measureRoofs(engine: Engine, dtype: string, rows: number): Promise<Roofs> {
+  return { compute: await engine.measurePeak(engine.options.arithmetic === 'exact' ? 'fma' : computePeak(dtype, rows)), reads: await engine.measurePeak('read') }
 }
 
 function inTower(name: string): boolean {
@@ -164,11 +164,6 @@ function inTower(name: string): boolean {
 
 function bytesOf(engine: Engine, wanted: (name: string) => boolean): number {
   return engine.description.tensors.reduce((sum, { name, nbytes }) => sum + (wanted(name) ? nbytes : 0), 0)
-}
-
-/** Quantised weights are multiplied as int8, unless exact arithmetic was asked for; others in float32. */
-function multiplyRoof(engine: Engine, dtype: string): 'fma' | 'int8' {
-  return dtype.startsWith('Q') && engine.options.arithmetic === 'fast' ? 'int8' : 'fma'
 }
 
 /** The dtype that most bytes of some tensors have. */

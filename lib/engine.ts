@@ -8,6 +8,7 @@ import {
   guardedNow,
   native,
   newCancellation,
+  type ComputePeak,
   type ModelConfig,
   type NativeImageFeatures,
   type NativeInfo,
@@ -210,7 +211,7 @@ export class Engine {
     return guardedNow(() => this.#native.info())
   }
 
-  async measurePeak(kind: 'fma' | 'int8' | 'read'): ReturnType<NativeModel['measurePeak']> {
+  async measurePeak(kind: ComputePeak | 'read'): ReturnType<NativeModel['measurePeak']> {
     return guarded(() => this.#native.measurePeak(kind))
   }
 

@@ -89,8 +89,11 @@ export interface ClipConfig {
   readonly projectionDim: number
 }
 
+/** What a product may be bound by: float32 FMA, products of bfloat16 (where the CPU has none of its own, float32 FMA too), or the fastest exact int8 mix. */
+export type ComputePeak = 'fma' | 'bf16' | 'int8'
+
 /** Kernel tables, weakest first within an architecture; info().isa says which one runs. */
-export const isas = ['scalar', 'avx2', 'avx2-vnni', 'avx512-bw', 'avx512', 'neon', 'neon-dotprod', 'neon-i8mm'] as const
+export const isas = ['scalar', 'avx2', 'avx2-vnni', 'avx512-bw', 'avx512', 'avx512-bf16', 'neon', 'neon-dotprod', 'neon-i8mm'] as const
 export type Isa = (typeof isas)[number]
 /** `q8_0`: int8 with a scale for each 32 values, half of f16's memory. */
 export type KvDtype = 'f16' | 'f32' | 'q8_0'
@@ -161,8 +164,8 @@ export interface NativeModel {
    */
   forward(steps: readonly NativeStep[], logits: Float32Array | null, cancellation: NativeCancellation | null, hidden?: Float32Array | null): Promise<NativeTiming>
   info(): NativeInfo
-  /** Measures this machine's peaks on the model's own threads and ISA: f32 FMA (GFLOP/s), fastest exact int8 mix (GOP/s), reads (GB/s). */
-  measurePeak(kind: 'fma' | 'int8' | 'read'): Promise<{ readonly value: number; readonly unit: string; readonly mix: string }>
+  /** Measures this machine's peaks on the model's own threads and ISA: GFLOP/s of floats, GOP/s of int8, GB/s of reads. */
+  measurePeak(kind: ComputePeak | 'read'): Promise<{ readonly value: number; readonly unit: string; readonly mix: string }>
   dispose(): void
 }
 
@@ -266,7 +269,7 @@ export interface NativeOpBench {
   output(): Promise<Float32Array>
   judge(output: Float32Array): Promise<OpVerdict>
   /** The model's peaks, and reads and writes in place (GB/s of both). */
-  measurePeak(kind: 'fma' | 'int8' | 'read' | 'update'): Promise<{ readonly value: number; readonly unit: string; readonly mix: string }>
+  measurePeak(kind: ComputePeak | 'read' | 'update'): Promise<{ readonly value: number; readonly unit: string; readonly mix: string }>
   dispose(): void
 }
 

@@ -35,6 +35,7 @@ const suites = [
   { build: x64, on: [], isa: 'avx2-vnni' },
   { build: x64, on: [], isa: 'avx512-bw' },
   { build: x64, on: [], isa: 'avx512' },
+  { build: x64, on: [], isa: 'avx512-bf16' },
 ]
 
 function build({ folder, program, options }) {

@@ -1,11 +1,14 @@
 // y[M, N] = activation(x[M, K] · W[N, K]ᵀ + bias) + residual, one to three products that share x.
+#include <algorithm>
 #include <cmath>
 
 #include "bench/measured_ops.h"
 #include "bench/operand_sets.h"
 #include "cpu/block_float.h"
 #include "common/blocks.h"
+#include "common/half.h"
 #include "cpu/expand.h"
+#include "cpu/factors.h"
 
 namespace llava::bench {
 
@@ -33,6 +36,7 @@ class LinearOp : public MeasuredOp {
   float product(const std::vector<double>& x, const std::vector<float>& w, int64_t row, int64_t column, int64_t output) const;
   Activations y(int64_t output) const { return y_.slice(output * request_.rows, request_.rows); }
 
+  const KernelTable& kernels_;
   OpRequest request_;
   Arena arena_;
   Activations x_;         // [M, K]
@@ -42,7 +46,7 @@ class LinearOp : public MeasuredOp {
   std::vector<Weight> weights_;  // [sets][outputs], each [N, K]
 };
 
-LinearOp::LinearOp(cpu::CpuStream& stream, const OpRequest& r) : request_(r) {
+LinearOp::LinearOp(cpu::CpuStream& stream, const OpRequest& r) : kernels_(stream.kernels), request_(r) {
   x_ = take_values(arena_, stream, r.rows, r.depth, 1.7f, seed_of(r.seed, 1, 0));
   y_ = take_unwritten(arena_, r.outputs * r.rows, r.columns);
   bias_ = take_values(arena_, stream, r.outputs, r.columns, 0.1f, seed_of(r.seed, 2, 0));
@@ -87,13 +91,14 @@ float LinearOp::product(const std::vector<double>& x, const std::vector<float>& 
 Expected LinearOp::expected() const {
   Expected out;
   Random random(request_.seed);
-  const bool int8 = traits(request_.dtype).quantised() && request_.arithmetic == Arithmetic::kFast;
+  const cpu::Factors factors = cpu::factors_of(kernels_, weights_[0], request_.arithmetic, request_.rows);
   const auto expand = cpu::expand_kernel(select_kernels("scalar"), request_.dtype);
   const std::vector<int64_t> columns = sampled(request_.columns, kSampledColumns, random);
   std::vector<float> w(static_cast<size_t>(request_.depth));
   for (const int64_t m : sampled(request_.rows, kSampledRows, random)) {
     std::vector<double> x(x_.row(m), x_.row(m) + request_.depth);
-    if (int8) cpu::round_to_blocks(x_.row(m), request_.depth, x.data());
+    if (factors == cpu::Factors::kInt8) cpu::round_to_blocks(x_.row(m), request_.depth, x.data());
+    if (factors == cpu::Factors::kBfloat) std::transform(x.begin(), x.end(), x.begin(), [](double value) { return bfloat_to_float(float_to_bfloat(static_cast<float>(value))); });
     for (int64_t i = 0; i < request_.outputs; i++) {
       for (const int64_t n : columns) {
         expand(weights_[static_cast<size_t>(i)].row(n), w.data(), request_.depth);

@@ -155,7 +155,9 @@ DType dtype_of(const std::string& name) {
   throw Error(ErrorCode::kModelUnsupported, "tensor type " + name + " is not supported");
 }
 
-PeakKind peak_kind_of(const std::string& name) { return name == "fma" ? PeakKind::kFma : name == "int8" ? PeakKind::kInt8 : PeakKind::kRead; }
+PeakKind peak_kind_of(const std::string& name) {
+  return name == "fma" ? PeakKind::kFma : name == "bf16" ? PeakKind::kBf16 : name == "int8" ? PeakKind::kInt8 : PeakKind::kRead;
+}
 
 Napi::Object peak_to_js(Napi::Env env, const Peak& peak) {
   const Napi::Object out = Napi::Object::New(env);

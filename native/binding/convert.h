@@ -42,7 +42,7 @@ std::vector<float> copy_float32_array(const Napi::Value& value, const char* name
 Napi::Uint8Array uint8_array_of(const Napi::Value& value, const char* name);
 
 DType dtype_of(const std::string& name);
-PeakKind peak_kind_of(const std::string& name);  // "fma", "int8", or else reads
+PeakKind peak_kind_of(const std::string& name);  // "fma", "bf16", "int8", or else reads
 Napi::Object peak_to_js(Napi::Env env, const Peak& peak);
 
 ModelConfig model_config_of(const Napi::Value& value);

@@ -63,6 +63,10 @@ Peak CpuBackend::measure_peak(PeakKind kind) {
   if (kind == PeakKind::kFma) {
     return {best_rate([](const CpuBackend& self, int) { return self.stream_.kernels.peak_fma(kPeakIterations); }), "GFLOP/s", scalar ? "scalar multiply, add" : "f32 FMA"};
   }
+  if (kind == PeakKind::kBf16) {
+    if (!stream_.kernels.multiplies_bf16) return measure_peak(PeakKind::kFma);
+    return {best_rate([](const CpuBackend& self, int) { return self.stream_.kernels.peak_bf16(kPeakIterations); }), "GFLOP/s", "vdpbf16ps"};
+  }
   if (kind == PeakKind::kInt8) {
     return {best_rate([](const CpuBackend& self, int) { return self.stream_.kernels.peak_int8(kPeakIterations); }), "GOP/s", stream_.kernels.int8_mix};
   }

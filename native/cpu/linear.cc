@@ -12,6 +12,7 @@
 #include "cpu/activation.h"
 #include "cpu/block_float.h"
 #include "cpu/expand.h"
+#include "cpu/factors.h"
 #include "cpu/stream.h"
 
 namespace llava::cpu {
@@ -169,17 +170,21 @@ int64_t chunk_columns(const LinearArgs& a) {
   return kKC;
 }
 
-// x[M, K] -> chunks [K / width][M][width]: rows of a chunk lie close together, so a tile's rows do not compete for the same cache sets.
-const float* chunk_rows(CpuStream& stream, ConstActivations x, int64_t width) {
-  float* chunks = reinterpret_cast<float*>(stream.shared(static_cast<uint64_t>(x.rows * ((x.cols + width - 1) / width) * width) * sizeof(float)));
+// x[M, K] -> chunks [K / width][M][width] of T: rows of a chunk lie close together, so a tile's rows do not compete for the same cache sets.
+// copy(values, chunk, count).
+template <class T, class Copy>
+const T* chunk_rows(CpuStream& stream, ConstActivations x, int64_t width, const Copy& copy) {
+  T* chunks = reinterpret_cast<T*>(stream.shared(static_cast<uint64_t>(x.rows * ((x.cols + width - 1) / width) * width) * sizeof(T)));
   stream.parallel_rows(x.rows, [&](int64_t first, int64_t count) {
     for (int64_t m = first; m < first + count; m++) {
-      for (int64_t k = 0; k < x.cols; k += width) {
-        std::memcpy(chunks + k * x.rows + m * width, x.row(m) + k, static_cast<size_t>(std::min(width, x.cols - k)) * sizeof(float));
-      }
+      for (int64_t k = 0; k < x.cols; k += width) copy(x.row(m) + k, chunks + k * x.rows + m * width, std::min(width, x.cols - k));
     }
   });
   return chunks;
+}
+
+const float* chunk_rows(CpuStream& stream, ConstActivations x, int64_t width) {
+  return chunk_rows<float>(stream, x, width, [](const float* from, float* to, int64_t n) { std::memcpy(to, from, static_cast<size_t>(n) * sizeof(float)); });
 }
 
 // b[depth][32] = f32 values of weight rows [first, first + rows), from column k on. Quantised ones are expanded in between, as [32][depth].
@@ -214,6 +219,26 @@ struct FloatPanels {
   }
   void multiply(const Weight&, const std::byte* panel, int64_t first, int64_t rows, int64_t k, int64_t depth, float* product) const {
     kernels.gemm_f32(rows, kColumns, depth, chunks + k * x_rows + first * chunk, chunk, reinterpret_cast<const float*>(panel), kColumns, product, kColumns, k > 0);
+  }
+};
+
+// Panels b[KC / 2][32][2] of bf16 weights, for activations rounded to bf16.
+struct BfloatPanels {
+  const KernelTable& kernels;
+  const uint16_t* chunks;  // of x
+  int64_t x_rows;
+  int64_t length;          // K
+  int64_t chunk = 2 * kKC;
+  const float* row_scale = nullptr;
+
+  uint64_t scratch_bytes() const { return 0; }
+  uint64_t panel_bytes() const { return static_cast<uint64_t>(chunk * kColumns) * sizeof(uint16_t); }
+  void pack(const Weight& w, int64_t first, int64_t rows, int64_t k, int64_t depth, std::byte*, std::byte* panel) const {
+    if (rows < kColumns) std::memset(panel, 0, panel_bytes());
+    kernels.transpose_f32(w.row(first) + row_bytes(w.dtype, k), w.row_bytes(), rows, depth / 2, reinterpret_cast<float*>(panel), kColumns);
+  }
+  void multiply(const Weight&, const std::byte* panel, int64_t first, int64_t rows, int64_t k, int64_t depth, float* product) const {
+    kernels.gemm_bf16(rows, kColumns, depth / 2, chunks + k * x_rows + first * chunk, chunk / 2, panel, kColumns, product, kColumns, k > 0);
   }
 };
 
@@ -283,6 +308,10 @@ void gemm_float(CpuStream& stream, const LinearArgs& a) {
   }
   const int64_t KC = chunk_columns(a);
   gemm_panels(stream, a, FloatPanels{stream.kernels, chunk_rows(stream, a.x, KC), a.x.rows, KC, a.x.cols});
+}
+
+void gemm_bfloat(CpuStream& stream, const LinearArgs& a) {
+  gemm_panels(stream, a, BfloatPanels{stream.kernels, chunk_rows<uint16_t>(stream, a.x, 2 * kKC, stream.kernels.narrow_bf16), a.x.rows, a.x.cols});
 }
 
 // ---- int8 arithmetic --------------------------------------------------------------------------------------------------------
@@ -469,15 +498,16 @@ void linear(Stream& s, const LinearArgs& a) {
   CpuStream& stream = cpu_stream(s);
   if (a.x.rows == 0) return;
   // Outputs whose weights want the same arithmetic are computed together.
-  LinearArgs integer = a, floating = a;
-  integer.outputs = floating.outputs = 0;
+  LinearArgs integer = a, bfloat = a, floating = a;
+  integer.outputs = bfloat.outputs = floating.outputs = 0;
+  const int64_t tokens = a.x.rows;
   for (int i = 0; i < a.outputs; i++) {
-    const bool int8 = traits(a.output[i].weight.dtype).quantised() && a.arithmetic == Arithmetic::kFast;
-    LinearArgs& into = int8 ? integer : floating;
+    const Factors factors = factors_of(stream.kernels, a.output[i].weight, a.arithmetic, tokens);
+    LinearArgs& into = factors == Factors::kInt8 ? integer : factors == Factors::kBfloat ? bfloat : floating;
     into.output[into.outputs++] = a.output[i];
   }
-  const int64_t tokens = a.x.rows;
   if (integer.outputs > 0) tokens <= kGemvTokens ? gemv_int8(stream, integer) : tokens <= kSkinnyTokens ? skinny_int8(stream, integer) : gemm_int8(stream, integer);
+  if (bfloat.outputs > 0) gemm_bfloat(stream, bfloat);
   if (floating.outputs > 0) tokens <= kFewRows ? gemv_float(stream, floating) : gemm_float(stream, floating);
 }
 

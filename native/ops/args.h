@@ -54,7 +54,8 @@ struct RmsNormArgs {
 
 enum class Activation : uint8_t { kNone, kQuickGelu, kGelu, kGeluTanh };
 
-// exact: quantised weights are dequantised and multiplied in f32; fast: activations are quantised to int8 blocks for them.
+// exact: quantised weights are dequantised and multiplied in f32; fast: activations are quantised to int8 blocks for them, and, for more than kFewRows rows
+// of bf16 weights on a CPU that multiplies bf16, rounded to bf16.
 // A row of a product has the same bits whatever rows stand beside it: of quantised weights always, of float weights under exact arithmetic, and under fast
 // arithmetic up to kFewRows rows.
 enum class Arithmetic : uint8_t { kFast, kExact };

@@ -31,7 +31,7 @@ struct Peak {
   const char* unit;
   const char* mix;   // the instructions measured
 };
-enum class PeakKind : uint8_t { kFma, kInt8, kRead };
+enum class PeakKind : uint8_t { kFma, kBf16, kInt8, kRead };
 
 struct BackendInfo {
   std::string device;

@@ -405,6 +405,21 @@ void narrow_f16(Trial& t) {
   }
 }
 
+void narrow_bf16(Trial& t) {
+  for (const int64_t n : lengths()) {
+    for (const Spread& spread : spreads(FLT_MAX)) {
+      std::vector<float> values = t.random.values(n, spread.low, spread.high);
+      // as it happens to lie: ties, infinities and NaN
+      for (float& value : values) {
+        if (t.random.below(4) == 0) value = std::bit_cast<float>((std::bit_cast<uint32_t>(value) & 0xFFFF0000u) | 0x8000u);
+        if (t.random.below(16) == 0) value = std::bit_cast<float>(t.random.below(2) == 0 ? 0xFF800000u : 0x7F800001u);
+      }
+      const Input<float> x(t, values);
+      agree_exactly<uint16_t>(t, spread.name, n, [&](const KernelTable& table, uint16_t* y) { table.narrow_bf16(x, y, n); });
+    }
+  }
+}
+
 void expand_cached(Trial& t, decltype(KernelTable::expand_keys_q8) KernelTable::*kernel, int64_t scales_of_rows(int64_t rows, int64_t columns)) {
   for (const int64_t rows : {1, 2, 31, 32, 33, 64, 80}) {
     for (const int64_t columns : {kWidest, 2 * kWidest, 3 * kWidest, 4 * kWidest, 5 * kWidest}) {
@@ -448,6 +463,30 @@ void gemm_f32(Trial& t) {
           const Input<float> b(t, with_stride(t.random.values(k * n, spread.low, spread.high), k, n, ldb));
           const std::vector<float> c = with_stride(accumulate ? t.random.values(m * n, spread.low, spread.high) : unwritten(m * n), m, n, ldc);
           agree(t, spread.name, c, [&](const KernelTable& table, float* y) { table.gemm_f32(m, n, k, a, lda, b, ldb, y, ldc, accumulate); });
+        }
+      }
+    }
+  }
+}
+
+// A panel made by transpose_f32 of rows of weights, as linear makes it. Subnormals count as zero where the CPU has the product.
+void gemm_bf16(Trial& t) {
+  for (int64_t m = 1; m <= 2 * 12 + 1; m++) {  // 12: the tallest tile
+    for (const int64_t n : {kWidest, 2 * kWidest, 3 * kWidest}) {
+      for (const bool accumulate : {false, true}) {
+        const int64_t k = 1 + t.random.below(kWidest + 1), lda = k + t.random.below(4), ldb = n + t.random.below(4), ldc = n + t.random.below(4);
+        for (const Spread& spread : spreads(square_top(2 * k))) {
+          if (spread.high <= FLT_MIN) continue;
+          const auto bfloats = [&](int64_t count) {
+            std::vector<uint16_t> out;
+            for (const float value : t.random.values(count, spread.low, spread.high)) out.push_back(static_cast<uint16_t>(std::bit_cast<uint32_t>(value) >> 16));
+            return out;
+          };
+          const Input<uint16_t> a(t, bfloats(m * lda * 2)), w(t, bfloats(n * k * 2));
+          const Output<float> b(t, k * ldb);
+          t.kernels.transpose_f32(w, k * 4, n, k, b, ldb);
+          const std::vector<float> c = with_stride(accumulate ? t.random.values(m * n, spread.low, spread.high) : unwritten(m * n), m, n, ldc);
+          agree(t, spread.name, c, [&](const KernelTable& table, float* y) { table.gemm_bf16(m, n, k, a, lda, b.data(), ldb, y, ldc, accumulate); });
         }
       }
     }
@@ -677,6 +716,7 @@ void rope_interleaved(Trial& t) { rope(t, &KernelTable::rope_interleaved); }
 
 void peak_fma(Trial& t) { peak(t, [&](int64_t iterations) { return t.kernels.peak_fma(iterations); }); }
 void peak_int8(Trial& t) { peak(t, [&](int64_t iterations) { return t.kernels.peak_int8(iterations); }); }
+void peak_bf16(Trial& t) { peak(t, [&](int64_t iterations) { return t.kernels.peak_bf16(iterations); }); }
 void peak_read(Trial& t) {
   for (const int64_t bytes : {0, 128, 1000, 65536}) {
     const Input<std::byte> memory(t, t.random.bytes(bytes), t.random.below(4));

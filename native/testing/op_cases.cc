@@ -10,6 +10,7 @@
 #include "common/error.h"
 #include "common/half.h"
 #include "cpu/block_float.h"
+#include "cpu/factors.h"
 #include "testing/conformance.h"
 #include "testing/weights.h"
 
@@ -84,10 +85,14 @@ Weight view(const RandomWeight& w, const std::byte* data) { return {data, w.dtyp
 
 // ---- linear -----------------------------------------------------------------------------------------------------------------
 
-// Row t as the int8 blocks it becomes.
-std::vector<double> quantised_row(const Matrix& x, int64_t row) {
-  std::vector<double> out(at(x.cols));
-  cpu::round_to_blocks(x.values.data() + row * x.cols, x.cols, out.data());
+// Row t as what it is multiplied as: int8 blocks, or bf16 values.
+std::vector<double> factors_of_row(const Matrix& x, int64_t row, cpu::Factors factors) {
+  const float* values = x.values.data() + row * x.cols;
+  std::vector<double> out(values, values + x.cols);
+  if (factors == cpu::Factors::kInt8) cpu::round_to_blocks(values, x.cols, out.data());
+  if (factors == cpu::Factors::kBfloat) {
+    for (int64_t k = 0; k < x.cols; k++) out[at(k)] = static_cast<double>(bfloat_to_float(float_to_bfloat(values[k])));
+  }
   return out;
 }
 
@@ -108,11 +113,10 @@ Acc activated(Acc y, Activation activation) {
 }
 
 template <class Acc>
-Values linear_loops(const Matrix& x, const Product& p, Arithmetic arithmetic) {
-  const bool int8 = traits(p.weight.dtype).quantised() && arithmetic == Arithmetic::kFast;
+Values linear_loops(const Matrix& x, const Product& p, cpu::Factors factors) {
   Values out;
   for (int64_t m = 0; m < x.rows; m++) {
-    const std::vector<double> row = int8 ? quantised_row(x, m) : std::vector<double>(x.values.begin() + m * x.cols, x.values.begin() + (m + 1) * x.cols);
+    const std::vector<double> row = factors_of_row(x, m, factors);
     for (int64_t n = 0; n < p.weight.rows; n++) {
       Acc sum = 0;
       for (int64_t k = 0; k < x.cols; k++) sum += static_cast<Acc>(row[at(k)]) * static_cast<Acc>(p.weight.values[at(n * x.cols + k)]);
@@ -155,7 +159,8 @@ float linear_scale(const Matrix& x, const Product& p) {
 
 void compare_linear(Trial& t, Rig& rig, const std::string& label, const Matrix& x, const Product& p, Arithmetic arithmetic, bool residual_is_y = false) {
   const Values fast = linear(t, rig, x, p, arithmetic, residual_is_y);
-  t.near(label, fast, linear_loops<float>(x, p, arithmetic), linear_loops<double>(x, p, arithmetic), linear_scale(x, p));
+  const cpu::Factors factors = cpu::factors_of(t.kernels, view(p.weight, nullptr), arithmetic, x.rows);
+  t.near(label, fast, linear_loops<float>(x, p, factors), linear_loops<double>(x, p, factors), linear_scale(x, p));
 }
 
 std::string label_of(DType dtype, Arithmetic arithmetic) {
@@ -172,6 +177,7 @@ void for_each_linear(const std::function<void(DType, Arithmetic, int64_t K)>& bo
   for (const DType dtype : kFloatTypes) {
     for (const int64_t K : {1, 33, 192, 389}) body(dtype, Arithmetic::kFast, K);
     for (const int64_t K : {1, 389, 521}) body(dtype, Arithmetic::kExact, K);
+    if (dtype == DType::BF16) body(dtype, Arithmetic::kFast, 1090);
   }
   for (const DType dtype : kQuantisedTypes) {
     for (const Arithmetic arithmetic : {Arithmetic::kFast, Arithmetic::kExact}) {

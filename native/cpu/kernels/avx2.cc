@@ -22,6 +22,10 @@ namespace {
 
 #include "cpu/kernels/gemm-inl.h"
 
+#include "cpu/kernels/gemm_f16-inl.h"
+
+#include "cpu/kernels/transpose-inl.h"
+
 #include "cpu/kernels/gemv-inl.h"
 
 inline int32_t sum_i32(__m256i v) {

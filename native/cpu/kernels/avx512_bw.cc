@@ -23,6 +23,10 @@ namespace {
 
 #include "cpu/kernels/gemm-inl.h"
 
+#include "cpu/kernels/gemm_f16-inl.h"
+
+#include "cpu/kernels/transpose-inl.h"
+
 #include "cpu/kernels/gemv-inl.h"
 
 void block_largest(const float* x, int64_t n, float* largest) noexcept {

@@ -1,4 +1,4 @@
-// Products of rows of float weights, as they lie in the file, with tokens; over Vec, included once per ISA inside its target region, after gemm-inl.h.
+// Products of rows of float weights, as they lie in the file, with tokens; over Vec, included once per ISA inside its target region, the last of those that fill_shared lists.
 //   Lanes run along a row: nothing is transposed, and rows are read in the file's order. An output has kLanes sums, which come together, in pairs of halves,
 //   after each stretch of kGemvStretch columns; the stretches are added in order. So a row's result depends neither on its company nor on how its stretches
 //   are shared out over calls.

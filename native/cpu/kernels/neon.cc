@@ -68,6 +68,10 @@ inline void gemm_tile(int64_t k, const float* a, int64_t lda, const float* b, in
 
 #include "cpu/kernels/gemm-inl.h"
 
+#include "cpu/kernels/gemm_f16-inl.h"
+
+#include "cpu/kernels/transpose-inl.h"
+
 #include "cpu/kernels/gemv-inl.h"
 
 void block_largest(const float* x, int64_t n, float* largest) noexcept {

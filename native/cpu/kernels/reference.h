@@ -70,6 +70,10 @@ inline void narrow_f16(const float* src, uint16_t* dst, int64_t n) noexcept {
   for (int64_t i = 0; i < n; i++) dst[i] = float_to_half(src[i]);
 }
 
+inline void narrow_bf16(const float* src, uint16_t* dst, int64_t n) noexcept {
+  for (int64_t i = 0; i < n; i++) dst[i] = float_to_bfloat(src[i]);
+}
+
 inline void expand_keys_q8(const int8_t* codes, const uint16_t* scales, int64_t rows, int64_t columns, float* dst) noexcept {
   for (int64_t r = 0; r < rows; r++) {
     for (int64_t c = 0; c < columns; c++) dst[r * columns + c] = static_cast<float>(codes[r * columns + c]) * half_to_float(scales[r / kBlock * columns + c]);
@@ -105,6 +109,17 @@ template <class Acc>
 void gemm_f16(int64_t m, int64_t n, int64_t k, const float* a, int64_t lda, const uint16_t* b, int64_t ldb, const void*, float* c, int64_t ldc,
               bool accumulate) noexcept {
   gemm<Acc, uint16_t, weight_f16>(m, n, k, a, lda, b, ldb, c, ldc, accumulate);
+}
+
+template <class Acc>
+void gemm_bf16(int64_t m, int64_t n, int64_t k, const void* a, int64_t lda, const void* b, int64_t ldb, float* c, int64_t ldc, bool accumulate) noexcept {
+  for (int64_t i = 0; i < m; i++) {
+    for (int64_t j = 0; j < n; j++) {
+      Acc sum = accumulate ? Acc(c[i * ldc + j]) : Acc(0);
+      for (int64_t p = 0; p < 2 * k; p++) sum += Acc(weight_bf16(a, i * 2 * lda + p)) * Acc(weight_bf16(b, (p / 2 * ldb + j) * 2 + p % 2));
+      c[i * ldc + j] = static_cast<float>(sum);
+    }
+  }
 }
 
 template <class Acc, float (*weight)(const void*, int64_t)>
@@ -373,12 +388,14 @@ void fill(KernelTable& t) {
   t.expand_f16 = expand<weight_f16>;
   t.expand_bf16 = expand<weight_bf16>;
   t.narrow_f16 = narrow_f16;
+  t.narrow_bf16 = narrow_bf16;
   t.expand_keys_q8 = expand_keys_q8;
   t.expand_values_q8 = expand_values_q8;
   t.transpose_f32 = transpose<weight_f32>;
   t.transpose_f16 = transpose<weight_f16>;
   t.transpose_bf16 = transpose<weight_bf16>;
   t.gemm_f32 = gemm<Acc, float, weight_f32>;
+  t.gemm_bf16 = gemm_bf16<Acc>;
   t.gemm_f16 = gemm_f16<Acc>;
   t.gemv_f32 = gemv<Acc, weight_f32>;
   t.gemv_f16 = gemv<Acc, weight_f16>;
@@ -407,6 +424,7 @@ void fill(KernelTable& t) {
   t.rope_interleaved = rope_interleaved<Acc>;
   t.peak_fma = peak_fma;
   t.peak_int8 = peak_int8;
+  t.peak_bf16 = peak_fma;
   t.peak_read = peak_read;
 }
 

@@ -6,6 +6,7 @@ namespace llava {
 void fill_scalar(KernelTable& table) {
   table.isa = "scalar";
   table.int8_mix = "scalar multiply-add";
+  table.multiplies_bf16 = false;
   reference::fill<float>(table);
 }
 

@@ -11,6 +11,7 @@ namespace llava {
 struct KernelTable {
   const char* isa;
   const char* int8_mix;  // the instructions peak_int8 measures, as `llava bench` names the roof
+  bool multiplies_bf16;  // by instructions of its own: gemm_bf16 is faster than gemm_f32
 #define KERNEL(name, result, parameters) result(*name) parameters noexcept;
 #include "cpu/kernels/kernels.def"
 #undef KERNEL
@@ -50,6 +51,7 @@ void fill_avx2(KernelTable& table);
 void fill_avx2_vnni(KernelTable& table);
 void fill_avx512_bw(KernelTable& table);
 void fill_avx512(KernelTable& table);  // needs VNNI
+void fill_avx512_bf16(KernelTable& table);  // needs VNNI too
 #elif defined(__aarch64__)
 void fill_neon(KernelTable& table);
 void fill_neon_dotprod(KernelTable& table);

@@ -98,6 +98,15 @@ inline __m256i dpbusd_avx_epi32(__m256i sum, __m256i w, __m256i a) {
   return _mm256_add_epi32(sum, _mm256_add_epi32(even, odd));
 }
 
+// Two products of bf16 pairs a lane.
+inline simde__m512 dpbf16_ps(simde__m512 sum, simde__m512 a, simde__m512 b) {
+  auto sums = lanes<float>(sum);
+  const auto x = lanes<uint16_t>(a), y = lanes<uint16_t>(b);
+  const auto value = [](uint16_t bits) { return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16); };
+  for (size_t i = 0; i < 2 * sums.size(); i++) sums[i / 2] = std::fma(value(x[i]), value(y[i]), sums[i / 2]);
+  return std::bit_cast<simde__m512>(sums);
+}
+
 }  // namespace emulated
 
 #undef _mm512_madd_epi16  // SIMDe 0.7.4 gives this name to the masked form
@@ -126,5 +135,9 @@ inline __m256i dpbusd_avx_epi32(__m256i sum, __m256i w, __m256i a) {
 #define _mm512_maskz_loadu_ps emulated::maskz_loadu_ps
 #define _mm512_mask_storeu_ps emulated::mask_storeu_ps
 #define _mm256_dpbusd_avx_epi32 emulated::dpbusd_avx_epi32
+#undef __m512bh
+#define __m512bh simde__m512
+#undef _mm512_dpbf16_ps  // SIMDe's has a type of its own for pairs
+#define _mm512_dpbf16_ps emulated::dpbf16_ps
 
 #define asm(...)  // an order of additions, for speed alone
