@@ -5,14 +5,14 @@ import { dtypes } from '../lib/weights/ggml-types.js'
 import { measureDefault, measureFidelity, measureSlice, spacedTokens, type Fidelity } from './fidelity.js'
 import { whole } from './flags.js'
 
-/** Those whose blocks are as short as the rows of the model that comes with the package: they need no fallback there. */
-const blockTypes = ['q8_0', 'q5_1', 'q5_0', 'q4_1', 'q4_0'] as const
+/** Those that need no fallback for the short rows of the model that comes with the package. */
+const shortTypes = ['bf16', 'q8_0', 'q5_1', 'q5_0', 'q4_1', 'q4_0'] as const
 
 export function addFidelity(program: Command): void {
   program
     .command('fidelity')
     .description("how far 'fast' arithmetic strays from 'exact': divergence and agreement of the logits, as JSON lines")
-    .argument('[models...]', 'paths (default: the model that comes with the package in each type of 32 weights, and random slices of the 7B shape of each quantised type)')
+    .argument('[models...]', 'paths (default: the model that comes with the package in bf16 and each type of 32 weights, and random slices of the 7B shape of each of their kinds)')
     .option('--positions <n>', 'tokens of the text', whole, 256)
     .action(fidelity)
 }
@@ -24,6 +24,6 @@ async function fidelity(models: readonly string[], { positions }: { readonly pos
   const text = spacedTokens(positions)
   for (const file of models) print(file, await measureFidelity(file, text))
   if (models.length > 0) return
-  for (const type of blockTypes) print(`default, ${type}`, await measureDefault(type))
-  for (const type of dtypes.filter((name) => name.startsWith('Q'))) print(`7b, 2 layers, ${type}`, await measureSlice(type, text))
+  for (const type of shortTypes) print(`default, ${type}`, await measureDefault(type))
+  for (const type of dtypes.filter((name) => name.startsWith('Q') || name === 'BF16')) print(`7b, 2 layers, ${type}`, await measureSlice(type, text))
 }

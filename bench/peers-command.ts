@@ -16,6 +16,7 @@ Examples:
 interface PeerFlags {
   readonly peer?: readonly PeerName[]
   readonly llamaBench?: string
+  readonly ikLlamaBench?: string
   readonly model?: string
   readonly shape: DecoderName
   readonly layers: number
@@ -33,6 +34,7 @@ export function addPeers(program: Command): void {
     .description('the same work on other engines, in turns with ours')
     .option('--peer <names>', `of ${peerNames.join(', ')} (default: all that are installed)`, listOf(peerNames))
     .option('--llama-bench <path>', "llama.cpp's own bench")
+    .option('--ik-llama-bench <path>', "that of ik_llama.cpp, llama.cpp's faster fork")
     .option('--model <path>', 'a GGUF (default: random weights of the shape and type below)')
     .option('--shape <name>', 'of the decoder: 7b or 13b', oneOf(Object.keys(decoders) as DecoderName[]), '7b')
     .option('--layers <n>', 'of the decoder', whole, 8)

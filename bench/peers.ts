@@ -1,6 +1,7 @@
-// The same work on other engines, in turns with ours on the same files, threads and machine: llama.cpp by its own llama-bench and by node-llama-cpp (prefill
-// from an empty context, decoding from its first token), and ONNX Runtime, which @huggingface/transformers runs on (a picture through tower and projector,
-// float32). None of them is installed with this package: a peer that is not there is skipped with a sentence on how to get it.
+// The same work on other engines, in turns with ours on the same files, threads and machine: llama.cpp and its fork ik_llama.cpp by their own llama-bench,
+// llama.cpp's prebuilt binary by node-llama-cpp (prefill from an empty context, decoding from its first token), and ONNX Runtime, which
+// @huggingface/transformers runs on (a picture through tower and projector, float32). None of them is installed with this package: a peer that is not there is
+// skipped with a sentence on how to get it.
 
 import { execFile } from 'node:child_process'
 import { mkdtemp, rm } from 'node:fs/promises'
@@ -13,7 +14,7 @@ import { decoders, patches, visionTower, type DecoderName } from './shapes.js'
 import { median } from '../lib/statistics.js'
 import { writeSyntheticModel } from './synthetic-model.js'
 
-export const peerNames = ['node-llama-cpp', 'onnxruntime-node', 'llama-bench'] as const
+export const peerNames = ['node-llama-cpp', 'onnxruntime-node', 'llama-bench', 'ik-llama-bench'] as const
 export type PeerName = (typeof peerNames)[number]
 
 export interface PeerBenchOptions {
@@ -21,6 +22,8 @@ export interface PeerBenchOptions {
   readonly peers?: readonly PeerName[]
   /** llama.cpp's own. */
   readonly llamaBench?: string
+  /** The llama-bench of ik_llama.cpp. */
+  readonly ikLlamaBench?: string
   /** A GGUF; default: random weights of the shape and type below. */
   readonly model?: string
   readonly shape?: DecoderName
@@ -70,21 +73,23 @@ interface Setting extends Required<Pick<PeerBenchOptions, 'prompt' | 'generate' 
   readonly file: string
   readonly directory: string
   readonly llamaBench: string | undefined
+  readonly ikLlamaBench: string | undefined
 }
 
 const contests: Readonly<Record<PeerName, { readonly open: (setting: Setting) => Promise<Contest | undefined>; readonly install: string }>> = {
   'node-llama-cpp': { open: againstNodeLlamaCpp, install: 'npm install --no-save node-llama-cpp' },
   'onnxruntime-node': { open: againstOnnxRuntime, install: 'npm install --no-save onnxruntime-node' },
-  'llama-bench': { open: againstLlamaBench, install: 'build llama.cpp and name its llama-bench with --llama-bench PATH' },
+  'llama-bench': { open: (setting) => againstLlamaBench(setting, setting.llamaBench, '--repack'), install: 'build llama.cpp and name its llama-bench with --llama-bench PATH' },
+  'ik-llama-bench': { open: (setting) => againstLlamaBench(setting, setting.ikLlamaBench, '-rtr'), install: 'build ik_llama.cpp and name its llama-bench with --ik-llama-bench PATH' },
 }
 
 export async function* runPeerBench(options: PeerBenchOptions = {}): AsyncGenerator<PeerLine | MissingPeer, void, undefined> {
-  const { peers, prompt = 256, generate = 16, threads = availableParallelism(), rounds = 3, llamaBench } = options
+  const { peers, prompt = 256, generate = 16, threads = availableParallelism(), rounds = 3, llamaBench, ikLlamaBench } = options
   const directory = await mkdtemp(path.join(tmpdir(), 'llava-peers-'))
   try {
     const file = options.model ?? (await synthetic(directory, options))
     using model = await LLaVA.open(file, { threads })
-    const setting = { model, file, directory, prompt, generate, threads, llamaBench }
+    const setting = { model, file, directory, prompt, generate, threads, llamaBench, ikLlamaBench }
     for (const peer of peers ?? peerNames) {
       const contest = await contests[peer].open(setting)
       if (contest === undefined) yield { kind: 'missing', peer, install: contests[peer].install }
@@ -127,15 +132,20 @@ async function ownText({ model, prompt, generate }: Setting): Promise<Rates> {
 
 const nothingToClose = (): Promise<void> => Promise.resolve()
 
-async function againstLlamaBench(setting: Setting): Promise<Contest | undefined> {
-  const { llamaBench, file, prompt, generate, threads } = setting
-  if (llamaBench === undefined) return undefined
-  const theirs = async (): Promise<Rates> => {
-    const flags = ['-m', file, '-t', String(threads), '-p', String(prompt), '-n', String(generate), '-r', '1', '-ngl', '0', '-o', 'json']
-    const { stdout } = await promisify(execFile)(llamaBench, flags, { maxBuffer: 1 << 24 })
+/** The better, at each stage, of its runs with weights as they lie and with weights brought into another order as they are loaded. */
+async function againstLlamaBench(setting: Setting, program: string | undefined, repackFlag: string): Promise<Contest | undefined> {
+  const { file, prompt, generate, threads } = setting
+  if (program === undefined) return undefined
+  const run = async (repack: '0' | '1'): Promise<Required<Pick<Rates, 'prefill' | 'decode'>>> => {
+    const flags = ['-m', file, '-t', String(threads), '-p', String(prompt), '-n', String(generate), '-r', '1', '-ngl', '0', repackFlag, repack, '-o', 'json']
+    const { stdout } = await promisify(execFile)(program, flags, { maxBuffer: 1 << 24 })
     const runs = JSON.parse(stdout) as readonly { readonly n_prompt: number; readonly avg_ts: number }[]
     const rate = (isPrefill: boolean): number => runs.find(({ n_prompt }) => n_prompt > 0 === isPrefill)?.avg_ts ?? Number.NaN
     return { prefill: rate(true), decode: rate(false) }
+  }
+  const theirs = async (): Promise<Rates> => {
+    const [asTheyLie, repacked] = [await run('0'), await run('1')]
+    return { prefill: Math.max(asTheyLie.prefill, repacked.prefill), decode: Math.max(asTheyLie.decode, repacked.decode) }
   }
   return await Promise.resolve({ dtype: languageDtype(setting), ours: () => ownText(setting), theirs, close: nothingToClose })
 }

@@ -86,80 +86,69 @@ int64_t panels_per_task(const LinearArgs& a, int threads) {
   return std::clamp<int64_t>(panels / (8 * threads), 1, kPanels);
 }
 
-// Tasks of all outputs in one run: which output, and which of its tasks.
-struct TaskList {
-  int64_t first[4] = {0, 0, 0, 0};
-  int count = 0;
-  TaskList(const LinearArgs& a, int64_t rows_per_task) : count(a.outputs) {
-    for (int i = 0; i < count; i++) first[i + 1] = first[i] + (a.output[i].weight.rows + rows_per_task - 1) / rows_per_task;
-  }
-  int64_t total() const { return first[count]; }
-  int output_of(int64_t index) const {
-    int i = 0;
-    while (index >= first[i + 1]) i++;
-    return i;
-  }
+// Weight rows of one output that a thread takes at a time.
+struct RowTask {
+  const LinearOutput* output = nullptr;
+  int64_t first = 0;
+  int64_t rows = 0;
+  const Weight& weight() const { return output->weight; }
+  const std::byte* row(int64_t r) const { return weight().row(first + r); }
 };
+
+// Tasks of all outputs in one run, of `height` rows but for an output's last.
+class RowTasks {
+ public:
+  RowTasks(const LinearArgs& a, int threads, int64_t height) : a_(a), height_(height), threads_(threads) {
+    for (int i = 0; i < a.outputs; i++) begin_[i + 1] = begin_[i] + (a.output[i].weight.rows + height - 1) / height;
+  }
+  int64_t total() const { return begin_[a_.outputs]; }
+  RowTask at(int64_t index) const {
+    int i = 0;
+    while (index >= begin_[i + 1]) i++;
+    const int64_t first = (index - begin_[i]) * height_;
+    return {&a_.output[i], first, std::min(height_, a_.output[i].weight.rows - first)};
+  }
+  // Tasks take about the same time, so the one that comes next on this thread is as many further on as there are threads. Without rows where there is none.
+  RowTask after(int64_t index) const { return index + threads_ < total() ? at(index + threads_) : RowTask{}; }
+
+ private:
+  const LinearArgs& a_;
+  int64_t height_;
+  int64_t threads_;
+  int64_t begin_[4] = {0, 0, 0, 0};
+};
+
+// Rows of a decode task: whole sets of them.
+int64_t gemv_height(const LinearArgs& a) {
+  int64_t widest = 1;
+  for (int i = 0; i < a.outputs; i++) widest = std::max(widest, a.output[i].weight.row_bytes());
+  return std::clamp(kGemvBytes / widest / kColumns * kColumns, kColumns, kGemvRows);
+}
 
 // ---- float arithmetic -------------------------------------------------------------------------------------------------------
 
-// The weight rows of a decode task.
-struct RowTask {
-  const LinearOutput& output;
-  int64_t first;
-  int64_t rows;
-  // Tasks take about the same time, so the one that comes next here is as many further on as there are threads: where its rows begin, or null.
-  const std::byte* next;
-};
-
-class RowTasks {
- public:
-  RowTasks(const LinearArgs& a, int threads) : a_(a), height_(height_of(a)), tasks_(a, height_), threads_(threads) {}
-  int64_t total() const { return tasks_.total(); }
-  RowTask at(int64_t index) const {
-    const LinearOutput& output = a_.output[tasks_.output_of(index)];
-    const int64_t first = first_row(index);
-    return {output, first, std::min(height_, output.weight.rows - first), index + threads_ < total() ? row(index + threads_) : nullptr};
-  }
-
- private:
-  // In whole sets of rows.
-  static int64_t height_of(const LinearArgs& a) {
-    int64_t widest = 1;
-    for (int i = 0; i < a.outputs; i++) widest = std::max(widest, a.output[i].weight.row_bytes());
-    return std::clamp(kGemvBytes / widest / kColumns * kColumns, kColumns, kGemvRows);
-  }
-  int64_t first_row(int64_t index) const { return (index - tasks_.first[tasks_.output_of(index)]) * height_; }
-  const std::byte* row(int64_t index) const { return a_.output[tasks_.output_of(index)].weight.row(first_row(index)); }
-
-  const LinearArgs& a_;
-  int64_t height_;
-  TaskList tasks_;
-  int64_t threads_;
-};
-
 // y[M][kGemvRows] = x · w[first … first + rows - 1, :]ᵀ; quantised rows are expanded some at a time, as [kPanelRows][K].
-void gemv_rows(const KernelTable& kernels, const RowTask& task, ConstActivations x, float* expanded, float* y) {
-  const Weight& w = task.output.weight;
+void gemv_rows(const KernelTable& kernels, const RowTask& task, const std::byte* next, ConstActivations x, float* expanded, float* y) {
+  const Weight& w = task.weight();
   if (!traits(w.dtype).quantised()) {
-    return gemv_kernel(kernels, w.dtype)(w.row(task.first), w.row_bytes(), task.rows, w.cols, task.next, x.rows, x.data, x.stride, y, kGemvRows, false);
+    return gemv_kernel(kernels, w.dtype)(task.row(0), w.row_bytes(), task.rows, w.cols, next, x.rows, x.data, x.stride, y, kGemvRows, false);
   }
   const ExpandKernel expand = expand_kernel(kernels, w.dtype);
   for (int64_t r = 0; r < task.rows; r += kPanelRows) {
     const int64_t count = std::min<int64_t>(kPanelRows, task.rows - r);
-    for (int64_t i = 0; i < count; i++) expand(w.row(task.first + r + i), expanded + i * w.cols, w.cols);
+    for (int64_t i = 0; i < count; i++) expand(task.row(r + i), expanded + i * w.cols, w.cols);
     kernels.gemv_f32(expanded, w.cols * static_cast<int64_t>(sizeof(float)), count, w.cols, nullptr, x.rows, x.data, x.stride, y + r, kGemvRows, false);
   }
 }
 
 void gemv_float(CpuStream& stream, const LinearArgs& a) {
-  const RowTasks tasks(a, stream.pool.threads());
+  const RowTasks tasks(a, stream.pool.threads(), gemv_height(a));
   stream.reserve_per_worker(static_cast<uint64_t>(kPanelRows * a.x.cols + a.x.rows * kGemvRows) * sizeof(float));
   stream.parallel(tasks.total(), [&](int64_t index, int worker) {
-    const RowTask task = tasks.at(index);
+    const RowTask task = tasks.at(index), after = tasks.after(index);
     float* result = reinterpret_cast<float*>(stream.of_worker(worker));
-    gemv_rows(stream.kernels, task, a.x, result + a.x.rows * kGemvRows, result);
-    finish_panel(stream.kernels, task.output, 0, a.x.rows, task.first, task.rows, result, kGemvRows, nullptr);
+    gemv_rows(stream.kernels, task, after.rows > 0 ? after.row(0) : nullptr, a.x, result + a.x.rows * kGemvRows, result);
+    finish_panel(stream.kernels, *task.output, 0, a.x.rows, task.first, task.rows, result, kGemvRows, nullptr);
   });
 }
 
@@ -270,16 +259,14 @@ template <class Panels>
 void gemm_panels(CpuStream& stream, const LinearArgs& a, const Panels& kind) {
   const int64_t M = a.x.rows, panels = panels_per_task(a, stream.pool.threads());
   const Slabs slabs(M);
-  const TaskList tasks(a, panels * kColumns);
+  const RowTasks tasks(a, stream.pool.threads(), panels * kColumns);
   const int64_t product_floats = slabs.height * kColumns;
   const uint64_t panels_at = kind.scratch_bytes(), products_at = panels_at + static_cast<uint64_t>(panels) * kind.panel_bytes();
   stream.reserve_per_worker(products_at + static_cast<uint64_t>(panels * product_floats) * sizeof(float));
   stream.parallel(tasks.total(), [&](int64_t index, int worker) {
-    const int i = tasks.output_of(index);
-    const LinearOutput& o = a.output[i];
-    const int64_t first = (index - tasks.first[i]) * panels * kColumns, end = std::min(first + panels * kColumns, o.weight.rows);
-    const int64_t count = (end - first + kColumns - 1) / kColumns;
-    const auto columns_of = [&](int64_t p) { return std::min(kColumns, end - first - p * kColumns); };
+    const RowTask task = tasks.at(index);
+    const int64_t count = (task.rows + kColumns - 1) / kColumns;
+    const auto columns_of = [&](int64_t p) { return std::min(kColumns, task.rows - p * kColumns); };
     std::byte* scratch = stream.of_worker(worker);
     const auto panel = [&](int64_t p) { return scratch + panels_at + static_cast<uint64_t>(p) * kind.panel_bytes(); };
     float* products = reinterpret_cast<float*>(scratch + products_at);  // [panels][slab][32]
@@ -287,14 +274,16 @@ void gemm_panels(CpuStream& stream, const LinearArgs& a, const Panels& kind) {
       const int64_t height = slabs.count_at(m);
       for (int64_t k = 0; k < kind.length; k += kind.chunk) {
         const int64_t depth = std::min(kind.chunk, kind.length - k);
-        for (int64_t p = 0; p < count; p++) kind.pack(o.weight, first + p * kColumns, columns_of(p), k, depth, scratch, panel(p));
+        for (int64_t p = 0; p < count; p++) kind.pack(task.weight(), task.first + p * kColumns, columns_of(p), k, depth, scratch, panel(p));
         for (int64_t step = 0; step < height; step += kStepRows) {
           const int64_t rows = std::min(kStepRows, height - step);
           const auto product = [&](int64_t p) { return products + p * product_floats + step * kColumns; };
-          for (int64_t p = 0; p < count; p++) kind.multiply(o.weight, panel(p), m + step, rows, k, depth, product(p));
+          for (int64_t p = 0; p < count; p++) kind.multiply(task.weight(), panel(p), m + step, rows, k, depth, product(p));
           if (k + depth < kind.length) continue;
           const float* row_scale = kind.row_scale == nullptr ? nullptr : kind.row_scale + m + step;
-          for (int64_t p = 0; p < count; p++) finish_panel(stream.kernels, o, m + step, rows, first + p * kColumns, columns_of(p), product(p), kColumns, row_scale);
+          for (int64_t p = 0; p < count; p++) {
+            finish_panel(stream.kernels, *task.output, m + step, rows, task.first + p * kColumns, columns_of(p), product(p), kColumns, row_scale);
+          }
         }
       }
     }
@@ -401,19 +390,19 @@ uint64_t copied_rows_bytes(const LinearArgs& a, int64_t set) {
 // Few tokens: weight rows in sets of `set` from their file's place, each set once. product(weight, w, next set, y[tokens][kGemvRows]).
 template <class Product>
 void rows_int8(CpuStream& stream, const LinearArgs& a, const Quantised& x, int64_t set, const Product& product) {
-  const RowTasks tasks(a, stream.pool.threads());
+  const RowTasks tasks(a, stream.pool.threads(), gemv_height(a));
   const uint64_t copied = copied_rows_bytes(a, set);
   stream.reserve_per_worker(copied + static_cast<uint64_t>(kGemvRows * x.padded) * sizeof(float));
   stream.parallel(tasks.total(), [&](int64_t index, int worker) {
-    const RowTask task = tasks.at(index);
-    const Weight& weight = task.output.weight;
+    const RowTask task = tasks.at(index), after = tasks.after(index);
+    const Weight& weight = task.weight();
     std::byte* copy = stream.of_worker(worker);
     float* result = reinterpret_cast<float*>(copy + copied);
     for (int64_t r = 0; r < task.rows; r += set) {
-      const std::byte* next = r + set < task.rows ? weight.row(task.first + r + set) : task.next;
+      const std::byte* next = r + set < task.rows ? task.row(r + set) : after.rows > 0 ? after.row(0) : nullptr;
       product(weight, whole_rows(weight, task.first + r, std::min(set, task.rows - r), set, copy), next, result + r);
     }
-    finish_panel(stream.kernels, task.output, 0, a.x.rows, task.first, task.rows, result, kGemvRows, x.scale);
+    finish_panel(stream.kernels, *task.output, 0, a.x.rows, task.first, task.rows, result, kGemvRows, x.scale);
   });
 }
 

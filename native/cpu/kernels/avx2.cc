@@ -28,6 +28,8 @@ namespace {
 
 #include "cpu/kernels/gemv-inl.h"
 
+#include "cpu/kernels/shared-inl.h"
+
 inline int32_t sum_i32(__m256i v) {
   __m128i s = _mm_add_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
   s = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0x4E));

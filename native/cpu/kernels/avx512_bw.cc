@@ -29,6 +29,8 @@ namespace {
 
 #include "cpu/kernels/gemv-inl.h"
 
+#include "cpu/kernels/shared-inl.h"
+
 void block_largest(const float* x, int64_t n, float* largest) noexcept {
   const __m512i magnitude = _mm512_set1_epi32(0x7FFFFFFF);
   for (int64_t b = 0; b < n / kBlock; b++) {

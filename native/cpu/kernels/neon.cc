@@ -74,6 +74,8 @@ inline void gemm_tile(int64_t k, const float* a, int64_t lda, const float* b, in
 
 #include "cpu/kernels/gemv-inl.h"
 
+#include "cpu/kernels/shared-inl.h"
+
 void block_largest(const float* x, int64_t n, float* largest) noexcept {
   const I magnitude = Int::set1_32(0x7FFFFFFF);
   for (int64_t b = 0; b < n / kBlock; b++) {
