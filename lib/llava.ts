@@ -90,7 +90,7 @@ export interface OpenOptions extends ImageOptions, PromptOptions {
    * `fast` (default) multiplies quantised weights with activations quantised to int8 blocks, and bf16 weights, in prompts and pictures and where the CPU multiplies
    * bf16 itself, with activations rounded to bf16; `exact` stays in float32 throughout. With float weights the
    * last bits of a prompt's logits may depend under `fast` on how many positions are computed at once (more than 32 or fewer: a prompt, what comes new to one, a token);
-   * under `exact` they never do, which costs about a tenth of a prompt's speed. With quantised weights they never do.
+   * under `exact` they never do, which costs about an eighth of a prompt's speed. With quantised weights they never do.
    */
   readonly arithmetic?: 'fast' | 'exact'
   /** Overrides the vision layer whose output is used, as in config.json's `vision_feature_layer`. */

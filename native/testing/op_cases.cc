@@ -176,7 +176,7 @@ std::vector<int64_t> quantised_depths(DType dtype) {
 void for_each_linear(const std::function<void(DType, Arithmetic, int64_t K)>& body) {
   for (const DType dtype : kFloatTypes) {
     for (const int64_t K : {1, 33, 192, 389}) body(dtype, Arithmetic::kFast, K);
-    for (const int64_t K : {1, 389, 521}) body(dtype, Arithmetic::kExact, K);
+    for (const int64_t K : {1, 389, 777}) body(dtype, Arithmetic::kExact, K);
     if (dtype == DType::BF16) body(dtype, Arithmetic::kFast, 1090);
   }
   for (const DType dtype : kQuantisedTypes) {

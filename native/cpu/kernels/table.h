@@ -18,7 +18,7 @@ struct KernelTable {
 };
 
 constexpr int kPanelRows = 16;   // rows of one quantised panel
-constexpr int kGemvStretch = 512;  // columns of float weights whose products gemv_* adds in lanes
+constexpr int kGemvStretch = 768;  // columns of float weights whose products gemv_* adds in lanes
 constexpr int kTokenGroup = 4;   // tokens whose int8 words stand side by side
 
 // The origin of a block of activations is this times its power of two (cpu/block_float.h): floats from 2^23 to 2^24 are 1 apart.
