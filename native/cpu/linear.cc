@@ -3,9 +3,10 @@
 //   A few rows of quantised weights: the same, by sets of 32 weight rows (skinny_*).
 //   More rows: a task computes a few panels of 32 columns of y for a slab of rows. For each chunk of k it brings the weights of its panels into the
 //     kernel's form, in L2, and runs the kernel over a few rows of the slab at a time, panel after panel: x comes from afar once for all of them, evenly.
-//     Float weights: x is copied into chunks of kKC columns; the panel is b[k][32], expanded and transposed.
+//     Float weights: x is copied into chunks of kKC columns; the panel is b[k][32], widened and transposed. Of bf16 weights, where the CPU multiplies bf16: x is
+//       rounded to bf16, the panel is b[k / 2][32][2]. Under exact arithmetic, also of quantised weights: the panel is w[32][k], and gemv_* the kernel.
 //     Quantised weights: x becomes int8 blocks in groups of 4 tokens; the panel is two sets of 16 rows of codes and their scales.
-//   Either way an output adds its products in order of k, whatever M is, and gemv_* does the same sums: a row's result does not depend on its company.
+//   Whatever M is, a row of quantised weights, or under exact arithmetic of any, is summed in one order: its result does not depend on its company.
 #include <cstring>
 
 #include "common/blocks.h"
@@ -19,7 +20,7 @@ namespace llava::cpu {
 
 namespace {
 
-constexpr int64_t kKC = 512;          // float panel: 192 * 32 * 4 B = 24 KB of a 32 KB L1d; K blocks need a multiple of 256
+constexpr int64_t kKC = 512;          // float panel: 512 * 32 * 4 B = 64 KB in L2; products of a tile are taken up again so much more seldom
 constexpr int64_t kChunkBlocks = 16;  // quantised panel: 16 KB of codes and 2 KB of scales in L1d; two K blocks
 constexpr int64_t kColumns = 32;      // of a panel: two AVX-512 vectors
 constexpr int64_t kPanels = 4;        // of a task: 4 * 64 KB of products of a slab in L2, beside a chunk of x
@@ -152,13 +153,6 @@ void gemv_float(CpuStream& stream, const LinearArgs& a) {
   });
 }
 
-int64_t chunk_columns(const LinearArgs& a) {
-  for (int i = 0; i < a.outputs; i++) {
-    if (traits(a.output[i].weight.dtype).elements == kSuperBlock) return kSuperBlock;
-  }
-  return kKC;
-}
-
 // x[M, K] -> chunks [K / width][M][width] of T: rows of a chunk lie close together, so a tile's rows do not compete for the same cache sets.
 // copy(values, chunk, count).
 template <class T, class Copy>
@@ -176,18 +170,8 @@ const float* chunk_rows(CpuStream& stream, ConstActivations x, int64_t width) {
   return chunk_rows<float>(stream, x, width, [](const float* from, float* to, int64_t n) { std::memcpy(to, from, static_cast<size_t>(n) * sizeof(float)); });
 }
 
-// b[depth][32] = f32 values of weight rows [first, first + rows), from column k on. Quantised ones are expanded in between, as [32][depth].
-void transpose_weights(const KernelTable& kernels, const Weight& w, int64_t first, int64_t rows, int64_t k, int64_t depth, float* expanded, float* b) {
-  const std::byte* from = w.row(first) + row_bytes(w.dtype, k);
-  switch (w.dtype) {
-    case DType::F32: return kernels.transpose_f32(from, w.row_bytes(), rows, depth, b, kColumns);
-    case DType::F16: return kernels.transpose_f16(from, w.row_bytes(), rows, depth, b, kColumns);
-    case DType::BF16: return kernels.transpose_bf16(from, w.row_bytes(), rows, depth, b, kColumns);
-    default: break;
-  }
-  const ExpandKernel expand = expand_kernel(kernels, w.dtype);
-  for (int64_t r = 0; r < rows; r++) expand(from + r * w.row_bytes(), expanded + r * depth, depth);
-  kernels.transpose_f32(expanded, depth * static_cast<int64_t>(sizeof(float)), rows, depth, b, kColumns);
+auto transpose_kernel(const KernelTable& k, DType dtype) {
+  return dtype == DType::F32 ? k.transpose_f32 : dtype == DType::F16 ? k.transpose_f16 : k.transpose_bf16;
 }
 
 // Panels b[KC][32] of float weights.
@@ -195,16 +179,15 @@ struct FloatPanels {
   const KernelTable& kernels;
   const float* chunks;  // of x
   int64_t x_rows;
-  int64_t chunk;        // KC
   int64_t length;       // K
+  int64_t chunk = kKC;
   const float* row_scale = nullptr;
 
-  uint64_t scratch_bytes() const { return static_cast<uint64_t>(chunk * kColumns) * sizeof(float); }  // [32][KC], for quantised weights
-  uint64_t panel_bytes() const { return scratch_bytes(); }
-  void pack(const Weight& w, int64_t first, int64_t rows, int64_t k, int64_t depth, std::byte* scratch, std::byte* panel) const {
-    auto* b = reinterpret_cast<float*>(panel);
+  uint64_t scratch_bytes() const { return 0; }
+  uint64_t panel_bytes() const { return static_cast<uint64_t>(chunk * kColumns) * sizeof(float); }
+  void pack(const Weight& w, int64_t first, int64_t rows, int64_t k, int64_t depth, std::byte*, std::byte* panel) const {
     if (rows < kColumns) std::memset(panel, 0, panel_bytes());
-    transpose_weights(kernels, w, first, rows, k, depth, reinterpret_cast<float*>(scratch), b);
+    transpose_kernel(kernels, w.dtype)(w.row(first) + row_bytes(w.dtype, k), w.row_bytes(), rows, depth, reinterpret_cast<float*>(panel), kColumns);
   }
   void multiply(const Weight&, const std::byte* panel, int64_t first, int64_t rows, int64_t k, int64_t depth, float* product) const {
     kernels.gemm_f32(rows, kColumns, depth, chunks + k * x_rows + first * chunk, chunk, reinterpret_cast<const float*>(panel), kColumns, product, kColumns, k > 0);
@@ -295,8 +278,7 @@ void gemm_float(CpuStream& stream, const LinearArgs& a) {
     gemm_panels(stream, a, RowPanels{stream.kernels, chunk_rows(stream, a.x, kGemvStretch), a.x.rows, a.x.cols});
     return;
   }
-  const int64_t KC = chunk_columns(a);
-  gemm_panels(stream, a, FloatPanels{stream.kernels, chunk_rows(stream, a.x, KC), a.x.rows, KC, a.x.cols});
+  gemm_panels(stream, a, FloatPanels{stream.kernels, chunk_rows(stream, a.x, kKC), a.x.rows, a.x.cols});
 }
 
 void gemm_bfloat(CpuStream& stream, const LinearArgs& a) {

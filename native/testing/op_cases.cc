@@ -175,7 +175,7 @@ std::vector<int64_t> quantised_depths(DType dtype) {
 // Every dtype and arithmetic, with K that crosses the chunks of both.
 void for_each_linear(const std::function<void(DType, Arithmetic, int64_t K)>& body) {
   for (const DType dtype : kFloatTypes) {
-    for (const int64_t K : {1, 33, 192, 389}) body(dtype, Arithmetic::kFast, K);
+    for (const int64_t K : {1, 33, 389, 525}) body(dtype, Arithmetic::kFast, K);
     for (const int64_t K : {1, 389, 777}) body(dtype, Arithmetic::kExact, K);
     if (dtype == DType::BF16) body(dtype, Arithmetic::kFast, 1090);
   }
