@@ -87,10 +87,11 @@ export interface OpenOptions extends ImageOptions, PromptOptions {
   /** Element type of keys and values; default f32 for float32 checkpoints, else f16. `q8_0` takes half of f16's memory. */
   readonly kvCache?: KvDtype
   /**
-   * `fast` (default) multiplies quantised weights with activations quantised to int8 blocks, and bf16 weights, in prompts and pictures and where the CPU multiplies
-   * bf16 itself, with activations rounded to bf16; `exact` stays in float32 throughout. With float weights the
-   * last bits of a prompt's logits may depend under `fast` on how many positions are computed at once (more than 32 or fewer: a prompt, what comes new to one, a token);
-   * under `exact` they never do, which costs about an eighth of a prompt's speed. With quantised weights they never do.
+   * `fast` (default) multiplies quantised weights with activations quantised to int8 blocks, and bf16 weights, in prompts and pictures and where the CPU
+   * multiplies bf16 itself, with activations rounded to bf16; `exact` stays in float32 throughout.
+   *
+   * Quantised weights give a position the same bits whatever is computed beside it. Float weights do so under `exact`, which costs about an eighth of a prompt's
+   * speed; under `fast` more than 32 positions at once are summed in another order than fewer.
    */
   readonly arithmetic?: 'fast' | 'exact'
   /** Overrides the vision layer whose output is used, as in config.json's `vision_feature_layer`. */
