@@ -180,8 +180,8 @@ struct FloatPanels {
   const float* chunks;  // of x
   int64_t x_rows;
   int64_t length;       // K
-  int64_t chunk = kKC;
-  const float* row_scale = nullptr;
+  static constexpr int64_t chunk = kKC;
+  static constexpr const float* row_scale = nullptr;
 
   uint64_t scratch_bytes() const { return 0; }
   uint64_t panel_bytes() const { return static_cast<uint64_t>(chunk * kColumns) * sizeof(float); }
@@ -200,8 +200,8 @@ struct BfloatPanels {
   const uint16_t* chunks;  // of x
   int64_t x_rows;
   int64_t length;          // K
-  int64_t chunk = 2 * kKC;
-  const float* row_scale = nullptr;
+  static constexpr int64_t chunk = 2 * kKC;
+  static constexpr const float* row_scale = nullptr;
 
   uint64_t scratch_bytes() const { return 0; }
   uint64_t panel_bytes() const { return static_cast<uint64_t>(chunk * kColumns) * sizeof(uint16_t); }
@@ -221,8 +221,8 @@ struct RowPanels {
   const float* chunks;  // of x
   int64_t x_rows;
   int64_t length;       // K
-  int64_t chunk = kGemvStretch;
-  const float* row_scale = nullptr;
+  static constexpr int64_t chunk = kGemvStretch;
+  static constexpr const float* row_scale = nullptr;
 
   uint64_t scratch_bytes() const { return 0; }
   uint64_t panel_bytes() const { return static_cast<uint64_t>(kRow * kColumns) * sizeof(float); }

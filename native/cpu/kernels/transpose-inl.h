@@ -1,13 +1,13 @@
 // Weights on their side, as f32, over Vec and Int; included once per ISA inside its target region.
 
-// kLanes rows of weights, kColumns of each, on their side: column(k) is weight k of every row. Rows from `rows` on repeat the first.
+// kLanes rows of weights, kColumns of each, on their side: column(k) is weight k of every row.
 struct WeightF32 {
   static constexpr int kBytes = 4, kColumns = kLanes;
   static float one(const void* p, int64_t i) { return reference::weight_f32(p, i); }
   F weight[kLanes];
-  void load(const unsigned char* w, int64_t stride, int64_t rows) {
+  void load(const unsigned char* w, int64_t stride) {
 #pragma GCC unroll 16
-    for (int r = 0; r < kLanes; r++) weight[r] = Vec::load(reinterpret_cast<const float*>(w + (r < rows ? r : 0) * stride));
+    for (int r = 0; r < kLanes; r++) weight[r] = Vec::load(reinterpret_cast<const float*>(w + r * stride));
     Vec::transpose(weight);
   }
   F column(int k) const { return weight[k]; }
@@ -18,11 +18,11 @@ struct WeightWords {
   static constexpr int kBytes = 2, kColumns = 32, kWords = 2 * kLanes;  // of a vector
   static constexpr int kApart = kLanes < 8 ? kLanes : 8;                // columns that share a vector
   Int::I word[kColumns / 2];
-  void load(const unsigned char* w, int64_t stride, int64_t rows) {
+  void load(const unsigned char* w, int64_t stride) {
 #pragma GCC unroll 16
     for (int r = 0; r < kLanes; r++) {
 #pragma GCC unroll 4
-      for (int v = 0; v < kColumns / kWords; v++) word[v * kLanes + r] = Int::load(w + (r < rows ? r : 0) * stride + v * kWords * kBytes);
+      for (int v = 0; v < kColumns / kWords; v++) word[v * kLanes + r] = Int::load(w + r * stride + v * kWords * kBytes);
     }
 #pragma GCC unroll 4
     for (int v = 0; v < kColumns / kWords; v++) Int::transpose_16(word + v * kLanes);
@@ -50,7 +50,7 @@ inline void transpose(const void* src, int64_t stride, int64_t rows, int64_t col
 #pragma GCC unroll 16
       for (int i = 0; i < kLanes; i++) __builtin_prefetch(corner + i * stride + columns * W::kBytes, 0, 2);
       W square;
-      square.load(corner, stride, kLanes);
+      square.load(corner, stride);
 #pragma GCC unroll 32
       for (int i = 0; i < W::kColumns; i++) Vec::store(dst + (k + i) * ld + r, square.column(i));
     }
