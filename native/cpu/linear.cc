@@ -417,7 +417,8 @@ void skinny_int8(CpuStream& stream, const LinearArgs& a) {
 
 // Panels of quantised weights: two sets of 16 rows of codes, and their scales.
 struct QuantisedPanels {
-  static constexpr int64_t kCodes = kChunkBlocks * kBlock * kPanelRows;   // bytes of a set
+  static constexpr int64_t kCodes = kChunkBlocks * kBlock * kPanelRows;   // of a set
+  static constexpr int64_t kCodeBytes = kPanelCodeBytes * kCodes;         // at most
   static constexpr int64_t kScales = kCodes / kBlock * kMostPanelScales;  // floats of a set, at most
   const KernelTable& kernels;
   Quantised x;
@@ -427,8 +428,8 @@ struct QuantisedPanels {
   uint64_t copied;  // bytes of the last rows, where they are no full set
 
   uint64_t scratch_bytes() const { return copied; }
-  uint64_t panel_bytes() const { return 2 * kCodes + 2 * kScales * sizeof(float); }
-  static float* scales_of(std::byte* panel) { return reinterpret_cast<float*>(panel + 2 * kCodes); }  // [2][kChunkBlocks][n][16], after codes [2][kChunkBlocks][8][16][4]
+  uint64_t panel_bytes() const { return 2 * kCodeBytes + 2 * kScales * sizeof(float); }
+  static float* scales_of(std::byte* panel) { return reinterpret_cast<float*>(panel + 2 * kCodeBytes); }  // [2][kChunkBlocks][n][16], after codes [2][kChunkBlocks][8][16][4]
   void pack(const Weight& w, int64_t first, int64_t rows, int64_t b, int64_t depth, std::byte* scratch, std::byte* panel) const;
   void multiply(const Weight& w, std::byte* panel, int64_t first, int64_t rows, int64_t b, int64_t depth, float* product) const;
 };
@@ -437,14 +438,14 @@ struct QuantisedPanels {
 void QuantisedPanels::pack(const Weight& w, int64_t first, int64_t rows, int64_t b, int64_t depth, std::byte* scratch, std::byte* panel) const {
   const int64_t scale_count = kCodes / kBlock * panel_scales(w.dtype);
   for (int p = 0; p < 2; p++) {
-    auto* codes = reinterpret_cast<uint8_t*>(panel + p * kCodes);
+    auto* codes = reinterpret_cast<uint8_t*>(panel + p * kCodeBytes);
     float* scales = scales_of(panel) + p * scale_count;
     const int64_t at = p * kPanelRows, height = std::min<int64_t>(kPanelRows, rows - at);
     if (height > 0) {
       const std::byte* from = whole_rows(w, first + at, height, kPanelRows, scratch) + row_bytes(w.dtype, b * kBlock);
       quantised_kernels(kernels, w.dtype).pack(from, w.row_bytes(), depth, codes, scales);
     } else {
-      std::memset(codes, 0, kCodes);
+      std::memset(codes, 0, kCodeBytes);
       std::memset(scales, 0, static_cast<size_t>(scale_count) * sizeof(float));
     }
   }

@@ -192,15 +192,15 @@ std::vector<int64_t> block_counts(const Quantised& type) {
 }
 
 constexpr int64_t kPanels = 2 * kPanelRows;
-constexpr int64_t kPanelBlock = kBlock * kPanelRows;  // bytes of codes of one block
+constexpr int64_t kPanelBlock = kBlock * kPanelRows;  // codes of one block
 
 // Packs 32 weight rows by `table` and multiplies them by the same table: the codes in between are its own affair.
 std::vector<float> packed_product(Trial& t, const KernelTable& table, const Quantised& type, const std::byte* w, int64_t stride, const Tokens& x, int64_t tokens,
                                   int64_t panel, const std::vector<float>& before, int64_t ldy, bool accumulate) {
-  const Output<uint8_t> codes(t, panel + x.blocks * kPanelBlock);
+  const Output<uint8_t> codes(t, kPanelCodeBytes * (panel + x.blocks * kPanelBlock));
   const int64_t panel_floats = panel / kPanelBlock * type.scales();
   const Output<float> scales(t, panel_floats + x.blocks * type.scales());
-  for (int64_t p = 0; p < 2; p++) (table.*type.pack)(w + p * kPanelRows * stride, stride, x.blocks, codes + p * panel, scales + p * panel_floats);
+  for (int64_t p = 0; p < 2; p++) (table.*type.pack)(w + p * kPanelRows * stride, stride, x.blocks, codes + p * kPanelCodeBytes * panel, scales + p * panel_floats);
   const Input<uint8_t> packed(t, codes.values());
   const Input<float> packed_scales(t, scales.values()), origin(t, x.origin);
   const Input<int8_t> q(t, x.q);
@@ -232,7 +232,7 @@ void pack_quantised(Trial& t, const Quantised& type) {
     const int64_t stride = row_bytes(type.dtype, blocks * kBlock) + t.random.below(3);
     const Input<std::byte> w(t, strided_bytes(random_weight(t, type.dtype, kPanels, blocks * kBlock), stride), t.random.below(4));
     const auto scales_of = [&](const KernelTable& table) {
-      const Output<uint8_t> codes(t, blocks * kPanelBlock);
+      const Output<uint8_t> codes(t, kPanelCodeBytes * blocks * kPanelBlock);
       const Output<float> scales(t, blocks * type.scales());
       (table.*type.pack)(w, stride, blocks, codes, scales);
       return unsigned_zeros(scales.values());

@@ -93,6 +93,8 @@ struct SignedCodes {
 
 #include "cpu/kernels/quantised_gemm-inl.h"
 
+#include "cpu/kernels/quantised_wide-inl.h"
+
 #include "cpu/kernels/quantised_skinny-inl.h"
 
 constexpr int kSkinnyGroups = 1;
@@ -143,6 +145,7 @@ void fill(KernelTable& t) {
   t.quantize_q8 = quantize_q8;
   fill_packs(t);
   fill_gemms(t);
+  fill_wide(t);
   fill_skinnies(t);
   fill_skinnies_direct(t);
   fill_gemvs(t);

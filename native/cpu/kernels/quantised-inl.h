@@ -27,6 +27,7 @@ struct CodesOf {
   static constexpr int kHalves = reference::Layout<Block>::kHalves;
   static constexpr bool kMins = reference::Layout<Block>::kMins;
   static constexpr int kScales = kHalves * (kMins ? 2 : 1);
+  static constexpr int kPanelBytes = 1;  // of a code in a panel
 };
 
 // Blocks whose length is no multiple of 32 bytes, as many as make up one: read as a stretch in whole steps of 32 bytes, with far fewer loads than block by block.
@@ -142,6 +143,10 @@ struct CodesQ8_0 : SingleBlockCodes<BlockQ8_0, kSignedQ8 ? 0 : 128, 255, OneScal
   static I code(const Packed& packed, int, int g) { return kSignedQ8 ? packed.bytes[g] : Int::bit_xor(packed.bytes[g], Int::set1_8(0x80)); }
   static Packed load(const Run& run, int j) { return {run, j * Run::kBytes + OneScale::kBytes}; }
 };
+
+// Bytes of each dword as s16: two of them in a dword again.
+inline I even_bytes(I bytes) { return Int::shift_right_signed_16(Int::shift_left_16(bytes, 8), 8); }
+inline I odd_bytes(I bytes) { return Int::shift_right_signed_16(bytes, 8); }
 
 // The same 16 of the 32 bytes that four blocks share, two bits each.
 struct CodesQ2_K : CodesOf<BlockQ2_K, 4, 4, 0, 3> {

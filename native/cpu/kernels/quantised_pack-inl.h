@@ -1,5 +1,5 @@
 // Packing: 16 rows of quantised weights to a panel. The including file says, before this one, in which form a panel holds codes:
-//   to_panel<Codes>(group)  brings the groups of a unit into that form, in place.
+//   to_panel<Codes>(group)  brings the groups of a unit into that form, in place; where a panel's codes are s16, they become so when they are stored.
 
 // The same stretch of each row that follows the one packed now: packed a few panels later, and 16 streams that no hardware prefetcher follows.
 template <class Codes>
@@ -16,11 +16,20 @@ struct PanelPlace {
   float* scales;
   template <class Codes>
   PanelPlace after(int64_t blocks) const {
-    return {codes + blocks * kBlock * kPanelRows, scales + blocks * Codes::kScales * kPanelRows};
+    return {codes + blocks * kBlock * kPanelRows * Codes::kPanelBytes, scales + blocks * Codes::kScales * kPanelRows};
   }
-  // The groups of one block or of several, one after another.
+  // The groups of one block or of several, one after another; of a group of s16 codes the even ones, then the odd ones.
+  template <class Codes>
   void put_groups(const I* group, int count) const {
-    for (int g = 0; g < count; g++) Int::store(codes + g * kPanelRows * 4, group[g]);
+    constexpr int kStep = kPanelRows * 4;
+    for (int g = 0; g < count; g++) {
+      if constexpr (Codes::kPanelBytes == 2) {
+        Int::store(codes + 2 * g * kStep, even_bytes(group[g]));
+        Int::store(codes + (2 * g + 1) * kStep, odd_bytes(group[g]));
+      } else {
+        Int::store(codes + g * kStep, group[g]);
+      }
+    }
   }
   template <class Codes>
   void put_factors(const typename Codes::Scales& factors, int count) const {
@@ -47,7 +56,7 @@ inline void pack_run(const unsigned char* rows, int64_t stride, PanelPlace to) {
 #pragma GCC unroll 8
       for (int g = 0; g < 8; g++) group[g] = Codes::code(packed, 0, g);
       to_panel<Codes>(group);
-      block.put_groups(group, 8);
+      block.put_groups<Codes>(group, 8);
     }
   }
 }
@@ -67,7 +76,8 @@ inline void pack_block(const unsigned char* rows, int64_t stride, PanelPlace to)
       }
     }
     to_panel<Codes>(group);
-    to.after<Codes>(unit * Codes::kUnit).put_groups(group, 8 * Codes::kUnit);
+    const PanelPlace blocks = to.after<Codes>(unit * Codes::kUnit);
+    blocks.put_groups<Codes>(group, 8 * Codes::kUnit);
   }
 }
 

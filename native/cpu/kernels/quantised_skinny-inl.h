@@ -10,7 +10,7 @@ template <class Codes>
 void skinny(const void* w, int64_t stride, int64_t blocks, const void* next, int64_t groups, const int8_t* q, int64_t q_stride, const float* origin,
             const int32_t* sum, int64_t o_stride, float* y, int64_t ldy, bool accumulate) noexcept {
   constexpr int64_t kBlocks = Codes::kDiskBlocks > 1 ? Codes::kDiskBlocks : 16, kPanel = kBlocks * kBlock * kPanelRows, kScales = kBlocks * Codes::kScales * kPanelRows;
-  alignas(64) uint8_t codes[2 * kPanel];
+  alignas(64) uint8_t codes[2 * kPanelCodeBytes * kPanel];
   alignas(64) float scales[2 * kScales];
   const auto* rows = static_cast<const unsigned char*>(w);
   const auto* next_rows = static_cast<const unsigned char*>(next);
@@ -19,7 +19,7 @@ void skinny(const void* w, int64_t stride, int64_t blocks, const void* next, int
     const int64_t count = std::min(kBlocks, blocks - b), bytes = count / Codes::kDiskBlocks * Codes::kBytes;
     for (int p = 0; p < 2; p++) {
       if (!between_tiles) prefetch_part(next_rows, 2 * kPanelRows * bytes, p, 2);
-      pack_blocks<Codes>(rows + p * kPanelRows * stride, stride, count, codes + p * kPanel, scales + p * kScales);
+      pack_blocks<Codes>(rows + p * kPanelRows * stride, stride, count, codes + p * kPanelCodeBytes * kPanel, scales + p * kScales);
     }
     const int64_t first = b * kTokenGroup;
     for (int64_t g = 0; g < groups; g++) {

@@ -55,7 +55,8 @@ inline void tile(int64_t tokens, int64_t blocks, const uint8_t* codes, int64_t c
       alignas(16) int32_t start[kTokenGroup];
       store_starts<Codes>(origin_b, sum_b, h, start);
       I acc[kTokenGroup][2];
-      products<Codes, 1>(PanelCodes{codes + (b * 8 + h * kSpan) * 64, code_step}, q + (b * 8 + h * kSpan) * kTokenGroup * 4, 0, start, acc);
+      products<Codes, 1>(PanelCodes{codes + (b * 8 + h * kSpan) * 64 * Codes::kPanelBytes, code_step},
+                         q + (b * 8 + h * kSpan) * kTokenGroup * 4 * Codes::kPanelBytes, 0, start, acc);
       const F s0 = Vec::load(factor + h * kPanelRows), s1 = Vec::load(factor + h * kPanelRows + scale_step);
 #pragma GCC unroll 4
       for (int t = 0; t < kTokenGroup; t++) {
@@ -92,10 +93,10 @@ inline void tile_32(int64_t tokens, int64_t blocks, const uint8_t* codes, const 
                     const int32_t* sum, float* y, int64_t ldy, bool accumulate) {
   const int64_t panel_scales = panel / kBlock * Codes::kScales;
   if constexpr (kRows == kPanelRows) {
-    tile<Codes>(tokens, blocks, codes, panel, scales, panel_scales, q, origin, sum, y, ldy, accumulate);
+    tile<Codes>(tokens, blocks, codes, kPanelCodeBytes * panel, scales, panel_scales, q, origin, sum, y, ldy, accumulate);
   } else {
     for (int p = 0; p < 2; p++) {
-      tile<Codes>(tokens, blocks, codes + p * panel, kRows * 4, scales + p * panel_scales, kRows, q, origin, sum, y + p * kPanelRows, ldy, accumulate);
+      tile<Codes>(tokens, blocks, codes + p * kPanelCodeBytes * panel, kRows * 4, scales + p * panel_scales, kRows, q, origin, sum, y + p * kPanelRows, ldy, accumulate);
     }
   }
 }

@@ -179,7 +179,7 @@ void gemm_q(int64_t tokens, int64_t blocks, const uint8_t* codes, const float* s
   for (int64_t t = 0; t < tokens; t++) {
     const int64_t group = t / kTokenGroup, lane = t % kTokenGroup;
     for (int r = 0; r < 2 * kPanelRows; r++) {
-      const uint8_t* panel_codes = codes + r / kPanelRows * panel;
+      const uint8_t* panel_codes = codes + r / kPanelRows * kPanelCodeBytes * panel;
       const float* panel_scales = scales + r / kPanelRows * (panel / kBlock * kScales);
       Acc total = accumulate ? Acc(y[t * ldy + r]) : Acc(0);
       for (int64_t b = 0; b < blocks; b++) {

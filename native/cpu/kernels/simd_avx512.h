@@ -106,6 +106,7 @@ struct Int {
   static I bit_xor(I a, I b) { return _mm512_xor_si512(a, b); }
   static I shift_right_16(I a, int n) { return _mm512_srli_epi16(a, n); }
   static I shift_left_16(I a, int n) { return _mm512_slli_epi16(a, n); }
+  static I shift_right_signed_16(I a, int n) { return _mm512_srai_epi16(a, n); }
   static I shift_right_32(I a, int n) { return _mm512_srli_epi32(a, n); }
   static I shift_left_32(I a, int n) { return _mm512_slli_epi32(a, n); }
   static I shift_right_signed_32(I a, int n) { return _mm512_srai_epi32(a, n); }

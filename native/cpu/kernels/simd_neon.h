@@ -95,6 +95,7 @@ struct Int {
   // Shifts by a vector of equal counts, which the compiler turns into the immediate form: the intrinsics with _n take literals only.
   static I shift_right_16(I a, int n) { return from(words(a) >> vdupq_n_u16(static_cast<uint16_t>(n))); }
   static I shift_left_16(I a, int n) { return from(words(a) << vdupq_n_u16(static_cast<uint16_t>(n))); }
+  static I shift_right_signed_16(I a, int n) { return vreinterpretq_s32_s16(vreinterpretq_s16_s32(a) >> vdupq_n_s16(static_cast<int16_t>(n))); }
   static I shift_right_32(I a, int n) { return from(dwords(a) >> vdupq_n_u32(static_cast<uint32_t>(n))); }
   static I shift_left_32(I a, int n) { return from(dwords(a) << vdupq_n_u32(static_cast<uint32_t>(n))); }
   static I shift_right_signed_32(I a, int n) { return a >> vdupq_n_s32(n); }

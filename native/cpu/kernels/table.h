@@ -18,6 +18,7 @@ struct KernelTable {
 };
 
 constexpr int kPanelRows = 16;   // rows of one quantised panel
+constexpr int kPanelCodeBytes = 2;  // of a code in a panel, at most
 constexpr int kGemvStretch = 768;  // columns of float weights whose products gemv_* adds in lanes
 constexpr int kTokenGroup = 4;   // tokens whose int8 words stand side by side
 

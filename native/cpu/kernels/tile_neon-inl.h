@@ -34,7 +34,7 @@ inline void tile_32(int64_t tokens, int64_t blocks, const uint8_t* codes, const 
   const int64_t panel_scales = panel / kBlock * Codes::kScales;
   for (int p = 0; p < 2; p++) {
     for (int at = 0; at < kPanelRows; at += kTileLanes) {
-      tile<Codes>(tokens, blocks, codes + p * panel + at * 4, scales + p * panel_scales + at, q, origin, sum, y + p * kPanelRows + at, ldy, accumulate);
+      tile<Codes>(tokens, blocks, codes + p * kPanelCodeBytes * panel + at * 4, scales + p * panel_scales + at, q, origin, sum, y + p * kPanelRows + at, ldy, accumulate);
     }
   }
 }
