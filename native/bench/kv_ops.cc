@@ -47,7 +47,7 @@ class AttentionOp : public MeasuredOp {
  public:
   AttentionOp(cpu::CpuStream& stream, const OpRequest& r) : request_(r) {
     q_ = take_values(arena_, stream, r.rows, r.heads * r.head_dim, 1.7f, seed_of(r.seed, 1, 0));
-    y_ = take_unwritten(arena_, r.rows, r.heads * r.head_dim);
+    y_ = arena_.rows(r.rows, r.heads * r.head_dim);
     for (int64_t i = 0; i < sets_of(r, Pages::bytes(r, r.keys)); i++) sets_.emplace_back(arena_, stream, r, r.keys, seed_of(r.seed, 2, i));
   }
   int64_t sets() const override { return static_cast<int64_t>(sets_.size()); }
@@ -55,7 +55,7 @@ class AttentionOp : public MeasuredOp {
     backend.ops().attention(backend.stream(), {.q = q_, .cache = sets_[static_cast<size_t>(set)].view(), .heads = request_.heads, .keys = request_.keys, .causal = request_.causal, .y = y_});
   }
   std::vector<float> output(Backend& backend) override {
-    std::fill_n(y_.data, y_.rows * y_.cols, std::numeric_limits<float>::quiet_NaN());
+    forget(y_);
     run(backend, 0);
     return values_of(y_);
   }

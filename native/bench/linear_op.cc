@@ -48,7 +48,7 @@ class LinearOp : public MeasuredOp {
 
 LinearOp::LinearOp(cpu::CpuStream& stream, const OpRequest& r) : kernels_(stream.kernels), request_(r) {
   x_ = take_values(arena_, stream, r.rows, r.depth, 1.7f, seed_of(r.seed, 1, 0));
-  y_ = take_unwritten(arena_, r.outputs * r.rows, r.columns);
+  y_ = arena_.rows(r.outputs * r.rows, r.columns);
   bias_ = take_values(arena_, stream, r.outputs, r.columns, 0.1f, seed_of(r.seed, 2, 0));
   if (r.residual) residual_ = take_values(arena_, stream, y_.rows, r.columns, 1.7f, seed_of(r.seed, 3, 0));
   const float spread = 1 / std::sqrt(static_cast<float>(r.depth));
@@ -72,8 +72,8 @@ void LinearOp::run(Backend& backend, int64_t set) {
 }
 
 std::vector<float> LinearOp::output(Backend& backend) {
-  if (request_.residual) std::copy_n(residual_.data, residual_.rows * residual_.cols, y_.data);
-  else std::fill_n(y_.data, y_.rows * y_.cols, std::numeric_limits<float>::quiet_NaN());
+  if (request_.residual) copy(residual_, y_);
+  else forget(y_);
   run(backend, 0);
   return values_of(y_);
 }

@@ -31,21 +31,36 @@ inline Weight take_weight(Arena& arena, cpu::CpuStream& stream, DType dtype, int
   return {data, dtype, rows, cols};
 }
 
-inline Activations take_values(Arena& arena, cpu::CpuStream& stream, int64_t rows, int64_t cols, float magnitude, uint64_t seed) {
-  const Activations x = arena.rows(rows, cols);
-  stream.parallel_rows(rows, [&](int64_t first, int64_t count) {
-    for (int64_t r = first; r < first + count; r++) random_values(cols, magnitude, seed_of(seed, 0, r), x.row(r));
+inline Activations filled(Activations x, cpu::CpuStream& stream, float magnitude, uint64_t seed) {
+  stream.parallel_rows(x.rows, [&](int64_t first, int64_t count) {
+    for (int64_t r = first; r < first + count; r++) random_values(x.cols, magnitude, seed_of(seed, 0, r), x.row(r));
   });
   return x;
 }
 
-inline Activations take_unwritten(Arena& arena, int64_t rows, int64_t cols) {
-  const Activations y = arena.rows(rows, cols);
-  std::fill_n(y.data, rows * cols, std::numeric_limits<float>::quiet_NaN());
-  return y;
+inline Activations take_values(Arena& arena, cpu::CpuStream& stream, int64_t rows, int64_t cols, float magnitude, uint64_t seed) {
+  return filled(arena.rows(rows, cols), stream, magnitude, seed);
 }
 
-inline std::vector<float> values_of(ConstActivations y) { return {y.data, y.data + y.rows * y.stride}; }
+// The same without gaps between the rows.
+inline Activations take_dense(Arena& arena, cpu::CpuStream& stream, int64_t rows, int64_t cols, float magnitude, uint64_t seed) {
+  return filled(Activations(arena.take<float>(rows * cols), rows, cols), stream, magnitude, seed);
+}
+
+inline void forget(Activations y) {
+  for (int64_t r = 0; r < y.rows; r++) std::fill_n(y.row(r), y.cols, std::numeric_limits<float>::quiet_NaN());
+}
+
+inline void copy(ConstActivations x, Activations y) {
+  for (int64_t r = 0; r < x.rows; r++) std::copy_n(x.row(r), x.cols, y.row(r));
+}
+
+inline std::vector<float> values_of(ConstActivations y) {
+  std::vector<float> values;
+  values.reserve(static_cast<size_t>(y.rows * y.cols));
+  for (int64_t r = 0; r < y.rows; r++) values.insert(values.end(), y.row(r), y.row(r) + y.cols);
+  return values;
+}
 
 // `count` places of [0, size): both ends, and others at random.
 inline std::vector<int64_t> sampled(int64_t size, int64_t count, Random& random) {

@@ -11,12 +11,12 @@ constexpr int64_t kSampledPatches = 8, kSampledColumns = 64;
 class PatchEmbedOp : public MeasuredOp {
  public:
   PatchEmbedOp(cpu::CpuStream& stream, const OpRequest& r) : request_(r), grid_(r.image_size / r.patch_size), depth_(3 * r.patch_size * r.patch_size) {
-    weight_ = take_values(arena_, stream, r.columns, depth_, 0.07f, seed_of(r.seed, 1, 0));
-    class_embedding_ = take_values(arena_, stream, 1, r.columns, 1, seed_of(r.seed, 2, 0));
-    positions_ = take_values(arena_, stream, 1 + grid_ * grid_, r.columns, 1, seed_of(r.seed, 3, 0));
-    y_ = take_unwritten(arena_, 1 + grid_ * grid_, r.columns);
+    weight_ = take_dense(arena_, stream, r.columns, depth_, 0.07f, seed_of(r.seed, 1, 0));
+    class_embedding_ = take_dense(arena_, stream, 1, r.columns, 1, seed_of(r.seed, 2, 0));
+    positions_ = take_dense(arena_, stream, 1 + grid_ * grid_, r.columns, 1, seed_of(r.seed, 3, 0));
+    y_ = arena_.rows(1 + grid_ * grid_, r.columns);
     const int64_t set_bytes = 3 * r.image_size * r.image_size * static_cast<int64_t>(sizeof(float));
-    for (int64_t i = 0; i < sets_of(r, set_bytes); i++) pixels_.push_back(take_values(arena_, stream, 3 * r.image_size, r.image_size, 2, seed_of(r.seed, 4, i)));
+    for (int64_t i = 0; i < sets_of(r, set_bytes); i++) pixels_.push_back(take_dense(arena_, stream, 3 * r.image_size, r.image_size, 2, seed_of(r.seed, 4, i)));
   }
   int64_t sets() const override { return static_cast<int64_t>(pixels_.size()); }
   void run(Backend& backend, int64_t set) override {
@@ -25,7 +25,7 @@ class PatchEmbedOp : public MeasuredOp {
                                                  .weight = weight, .class_embedding = class_embedding_.data, .position_embedding = positions_.data, .y = y_});
   }
   std::vector<float> output(Backend& backend) override {
-    std::fill_n(y_.data, y_.rows * y_.cols, std::numeric_limits<float>::quiet_NaN());
+    forget(y_);
     run(backend, 0);
     return values_of(y_);
   }

@@ -86,7 +86,7 @@ struct CopyRows {
 struct Rope {  // in place: the input is what y starts from
   static constexpr int kInputs = 1;
   static void call(Backend& b, const Shared& shared, const Set& s) {
-    b.ops().rope(b.stream(), {.x = s.y, .cos = shared.cos.data, .sin = shared.sin.data, .head_dim = shared.head_dim, .layout = RopeLayout::kHalf});
+    b.ops().rope(b.stream(), {.x = s.y, .cos = shared.cos, .sin = shared.sin, .head_dim = shared.head_dim, .layout = RopeLayout::kHalf});
   }
   template <class Acc>
   static void row(const Shared& shared, const Set& s, int64_t t, float* y) {
@@ -176,9 +176,8 @@ class RowwiseOp : public MeasuredOp {
   }
 
   void start(const Set& set) {
-    const int64_t values = set.y.rows * set.y.cols;
-    if (std::is_same_v<Op, Rope>) std::copy_n(set.input[0].data, values, set.y.data);
-    else std::fill_n(set.y.data, values, std::numeric_limits<float>::quiet_NaN());
+    if (std::is_same_v<Op, Rope>) copy(set.input[0], set.y);
+    else forget(set.y);
   }
 
   OpRequest request_;

@@ -9,7 +9,7 @@ Peak measure_update_peak(Backend& backend) {
   cpu::CpuStream& stream = cpu::cpu_stream(backend.stream());
   Arena arena;
   const int64_t rows = 4 * stream.pool.threads(), cols = kColdBytes / rows / static_cast<int64_t>(sizeof(float));
-  const Activations x = arena.rows(rows, cols);
+  const Activations x(arena.take<float>(rows * cols), rows, cols);
   std::fill_n(x.data, rows * cols, 1.0f);
   double best = 0;
   for (int repetition = 0; repetition < 5; repetition++) {

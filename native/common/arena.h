@@ -20,7 +20,11 @@ class Arena {
   T* take(int64_t count) {
     return static_cast<T*>(take_bytes(static_cast<uint64_t>(count) * sizeof(T)));
   }
-  Activations rows(int64_t rows, int64_t cols) { return Activations(take<float>(rows * cols), rows, cols); }
+  // An odd number of cache lines apart: rows a power of two apart would compete for the same cache sets.
+  Activations rows(int64_t rows, int64_t cols) {
+    const int64_t stride = ((cols + 15) / 16 | 1) * 16;
+    return Activations(take<float>(rows * stride), rows, cols, stride);
+  }
   void reset();
   uint64_t capacity() const;
 

@@ -145,7 +145,7 @@ Activations Llava::decoder_layer(const Batch& batch, int64_t index, Activations 
   } else {
     passes_.project(h, {{layer.k_proj, k}, {layer.v_proj, v}});
   }
-  passes_.ops.rope(passes_.stream, {.x = k, .cos = cos.data, .sin = sin.data, .head_dim = c.head_dim, .layout = c.rope_layout});
+  passes_.ops.rope(passes_.stream, {.x = k, .cos = cos, .sin = sin, .head_dim = c.head_dim, .layout = c.rope_layout});
   append_keys(batch, index, k, v);
   if (R == 0) return {};
   if (R < T) {
@@ -155,7 +155,7 @@ Activations Llava::decoder_layer(const Batch& batch, int64_t index, Activations 
     sin = wanted(batch, sin, arena);             // [R, Dh / 2]
     passes_.project(h, {{layer.q_proj, q}});
   }
-  passes_.ops.rope(passes_.stream, {.x = q, .cos = cos.data, .sin = sin.data, .head_dim = c.head_dim, .layout = c.rope_layout});
+  passes_.ops.rope(passes_.stream, {.x = q, .cos = cos, .sin = sin, .head_dim = c.head_dim, .layout = c.rope_layout});
   attend(batch, index, q, attended);
   passes_.project(attended, {{layer.o_proj, x, Activation::kNone, x}});
 
@@ -173,14 +173,14 @@ void Llava::rotation_angles(Batch& batch) {
   const int64_t half = c.head_dim / 2;
   batch.cos = passes_.stream.arena.rows(batch.rows, half);
   batch.sin = passes_.stream.arena.rows(batch.rows, half);
-  float *cos = batch.cos.data, *sin = batch.sin.data;
+  int64_t row = 0;
   for (const Step& step : batch.steps) {
     const int64_t past = step.cache->length();
-    for (int64_t t = 0; t < step.tokens(); t++) {
+    for (int64_t t = 0; t < step.tokens(); t++, row++) {
       for (int64_t j = 0; j < half; j++) {
         const double angle = static_cast<double>(static_cast<float>(past + t) * c.rope_inv_freq[static_cast<size_t>(j)]);
-        *cos++ = static_cast<float>(std::cos(angle));
-        *sin++ = static_cast<float>(std::sin(angle));
+        batch.cos.row(row)[j] = static_cast<float>(std::cos(angle));
+        batch.sin.row(row)[j] = static_cast<float>(std::sin(angle));
       }
     }
   }
@@ -191,7 +191,7 @@ void Llava::head(Activations x, float* logits, float* hidden) {
   const TextConfig& c = config_.text;
   passes_.ops.rms_norm(passes_.stream, {.x = x, .weight = weights_.text.norm.weight, .eps = c.rms_norm_eps, .y = x});
   if (logits != nullptr) passes_.project(x, {{weights_.text.lm_head, Activations(logits, x.rows, c.vocab_size)}});
-  if (hidden != nullptr) std::memcpy(hidden, x.data, static_cast<size_t>(x.rows * c.hidden_size) * sizeof(float));
+  if (hidden != nullptr) passes_.ops.copy_rows(passes_.stream, {.x = x, .y = Activations(hidden, x.rows, c.hidden_size)});
 }
 
 void Llava::forward(const std::vector<Step>& steps, float* logits, float* hidden, const std::atomic<bool>& cancel) {

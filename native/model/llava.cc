@@ -26,13 +26,13 @@ std::shared_ptr<ImageFeatures> Llava::encode_image(const float* pixel_values, bo
   // vision_feature_select_strategy: "default" drops the first row, "full" keeps it
   const Activations features = config_.vision.drop_class_row ? rows.slice(1, rows.rows - 1) : rows;
   const Activations projected = projector(features);
-  passes_.stop_if_cancelled();
   auto image = std::make_shared<ImageFeatures>();
   image->rows = features.rows;
   image->vision_width = features.cols;
   image->text_width = projected.cols;
-  if (keep_features) image->image_features.assign(features.data, features.data + features.rows * features.cols);
-  image->projected.assign(projected.data, projected.data + projected.rows * projected.cols);
+  if (keep_features) image->image_features = passes_.values_of(features);
+  image->projected = passes_.values_of(projected);
+  passes_.stop_if_cancelled();
   scratch_held_.store(passes_.scratch_bytes(), std::memory_order_relaxed);
   return image;
 }

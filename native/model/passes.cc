@@ -14,6 +14,12 @@ void Passes::stop_if_cancelled() const {
   if (stream.cancel->load(std::memory_order_relaxed)) throw Error(ErrorCode::kAborted, "the work was cancelled");
 }
 
+std::vector<float> Passes::values_of(ConstActivations x) {
+  std::vector<float> values(static_cast<size_t>(x.rows * x.cols));
+  ops.copy_rows(stream, {.x = x, .y = Activations(values.data(), x.rows, x.cols)});
+  return values;
+}
+
 void Passes::project(ConstActivations x, std::initializer_list<Projection> projections) {
   LinearArgs product{.x = x, .arithmetic = arithmetic_, .outputs = 0};
   for (const Projection& p : projections) {

@@ -2,6 +2,7 @@
 //   Holds the stream, the op table and the arena of one layer's activations; the models hold it.
 #pragma once
 #include <initializer_list>
+#include <vector>
 
 #include "model/kv_cache.h"
 #include "model/weights.h"
@@ -37,6 +38,9 @@ class Passes {
   void begin(const std::atomic<bool>& cancel);
   void stop_if_cancelled() const;  // throws kAborted
   uint64_t scratch_bytes() const { return stream.arena.capacity() + layer_arena.capacity() + stream.scratch_bytes(); }
+
+  // The rows of x without gaps between them: [rows * cols].
+  std::vector<float> values_of(ConstActivations x);
 
   // Up to three projections that share x.
   void project(ConstActivations x, std::initializer_list<Projection> projections);

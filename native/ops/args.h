@@ -102,11 +102,11 @@ struct AddRowsArgs {
 
 enum class RopeLayout : uint8_t { kHalf, kInterleaved };
 
-// Rotates every head of x[T, heads * Dh] in place by the angles whose cos and sin [T, Dh / 2] are given.
+// Rotates every head of x[T, heads * Dh] in place by the angles whose cos and sin are given.
 struct RopeArgs {
   Activations x;
-  const float* cos;
-  const float* sin;
+  ConstActivations cos;  // [T, Dh / 2]
+  ConstActivations sin;  // [T, Dh / 2]
   int64_t head_dim;
   RopeLayout layout;
 };

@@ -42,7 +42,10 @@ inline void check(const SiluMulArgs& a) {
 inline void check(const AddRowsArgs& a) {
   require(a.a.rows == a.y.rows && a.b.rows == a.y.rows && a.a.cols == a.y.cols && a.b.cols == a.y.cols, "add_rows: equal shapes");
 }
-inline void check(const RopeArgs& a) { require(a.head_dim % 2 == 0 && a.x.cols % a.head_dim == 0, "rope: x[T, heads * Dh], Dh even"); }
+inline void check(const RopeArgs& a) {
+  require(a.head_dim % 2 == 0 && a.x.cols % a.head_dim == 0, "rope: x[T, heads * Dh], Dh even");
+  require(a.cos.rows == a.x.rows && a.sin.rows == a.x.rows && a.cos.cols == a.head_dim / 2 && a.sin.cols == a.cos.cols, "rope: cos, sin [T, Dh / 2]");
+}
 inline void check(const KvAppendArgs& a) {
   require(a.k.cols == a.cache.kv_heads * a.cache.head_dim && a.v.cols == a.k.cols && a.v.rows == a.k.rows, "kv_append: k, v[T, Hk * Dh]");
 }

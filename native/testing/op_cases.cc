@@ -379,7 +379,7 @@ Angles random_angles(Trial& t, int64_t count) {
 Values rope(Trial& t, Rig& rig, const Matrix& x, const Angles& angles, int64_t head_dim, RopeLayout layout) {
   const Input<float> c(t, angles.cos), s(t, angles.sin);
   return rig.run([&](const OpTable& ops, Stream& stream) {
-    return written(t, x, [&](Activations y) { ops.rope(stream, {.x = y, .cos = c, .sin = s, .head_dim = head_dim, .layout = layout}); });
+    return written(t, x, [&](Activations y) { ops.rope(stream, {.x = y, .cos = ConstActivations(c, x.rows, head_dim / 2), .sin = ConstActivations(s, x.rows, head_dim / 2), .head_dim = head_dim, .layout = layout}); });
   });
 }
 
@@ -765,8 +765,15 @@ void add_rows(Trial& t) {
   refused(t, "b of another width", [](const OpTable& ops, Stream& s) { ops.add_rows(s, {shaped(2, 3), shaped(2, 4), shaped(2, 3)}); });
 }
 void rope(Trial& t) {
-  refused(t, "an odd head", [](const OpTable& ops, Stream& s) { ops.rope(s, {shaped(2, 6), nullptr, nullptr, 3, RopeLayout::kHalf}); });
-  refused(t, "part of a head", [](const OpTable& ops, Stream& s) { ops.rope(s, {shaped(2, 6), nullptr, nullptr, 4, RopeLayout::kHalf}); });
+  const auto call = [](int64_t head_dim, Activations cos, Activations sin) {
+    return [=](const OpTable& ops, Stream& s) { ops.rope(s, {shaped(2, 8), cos, sin, head_dim, RopeLayout::kHalf}); };
+  };
+  refused(t, "an odd head", call(1, shaped(2, 0), shaped(2, 0)));
+  refused(t, "part of a head", call(6, shaped(2, 3), shaped(2, 3)));
+  refused(t, "cosines of another height", call(4, shaped(3, 2), shaped(2, 2)));
+  refused(t, "cosines of another width", call(4, shaped(2, 4), shaped(2, 2)));
+  refused(t, "sines of another height", call(4, shaped(2, 2), shaped(3, 2)));
+  refused(t, "sines of another width", call(4, shaped(2, 2), shaped(2, 4)));
 }
 void kv_append(Trial& t) {
   const KvPages cache{nullptr, 2, 4, KvType::kF16};
