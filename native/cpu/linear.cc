@@ -177,8 +177,7 @@ auto transpose_kernel(const KernelTable& k, DType dtype) {
 // Panels b[KC][32] of float weights.
 struct FloatPanels {
   const KernelTable& kernels;
-  const float* chunks;  // of x
-  int64_t x_rows;
+  ConstActivations x;
   int64_t length;       // K
   static constexpr int64_t chunk = kKC;
   static constexpr const float* row_scale = nullptr;
@@ -190,7 +189,7 @@ struct FloatPanels {
     transpose_kernel(kernels, w.dtype)(w.row(first) + row_bytes(w.dtype, k), w.row_bytes(), rows, depth, reinterpret_cast<float*>(panel), kColumns);
   }
   void multiply(const Weight&, const std::byte* panel, int64_t first, int64_t rows, int64_t k, int64_t depth, float* product) const {
-    kernels.gemm_f32(rows, kColumns, depth, chunks + k * x_rows + first * chunk, chunk, reinterpret_cast<const float*>(panel), kColumns, product, kColumns, k > 0);
+    kernels.gemm_f32(rows, kColumns, depth, x.row(first) + k, x.stride, reinterpret_cast<const float*>(panel), kColumns, product, kColumns, k > 0);
   }
 };
 
@@ -278,7 +277,7 @@ void gemm_float(CpuStream& stream, const LinearArgs& a) {
     gemm_panels(stream, a, RowPanels{stream.kernels, chunk_rows(stream, a.x, kGemvStretch), a.x.rows, a.x.cols});
     return;
   }
-  gemm_panels(stream, a, FloatPanels{stream.kernels, chunk_rows(stream, a.x, kKC), a.x.rows, a.x.cols});
+  gemm_panels(stream, a, FloatPanels{stream.kernels, a.x, a.x.cols});
 }
 
 void gemm_bfloat(CpuStream& stream, const LinearArgs& a) {

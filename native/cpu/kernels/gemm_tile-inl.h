@@ -16,7 +16,7 @@ inline void gemm_tile(int64_t k, const float* a, int64_t lda, const float* b, in
   for (int i = 0; i < kBases; i++) base[i] = a + 3 * i * lda;
   const float* next_rows = a + MR * lda;  // of the next tile, a line at a time: MR short streams are beyond the hardware's prefetcher
   for (int64_t p = 0; p < k; p++, b += ldb) {
-    __builtin_prefetch(next_rows + p * 16, 0, 3);
+    __builtin_prefetch(next_rows + p % 16 * lda + p / 16 * 16, 0, 3);
     F weight[NV];
 #pragma GCC unroll 4
     for (int j = 0; j < NV; j++) weight[j] = Vec::load(b + j * kLanes);
