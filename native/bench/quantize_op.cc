@@ -24,7 +24,7 @@ struct Blocks {
 void quantize_row(const KernelTable& kernels, const float* x, int64_t columns, const Blocks& row) {
   kernels.block_largest(x, columns, row.inverse);
   *row.scale = cpu::choose_scales(row.inverse, columns / kBlock, row.origin, row.inverse);
-  kernels.quantize_q8(x, columns, row.inverse, 1, row.q, row.sum);
+  kernels.quantize_q8(x, columns, row.inverse, row.q, row.sum);
 }
 
 class QuantizeOp : public MeasuredOp {

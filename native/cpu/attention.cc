@@ -261,7 +261,7 @@ void quantise_row(const KernelTable& k, const float* values, int64_t dh, uint16_
     const float scale = half_to_float(scales[b * step]);
     s.inverse[b] = scale > 0 ? 1 / scale : 0;
   }
-  k.quantize_q8(s.row, blocks * kKvBlock, s.inverse, 1, s.codes, s.sum);
+  k.quantize_q8(s.row, blocks * kKvBlock, s.inverse, s.codes, s.sum);
 }
 
 void append_q8(const KernelTable& k, const KvAppendArgs& a, const Head& head, int64_t column, int64_t first, int64_t tokens, const Append& s) {

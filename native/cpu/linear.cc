@@ -313,29 +313,37 @@ struct Quantised {
   }
 };
 
-// Scratch of quantise_token, in floats for each block.
+// Scratch of quantise_group, in floats for each block of each token.
 constexpr int64_t kBlockScratch = 2;
 
-// Token t of x; the tokens that fill the last group are zero.
-void quantise_token(const KernelTable& k, ConstActivations x, int64_t t, const Quantised& out, float* scratch) {
-  float *inverse = scratch, *origin = scratch + out.blocks;
-  const bool filler = t >= x.rows;
-  const float* row = x.row(filler ? 0 : t);
-  if (filler) {
-    std::fill(inverse, inverse + out.blocks, 0.0f);
-  } else {
-    k.block_largest(row, x.cols, inverse);
+// Group g of the rows of x; tokens that fill the last group are zero.
+void quantise_group(const KernelTable& k, ConstActivations x, int64_t g, const Quantised& out, float* scratch) {
+  const int64_t first = g * out.group, rows = std::min(out.group, x.rows - first);
+  float *inverse = scratch, *origin = scratch + out.group * out.blocks;
+  std::fill(inverse + rows * out.blocks, inverse + out.group * out.blocks, 0.0f);
+  for (int64_t t = 0; t < out.group; t++) {
+    float* of_token = inverse + t * out.blocks;
+    if (t < rows) k.block_largest(x.row(first + t), x.cols, of_token);
+    out.scale[first + t] = choose_scales(of_token, out.blocks, origin + t * out.blocks, of_token);
   }
-  out.scale[t] = choose_scales(inverse, out.blocks, origin, inverse);
-  const int64_t g = t / out.group, lane = t % out.group;
   for (int64_t b = 0; b < out.blocks; b += out.chunk) {
     const Quantised::Part part = out.part(b);
-    float* origin_at = part.origin + g * part.o_stride + lane;
-    for (int64_t i = 0; i < part.depth; i++) origin_at[i * out.group] = origin[b + i];
-    k.quantize_q8(row + b * kBlock, part.depth * kBlock, inverse + b, out.group, part.q + g * part.q_stride + 4 * lane, part.sum + 2 * g * part.o_stride + lane);
+    float* origin_at = part.origin + g * part.o_stride;
+    for (int64_t t = 0; t < out.group; t++) {
+      for (int64_t i = 0; i < part.depth; i++) origin_at[i * out.group + t] = origin[t * out.blocks + b + i];
+    }
+    const float* from = x.row(first) + b * kBlock;
+    int8_t* q = part.q + g * part.q_stride;
+    int32_t* sum = part.sum + 2 * g * part.o_stride;
+    if (out.group == 1) {
+      k.quantize_q8(from, part.depth * kBlock, inverse + b, q, sum);
+    } else {
+      k.quantize_q8_group(from, x.stride, rows, part.depth * kBlock, inverse + b, out.blocks, q, sum);
+    }
   }
 }
 
+// group: 1, or kTokenGroup.
 Quantised quantise(CpuStream& stream, ConstActivations x, int64_t group, int64_t chunk) {
   const int64_t padded = (x.rows + group - 1) / group * group, blocks = x.cols / kBlock, scales = (padded + 15) / 16 * 16;
   std::byte* memory = stream.shared(static_cast<uint64_t>(padded * blocks * (kBlock + 12) + scales * 4));
@@ -344,10 +352,8 @@ Quantised quantise(CpuStream& stream, ConstActivations x, int64_t group, int64_t
   out.origin = out.scale + scales;
   out.sum = reinterpret_cast<int32_t*>(out.origin + padded * blocks);
   out.q = reinterpret_cast<int8_t*>(out.sum + 2 * padded * blocks);
-  stream.reserve_per_worker(static_cast<uint64_t>(kBlockScratch * blocks) * sizeof(float));
-  stream.parallel(padded / group, [&](int64_t g, int worker) {  // a group's words share cache lines
-    for (int64_t t = g * group; t < (g + 1) * group; t++) quantise_token(stream.kernels, x, t, out, reinterpret_cast<float*>(stream.of_worker(worker)));
-  });
+  stream.reserve_per_worker(static_cast<uint64_t>(kBlockScratch * group * blocks) * sizeof(float));
+  stream.parallel(padded / group, [&](int64_t g, int worker) { quantise_group(stream.kernels, x, g, out, reinterpret_cast<float*>(stream.of_worker(worker))); });
   return out;
 }
 

@@ -553,31 +553,65 @@ void block_largest(Trial& t) {
   }
 }
 
+// Rows to quantise, ties and what a factor of 0 must not meet among them.
+std::vector<std::vector<float>> rows_to_quantise(Trial& t, int64_t blocks) {
+  std::vector<std::vector<float>> rows = activation_rows(t, blocks);
+  std::vector<float> ties;  // factor 1: every other value lies between two codes
+  for (int64_t i = 0; i < blocks * kBlock; i++) ties.push_back(i % kBlock == 0 ? -127.0f : static_cast<float>(t.random.below(506) - 253) / 2);
+  rows.push_back(ties);
+  std::vector<float> infinite = ties;  // factor 0
+  infinite[0] = std::numeric_limits<float>::infinity();
+  infinite[1] = std::numeric_limits<float>::quiet_NaN();
+  rows.push_back(infinite);
+  return rows;
+}
+
+std::vector<float> inverse_steps(const std::vector<float>& row) {
+  std::vector<float> factors;
+  for (size_t first = 0; first < row.size(); first += kBlock) {
+    float largest = 0;
+    for (size_t i = first; i < first + kBlock; i++) largest = std::fmax(largest, std::fabs(row[i]));
+    factors.push_back(largest > 4e-37f ? 127.0f / largest : 0.0f);
+  }
+  return factors;
+}
+
 void quantize_q8(Trial& t) {
   for (const int64_t blocks : {1, 2, 3, 5}) {
-    for (const int64_t step : {int64_t{1}, int64_t{kTokenGroup}}) {
-      std::vector<std::vector<float>> rows = activation_rows(t, blocks);
-      std::vector<float> ties;  // factor 1: every other value lies between two codes
-      for (int64_t i = 0; i < blocks * kBlock; i++) ties.push_back(i % kBlock == 0 ? -127.0f : static_cast<float>(t.random.below(506) - 253) / 2);
-      rows.push_back(ties);
-      std::vector<float> infinite = ties;  // factor 0, which must not meet an infinity
-      infinite[0] = std::numeric_limits<float>::infinity();
-      infinite[1] = std::numeric_limits<float>::quiet_NaN();
-      rows.push_back(infinite);
-      for (const std::vector<float>& row : rows) {
-        const int64_t n = blocks * kBlock;
-        const Input<float> x(t, row);
-        std::vector<float> factors;
-        for (int64_t b = 0; b < blocks; b++) {
-          float largest = 0;
-          for (int64_t i = b * kBlock; i < (b + 1) * kBlock; i++) largest = std::fmax(largest, std::fabs(row[static_cast<size_t>(i)]));
-          factors.push_back(largest > 4e-37f ? 127.0f / largest : 0.0f);
+    for (const std::vector<float>& row : rows_to_quantise(t, blocks)) {
+      const Input<float> x(t, row), inverse(t, inverse_steps(row));
+      const auto run = [&](const KernelTable& table) {
+        const Output<int8_t> q(t, blocks * kBlock);
+        const Output<int32_t> sum(t, 2 * blocks);
+        table.quantize_q8(x, blocks * kBlock, inverse, q, sum);
+        return std::tuple(q.values(), sum.values());
+      };
+      const auto [q, sum] = run(t.kernels);
+      const auto [want_q, want_sum] = run(reference_table<float>());
+      t.exact("codes", q, want_q);
+      t.exact("sums of codes", sum, want_sum);
+    }
+  }
+}
+
+void quantize_q8_group(Trial& t) {
+  for (const int64_t blocks : {1, 2, 3, 5}) {
+    const std::vector<std::vector<float>> all = rows_to_quantise(t, blocks);
+    for (int64_t rows = 1; rows <= kTokenGroup; rows++) {
+      for (size_t first = 0; first < all.size(); first++) {
+        const int64_t n = blocks * kBlock, ldx = n + t.random.below(5), ldi = blocks + t.random.below(3);
+        std::vector<float> values, factors;
+        for (int64_t r = 0; r < rows; r++) {
+          const std::vector<float>& row = all[(first + static_cast<size_t>(r)) % all.size()];
+          values.insert(values.end(), row.begin(), row.end());
+          const std::vector<float> of_row = inverse_steps(row);
+          factors.insert(factors.end(), of_row.begin(), of_row.end());
         }
-        const Input<float> inverse(t, factors);
+        const Input<float> x(t, with_stride(values, rows, n, ldx)), inverse(t, with_stride(factors, rows, blocks, ldi));
         const auto run = [&](const KernelTable& table) {
-          const Output<int8_t> q(t, (n / 4 - 1) * 4 * step + 4);
-          const Output<int32_t> sum(t, (2 * blocks - 1) * step + 1);
-          table.quantize_q8(x, n, inverse, step, q, sum);
+          const Output<int8_t> q(t, kTokenGroup * n);
+          const Output<int32_t> sum(t, kTokenGroup * 2 * blocks);
+          table.quantize_q8_group(x, ldx, rows, n, inverse, ldi, q, sum);
           return std::tuple(q.values(), sum.values());
         };
         const auto [q, sum] = run(t.kernels);
@@ -887,7 +921,7 @@ void quantisation_error(Trial& t) {
       const double scale = static_cast<double>(cpu::choose_scales(largest, kBlocks, origin, inverse));
       const Output<int8_t> q(t, kBlocks * kBlock);
       const Output<int32_t> sum(t, 2 * kBlocks);
-      t.kernels.quantize_q8(x, kBlocks * kBlock, inverse, 1, q, sum);
+      t.kernels.quantize_q8(x, kBlocks * kBlock, inverse, q, sum);
       std::vector<double> decoded, bound;
       for (const int8_t code : q.values()) {
         const auto b = decoded.size() / kBlock;

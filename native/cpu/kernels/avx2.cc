@@ -55,22 +55,18 @@ void block_largest(const float* x, int64_t n, float* largest) noexcept {
   }
 }
 
-void quantize_q8(const float* x, int64_t n, const float* inverse, int64_t step, int8_t* q, int32_t* sum) noexcept {
-  for (int64_t b = 0; b < n / kBlock; b++) {
-    const __m256 factor = _mm256_set1_ps(inverse[b]);
-    const __m256i kept = _mm256_set1_epi32(inverse[b] != 0 ? -1 : 0);
-    __m256i code[4];
+inline __m256i block_codes(const float* x, float inverse) {
+  const __m256 factor = _mm256_set1_ps(inverse);
+  const __m256i kept = _mm256_set1_epi32(inverse != 0 ? -1 : 0);
+  __m256i code[4];
 #pragma GCC unroll 4
-    for (int i = 0; i < 4; i++) code[i] = _mm256_and_si256(kept, _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(x + b * kBlock + 8 * i), factor)));
-    // packs works within 128-bit halves: the dwords come out in the order 0 2 4 6 1 3 5 7
-    const __m256i packed = _mm256_packs_epi16(_mm256_packs_epi32(code[0], code[1]), _mm256_packs_epi32(code[2], code[3]));
-    alignas(32) int32_t words[8];
-    _mm256_store_si256(reinterpret_cast<__m256i*>(words), _mm256_permutevar8x32_epi32(packed, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7)));
-    for (int j = 0; j < 8; j++) std::memcpy(q + 4 * (b * 8 + j) * step, &words[j], 4);
-    sum[2 * b * step] = sum_i32(_mm256_add_epi32(code[0], code[1]));
-    sum[(2 * b + 1) * step] = sum_i32(_mm256_add_epi32(code[2], code[3]));
-  }
+  for (int i = 0; i < 4; i++) code[i] = _mm256_and_si256(kept, _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(x + 8 * i), factor)));
+  // packs works within 128-bit halves: the dwords come out in the order 0 2 4 6 1 3 5 7
+  const __m256i packed = _mm256_packs_epi16(_mm256_packs_epi32(code[0], code[1]), _mm256_packs_epi32(code[2], code[3]));
+  return _mm256_permutevar8x32_epi32(packed, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
 }
+
+#include "cpu/kernels/quantize_x86-inl.h"
 
 constexpr bool kSignedQ8 = true;
 
@@ -143,6 +139,7 @@ void fill(KernelTable& t) {
   fill_shared(t);
   t.block_largest = block_largest;
   t.quantize_q8 = quantize_q8;
+  t.quantize_q8_group = quantize_q8_group;
   fill_packs(t);
   fill_gemms(t);
   fill_wide(t);

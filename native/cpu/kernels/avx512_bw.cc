@@ -40,25 +40,15 @@ void block_largest(const float* x, int64_t n, float* largest) noexcept {
   }
 }
 
-void quantize_q8(const float* x, int64_t n, const float* inverse, int64_t step, int8_t* q, int32_t* sum) noexcept {
-  for (int64_t b = 0; b < n / kBlock; b++) {
-    const __m512 v0 = _mm512_loadu_ps(x + b * kBlock), v1 = _mm512_loadu_ps(x + b * kBlock + 16), factor = _mm512_set1_ps(inverse[b]);
-    const __mmask16 kept = inverse[b] != 0 ? 0xFFFF : 0;
-    const __m512i c0 = _mm512_maskz_cvtps_epi32(kept, _mm512_mul_ps(v0, factor)), c1 = _mm512_maskz_cvtps_epi32(kept, _mm512_mul_ps(v1, factor));
-    for (int64_t at = 0; at < kBlock * step; at += 64) __builtin_prefetch(q + (b + 8) * kBlock * step + at, 1, 3);
-    const __m256i codes = _mm256_inserti128_si256(_mm256_castsi128_si256(_mm512_cvtepi32_epi8(c0)), _mm512_cvtepi32_epi8(c1), 1);
-    alignas(32) int32_t words[8];
-    _mm256_store_si256(reinterpret_cast<__m256i*>(words), codes);
-#pragma GCC unroll 8
-    for (int j = 0; j < 8; j++) std::memcpy(q + 4 * (b * 8 + j) * step, &words[j], 4);
-    // vpsadbw adds eight unsigned bytes: codes + 128
-    const __m256i eights = _mm256_sad_epu8(_mm256_xor_si256(codes, _mm256_set1_epi8(-128)), _mm256_setzero_si256());
-    const __m128i first = _mm256_castsi256_si128(eights), second = _mm256_extracti128_si256(eights, 1);
-    const __m128i halves = _mm_add_epi64(_mm_unpacklo_epi64(first, second), _mm_unpackhi_epi64(first, second));
-    sum[2 * b * step] = static_cast<int32_t>(_mm_cvtsi128_si64(halves)) - 16 * 128;
-    sum[(2 * b + 1) * step] = static_cast<int32_t>(_mm_extract_epi64(halves, 1)) - 16 * 128;
-  }
+inline __m256i block_codes(const float* x, float inverse) {
+  const __m512 factor = _mm512_set1_ps(inverse);
+  const __mmask16 kept = inverse != 0 ? 0xFFFF : 0;
+  const __m512i c0 = _mm512_maskz_cvtps_epi32(kept, _mm512_mul_ps(_mm512_loadu_ps(x), factor));
+  const __m512i c1 = _mm512_maskz_cvtps_epi32(kept, _mm512_mul_ps(_mm512_loadu_ps(x + 16), factor));
+  return _mm256_inserti128_si256(_mm256_castsi128_si256(_mm512_cvtepi32_epi8(c0)), _mm512_cvtepi32_epi8(c1), 1);
 }
+
+#include "cpu/kernels/quantize_x86-inl.h"
 
 constexpr bool kSignedQ8 = true;
 
@@ -126,6 +116,7 @@ void fill_avx512_bw(KernelTable& table) {
   fill_shared(table);
   table.block_largest = block_largest;
   table.quantize_q8 = quantize_q8;
+  table.quantize_q8_group = quantize_q8_group;
   fill_packs(table);
   fill_gemms(table);
   fill_skinnies(table);

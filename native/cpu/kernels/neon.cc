@@ -88,21 +88,35 @@ void block_largest(const float* x, int64_t n, float* largest) noexcept {
 }
 
 // Where inverse is 0, so is every code: the conversion takes NaN, an infinity times 0, to 0.
-void quantize_q8(const float* x, int64_t n, const float* inverse, int64_t step, int8_t* q, int32_t* sum) noexcept {
-  for (int64_t b = 0; b < n / kBlock; b++) {
-    const F factor = Vec::set1(inverse[b]);
-    I code[8];
-#pragma GCC unroll 8
-    for (int i = 0; i < 8; i++) code[i] = vcvtnq_s32_f32(Vec::mul(Vec::load(x + b * kBlock + 4 * i), factor));
-    int32_t words[8];
-#pragma GCC unroll 2
-    for (int h = 0; h < 2; h++) {
-      const I* half = code + 4 * h;
-      const int16x8_t low_i16x8 = vcombine_s16(vmovn_s32(half[0]), vmovn_s32(half[1])), high_i16x8 = vcombine_s16(vmovn_s32(half[2]), vmovn_s32(half[3]));
-      vst1q_s32(words + 4 * h, vreinterpretq_s32_s8(vcombine_s8(vmovn_s16(low_i16x8), vmovn_s16(high_i16x8))));
-      sum[(2 * b + h) * step] = vaddvq_s32(Int::add_32(Int::add_32(half[0], half[1]), Int::add_32(half[2], half[3])));
+// Half a block: 16 codes, and in which four lanes their sum is spread.
+inline I half_codes(const float* x, F factor, I& spread) {
+  I code[4];
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; i++) code[i] = vcvtnq_s32_f32(Vec::mul(Vec::load(x + 4 * i), factor));
+  spread = Int::add_32(Int::add_32(code[0], code[1]), Int::add_32(code[2], code[3]));
+  const int16x8_t low_i16x8 = vcombine_s16(vmovn_s32(code[0]), vmovn_s32(code[1])), high_i16x8 = vcombine_s16(vmovn_s32(code[2]), vmovn_s32(code[3]));
+  return vreinterpretq_s32_s8(vcombine_s8(vmovn_s16(low_i16x8), vmovn_s16(high_i16x8)));
+}
+
+void quantize_q8(const float* x, int64_t n, const float* inverse, int8_t* q, int32_t* sum) noexcept {
+  for (int64_t half = 0; half < n / 16; half++) {
+    I spread;
+    Int::store(q + 16 * half, half_codes(x + 16 * half, Vec::set1(inverse[half / 2]), spread));
+    sum[half] = vaddvq_s32(spread);
+  }
+}
+
+void quantize_q8_group(const float* x, int64_t ldx, int64_t rows, int64_t n, const float* inverse, int64_t ldi, int8_t* q, int32_t* sum) noexcept {
+  for (int64_t half = 0; half < n / 16; half++) {
+    int32x4x4_t codes;
+    I spread[kTokenGroup];
+#pragma GCC unroll 4
+    for (int t = 0; t < kTokenGroup; t++) {
+      codes.val[t] = spread[t] = Int::zero();
+      if (t < rows) codes.val[t] = half_codes(x + t * ldx + 16 * half, Vec::set1(inverse[t * ldi + half / 2]), spread[t]);
     }
-    for (int j = 0; j < 8; j++) std::memcpy(q + 4 * (b * 8 + j) * step, &words[j], 4);
+    vst4q_s32(reinterpret_cast<int32_t*>(q + kTokenGroup * 16 * half), codes);
+    Int::store(sum + kTokenGroup * half, vpaddq_s32(vpaddq_s32(spread[0], spread[1]), vpaddq_s32(spread[2], spread[3])));
   }
 }
 
@@ -226,6 +240,7 @@ void fill_neon(KernelTable& table) {
   fill_shared(table);
   table.block_largest = block_largest;
   table.quantize_q8 = quantize_q8;
+  table.quantize_q8_group = quantize_q8_group;
   fill_packs(table);
   fill_gemms(table);
   fill_skinnies(table);

@@ -143,15 +143,24 @@ inline void block_largest(const float* x, int64_t n, float* largest) noexcept {
   }
 }
 
-inline void quantize_q8(const float* x, int64_t n, const float* inverse, int64_t step, int8_t* q, int32_t* sum) noexcept {
-  for (int64_t b = 0; b < n / kBlock; b++) {
-    int32_t total[2] = {0, 0};
-    for (int i = 0; i < kBlock; i++) {
-      const int code = inverse[b] == 0 ? 0 : static_cast<int>(std::nearbyintf(x[b * kBlock + i] * inverse[b]));
-      q[4 * (b * 8 + i / 4) * step + i % 4] = static_cast<int8_t>(code);
-      total[i / 16] += code;
+inline int8_t code_of(float x, float inverse) { return inverse == 0 ? int8_t{0} : static_cast<int8_t>(std::nearbyintf(x * inverse)); }
+
+inline void quantize_q8(const float* x, int64_t n, const float* inverse, int8_t* q, int32_t* sum) noexcept {
+  std::fill(sum, sum + n / 16, 0);
+  for (int64_t i = 0; i < n; i++) {
+    q[i] = code_of(x[i], inverse[i / kBlock]);
+    sum[i / 16] += q[i];
+  }
+}
+
+inline void quantize_q8_group(const float* x, int64_t ldx, int64_t rows, int64_t n, const float* inverse, int64_t ldi, int8_t* q, int32_t* sum) noexcept {
+  std::fill(sum, sum + n / 16 * kTokenGroup, 0);
+  for (int64_t t = 0; t < kTokenGroup; t++) {
+    for (int64_t i = 0; i < n; i++) {
+      int8_t& code = q[(i / 4 * kTokenGroup + t) * 4 + i % 4];
+      code = t < rows ? code_of(x[t * ldx + i], inverse[t * ldi + i / kBlock]) : int8_t{0};
+      sum[i / 16 * kTokenGroup + t] += code;
     }
-    for (int h = 0; h < 2; h++) sum[(2 * b + h) * step] = total[h];
   }
 }
 
@@ -402,6 +411,7 @@ void fill(KernelTable& t) {
   t.gemv_bf16 = gemv<Acc, weight_bf16>;
   t.block_largest = block_largest;
   t.quantize_q8 = quantize_q8;
+  t.quantize_q8_group = quantize_q8_group;
 #define LLAVA_REFERENCE_SLOTS(T, elements, bytes) \
   t.expand_##T = expand_blocks<Block##T>;         \
   t.pack_##T = pack<Block##T>;                    \
