@@ -4,6 +4,7 @@
 #include <cstdlib>
 #include <string>
 
+#include "common/aligned.h"
 #include "common/error.h"
 
 namespace llava {
@@ -20,7 +21,7 @@ Arena::~Arena() {
 
 void Arena::add_chunk(uint64_t size) {
   chunks_.reserve(chunks_.size() + 1);
-  void* data = std::aligned_alloc(kAlignment, size);
+  void* data = allocate_aligned(size);
   if (data == nullptr) throw Error(ErrorCode::kOutOfMemory, "out of memory: could not allocate " + std::to_string(size) + " bytes of scratch memory");
   chunks_.push_back({static_cast<std::byte*>(data), size, 0});
 }

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "common/aligned.h"
 #include "common/error.h"
 #include "common/thread_pool.h"
 #include "cpu/kernels/table.h"
@@ -26,7 +27,7 @@ class Workspace {
     const uint64_t size = (bytes + 63) / 64 * 64;
     std::free(data_);
     size_ = 0;
-    data_ = static_cast<std::byte*>(std::aligned_alloc(64, size));
+    data_ = static_cast<std::byte*>(allocate_aligned(size));
     if (data_ == nullptr) throw Error(ErrorCode::kOutOfMemory, "out of memory: could not allocate " + std::to_string(size) + " bytes of scratch memory");
     size_ = size;
     return data_;

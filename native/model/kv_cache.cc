@@ -3,6 +3,7 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "common/aligned.h"
 #include "common/error.h"
 
 namespace llava {
@@ -12,7 +13,7 @@ int64_t pages_for(int64_t tokens) { return (tokens + kPageTokens - 1) / kPageTok
 }  // namespace
 
 KvPage::KvPage(uint64_t bytes, std::shared_ptr<std::atomic<uint64_t>> held) : bytes_((bytes + 63) / 64 * 64), held_(std::move(held)) {
-  data_ = static_cast<std::byte*>(std::aligned_alloc(64, bytes_));
+  data_ = static_cast<std::byte*>(allocate_aligned(bytes_));
   if (data_ == nullptr) throw Error(ErrorCode::kOutOfMemory, "out of memory: could not allocate a page of " + std::to_string(bytes_) + " bytes for keys and values");
   held_->fetch_add(bytes_, std::memory_order_relaxed);
 }

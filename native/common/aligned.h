@@ -1,0 +1,26 @@
+// Memory for what is computed with: cache lines to begin with, and pages as large as they come.
+#pragma once
+#include <cstdint>
+#include <cstdlib>
+
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
+namespace llava {
+
+constexpr uint64_t kCacheLine = 64;
+
+// Cache-line aligned memory to give back by std::free, or nullptr. Rows of activations lie pages apart, and a walk down a column looks each page up: where the
+// system has pages of 2 MiB for those who ask, large blocks ask.
+inline void* allocate_aligned(uint64_t size) {
+  constexpr uint64_t kHugePage = uint64_t{2} << 20;
+  const uint64_t alignment = size >= kHugePage ? kHugePage : kCacheLine;
+  void* data = std::aligned_alloc(alignment, (size + alignment - 1) / alignment * alignment);
+#if defined(__linux__)
+  if (data != nullptr && size >= kHugePage) madvise(data, size / kHugePage * kHugePage, MADV_HUGEPAGE);
+#endif
+  return data;
+}
+
+}  // namespace llava
