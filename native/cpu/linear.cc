@@ -54,8 +54,8 @@ auto gemv_kernel(const KernelTable& k, DType dtype) {
 
 // y[rows first_row …, columns] from their product c[rows, width], which stands in scratch: y's own rows lie many pages apart and would compete for the
 // same cache sets while the product is summed. row_scale [rows] may be null.
-void finish_panel(const KernelTable& k, const LinearOutput& o, int64_t first_row, int64_t rows, int64_t column, int64_t columns, float* c, int64_t width,
-                  const float* row_scale) {
+void finish_products(const KernelTable& k, const LinearOutput& o, int64_t first_row, int64_t rows, int64_t column, int64_t columns, float* c, int64_t width,
+                     const float* row_scale) {
   float* y = o.y.row(first_row) + column;
   const float* bias = o.bias == nullptr ? nullptr : o.bias + column;
   const float* residual = o.residual.data == nullptr ? nullptr : o.residual.row(first_row) + column;
@@ -65,7 +65,7 @@ void finish_panel(const KernelTable& k, const LinearOutput& o, int64_t first_row
     return;
   }
   k.finish_rows(rows, columns, c, width, o.scale, row_scale, bias, nullptr, 0, c, width);
-  activation(c, c, rows * width);
+  for (int64_t m = 0; m < rows; m++) activation(c + m * width, c + m * width, columns);
   k.finish_rows(rows, columns, c, width, 1, nullptr, nullptr, residual, o.residual.stride, y, o.y.stride);
 }
 
@@ -149,7 +149,7 @@ void gemv_float(CpuStream& stream, const LinearArgs& a) {
     const RowTask task = tasks.at(index), after = tasks.after(index);
     float* result = reinterpret_cast<float*>(stream.of_worker(worker));
     gemv_rows(stream.kernels, task, after.rows > 0 ? after.row(0) : nullptr, a.x, result + a.x.rows * kGemvRows, result);
-    finish_panel(stream.kernels, *task.output, 0, a.x.rows, task.first, task.rows, result, kGemvRows, nullptr);
+    finish_products(stream.kernels, *task.output, 0, a.x.rows, task.first, task.rows, result, kGemvRows, nullptr);
   });
 }
 
@@ -188,8 +188,8 @@ struct FloatPanels {
     if (rows < kColumns) std::memset(panel, 0, panel_bytes());
     transpose_kernel(kernels, w.dtype)(w.row(first) + row_bytes(w.dtype, k), w.row_bytes(), rows, depth, reinterpret_cast<float*>(panel), kColumns);
   }
-  void multiply(const Weight&, const std::byte* panel, int64_t first, int64_t rows, int64_t k, int64_t depth, float* product) const {
-    kernels.gemm_f32(rows, kColumns, depth, x.row(first) + k, x.stride, reinterpret_cast<const float*>(panel), kColumns, product, kColumns, k > 0);
+  void multiply(const Weight&, const std::byte* panel, int64_t first, int64_t rows, int64_t k, int64_t depth, float* product, int64_t width) const {
+    kernels.gemm_f32(rows, kColumns, depth, x.row(first) + k, x.stride, reinterpret_cast<const float*>(panel), kColumns, product, width, k > 0);
   }
 };
 
@@ -208,8 +208,8 @@ struct BfloatPanels {
     if (rows < kColumns) std::memset(panel, 0, panel_bytes());
     kernels.transpose_f32(w.row(first) + row_bytes(w.dtype, k), w.row_bytes(), rows, depth / 2, reinterpret_cast<float*>(panel), kColumns);
   }
-  void multiply(const Weight&, const std::byte* panel, int64_t first, int64_t rows, int64_t k, int64_t depth, float* product) const {
-    kernels.gemm_bf16(rows, kColumns, depth / 2, chunks + k * x_rows + first * chunk, chunk / 2, panel, kColumns, product, kColumns, k > 0);
+  void multiply(const Weight&, const std::byte* panel, int64_t first, int64_t rows, int64_t k, int64_t depth, float* product, int64_t width) const {
+    kernels.gemm_bf16(rows, kColumns, depth / 2, chunks + k * x_rows + first * chunk, chunk / 2, panel, kColumns, product, width, k > 0);
   }
 };
 
@@ -230,8 +230,8 @@ struct RowPanels {
     const ExpandKernel expand = expand_kernel(kernels, w.dtype);
     for (int64_t r = 0; r < rows; r++) expand(w.row(first + r) + row_bytes(w.dtype, k), reinterpret_cast<float*>(panel) + r * kRow, depth);
   }
-  void multiply(const Weight&, const std::byte* panel, int64_t first, int64_t rows, int64_t k, int64_t depth, float* product) const {
-    kernels.gemv_f32(panel, kRow * static_cast<int64_t>(sizeof(float)), kColumns, depth, nullptr, rows, chunks + k * x_rows + first * chunk, chunk, product, kColumns, k > 0);
+  void multiply(const Weight&, const std::byte* panel, int64_t first, int64_t rows, int64_t k, int64_t depth, float* product, int64_t width) const {
+    kernels.gemv_f32(panel, kRow * static_cast<int64_t>(sizeof(float)), kColumns, depth, nullptr, rows, chunks + k * x_rows + first * chunk, chunk, product, width, k > 0);
   }
 };
 
@@ -242,30 +242,29 @@ void gemm_panels(CpuStream& stream, const LinearArgs& a, const Panels& kind) {
   const int64_t M = a.x.rows, panels = panels_per_task(a, stream.pool.threads());
   const Slabs slabs(M);
   const RowTasks tasks(a, stream.pool.threads(), panels * kColumns);
-  const int64_t product_floats = slabs.height * kColumns;
+  const int64_t width = panels * kColumns;  // of a task
   const uint64_t panels_at = kind.scratch_bytes(), products_at = panels_at + static_cast<uint64_t>(panels) * kind.panel_bytes();
-  stream.reserve_per_worker(products_at + static_cast<uint64_t>(panels * product_floats) * sizeof(float));
+  stream.reserve_per_worker(products_at + static_cast<uint64_t>(slabs.height * width) * sizeof(float));
   stream.parallel(tasks.total(), [&](int64_t index, int worker) {
     const RowTask task = tasks.at(index);
     const int64_t count = (task.rows + kColumns - 1) / kColumns;
-    const auto columns_of = [&](int64_t p) { return std::min(kColumns, task.rows - p * kColumns); };
     std::byte* scratch = stream.of_worker(worker);
     const auto panel = [&](int64_t p) { return scratch + panels_at + static_cast<uint64_t>(p) * kind.panel_bytes(); };
-    float* products = reinterpret_cast<float*>(scratch + products_at);  // [panels][slab][32]
+    float* products = reinterpret_cast<float*>(scratch + products_at);  // [slab][panels * 32]
     for (int64_t m = 0; m < M; m += slabs.height) {
       const int64_t height = slabs.count_at(m);
       for (int64_t k = 0; k < kind.length; k += kind.chunk) {
         const int64_t depth = std::min(kind.chunk, kind.length - k);
-        for (int64_t p = 0; p < count; p++) kind.pack(task.weight(), task.first + p * kColumns, columns_of(p), k, depth, scratch, panel(p));
+        for (int64_t p = 0; p < count; p++) {
+          kind.pack(task.weight(), task.first + p * kColumns, std::min(kColumns, task.rows - p * kColumns), k, depth, scratch, panel(p));
+        }
         for (int64_t step = 0; step < height; step += kStepRows) {
           const int64_t rows = std::min(kStepRows, height - step);
-          const auto product = [&](int64_t p) { return products + p * product_floats + step * kColumns; };
-          for (int64_t p = 0; p < count; p++) kind.multiply(task.weight(), panel(p), m + step, rows, k, depth, product(p));
+          float* product = products + step * width;
+          for (int64_t p = 0; p < count; p++) kind.multiply(task.weight(), panel(p), m + step, rows, k, depth, product + p * kColumns, width);
           if (k + depth < kind.length) continue;
           const float* row_scale = kind.row_scale == nullptr ? nullptr : kind.row_scale + m + step;
-          for (int64_t p = 0; p < count; p++) {
-            finish_panel(stream.kernels, *task.output, m + step, rows, task.first + p * kColumns, columns_of(p), product(p), kColumns, row_scale);
-          }
+          finish_products(stream.kernels, *task.output, m + step, rows, task.first, task.rows, product, width, row_scale);
         }
       }
     }
@@ -389,7 +388,7 @@ void rows_int8(CpuStream& stream, const LinearArgs& a, const Quantised& x, int64
       const std::byte* next = r + set < task.rows ? task.row(r + set) : after.rows > 0 ? after.row(0) : nullptr;
       product(weight, whole_rows(weight, task.first + r, std::min(set, task.rows - r), set, copy), next, result + r);
     }
-    finish_panel(stream.kernels, *task.output, 0, a.x.rows, task.first, task.rows, result, kGemvRows, x.scale);
+    finish_products(stream.kernels, *task.output, 0, a.x.rows, task.first, task.rows, result, kGemvRows, x.scale);
   });
 }
 
@@ -436,7 +435,7 @@ struct QuantisedPanels {
   uint64_t panel_bytes() const { return 2 * kCodeBytes + 2 * kScales * sizeof(float); }
   static float* scales_of(std::byte* panel) { return reinterpret_cast<float*>(panel + 2 * kCodeBytes); }  // [2][kChunkBlocks][n][16], after codes [2][kChunkBlocks][8][16][4]
   void pack(const Weight& w, int64_t first, int64_t rows, int64_t b, int64_t depth, std::byte* scratch, std::byte* panel) const;
-  void multiply(const Weight& w, std::byte* panel, int64_t first, int64_t rows, int64_t b, int64_t depth, float* product) const;
+  void multiply(const Weight& w, std::byte* panel, int64_t first, int64_t rows, int64_t b, int64_t depth, float* product, int64_t width) const;
 };
 
 // Weight rows [first, first + rows), `depth` blocks from block b on; missing rows are zero.
@@ -456,12 +455,12 @@ void QuantisedPanels::pack(const Weight& w, int64_t first, int64_t rows, int64_t
   }
 }
 
-void QuantisedPanels::multiply(const Weight& w, std::byte* panel, int64_t first, int64_t rows, int64_t b, int64_t, float* product) const {
+void QuantisedPanels::multiply(const Weight& w, std::byte* panel, int64_t first, int64_t rows, int64_t b, int64_t, float* product, int64_t width) const {
   const Quantised::Part part = x.part(b);
   const int64_t group = first / kTokenGroup;
   quantised_kernels(kernels, w.dtype)
       .gemm(rows, part.depth, reinterpret_cast<const uint8_t*>(panel), scales_of(panel), kCodes, part.q + group * part.q_stride, part.q_stride,
-            part.origin + group * part.o_stride, part.sum + 2 * group * part.o_stride, part.o_stride, product, kColumns, b > 0);
+            part.origin + group * part.o_stride, part.sum + 2 * group * part.o_stride, part.o_stride, product, width, b > 0);
 }
 
 void gemm_int8(CpuStream& stream, const LinearArgs& a) {
