@@ -26,6 +26,7 @@ constexpr int64_t kColumns = 32;      // of a panel: two AVX-512 vectors
 constexpr int64_t kPanels = 4;        // of a task: 4 * 64 KB of products of a slab in L2, beside a chunk of x
 constexpr int64_t kSlabRows = 640;    // at most
 constexpr int64_t kStepRows = 48;     // that meet all panels before the next ones do
+constexpr int64_t kCacheBytes = 4 << 20;  // of an output that is read from beyond the nearer caches
 constexpr int64_t kGemvRows = 128;    // weight rows of a decode task, at most
 constexpr int64_t kGemvBytes = 512 << 10;  // of them, about: threads should end at nearly the same time
 constexpr int64_t kGemvTokens = 2;    // at most, one after another
@@ -55,18 +56,18 @@ auto gemv_kernel(const KernelTable& k, DType dtype) {
 // y[rows first_row …, columns] from their product c[rows, width], which stands in scratch: y's own rows lie many pages apart and would compete for the
 // same cache sets while the product is summed. row_scale [rows] may be null.
 void finish_products(const KernelTable& k, const LinearOutput& o, int64_t first_row, int64_t rows, int64_t column, int64_t columns, float* c, int64_t width,
-                     const float* row_scale) {
+                     const float* row_scale, bool past_caches) {
   float* y = o.y.row(first_row) + column;
   const float* bias = o.bias == nullptr ? nullptr : o.bias + column;
   const float* residual = o.residual.data == nullptr ? nullptr : o.residual.row(first_row) + column;
   const ActivationKernel activation = activation_kernel(k, o.activation);
   if (activation == nullptr) {
-    k.finish_rows(rows, columns, c, width, o.scale, row_scale, bias, residual, o.residual.stride, y, o.y.stride);
+    k.finish_rows(rows, columns, c, width, o.scale, row_scale, bias, residual, o.residual.stride, y, o.y.stride, past_caches && residual == nullptr);
     return;
   }
-  k.finish_rows(rows, columns, c, width, o.scale, row_scale, bias, nullptr, 0, c, width);
+  k.finish_rows(rows, columns, c, width, o.scale, row_scale, bias, nullptr, 0, c, width, false);
   for (int64_t m = 0; m < rows; m++) activation(c + m * width, c + m * width, columns);
-  k.finish_rows(rows, columns, c, width, 1, nullptr, nullptr, residual, o.residual.stride, y, o.y.stride);
+  k.finish_rows(rows, columns, c, width, 1, nullptr, nullptr, residual, o.residual.stride, y, o.y.stride, past_caches && residual == nullptr);
 }
 
 // Rows of x in slabs of nearly equal height; whole tiles of every ISA, but for the last.
@@ -149,7 +150,7 @@ void gemv_float(CpuStream& stream, const LinearArgs& a) {
     const RowTask task = tasks.at(index), after = tasks.after(index);
     float* result = reinterpret_cast<float*>(stream.of_worker(worker));
     gemv_rows(stream.kernels, task, after.rows > 0 ? after.row(0) : nullptr, a.x, result + a.x.rows * kGemvRows, result);
-    finish_products(stream.kernels, *task.output, 0, a.x.rows, task.first, task.rows, result, kGemvRows, nullptr);
+    finish_products(stream.kernels, *task.output, 0, a.x.rows, task.first, task.rows, result, kGemvRows, nullptr, false);
   });
 }
 
@@ -248,6 +249,7 @@ void gemm_panels(CpuStream& stream, const LinearArgs& a, const Panels& kind) {
   stream.parallel(tasks.total(), [&](int64_t index, int worker) {
     const RowTask task = tasks.at(index);
     const int64_t count = (task.rows + kColumns - 1) / kColumns;
+    const bool past_caches = M * task.output->y.stride * static_cast<int64_t>(sizeof(float)) >= kCacheBytes;
     std::byte* scratch = stream.of_worker(worker);
     const auto panel = [&](int64_t p) { return scratch + panels_at + static_cast<uint64_t>(p) * kind.panel_bytes(); };
     float* products = reinterpret_cast<float*>(scratch + products_at);  // [slab][panels * 32]
@@ -264,7 +266,7 @@ void gemm_panels(CpuStream& stream, const LinearArgs& a, const Panels& kind) {
           for (int64_t p = 0; p < count; p++) kind.multiply(task.weight(), panel(p), m + step, rows, k, depth, product + p * kColumns, width);
           if (k + depth < kind.length) continue;
           const float* row_scale = kind.row_scale == nullptr ? nullptr : kind.row_scale + m + step;
-          finish_products(stream.kernels, *task.output, m + step, rows, task.first, task.rows, product, width, row_scale);
+          finish_products(stream.kernels, *task.output, m + step, rows, task.first, task.rows, product, width, row_scale, past_caches);
         }
       }
     }
@@ -388,7 +390,7 @@ void rows_int8(CpuStream& stream, const LinearArgs& a, const Quantised& x, int64
       const std::byte* next = r + set < task.rows ? task.row(r + set) : after.rows > 0 ? after.row(0) : nullptr;
       product(weight, whole_rows(weight, task.first + r, std::min(set, task.rows - r), set, copy), next, result + r);
     }
-    finish_products(stream.kernels, *task.output, 0, a.x.rows, task.first, task.rows, result, kGemvRows, x.scale);
+    finish_products(stream.kernels, *task.output, 0, a.x.rows, task.first, task.rows, result, kGemvRows, x.scale, false);
   });
 }
 

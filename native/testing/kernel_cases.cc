@@ -682,13 +682,14 @@ void finish_rows(Trial& t) {
   for (const int64_t n : lengths()) {
     for (const int64_t rows : {1, 3}) {
       for (int without = 0; without < 8; without++) {  // a bit each: row_scale, bias, residual are null
-        const int64_t ld = n + t.random.below(3);
+        const int64_t ld = t.random.below(2) == 0 ? n + t.random.below(3) : (n + 15) / 16 * 16;
+        const bool past_caches = t.random.below(2) == 0;
         const std::vector<float> product = with_stride(t.random.values(rows * n), rows, n, ld);
         const Input<float> c(t, product), row_scale(t, t.random.values(rows)), bias(t, t.random.values(n)), residual(t, with_stride(t.random.values(rows * n), rows, n, ld));
         const float scale = t.random.values(1)[0];
         const auto finish = [&](const KernelTable& table, const float* from, float* y) {
           table.finish_rows(rows, n, from, ld, scale, without & 1 ? nullptr : row_scale.data(), without & 2 ? nullptr : bias.data(),
-                            without & 4 ? nullptr : residual.data(), ld, y, ld);
+                            without & 4 ? nullptr : residual.data(), ld, y, ld, past_caches);
         };
         const float magnitude = 4.0f * 4.0f * 4.0f;  // the largest product of a scale, a row's scale and a value; what it is added to may cancel it
         agree(t, "y apart", with_stride(unwritten(rows * n), rows, n, ld), [&](const KernelTable& table, float* y) { finish(table, c, y); }, magnitude);

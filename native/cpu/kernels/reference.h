@@ -284,7 +284,7 @@ void scale(const float* x, float factor, float* y, int64_t n) noexcept {
 
 template <class Acc>
 void finish_rows(int64_t rows, int64_t n, const float* c, int64_t ldc, float scale, const float* row_scale, const float* bias, const float* residual, int64_t ldr,
-                 float* y, int64_t ldy) noexcept {
+                 float* y, int64_t ldy, bool) noexcept {
   for (int64_t m = 0; m < rows; m++) {
     const Acc factor = Acc(scale) * Acc(row_scale != nullptr ? row_scale[m] : 1.0f);
     for (int64_t i = 0; i < n; i++) {

@@ -83,7 +83,8 @@ void scale(const float* x, float factor, float* y, int64_t n) noexcept {
 }
 
 void finish_rows(int64_t rows, int64_t n, const float* c, int64_t ldc, float scale, const float* row_scale, const float* bias, const float* residual, int64_t ldr,
-                 float* y, int64_t ldy) noexcept {
+                 float* y, int64_t ldy, bool past_caches) noexcept {
+  const bool streams = past_caches && Vec::streams_to(y, ldy);
   for (int64_t m = 0; m < rows; m++, c += ldc, y += ldy) {
     const F factor = Vec::set1(row_scale != nullptr ? scale * row_scale[m] : scale);
     const float* added = residual != nullptr ? residual + m * ldr : nullptr;
@@ -92,7 +93,8 @@ void finish_rows(int64_t rows, int64_t n, const float* c, int64_t ldc, float sca
       F value = Vec::mul(Vec::load(c + i), factor);
       if (bias != nullptr) value = Vec::add(value, Vec::load(bias + i));
       if (added != nullptr) value = Vec::add(value, Vec::load(added + i));
-      Vec::store(y + i, value);
+      if (streams) Vec::stream(y + i, value);
+      else Vec::store(y + i, value);
     }
     if (i == n) continue;
     const int64_t left = n - i;
@@ -101,6 +103,7 @@ void finish_rows(int64_t rows, int64_t n, const float* c, int64_t ldc, float sca
     if (added != nullptr) value = Vec::add(value, Vec::load_part(added + i, left));
     Vec::store_part(y + i, value, left);
   }
+  if (streams) Vec::end_stream();
 }
 
 void rms_norm(const float* x, const float* weight, float eps, float* y, int64_t n) noexcept {

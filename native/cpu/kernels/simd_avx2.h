@@ -7,6 +7,10 @@ struct Vec {
 
   static F load(const float* p) { return _mm256_loadu_ps(p); }
   static void store(float* p, F v) { _mm256_storeu_ps(p, v); }
+  // Around the caches, to whole vectors of rows; other threads see it after end_stream().
+  static bool streams_to(const float* p, int64_t ld) { return reinterpret_cast<uintptr_t>(p) % sizeof(F) == 0 && ld % kLanes == 0; }
+  static void stream(float* p, F v) { _mm256_stream_ps(p, v); }
+  static void end_stream() { _mm_sfence(); }
   static __m256i mask(int64_t n) { return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(n)), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7)); }
   static F load_part(const float* p, int64_t n) { return _mm256_maskload_ps(p, mask(n)); }  // lanes >= n are 0
   static void store_part(float* p, F v, int64_t n) { _mm256_maskstore_ps(p, mask(n), v); }

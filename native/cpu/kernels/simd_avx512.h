@@ -7,6 +7,10 @@ struct Vec {
 
   static F load(const float* p) { return _mm512_loadu_ps(p); }
   static void store(float* p, F v) { _mm512_storeu_ps(p, v); }
+  // Around the caches, to whole vectors of rows; other threads see it after end_stream().
+  static bool streams_to(const float* p, int64_t ld) { return reinterpret_cast<uintptr_t>(p) % sizeof(F) == 0 && ld % kLanes == 0; }
+  static void stream(float* p, F v) { _mm512_stream_ps(p, v); }
+  static void end_stream() { _mm_sfence(); }
   static __mmask16 mask(int64_t n) { return static_cast<__mmask16>((1u << n) - 1u); }
   static F load_part(const float* p, int64_t n) { return _mm512_maskz_loadu_ps(mask(n), p); }  // lanes >= n are 0
   static void store_part(float* p, F v, int64_t n) { _mm512_mask_storeu_ps(p, mask(n), v); }

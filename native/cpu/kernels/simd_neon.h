@@ -7,6 +7,9 @@ struct Vec {
 
   static F load(const float* p) { return vld1q_f32(p); }
   static void store(float* p, F v) { vst1q_f32(p, v); }
+  static bool streams_to(const float*, int64_t) { return false; }  // stores around the caches are not in NEON's intrinsics
+  static void stream(float* p, F v) { store(p, v); }
+  static void end_stream() {}
   static F load_part(const float* p, int64_t n) {  // 0 < n < 4; lanes >= n are 0
     const float32x2_t zero = vdup_n_f32(0);
     return vcombine_f32(n > 1 ? vld1_f32(p) : vld1_lane_f32(p, zero, 0), n > 2 ? vld1_lane_f32(p + 2, zero, 0) : zero);
