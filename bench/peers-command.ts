@@ -17,10 +17,12 @@ interface PeerFlags {
   readonly peer?: readonly PeerName[]
   readonly llamaBench?: string
   readonly ikLlamaBench?: string
+  readonly llamaMtmdCli?: string
   readonly model?: string
   readonly shape: DecoderName
   readonly layers: number
   readonly type: Dtype
+  readonly visionType: Dtype
   readonly prompt: number
   readonly generate: number
   readonly threads?: number
@@ -35,10 +37,12 @@ export function addPeers(program: Command): void {
     .option('--peer <names>', `of ${peerNames.join(', ')} (default: all that are installed)`, listOf(peerNames))
     .option('--llama-bench <path>', "llama.cpp's own bench")
     .option('--ik-llama-bench <path>', "that of ik_llama.cpp, llama.cpp's faster fork")
+    .option('--llama-mtmd-cli <path>', "llama.cpp's command line for pictures")
     .option('--model <path>', 'a GGUF (default: random weights of the shape and type below)')
     .option('--shape <name>', 'of the decoder: 7b or 13b', oneOf(Object.keys(decoders) as DecoderName[]), '7b')
     .option('--layers <n>', 'of the decoder', whole, 8)
     .option('--type <name>', "type of the decoder's weights", oneOf(dtypes), 'Q4_0')
+    .option('--vision-type <name>', "type of the vision tower's weights, for llama-mtmd-cli", oneOf(dtypes), 'F16')
     .option('--prompt <n>', 'positions to prefill', whole, 256)
     .option('--generate <n>', 'tokens to decode', whole, 16)
     .option('--threads <n>', 'compute threads of each (default: all)', whole)

@@ -1,10 +1,10 @@
 // The same work on other engines, in turns with ours on the same files, threads and machine: llama.cpp and its fork ik_llama.cpp by their own llama-bench,
-// llama.cpp's prebuilt binary by node-llama-cpp (prefill from an empty context, decoding from its first token), and ONNX Runtime, which
-// @huggingface/transformers runs on (a picture through tower and projector, float32). None of them is installed with this package: a peer that is not there is
+// llama.cpp's prebuilt binary by node-llama-cpp (prefill from an empty context, decoding from its first token), and a picture through tower and projector on
+// llama.cpp by its llama-mtmd-cli, in the weights' own type, and on ONNX Runtime, which @huggingface/transformers runs on, in float32. None of them is installed with this package: a peer that is not there is
 // skipped with a sentence on how to get it.
 
 import { execFile } from 'node:child_process'
-import { mkdtemp, rm } from 'node:fs/promises'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { availableParallelism, tmpdir } from 'node:os'
 import path from 'node:path'
 import { promisify } from 'node:util'
@@ -14,7 +14,7 @@ import { decoders, patches, visionTower, type DecoderName } from './shapes.js'
 import { median } from '../lib/statistics.js'
 import { writeSyntheticModel } from './synthetic-model.js'
 
-export const peerNames = ['node-llama-cpp', 'onnxruntime-node', 'llama-bench', 'ik-llama-bench'] as const
+export const peerNames = ['node-llama-cpp', 'onnxruntime-node', 'llama-bench', 'ik-llama-bench', 'llama-mtmd-cli'] as const
 export type PeerName = (typeof peerNames)[number]
 
 export interface PeerBenchOptions {
@@ -24,12 +24,16 @@ export interface PeerBenchOptions {
   readonly llamaBench?: string
   /** The llama-bench of ik_llama.cpp. */
   readonly ikLlamaBench?: string
+  /** llama.cpp's command line for pictures. */
+  readonly llamaMtmdCli?: string
   /** A GGUF; default: random weights of the shape and type below. */
   readonly model?: string
   readonly shape?: DecoderName
   /** Default 8: the same rates as all, in a quarter of the time. */
   readonly layers?: number
   readonly type?: Dtype
+  /** Of the vision tower that llama-mtmd-cli reads; default F16. */
+  readonly visionType?: Dtype
   readonly prompt?: number
   readonly generate?: number
   readonly threads?: number
@@ -74,6 +78,8 @@ interface Setting extends Required<Pick<PeerBenchOptions, 'prompt' | 'generate' 
   readonly directory: string
   readonly llamaBench: string | undefined
   readonly ikLlamaBench: string | undefined
+  readonly llamaMtmdCli: string | undefined
+  readonly visionType: Dtype
 }
 
 const contests: Readonly<Record<PeerName, { readonly open: (setting: Setting) => Promise<Contest | undefined>; readonly install: string }>> = {
@@ -81,15 +87,16 @@ const contests: Readonly<Record<PeerName, { readonly open: (setting: Setting) =>
   'onnxruntime-node': { open: againstOnnxRuntime, install: 'npm install --no-save onnxruntime-node' },
   'llama-bench': { open: (setting) => againstLlamaBench(setting, setting.llamaBench, '--repack'), install: 'build llama.cpp and name its llama-bench with --llama-bench PATH' },
   'ik-llama-bench': { open: (setting) => againstLlamaBench(setting, setting.ikLlamaBench, '-rtr'), install: 'build ik_llama.cpp and name its llama-bench with --ik-llama-bench PATH' },
+  'llama-mtmd-cli': { open: againstLlamaMtmdCli, install: 'build llama.cpp and name its llama-mtmd-cli with --llama-mtmd-cli PATH' },
 }
 
 export async function* runPeerBench(options: PeerBenchOptions = {}): AsyncGenerator<PeerLine | MissingPeer, void, undefined> {
-  const { peers, prompt = 256, generate = 16, threads = availableParallelism(), rounds = 3, llamaBench, ikLlamaBench } = options
+  const { peers, prompt = 256, generate = 16, threads = availableParallelism(), rounds = 3, llamaBench, ikLlamaBench, llamaMtmdCli, visionType = 'F16' } = options
   const directory = await mkdtemp(path.join(tmpdir(), 'llava-peers-'))
   try {
     const file = options.model ?? (await synthetic(directory, options))
     using model = await LLaVA.open(file, { threads })
-    const setting = { model, file, directory, prompt, generate, threads, llamaBench, ikLlamaBench }
+    const setting = { model, file, directory, prompt, generate, threads, llamaBench, ikLlamaBench, llamaMtmdCli, visionType }
     for (const peer of peers ?? peerNames) {
       const contest = await contests[peer].open(setting)
       if (contest === undefined) yield { kind: 'missing', peer, install: contests[peer].install }
@@ -208,13 +215,7 @@ async function againstOnnxRuntime(setting: Setting): Promise<Contest | undefined
   const { imageSize } = visionTower
   const pixels = Float32Array.from({ length: 3 * imageSize ** 2 }, (_, n) => Math.sin(n))
   const feeds = { pixel_values: new Tensor('float32', pixels, [1, 3, imageSize, imageSize]) }
-  const vision = await writeSyntheticModel(path.join(setting.directory, 'vision'), { ...decoders['7b'], layers: 1 }, 'Q4_0', 'F32')
-  const model = await LLaVA.open(vision, { threads: setting.threads })
-  const ours = async (): Promise<Rates> => {
-    const rates: Rates = {}
-    for await (const line of model.benchmark({ prompt: 1, generate: 0, images: 1, repeat: 1 })) if (line.what === 'image') rates.image = line.tokensPerSecond
-    return rates
-  }
+  const model = await LLaVA.open(await pictureModel(setting, 'F32'), { threads: setting.threads })
   const theirs = async (): Promise<Rates> => {
     await session.run(feeds) // warms up, as ours does
     return { image: patches / (await timed(() => session.run(feeds))) }
@@ -223,7 +224,44 @@ async function againstOnnxRuntime(setting: Setting): Promise<Contest | undefined
     model.dispose()
     await session.release()
   }
-  return { dtype: 'F32', ours, theirs, close }
+  return { dtype: 'F32', ours: () => ownPicture(model), theirs, close }
+}
+
+/** A tower of the real size and as little of a decoder as there can be. */
+async function pictureModel({ directory }: Setting, type: Dtype): Promise<string> {
+  return await writeSyntheticModel(path.join(directory, `vision-${type}`), { ...decoders['7b'], layers: 1 }, 'Q4_0', type)
+}
+
+async function ownPicture(model: LLaVA): Promise<Rates> {
+  const rates: Rates = {}
+  for await (const line of model.benchmark({ prompt: 1, generate: 0, images: 1, repeat: 1 })) if (line.what === 'image') rates.image = line.tokensPerSecond
+  return rates
+}
+
+/** What it says of the time that the picture took, after a first one to warm up. */
+async function againstLlamaMtmdCli(setting: Setting): Promise<Contest | undefined> {
+  const { directory, threads, llamaMtmdCli, visionType } = setting
+  if (llamaMtmdCli === undefined) return undefined
+  const file = await pictureModel(setting, visionType)
+  const model = await LLaVA.open(file, { threads })
+  const { imageSize } = visionTower
+  const picture = path.join(directory, 'picture.ppm')
+  const pixels = Uint8Array.from({ length: 3 * imageSize ** 2 }, (_, n) => (n * 7) % 256)
+  await writeFile(picture, Buffer.concat([Buffer.from(`P6 ${imageSize} ${imageSize} 255\n`), pixels]))
+  const flags = ['-m', file, '--mmproj', path.join(path.dirname(file), `mmproj-${visionType}.gguf`), '--image', `${picture},${picture}`, '-p', 'a', '-n', '1',
+    '-t', String(threads), '-ngl', '0', '--chat-template', 'vicuna']
+  const theirs = async (): Promise<Rates> => {
+    const { stdout, stderr } = await promisify(execFile)(llamaMtmdCli, flags, { maxBuffer: 1 << 24 })
+    const times = [...(stdout + stderr).matchAll(/encod(?:ed|ing done) in (\d+) ms/g)].map(([, milliseconds]) => Number(milliseconds))
+    const last = times.at(-1)
+    if (last === undefined) throw new Error(`llama-mtmd-cli did not say how long a picture took:\n${stdout}${stderr}`)
+    return { image: (patches / last) * 1000 }
+  }
+  const close = (): Promise<void> => {
+    model.dispose()
+    return Promise.resolve()
+  }
+  return { dtype: visionType, ours: () => ownPicture(model), theirs, close }
 }
 
 /** A package, if it is installed. */

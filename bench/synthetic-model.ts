@@ -177,11 +177,11 @@ function visionTensors(width: number, dtype: Dtype): Tensor[] {
   const patches = (imageSize / patchSize) ** 2
   const matrix = (name: string, rows: number, columns: number): Tensor[] => [
     { name: `${name}.weight`, dtype, shape: [columns, rows], spread: columns ** -0.5 },
-    { name: `${name}.bias`, dtype: 'F16', shape: [rows], spread: 0.02 },
+    { name: `${name}.bias`, dtype: 'F32', shape: [rows], spread: 0.02 },
   ]
   const norm = (name: string): Tensor[] => [
     { name: `${name}.weight`, dtype: 'F32', shape: [D], spread: 'ones' },
-    { name: `${name}.bias`, dtype: 'F16', shape: [D], spread: 0.02 },
+    { name: `${name}.bias`, dtype: 'F32', shape: [D], spread: 0.02 },
   ]
   const blocks = Array.from({ length: layers }, (_, i): Tensor[] => [
     ...['attn_q', 'attn_k', 'attn_v', 'attn_out'].flatMap((name) => matrix(`v.blk.${i}.${name}`, D, D)),
@@ -190,7 +190,7 @@ function visionTensors(width: number, dtype: Dtype): Tensor[] {
     ...matrix(`v.blk.${i}.ffn_down`, D, F),
   ])
   return [
-    { name: 'v.class_embd', dtype: 'F16', shape: [D], spread: 0.02 },
+    { name: 'v.class_embd', dtype: 'F32', shape: [D], spread: 0.02 },
     { name: 'v.patch_embd.weight', dtype: 'F16', shape: [patchSize, patchSize, 3, D], spread: 0.04 },
     { name: 'v.position_embd.weight', dtype: 'F16', shape: [D, patches + 1], spread: 0.02 },
     ...norm('v.pre_ln'),
@@ -237,6 +237,7 @@ export async function writeSyntheticModel(directory: string, shape: DecoderShape
     'clip.vision.attention.head_count': heads,
     'clip.vision.attention.layer_norm_epsilon': 1e-5,
     'clip.vision.block_count': layers,
+    'clip.vision.projection_dim': 768, // of CLIP ViT-L/14's visual projection, which LLaVA does not use and llama.cpp asks for
     'clip.vision.image_mean': { type: 'f32', values: [0.48145466, 0.4578275, 0.40821073] },
     'clip.vision.image_std': { type: 'f32', values: [0.26862954, 0.26130258, 0.27577711] },
     'clip.use_gelu': false,
