@@ -4,15 +4,13 @@
 #include <cstdlib>
 #include <string>
 
-#include "common/aligned.h"
 #include "common/error.h"
 
 namespace llava {
 
 namespace {
-constexpr uint64_t kAlignment = 64;              // a cache line, and the widest vector
 constexpr uint64_t kSmallestChunk = 1u << 20;    // tiny models fit one chunk
-constexpr uint64_t round_up(uint64_t n) { return (n + kAlignment - 1) / kAlignment * kAlignment; }
+constexpr uint64_t round_up(uint64_t n) { return (n + kCacheLine - 1) / kCacheLine * kCacheLine; }
 }  // namespace
 
 Arena::~Arena() {
@@ -27,7 +25,7 @@ void Arena::add_chunk(uint64_t size) {
 }
 
 void* Arena::take_bytes(uint64_t size) {
-  size = std::max(round_up(size), kAlignment);
+  size = std::max(round_up(size), kCacheLine);
   if (chunks_.empty() || chunks_.back().size - chunks_.back().used < size) add_chunk(std::max(size, kSmallestChunk));
   Chunk& chunk = chunks_.back();
   void* out = chunk.data + chunk.used;

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "common/aligned.h"
 #include "common/tensor.h"
 
 namespace llava {
@@ -20,9 +21,9 @@ class Arena {
   T* take(int64_t count) {
     return static_cast<T*>(take_bytes(static_cast<uint64_t>(count) * sizeof(T)));
   }
-  // An odd number of cache lines apart: rows a power of two apart would compete for the same cache sets.
   Activations rows(int64_t rows, int64_t cols) {
-    const int64_t stride = ((cols + 15) / 16 | 1) * 16;
+    constexpr auto kValue = static_cast<int64_t>(sizeof(float));
+    const int64_t stride = row_pitch(cols * kValue) / kValue;
     return Activations(take<float>(rows * stride), rows, cols, stride);
   }
   void reset();

@@ -3,8 +3,8 @@
 //   A few rows of quantised weights: the same, by sets of 32 weight rows (skinny_*).
 //   More rows: a task computes a few panels of 32 columns of y for a slab of rows. For each chunk of k it brings the weights of its panels into the
 //     kernel's form, in L2, and runs the kernel over a few rows of the slab at a time, panel after panel: x comes from afar once for all of them, evenly.
-//     Float weights: x is copied into chunks of kKC columns; the panel is b[k][32], widened and transposed. Of bf16 weights, where the CPU multiplies bf16: x is
-//       rounded to bf16, the panel is b[k / 2][32][2]. Under exact arithmetic, also of quantised weights: the panel is w[32][k], and gemv_* the kernel.
+//     Float weights: the panel is b[k][32], widened and transposed. Of bf16 weights, where the CPU multiplies bf16: x is rounded to bf16, the panel is
+//       b[k / 2][32][2]. Under exact arithmetic, also of quantised weights: the panel is w[32][k], and gemv_* the kernel.
 //     Quantised weights: x becomes int8 blocks in groups of 4 tokens; the panel is two sets of 16 rows of codes and their scales.
 //   Whatever M is, a row of quantised weights, or under exact arithmetic of any, is summed in one order: its result does not depend on its company.
 #include <cstring>
@@ -154,23 +154,6 @@ void gemv_float(CpuStream& stream, const LinearArgs& a) {
   });
 }
 
-// x[M, K] -> chunks [K / width][M][width] of T: rows of a chunk lie close together, so a tile's rows do not compete for the same cache sets.
-// copy(values, chunk, count).
-template <class T, class Copy>
-const T* chunk_rows(CpuStream& stream, ConstActivations x, int64_t width, const Copy& copy) {
-  T* chunks = reinterpret_cast<T*>(stream.shared(static_cast<uint64_t>(x.rows * ((x.cols + width - 1) / width) * width) * sizeof(T)));
-  stream.parallel_rows(x.rows, [&](int64_t first, int64_t count) {
-    for (int64_t m = first; m < first + count; m++) {
-      for (int64_t k = 0; k < x.cols; k += width) copy(x.row(m) + k, chunks + k * x.rows + m * width, std::min(width, x.cols - k));
-    }
-  });
-  return chunks;
-}
-
-const float* chunk_rows(CpuStream& stream, ConstActivations x, int64_t width) {
-  return chunk_rows<float>(stream, x, width, [](const float* from, float* to, int64_t n) { std::memcpy(to, from, static_cast<size_t>(n) * sizeof(float)); });
-}
-
 auto transpose_kernel(const KernelTable& k, DType dtype) {
   return dtype == DType::F32 ? k.transpose_f32 : dtype == DType::F16 ? k.transpose_f16 : k.transpose_bf16;
 }
@@ -179,7 +162,7 @@ auto transpose_kernel(const KernelTable& k, DType dtype) {
 struct FloatPanels {
   const KernelTable& kernels;
   ConstActivations x;
-  int64_t length;       // K
+  int64_t length;  // K
   static constexpr int64_t chunk = kKC;
   static constexpr const float* row_scale = nullptr;
 
@@ -197,9 +180,8 @@ struct FloatPanels {
 // Panels b[KC / 2][32][2] of bf16 weights, for activations rounded to bf16.
 struct BfloatPanels {
   const KernelTable& kernels;
-  const uint16_t* chunks;  // of x
-  int64_t x_rows;
-  int64_t length;          // K
+  Rows<const uint16_t> x;
+  int64_t length;  // K
   static constexpr int64_t chunk = 2 * kKC;
   static constexpr const float* row_scale = nullptr;
 
@@ -210,7 +192,7 @@ struct BfloatPanels {
     kernels.transpose_f32(w.row(first) + row_bytes(w.dtype, k), w.row_bytes(), rows, depth / 2, reinterpret_cast<float*>(panel), kColumns);
   }
   void multiply(const Weight&, const std::byte* panel, int64_t first, int64_t rows, int64_t k, int64_t depth, float* product, int64_t width) const {
-    kernels.gemm_bf16(rows, kColumns, depth / 2, chunks + k * x_rows + first * chunk, chunk / 2, panel, kColumns, product, width, k > 0);
+    kernels.gemm_bf16(rows, kColumns, depth / 2, x.row(first) + k, x.stride / 2, panel, kColumns, product, width, k > 0);
   }
 };
 
@@ -218,9 +200,8 @@ struct BfloatPanels {
 struct RowPanels {
   static constexpr int64_t kRow = kGemvStretch + 16;  // floats; rows a power of two apart would compete for the same cache sets
   const KernelTable& kernels;
-  const float* chunks;  // of x
-  int64_t x_rows;
-  int64_t length;       // K
+  ConstActivations x;
+  int64_t length;  // K
   static constexpr int64_t chunk = kGemvStretch;
   static constexpr const float* row_scale = nullptr;
 
@@ -232,7 +213,7 @@ struct RowPanels {
     for (int64_t r = 0; r < rows; r++) expand(w.row(first + r) + row_bytes(w.dtype, k), reinterpret_cast<float*>(panel) + r * kRow, depth);
   }
   void multiply(const Weight&, const std::byte* panel, int64_t first, int64_t rows, int64_t k, int64_t depth, float* product, int64_t width) const {
-    kernels.gemv_f32(panel, kRow * static_cast<int64_t>(sizeof(float)), kColumns, depth, nullptr, rows, chunks + k * x_rows + first * chunk, chunk, product, width, k > 0);
+    kernels.gemv_f32(panel, kRow * static_cast<int64_t>(sizeof(float)), kColumns, depth, nullptr, rows, x.row(first) + k, x.stride, product, width, k > 0);
   }
 };
 
@@ -275,14 +256,20 @@ void gemm_panels(CpuStream& stream, const LinearArgs& a, const Panels& kind) {
 
 void gemm_float(CpuStream& stream, const LinearArgs& a) {
   if (a.arithmetic == Arithmetic::kExact) {
-    gemm_panels(stream, a, RowPanels{stream.kernels, chunk_rows(stream, a.x, kGemvStretch), a.x.rows, a.x.cols});
+    gemm_panels(stream, a, RowPanels{stream.kernels, a.x, a.x.cols});
     return;
   }
   gemm_panels(stream, a, FloatPanels{stream.kernels, a.x, a.x.cols});
 }
 
 void gemm_bfloat(CpuStream& stream, const LinearArgs& a) {
-  gemm_panels(stream, a, BfloatPanels{stream.kernels, chunk_rows<uint16_t>(stream, a.x, 2 * kKC, stream.kernels.narrow_bf16), a.x.rows, a.x.cols});
+  constexpr auto kValue = static_cast<int64_t>(sizeof(uint16_t));
+  const int64_t stride = row_pitch(a.x.cols * kValue) / kValue;
+  const Rows<uint16_t> x(reinterpret_cast<uint16_t*>(stream.shared(static_cast<uint64_t>(a.x.rows * stride * kValue))), a.x.rows, a.x.cols, stride);
+  stream.parallel_rows(x.rows, [&](int64_t first, int64_t count) {
+    for (int64_t m = first; m < first + count; m++) stream.kernels.narrow_bf16(a.x.row(m), x.row(m), x.cols);
+  });
+  gemm_panels(stream, a, BfloatPanels{stream.kernels, x, x.cols});
 }
 
 // ---- int8 arithmetic --------------------------------------------------------------------------------------------------------

@@ -50,6 +50,11 @@ inline void tile(int64_t tokens, int64_t blocks, const uint8_t* codes, int64_t c
     const float* factor = scales + b * Codes::kScales * kPanelRows;
     const float* origin_b = origin + b * kTokenGroup;
     const int32_t* sum_b = sum + 2 * b * kTokenGroup;
+    alignas(16) float a_sum[Codes::kHalves][kTokenGroup];
+    if constexpr (Codes::kMins) {
+#pragma GCC unroll 2
+      for (int h = 0; h < Codes::kHalves; h++) store_weighted_sums<Codes>(origin_b, sum_b, h, a_sum[h]);
+    }
 #pragma GCC unroll 2
     for (int h = 0; h < Codes::kHalves; h++) {
       alignas(16) int32_t start[kTokenGroup];
@@ -63,18 +68,12 @@ inline void tile(int64_t tokens, int64_t blocks, const uint8_t* codes, int64_t c
         const F zero = Vec::set1(origin_b[t]);
         total[t][0] = Vec::fma(above_origin(acc[t][0], zero), s0, total[t][0]);
         total[t][1] = Vec::fma(above_origin(acc[t][1], zero), s1, total[t][1]);
-      }
-    }
-    if constexpr (Codes::kMins) {
+        if (!Codes::kMins || h + 1 < Codes::kHalves) continue;
 #pragma GCC unroll 2
-      for (int h = 0; h < Codes::kHalves; h++) {
-        alignas(16) float a_sum[kTokenGroup];
-        store_weighted_sums<Codes>(origin_b, sum_b, h, a_sum);
-        const F m0 = Vec::load(factor + (Codes::kHalves + h) * kPanelRows), m1 = Vec::load(factor + (Codes::kHalves + h) * kPanelRows + scale_step);
-#pragma GCC unroll 4
-        for (int t = 0; t < kTokenGroup; t++) {
-          total[t][0] = Vec::fma(Vec::set1(a_sum[t]), m0, total[t][0]);
-          total[t][1] = Vec::fma(Vec::set1(a_sum[t]), m1, total[t][1]);
+        for (int i = 0; i < Codes::kHalves; i++) {
+          const float* min = factor + (Codes::kHalves + i) * kPanelRows;
+          total[t][0] = Vec::fma(Vec::set1(a_sum[i][t]), Vec::load(min), total[t][0]);
+          total[t][1] = Vec::fma(Vec::set1(a_sum[i][t]), Vec::load(min + scale_step), total[t][1]);
         }
       }
     }
