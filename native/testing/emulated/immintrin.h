@@ -107,6 +107,11 @@ inline simde__m512 dpbf16_ps(simde__m512 sum, simde__m512 a, simde__m512 b) {
   return std::bit_cast<simde__m512>(sums);
 }
 
+inline void stream_ps(float* p, simde__m512 v) {
+  if (reinterpret_cast<uintptr_t>(p) % sizeof v != 0) __builtin_trap();  // as the instruction faults
+  simde_mm512_storeu_ps(p, v);
+}
+
 }  // namespace emulated
 
 #undef _mm512_madd_epi16  // SIMDe 0.7.4 gives this name to the masked form
@@ -134,6 +139,7 @@ inline simde__m512 dpbf16_ps(simde__m512 sum, simde__m512 a, simde__m512 b) {
 #define _mm512_fmaddsub_ps emulated::fmaddsub_ps
 #define _mm512_maskz_loadu_ps emulated::maskz_loadu_ps
 #define _mm512_mask_storeu_ps emulated::mask_storeu_ps
+#define _mm512_stream_ps emulated::stream_ps
 #define _mm256_dpbusd_avx_epi32 emulated::dpbusd_avx_epi32
 #undef __m512bh
 #define __m512bh simde__m512
