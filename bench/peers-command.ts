@@ -1,7 +1,7 @@
 // npm run bench -- peers
 
 import type { Command } from 'commander'
-import type { Dtype } from '../lib/index.js'
+import { isas, type Dtype, type Isa } from '../lib/index.js'
 import { dtypes } from '../lib/weights/ggml-types.js'
 import { listOf, oneOf, whole } from './flags.js'
 import { peerNames, runPeerBench, type MissingPeer, type PeerLine, type PeerName } from './peers.js'
@@ -26,6 +26,7 @@ interface PeerFlags {
   readonly prompt: number
   readonly generate: number
   readonly threads?: number
+  readonly isa?: Isa
   readonly rounds: number
   readonly json?: boolean
 }
@@ -46,6 +47,7 @@ export function addPeers(program: Command): void {
     .option('--prompt <n>', 'positions to prefill', whole, 256)
     .option('--generate <n>', 'tokens to decode', whole, 16)
     .option('--threads <n>', 'compute threads of each (default: all)', whole)
+    .option('--isa <name>', `of ours, of ${isas.join(', ')} (default: the strongest this CPU has)`, oneOf(isas))
     .option('--rounds <n>', 'turns of ours and theirs, of which the median counts', whole, 3)
     .option('--json', 'JSON lines')
     .addHelpText('after', help)

@@ -8,7 +8,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { availableParallelism, tmpdir } from 'node:os'
 import path from 'node:path'
 import { promisify } from 'node:util'
-import { LLaVA, type Dtype } from '../lib/index.js'
+import { LLaVA, type Dtype, type Isa } from '../lib/index.js'
 import { writeClipOnnx } from './clip-onnx.js'
 import { decoders, patches, visionTower, type DecoderName } from './shapes.js'
 import { median } from '../lib/statistics.js'
@@ -37,6 +37,8 @@ export interface PeerBenchOptions {
   readonly prompt?: number
   readonly generate?: number
   readonly threads?: number
+  /** Of ours; a peer uses what it was built for. */
+  readonly isa?: Isa
   /** Turns of ours and theirs, of which the median counts; default 3. */
   readonly rounds?: number
 }
@@ -73,7 +75,7 @@ interface Contest {
   readonly close: () => Promise<void>
 }
 
-interface Setting extends Required<Pick<PeerBenchOptions, 'prompt' | 'generate' | 'threads'>> {
+interface Setting extends Required<Pick<PeerBenchOptions, 'prompt' | 'generate' | 'threads'>>, Pick<PeerBenchOptions, 'isa'> {
   readonly model: LLaVA
   readonly file: string
   readonly directory: string
@@ -92,12 +94,12 @@ const contests: Readonly<Record<PeerName, { readonly open: (setting: Setting) =>
 }
 
 export async function* runPeerBench(options: PeerBenchOptions = {}): AsyncGenerator<PeerLine | MissingPeer, void, undefined> {
-  const { peers, prompt = 256, generate = 16, threads = availableParallelism(), rounds = 3, llamaBench, ikLlamaBench, llamaMtmdCli, visionType = 'F16' } = options
+  const { peers, prompt = 256, generate = 16, threads = availableParallelism(), rounds = 3, llamaBench, ikLlamaBench, llamaMtmdCli, visionType = 'F16', isa } = options
   const directory = await mkdtemp(path.join(tmpdir(), 'llava-peers-'))
   try {
     const file = options.model ?? (await synthetic(directory, options))
-    using model = await LLaVA.open(file, { threads })
-    const setting = { model, file, directory, prompt, generate, threads, llamaBench, ikLlamaBench, llamaMtmdCli, visionType }
+    using model = await openOurs(file, { threads, isa })
+    const setting = { model, file, directory, prompt, generate, threads, llamaBench, ikLlamaBench, llamaMtmdCli, visionType, ...(isa && { isa }) }
     for (const peer of peers ?? peerNames) {
       const contest = await contests[peer].open(setting)
       if (contest === undefined) yield { kind: 'missing', peer, install: contests[peer].install }
@@ -110,6 +112,10 @@ export async function* runPeerBench(options: PeerBenchOptions = {}): AsyncGenera
 
 async function synthetic(directory: string, { shape = '7b', layers = 8, type = 'Q4_0' }: PeerBenchOptions): Promise<string> {
   return await writeSyntheticModel(directory, { ...decoders[shape], layers }, type, 'F32')
+}
+
+async function openOurs(file: string, { threads, isa }: { readonly threads: number; readonly isa?: Isa | undefined }): Promise<LLaVA> {
+  return await LLaVA.open(file, { threads, ...(isa && { isa }) })
 }
 
 async function* turns(peer: PeerName, { ours, theirs, dtype, close }: Contest, device: string, threads: number, rounds: number): AsyncGenerator<PeerLine, void, undefined> {
@@ -214,7 +220,7 @@ async function againstOnnxRuntime(setting: Setting): Promise<Contest | undefined
   const { imageSize } = visionTower
   const pixels = Float32Array.from({ length: 3 * imageSize ** 2 }, (_, n) => Math.sin(n))
   const feeds = { pixel_values: new Tensor('float32', pixels, [1, 3, imageSize, imageSize]) }
-  const model = await LLaVA.open(await pictureModel(setting, 'F32'), { threads: setting.threads })
+  const model = await openOurs(await pictureModel(setting, 'F32'), setting)
   const theirs = async (): Promise<readonly Rates[]> => {
     await session.run(feeds) // warms up, as ours does
     return [{ image: patches / (await timed(() => session.run(feeds))) }]
@@ -242,7 +248,7 @@ async function againstLlamaMtmdCli(setting: Setting): Promise<Contest | undefine
   const { directory, threads, llamaMtmdCli, visionType } = setting
   if (llamaMtmdCli === undefined) return undefined
   const file = await pictureModel(setting, visionType)
-  const model = await LLaVA.open(file, { threads })
+  const model = await openOurs(file, setting)
   const { imageSize } = visionTower
   const picture = path.join(directory, 'picture.ppm')
   const pixels = Uint8Array.from({ length: 3 * imageSize ** 2 }, (_, n) => (n * 7) % 256)
