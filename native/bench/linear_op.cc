@@ -39,6 +39,7 @@ class LinearOp : public MeasuredOp {
   const KernelTable& kernels_;
   OpRequest request_;
   Arena arena_;
+  Arena weights_arena_{PageSize::kUsual};  // as a file is mapped
   Activations x_;         // [M, K]
   Activations y_;         // [outputs * M, N]
   Activations bias_;      // [outputs, N]
@@ -54,7 +55,7 @@ LinearOp::LinearOp(cpu::CpuStream& stream, const OpRequest& r) : kernels_(stream
   const float spread = 1 / std::sqrt(static_cast<float>(r.depth));
   const int64_t sets = sets_of(r, r.outputs * r.columns * row_bytes(r.dtype, r.depth));
   for (int64_t i = 0; i < sets * r.outputs; i++) {
-    weights_.push_back(take_weight(arena_, stream, r.dtype, r.columns, r.depth, spread, seed_of(r.seed, 4, i)));
+    weights_.push_back(take_weight(weights_arena_, stream, r.dtype, r.columns, r.depth, spread, seed_of(r.seed, 4, i)));
   }
 }
 

@@ -17,14 +17,17 @@ constexpr int64_t row_pitch(int64_t bytes) {
   return ((bytes + kLine - 1) / kLine | 1) * kLine;
 }
 
+enum class PageSize : uint8_t { kLarge, kUsual };
+
 // Cache-line aligned memory to give back by std::free, or nullptr. Rows of activations lie pages apart, and a walk down a column looks each page up: where the
 // system has pages of 2 MiB for those who ask, large blocks ask.
-inline void* allocate_aligned(uint64_t size) {
+inline void* allocate_aligned(uint64_t size, PageSize pages = PageSize::kLarge) {
   constexpr uint64_t kHugePage = uint64_t{2} << 20;
-  const uint64_t alignment = size >= kHugePage ? kHugePage : kCacheLine;
+  const bool asks = pages == PageSize::kLarge && size >= kHugePage;
+  const uint64_t alignment = asks ? kHugePage : kCacheLine;
   void* data = std::aligned_alloc(alignment, (size + alignment - 1) / alignment * alignment);
 #if defined(__linux__)
-  if (data != nullptr && size >= kHugePage) madvise(data, size / kHugePage * kHugePage, MADV_HUGEPAGE);
+  if (data != nullptr && asks) madvise(data, size / kHugePage * kHugePage, MADV_HUGEPAGE);
 #endif
   return data;
 }

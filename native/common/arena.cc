@@ -19,7 +19,7 @@ Arena::~Arena() {
 
 void Arena::add_chunk(uint64_t size) {
   chunks_.reserve(chunks_.size() + 1);
-  void* data = allocate_aligned(size);
+  void* data = allocate_aligned(size, pages_);
   if (data == nullptr) throw Error(ErrorCode::kOutOfMemory, "out of memory: could not allocate " + std::to_string(size) + " bytes of scratch memory");
   chunks_.push_back({static_cast<std::byte*>(data), size, 0});
 }

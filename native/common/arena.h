@@ -12,7 +12,7 @@ namespace llava {
 
 class Arena {
  public:
-  Arena() = default;
+  explicit Arena(PageSize pages = PageSize::kLarge) : pages_(pages) {}
   ~Arena();
   Arena(const Arena&) = delete;
   Arena& operator=(const Arena&) = delete;
@@ -37,6 +37,7 @@ class Arena {
   };
   void* take_bytes(uint64_t size);  // throws kOutOfMemory
   void add_chunk(uint64_t size);
+  PageSize pages_;
   std::vector<Chunk> chunks_;
 };
 
