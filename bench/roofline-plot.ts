@@ -103,7 +103,7 @@ export function rooflinePlot(lines: readonly KernelLine[]): string {
         Plot.text([`${bandwidth.toFixed(1)} GB/s reads`], { x: slopeAt, y: slopeAt * bandwidth, text: (d: string) => d, rotate: -slope, dy: -10, fill: ink, fontSize: 13 }),
         ...compute.flatMap(({ name, value }) => [
           Plot.line([[ridge(value), value], [x[1], value]] as [number, number][], { stroke: ink, strokeWidth: 2 }),
-          Plot.text([`${name} ${value.toFixed(0)} G/s`], { x: ridge(value), y: value, text: (d: string) => d, textAnchor: 'start', dx: 14, dy: -9, fill: ink, fontSize: 13 }),
+          Plot.text([roofLabel({ name, value })], { x: x[1], y: value, text: (d: string) => d, textAnchor: 'end', dy: -9, fill: ink, fontSize: 13 }),
         ]),
         Plot.link(placed, { x1: 'pointX', y1: 'pointY', x2: 'x', y2: 'y', stroke: '#bbb' }),
         Plot.text(placed, { x: 'x', y: 'y', text: 'label', fontSize: 12, fill: '#222', stroke: 'white', strokeWidth: 4 }),
@@ -171,6 +171,9 @@ interface Frame {
   readonly height: number
 }
 
+/** Stands at the right end of its roof, where few points lie. */
+const roofLabel = ({ name, value }: Roof): string => `${name} ${value.toFixed(0)} G/s`
+
 const labelHeight = 17
 const characterWidth = 6.6
 
@@ -182,7 +185,10 @@ function labels(points: readonly Point[], roofs: readonly Roof[], frame: Frame):
   const right = (value: number): number => (Math.log(value / frame.x[0]) / Math.log(frame.x[1] / frame.x[0])) * frame.width
   const down = (value: number): number => (Math.log(frame.y[1] / value) / Math.log(frame.y[1] / frame.y[0])) * frame.height
   const around = (x: number, y: number, halfWidth: number, halfHeight: number): Box => ({ left: x - halfWidth, right: x + halfWidth, top: y - halfHeight, bottom: y + halfHeight })
-  const taken = [...points.map(({ intensity, rate }) => around(right(intensity), down(rate), 6, 6)), ...roofs.map(({ value }) => around(0, down(value), frame.width, 2))]
+  const taken = [...points.map(({ intensity, rate }) => around(right(intensity), down(rate), 6, 6)), ...roofs.flatMap((roof) => {
+    const half = (roofLabel(roof).length * characterWidth) / 2
+    return [around(0, down(roof.value), frame.width, 2), around(frame.width - half, down(roof.value) - 9, half, labelHeight / 2)]
+  })]
   const groups = [...groupBy(points, ({ label, time }) => `${label} ${time.roof === 'compute' ? time.mix : ''}`).values()]
   const anchors = groups.map((group) => group.reduce((best, point) => (point.time.roof === 'compute' ? point.rate < best.rate : point.intensity > best.intensity) ? point : best))
   return anchors
