@@ -1,7 +1,7 @@
 // The same work on other engines, in turns with ours on the same files, threads and machine: llama.cpp and its fork ik_llama.cpp by their own llama-bench,
 // llama.cpp's prebuilt binary by node-llama-cpp (prefill from an empty context, decoding from its first token), and a picture through tower and projector on
-// llama.cpp by its llama-mtmd-cli, in the weights' own type, and on ONNX Runtime, which @huggingface/transformers runs on, in float32. None of them is installed with this package: a peer that is not there is
-// skipped with a sentence on how to get it.
+// llama.cpp by its llama-mtmd-cli, in the weights' own type, and on ONNX Runtime, which @huggingface/transformers runs on, in float32. None of them is
+// installed with this package: a peer that is not there is skipped with a sentence on how to get it.
 
 import { execFile } from 'node:child_process'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
@@ -75,7 +75,8 @@ interface Contest {
   readonly close: () => Promise<void>
 }
 
-interface Setting extends Required<Pick<PeerBenchOptions, 'prompt' | 'generate' | 'threads'>>, Pick<PeerBenchOptions, 'isa'> {
+interface Setting extends Required<Pick<PeerBenchOptions, 'prompt' | 'generate' | 'threads'>> {
+  readonly isa: Isa | undefined
   readonly model: LLaVA
   readonly file: string
   readonly directory: string
@@ -99,7 +100,7 @@ export async function* runPeerBench(options: PeerBenchOptions = {}): AsyncGenera
   try {
     const file = options.model ?? (await synthetic(directory, options))
     using model = await openOurs(file, { threads, isa })
-    const setting = { model, file, directory, prompt, generate, threads, llamaBench, ikLlamaBench, llamaMtmdCli, visionType, ...(isa && { isa }) }
+    const setting = { model, file, directory, prompt, generate, threads, llamaBench, ikLlamaBench, llamaMtmdCli, visionType, isa }
     for (const peer of peers ?? peerNames) {
       const contest = await contests[peer].open(setting)
       if (contest === undefined) yield { kind: 'missing', peer, install: contests[peer].install }
@@ -114,7 +115,7 @@ async function synthetic(directory: string, { shape = '7b', layers = 8, type = '
   return await writeSyntheticModel(directory, { ...decoders[shape], layers }, type, 'F32')
 }
 
-async function openOurs(file: string, { threads, isa }: { readonly threads: number; readonly isa?: Isa | undefined }): Promise<LLaVA> {
+async function openOurs(file: string, { threads, isa }: Pick<Setting, 'threads' | 'isa'>): Promise<LLaVA> {
   return await LLaVA.open(file, { threads, ...(isa && { isa }) })
 }
 

@@ -26,7 +26,7 @@ constexpr int64_t kColumns = 32;      // of a panel: two AVX-512 vectors
 constexpr int64_t kPanels = 4;        // of a task: 4 * 64 KB of products of a slab in L2, beside a chunk of x
 constexpr int64_t kSlabRows = 640;    // at most
 constexpr int64_t kStepRows = 48;     // that meet all panels before the next ones do
-constexpr int64_t kCacheBytes = 4 << 20;  // of an output that is read from beyond the nearer caches
+constexpr int64_t kCacheBytes = 4 << 20;  // an output as large is read from memory later, wherever it was written
 constexpr int64_t kGemvRows = 128;    // weight rows of a decode task, at most
 constexpr int64_t kGemvBytes = 512 << 10;  // of them, about: threads should end at nearly the same time
 constexpr int64_t kGemvTokens = 2;    // at most, one after another
@@ -53,21 +53,22 @@ auto gemv_kernel(const KernelTable& k, DType dtype) {
   return dtype == DType::F32 ? k.gemv_f32 : dtype == DType::F16 ? k.gemv_f16 : k.gemv_bf16;
 }
 
-// y[rows first_row …, columns] from their product c[rows, width], which stands in scratch: y's own rows lie many pages apart and would compete for the
-// same cache sets while the product is summed. row_scale [rows] may be null.
+// y[rows first_row …, columns] from their product c[rows, width], which stands in scratch: y's own rows lie many pages apart. row_scale [rows] may
+// be null.
 void finish_products(const KernelTable& k, const LinearOutput& o, int64_t first_row, int64_t rows, int64_t column, int64_t columns, float* c, int64_t width,
-                     const float* row_scale, bool past_caches) {
+                     const float* row_scale) {
   float* y = o.y.row(first_row) + column;
   const float* bias = o.bias == nullptr ? nullptr : o.bias + column;
   const float* residual = o.residual.data == nullptr ? nullptr : o.residual.row(first_row) + column;
+  const bool past_caches = residual == nullptr && o.y.rows * o.y.stride * static_cast<int64_t>(sizeof(float)) >= kCacheBytes;
   const ActivationKernel activation = activation_kernel(k, o.activation);
   if (activation == nullptr) {
-    k.finish_rows(rows, columns, c, width, o.scale, row_scale, bias, residual, o.residual.stride, y, o.y.stride, past_caches && residual == nullptr);
+    k.finish_rows(rows, columns, c, width, o.scale, row_scale, bias, residual, o.residual.stride, y, o.y.stride, past_caches);
     return;
   }
   k.finish_rows(rows, columns, c, width, o.scale, row_scale, bias, nullptr, 0, c, width, false);
   for (int64_t m = 0; m < rows; m++) activation(c + m * width, c + m * width, columns);
-  k.finish_rows(rows, columns, c, width, 1, nullptr, nullptr, residual, o.residual.stride, y, o.y.stride, past_caches && residual == nullptr);
+  k.finish_rows(rows, columns, c, width, 1, nullptr, nullptr, residual, o.residual.stride, y, o.y.stride, past_caches);
 }
 
 // Rows of x in slabs of nearly equal height; whole tiles of every ISA, but for the last.
@@ -150,7 +151,7 @@ void gemv_float(CpuStream& stream, const LinearArgs& a) {
     const RowTask task = tasks.at(index), after = tasks.after(index);
     float* result = reinterpret_cast<float*>(stream.of_worker(worker));
     gemv_rows(stream.kernels, task, after.rows > 0 ? after.row(0) : nullptr, a.x, result + a.x.rows * kGemvRows, result);
-    finish_products(stream.kernels, *task.output, 0, a.x.rows, task.first, task.rows, result, kGemvRows, nullptr, false);
+    finish_products(stream.kernels, *task.output, 0, a.x.rows, task.first, task.rows, result, kGemvRows, nullptr);
   });
 }
 
@@ -158,19 +159,28 @@ auto transpose_kernel(const KernelTable& k, DType dtype) {
   return dtype == DType::F32 ? k.transpose_f32 : dtype == DType::F16 ? k.transpose_f16 : k.transpose_bf16;
 }
 
-// Panels b[KC][32] of float weights.
-struct FloatPanels {
+// What panels of float weights, which meet rows of x as they lie, have in common. A panel is 32 columns of `height` floats.
+template <class Value, int64_t columns, int64_t height>
+struct PanelsForRows {
   const KernelTable& kernels;
-  ConstActivations x;
-  int64_t length;  // K
-  static constexpr int64_t chunk = kKC;
-  static constexpr const float* row_scale = nullptr;
+  Rows<const Value> x;
 
+  int64_t chunk() const { return columns; }
+  int64_t length() const { return x.cols; }
+  const float* row_scale() const { return nullptr; }
   uint64_t scratch_bytes() const { return 0; }
-  uint64_t panel_bytes() const { return static_cast<uint64_t>(chunk * kColumns) * sizeof(float); }
-  void pack(const Weight& w, int64_t first, int64_t rows, int64_t k, int64_t depth, std::byte*, std::byte* panel) const {
+  uint64_t panel_bytes() const { return static_cast<uint64_t>(height * kColumns) * sizeof(float); }
+  // The panel, to be filled with `rows` rows of weights; missing ones are zero.
+  float* begin(std::byte* panel, int64_t rows) const {
     if (rows < kColumns) std::memset(panel, 0, panel_bytes());
-    transpose_kernel(kernels, w.dtype)(w.row(first) + row_bytes(w.dtype, k), w.row_bytes(), rows, depth, reinterpret_cast<float*>(panel), kColumns);
+    return reinterpret_cast<float*>(panel);
+  }
+};
+
+// Panels b[KC][32] of float weights.
+struct FloatPanels : PanelsForRows<float, kKC, kKC> {
+  void pack(const Weight& w, int64_t first, int64_t rows, int64_t k, int64_t depth, std::byte*, std::byte* panel) const {
+    transpose_kernel(kernels, w.dtype)(w.row(first) + row_bytes(w.dtype, k), w.row_bytes(), rows, depth, begin(panel, rows), kColumns);
   }
   void multiply(const Weight&, const std::byte* panel, int64_t first, int64_t rows, int64_t k, int64_t depth, float* product, int64_t width) const {
     kernels.gemm_f32(rows, kColumns, depth, x.row(first) + k, x.stride, reinterpret_cast<const float*>(panel), kColumns, product, width, k > 0);
@@ -178,42 +188,27 @@ struct FloatPanels {
 };
 
 // Panels b[KC / 2][32][2] of bf16 weights, for activations rounded to bf16.
-struct BfloatPanels {
-  const KernelTable& kernels;
-  Rows<const uint16_t> x;
-  int64_t length;  // K
-  static constexpr int64_t chunk = 2 * kKC;
-  static constexpr const float* row_scale = nullptr;
-
-  uint64_t scratch_bytes() const { return 0; }
-  uint64_t panel_bytes() const { return static_cast<uint64_t>(chunk * kColumns) * sizeof(uint16_t); }
+struct BfloatPanels : PanelsForRows<uint16_t, 2 * kKC, kKC> {
   void pack(const Weight& w, int64_t first, int64_t rows, int64_t k, int64_t depth, std::byte*, std::byte* panel) const {
-    if (rows < kColumns) std::memset(panel, 0, panel_bytes());
-    kernels.transpose_f32(w.row(first) + row_bytes(w.dtype, k), w.row_bytes(), rows, depth / 2, reinterpret_cast<float*>(panel), kColumns);
+    kernels.transpose_f32(w.row(first) + row_bytes(w.dtype, k), w.row_bytes(), rows, depth / 2, begin(panel, rows), kColumns);
   }
   void multiply(const Weight&, const std::byte* panel, int64_t first, int64_t rows, int64_t k, int64_t depth, float* product, int64_t width) const {
     kernels.gemm_bf16(rows, kColumns, depth / 2, x.row(first) + k, x.stride / 2, panel, kColumns, product, width, k > 0);
   }
 };
 
-// Panels w[32][kGemvStretch] of float weights, multiplied as gemv_* does it: the same bits as of a row alone.
-struct RowPanels {
-  static constexpr int64_t kRow = kGemvStretch + 16;  // floats; rows a power of two apart would compete for the same cache sets
-  const KernelTable& kernels;
-  ConstActivations x;
-  int64_t length;  // K
-  static constexpr int64_t chunk = kGemvStretch;
-  static constexpr const float* row_scale = nullptr;
+constexpr auto kFloat = static_cast<int64_t>(sizeof(float));
+constexpr int64_t kPanelRow = row_pitch(kGemvStretch * kFloat);  // bytes
 
-  uint64_t scratch_bytes() const { return 0; }
-  uint64_t panel_bytes() const { return static_cast<uint64_t>(kRow * kColumns) * sizeof(float); }
+// Panels w[32][kGemvStretch] of float weights, multiplied as gemv_* does it: the same bits as of a row alone.
+struct RowPanels : PanelsForRows<float, kGemvStretch, kPanelRow / kFloat> {
   void pack(const Weight& w, int64_t first, int64_t rows, int64_t k, int64_t depth, std::byte*, std::byte* panel) const {
-    if (rows < kColumns) std::memset(panel, 0, panel_bytes());
     const ExpandKernel expand = expand_kernel(kernels, w.dtype);
-    for (int64_t r = 0; r < rows; r++) expand(w.row(first + r) + row_bytes(w.dtype, k), reinterpret_cast<float*>(panel) + r * kRow, depth);
+    float* to = begin(panel, rows);
+    for (int64_t r = 0; r < rows; r++) expand(w.row(first + r) + row_bytes(w.dtype, k), to + r * (kPanelRow / kFloat), depth);
   }
   void multiply(const Weight&, const std::byte* panel, int64_t first, int64_t rows, int64_t k, int64_t depth, float* product, int64_t width) const {
-    kernels.gemv_f32(panel, kRow * static_cast<int64_t>(sizeof(float)), kColumns, depth, nullptr, rows, x.row(first) + k, x.stride, product, width, k > 0);
+    kernels.gemv_f32(panel, kPanelRow, kColumns, depth, nullptr, rows, x.row(first) + k, x.stride, product, width, k > 0);
   }
 };
 
@@ -230,14 +225,13 @@ void gemm_panels(CpuStream& stream, const LinearArgs& a, const Panels& kind) {
   stream.parallel(tasks.total(), [&](int64_t index, int worker) {
     const RowTask task = tasks.at(index);
     const int64_t count = (task.rows + kColumns - 1) / kColumns;
-    const bool past_caches = M * task.output->y.stride * static_cast<int64_t>(sizeof(float)) >= kCacheBytes;
     std::byte* scratch = stream.of_worker(worker);
     const auto panel = [&](int64_t p) { return scratch + panels_at + static_cast<uint64_t>(p) * kind.panel_bytes(); };
     float* products = reinterpret_cast<float*>(scratch + products_at);  // [slab][panels * 32]
     for (int64_t m = 0; m < M; m += slabs.height) {
       const int64_t height = slabs.count_at(m);
-      for (int64_t k = 0; k < kind.length; k += kind.chunk) {
-        const int64_t depth = std::min(kind.chunk, kind.length - k);
+      for (int64_t k = 0; k < kind.length(); k += kind.chunk()) {
+        const int64_t depth = std::min(kind.chunk(), kind.length() - k);
         for (int64_t p = 0; p < count; p++) {
           kind.pack(task.weight(), task.first + p * kColumns, std::min(kColumns, task.rows - p * kColumns), k, depth, scratch, panel(p));
         }
@@ -245,9 +239,9 @@ void gemm_panels(CpuStream& stream, const LinearArgs& a, const Panels& kind) {
           const int64_t rows = std::min(kStepRows, height - step);
           float* product = products + step * width;
           for (int64_t p = 0; p < count; p++) kind.multiply(task.weight(), panel(p), m + step, rows, k, depth, product + p * kColumns, width);
-          if (k + depth < kind.length) continue;
-          const float* row_scale = kind.row_scale == nullptr ? nullptr : kind.row_scale + m + step;
-          finish_products(stream.kernels, *task.output, m + step, rows, task.first, task.rows, product, width, row_scale, past_caches);
+          if (k + depth < kind.length()) continue;
+          const float* row_scale = kind.row_scale() == nullptr ? nullptr : kind.row_scale() + m + step;
+          finish_products(stream.kernels, *task.output, m + step, rows, task.first, task.rows, product, width, row_scale);
         }
       }
     }
@@ -256,10 +250,10 @@ void gemm_panels(CpuStream& stream, const LinearArgs& a, const Panels& kind) {
 
 void gemm_float(CpuStream& stream, const LinearArgs& a) {
   if (a.arithmetic == Arithmetic::kExact) {
-    gemm_panels(stream, a, RowPanels{stream.kernels, a.x, a.x.cols});
+    gemm_panels(stream, a, RowPanels{{stream.kernels, a.x}});
     return;
   }
-  gemm_panels(stream, a, FloatPanels{stream.kernels, a.x, a.x.cols});
+  gemm_panels(stream, a, FloatPanels{{stream.kernels, a.x}});
 }
 
 void gemm_bfloat(CpuStream& stream, const LinearArgs& a) {
@@ -269,7 +263,7 @@ void gemm_bfloat(CpuStream& stream, const LinearArgs& a) {
   stream.parallel_rows(x.rows, [&](int64_t first, int64_t count) {
     for (int64_t m = first; m < first + count; m++) stream.kernels.narrow_bf16(a.x.row(m), x.row(m), x.cols);
   });
-  gemm_panels(stream, a, BfloatPanels{stream.kernels, x, x.cols});
+  gemm_panels(stream, a, BfloatPanels{{stream.kernels, x}});
 }
 
 // ---- int8 arithmetic --------------------------------------------------------------------------------------------------------
@@ -377,7 +371,7 @@ void rows_int8(CpuStream& stream, const LinearArgs& a, const Quantised& x, int64
       const std::byte* next = r + set < task.rows ? task.row(r + set) : after.rows > 0 ? after.row(0) : nullptr;
       product(weight, whole_rows(weight, task.first + r, std::min(set, task.rows - r), set, copy), next, result + r);
     }
-    finish_products(stream.kernels, *task.output, 0, a.x.rows, task.first, task.rows, result, kGemvRows, x.scale, false);
+    finish_products(stream.kernels, *task.output, 0, a.x.rows, task.first, task.rows, result, kGemvRows, x.scale);
   });
 }
 
@@ -415,11 +409,11 @@ struct QuantisedPanels {
   static constexpr int64_t kScales = kCodes / kBlock * kMostPanelScales;  // floats of a set, at most
   const KernelTable& kernels;
   Quantised x;
-  int64_t chunk;   // blocks
-  int64_t length;  // blocks of a row
-  const float* row_scale;
   uint64_t copied;  // bytes of the last rows, where they are no full set
 
+  int64_t chunk() const { return x.chunk; }  // blocks
+  int64_t length() const { return x.blocks; }
+  const float* row_scale() const { return x.scale; }
   uint64_t scratch_bytes() const { return copied; }
   uint64_t panel_bytes() const { return 2 * kCodeBytes + 2 * kScales * sizeof(float); }
   static float* scales_of(std::byte* panel) { return reinterpret_cast<float*>(panel + 2 * kCodeBytes); }  // [2][kChunkBlocks][n][16], after codes [2][kChunkBlocks][8][16][4]
@@ -454,7 +448,7 @@ void QuantisedPanels::multiply(const Weight& w, std::byte* panel, int64_t first,
 
 void gemm_int8(CpuStream& stream, const LinearArgs& a) {
   const Quantised x = quantise(stream, a.x, kTokenGroup, kChunkBlocks);
-  gemm_panels(stream, a, QuantisedPanels{stream.kernels, x, kChunkBlocks, x.blocks, x.scale, copied_rows_bytes(a, kPanelRows)});
+  gemm_panels(stream, a, QuantisedPanels{stream.kernels, x, copied_rows_bytes(a, kPanelRows)});
 }
 
 }  // namespace
