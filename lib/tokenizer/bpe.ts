@@ -4,7 +4,7 @@
 // Ties go to the leftmost pair. Both are one loop over a `rule`: what joins (find), how soon (order), into which id (result).
 
 import { PairHeap } from './pair-heap.js'
-import { PieceType, type MergeTable, type TokenizerSpec } from './spec.js'
+import { PieceType, type ByteLevel, type MergeTable, type TokenizerSpec } from './spec.js'
 
 /** A symbol whose text is no piece (yet). */
 const noPiece = -1
@@ -32,6 +32,7 @@ export class BytePairEncoder {
   readonly #bytesFirst: boolean
   readonly #wholeWords: boolean
   readonly #endOfWord: string
+  readonly #byteLevel: ByteLevel | undefined
 
   /** @param pieces ids of the normal ones */
   constructor(spec: TokenizerSpec, pieces: ReadonlyMap<string, number>) {
@@ -43,6 +44,7 @@ export class BytePairEncoder {
     this.#bytesFirst = spec.merges !== undefined
     this.#wholeWords = spec.byteLevel?.wholeWords ?? false
     this.#endOfWord = spec.byteLevel?.endOfWord ?? ''
+    this.#byteLevel = spec.byteLevel
   }
 
   /** Appends the ids of `text` (well formed, `▁` in place or in the byte alphabet) to `out`. */
@@ -100,6 +102,7 @@ export class BytePairEncoder {
     const capacity = this.#bytesFirst && this.#byteIds ? Buffer.byteLength(text) : text.length
     const ids = new Int32Array(capacity)
     const starts = new Int32Array(capacity + 1)
+    const unknown = this.#byteLevel?.unknown
     let count = 0
     let at = 0
     const add = (id: number): void => {
@@ -110,7 +113,8 @@ export class BytePairEncoder {
       const id = this.#pieces.get(at + character.length < text.length ? character : character + this.#endOfWord)
       if (id !== undefined) add(id)
       else if (this.#bytesFirst && this.#byteIds) for (const byte of Buffer.from(character)) add(this.#byteIds[byte] as number)
-      else add(noPiece)
+      else if (this.#byteLevel === undefined) add(noPiece)
+      else if (unknown !== undefined && !(unknown.fused && ids[count - 1] === unknown.id)) add(unknown.id)
       at += character.length
     }
     starts[count] = at

@@ -10,14 +10,20 @@ import { wordCutter } from './writing.js'
 export const gpt2Words = String.raw`'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+`
 
 /** `undefined` for a file whose pre-tokenizer is not at byte level. */
-export function readByteLevel(file: Json, model: Json): ByteLevel | undefined {
+export function readByteLevel(file: Json, model: Json, vocabulary: ReadonlyMap<string, number>): ByteLevel | undefined {
   const parts = steps(file['pre_tokenizer'], 'pretokenizers')
   if (!parts.some(({ type }) => type === 'ByteLevel')) return undefined
   if (parts.at(-1)?.['type'] !== 'ByteLevel') throw unsupported('a pre-tokenizer that goes on after its ByteLevel')
   const splits = parts.flatMap(readSplit)
   checkPatterns(splits)
   const normalization = readNormalization(file['normalizer'])
-  return { ...(normalization === undefined ? {} : { normalization }), splits, wholeWords: model['ignore_merges'] === true }
+  const unknownId = typeof model['unk_token'] === 'string' ? vocabulary.get(model['unk_token']) : undefined
+  return {
+    ...(normalization === undefined ? {} : { normalization }),
+    splits,
+    wholeWords: model['ignore_merges'] === true,
+    ...(unknownId === undefined ? {} : { unknown: { id: unknownId, fused: model['fuse_unk'] === true } }),
+  }
 }
 
 function readNormalization(normalizer: unknown): ByteLevel['normalization'] {
@@ -62,9 +68,10 @@ export function checkPatterns(splits: readonly WordSplit[]): void {
   }
 }
 
-/** A byte without a piece would be dropped from people's text without a word. */
-export function requireAlphabet(vocabulary: ReadonlyMap<string, number>, { endOfWord = '' }: ByteLevel): void {
-  for (const [byte, character] of byteAlphabet.entries()) {
+/** Throws where a printable ASCII character has no piece: such a vocabulary is damaged. Sound ones may lack bytes that hardly any text has. */
+export function requirePrintable(vocabulary: ReadonlyMap<string, number>, { endOfWord = '' }: ByteLevel): void {
+  for (let byte = 0x20; byte < 0x7f; byte++) {
+    const character = byteAlphabet[byte] as string
     if (vocabulary.has(character) && vocabulary.has(character + endOfWord)) continue
     throw corrupt(`byte ${byte} has no piece (${JSON.stringify(character)})`)
   }

@@ -3,7 +3,7 @@
 // text stay text, and nothing is padded (the text tower is causal and pooled at the end token, so padding changes nothing).
 
 import { readMerges, readVocabulary } from './bpe-model.js'
-import { requireAlphabet } from './byte-level.js'
+import { requirePrintable } from './byte-level.js'
 import { corrupt, object, unsupported } from './fields.js'
 import { PieceType, type ByteLevel, type TokenizerSpec } from './spec.js'
 import type { Tokenizer } from './tokenizer.js'
@@ -64,7 +64,8 @@ export function clipVocabularyFromFiles(vocabJson: unknown, mergesText: string):
 
 function* clipVocabulary(vocab: unknown, merges: unknown): Generator<undefined, TokenizerSpec> {
   const vocabulary = yield* readVocabulary(vocab)
-  requireAlphabet(vocabulary, byteLevel)
+  requirePrintable(vocabulary, byteLevel)
+  const unknownId = vocabulary.get(end)
   let count = 0
   for (const id of vocabulary.values()) count = Math.max(count, id + 1)
   if (count > 2 * vocabulary.size) throw corrupt(`id ${count - 1} lies far beyond its ${vocabulary.size} pieces`)
@@ -79,7 +80,7 @@ function* clipVocabulary(vocab: unknown, merges: unknown): Generator<undefined, 
     scores: new Float32Array(count),
     types,
     merges: yield* readMerges(merges, 'the merges', vocabulary),
-    byteLevel,
+    byteLevel: { ...byteLevel, ...(unknownId !== undefined && { unknown: { id: unknownId, fused: false } }) },
     addedTokens: [],
     eosIds: [],
     addBos: false,

@@ -4,7 +4,7 @@
 // What the encoder cannot do exactly (Unigram, other normalisers and pre-tokenizers) is refused by name, not approximated.
 
 import { entriesPerStep, readMerges, readVocabulary, tokenIndex } from './bpe-model.js'
-import { readByteLevel, requireAlphabet } from './byte-level.js'
+import { readByteLevel, requirePrintable } from './byte-level.js'
 import { corrupt, flag, idWithin, list, numbers, object, settings, steps, strings, unsupported, type Json } from './fields.js'
 import { ggufPreTokenizer } from './gguf-pre-tokenizers.js'
 import { readSentencePieceModel } from './sentencepiece-model.js'
@@ -18,15 +18,15 @@ export function* tokenizerFromJson(tokenizerJson: unknown, tokenizerConfig?: unk
   const file = object(tokenizerJson, 'tokenizer.json')
   const config = settings(tokenizerConfig)
   const model = object(file['model'], '`model`')
-  const byteLevel = readByteLevel(file, model)
+  const vocabulary = yield* readVocabulary(model['vocab'])
+  const byteLevel = readByteLevel(file, model, vocabulary)
   const spacing = byteLevel === undefined ? readSpacing(file['normalizer'], file['pre_tokenizer']) : unmarkedSpaces
   refuseOtherModels(model, byteLevel !== undefined)
 
-  const vocabulary = yield* readVocabulary(model['vocab'])
   const listed = list(file['added_tokens'] ?? [], '`added_tokens`').map((token) => readAddedToken(object(token, 'an entry of `added_tokens`')))
   const addedTokens = uniqueById([...listed, ...addedTokensOf(config)])
   const { pieces, types } = yield* tablesOf(vocabulary, addedTokens, byteLevel === undefined)
-  if (byteLevel !== undefined) requireAlphabet(vocabulary, byteLevel)
+  if (byteLevel !== undefined) requirePrintable(vocabulary, byteLevel)
   const unknown = model['unk_token']
   const tokenId = byteLevel === undefined ? idLookup(pieces) : addedLookup(addedTokens)
   const template = prefixOfTemplate(file['post_processor'])
@@ -216,7 +216,7 @@ function* byteLevelFromGguf(metadata: ReadonlyMap<string, unknown>): Generator<u
     if (types[id] === PieceType.normal) vocabulary.set(piece, id)
     if (id % entriesPerStep === 0) yield
   }
-  requireAlphabet(vocabulary, byteLevel)
+  requirePrintable(vocabulary, byteLevel)
   const { eosIds, ...ids } = ggufIds(metadata, pieces.length)
   const ends = addedTokens.filter(({ content, special }) => special && turnEnds.includes(content)).map(({ id }) => id)
   return {

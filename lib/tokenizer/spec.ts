@@ -46,6 +46,11 @@ export interface ByteLevel {
   readonly wholeWords: boolean
   /** Stands behind the last character of every word in the vocabulary; CLIP's `</w>`. */
   readonly endOfWord?: string
+  /**
+   * The unknown piece, which a byte without a piece becomes (`unk_token`); `fused`: several of them in a row are one (`fuse_unk`).
+   * Absent: such bytes become nothing, and what stood around them joins, as in Hugging Face's tokenizers.
+   */
+  readonly unknown?: { readonly id: number; readonly fused: boolean }
 }
 
 export interface TokenizerSpec {

@@ -75,12 +75,14 @@ function ownFields(spec: TokenizerSpec, count: number): (readonly [string, GgufF
   ]
 }
 
-function byteLevelFields({ normalization, splits, wholeWords }: ByteLevel): (readonly [string, GgufField])[] {
+function byteLevelFields({ normalization, splits, wholeWords, unknown }: ByteLevel): (readonly [string, GgufField])[] {
   return [
     ...(normalization === undefined ? [] : [[`${own}.normalization`, ['string', normalization]] as const]),
     [`${own}.splits`, ['strings', splits.map(({ regex }) => regex)]],
     [`${own}.splits_only_matches`, ['u8s', splits.map(({ onlyMatches }) => (onlyMatches ? 1 : 0))]],
     [`${own}.whole_words`, ['bool', wholeWords]],
+    ...(unknown === undefined ? [] : [[`${own}.unknown_byte_token_id`, ['u32', unknown.id]] as const]),
+    ...(unknown?.fused === true ? [[`${own}.unknown_bytes_fused`, ['bool', true]] as const] : []),
   ]
 }
 
@@ -137,7 +139,7 @@ export function* ggufTokenizer(where: string, metadata: ReadonlyMap<string, Gguf
     ...(plain.byteLevel === undefined && metadata.has('tokenizer.ggml.merges') && {
       merges: yield* readMerges(metadata.get('tokenizer.ggml.merges'), 'tokenizer.ggml.merges', yield* mergeVocabulary(plain)),
     }),
-    ...(plain.byteLevel !== undefined && { byteLevel: ownByteLevel(keys) ?? plain.byteLevel }),
+    ...(plain.byteLevel !== undefined && { byteLevel: ownByteLevel(keys, plain.pieces.length) ?? plain.byteLevel }),
     prefixSpace: prefixSpace(keys),
     prefixSpaceOnce: flag('prefix_space_once'),
     splitAtSpaces: flag('split_at_spaces'),
@@ -152,7 +154,7 @@ function withKnownPreTokenizer(keys: Fields, metadata: ReadonlyMap<string, GgufV
   return keys.has(`${own}.splits`) ? new Map([...metadata, ['tokenizer.ggml.pre', 'default']]) : metadata
 }
 
-function ownByteLevel(keys: Fields): ByteLevel | undefined {
+function ownByteLevel(keys: Fields, pieces: number): ByteLevel | undefined {
   if (!keys.has(`${own}.splits`)) return undefined
   const normalization = keys.string(`${own}.normalization`)
   const regexes = strings(keys, 'splits')
@@ -164,7 +166,15 @@ function ownByteLevel(keys: Fields): ByteLevel | undefined {
     ...(normalization !== undefined && { normalization }),
     splits,
     wholeWords: keys.boolean(`${own}.whole_words`) === true,
+    ...(keys.has(`${own}.unknown_byte_token_id`) && { unknown: unknownByte(keys, pieces) }),
   }
+}
+
+function unknownByte(keys: Fields, pieces: number): NonNullable<ByteLevel['unknown']> {
+  const key = `${own}.unknown_byte_token_id`
+  const id = keys.required(key, keys.integer(key, 0))
+  if (id >= pieces) throw corrupt(keys.where, `${key} is ${id}, of ${pieces} pieces`)
+  return { id, fused: keys.boolean(`${own}.unknown_bytes_fused`) === true }
 }
 
 const normalizations = ['NFC', 'NFD', 'NFKC', 'NFKD'] as const

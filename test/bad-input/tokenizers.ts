@@ -64,7 +64,7 @@ const byteLevelDocuments: Rows = [
   ['two normalizers', byteLevel(bytes, { normalizer: { type: 'Sequence', normalizers: [{ type: 'NFC' }, { type: 'NFD' }] } }), 'MODEL_UNSUPPORTED', /the normalizers NFC, NFD/],
   ['a merge at byte level of a piece that it lacks', byteLevel(bytes, { model: { type: 'BPE', vocab: alphabet, merges: [['a', 'not there']] } }), 'MODEL_CORRUPT', /merge 0 \(a \+ not there\)/],
   ['a pattern that is a number', byteLevel(sequence({ ...split, pattern: 3 }, bytes)), 'MODEL_CORRUPT', /neither Regex nor String/],
-  ['a byte without a piece', byteLevel(bytes, { model: { type: 'BPE', vocab: { ...alphabet, Ġ: undefined }, merges: [] } }), 'MODEL_CORRUPT', /byte 32 has no piece \("Ġ"\)/],
+  ['a printable character without a piece', byteLevel(bytes, { model: { type: 'BPE', vocab: { ...alphabet, Ġ: undefined }, merges: [] } }), 'MODEL_CORRUPT', /byte 32 has no piece \("Ġ"\)/],
 ]
 
 const sentencePieces: Rows = [
@@ -95,12 +95,12 @@ const ggufKeys: readonly (readonly [what: string, changes: readonly GgufKey[], c
   ['a BOS beyond its pieces', [id('bos', 270)], 'MODEL_CORRUPT', /bos has the id 270/],
   ['a negative EOS', [id('eos', -1)], 'MODEL_CORRUPT', /eos has the id -1/],
   ['a byte-level vocabulary of a way of cutting that nobody knows', [{ key: 'tokenizer.ggml.model', type: 'string', value: 'gpt2' }, { key: 'tokenizer.ggml.pre', type: 'string', value: 'kimi-k2' }], 'MODEL_UNSUPPORTED', /tokenizer\.ggml\.pre "kimi-k2"/],
-  ['a byte-level vocabulary without bytes', [{ key: 'tokenizer.ggml.model', type: 'string', value: 'gpt2' }, { key: 'tokenizer.ggml.pre', type: 'string', value: 'gpt-2' }], 'MODEL_CORRUPT', /byte 0 has no piece/],
+  ['a byte-level vocabulary without bytes', [{ key: 'tokenizer.ggml.model', type: 'string', value: 'gpt2' }, { key: 'tokenizer.ggml.pre', type: 'string', value: 'gpt-2' }], 'MODEL_CORRUPT', /byte 32 has no piece/],
 ]
 
 const clipFiles: readonly (readonly [what: string, files: Files, code: BadInput['code'], message: RegExp])[] = [
   ['a vocab.json that is not JSON', { 'vocab.json': '{' }, 'MODEL_CORRUPT', /vocab\.json/],
-  ['an empty vocabulary', { 'vocab.json': {} }, 'MODEL_CORRUPT', /vocab\.json: the vocabulary is damaged: byte 0 has no piece/],
+  ['an empty vocabulary', { 'vocab.json': {} }, 'MODEL_CORRUPT', /vocab\.json: the vocabulary is damaged: byte 32 has no piece/],
   ['a list for its vocabulary', { 'vocab.json': [] }, 'MODEL_CORRUPT', /vocab\.json: .*is not an object/],
   ['another family’s tokenizer.json', { 'vocab.json': undefined, 'tokenizer.json': tokenizerJson }, 'MODEL_UNSUPPORTED', /end_of_word_suffix/],
 ]

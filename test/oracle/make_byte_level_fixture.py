@@ -3,7 +3,8 @@
     python3 test/oracle/make_byte_level_fixture.py      (tokenizers 0.23.3, transformers 5.23.0)
 
 byte-level.json  tokenizer: a tokenizer.json as GPT-2's; variants: what other models have in its place (normalizer, pre_tokenizer, ignore_merges,
-                 post_processor), their ids by text, or null where they are those of the first variant
+                 post_processor), their ids by text, or null where they are those of the first variant; missing: the same vocabulary without the pieces of
+                 some bytes, and what becomes of such bytes with and without an unknown piece
 clip.json        tokenizer: a tokenizer.json as CLIP's; ids by text, cut to 77
 
 The texts are those of expected.json (`texts`, `specialTexts`) and the `texts` here.
@@ -91,8 +92,19 @@ for name, difference in differences.items():
     bare = [row[1:] if 'post_processor' in difference else row for row in ids]
     variants[name] = {'differences': difference, 'ids': [None if row == same and name != 'gpt-2' else row for row, same in zip(bare, first)], 'decoded': decoded}
 
+# Bytes that have no piece, as many of SmolLM2's have none: dropped before anything is joined, or the unknown piece, one for each or one for several.
+lacking = ['\x04', '\x06', '\x14', '\U00040000']  # the last one's first byte
+alphabet_of = lambda text: pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False).pre_tokenize_str(text)[0][0][0]
+lost = {alphabet_of(text) for text in lacking}
+missing_texts = ['a\x04b', '\x04', '\x04\x06', '--\x04-', '.\x04\x06.', '\x04 \x04\x14\x14', 'the\x14re', '!\U00040000!', 'th\x04e cat', '\x04\x04the']
+missing = {}
+for name, change in {'dropped': {}, 'unknown': {'unk_token': '?'}, 'fused': {'unk_token': '?', 'fuse_unk': True}}.items():
+    model = {**document['model'], 'vocab': {piece: id for piece, id in vocab.items() if piece not in lost}, **change}
+    loaded = Tokenizer.from_str(json.dumps({**document, 'model': model}))
+    missing[name] = {'change': change, 'ids': [loaded.encode(text).ids for text in missing_texts]}
+
 with open(os.path.join(out, 'byte-level.json'), 'w', encoding='utf-8') as f:
-    json.dump({'texts': extra, 'tokenizer': document, 'variants': variants}, f, ensure_ascii=False, separators=(',', ':'))
+    json.dump({'texts': extra, 'tokenizer': document, 'variants': variants, 'missing': {'pieces': sorted(lost), 'texts': missing_texts, 'variants': missing}}, f, ensure_ascii=False, separators=(',', ':'))
 
 # CLIP
 clip = Tokenizer(models.BPE(end_of_word_suffix='</w>', unk_token='<|endoftext|>'))

@@ -6,7 +6,7 @@ import { DecodeStream } from '../../lib/tokenizer/decode-stream.js'
 import { tokenizerFromGguf, tokenizerFromJson } from '../../lib/tokenizer/parse.js'
 import { PieceType } from '../../lib/tokenizer/spec.js'
 import { Tokenizer } from '../../lib/tokenizer/tokenizer.js'
-import { byteLevelVariant, byteLevelVariants, type ByteLevelVariant } from './vocabularies.js'
+import { byteLevelVariant, byteLevelVariants, missingByteVariants, type ByteLevelVariant } from './vocabularies.js'
 
 function tokenizerOf({ document }: ByteLevelVariant): Tokenizer {
   return new Tokenizer(finish(tokenizerFromJson(document)))
@@ -52,6 +52,20 @@ for (const variant of byteLevelVariants) {
     }
   })
 }
+
+for (const variant of missingByteVariants) {
+  test(`bytes without a piece become what Hugging Face's tokenizers make of them: ${variant.name}`, (t) => {
+    t.is(variant.rows.length, 10)
+    t.deepEqual(departures(tokenizerOf(variant), variant), [])
+  })
+}
+
+test('a GGUF vocabulary drops bytes that have no piece', (t) => {
+  const [dropped] = missingByteVariants
+  t.is(dropped?.name, 'dropped')
+  const keys = ggufKeys({ ...(dropped as ByteLevelVariant), name: 'gpt-2' })
+  t.deepEqual(departures(new Tokenizer(finish(tokenizerFromGguf(keys))), dropped as ByteLevelVariant), [])
+})
 
 test('a piece that no merges lead to is found by ignore_merges alone', (t) => {
   const whole = tokenizerOf(byteLevelVariant('llama-bpe'))

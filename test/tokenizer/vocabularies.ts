@@ -69,6 +69,12 @@ interface ByteLevelFixture {
     readonly ids: readonly (readonly number[] | null)[]
     readonly decoded: Readonly<Record<string, string>>
   }>>
+  /** Without the pieces of some bytes. */
+  readonly missing: {
+    readonly pieces: readonly string[]
+    readonly texts: readonly string[]
+    readonly variants: Readonly<Record<string, { readonly change: Readonly<Record<string, unknown>>; readonly ids: readonly (readonly number[])[] }>>
+  }
 }
 
 const byteLevel = readJson('byte-level.json') as ByteLevelFixture
@@ -87,6 +93,14 @@ export const byteLevelVariants: readonly ByteLevelVariant[] = Object.entries(byt
   const first = Object.values(byteLevel.variants)[0]?.ids ?? []
   const rows = allTexts.map((text, index) => ({ text, ids: ids[index] ?? first[index] ?? [], decoded: decoded[index] ?? text }))
   return { name, document: { ...byteLevel.tokenizer, ...rest, model }, rows }
+})
+
+/** Vocabularies in which some bytes have no piece. */
+export const missingByteVariants: readonly ByteLevelVariant[] = Object.entries(byteLevel.missing.variants).map(([name, { change, ids }]) => {
+  const { model } = byteLevel.tokenizer
+  const vocab = byteLevel.missing.pieces.reduce(without, model['vocab'] as object)
+  const rows = byteLevel.missing.texts.map((text, index) => ({ text, ids: ids[index] ?? [], decoded: '' }))
+  return { name, document: { ...byteLevel.tokenizer, model: { ...model, vocab, ...change } }, rows }
 })
 
 export function byteLevelVariant(name: string): ByteLevelVariant {
