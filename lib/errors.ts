@@ -24,10 +24,20 @@ export class LlavaError extends Error {
   readonly code: LlavaErrorCode
 
   constructor(code: LlavaErrorCode, message: string, options?: { readonly cause?: unknown }) {
-    super(message, options)
+    super(shortened(message, mostCharacters), options)
     this.code = code
     this.name = code === 'ABORTED' ? 'AbortError' : 'LlavaError'
   }
+}
+
+/** Longer messages hold somebody's data by mistake: a picture in base64 where a path belongs. */
+const mostCharacters = 2000
+
+/** The beginning and the end of a text that is longer than `most`. */
+export function shortened(text: string, most: number): string {
+  if (text.length <= most) return text
+  const end = Math.floor(most / 4)
+  return `${text.slice(0, most - end)}…${text.slice(-end)}`
 }
 
 /** Words an argument mistake the same way everywhere: ``expected `topP` to be a number in (0, 1], got 1.5``. */
@@ -59,6 +69,7 @@ const outputReasons: ReadonlyMap<string | undefined, string> = new Map([
 /** What a value is, in few words, for an error message. */
 function describe(value: unknown): string {
   if (typeof value === 'string') return JSON.stringify(value.length > 80 ? `${value.slice(0, 80)}…` : value)
+  if (Array.isArray(value)) return value.length === 0 ? 'an empty list' : `a list of ${value.length}`
   if (typeof value === 'function') return 'a function'
   if (value === null || typeof value !== 'object') return String(value)
   const constructor: unknown = (value as { readonly constructor?: unknown }).constructor

@@ -36,7 +36,8 @@ export class Job {
   }
 
   leave(): void {
-    this.#left = this.#reason === undefined
+    if (this.#reason !== undefined) return // it stops already, for another reason or because nobody reads on
+    this.#left = true
     this.stop(() => new LlavaError('ABORTED', 'the reader left'))
   }
 

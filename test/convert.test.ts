@@ -314,6 +314,11 @@ test('checkModel names the tensor that holds NaN or infinite values', async (t) 
   t.is(bad.length, 1)
 })
 
+test('a model whose weights are no numbers says so when it is asked, and how to find them', async (t) => {
+  await using model = await LLaVA.open(await spoiled(t, [NaN]), { template: 'hf', threads: 1 })
+  await t.throwsAsync(model.ask([], 'What?', { maxTokens: 1 }), { code: 'MODEL_CORRUPT', message: /the logit of token 0 is not a number.*llava info --check/ })
+})
+
 test('checkModel can be stopped', async (t) => {
   const controller = new AbortController()
   const running = checkModel(readCase('hf-f16').model, { signal: controller.signal, onProgress: () => { controller.abort() } })

@@ -297,6 +297,19 @@ test('leaving the loop over a chat stops it, and its answer is the part there wa
   })
 })
 
+test('cancelling a chat twice is cancelling it once', async (t) => {
+  await withModel(async (model) => {
+    const stream = model.chat(conversation, { maxTokens: 200, temperature: 100, seed: 3 })
+    for await (const _ of stream) {
+      stream.cancel()
+      stream.cancel()
+    }
+    t.is((await stream.answer).finishReason, 'cancelled')
+    stream.cancel()
+    t.is((await stream.answer).finishReason, 'cancelled')
+  })
+})
+
 test('aborting a chat is thrown by the iteration and rejects its answer', async (t) => {
   await withModel(async (model) => {
     const controller = new AbortController()

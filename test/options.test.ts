@@ -29,7 +29,7 @@ for (const [name, value, message] of [
   ['isa', 'sse', "expected `isa` to be one of 'avx2', 'scalar', got \"sse\""],
   ['fast', 1, 'expected `fast` to be true or false, got 1'],
   ['stop', '', 'expected `stop` to be a non-empty string or a list of them, got ""'],
-  ['stop', ['a', 1], 'expected `stop` to be a non-empty string or a list of them, got an instance of Array'],
+  ['stop', ['a', 1], 'expected `stop` to be a non-empty string or a list of them, got a list of 2'],
   ['signal', {}, 'expected `signal` to be an AbortSignal, got an instance of Object'],
 ] as const) {
   test(`${name}: ${JSON.stringify(value)} is refused in words`, (t) => {

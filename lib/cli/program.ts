@@ -41,10 +41,10 @@ export async function run(args: readonly string[]): Promise<number> {
   for (const add of [addAsk, addChat, addEmbed, addTokenize, addInfo, addConvert, addPull, addTrace, addBench, addCompletion]) add(program, session)
   try {
     await program.parseAsync(args, { from: 'user' })
-    return session.exitCode
+    return await session.succeed()
   } catch (error) {
-    if (error instanceof CommanderError && error.exitCode === 0) return 0
-    return session.fail(error, args.includes('--json'))
+    if (error instanceof CommanderError && error.exitCode === 0) return await session.succeed()
+    return await session.fail(error, args.includes('--json'))
   } finally {
     session.end()
   }

@@ -1,30 +1,37 @@
 // One run of the command: what stops it (Ctrl-C, a reader of its output that left) and what it says on stderr.
 
+import { setImmediate } from 'node:timers/promises'
 import { CommanderError } from 'commander'
 import pc from 'picocolors'
 import { LlavaError } from '../index.js'
 
 const interrupted = 'interrupted'
 const readerLeft = 'the reader of the output left'
+const outputFailed = 'the output cannot be written'
 
 export class Session {
   readonly #stop = new AbortController()
   #handleInterrupt: () => boolean = () => false
   #status = false
   #failed = false
+  #outputError: NodeJS.ErrnoException | undefined
 
   readonly #onInterrupt = () => {
     this.interrupt()
   }
   readonly #onOutputError = (error: NodeJS.ErrnoException) => {
-    if (error.code !== 'EPIPE') throw error
-    this.#stop.abort(readerLeft)
+    if (error.code !== 'EPIPE') this.#outputError = error
+    this.#stop.abort(error.code === 'EPIPE' ? readerLeft : outputFailed)
+  }
+  /** There is nowhere else to say it. */
+  readonly #onMessageError = (error: NodeJS.ErrnoException) => {
+    if (error.code === 'EPIPE') this.#stop.abort(readerLeft)
   }
 
   constructor() {
     process.on('SIGINT', this.#onInterrupt)
     process.stdout.on('error', this.#onOutputError)
-    process.stderr.on('error', this.#onOutputError)
+    process.stderr.on('error', this.#onMessageError)
   }
 
   /** Aborts when the run has to end. */
@@ -32,7 +39,10 @@ export class Session {
     return this.#stop.signal
   }
 
-  get exitCode(): number {
+  /** The exit code of a run that came to its end, once everything it wrote has been taken. */
+  async succeed(): Promise<number> {
+    await this.#written()
+    if (this.#outputError !== undefined) return this.fail(this.#outputError, false)
     return this.signal.reason === interrupted ? 130 : this.#failed ? 1 : 0
   }
 
@@ -66,8 +76,14 @@ export class Session {
   }
 
   /** Says why the run failed, unless it was told to end, and returns the exit code. */
-  fail(error: unknown, json: boolean): number {
+  async fail(error: unknown, json: boolean): Promise<number> {
     this.status('')
+    await this.#written()
+    if (this.#outputError !== undefined) {
+      const reason = `the output cannot be written: ${this.#outputError.message}`
+      this.complain(new LlavaError('OUTPUT_FAILED', reason, { cause: this.#outputError }), json)
+      return 1
+    }
     if (this.signal.reason === readerLeft) return 0
     if (this.signal.reason === interrupted) return 130
     if (error instanceof CommanderError && error.code === 'commander.help') return 2 // no verb: the help has been shown
@@ -84,10 +100,23 @@ export class Session {
 
   /** Says what went wrong, on stderr: one line, or an object. */
   complain(error: unknown, json: boolean): void {
+    this.status('')
     const { code, message } = errorFacts(error)
     if (json) process.stderr.write(`${JSON.stringify({ error: { code, message } })}\n`)
     else process.stderr.write(`${colours(process.stderr).red('error:')} ${message} (${code})\n`)
     if (process.env['DEBUG'] !== undefined) console.error(error)
+  }
+
+  /** Waits until the output is written; a file that is full says so only then. */
+  async #written(): Promise<void> {
+    if (process.stdout.writableLength > 0) {
+      await new Promise<void>((resolve) => {
+        process.stdout.write('', () => {
+          resolve()
+        })
+      })
+    }
+    await setImmediate() // an error's event comes after the write
   }
 
   /** Lets go of the process, so that it can end by itself. */

@@ -9,7 +9,7 @@ import { readFile, stat } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
 import { isAnyArrayBuffer, isUint8Array, isUint8ClampedArray } from 'node:util/types'
 import { type Sharp } from 'sharp'
-import { invalidArgument, LlavaError } from '../errors.js'
+import { invalidArgument, LlavaError, shortened } from '../errors.js'
 import { collectBytes, withinTime } from './byte-stream.js'
 import { download, nameOf, type DownloadLimits } from './download.js'
 import { finishInSlices } from '../slices.js'
@@ -23,12 +23,23 @@ export interface RawRgb {
 
 /**
  * A picture: a path; a `file:`, `data:`, `http:` or `https:` URL (as text or URL); the bytes of a file (JPEG, PNG, WebP, GIF, TIFF, AVIF, SVG) in
- * memory, as a Blob or File, or as a stream (a Readable, a web ReadableStream, any AsyncIterable of bytes; it is read once); a sharp instance (taken
- * with what it is set to do; only its output counts); or bare pixels, ImageData among them.
+ * memory, as a Blob or File, as the Response of a fetch, or as a stream (a Readable, a web ReadableStream, any AsyncIterable of bytes); the last two
+ * are read once; a sharp instance (taken with what it is set to do; only its output counts); or bare pixels, ImageData among them.
  *
  * Up to 8 MiB in memory may be changed or transferred as soon as the call returns; leave more than that alone until its promise settles.
  */
-export type ImageInput = string | URL | Buffer | Uint8Array | ArrayBufferLike | Blob | AsyncIterable<Uint8Array> | NodeJS.ReadableStream | Sharp | RawRgb
+export type ImageInput =
+  | string
+  | URL
+  | Buffer
+  | Uint8Array
+  | ArrayBufferLike
+  | Blob
+  | Response
+  | AsyncIterable<Uint8Array>
+  | NodeJS.ReadableStream
+  | Sharp
+  | RawRgb
 
 /** 8-bit RGB, [height, width, 3]. */
 export interface RgbImage {
@@ -89,6 +100,7 @@ async function encodedBytes(input: EncodedInput, limits: DownloadLimits): Promis
   if (input instanceof Blob) return { bytes: Buffer.from(await input.arrayBuffer()), name: 'the picture in the Blob' }
   if (isUint8Array(input)) return { bytes: await copied(input), name: 'the picture in memory' }
   if (isAnyArrayBuffer(input)) return { bytes: await copied(bytesIn(input)), name: 'the picture in memory' }
+  if (isResponse(input)) return bytesOfResponse(input, limits)
   if (Symbol.asyncIterator in input) return bytesOf(input, limits)
   throw notAnImage(input)
 }
@@ -96,6 +108,17 @@ async function encodedBytes(input: EncodedInput, limits: DownloadLimits): Promis
 async function bytesOf(stream: AsyncIterable<unknown>, limits: DownloadLimits): Promise<Encoded> {
   const name = 'the picture in the stream'
   return read(name, () => withinTime(limits, (signal) => collectBytes(stream, limits.maxBytes, name, signal)))
+}
+
+/** The body of a fetch. What the server refused is no picture. */
+async function bytesOfResponse({ ok, status, url, body, bodyUsed }: Response, limits: DownloadLimits): Promise<Encoded> {
+  const name = url === '' ? 'the picture in the Response' : nameOf(new URL(url))
+  if (bodyUsed) throw invalidArgument('image', 'a Response whose body nobody has read', 'one that has been read')
+  return read(name, async () => {
+    if (!ok) throw new Error(`the server answered with status ${status}`)
+    if (body === null) return Buffer.alloc(0)
+    return withinTime(limits, (signal) => collectBytes(body, limits.maxBytes, name, signal))
+  })
 }
 
 async function bytesAt(location: string | URL, limits: DownloadLimits): Promise<Encoded> {
@@ -113,7 +136,25 @@ async function bytesAt(location: string | URL, limits: DownloadLimits): Promise<
   }
   if (location instanceof URL) throw invalidArgument('image', 'a path, or a file:, data:, http: or https: URL', text)
   if (text === '' || text.includes('\0')) throw invalidArgument('image', 'a path', text)
-  return read(text, () => bytesOfFile(text, limits))
+  try {
+    return { bytes: await bytesOfFile(text, limits), name: text }
+  } catch (cause) {
+    if (cause instanceof LlavaError) throw cause
+    throw notAPath(text, cause) ?? unreadable(text, cause)
+  }
+}
+
+/** How files of these kinds begin in base64. */
+const base64Starts = { '/9j/': 'jpeg', iVBORw0KGgo: 'png', R0lGOD: 'gif', UklGR: 'webp' } as const
+
+/** What a text that names no file was meant for, where that is plain to see. */
+function notAPath(text: string, cause: unknown): LlavaError | undefined {
+  if (/^[a-z][a-z0-9+.-]*:\/\//i.test(text)) return invalidArgument('image', 'a path, or a file:, data:, http: or https: URL', text)
+  const known = Object.entries(base64Starts).find(([start]) => text.startsWith(start))
+  if (!/^[A-Za-z0-9+/_\r\n-]+={0,2}\s*$/.test(text.slice(0, 256)) || (known === undefined && text.length < 1024)) return undefined
+  const advice = `put data:image/${known?.[1] ?? 'png'};base64, in front of it, or give Buffer.from(text, 'base64')`
+  const begins = JSON.stringify(`${text.slice(0, 16)}…`)
+  return new LlavaError('INVALID_ARGUMENT', `expected \`image\` to be a path or URL, got ${text.length} characters that look like base64 (${begins}): ${advice}`, { cause })
 }
 
 /** Pipes and devices are streams: they may never end, or never begin. */
@@ -258,6 +299,11 @@ function isRawRgb(input: ImageInput): input is RawRgb {
   return typeof input === 'object' && 'width' in input && 'height' in input && 'data' in input
 }
 
+/** By what it has: fetch may be another's than Node's own. */
+function isResponse(input: object): input is Response {
+  return 'bodyUsed' in input && 'status' in input && 'body' in input
+}
+
 /** By what it can do: a caller's sharp may be another copy of the package than ours. */
 function isSharp(input: ImageInput): input is Sharp {
   return typeof input === 'object' && 'toColourspace' in input && typeof input.toColourspace === 'function'
@@ -273,6 +319,18 @@ function notAnImage(input: unknown): LlavaError {
   return invalidArgument('image', 'a path or URL, the bytes of a file, a Blob, a stream of bytes, a sharp instance, or { width, height, data }', input)
 }
 
+/** What the system says of a file, in words that tell what to do. */
+const fileReasons: ReadonlyMap<string | undefined, string> = new Map([
+  ['ENOENT', 'there is no such file'],
+  ['ENOTDIR', 'there is no such file'],
+  ['ENAMETOOLONG', 'no path is so long'],
+  ['EISDIR', 'it is a directory; name the pictures in it'],
+  ['EACCES', 'it may not be read'],
+  ['EPERM', 'it may not be read'],
+])
+
 function unreadable(name: string, cause: unknown): LlavaError {
-  return new LlavaError('IMAGE_UNREADABLE', `cannot read ${name}: ${cause instanceof Error ? cause.message : String(cause)}`, { cause })
+  const { code, message } = cause as NodeJS.ErrnoException
+  const reason = fileReasons.get(code) ?? (cause instanceof Error ? message : String(cause))
+  return new LlavaError('IMAGE_UNREADABLE', `cannot read ${shortened(name, 200)}: ${reason}`, { cause })
 }

@@ -11,7 +11,7 @@
 //   plain             <image>{u1}{a1}\n     (first training stage: captions)
 // checkpoint, the one that the checkpoint brings, is in checkpoint-template.ts.
 
-import { invalidArgument } from '../errors.js'
+import { invalidArgument, LlavaError } from '../errors.js'
 
 export type ContentPart<I> = { readonly type: 'text'; readonly text: string } | { readonly type: 'image'; readonly image: I }
 
@@ -195,7 +195,11 @@ function readConversation(messages: readonly ChatMessage[], options: TemplateOpt
     if (message.role !== expected) throw invalidArgument(`messages[${position}].role`, `'${expected}' (user and assistant take turns)`, message.role)
     return { role: expected, ...readContent(message, position) }
   })
-  if (turns.at(-1)?.role !== 'user') throw invalidArgument('messages', 'a conversation that ends with a user message', messages)
+  const last = turns.at(-1)
+  if (last?.role !== 'user') {
+    const got = last === undefined ? (messages.length === 0 ? 'no message' : 'a system message alone') : 'one that ends with an assistant message'
+    throw new LlavaError('INVALID_ARGUMENT', `expected \`messages\` to be a conversation that ends with a user message, got ${got}`)
+  }
   return { ...(system === undefined ? {} : { system }), turns }
 }
 

@@ -97,7 +97,10 @@ function argmax(z: Float32Array, raw: Float32Array): number {
 }
 
 function nothingToChoose(ours: boolean, what: string): LlavaError {
-  if (ours) return new LlavaError('INTERNAL', what)
+  if (ours) {
+    const advice = 'weights that are no numbers do this; `llava info --check --model PATH` or checkModel() names them'
+    return new LlavaError('MODEL_CORRUPT', `the model computes no usable logits (${what}): ${advice}`)
+  }
   return new LlavaError('INVALID_ARGUMENT', `${what} after logit bias, penalties, n-grams and processor`)
 }
 

@@ -98,10 +98,10 @@ const asking: Rows = [
 ]
 
 const chatting: Rows = [
-  ['a chat without messages', 'INVALID_ARGUMENT', /`messages` to be a conversation that ends with a user message/, chat([])],
+  ['a chat without messages', 'INVALID_ARGUMENT', /`messages` to be a conversation that ends with a user message, got no message$/, chat([])],
   ['a chat of text', 'INVALID_ARGUMENT', /`messages` to be a list of messages \{ role, content \}, got "What\?"/, chat('What?')],
   ['a chat with a message that is null', 'INVALID_ARGUMENT', /`messages` to be a list of messages/, chat([null])],
-  ['a chat that ends with its answer', 'INVALID_ARGUMENT', /ends with a user message/, chat([asked, { role: 'assistant', content: 'red' }])],
+  ['a chat that ends with its answer', 'INVALID_ARGUMENT', /ends with a user message, got one that ends with an assistant message$/, chat([asked, { role: 'assistant', content: 'red' }])],
   ['a chat with two questions in turn', 'INVALID_ARGUMENT', /`messages\[1\]\.role` to be 'assistant' \(user and assistant take turns\), got "user"/, chat([asked, asked])],
   ['a chat that the assistant begins', 'INVALID_ARGUMENT', /`messages\[0\]\.role` to be 'user'/, chat([{ role: 'assistant', content: 'red' }, asked])],
   ['a chat with a role that is none', 'INVALID_ARGUMENT', /`messages\[0\]\.role` to be 'user'.* got "robot"/, chat([{ role: 'robot', content: 'hi' }])],

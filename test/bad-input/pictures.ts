@@ -35,6 +35,12 @@ function locked(): ReadableStream<Uint8Array> {
   return stream
 }
 
+function readResponse(): Response {
+  const response = new Response('x')
+  void response.text()
+  return response
+}
+
 const failing = (): AsyncGenerator<Uint8Array> =>
   (async function* () {
     yield await Promise.reject<Buffer>(new Error('broken pipe'))
@@ -45,8 +51,10 @@ type Input = (() => unknown) | { readonly picture: unknown }
 const the = (picture: unknown): Input => ({ picture })
 
 const unreadable: readonly (readonly [what: string, input: Input, message: RegExp, cause?: RegExp])[] = [
-  ['a path where nothing is', the('no/such/picture.png'), /cannot read no\/such\/picture\.png/, /ENOENT/],
-  ['a folder', the(fixtures), /cannot read .*pictures/, /EISDIR/],
+  ['a path where nothing is', the('no/such/picture.png'), /cannot read no\/such\/picture\.png: there is no such file/, /ENOENT/],
+  ['a folder', the(fixtures), /cannot read .*pictures\/: it is a directory; name the pictures in it/, /EISDIR/],
+  ['the Response of a server that refuses', () => new Response('gone', { status: 404 }), /the picture in the Response: the server answered with status 404/],
+  ['a Response without a body', () => new Response(null), /the picture in the Response: it holds no bytes/],
   ['text in place of bytes', the(Buffer.from('this is no picture')), /cannot read the picture in memory/, /unsupported image format/],
   ['no bytes', the(new Uint8Array(0)), /the picture in memory: it holds no bytes/],
   ['an empty Blob', the(new Blob([])), /the picture in the Blob: it holds no bytes/],
@@ -70,6 +78,11 @@ const wrong: readonly (readonly [what: string, input: Input, message: RegExp])[]
   ['a Uint8Array on a detached buffer', detached, /bytes that are still there, got "a detached buffer"/],
   ['a detached ArrayBuffer', () => detached().buffer, /bytes that are still there/],
   ['raw pixels on a detached buffer', () => ({ width: 1, height: 1, data: detached() }), /bytes that are still there/],
+  ['a JPEG in base64', the(Buffer.from(bytesOf('baseline-420.jpg')).toString('base64')), /got \d+ characters that look like base64 \("\/9j\/[^"]{12}…"\): put data:image\/jpeg;base64, in front of it, or give Buffer\.from\(text, 'base64'\)$/],
+  ['400,000 characters of base64', () => Buffer.alloc(300_000, 7).toString('base64'), /^.{0,300}got 400000 characters that look like base64.{0,300}$/],
+  ['a wrapped PNG in base64', () => Buffer.from(png).toString('base64').replaceAll(/.{76}/g, '$&\r\n'), /put data:image\/png;base64, in front of it/],
+  ['the text of a URL of another kind', the('ftp://example.org/a.png'), /a path, or a file:, data:, http: or https: URL, got "ftp:/],
+  ['a Response that has been read', readResponse, /a Response whose body nobody has read/],
   ['an empty path', the(''), /`image` to be a path, got ""/],
   ['a path with a zero byte', the('a\0b.png'), /`image` to be a path/],
   ['an http: address that cannot be read', the('http://'), /an http: or https: URL that can be read, got "http:\/\/"/],
@@ -79,7 +92,7 @@ const wrong: readonly (readonly [what: string, input: Input, message: RegExp])[]
   ['undefined', the(undefined), /`image` to be a path or URL, .* got undefined/],
   ['a number', the(7), /`image` to be a path or URL, .* got 7/],
   ['a plain object', the({}), /`image` to be a path or URL, .* got an instance of Object/],
-  ['an array of numbers', the([1, 2, 3]), /`image` to be a path or URL, .* got an instance of Array/],
+  ['an array of numbers', the([1, 2, 3]), /`image` to be a path or URL, .* got a list of 3/],
   ['floats', the(new Float32Array(12)), /`image` to be a path or URL, .* got an instance of Float32Array/],
   ['raw pixels that are too few', the({ width: 2, height: 2, data: new Uint8Array(11) }), /3 or 4 times 2 × 2, got 11/],
   ['raw pixels of no width', the({ width: 0, height: 2, data: new Uint8Array(0) }), /`image\.width` to be a positive integer, got 0/],

@@ -114,6 +114,8 @@ test('every way to hand over the same picture gives the same pixels', async (t) 
     Readable: createReadStream(file, { highWaterMark: 100 }),
     'Readable of one chunk': Readable.from([bytes]),
     'web ReadableStream': new Blob([exact]).stream(),
+    Response: new Response(exact),
+    'Response of a stream': new Response(new Blob([exact]).stream()),
     'async generator': eachByte(bytes),
     'sharp instance': sharp(file),
     'raw RGB': { width, height, data: decoded.data },

@@ -107,7 +107,7 @@ test('the threshold is that of a full sort', (t) => {
 test('logits that are not numbers are a typed error', (t) => {
   for (const temperature of [0, 1]) {
     const sampler = new Sampler({ temperature, seed: 1 })
-    for (const logits of [[0, Number.NaN, 1], [0, Infinity], [-Infinity, -Infinity], []]) t.throws(() => sampler.next(Float32Array.from(logits)), { code: 'INTERNAL' })
+    for (const logits of [[0, Number.NaN, 1], [0, Infinity], [-Infinity, -Infinity], []]) t.throws(() => sampler.next(Float32Array.from(logits)), { code: 'MODEL_CORRUPT', message: /llava info --check/ })
   }
 })
 
