@@ -1,35 +1,56 @@
 // llava ask IMAGE… QUESTION
 
-import { existsSync } from 'node:fs'
+import { existsSync, statSync } from 'node:fs'
 import type { Command } from 'commander'
-import { LlavaError, type Answer, type AnswerOptions, type ChatStream, type LLaVA, type ProgressListener } from '../index.js'
-import { addAnswerFlags, addShowFlag, answerOptions, integer, openModel, readImage, type AnswerFlags, type ShowFlags } from './flags.js'
+import { LlavaError, type Answer, type AnswerOptions, type ChatStream, type LLaVA } from '../index.js'
+import { answerProgress, summary } from './answer-report.js'
+import {
+  addAnswerFlags,
+  addImageFlags,
+  addModelFlags,
+  addShowFlag,
+  answerOptions,
+  imageOptions,
+  integer,
+  openModel,
+  readImage,
+  type AnswerFlags,
+  type ImageFlags,
+  type ModelFlags,
+  type ShowFlags,
+} from './flags.js'
+import { addHelp } from './help.js'
 import { remarkOnPhotographs } from './photograph.js'
-import { errorFacts, type Session } from './session.js'
+import type { Session } from './session.js'
 import { showPicture } from './terminal-picture.js'
 
-const help = `
-The last argument is the question; pictures (files, http and https URLs) stand before it. "-" reads a picture, or as the last argument the question,
-from stdin.
+const help = {
+  about: [
+    'The last argument is the question; pictures (files, http and https URLs) stand before it. ' +
+      '"-" reads a picture, or as the last argument the question, from stdin.',
+  ],
+  examples: [
+    'llava ask cat.jpg "What is the cat doing?"',
+    'llava ask before.png after.png "What has changed?"',
+    'llava ask "Name three colours."',
+    'curl -s https://example.com/cat.jpg | llava ask - "Describe the picture." --max-tokens 64',
+    'llava ask cat.jpg "What colour is it?" --json | jq -r .text',
+    'llava ask cat.jpg "Write a title." --answers 3 --temperature 0.8',
+    'llava ask cat.jpg - < question.txt',
+    'llava ask --each *.jpg "What is in the picture?"',
+  ],
+  json: [
+    'With --json: {"text","tokenIds","finishReason","usage":{"promptTokens","imageTokens","cachedTokens","completionTokens","draftTokens",' +
+      '"acceptedTokens"},"timings":{"loadMs","imageMs","promptMs","generateMs"}}, with --logprobs N also ' +
+      '"logprobs":[{"id","text","bytes","logprob","top":[{"id","text","bytes","logprob"}]}]; with --answers a line for each. ' +
+      'With --each they begin with "image", and a picture that fails has {"image","error":{"code","message"}}.',
+  ],
+}
 
-Examples:
-  llava ask cat.jpg "What is the cat doing?"
-  llava ask before.png after.png "What has changed?"
-  llava ask "Name three colours."
-  curl -s https://example.com/cat.jpg | llava ask - "Describe the picture." --max-tokens 64
-  llava ask cat.jpg "What colour is it?" --json | jq -r .text
-  llava ask cat.jpg "Write a title." --answers 3 --temperature 0.8
-  llava ask cat.jpg - < question.txt
-  llava ask --each *.jpg "What is in the picture?"
-
-With --json: {"text","tokenIds","finishReason","usage":{"promptTokens","imageTokens","cachedTokens","completionTokens",
-"draftTokens","acceptedTokens"},"timings":{"loadMs","imageMs","promptMs","generateMs"}}, with --logprobs N also "logprobs":[{"id","text","bytes","logprob",
-"top":[{"id","text","bytes","logprob"}]}]; with --answers a line for each. With --each they begin with
-"image", and a picture that fails has {"image","error":{"code","message"}}.`
-
-interface AskFlags extends AnswerFlags, ShowFlags {
+interface AskFlags extends ModelFlags, AnswerFlags, ImageFlags, ShowFlags {
   readonly answers?: number
   readonly each?: boolean
+  readonly json?: boolean
 }
 
 interface NamedPicture {
@@ -38,31 +59,45 @@ interface NamedPicture {
 }
 
 export function addAsk(program: Command, session: Session): void {
-  addShowFlag(addAnswerFlags(program.command('ask')))
+  const command = program
+    .command('ask')
     .description('answer a question about pictures')
     .usage('[options] IMAGE… QUESTION')
-    .argument('<words...>', 'pictures, then the question')
+    .argument('[words...]', 'pictures, then the question')
+  addShowFlag(addImageFlags(addAnswerFlags(addModelFlags(command))))
     .option('-N, --answers <n>', 'so many answers from one prompt; with --temperature they differ', integer)
     .option('--each', 'an answer for each picture by itself; one that fails does not end the others')
-    .addHelpText('after', help)
     .action((words: readonly string[], flags: AskFlags) => ask(words, flags, session))
+  addHelp(command, help)
 }
 
 async function ask(words: readonly string[], flags: AskFlags, session: Session): Promise<void> {
-  const last = words.at(-1) ?? ''
-  if (words.length === 1 && last !== '-' && existsSync(last)) throw new LlavaError('INVALID_ARGUMENT', `a question is missing after the picture ${last}`)
-  if (words.filter((word) => word === '-').length > 1) throw new LlavaError('INVALID_ARGUMENT', 'stdin can be read once: "-" may stand for one picture, or for the question')
+  checkWords(words, flags)
+  const last = words.at(-1) as string
   const question = last === '-' ? String(await readImage(last, session)).trim() : last
   const pictures = await Promise.all(words.slice(0, -1).map(async (name) => ({ name, image: await readImage(name, session) })))
-  if (flags.each === true && pictures.length === 0) throw new LlavaError('INVALID_ARGUMENT', '--each needs pictures')
-  const { autoOrient, allowPrivateNetwork = false } = flags
-  const model = await openModel(flags, session, { autoOrient, allowPrivateNetwork })
+  const model = await openModel(flags, session, imageOptions(flags))
   try {
     if (flags.each === true) await answerEach(model, pictures, question, flags, session)
     else await answer(model, pictures, question, flags, session)
   } finally {
     model.dispose()
   }
+}
+
+/** Says what a person forgot or put the wrong way round, before a model is opened. */
+function checkWords(words: readonly string[], { each }: AskFlags): void {
+  const last = words.at(-1)
+  const fail = (message: string) => new LlavaError('INVALID_ARGUMENT', message)
+  if (last === undefined) throw fail('a question is missing; pictures, if any, stand before it: llava ask cat.jpg "What is this?"')
+  if (words.filter((word) => word === '-').length > 1) throw fail('stdin can be read once: "-" may stand for one picture, or for the question')
+  if (last !== '-' && existsSync(last)) {
+    const question = words.find((word) => word !== '-' && !/^[a-z]+:/i.test(word) && !existsSync(word))
+    if (question !== undefined) throw fail(`the question comes last: llava ask ${last} ${JSON.stringify(question)}`)
+    if (statSync(last).isDirectory()) throw fail(`${last} is a directory; name the pictures in it, and then the question`)
+    throw fail(`a question is missing after the picture ${last}`)
+  }
+  if (each === true && words.length === 1) throw fail('--each needs pictures')
 }
 
 /** One question to each picture; failures are told where they happen, and the exit code is then 1. */
@@ -73,14 +108,14 @@ async function answerEach(model: LLaVA, pictures: readonly NamedPicture[], quest
     } catch (error) {
       if (session.signal.aborted) throw error
       session.failed(error, flags.json === true)
-      if (flags.json === true) process.stdout.write(`${JSON.stringify({ image: picture.name, error: errorFacts(error) })}\n`)
+      if (flags.json === true) process.stdout.write(`${JSON.stringify({ image: picture.name, error: session.facts(error) })}\n`)
     }
   }
 }
 
 /** Answers to one question, written to stdout; with a name, that stands before each. */
 async function answer(model: LLaVA, pictures: readonly NamedPicture[], question: string, flags: AskFlags, session: Session, name?: string): Promise<void> {
-  const options: AnswerOptions = { ...answerOptions(flags), signal: session.signal, onProgress: progress(session) }
+  const options: AnswerOptions = { ...answerOptions(flags), signal: session.signal, onProgress: answerProgress(session) }
   const images = pictures.map(({ image }) => image)
   if (flags.show !== undefined && flags.json !== true) for (const image of images) await showPicture(image, flags.show, session)
   if (flags.answers !== undefined) {
@@ -101,7 +136,7 @@ function show(answers: readonly Answer[], flags: AskFlags, session: Session, nam
   session.status('')
   for (const [n, one] of answers.entries()) {
     if (flags.json === true) process.stdout.write(`${JSON.stringify({ ...(name !== undefined && { image: name }), ...one })}\n`)
-    else process.stdout.write(`${n > 0 ? '\n' : ''}${heading(name)}${one.text}\n`)
+    else session.answer(`${n > 0 ? '\n' : ''}${heading(name)}${one.text}\n`)
   }
 }
 
@@ -109,31 +144,13 @@ function heading(name: string | undefined): string {
   return name === undefined ? '' : `${name}: `
 }
 
-/** Says on a terminal what happens before the first word. */
-function progress(session: Session): ProgressListener {
-  const words = { image: 'looking', prompt: 'reading', generate: 'writing' }
-  return ({ stage, done, total }) => {
-    if (stage !== 'generate' || done === 0) session.status(`${words[stage]} … ${done}/${total}`)
-  }
-}
-
 /** Writes the answer as it comes; the name first, once there is something to follow it. */
 async function print(stream: ChatStream, session: Session, name: string | undefined): Promise<Answer> {
   let before = heading(name)
   for await (const text of stream) {
-    session.status('')
-    process.stdout.write(before + text)
+    session.answer(before + text)
     before = ''
   }
-  session.status('')
-  process.stdout.write(`${before}\n`)
+  session.answer(`${before}\n`)
   return stream.answer
-}
-
-/** What an answer took: `13 tokens, 41.2 tokens/s; picture 8 ms, prompt 34 ms`. */
-export function summary({ usage, timings, finishReason }: Answer): string {
-  const rate = timings.generateMs > 0 ? `, ${((usage.completionTokens / timings.generateMs) * 1000).toFixed(1)} tokens/s` : ''
-  const picture = usage.imageTokens > 0 ? `picture ${timings.imageMs.toFixed(0)} ms, ` : ''
-  const cut = finishReason === 'length' ? '; cut at the limit' : ''
-  return `${usage.completionTokens} tokens${rate}; ${picture}prompt ${timings.promptMs.toFixed(0)} ms${cut}`
 }

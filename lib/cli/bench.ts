@@ -3,17 +3,20 @@
 import type { Command } from 'commander'
 import type { BenchmarkLine } from '../index.js'
 import { addModelFlags, integer, openModel, type ModelFlags } from './flags.js'
+import { addHelp } from './help.js'
 import type { Session } from './session.js'
 
-const help = `
-Every peak is measured in the same run, on the same threads and instruction set; work is counted from the model's own shapes.
-
-Examples:
-  llava bench --model llava-v1.5-7b.Q4_0.gguf --prompt 512 --generate 32 --images 2 --threads 2
-  llava bench --isa avx2 --repeat 1 --json
-
-With --json: a line each for image, prefill and decode:
-{"what","sequences","tokens","tokensPerSecond","achieved","peak","unit","roof","ratio","threads","isa","dtype"}`
+const help = {
+  about: ["Every peak is measured in the same run, on the same threads and instruction set; work is counted from the model's own shapes."],
+  examples: [
+    'llava bench --model llava-v1.5-7b.Q4_0.gguf --prompt 512 --generate 32 --images 2 --threads 2',
+    'llava bench --isa avx2 --repeat 1 --json',
+  ],
+  json: [
+    'With --json: a line each for image, prefill and decode: ' +
+      '{"what","sequences","tokens","tokensPerSecond","achieved","peak","unit","roof","ratio","threads","isa","dtype"}',
+  ],
+}
 
 interface BenchFlags extends ModelFlags {
   readonly prompt?: number
@@ -24,15 +27,15 @@ interface BenchFlags extends ModelFlags {
 }
 
 export function addBench(program: Command, session: Session): void {
-  addModelFlags(program.command('bench'))
+  const command = addModelFlags(program.command('bench'))
     .description('time a model against what this machine can do at most')
     .option('--prompt <n>', 'positions to prefill (default: 512, or what the context has room for)', integer)
     .option('--generate <n>', 'tokens to decode after the prompt', integer, 32)
     .option('--sequences <n>', 'texts decoded side by side', integer, 1)
     .option('--images <n>', 'pictures per encode call', integer, 2)
     .option('--repeat <n>', 'repetitions, of which the median counts', integer, 5)
-    .addHelpText('after', help)
-    .action((_: unknown, command: Command) => bench(command.opts(), session))
+    .action((flags: BenchFlags) => bench(flags, session))
+  addHelp(command, help)
 }
 
 async function bench(flags: BenchFlags, session: Session): Promise<void> {

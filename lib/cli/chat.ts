@@ -1,16 +1,26 @@
-// llava chat [IMAGE…]: turns read from stdin, a line each; with a terminal, a prompt and line editing.
-// A line that begins with the name of a command, such as /retry, is that command.
+// llava chat [IMAGE…]: messages from a person at a terminal, or from a pipe. One that begins with the name of a command, such as /retry, is that command.
 
-import { readdirSync } from 'node:fs'
-import path from 'node:path'
-import { createInterface, type Interface } from 'node:readline'
 import type { Command } from 'commander'
-import { LlavaError, type Answer, type ChatStream, type Conversation, type EncodedImage, type LLaVA, type SayOptions } from '../index.js'
-import { summary } from './ask.js'
-import { addAnswerFlags, addShowFlag, answerOptions, openModel, type AnswerFlags, type ShowFlags } from './flags.js'
-import { remarkOnPhotographs } from './photograph.js'
+import { LlavaError, type ModelInfo } from '../index.js'
+import { settingLines, settingNames, withSetting } from './chat-settings.js'
+import {
+  addAnswerFlags,
+  addImageFlags,
+  addModelFlags,
+  addShowFlag,
+  answerOptions,
+  imageOptions,
+  openModel,
+  type AnswerFlags,
+  type ImageFlags,
+  type ModelFlags,
+  type ShowFlags,
+} from './flags.js'
+import { addHelp } from './help.js'
+import { PipedInput, TerminalInput, type MessageInput } from './message-input.js'
 import { colours, type Session } from './session.js'
-import { showPicture } from './terminal-picture.js'
+import { Talk } from './talk.js'
+import { completePath, pathsIn } from './typed-paths.js'
 
 interface ChatCommand {
   readonly usage: string
@@ -19,268 +29,167 @@ interface ChatCommand {
 }
 
 const commands: Readonly<Record<string, ChatCommand>> = {
-  '/image': { usage: '/image PATH', what: 'add a picture to the next question', run: (chat, place) => chat.addPicture(unquoted(place)) },
-  '/retry': { usage: '/retry', what: 'ask the last question again', run: (chat) => chat.retry() },
-  '/undo': {
-    usage: '/undo',
-    what: 'forget the last question and its answer; its pictures stay for the next one',
-    run: (chat) => {
-      chat.undo()
-    },
-  },
-  '/history': {
-    usage: '/history',
-    what: 'show the conversation so far',
-    run: (chat) => {
-      chat.showHistory()
-    },
-  },
-  '/help': {
-    usage: '/help',
-    what: 'show these commands',
-    run: (chat) => {
-      chat.tell(commandHelp())
-    },
-  },
-  '/exit': {
-    usage: '/exit',
-    what: 'end the chat, as Ctrl-D does',
-    run: (chat) => {
-      chat.end()
-    },
-  },
+  '/image': { usage: '/image PATH…', what: 'add pictures to the next question', run: (chat, text) => chat.addPictures(text) },
+  '/drop': { usage: '/drop', what: 'take these pictures back', run: ({ talk }) => { talk.dropPictures() } },
+  '/retry': { usage: '/retry', what: 'ask the last question again', run: ({ talk }) => talk.retry() },
+  '/undo': { usage: '/undo', what: 'forget the last question and its answer; its pictures stay for the next one', run: ({ talk }) => { talk.undo() } },
+  '/clear': { usage: '/clear', what: 'forget everything', run: ({ talk }) => { talk.clear() } },
+  '/history': { usage: '/history', what: 'show the conversation so far', run: ({ talk }) => { talk.showHistory() } },
+  '/set': { usage: '/set [NAME [VALUE]]', what: 'show the settings, set one (/set temperature 0.2), or go back to its default', run: (chat, text) => { chat.set(text) } },
+  '/save': { usage: '/save FILE', what: 'write the conversation to a file', run: ({ talk }, text) => talk.save(fileIn(text, '/save')) },
+  '/open': { usage: '/open FILE', what: 'go on with a conversation that was saved', run: ({ talk }, text) => talk.open(fileIn(text, '/open')) },
+  '/help': { usage: '/help', what: 'show these commands', run: ({ talk }) => { talk.tell(commandHelp()) } },
+  '/quit': { usage: '/quit, /exit', what: 'end the chat, as Ctrl-D does', run: (chat) => { chat.end() } },
 }
+
+/** Other names of commands. */
+const aliases: Readonly<Record<string, string>> = { '/exit': '/quit' }
+
+const commandList = Object.values(commands).map(({ usage, what }) => [usage, what] as const)
 
 function commandHelp(): string {
-  return Object.values(commands)
-    .map(({ usage, what }) => `  ${usage.padEnd(13)}${what}\n`)
-    .join('')
+  return commandList.map(([usage, what]) => `  ${usage.padEnd(20)}${what}\n`).join('')
 }
 
-const help = `
-Each line is a question; the conversation so far goes with it. Ctrl-C stops the answer being written, /retry asks for it again.
-${commandHelp()}
-Examples:
-  llava chat cat.jpg
-  llava chat --model llava-v1.5-7b.Q4_0.gguf --system "Answer in one sentence."
-  printf 'What is this?\\nWhat colour is it?\\n' | llava chat cat.jpg --json
+const help = {
+  about: [
+    'Each line is a question; the conversation so far goes with it. """ begins a text of several lines, which ends with """; what is pasted is one text. ' +
+      'Ctrl-C stops the answer being written, /retry asks for it again.',
+  ],
+  lists: { Commands: commandList },
+  examples: [
+    'llava chat cat.jpg',
+    'llava chat --model llava-v1.5-7b.Q4_0.gguf --system "Answer in one sentence."',
+    String.raw`printf 'What is this?\nWhat colour is it?\n' | llava chat cat.jpg --json`,
+  ],
+  json: ['With --json: a line for each answer, as of llava ask.'],
+}
 
-With --json: a line for each answer, as of llava ask.`
-
-interface ChatFlags extends AnswerFlags, ShowFlags {}
+interface ChatFlags extends ModelFlags, AnswerFlags, ImageFlags, ShowFlags {
+  readonly json?: boolean
+}
 
 export function addChat(program: Command, session: Session): void {
-  addShowFlag(addAnswerFlags(program.command('chat')))
-    .description('talk about pictures')
-    .argument('[images...]', 'the pictures of the first question')
-    .addHelpText('after', help)
-    .action((images: readonly string[], flags: ChatFlags) => chat(images, flags, session))
+  const command = program.command('chat').description('talk about pictures').argument('[images...]', 'the pictures of the first question')
+  addShowFlag(addImageFlags(addAnswerFlags(addModelFlags(command)))).action((images: readonly string[], flags: ChatFlags) => chat(images, flags, session))
+  addHelp(command, help)
 }
 
 async function chat(images: readonly string[], flags: ChatFlags, session: Session): Promise<void> {
-  const { autoOrient, allowPrivateNetwork = false } = flags
-  const model = await openModel(flags, session, { autoOrient, allowPrivateNetwork })
+  const terminal = process.stdin.isTTY && process.stdout.isTTY && flags.json !== true
+  const input = terminal ? terminalInput(session) : new PipedInput(process.stdin) // what is typed while the model is opened waits too
   try {
-    const talk = new Chat(model, flags, session)
-    try {
-      for (const image of images) await talk.addPicture(image)
-      await talk.run()
-    } finally {
-      talk.dispose()
-    }
+    using model = await openModel(flags, session, imageOptions(flags))
+    using talk = new Talk(model, flags, answerOptions(flags), session, terminal)
+    if (terminal) process.stdout.write(header(model.info()))
+    for (const image of images) await talk.addPicture(image)
+    await new Chat(talk, input, session, terminal).run()
   } finally {
-    model.dispose()
+    input.close()
   }
 }
 
-/** A question, or the pictures that come with one: kept here as well, as turns that are undone give theirs back. */
-interface Question {
-  readonly text: string
-  readonly pictures: readonly EncodedImage[]
+function terminalInput(session: Session): MessageInput {
+  const onInterrupt = () => {
+    session.interrupt() // a terminal in raw mode sends no signal
+  }
+  return new TerminalInput(process.stdin, process.stdout, { prompt: colours(process.stdout).cyan('> '), completer: completeLine, onInterrupt })
+}
+
+function header({ card, device, isa, threads, vision }: ModelInfo): string {
+  const { bold, dim } = colours(process.stdout)
+  const pictures = vision === undefined ? '; it takes no pictures' : ''
+  const lines = [`${bold(card.name)} on ${device} (${isa}, ${threads} threads)${pictures}`, dim('/help lists the commands, """ begins a text of several lines, Ctrl-D ends')]
+  return `${lines.join('\n')}\n`
 }
 
 class Chat {
-  readonly #model: LLaVA
-  readonly #flags: ChatFlags
+  readonly talk: Talk
+  readonly #input: MessageInput
   readonly #session: Session
-  readonly #conversation: Conversation
-  readonly #options: SayOptions
   readonly #terminal: boolean
-  #lines: Interface | undefined
-  /** Every picture of this chat. */
-  readonly #pictures: EncodedImage[] = []
-  /** Those of the next question. */
-  #pending: readonly EncodedImage[] = []
-  #answered: readonly Question[] = []
-  /** The last question, if its answer was stopped or failed. */
-  #unanswered: Question | undefined
-  #retries = 0
-  #stream: ChatStream | undefined
   #over = false
 
-  constructor(model: LLaVA, flags: ChatFlags, session: Session) {
-    const { template, system, ...options } = answerOptions(flags)
-    this.#model = model
-    this.#flags = flags
+  constructor(talk: Talk, input: MessageInput, session: Session, terminal: boolean) {
+    this.talk = talk
+    this.#input = input
     this.#session = session
-    this.#options = options
-    this.#conversation = model.createConversation({ ...(template !== undefined && { template }), ...(system !== undefined && { system }) })
-    this.#terminal = process.stdin.isTTY && process.stdout.isTTY && flags.json !== true
+    this.#terminal = terminal
+    session.onInterrupt(() => this.#interrupt())
   }
 
-  /** Line after line until the input ends. */
+  /** Message after message until the input ends. */
   async run(): Promise<void> {
-    const prompt = colours(process.stdout).cyan('> ')
-    const lines = (this.#lines = createInterface({ input: process.stdin, output: process.stdout, terminal: this.#terminal, prompt, completer: completeLine }))
-    this.#listenToInterrupts(lines)
-    this.#prompt()
-    for await (const line of lines) {
-      try {
-        await this.#take(line.trim())
-      } catch (error) {
-        if (!this.#terminal || this.#session.signal.aborted) throw error
-        this.#session.complain(error, false) // the conversation goes on without this turn
-      }
-      if (this.#over) break
-      this.#prompt()
+    const { signal } = this.#session
+    const close = () => {
+      this.#input.close()
+    }
+    signal.addEventListener('abort', close, { once: true })
+    if (this.#terminal) this.talk.remarkOnPending()
+    while (!this.#over) {
+      const message = await this.#input.next()
+      signal.throwIfAborted()
+      if (message === undefined) return
+      await this.#take(message)
     }
   }
 
-  async addPicture(place: string): Promise<void> {
-    if (place === '') throw new LlavaError('INVALID_ARGUMENT', 'the path of a picture is missing: /image PATH')
-    this.#session.status('looking …')
-    const picture = await this.#model.encodeImage(place, { signal: this.#session.signal })
-    this.#session.status('')
-    this.#pictures.push(picture)
-    this.#pending = [...this.#pending, picture]
-    if (this.#flags.show !== undefined && this.#flags.json !== true) await showPicture(place, this.#flags.show, this.#session)
-    await remarkOnPhotographs([place], this.#flags, this.#session)
+  async addPictures(text: string): Promise<void> {
+    const places = pathsIn(text)
+    if (places.length === 0) throw new LlavaError('INVALID_ARGUMENT', 'the path of a picture is missing: /image PATH')
+    for (const place of places) await this.talk.addPicture(place)
+    this.talk.remarkOnPending()
   }
 
-  /** With a seed, the next one: else the answer would be the same. */
-  async retry(): Promise<void> {
-    if (this.#unanswered !== undefined) {
-      await this.#say(this.#unanswered)
-      return
-    }
-    const { seed } = this.#options
-    const options = seed === undefined ? this.#options : { ...this.#options, seed: seed + ++this.#retries }
-    await this.#show(this.#conversation.retry({ ...options, signal: this.#session.signal }))
-  }
-
-  undo(): void {
-    if (this.#unanswered === undefined) this.#conversation.undo()
-    const forgotten = this.#unanswered ?? this.#answered.at(-1)
-    if (this.#unanswered === undefined) this.#answered = this.#answered.slice(0, -1)
-    this.#unanswered = undefined
-    this.#pending = [...(forgotten?.pictures ?? []), ...this.#pending]
-  }
-
-  showHistory(): void {
-    const { bold } = colours(process.stdout)
-    const said = this.#conversation.messages.map(({ role, content }) => {
-      const parts = typeof content === 'string' ? [content] : content.map((part) => (part.type === 'text' ? part.text : '[picture]'))
-      return `${bold(`${role}:`)} ${parts.join(' ')}\n`
-    })
-    this.tell(said.join(''))
-  }
-
-  /** Says something beside the answers. */
-  tell(text: string): void {
-    const stream = this.#flags.json === true ? process.stderr : process.stdout
-    stream.write(text)
+  set(text: string): void {
+    const [, name = '', value = ''] = /^(\S*)\s*([\s\S]*)$/.exec(text) ?? []
+    if (name !== '') this.talk.set(withSetting(this.talk.options, name, value))
+    if (name === '' || this.#terminal) this.talk.tell(settingLines(this.talk.options))
   }
 
   end(): void {
     this.#over = true
   }
 
-  dispose(): void {
-    this.#lines?.close()
-    this.#conversation.dispose()
-    for (const picture of this.#pictures) picture.dispose()
+  /** Stops what runs. Where nothing does, a person is told how to end, and a piped chat ends. */
+  #interrupt(): boolean {
+    if (this.talk.interrupt()) return true
+    if (this.#terminal) this.#session.remark('(/quit or Ctrl-D ends the chat)')
+    return this.#terminal
   }
 
-  async #take(line: string): Promise<void> {
-    const [name = ''] = line.split(/\s+/)
-    const command = Object.hasOwn(commands, name) ? commands[name] : undefined
-    if (command !== undefined) await command.run(this, line.slice(name.length).trim())
-    else if (/^\/[a-z]+$/.test(name)) throw new LlavaError('INVALID_ARGUMENT', `there is no command ${name}; /help lists them`)
-    else if (line !== '') await this.#ask(line)
-  }
-
-  async #ask(text: string): Promise<void> {
-    const question = { text, pictures: [...(this.#unanswered?.pictures ?? []), ...this.#pending] }
-    this.#pending = []
-    await this.#say(question)
-  }
-
-  async #say(question: Question): Promise<void> {
-    this.#unanswered = question
-    const { text, pictures } = question
-    const content = [...pictures.map((image) => ({ type: 'image' as const, image })), { type: 'text' as const, text }]
-    const answer = await this.#show(this.#conversation.say(content, { ...this.#options, signal: this.#session.signal }))
-    if (answer.finishReason === 'cancelled') return
-    this.#unanswered = undefined
-    this.#answered = [...this.#answered, question]
-  }
-
-  /** Writes an answer as it comes; with `--json`, only waits for it. */
-  async #show(stream: ChatStream): Promise<Answer> {
-    this.#stream = stream
+  /** On a terminal, what fails is said and the chat goes on without it. */
+  async #take(message: string): Promise<void> {
     try {
-      if (this.#flags.json !== true) for await (const text of stream) process.stdout.write(text)
-      const answer = await stream.answer
-      process.stdout.write(this.#flags.json === true ? `${JSON.stringify(answer)}\n` : '\n')
-      if (this.#terminal) this.#session.remark(answer.finishReason === 'cancelled' ? 'stopped; /retry asks again' : summary(answer))
-      return answer
-    } finally {
-      this.#stream = undefined
+      await this.talk.run(() => this.#dispatch(message))
+    } catch (error) {
+      if (!this.#terminal || this.#session.signal.aborted) throw error
+      this.#session.complain(error, false)
     }
   }
 
-  #prompt(): void {
-    if (this.#terminal) this.#lines?.prompt()
-  }
-
-  #listenToInterrupts(lines: Interface): void {
-    const session = this.#session
-    session.onInterrupt(() => {
-      if (this.#stream !== undefined) this.#stream.cancel()
-      else if (this.#terminal) {
-        session.remark('\n(/exit or Ctrl-D ends the chat)')
-        lines.prompt()
-      } else return false
-      return true
-    })
-    lines.on('SIGINT', () => {
-      session.interrupt() // a terminal in raw mode sends no signal
-    })
-    const close = () => {
-      lines.close()
-    }
-    session.signal.addEventListener('abort', close, { once: true })
+  async #dispatch(message: string): Promise<void> {
+    if (message === '') return
+    const [, word = ''] = message.includes('\n') ? [] : (/^(\/\S*)/.exec(message) ?? [])
+    const name = word.toLowerCase()
+    const command = Object.hasOwn(commands, aliases[name] ?? name) ? commands[aliases[name] ?? name] : undefined
+    if (command !== undefined) await command.run(this, message.slice(word.length).trim())
+    else if (/^\/[a-z]+$/.test(name)) throw new LlavaError('INVALID_ARGUMENT', `there is no command ${word}; /help lists them`)
+    else await this.talk.ask(message)
   }
 }
 
-/** Terminals put quotes around the name of a file that is dropped on them. */
-function unquoted(place: string): string {
-  return /^(['"])(.*)\1$/.exec(place)?.[2] ?? place
+function fileIn(text: string, command: string): string {
+  const [file, ...more] = pathsIn(text)
+  if (file === undefined || more.length > 0) throw new LlavaError('INVALID_ARGUMENT', `name one file: ${command} FILE`)
+  return file
 }
 
-/** What the tab key offers: commands, and files after /image. */
+/** What the tab key offers: commands, files, names of settings. */
 export function completeLine(line: string): [string[], string] {
-  const image = /^\/image\s+(.*)$/.exec(line)
-  if (image === null) return [Object.keys(commands).filter((name) => name.startsWith(line)), line]
-  const start = image[1] ?? ''
-  const folder = start.slice(0, start.lastIndexOf('/') + 1)
-  return [filesIn(folder).filter((place) => place.startsWith(start)), start]
-}
-
-function filesIn(folder: string): string[] {
-  try {
-    return readdirSync(folder === '' ? '.' : folder, { withFileTypes: true }).map((entry) => `${path.posix.join(folder, entry.name)}${entry.isDirectory() ? '/' : ''}`)
-  } catch {
-    return []
-  }
+  const [, word = '', rest] = /^(\/\S*)(?:\s+(.*))?$/.exec(line) ?? []
+  if (rest === undefined) return [[...Object.keys(commands), ...Object.keys(aliases)].filter((name) => word !== '' && name.startsWith(word.toLowerCase())), line]
+  const name = word.toLowerCase()
+  if (name === '/set') return [settingNames().filter((setting) => setting.startsWith(rest)), rest]
+  return ['/image', '/save', '/open'].includes(name) ? completePath(rest) : [[], line]
 }

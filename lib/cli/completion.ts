@@ -2,24 +2,27 @@
 // It is written from the command tree itself and runs without starting llava.
 
 import { Argument, type Command, type Option } from 'commander'
+import { addHelp } from './help.js'
 
-const help = `
-Examples:
-  source <(llava completion bash)                                     # in ~/.bashrc
-  llava completion zsh > "\${fpath[1]}/_llava"                         # then start a new shell
-  llava completion fish > ~/.config/fish/completions/llava.fish`
+const help = {
+  examples: [
+    'source <(llava completion bash)    # in ~/.bashrc',
+    'llava completion zsh > "${fpath[1]}/_llava"    # then start a new shell',
+    'llava completion fish > ~/.config/fish/completions/llava.fish',
+  ],
+}
 
 const shells = { bash: bashScript, zsh: zshScript, fish: fishScript } as const satisfies Record<string, (name: string, verbs: readonly Verb[]) => string>
 
 export function addCompletion(program: Command): void {
-  program
+  const command = program
     .command('completion')
     .description('write a completion script for a shell')
     .addArgument(new Argument('<shell>', 'the shell').choices(Object.keys(shells)))
-    .addHelpText('after', help)
     .action((shell: keyof typeof shells) => {
       process.stdout.write(shells[shell](program.name(), verbsOf(program)))
     })
+  addHelp(command, help)
 }
 
 interface Verb {

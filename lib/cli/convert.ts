@@ -3,22 +3,27 @@
 import { Option, type Command } from 'commander'
 import { convertModel, conversionTypes, visionTypes, type ConvertOptions, type ConvertedModel } from '../index.js'
 import { integer } from './flags.js'
+import { addHelp } from './help.js'
 import { ProgressBar } from './progress-bar.js'
 import type { Session } from './session.js'
 import { size } from './size.js'
 
-const help = `
-SOURCE is what --model takes elsewhere: a checkpoint directory, a GGUF, a pair, or a name that was pulled. The single file holds everything;
-\`llava ask --model FILE\` opens it.
-With --pair, OUT is a directory that is there or what both names are made of: out/tiny gives out/tiny.gguf and out/mmproj-tiny.gguf.
-A file only gets its name once it is whole; Ctrl-C leaves nothing behind.
-
-Examples:
-  llava convert llava-1.5-7b-hf --type q4_k_m --out llava-1.5-7b.Q4_K_M.gguf
-  llava convert llava-v1.5-7b --vision-tower clip-vit-large-patch14-336 --type q8_0 --pair --out models/llava
-  llava convert vicuna-7b --adapter llava-lora --type f16 --out merged.gguf --json
-
-With --json: {"files":[{"path","nbytes"}],"weightDtypes":{TYPE: BYTES},"elapsedMs"}`
+const help = {
+  about: [
+    'SOURCE is what --model takes elsewhere: a checkpoint directory, a GGUF, a pair, or a name that was pulled. ' +
+      'The single file holds everything; it is this package\'s own form, and `llava ask --model FILE` opens it.',
+    'OUT is the file; or a folder, which is made where the name ends in a slash. With --pair it may be what both names are made of: ' +
+      'out/tiny gives out/tiny.gguf and out/mmproj-tiny.gguf, which llama.cpp opens. There a question stands on a line of its own after the picture:',
+    String.raw`  llama-mtmd-cli -m out/tiny.gguf --mmproj out/mmproj-tiny.gguf --image cat.jpg -p $'<__media__>\nWhat is this?' --chat-template vicuna --temp 0`,
+    'A file only gets its name once it is whole; Ctrl-C leaves nothing behind.',
+  ],
+  examples: [
+    'llava convert llava-1.5-7b-hf --type q4_k_m --out llava-1.5-7b.Q4_K_M.gguf',
+    'llava convert llava-v1.5-7b --vision-tower clip-vit-large-patch14-336 --type q8_0 --pair --out models/llava',
+    'llava convert vicuna-7b --adapter llava-lora --type f16 --out merged.gguf --json',
+  ],
+  json: ['With --json: {"files":[{"path","nbytes"}],"weightDtypes":{TYPE: BYTES},"requantised","elapsedMs"}'],
+}
 
 interface ConvertFlags extends Omit<ConvertOptions, 'overwrite' | 'signal' | 'onProgress'> {
   readonly out: string
@@ -27,13 +32,13 @@ interface ConvertFlags extends Omit<ConvertOptions, 'overwrite' | 'signal' | 'on
 }
 
 export function addConvert(program: Command, session: Session): void {
-  program
+  const command = program
     .command('convert')
     .description('write a model as GGUF: one file, or the pair that llama.cpp opens')
     .argument('<source>', 'Hugging Face or original checkpoint directory, GGUF, or a name that was pulled')
-    .requiredOption('-o, --out <path>', 'the file to write; with --pair, a directory or what both names begin with')
+    .requiredOption('-o, --out <path>', 'the file to write, or a folder; with --pair also what both names begin with')
     .addOption(new Option('--type <type>', "the language model's matrices").choices(conversionTypes).makeOptionMandatory())
-    .addOption(new Option('--vision-type <type>', 'matrices of tower and projector (default: f32 for f32, bf16 for bf16, else f16)').choices(visionTypes))
+    .addOption(new Option('--vision-type <type>', 'matrices of tower and projector (default: f32 for f32, bf16 for bf16, else f16; what is smaller stays as it is)').choices(visionTypes))
     .option('--pair', 'language model and mmproj as two files')
     .option('--force', 'replace files that are there')
     .option('--mmproj <file>', 'vision half of a GGUF pair, if it is not the only one beside the model')
@@ -43,8 +48,8 @@ export function addConvert(program: Command, session: Session): void {
     .option('--vision-feature-layer <n>', "overrides the checkpoint's vision layer", integer)
     .addOption(new Option('--image-aspect-ratio <how>', 'overrides how pictures are made square').choices(['pad', 'crop', 'stretch']))
     .option('--json', 'machine-readable output')
-    .addHelpText('after', help)
     .action((source: string, flags: ConvertFlags) => convert(source, flags, session))
+  addHelp(command, help)
 }
 
 async function convert(source: string, { out, force, json, ...options }: ConvertFlags, session: Session): Promise<void> {

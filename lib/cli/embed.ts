@@ -2,32 +2,39 @@
 
 import { InvalidArgumentError, Option, type Command } from 'commander'
 import { LlavaError, type EmbedInput, type Embedding, type EmbeddingDtype, type EmbeddingKind } from '../index.js'
-import { addModelFlags, collect, openModel, readImage, type ModelFlags } from './flags.js'
+import { addImageFlags, addModelFlags, collect, imageOptions, openModel, readImage, type ImageFlags, type ModelFlags } from './flags.js'
+import { addHelp } from './help.js'
 import { writeNpy } from './npy.js'
 import type { Session } from './session.js'
 
-const help = `
-Kinds, with N rows of a picture and the widths Dv of vision, D of text, C of CLIP:
-  patch_features  [N,Dv]  the vision tower's output      pooled_features  [Dv]  its mean over the rows
-  projected       [N,D]   the projector's output         projected_mean   [D]   its mean over the rows
-  hidden_last     [D]     the decoder at the last        hidden_mean      [D]   its mean over all positions
-                          position of a prompt                                  of a prompt
-  clip_image      [C]     CLIP's, for comparing          clip_text        [C]   with --clip DIR
-                          pictures with texts
-Prompts are the texts; with pictures, each picture with the text. "-" reads a picture from stdin.
-The file holds one entry for each input, in order: [inputs, …].
-
-Examples:
-  llava embed *.jpg --kind projected_mean --normalize --out pictures.npy
-  llava embed cat.jpg --text "What is it?" --kind hidden_last --json
-  llava embed --clip clip-vit-large-patch14-336 --text "a cat" --text "a dog" --kind clip_text --out texts.npy
-
-Without --out: a line for each input, {"input","kind","shape","data"}. With --out and --json: {"file","kind","dtype","shape","inputs"}`
+const help = {
+  about: [
+    'Prompts are the texts; with pictures, each picture with the text. "-" reads a picture from stdin. The file holds one entry for each input, in order: [inputs, …].',
+  ],
+  lists: {
+    'Kinds, with N rows of a picture and the widths Dv of vision, D of text, C of CLIP': [
+      ['patch_features', "[N,Dv]  the vision tower's output"],
+      ['pooled_features', '[Dv]  its mean over the rows'],
+      ['projected', "[N,D]  the projector's output"],
+      ['projected_mean', '[D]  its mean over the rows'],
+      ['hidden_last', '[D]  the decoder at the last position of a prompt'],
+      ['hidden_mean', '[D]  its mean over all positions of a prompt'],
+      ['clip_image', "[C]  CLIP's, for comparing pictures with texts; with --clip DIR"],
+      ['clip_text', '[C]  the same of a text'],
+    ],
+  },
+  examples: [
+    'llava embed *.jpg --kind projected_mean --normalize --out pictures.npy',
+    'llava embed cat.jpg --text "What is it?" --kind hidden_last --json',
+    'llava embed --clip clip-vit-large-patch14-336 --text "a cat" --text "a dog" --kind clip_text --out texts.npy',
+  ],
+  json: ['Without --out: a line for each input, {"input","kind","shape","data"}. With --out and --json: {"file","kind","dtype","shape","inputs"}'],
+} as const
 
 const pictureKinds: readonly EmbeddingKind[] = ['patch_features', 'pooled_features', 'projected', 'projected_mean', 'clip_image']
 const kinds: readonly EmbeddingKind[] = [...pictureKinds, 'hidden_last', 'hidden_mean', 'clip_text']
 
-interface EmbedFlags extends ModelFlags {
+interface EmbedFlags extends ModelFlags, ImageFlags {
   readonly kind: EmbeddingKind
   readonly text?: readonly string[]
   readonly clip?: string
@@ -35,12 +42,10 @@ interface EmbedFlags extends ModelFlags {
   readonly dtype: EmbeddingDtype
   readonly template?: 'plain'
   readonly out?: string
-  readonly autoOrient: boolean
-  readonly allowPrivateNetwork?: boolean
 }
 
 export function addEmbed(program: Command, session: Session): void {
-  addModelFlags(program.command('embed'))
+  const command = addImageFlags(addModelFlags(program.command('embed')))
     .description('turn pictures and texts into vectors')
     .argument('[images...]', 'pictures')
     .addOption(new Option('-k, --kind <kind>', 'what to take for the vector').choices(kinds).makeOptionMandatory())
@@ -50,10 +55,8 @@ export function addEmbed(program: Command, session: Session): void {
     .addOption(new Option('--dtype <dtype>', 'element type of the file').choices(['f32', 'f16']).default('f32'))
     .option('--clip <dir>', 'directory of a CLIP checkpoint, for clip_image and clip_text')
     .option('--template <name>', 'prompt format of hidden_last and hidden_mean (default: plain)')
-    .option('--no-auto-orient', 'do not apply the EXIF orientation of pictures')
-    .option('--allow-private-network', 'read pictures from loopback and private addresses too')
-    .addHelpText('after', help)
     .action((images: readonly string[], flags: EmbedFlags) => embed(images, flags, session))
+  addHelp(command, help)
 }
 
 function npyName(value: string): string {
@@ -68,8 +71,7 @@ interface Named {
 
 async function embed(images: readonly string[], flags: EmbedFlags, session: Session): Promise<void> {
   const inputs = await inputsOf(images, flags, session)
-  const { autoOrient, allowPrivateNetwork = false } = flags
-  const model = await openModel(flags, session, { autoOrient, allowPrivateNetwork, ...(flags.clip !== undefined && { clip: flags.clip }) })
+  const model = await openModel(flags, session, { ...imageOptions(flags), ...(flags.clip !== undefined && { clip: flags.clip }) })
   try {
     const { kind, normalize = false, dtype, template, out } = flags
     const embeddings: Embedding[] = []

@@ -1,9 +1,10 @@
 // The flags that verbs share, and what they mean to the library.
 
+import { existsSync } from 'node:fs'
 import { addAbortSignal } from 'node:stream'
 import { buffer } from 'node:stream/consumers'
 import { InvalidArgumentError, Option, type Command } from 'commander'
-import { LLaVA, LlavaError, isas, templateNames, type AnswerOptions, type Isa, type OpenOptions } from '../index.js'
+import { LLaVA, LlavaError, isas, templateNames, type AnswerOptions, type ImageOptions, type Isa, type OpenOptions } from '../index.js'
 import type { Session } from './session.js'
 import { pictureProtocols, type PictureProtocol } from './terminal-picture.js'
 
@@ -68,6 +69,22 @@ export async function openModel(flags: ModelFlags, session: Session, options: Op
   return model
 }
 
+/** How pictures are read. */
+export type ImageFlags = ImageOptions
+
+export function addImageFlags(command: Command): Command {
+  return command
+    .option('--no-auto-orient', 'do not apply the EXIF orientation of pictures')
+    .option('--max-pixels <n>', 'refuse pictures of more pixels (default: 178,956,970)', integer)
+    .option('--max-bytes <n>', 'refuse downloads, pipes and devices of more bytes (default: 64 MiB)', integer)
+    .option('--timeout-ms <n>', 'give up downloads, pipes and devices that take longer (default: 30,000)', integer)
+    .option('--allow-private-network', 'read pictures from loopback and private addresses too')
+}
+
+export function imageOptions({ autoOrient, maxPixels, maxBytes, timeoutMs, allowPrivateNetwork }: ImageFlags): ImageOptions {
+  return given({ autoOrient, maxPixels, maxBytes, timeoutMs, allowPrivateNetwork })
+}
+
 /** A picture by its path or URL; `-` is stdin. */
 export async function readImage(word: string, session: Session): Promise<string | Buffer> {
   return word === '-' ? buffer(addAbortSignal(session.signal, process.stdin)) : word
@@ -79,24 +96,29 @@ export interface ShowFlags {
 }
 
 export function addShowFlag(command: Command): Command {
-  const show = new Option('--show [how]', 'show the pictures, in a terminal that can').choices(['auto', ...pictureProtocols]).preset('auto')
-  return command.addOption(show)
+  return command.addOption(new Option('--show [how]', 'show the pictures, in a terminal that can').choices(['auto', ...pictureProtocols]).preset('auto'))
+}
+
+/** Gives `--show` its value where the word after it is a picture or a question: an option with an optional value takes any word that follows. */
+export function withShowValue(args: readonly string[]): string[] {
+  const end = args.includes('--') ? args.indexOf('--') : args.length
+  const mayBeValue = (word = '') => /^[a-z]+$/i.test(word) && !existsSync(word)
+  return args.map((word, at) => (word === '--show' && at < end && !mayBeValue(args[at + 1]) ? '--show=auto' : word))
 }
 
 /** Options that a flag cannot give, or gives under another name or in another form. */
 type Reworded = 'noRepeatNgramSize' | 'logitsProcessor' | 'stop' | 'template' | 'onProgress' | 'signal'
 
-/** Flags of the verbs that answer: the library's options, and how pictures are read. */
-export interface AnswerFlags extends ModelFlags, Omit<AnswerOptions, Reworded> {
+/** Flags of the verbs that answer: the library's options. */
+export interface AnswerFlags extends Omit<AnswerOptions, Reworded> {
+  readonly json?: boolean
   readonly ngramSize?: number
   readonly stop?: readonly string[]
   readonly template?: string
-  readonly autoOrient: boolean
-  readonly allowPrivateNetwork?: boolean
 }
 
 export function addAnswerFlags(command: Command): Command {
-  return addModelFlags(command)
+  return command
     .option('-n, --max-tokens <n>', 'most tokens to generate (default: 512)', integer)
     .option('--prompt-lookup-tokens <n>', 'most tokens to compute ahead where the answer repeats what was said (default: 15, 0: none)', integer)
     .option('--temperature <t>', '0 takes the likeliest token (default), higher is more varied', decimal)
@@ -115,8 +137,6 @@ export function addAnswerFlags(command: Command): Command {
     .option('--stop <text>', 'text that ends the answer; may be given several times', collect)
     .option('--system <text>', 'replaces the system text')
     .option('--template <name>', `prompt format: ${templateNames.join(', ')} (the one the model brings); default: what fits the model`)
-    .option('--no-auto-orient', 'do not apply the EXIF orientation of pictures')
-    .option('--allow-private-network', 'read pictures from loopback and private addresses too')
 }
 
 export function answerOptions(flags: AnswerFlags): AnswerOptions {

@@ -3,32 +3,34 @@
 import type { Command } from 'commander'
 import { checkModel, LlavaError, type CheckedModel, type ModelInfo } from '../index.js'
 import { addModelFlags, openModel, type ModelFlags } from './flags.js'
+import { addHelp } from './help.js'
 import { ProgressBar } from './progress-bar.js'
 import { colours, type Session } from './session.js'
 import { size } from './size.js'
 
-const help = `
-Examples:
-  llava info
-  llava info --model llava-v1.5-7b-hf --json
-  llava info --model llava-v1.5-7b-hf --check
-
---check reads every tensor, names those that hold NaN or infinite values (exit code 1), and prints each file's SHA-256.
-
-With --json: one object with path, format, device, isa, threads, cpuFeatures, memory (bytes by part), kvCacheDtype, arithmetic,
-contextLength, vocabSize, text, vision and card; with --check also
-"check": {"sound","files":[{"path","nbytes","sha256"}],"tensors":[{"name","dtype","shape","nbytes","nan","infinite","crc32"}],…}.`
+const help = {
+  about: [
+    'Opens the model and says what it is, the instruction set it runs on, and the memory it takes: now, and with a full context. ' +
+      '--check reads every tensor, names those that hold NaN or infinite values (exit code 1), and prints each file\'s SHA-256.',
+  ],
+  examples: ['llava info', 'llava info --model llava-v1.5-7b-hf --json', 'llava info --model llava-v1.5-7b-hf --check'],
+  json: [
+    'With --json: one object with path, format, device, isa, threads, cpuFeatures, memory (bytes by part), kvCacheDtype, arithmetic, contextLength, ' +
+      'vocabSize, template, text, vision, card, fullContext and machine; with --check also ' +
+      '"check": {"sound","files":[{"path","nbytes","sha256"}],"tensors":[{"name","dtype","shape","nbytes","nan","infinite","crc32"}],…}.',
+  ],
+}
 
 interface InfoFlags extends ModelFlags {
   readonly check?: boolean
 }
 
 export function addInfo(program: Command, session: Session): void {
-  addModelFlags(program.command('info'))
+  const command = addModelFlags(program.command('info'))
     .description('say what a model is, what it runs on, and what memory it takes')
     .option('--check', 'read all weights: values that are no numbers, checksums')
-    .addHelpText('after', help)
     .action((flags: InfoFlags) => info(flags, session))
+  addHelp(command, help)
 }
 
 async function info(flags: InfoFlags, session: Session): Promise<void> {

@@ -1,11 +1,9 @@
 // NumPy's .npy, version 1.0: "\x93NUMPY", 1, 0, the header's length in two bytes, the header (a Python dict, padded so that data begins at a multiple
 // of 64), the values in C order, little endian as this machine's are.
 
-import { randomUUID } from 'node:crypto'
-import { rename, rm, writeFile } from 'node:fs/promises'
-import { LlavaError } from '../index.js'
+import { writeOutput } from './output-file.js'
 
-/** Writes `data` under its name once it is complete; a Uint16Array holds float16 bits. */
+/** A Uint16Array holds float16 bits. */
 export async function writeNpy(file: string, shape: readonly number[], data: Float32Array | Uint16Array): Promise<void> {
   const dtype = data instanceof Float32Array ? '<f4' : '<f2'
   const header = `{'descr': '${dtype}', 'fortran_order': False, 'shape': (${shape.map((length) => `${length},`).join(' ')}), }`
@@ -14,13 +12,5 @@ export async function writeNpy(file: string, shape: readonly number[], data: Flo
   head.write('\x93NUMPY\x01\x00', 'latin1')
   head.writeUInt16LE(padded.length, 8)
   head.write(padded, 10, 'latin1')
-  const unfinished = `${file}.${randomUUID()}`
-  try {
-    await writeFile(unfinished, [head, new Uint8Array(data.buffer, data.byteOffset, data.byteLength)])
-    await rename(unfinished, file)
-  } catch (cause) {
-    throw new LlavaError('OUTPUT_FAILED', `${file}: it cannot be written (${(cause as NodeJS.ErrnoException).code ?? String(cause)})`, { cause })
-  } finally {
-    await rm(unfinished, { force: true })
-  }
+  await writeOutput(file, [head, new Uint8Array(data.buffer, data.byteOffset, data.byteLength)])
 }

@@ -8,26 +8,31 @@ import { addChat } from './chat.js'
 import { addCompletion } from './completion.js'
 import { addConvert } from './convert.js'
 import { addEmbed } from './embed.js'
+import { withShowValue } from './flags.js'
+import { addHelp } from './help.js'
 import { addInfo } from './info.js'
 import { addPull } from './pull.js'
 import { Session } from './session.js'
 import { addTokenize } from './tokenize.js'
 import { addTrace } from './trace.js'
 
-const exitCodes = `
-Exit codes:
-  0    done
-  1    an error: a line on stderr says which; DEBUG=1 adds the stack
-  2    wrong usage, or a value an option does not take
-  130  interrupted (Ctrl-C)`
-
-const examples = `
-Examples:
-  llava ask cat.jpg "What is the cat doing?"
-  llava chat cat.jpg
-  llava info --json
-  llava pull llava-1.5-7b && llava ask --model llava-1.5-7b cat.jpg "What colour is the cat?"
-  llava ask --model llava-v1.5-7b.Q4_0.gguf cat.jpg "What colour is the cat?"`
+const help = {
+  lists: {
+    'Exit codes': [
+      ['0', 'done'],
+      ['1', 'an error: a line on stderr says which; DEBUG=1 adds the stack'],
+      ['2', 'wrong usage, or a value an option does not take'],
+      ['130', 'interrupted (Ctrl-C)'],
+    ],
+  },
+  examples: [
+    'llava ask cat.jpg "What is the cat doing?"',
+    'llava chat cat.jpg',
+    'llava info --json',
+    'llava pull llava-1.5-7b && llava ask --model llava-1.5-7b cat.jpg "What colour is the cat?"',
+    'llava ask --model llava-v1.5-7b.Q4_0.gguf cat.jpg "What colour is the cat?"',
+  ],
+} as const
 
 /** Runs the command line and resolves to the exit code. */
 export async function run(args: readonly string[]): Promise<number> {
@@ -35,12 +40,16 @@ export async function run(args: readonly string[]): Promise<number> {
   const program = new Command('llava')
     .description('Ask LLaVA models about pictures, on this machine.')
     .version(packageVersion())
+    .configureHelp({ minWidthToWrap: 20 }) // beside the longest flag in a terminal of 60 columns
     .exitOverride()
     .configureOutput({ outputError: () => undefined }) // said by the session, as every other error
-    .addHelpText('after', exitCodes + '\n' + examples)
+    .hook('preAction', (_, verb) => {
+      session.verb = verb
+    })
+  addHelp(program, help)
   for (const add of [addAsk, addChat, addEmbed, addTokenize, addInfo, addConvert, addPull, addTrace, addBench, addCompletion]) add(program, session)
   try {
-    await program.parseAsync(args, { from: 'user' })
+    await program.parseAsync(withShowValue(args), { from: 'user' })
     return await session.succeed()
   } catch (error) {
     if (error instanceof CommanderError && error.exitCode === 0) return await session.succeed()

@@ -1,7 +1,7 @@
 // One run of the command: what stops it (Ctrl-C, a reader of its output that left) and what it says on stderr.
 
 import { setImmediate } from 'node:timers/promises'
-import { CommanderError } from 'commander'
+import { CommanderError, type Command } from 'commander'
 import pc from 'picocolors'
 import { LlavaError } from '../index.js'
 
@@ -33,6 +33,9 @@ export class Session {
     process.stdout.on('error', this.#onOutputError)
     process.stderr.on('error', this.#onMessageError)
   }
+
+  /** The verb that runs: its flags stand in errors where the library names options. */
+  verb: Command | undefined
 
   /** Aborts when the run has to end. */
   get signal(): AbortSignal {
@@ -70,6 +73,12 @@ export class Session {
     if (process.stderr.isTTY) process.stderr.write(`${this.quiet(text)}\n`)
   }
 
+  /** A piece of an answer, on stdout: on a terminal without characters that would steer it. */
+  answer(text: string): void {
+    this.status('')
+    process.stdout.write(process.stdout.isTTY ? text.replaceAll(/(?![\t\n])\p{Cc}/gu, '\uFFFD') : text)
+  }
+
   /** Dim, where stderr is a terminal with colours. */
   quiet(text: string): string {
     return colours(process.stderr).dim(text)
@@ -98,10 +107,16 @@ export class Session {
     if (!inOutput) this.complain(error, false)
   }
 
+  /** An error's code and one line that says it, in the verb's own words. */
+  facts(error: unknown): { readonly code: string; readonly message: string } {
+    const { code, message } = errorFacts(error)
+    return { code, message: withFlags(message, this.verb) }
+  }
+
   /** Says what went wrong, on stderr: one line, or an object. */
   complain(error: unknown, json: boolean): void {
     this.status('')
-    const { code, message } = errorFacts(error)
+    const { code, message } = this.facts(error)
     if (json) process.stderr.write(`${JSON.stringify({ error: { code, message } })}\n`)
     else process.stderr.write(`${colours(process.stderr).red('error:')} ${message} (${code})\n`)
     if (process.env['DEBUG'] !== undefined) console.error(error)
@@ -130,12 +145,27 @@ export function colours(stream: NodeJS.WriteStream): ReturnType<typeof pc.create
   return pc.createColors(stream.isTTY && process.env['NO_COLOR'] === undefined)
 }
 
-/** An error's code and one line that says it. */
-export function errorFacts(error: unknown): { readonly code: string; readonly message: string } {
+function errorFacts(error: unknown): { readonly code: string; readonly message: string } {
   if (error instanceof CommanderError) return { code: 'INVALID_ARGUMENT', message: oneLine(error.message.replace(/^error: /, '')) }
   if (error instanceof LlavaError) return { code: error.code, message: oneLine(error.message) }
   const { code, message } = error as { readonly code?: unknown; readonly message?: unknown }
   return { code: typeof code === 'string' ? code : 'INTERNAL', message: oneLine(typeof message === 'string' ? message : String(error)) }
+}
+
+/** What the library calls an option that has a flag, or an argument, of another name. */
+const otherNames: Readonly<Record<string, string>> = {
+  noRepeatNgramSize: 'ngramSize',
+  count: 'answers',
+  overwrite: 'force',
+  target: 'out',
+}
+
+/** A message of the library in which its options have the names of the verb's flags: `topP` is --top-p. */
+function withFlags(message: string, verb: Command | undefined): string {
+  return message.replaceAll(/`([a-z]+(?:[A-Z][a-z]*)*)`/g, (all, name: string) => {
+    const flag = verb?.options.find((option) => option.attributeName() === (otherNames[name] ?? name))
+    return flag?.long ?? all
+  })
 }
 
 function oneLine(text: string): string {

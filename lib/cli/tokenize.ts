@@ -4,17 +4,18 @@ import { text as readText } from 'node:stream/consumers'
 import { addAbortSignal } from 'node:stream'
 import type { Command } from 'commander'
 import { addModelFlags, openModel, type ModelFlags } from './flags.js'
+import { addHelp } from './help.js'
 import type { Session } from './session.js'
 
-const help = `
-Writes a line for each token: its id, and what it adds to the text as a JSON string. "-", or no text, reads stdin.
-
-Examples:
-  llava tokenize "What colour is it?"
-  llava tokenize --special --no-bos "USER: hello</s>"
-  llava tokenize --json < prompt.txt | jq '.ids | length'
-
-With --json: {"ids","pieces"}`
+const help = {
+  about: ['Writes a line for each token: its id, and what it adds to the text as a JSON string. "-", or no text, reads stdin.'],
+  examples: [
+    'llava tokenize "What colour is it?"',
+    'llava tokenize --special --no-bos "USER: hello</s>"',
+    "llava tokenize --json < prompt.txt | jq '.ids | length'",
+  ],
+  json: ['With --json: {"ids","pieces"}'],
+}
 
 interface TokenizeFlags extends ModelFlags {
   readonly bos: boolean
@@ -22,13 +23,13 @@ interface TokenizeFlags extends ModelFlags {
 }
 
 export function addTokenize(program: Command, session: Session): void {
-  addModelFlags(program.command('tokenize'))
+  const command = addModelFlags(program.command('tokenize'))
     .description('show the tokens of a text')
     .argument('[text]', 'the text')
     .option('--no-bos', 'without the beginning-of-sequence token')
     .option('--special', 'special tokens written out in the text, such as </s>, are themselves')
-    .addHelpText('after', help)
     .action((content: string | undefined, flags: TokenizeFlags) => tokenize(content, flags, session))
+  addHelp(command, help)
 }
 
 async function tokenize(content: string | undefined, flags: TokenizeFlags, session: Session): Promise<void> {

@@ -3,17 +3,20 @@
 import type { Command } from 'commander'
 import { saveTrace } from '../index.js'
 import { addModelFlags, integer, openModel, type ModelFlags } from './flags.js'
+import { addHelp } from './help.js'
 import type { Session } from './session.js'
 
-const help = `
-Runs exactly TEXT, which holds <image> once: no template is added, keys and values are float32, arithmetic is exact, EXIF is not applied.
-Writes pixel_values [3,S,S], image_features [N,Dv], projected [N,D], input_ids [T] (the image token N times; -200 where the vocabulary has
-none), logits [T,V] and generated [n] (greedy, not stopped by EOS) as safetensors, in float32 and int32.
-
-Examples:
-  llava trace cat.png --prompt $'USER: <image>\\nWhat is this? ASSISTANT:' --model llava-1.5-7b-hf --out cat.safetensors
-
-With --json: {"file","tensors":{NAME: SHAPE}}`
+const help = {
+  about: [
+    'Runs exactly TEXT, which holds <image> once: no template is added, keys and values are float32, arithmetic is exact, EXIF is not applied.',
+    'Writes pixel_values [3,S,S], image_features [N,Dv], projected [N,D], input_ids [T] (the image token N times; -200 where the vocabulary has none), ' +
+      'logits [T,V] and generated [n] (greedy, not stopped by EOS) as safetensors, in float32 and int32.',
+  ],
+  examples: [
+    String.raw`llava trace cat.png --prompt $'USER: <image>\nWhat is this? ASSISTANT:' --model llava-1.5-7b-hf --out cat.safetensors`,
+  ],
+  json: ['With --json: {"file","tensors":{NAME: SHAPE}}'],
+}
 
 interface TraceFlags extends ModelFlags {
   readonly prompt: string
@@ -22,14 +25,14 @@ interface TraceFlags extends ModelFlags {
 }
 
 export function addTrace(program: Command, session: Session): void {
-  addModelFlags(program.command('trace'))
+  const command = addModelFlags(program.command('trace'))
     .description('write every stage of one run, to hold against another implementation')
     .argument('<image>', 'the picture')
     .requiredOption('-p, --prompt <text>', 'the whole prompt, with <image> in it')
     .requiredOption('-o, --out <file>', 'the safetensors file to write')
     .option('-n, --max-tokens <n>', 'tokens to generate', integer, 16)
-    .addHelpText('after', help)
     .action((image: string, flags: TraceFlags) => trace(image, flags, session))
+  addHelp(command, help)
 }
 
 async function trace(image: string, flags: TraceFlags, session: Session): Promise<void> {

@@ -4,9 +4,11 @@
 // Every input in memory up to 8 MiB is copied before the first await: later changes to it, or its transfer to another thread, do not matter. A larger
 // one is copied a little at a time, as are all loops over pixels done, so that nobody waits long for the event loop; until then it must not change.
 
-import { createReadStream } from 'node:fs'
+import { constants, createReadStream, open } from 'node:fs'
 import { readFile, stat } from 'node:fs/promises'
+import { Socket } from 'node:net'
 import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
 import { isAnyArrayBuffer, isUint8Array, isUint8ClampedArray } from 'node:util/types'
 import { type Sharp } from 'sharp'
 import { invalidArgument, LlavaError, shortened } from '../errors.js'
@@ -161,9 +163,17 @@ function notAPath(text: string, cause: unknown): LlavaError | undefined {
 async function bytesOfFile(path: string, limits: DownloadLimits): Promise<Buffer> {
   const found = await stat(path)
   if (found.isFile() || found.isDirectory()) return readFile(path)
+  if (found.isFIFO()) return bytesOfPipe(path, limits)
   const stream = createReadStream(path)
   const chunks = { [Symbol.asyncIterator]: () => stream[Symbol.asyncIterator]() } // to be left even while it is being opened, unlike the stream itself
   return withinTime(limits, (signal) => collectBytes(chunks, limits.maxBytes, path, signal))
+}
+
+/** Opened without waiting for who writes to it: an open that waits cannot be given up, and would hold a thread and the process. */
+async function bytesOfPipe(path: string, limits: DownloadLimits): Promise<Buffer> {
+  const descriptor = await promisify(open)(path, constants.O_RDONLY | constants.O_NONBLOCK)
+  const pipe = new Socket({ fd: descriptor, readable: true, writable: false })
+  return withinTime(limits, (signal) => collectBytes(pipe, limits.maxBytes, path, signal))
 }
 
 function pathOf(fileUrl: string): string {

@@ -1,0 +1,188 @@
+// llava chat and its neighbours in a terminal: what a person types, and what the screen shows.
+
+import { execFileSync } from 'node:child_process'
+import { copyFile, mkdir, readFile, writeFile } from 'node:fs/promises'
+import path from 'node:path'
+import test from 'ava'
+import { goldenCase } from '../tiny-model.js'
+import { keys, TestTerminal } from '../terminal.js'
+import { temporaryFolder } from '../weights/tiny-llava.js'
+
+const { model, picture } = goldenCase('hf-f32')
+const tiny = ['--model', model, '--threads', '1', '--template', 'hf']
+const short = [...tiny, '--max-tokens', '4']
+/** Answers that take seconds, and never say the same. */
+const long = [...tiny, '--max-tokens', '220', '--temperature', '100', '--isa', 'scalar', '--kv-cache', 'f32', '--prompt-lookup-tokens', '0']
+
+const { enter } = keys
+
+/** Lines of the screen that a person typed at the prompt. */
+function typed(screen: string): string[] {
+  return screen.split('\n').filter((line) => line.startsWith('> ')).map((line) => line.slice(2))
+}
+
+test.serial('a header names the model, what it runs on and /help; Ctrl-D ends with 0 on a line of its own', async (t) => {
+  using terminal = new TestTerminal(['chat', picture, ...short])
+  const screen = await terminal.shows(/\n>$/)
+  t.regex(screen, /^checkpoint on .+ \([\w-]+, 1 threads\)\n\/help lists the commands, """ begins a text of several lines, Ctrl-D ends\nwith the next question: .*picture\.png\n>$/)
+  terminal.type(keys.ctrlD)
+  t.is(await terminal.end(), 0)
+  t.true(terminal.output.trimEnd().endsWith('\u001B[?2004l'))
+})
+
+test.serial('Ctrl-C on a half-typed line takes it back: the next line is what is typed next', async (t) => {
+  using terminal = new TestTerminal(['chat', ...short])
+  await terminal.shows(/\n>$/)
+  terminal.type('partial text', keys.ctrlC)
+  await terminal.shows(/> partial text\^C\n>$/)
+  terminal.type('/history', enter, 'exit?', enter)
+  await terminal.shows(/> exit\?\n[^>]*tokens\/s[^\n]*\n>$/)
+  terminal.type('/history', enter)
+  t.regex(await terminal.shows(/user: exit\?\nassistant: /), /user: exit\?\n/)
+})
+
+test.serial('Ctrl-C at an empty prompt says how to end', async (t) => {
+  using terminal = new TestTerminal(['chat', ...short])
+  await terminal.shows(/\n>$/)
+  terminal.type(keys.ctrlC)
+  await terminal.shows(/\(\/quit or Ctrl-D ends the chat\)\n>$/)
+  terminal.type('/QUIT', enter)
+  t.is(await terminal.end(), 0)
+})
+
+test.serial('Ctrl-C twice stops an answer once, and the chat goes on', async (t) => {
+  using terminal = new TestTerminal(['chat', ...long])
+  await terminal.shows(/\n>$/)
+  terminal.type('red star?', enter)
+  await terminal.shows(/> red star\?\n[^\n]*\S/)
+  terminal.type(keys.ctrlC, keys.ctrlC)
+  const screen = await terminal.shows(/stopped; \/retry asks again[\s\S]*\n>$/)
+  t.notRegex(screen, /error/)
+  terminal.type('/set max-tokens 3', enter, '/retry', enter)
+  await terminal.shows(/> \/retry\n[\s\S]*3 tokens[\s\S]*\n>$/)
+})
+
+test.serial('Ctrl-D while an answer is written ends the chat after it', async (t) => {
+  using terminal = new TestTerminal(['chat', ...long, '--seed', '3'])
+  await terminal.shows(/\n>$/)
+  terminal.type('red star?', enter)
+  await terminal.shows(/> red star\?\n[^\n]*\S/)
+  terminal.type(keys.ctrlD)
+  t.is(await terminal.end(), 0)
+  t.regex(terminal.text, /tokens\/s/)
+})
+
+test.serial('lines typed ahead stand above their answers', async (t) => {
+  using terminal = new TestTerminal(['chat', ...long])
+  await terminal.shows(/\n>$/)
+  terminal.type('/set max-tokens 60', enter, 'first', enter)
+  await terminal.shows(/> first\n[^\n]*\S/)
+  terminal.type('second', enter, 'third', enter, 'half')
+  const screen = await terminal.shows(/> half$/)
+  t.deepEqual(typed(screen), ['/set max-tokens 60', 'first', 'second', 'third', 'half'])
+  t.regex(screen, /> first\n[\s\S]+tokens\/s[\s\S]+> second\n[\s\S]+tokens\/s[\s\S]+> third\n[\s\S]+tokens\/s/)
+})
+
+test.serial('what is pasted is one text, and so is what stands between """', async (t) => {
+  using terminal = new TestTerminal(['chat', ...short])
+  await terminal.shows(/\n>$/)
+  terminal.type(keys.pasteStart, 'line one\rline two', keys.pasteEnd)
+  await terminal.shows(/> line one\n\.\.\. line two$/)
+  terminal.type(enter)
+  await terminal.shows(/tokens\/s[^\n]*\n>$/)
+  terminal.type('"""three', enter, '/undo', enter, 'five"""', enter)
+  await terminal.shows(/\.\.\. five"""\n[\s\S]*tokens\/s[^\n]*\n>$/)
+  terminal.type('/history', enter)
+  const screen = await terminal.shows(/user: three/)
+  t.regex(screen, /user: line one\nline two\nassistant: /)
+  t.regex(screen, /user: three\n\/undo\nfive\nassistant: /)
+})
+
+test.serial('/image takes quotes, escaped blanks and ~, and says what waits; /drop and /undo say what they did', async (t) => {
+  const home = await temporaryFolder(t)
+  await mkdir(path.join(home, 'my cats'))
+  await copyFile(picture, path.join(home, 'my cats', 'a b.png'))
+  using terminal = new TestTerminal(['chat', ...short], { env: { HOME: home } })
+  await terminal.shows(/\n>$/)
+  terminal.type(String.raw`/IMAGE ~/my\ cats/a\ b.png`, enter)
+  await terminal.shows(/with the next question: .*\/my cats\/a b\.png\n>$/)
+  terminal.type(`/image "${path.join(home, 'my cats', 'a b.png')}" ~/my\\ cats/a\\ b.png`, enter)
+  await terminal.shows(/with the next question: .*a b\.png, .*a b\.png, .*a b\.png\n>$/)
+  terminal.type('/drop', enter)
+  await terminal.shows(/dropped: .*a b\.png, .*a b\.png, .*a b\.png\n>$/)
+  terminal.type('/image ~/my cats/a b.png', enter, 'red?', enter)
+  await terminal.shows(/picture \d+ ms[^\n]*\n>$/)
+  terminal.type('/undo', enter)
+  await terminal.shows(/forgotten: red\?\nwith the next question: .*a b\.png\n>$/)
+  terminal.type('/clear', enter, '/undo', enter)
+  t.regex(await terminal.shows(/error: [^\n]*\n>$/), /forgotten: everything\n> \/undo\nerror: nothing was said yet/)
+})
+
+test.serial('a progress line is gone before an error', async (t) => {
+  using terminal = new TestTerminal(['chat', ...short])
+  await terminal.shows(/\n>$/)
+  terminal.type('/image no/such.png', enter)
+  await terminal.shows(/\nerror: cannot read no\/such\.png: there is no such file \(IMAGE_UNREADABLE\)\n>$/)
+  t.notRegex(terminal.text, /encoding/)
+})
+
+test.serial('/save writes a conversation that /open goes on with', async (t) => {
+  const folder = await temporaryFolder(t)
+  const file = path.join(folder, 'chat.json')
+  using first = new TestTerminal(['chat', picture, ...short, '--system', 'Be kind.'])
+  await first.shows(/\n>$/)
+  first.type('red?', enter, `/save ${file}`, enter)
+  await first.shows(/saved: 1 turns in .*chat\.json\n>$/)
+  const saved = JSON.parse(await readFile(file, 'utf8')) as { turns: [{ answer: string }] }
+  t.like(saved, { format: 'llava-chat', system: 'Be kind.', turns: [{ pictures: [path.resolve(picture)], question: 'red?' }] })
+  first.type('blue?', enter, '/history', enter)
+  const [, answer] = /user: blue\?\nassistant: (.*)/.exec(await first.shows(/user: blue\?\nassistant: .*\n>$/)) ?? []
+  using second = new TestTerminal(['chat', ...short])
+  await second.shows(/\n>$/)
+  second.type(`/open ${file}`, enter, 'blue?', enter, '/history', enter)
+  const screen = await second.shows(/user: blue\?\nassistant: .*\n>$/)
+  t.regex(screen, /user: \[picture picture\.png\] red\?\n/)
+  t.is(/user: blue\?\nassistant: (.*)/.exec(screen)?.[1], answer)
+  await writeFile(file, '{"format":"llava-chat","turns":[{"question":1}]}')
+  second.type(`/open ${file}`, enter)
+  await second.shows(/error: .*chat\.json holds no chat that \/save wrote \(INVALID_ARGUMENT\)\n>$/)
+})
+
+test.serial('/set shows, sets and unsets, and says at once what a value should be', async (t) => {
+  using terminal = new TestTerminal(['chat', ...tiny])
+  await terminal.shows(/\n>$/)
+  terminal.type('/set max-tokens 2', enter, '/set Temperature 0.5', enter)
+  await terminal.shows(/> \/set Temperature 0\.5\n {2}max-tokens 2\n {2}temperature 0\.5\n {2}template hf\n>$/)
+  terminal.type('/set top-p 7', enter, '/set temperature warm', enter, '/set colour red', enter)
+  const screen = await terminal.shows(/there is no setting colour; there are [^>]*\n>$/)
+  t.regex(screen, /error: expected --top-p to be a number in \(0, 1\], got 7/)
+  t.regex(screen, /error: option '--temperature <t>' argument 'warm' is invalid/)
+  terminal.type('/set temperature', enter)
+  await terminal.shows(/> \/set temperature\n {2}max-tokens 2\n {2}template hf\n>$/)
+  terminal.type('/set system Be kind.', enter, 'red?', enter)
+  await terminal.shows(/2 tokens/)
+})
+
+test.serial('Ctrl-C while the first picture is waited for ends with 130', async (t) => {
+  const pipe = path.join(await temporaryFolder(t), 'slow.png')
+  execFileSync('mkfifo', [pipe])
+  using terminal = new TestTerminal(['chat', pipe, ...short])
+  await terminal.shows(/encoding .*slow\.png/)
+  terminal.type(keys.ctrlC)
+  t.is(await terminal.end(), 130)
+})
+
+test.serial('ask --show does not swallow the picture behind it', async (t) => {
+  using terminal = new TestTerminal(['ask', '--show', picture, 'red?', ...short], { env: { TERM: 'xterm-kitty' } })
+  t.is(await terminal.end(), 0)
+  t.true(terminal.output.includes('\u001B_Ga=T'))
+})
+
+for (const verb of ['', 'ask', 'chat', 'embed', 'info', 'convert', 'pull', 'trace', 'bench', 'tokenize', 'completion']) {
+  test.serial(`llava ${verb} --help fits a terminal of 60 columns`, async (t) => {
+    using terminal = new TestTerminal([...(verb === '' ? [] : [verb]), '--help'], { columns: 60 })
+    t.is(await terminal.end(), 0)
+    const plain = terminal.output.replaceAll('\r', '')
+    t.deepEqual(plain.split('\n').filter((line) => line.length > 60 && line.trim().includes(' ')), [])
+  })
+}
