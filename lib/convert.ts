@@ -2,8 +2,8 @@
 // While one stretch of rows is written, the next is made; memory is two stretches', whatever the model's size.
 
 import path from 'node:path'
-import { realpath, rm, stat } from 'node:fs/promises'
-import { LlavaError, invalidArgument } from './errors.js'
+import { mkdir, realpath, rm, stat } from 'node:fs/promises'
+import { LlavaError, invalidArgument, outputFailure } from './errors.js'
 import { calledFrom, Job } from './job.js'
 import type { ImageAspectRatio } from './image/image-processor.js'
 import { finishInSlices } from './slices.js'
@@ -12,9 +12,9 @@ import { native, nativeFailure, newCancellation, type NativeConversion, type Nat
 import { abortSignal, callback, checkOptions, flag, given, oneOf, text, wholeNumber, type OptionCheck } from './options.js'
 import {
   conversionTypes,
-  defaultVisionType,
   planConversion,
   visionTypes,
+  type ConversionPlan,
   type ConversionType,
   type PlannedTensor,
   type VisionType,
@@ -29,7 +29,7 @@ import { checkRoom, PartialFile } from './weights/partial-file.js'
 export interface ConvertOptions {
   /** What the language model's matrices become. Norms and biases stay float32; some matrices get more bits, as llama.cpp mixes them. */
   readonly type: ConversionType
-  /** What the matrices of vision tower and projector become; default f32 for f32, bf16 for bf16, else f16. */
+  /** What the matrices of vision tower and projector become; default f32 for f32, bf16 for bf16, else f16, and what is smaller stays as it is. */
   readonly visionType?: VisionType
   /** Write the two files that llama.cpp opens instead of one; default false. */
   readonly pair?: boolean
@@ -45,8 +45,18 @@ export interface ConvertOptions {
   readonly threads?: number
   /** Stops the work; nothing is left of it. */
   readonly signal?: AbortSignal
+  /** Called once, before anything is written; what it throws fails the call. */
+  readonly onPlan?: (plan: ConversionOutline) => void
   /** Called some times a second; what it throws fails the call. */
   readonly onProgress?: (progress: ConversionProgress) => void
+}
+
+/** What a conversion is about to do. */
+export interface ConversionOutline {
+  /** Absolute paths; of a pair, the language model first. */
+  readonly files: readonly { readonly path: string; readonly nbytes: number }[]
+  /** Matrices that are quantised already and will be quantised anew: that loses more than converting the original does. */
+  readonly requantised: number
 }
 
 export interface ConversionProgress {
@@ -62,6 +72,8 @@ export interface ConvertedModel {
   readonly files: readonly { readonly path: string; readonly nbytes: number }[]
   /** Bytes per element type. */
   readonly weightDtypes: Readonly<Record<string, number>>
+  /** Matrices that were quantised already and were quantised anew. */
+  readonly requantised: number
   readonly elapsedMs: number
 }
 
@@ -81,14 +93,15 @@ const convertChecks = {
   overwrite: flag,
   threads: wholeNumber(1, 1024),
   signal: abortSignal,
+  onPlan: callback,
   onProgress: callback,
 } satisfies Record<keyof ConvertOptions, OptionCheck>
 
 /**
  * Writes the model at `source`, in any form `LLaVA.open` takes, as GGUF.
  *
- * `target` is the file, which only gets its name once it is whole; with `pair`, a directory that is there, or what both names are made of:
- * `out/tiny` gives `out/tiny.gguf` and `out/mmproj-tiny.gguf`.
+ * `target` is the file, which only gets its name once it is whole; or a directory, which is made if the path ends in a slash, and in which the file is
+ * named after the model and its type. With `pair` it may also be what both names are made of: `out/tiny` gives `out/tiny.gguf` and `out/mmproj-tiny.gguf`.
  *
  * Fails with MODEL_NOT_FOUND, MODEL_CORRUPT (also for weights that are no numbers), MODEL_UNSUPPORTED, OUTPUT_FAILED, OUT_OF_MEMORY,
  * NATIVE_UNAVAILABLE, INVALID_ARGUMENT or ABORTED.
@@ -104,13 +117,15 @@ export async function convertModel(source: string, target: string, options: Conv
     const { mmproj, visionTower, adapter, visionFeatureLayer, imageAspectRatio } = options
     const describing = describeNamedModel(source, given({ mmproj, visionTower, adapter, visionFeatureLayer, imageAspectRatio }))
     const description = await job.race(describing)
-    const planning = outputsOf(description, await targetPaths(description, target, options), options)
+    const plan = planConversion(description, options.type, options.visionType)
+    const planning = outputsOf(description, plan, await targetPaths(description, target, options), options.type)
     const outputs = await finishInSlices(planning, () => {
       job.check()
     })
     await checkTargets(description, outputs, options.overwrite === true)
+    options.onPlan?.({ files: filesOf(outputs), requantised: plan.requantised })
     await writeAll(description, outputs, options, job)
-    return summary(outputs, performance.now() - start)
+    return summary(outputs, plan, performance.now() - start)
   } catch (error) {
     throw calledFrom(callSite, job.explain(error))
   } finally {
@@ -132,28 +147,27 @@ interface ReadyTensor extends GgufTensor {
 
 async function targetPaths({ card, config }: ModelDescription, target: string, { pair, type }: ConvertOptions): Promise<readonly [string, string?]> {
   const absolute = path.resolve(target)
-  const isDirectory = (await stat(absolute).catch(() => undefined))?.isDirectory() === true
-  if (pair !== true) {
-    if (isDirectory) throw invalidArgument('target', 'the path of a file to write, not of a directory', target)
-    return [absolute]
-  }
+  const asDirectory = /[/\\]$/.test(target)
+  if (asDirectory) await outputFailure(absolute, () => mkdir(absolute, { recursive: true }))
+  const isDirectory = asDirectory || (await stat(absolute).catch(() => undefined))?.isDirectory() === true
+  const inside = path.join(absolute, `${card.name.replaceAll(/[^\w.-]+/g, '-')}-${type}`)
+  if (pair !== true) return [isDirectory ? `${inside}.gguf` : absolute]
   if (config.vision === undefined) throw new LlavaError('INVALID_ARGUMENT', `${card.name} has no vision tower to make a pair of; leave \`pair\` out`)
-  const stem = isDirectory ? path.join(absolute, `${card.name.replaceAll(/[^\w.-]+/g, '-')}-${type}`) : absolute.replace(/\.gguf$/i, '')
+  const stem = isDirectory ? inside : absolute.replace(/\.gguf$/i, '')
   return [`${stem}.gguf`, path.join(path.dirname(stem), `mmproj-${path.basename(stem)}.gguf`)]
 }
 
 function* outputsOf(
   description: ModelDescription,
+  { language, vision, visionFileType }: ConversionPlan,
   [first, second]: readonly [string, string?],
-  { type, visionType }: ConvertOptions,
+  type: ConversionType,
 ): Generator<undefined, readonly Output[]> {
-  const towerType = visionType ?? defaultVisionType(type)
-  const { language, vision } = planConversion(description, type, towerType)
   const rope = ropeTensor(description)
   const withRope = [...(rope === undefined ? [] : [{ ...rope.tensor, data: rope.data }]), ...language]
   if (second === undefined) return [yield* output(first, yield* singleFields(description, type), [...withRope, ...vision])]
   const half = yield* output(first, yield* languageFields(description, type), withRope)
-  return [half, yield* output(second, mmprojFields(description, towerType), vision)]
+  return [half, yield* output(second, mmprojFields(description, visionFileType), vision)]
 }
 
 function* output(file: string, fields: GgufFields, tensors: Output['tensors']): Generator<undefined, Output> {
@@ -304,12 +318,16 @@ class TensorWriter {
   }
 }
 
-function summary(outputs: readonly Output[], elapsedMs: number): ConvertedModel {
+function filesOf(outputs: readonly Output[]): ConvertedModel['files'] {
+  return outputs.map(({ path: file, layout }) => ({ path: file, nbytes: layout.nbytes }))
+}
+
+function summary(outputs: readonly Output[], { requantised }: ConversionPlan, elapsedMs: number): ConvertedModel {
   const weightDtypes: Record<string, number> = {}
   for (const { tensors, layout } of outputs) {
     for (const [i, { dtype }] of tensors.entries()) weightDtypes[dtype] = (weightDtypes[dtype] ?? 0) + (layout.extents[i]?.nbytes ?? 0)
   }
-  return { files: outputs.map(({ path: file, layout }) => ({ path: file, nbytes: layout.nbytes })), weightDtypes, elapsedMs }
+  return { files: filesOf(outputs), weightDtypes, requantised, elapsedMs }
 }
 
 /** Native failures in the library's own words. */

@@ -47,8 +47,18 @@ test('convert --json writes one object with these keys', async (t) => {
   const { stdout, code } = await ended(start(['convert', model, '--type', 'f16', '--pair', '--out', path.join(folder, 'tiny'), '--vision-type', 'f32', '--json']))
   t.is(code, 0)
   const result = JSON.parse(stdout) as { readonly files: readonly { readonly path: string }[] }
-  t.deepEqual(Object.keys(result), ['files', 'weightDtypes', 'elapsedMs'])
+  t.deepEqual(Object.keys(result), ['files', 'weightDtypes', 'requantised', 'elapsedMs'])
   t.deepEqual(result.files.map(({ path: file }) => path.basename(file)), ['tiny.gguf', 'mmproj-tiny.gguf'])
+})
+
+test('convert warns of quantising what is quantised', async (t) => {
+  const folder = await temporaryFolder(t)
+  const eight = path.join(folder, 'eight.gguf')
+  t.is((await ended(start(['convert', model, '--type', 'q8_0', '--out', eight]))).stderr, '')
+  const { stderr, stdout, code } = await ended(start(['convert', eight, '--type', 'q4_0', '--out', `${folder}/new/`]))
+  t.regex(stderr, /^warning: \d+ matrices are quantised already; quantising them again loses more than converting the original does\n$/)
+  t.regex(stdout, /new\/[^/]+-q4_0\.gguf  /)
+  t.is(code, 0)
 })
 
 test('convert does not replace a file unless --force says so', async (t) => {

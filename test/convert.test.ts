@@ -1,7 +1,7 @@
 // A checkpoint and the GGUF made of it are the same model: same pixels, ids, stages and text. And a run that fails leaves nothing behind.
 
 import { createHash } from 'node:crypto'
-import { readFileSync, readdirSync } from 'node:fs'
+import { existsSync, readFileSync, readdirSync } from 'node:fs'
 import { readFile, readdir, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -166,6 +166,7 @@ test('the pair has the keys that llama.cpp asks a vision half for, and the newer
   const visionKeys = ['image_size', 'patch_size', 'embedding_length', 'feed_forward_length', 'projection_dim', 'attention.head_count', 'attention.layer_norm_epsilon', 'block_count', 'image_mean', 'image_std']
   for (const key of [...keys.map((leaf) => `clip.${leaf}`), ...visionKeys.map((leaf) => `clip.vision.${leaf}`)]) t.true(vision!.metadata.has(key), key)
   t.is(vision!.metadata.get('clip.vision.block_count'), 2) // of the three layers, the last does not run
+  t.deepEqual([...(vision!.metadata.get('clip.vision.feature_layer') as Iterable<number>)], [2]) // else llama.cpp leaves out another one
   const up = vision!.tensors.find(({ name }) => name === 'v.blk.0.ffn_up.weight')!
   t.true(up.shape[0]! > up.shape[1]!)
   t.is(vision!.metadata.get('general.file_type'), 1) // f16, whatever the language model is
@@ -175,6 +176,43 @@ test('in a directory a pair is named after the model and its type', async (t) =>
   const folder = await temporaryFolder(t)
   const { files } = await convertModel(readCase('gguf-single-f16').model, folder, { type: 'q4_0', pair: true })
   t.deepEqual(files.map(({ path: file }) => file), [path.join(folder, 'tiny-llava-q4_0.gguf'), path.join(folder, 'mmproj-tiny-llava-q4_0.gguf')])
+})
+
+test('a path that ends in a slash is a folder, which is made', async (t) => {
+  const folder = path.join(await temporaryFolder(t), 'new', 'folder')
+  const { model } = readCase('gguf-single-f16')
+  const single = await convertModel(model, `${folder}/`, { type: 'q8_0' })
+  t.deepEqual(single.files.map(({ path: file }) => file), [path.join(folder, 'tiny-llava-q8_0.gguf')])
+  await convertModel(model, `${folder}/`, { type: 'q4_0', pair: true })
+  t.deepEqual((await readdir(folder)).sort(), ['mmproj-tiny-llava-q4_0.gguf', 'tiny-llava-q4_0.gguf', 'tiny-llava-q8_0.gguf'])
+})
+
+test('what is quantised gets no more bits by default, and what is quantised anew is counted before anything is written', async (t) => {
+  const folder = await temporaryFolder(t)
+  const wide = await wideCheckpoint(t, 2)
+  const eight = await convertModel(wide, path.join(folder, 'eight.gguf'), { type: 'q8_0', visionType: 'q8_0' })
+  t.is(eight.requantised, 0)
+  const file = path.join(folder, 'four.gguf')
+  let announced = 0
+  const four = await convertModel(eight.files[0]!.path, file, {
+    type: 'q4_0',
+    onPlan({ files, requantised }) {
+      t.deepEqual(files.map((one) => one.path), [file])
+      t.false(existsSync(file))
+      announced = requantised
+    },
+  })
+  t.is(announced, 2 * 7 + 2) // seven matrices of each layer, embedding and output
+  t.is(four.requantised, announced)
+  t.true(four.files[0]!.nbytes < eight.files[0]!.nbytes)
+  const types = new Map((await readGgufHeader(file)).tensors.map(({ name, dtype }) => [name, dtype]))
+  t.is(types.get('v.blk.0.attn_q.weight'), 'Q8_0') // not F16
+  t.is(types.get('output.weight'), 'Q6_K')
+  const again = await typesOf(t, file, 'q4_k_m')
+  t.is(again.get('blk.0.attn_v.weight'), 'Q4_K') // Q6_K would hold no more than Q4_0 did
+  t.is(again.get('output.weight'), 'Q6_K')
+  const pair = await convertModel(eight.files[0]!.path, path.join(folder, 'pair'), { type: 'q4_0', pair: true })
+  t.is((await readGgufHeader(pair.files[1]!.path)).metadata.get('general.file_type'), 7) // q8_0
 })
 
 test('tied embeddings are stored once', async (t) => {

@@ -25,7 +25,7 @@ const help = {
   json: ['With --json: {"files":[{"path","nbytes"}],"weightDtypes":{TYPE: BYTES},"requantised","elapsedMs"}'],
 }
 
-interface ConvertFlags extends Omit<ConvertOptions, 'overwrite' | 'signal' | 'onProgress'> {
+interface ConvertFlags extends Omit<ConvertOptions, 'overwrite' | 'signal' | 'onPlan' | 'onProgress'> {
   readonly out: string
   readonly force?: boolean
   readonly json?: boolean
@@ -58,6 +58,9 @@ async function convert(source: string, { out, force, json, ...options }: Convert
     ...options,
     ...(force === true && { overwrite: true }),
     signal: session.signal,
+    onPlan: ({ requantised }) => {
+      if (requantised > 0) session.warn(`${requantised} matrices are quantised already; quantising them again loses more than converting the original does`)
+    },
     onProgress: ({ tensor, done, total }) => {
       bar.update(tensor, done, total)
     },

@@ -73,6 +73,12 @@ export class Session {
     if (process.stderr.isTTY) process.stderr.write(`${this.quiet(text)}\n`)
   }
 
+  /** What a person should know of a run that goes on, a line on stderr. */
+  warn(text: string): void {
+    this.status('')
+    process.stderr.write(`${colours(process.stderr).yellow('warning:')} ${text}\n`)
+  }
+
   /** A piece of an answer, on stdout: on a terminal without characters that would steer it. */
   answer(text: string): void {
     this.status('')

@@ -1,10 +1,11 @@
 // What a conversion writes: each tensor's name and type, as llama.cpp mixes them.
 //   Matrices get the type's base, some of them a better one: the output matrix in every quantised mix, V and the MLP's way down in the K mixes.
 //   Norms, biases, class and position embeddings are F32 always. Rows that do not divide into a type's blocks take the type next to it.
+//   What is quantised gets no more bits than it has, where the mix or the default would give them: they bring nothing back.
 
 import type { Dtype, TensorEntry } from '../native.js'
 import type { ModelDescription } from './model-description.js'
-import { fitsBlocks, type GgufTensor } from './gguf-writer.js'
+import { bitsPerWeight, fitsBlocks, isQuantised, type GgufTensor } from './gguf-writer.js'
 import { toGguf } from './names.js'
 
 export const conversionTypes = ['f32', 'f16', 'bf16', 'q8_0', 'q5_1', 'q5_0', 'q4_1', 'q4_0', 'q6_k', 'q5_k_m', 'q4_k_m', 'q3_k_m', 'q2_k'] as const
@@ -27,6 +28,10 @@ export interface PlannedTensor extends GgufTensor {
 export interface ConversionPlan {
   readonly language: readonly PlannedTensor[]
   readonly vision: readonly PlannedTensor[]
+  /** `general.file_type` of the vision half. */
+  readonly visionFileType: number
+  /** Matrices that are quantised and are quantised anew. */
+  readonly requantised: number
 }
 
 interface Mix {
@@ -76,25 +81,38 @@ export function fileTypeOf(type: ConversionType): number {
 }
 
 /** Quantised language models keep a tower of two bytes per weight: it is a tenth of the file, and every answer about a picture goes through it. */
-export function defaultVisionType(type: ConversionType): VisionType {
+function defaultVisionType(type: ConversionType): VisionType {
   return type === 'f32' || type === 'bf16' ? type : 'f16'
 }
 
-export function planConversion(description: ModelDescription, type: ConversionType, visionType: VisionType): ConversionPlan {
+/** @param visionType Absent: the default, and what is smaller stays as it is. */
+export function planConversion(description: ModelDescription, type: ConversionType, visionType?: VisionType): ConversionPlan {
   const { text } = description.config
   const isTied = sharesBytes(description.tensors, 'language_model.embed_tokens.weight', 'lm_head.weight')
   const heads = text.ropeLayout === 'half' ? { q_proj: text.heads, k_proj: text.kvHeads } : {}
-  const planned = description.tensors.flatMap((entry, source): PlannedTensor[] => {
-    if (/\.lora_[AB]\.weight$/.test(entry.name) || (isTied && entry.name === 'lm_head.weight')) return []
-    const wanted = isVision(entry.name) ? visionDtype(entry, visionType) : languageDtype(entry, mixes[type], text.layers, isTied)
+  const merged = new Set(description.tensors.flatMap(({ name }) => (name.endsWith('.lora_B.weight') ? [name.replace('.lora_B', '')] : [])))
+  const planned = description.tensors.flatMap((stored, source): PlannedTensor[] => {
+    if (/\.lora_[AB]\.weight$/.test(stored.name) || (isTied && stored.name === 'lm_head.weight')) return []
+    const entry: TensorEntry = merged.has(stored.name) ? { ...stored, dtype: 'F32' } : stored // with its adapter added, it is float
+    const wanted = isVision(entry.name) ? visionDtype(entry, type, visionType) : languageDtype(entry, mixes[type], text.layers, isTied)
     const projection = /^language_model\.layers\.\d+\.self_attn\.(q_proj|k_proj)\./.exec(entry.name)?.[1] as keyof typeof heads | undefined
     const interleavedHeads = (projection && heads[projection]) ?? 0
     return [{ name: toGguf(entry.name), dtype: fitting(wanted, entry.shape.at(-1) ?? 1), shape: entry.shape, source, interleavedHeads }]
   })
+  const sourceOf = ({ source }: PlannedTensor) => description.tensors[source] as TensorEntry
+  const vision = planned.filter((tensor) => isVision(sourceOf(tensor).name))
   return {
-    language: planned.filter(({ source }) => !isVision(description.tensors[source]?.name ?? '')),
-    vision: planned.filter(({ source }) => isVision(description.tensors[source]?.name ?? '')),
+    language: planned.filter((tensor) => !isVision(sourceOf(tensor).name)),
+    vision,
+    visionFileType: fileTypeOf(visionType ?? typeOfMost(vision) ?? defaultVisionType(type)),
+    requantised: planned.filter((tensor) => isQuantised(sourceOf(tensor).dtype) && isQuantised(tensor.dtype) && tensor.dtype !== sourceOf(tensor).dtype).length,
   }
+}
+
+/** What most matrices are, where a file type is called so. */
+function typeOfMost(tensors: readonly PlannedTensor[]): VisionType | undefined {
+  const matrices = tensors.filter(({ shape }) => shape.length === 2)
+  return visionTypes.find((type) => 2 * matrices.filter(({ dtype }) => dtype === mixes[type].base).length > matrices.length)
 }
 
 function isVision(name: string): boolean {
@@ -107,18 +125,25 @@ function sharesBytes(tensors: readonly TensorEntry[], first: string, second: str
   return a !== undefined && b !== undefined && a.file === b.file && a.offset === b.offset
 }
 
-function languageDtype({ name, shape }: TensorEntry, mix: Mix, layers: number, isTied: boolean): Dtype {
+function languageDtype({ name, dtype, shape }: TensorEntry, mix: Mix, layers: number, isTied: boolean): Dtype {
   if (shape.length < 2) return 'F32'
-  if (name === 'lm_head.weight' || (isTied && name === 'language_model.embed_tokens.weight')) return mix.output
   const [, layer, projection] = /\.layers\.(\d+)\..*?(\w+)\.weight$/.exec(name) ?? []
-  return (projection && mix.better?.(projection, Number(layer), layers)) || mix.base
+  const isOutput = name === 'lm_head.weight' || (isTied && name === 'language_model.embed_tokens.weight')
+  const better = isOutput ? mix.output : mix.better?.(projection ?? '', Number(layer), layers)
+  return better === undefined || hasFewerBits(dtype, better) ? mix.base : better
+}
+
+function hasFewerBits(source: Dtype, wanted: Dtype): boolean {
+  return isQuantised(source) && bitsPerWeight(source) < bitsPerWeight(wanted)
 }
 
 /** The convolution cannot be quantised, and binary16 does not hold all that BF16 does. */
-function visionDtype({ name, shape }: TensorEntry, type: VisionType): Dtype {
+function visionDtype({ name, dtype, shape }: TensorEntry, type: ConversionType, visionType: VisionType | undefined): Dtype {
+  const wanted = visionType ?? defaultVisionType(type)
   if (shape.length < 2 || name.endsWith('embeddings.position_embedding.weight')) return 'F32'
-  if (shape.length > 2) return type === 'f32' || type === 'bf16' ? 'F32' : 'F16'
-  return mixes[type].base
+  if (shape.length > 2) return wanted === 'f32' || wanted === 'bf16' ? 'F32' : 'F16'
+  const { base } = mixes[wanted]
+  return visionType === undefined && hasFewerBits(dtype, base) ? dtype : base
 }
 
 function fitting(wanted: Dtype, columns: number): Dtype {

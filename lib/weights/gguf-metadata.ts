@@ -17,7 +17,7 @@ export function* singleFields(description: ModelDescription, type: ConversionTyp
   return new Map([
     ['general.architecture', ['string', hasVision ? 'llava' : 'llama']],
     ...generalFields(description),
-    ...typeFields(type),
+    ...typeFields(fileTypeOf(type)),
     ...textFields(description),
     ...(hasVision ? visionFields(description) : []),
     ...promptFields(description, Infinity),
@@ -33,7 +33,7 @@ export function* languageFields(description: ModelDescription, type: ConversionT
   return new Map([
     ['general.architecture', ['string', 'llama']],
     ...generalFields(description),
-    ...typeFields(type),
+    ...typeFields(fileTypeOf(type)),
     ...textFields(description),
     ...promptFields(description, description.config.text.vocabSize),
     ...(yield* vocabularyFields(description, true)),
@@ -41,12 +41,12 @@ export function* languageFields(description: ModelDescription, type: ConversionT
 }
 
 /** The pair's vision half (mmproj). */
-export function mmprojFields(description: ModelDescription, type: ConversionType): GgufFields {
+export function mmprojFields(description: ModelDescription, fileType: number): GgufFields {
   return new Map<string, GgufField>([
     ['general.architecture', ['string', 'clip']],
     ['general.name', ['string', description.card.name]],
     ['general.description', ['string', 'image encoder for LLaVA']],
-    ...typeFields(type),
+    ...typeFields(fileType),
     ...visionFields(description),
   ])
 }
@@ -88,9 +88,12 @@ function generalFields({ card, generation }: ModelDescription): Entries {
   ]
 }
 
-function typeFields(type: ConversionType): Entries {
-  const isQuantised = !/^b?f\d+$/.test(type)
-  return [['general.file_type', ['u32', fileTypeOf(type)]], ...(isQuantised ? [['general.quantization_version', ['u32', 2]] as const] : [])]
+/** File types of floats, which have no blocks. */
+const floatFileTypes = (['f32', 'f16', 'bf16'] as const).map(fileTypeOf)
+
+function typeFields(fileType: number): Entries {
+  const isQuantised = !floatFileTypes.includes(fileType)
+  return [['general.file_type', ['u32', fileType]], ...(isQuantised ? [['general.quantization_version', ['u32', 2]] as const] : [])]
 }
 
 function textFields({ config: { text: c } }: ModelDescription): Entries {
@@ -144,8 +147,8 @@ function visionFields({ config: { vision }, imageProcessor }: ModelDescription):
     ['clip.vision.block_count', ['u32', vision.layers]],
     ['clip.vision.image_mean', ['f32s', mean]],
     ['clip.vision.image_std', ['f32s', std]],
-    // Only layers that run are stored. A tower that looks like a whole CLIP ViT-L is else taken for one stored with a layer too many.
-    ...(vision.layers === 24 ? [['clip.vision.feature_layer', ['i32s', [vision.layers]]] as const] : []),
+    // Only layers that run are stored. Without the key, llama.cpp takes the last one for one too many and leaves it out.
+    ['clip.vision.feature_layer', ['i32s', [vision.layers]]],
     ['llava.vision_feature_select_strategy', ['string', vision.dropClassRow ? 'default' : 'full']],
     ['llava.image_aspect_ratio', ['string', aspectRatio]],
     ...(shortestEdge === imageSize ? [] : [['llava.image_shortest_edge', ['u32', shortestEdge]] as const]),

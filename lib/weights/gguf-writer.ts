@@ -67,6 +67,17 @@ export function fitsBlocks(dtype: Dtype, columns: number): boolean {
   return columns % typeOf(dtype).type.block === 0
 }
 
+/** Of a type's blocks, scales and all. */
+export function bitsPerWeight(dtype: Dtype): number {
+  const { block, nbytes } = typeOf(dtype).type
+  return (8 * nbytes) / block
+}
+
+/** Whether a type has blocks with scales: such weights have lost something. */
+export function isQuantised(dtype: Dtype): boolean {
+  return typeOf(dtype).type.block > 1
+}
+
 function padded(nbytes: number): number {
   return Math.ceil(nbytes / kAlignment) * kAlignment
 }

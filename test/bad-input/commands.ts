@@ -66,7 +66,6 @@ const wrongUsage: readonly (readonly [title: string, message: RegExp, args: read
   ['a conversion to a type that is none', /--type <type>' argument 'q9' is invalid/, ['convert', model, '--out', out, '--type', 'q9']],
   ['a conversion without a target', /required option '-o, --out <path>' not specified/, ['convert', model, '--type', 'f16']],
   ['a conversion of nothing', /missing required argument 'source'/, ['convert', '--out', out, '--type', 'f16']],
-  ['a conversion to a folder', /a file to write, not of a directory/, ['convert', model, '--out', 'FOLDER', '--type', 'f16']],
   ['a completion for no shell', /missing required argument 'shell'/, ['completion']],
   ['a completion for another shell', /value 'elvish' is invalid for argument 'shell'/, ['completion', 'elvish']],
   ['a benchmark of no tokens', /--prompt to be a whole number of at least 1, got 0/, ['bench', ...tiny, '--prompt', '0']],
