@@ -1,6 +1,5 @@
 // LLaVA, the public face: open a model, ask about pictures, stream answers, or take the logits.
 
-import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Answer, Timings, Usage } from './answer.js'
 import { runBenchmark, type BenchmarkLine, type BenchmarkOptions } from './benchmark.js'
@@ -19,7 +18,7 @@ import { preprocessInSlices } from './image/preprocess.js'
 import { calledFrom, Job } from './job.js'
 import { Lockstep } from './lockstep.js'
 import { biasById } from './logit-bias.js'
-import { describeNamedModel } from './named-model.js'
+import { defaultModel, describeNamedModel } from './named-model.js'
 import { isas, type Isa, type KvDtype, type NativeImageFeatures, type NativeInfo, type NativeOptions, type NativeSegment, type NativeSequence } from './native.js'
 import { abortSignal, callback, checkOptions, flag, given, oneOf, stopStrings, text, wholeNumber, type OptionCheck } from './options.js'
 import type { ProgressListener } from './progress.js'
@@ -37,10 +36,8 @@ import { runTrace, type Trace } from './trace.js'
 import type { ModelDescription } from './weights/model-description.js'
 import { imageAspectRatios } from './weights/preprocessing.js'
 
-/** The model that comes with the package, and the CLIP that its tower was trained in. */
-const models = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../../models')
-const defaultModel = path.join(models, 'default.gguf')
-const defaultClip = path.join(models, 'clip')
+/** The CLIP that the tower of the package's own model was trained in. */
+const defaultClip = fileURLToPath(new URL('../../models/clip', import.meta.url))
 
 /** A picture to ask about: anything `decodeImage` reads, or one encoded before. */
 export type ImageSource = ImageInput | EncodedImage
@@ -763,7 +760,7 @@ interface Opened {
 
 async function openAll(modelPath: string, options: OpenOptions): Promise<Opened> {
   const engine = await openEngine(modelPath, options)
-  if (options.clip === undefined) return { engine, clip: modelPath === defaultModel ? new LateClip(defaultClip, engine.options) : undefined }
+  if (options.clip === undefined) return { engine, clip: engine.description.path === defaultModel ? new LateClip(defaultClip, engine.options) : undefined }
   const clip = new LateClip(options.clip, engine.options)
   try {
     await clip.open() // what is wrong with it is said at once

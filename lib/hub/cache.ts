@@ -1,5 +1,5 @@
 // The cache that downloads from the hub share, laid out as huggingface_hub lays out its own, so that each finds what the other has downloaded:
-//   models--OWNER--NAME/blobs/SHA256                  a file's bytes
+//   models--OWNER--NAME/blobs/ETAG                    a file's bytes, under their SHA-256 or, where git itself holds them, the SHA-1 of git's blob
 //   models--OWNER--NAME/snapshots/COMMIT/PATH         a link to them, under the file's name
 //   models--OWNER--NAME/refs/main                     the commit that the name stands for
 // A blob gets its name once its bytes are verified, a snapshot its links once all blobs are there, and refs/main is written last.
@@ -11,7 +11,7 @@ import { outputFailure } from '../errors.js'
 /** A file with its place in a repository. */
 export interface CachedFile {
   readonly path: string
-  readonly sha256: string
+  readonly etag: string
 }
 
 const branch = 'main'
@@ -35,17 +35,17 @@ export class RepositoryCache {
     return path.join(this.#folder, 'blobs')
   }
 
-  blob(sha256: string): string {
-    return path.join(this.blobs, sha256)
+  blob(etag: string): string {
+    return path.join(this.blobs, etag)
   }
 
   /** Not the name that huggingface_hub gives what it is downloading: it would append to the same file. */
-  incomplete(sha256: string): string {
-    return `${this.blob(sha256)}.llava-incomplete`
+  incomplete(etag: string): string {
+    return `${this.blob(etag)}.llava-incomplete`
   }
 
-  lock(sha256: string): string {
-    return path.join(this.#locks, `${sha256}.llava-lock`)
+  lock(etag: string): string {
+    return path.join(this.#locks, `${etag}.llava-lock`)
   }
 
   /** Where a file of a commit is found under its own name. */
@@ -60,15 +60,15 @@ export class RepositoryCache {
   }
 
   /** Whether a file's bytes are there, all of them. */
-  async has({ sha256, nbytes }: { readonly sha256: string; readonly nbytes: number }): Promise<boolean> {
-    return (await stat(this.blob(sha256)).catch(() => undefined))?.size === nbytes
+  async has({ etag, nbytes }: { readonly etag: string; readonly nbytes: number }): Promise<boolean> {
+    return (await stat(this.blob(etag)).catch(() => undefined))?.size === nbytes
   }
 
   /** Gives blobs their names in a commit, in this order, and makes that the commit of `refs/main`. */
   async publish(commit: string, files: readonly CachedFile[]): Promise<void> {
-    for (const { path: name, sha256 } of files) {
+    for (const { path: name, etag } of files) {
       const place = this.file(commit, name)
-      await outputFailure(place, () => linkTo(this.blob(sha256), place))
+      await outputFailure(place, () => linkTo(this.blob(etag), place))
     }
     const ref = path.join(this.#folder, 'refs', branch)
     await outputFailure(ref, () => replace(ref, (temporary) => writeFile(temporary, commit)))

@@ -56,3 +56,9 @@ export async function isWhole({ model, mmproj = '' }: PulledModel): Promise<bool
 }
 
 export const blobOf = (bytes: Buffer): string => path.join('models--owner--tiny-GGUF', 'blobs', sha256(bytes))
+
+/** Nothing of this machine's own settings. */
+export function environment({ server, folder }: Place): NodeJS.ProcessEnv {
+  const unset = ['HF_TOKEN', 'HF_HOME', 'http_proxy', 'https_proxy', 'no_proxy', 'HTTP_PROXY', 'HTTPS_PROXY', 'NO_PROXY'].map((name) => [name, ''])
+  return { ...Object.fromEntries(unset), HF_ENDPOINT: `${server.endpoint}/`, HF_HUB_CACHE: folder, HF_TOKEN_PATH: path.join(folder, 'no-token') } as NodeJS.ProcessEnv
+}
