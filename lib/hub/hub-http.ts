@@ -7,6 +7,8 @@ import type { HubSettings } from './settings.js'
 
 export type HubResponse = undici.Response
 
+const logIn = 'run `hf auth login` or set HF_TOKEN, with a token'
+
 export class HubHttp implements AsyncDisposable {
   readonly #fetch: typeof undici.fetch
   readonly #dispatcher: undici.EnvHttpProxyAgent
@@ -78,8 +80,8 @@ export class HubHttp implements AsyncDisposable {
 
   get #accessAdvice(): string {
     if (this.#settings.token === undefined)
-      return 'the hub shows this to some accounts only, if it is there at all; check its spelling, or set HF_TOKEN to a token of an account that may read it'
-    return 'the account of HF_TOKEN may not read this; accept the terms on the page of the model with that account, or renew the token'
+      return `the hub shows this to some accounts only, if it is there at all; check its spelling, or ${logIn} of an account that may read it`
+    return `the account of the token may not read this; accept the terms on the page of the model with that account, or ${logIn} of another`
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
