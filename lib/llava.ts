@@ -18,13 +18,13 @@ import { preprocessInSlices } from './image/preprocess.js'
 import { calledFrom, Job } from './job.js'
 import { Lockstep } from './lockstep.js'
 import { biasById } from './logit-bias.js'
+import { modelTemplate } from './model-template.js'
 import { defaultModel, describeNamedModel } from './named-model.js'
 import { isas, type Isa, type KvDtype, type NativeImageFeatures, type NativeInfo, type NativeOptions, type NativeSegment, type NativeSequence } from './native.js'
 import { abortSignal, callback, checkOptions, flag, given, oneOf, stopStrings, text, wholeNumber, type OptionCheck } from './options.js'
 import type { ProgressListener } from './progress.js'
 import { renderCheckpointTemplate } from './prompt/checkpoint-template.js'
 import { splicePrompt, type SpliceItem } from './prompt/splice.js'
-import { defaultTemplate } from './prompt/default-template.js'
 import { builtInTemplates, conversationImages, renderPrompt, templateNames, templateStops, type ChatMessage, type PromptPart, type TemplateName } from './prompt/templates.js'
 import { asRequest, type RequestOutcome } from './request-channel.js'
 import { checkSampling, type SamplingOptions } from './sampling/options.js'
@@ -510,14 +510,7 @@ export class LLaVA implements Disposable, AsyncDisposable {
 
   #template(): TemplateName {
     if (this.#options.template !== undefined) return this.#options.template
-    const { card, imageTokens, tokenizer, chatTemplate } = this.#engine.description
-    return defaultTemplate({
-      name: card.name,
-      imageTokens: imageTokens !== undefined,
-      byteLevelVocabulary: tokenizer.byteLevel !== undefined,
-      imStartToken: tokenizer.addedTokens.some(({ content }) => content === '<|im_start|>'),
-      chatTemplate: chatTemplate !== undefined,
-    })
+    return modelTemplate(this.#engine.description)
   }
 
   /** What ends an answer in this template: a token where the vocabulary has one for it, which leaves no text to be found, else text. */

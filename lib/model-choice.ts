@@ -60,7 +60,7 @@ function isGguf(path: string): boolean {
 }
 
 /** The weights of a checkpoint, whole or as an index; undefined where there is no checkpoint. */
-function weightsOf(paths: readonly string[]): string | undefined {
+export function weightsOf(paths: readonly string[]): string | undefined {
   return paths.includes('config.json') ? weightEntries.find((entry) => paths.includes(entry)) : undefined
 }
 

@@ -5,7 +5,7 @@ import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { LlavaError } from './errors.js'
 import { RepositoryCache } from './hub/cache.js'
-import { nearestNames, parseModelName, wellKnownNames, type ModelName } from './hub/model-name.js'
+import { nearestNames, parseModelName, type ModelName } from './hub/model-name.js'
 import { hubSettings } from './hub/settings.js'
 import { chooseModel, type ModelChoice } from './model-choice.js'
 import { describeModel, type DescribeOptions, type ModelDescription } from './weights/model-description.js'
@@ -77,10 +77,10 @@ function isBareWord(location: string): boolean {
 }
 
 function unknownName(location: string): LlavaError {
-  const [nearest] = nearestNames(location)
-  const problem = 'no file or directory is called so, and it is no name of a model'
-  const names = `the names known are ${wellKnownNames.join(' and ')}, and any other model of the hub is owner/name`
-  return new LlavaError('MODEL_NOT_FOUND', `${location}: ${problem}; did you mean ${nearest}? ${names} (\`llava pull owner/name\`)`)
+  const names = nearestNames(location)
+  const problem = `no file or directory is called so, and it is no name of a model; did you mean ${names[0]}?`
+  const advice = `The names known are ${names.join(' and ')}; \`llava pull owner/name\` downloads any other model of the hub`
+  return new LlavaError('MODEL_NOT_FOUND', `${location}: ${problem} ${advice}`)
 }
 
 async function exists(location: string): Promise<boolean> {

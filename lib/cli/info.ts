@@ -13,6 +13,8 @@ Examples:
   llava info --model llava-v1.5-7b-hf --json
   llava info --model llava-v1.5-7b-hf --check
 
+This opens the model; \`llava show NAME\` reads the headers of one that was pulled, and loads nothing.
+
 --check reads every tensor, names those that hold NaN or infinite values (exit code 1), and prints each file's SHA-256.
 
 With --json: one object with path, format, device, isa, threads, cpuFeatures, memory (bytes by part), kvCacheDtype, arithmetic,

@@ -9,8 +9,11 @@ import { addCompletion } from './completion.js'
 import { addConvert } from './convert.js'
 import { addEmbed } from './embed.js'
 import { addInfo } from './info.js'
+import { addList } from './list.js'
 import { addPull } from './pull.js'
+import { addRm } from './rm.js'
 import { Session } from './session.js'
+import { addShow } from './show.js'
 import { addTokenize } from './tokenize.js'
 import { addTrace } from './trace.js'
 
@@ -38,7 +41,7 @@ export async function run(args: readonly string[]): Promise<number> {
     .exitOverride()
     .configureOutput({ outputError: () => undefined }) // said by the session, as every other error
     .addHelpText('after', exitCodes + '\n' + examples)
-  for (const add of [addAsk, addChat, addEmbed, addTokenize, addInfo, addConvert, addPull, addTrace, addBench, addCompletion]) add(program, session)
+  for (const add of [addAsk, addChat, addEmbed, addTokenize, addInfo, addConvert, addPull, addList, addShow, addRm, addTrace, addBench, addCompletion]) add(program, session)
   try {
     await program.parseAsync(args, { from: 'user' })
     return session.exitCode

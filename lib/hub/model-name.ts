@@ -34,21 +34,8 @@ export function shortestName(repository: string): string {
   return known ?? repository
 }
 
-/** The well-known names, those that differ least from a text first. */
+/** The well-known names, those of the size that a text speaks of first: `llava:13b` is nearest to `llava-1.5-13b`. */
 export function nearestNames(text: string): readonly string[] {
-  return wellKnownNames.toSorted((one, other) => distance(text.toLowerCase(), one) - distance(text.toLowerCase(), other))
-}
-
-/** How many characters must be put in, taken out or replaced to make one text of the other (Levenshtein 1965). */
-function distance(from: string, to: string): number {
-  let row = Array.from({ length: to.length + 1 }, (_, j) => j)
-  for (let i = 1; i <= from.length; i++) {
-    const next = [i]
-    for (let j = 1; j <= to.length; j++) {
-      const replaced = (row[j - 1] ?? 0) + (from[i - 1] === to[j - 1] ? 0 : 1)
-      next.push(Math.min(replaced, (row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1))
-    }
-    row = next
-  }
-  return row[to.length] ?? 0
+  const isOther = (name: string): number => (text.includes(/(\d+)b$/.exec(name)?.[1] ?? name) ? 0 : 1)
+  return wellKnownNames.toSorted((one, other) => isOther(one) - isOther(other))
 }
