@@ -129,7 +129,7 @@ export async function pullFrom(settings: HubSettings, name: string, options: Pul
   if (plan.missingBytes > 0 && (await options.confirm?.(plan)) === false) throw new LlavaError('ABORTED', `${name}: the download was not confirmed`)
   await downloadAll(files, new PullCount(files, options.onProgress), route)
   await cache.publish(repository.commit, files.toReversed()) // the first file last: without it, the others are no model
-  return pulled(plan, choice, files, route, performance.now() - start)
+  return await pulled(plan, choice, files, route, performance.now() - start)
 }
 
 /** Where files come from, and where they go. */

@@ -4,7 +4,7 @@
 import type { Stats } from 'node:fs'
 import { lstat, readFile, readdir, stat } from 'node:fs/promises'
 import path from 'node:path'
-import { bytesOnDisk, RepositoryCache } from './cache.js'
+import { bytesOnDisk, type RepositoryCache } from './cache.js'
 
 /** A file's name in a snapshot. */
 export interface NamedFile {

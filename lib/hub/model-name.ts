@@ -11,18 +11,18 @@ export interface ModelName {
   readonly license?: string
 }
 
-/** Repositories with GGUF pairs of LLaVA 1.5, the ones that llama.cpp's own tests and documentation name. */
-const wellKnown: ReadonlyMap<string, string> = new Map([
+/** Well-known names, and the repositories that they stand for: GGUF pairs of LLaVA 1.5, the ones that llama.cpp's own tests and documentation name. */
+export const wellKnownRepositories: ReadonlyMap<string, string> = new Map([
   ['llava-1.5-7b', 'second-state/Llava-v1.5-7B-GGUF'],
   ['llava-1.5-13b', 'mys/ggml_llava-v1.5-13b'],
 ])
 
-export const wellKnownNames: readonly string[] = [...wellKnown.keys()]
+export const wellKnownNames: readonly string[] = [...wellKnownRepositories.keys()]
 
 /** What a name says; undefined where the text cannot be one, as `./model`, `a/b/c` and `models/a.gguf` cannot. */
 export function parseModelName(text: string): ModelName | undefined {
   const [, name = '', file] = /^([^:]+)(?::(.+))?$/.exec(text) ?? []
-  const repository = wellKnown.get(name)
+  const repository = wellKnownRepositories.get(name)
   if (repository !== undefined) return { text, repository, license: 'LLaMA 2 Community License', ...(file !== undefined && { file }) }
   if (!/^[A-Za-z0-9][\w.-]*\/[A-Za-z0-9][\w.-]*$/.test(name) || /\.gguf$/i.test(name)) return undefined
   return { text, repository: name, ...(file !== undefined && { file }) }
@@ -30,7 +30,7 @@ export function parseModelName(text: string): ModelName | undefined {
 
 /** The well-known name of a repository, or its own. */
 export function shortestName(repository: string): string {
-  const [known] = [...wellKnown].find(([, its]) => its === repository) ?? []
+  const [known] = [...wellKnownRepositories].find(([, its]) => its === repository) ?? []
   return known ?? repository
 }
 

@@ -97,7 +97,7 @@ test('list: a checkpoint is one model, and models of other programs are none', a
     await mkdir(path.join(place.folder, 'datasets--a--b'))
     t.like((await listed(env)).slice(1), [{ name: repository, type: 'safetensors', path: snapshot(place) }])
     const { stdout } = await llava(['show', repository], '', env)
-    t.regex(stdout, /^model +owner\/tiny-GGUF\nrepository +owner\/tiny-GGUF\ncommit +c0ffee0+\nfiles +\S+model\.safetensors  304\.4 KiB\n/)
+    t.regex(stdout, /^model +owner\/tiny-GGUF\nrepository +owner\/tiny-GGUF\ncommit +c0ffee0+\nfiles +\S+model\.safetensors {2}304\.4 KiB\n/)
     t.regex(stdout, /\nformat +hf-directory\nparameters .*\nweights +F32 .*\ntext .* context 256\nvision .*\ntemplate +vicuna_v1\n$/)
     const removed = await llava(['rm', `${repository}:model.safetensors`], '', env)
     t.is(removed.code, 0)
