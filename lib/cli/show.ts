@@ -1,5 +1,6 @@
 // llava show NAME
 
+import path from 'node:path'
 import type { Command } from 'commander'
 import { inspectModel, type InspectedModel } from '../index.js'
 import { colours } from './session.js'
@@ -36,6 +37,7 @@ function text(model: InspectedModel): string {
 
 function lines(model: InspectedModel): readonly (readonly [string, string])[] {
   const { text: decoder, vision } = model
+  const directory = model.format === 'hf-directory' ? model.path : path.dirname(model.path)
   const dtypes = Object.entries(model.weightDtypes).map(([dtype, nbytes]) => `${dtype} ${size(nbytes)}`)
   const given = (name: string, value: string | undefined) => (value === undefined ? [] : [[name, value] as const])
   return [
@@ -43,8 +45,8 @@ function lines(model: InspectedModel): readonly (readonly [string, string])[] {
     ...given('repository', model.repository),
     ...given('commit', model.commit),
     ...given('license', model.license),
-    ...model.files.map(({ path, nbytes }, i) => [i === 0 ? 'files' : '', `${path}  ${size(nbytes)}`] as const),
-    ['format', model.format],
+    ['path', `${model.path} (${model.format})`],
+    ...model.files.map(({ path: file, nbytes }, i) => [i === 0 ? 'files' : '', `${path.relative(directory, file)}  ${size(nbytes)}`] as const),
     ['parameters', `${(model.parameters / 1e6).toFixed(1)} M`],
     ['weights', dtypes.join(', ')],
     ['text', `${decoder.layers} layers, width ${decoder.hiddenSize}, context ${model.contextLength}`],
