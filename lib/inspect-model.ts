@@ -6,7 +6,7 @@ import { parseModelName } from './hub/model-name.js'
 import { hubSettings } from './hub/settings.js'
 import { calledFrom } from './job.js'
 import { modelTemplate } from './model-template.js'
-import { defaultModel, defaultName, describePulled, findChoice } from './named-model.js'
+import { defaultModel, defaultName, describePulled, findChoice, placesOf } from './named-model.js'
 import type { TemplateName } from './prompt/templates.js'
 import { describeModel, type ModelDescription } from './weights/model-description.js'
 
@@ -29,13 +29,19 @@ export interface InspectedModel {
   readonly contextLength: number
   readonly text: { readonly layers: number; readonly hiddenSize: number }
   /** Absent where it takes no pictures. */
-  readonly vision?: { readonly layers: number; readonly hiddenSize: number; readonly imageSize: number; readonly patchSize: number }
+  readonly vision?: {
+    readonly layers: number
+    readonly hiddenSize: number
+    readonly imageSize: number
+    readonly patchSize: number
+  }
   /** The prompt format that is used unless another one is named. */
   readonly template: TemplateName
 }
 
 /**
- * Says what the model of a name is: `default`, or one that has been pulled. Unlike `LLaVA.open` and `info`, it loads nothing.
+ * Says what the model of a name is: `default`, or one that has been pulled. Unlike `LLaVA.open` and `info`, it loads
+ * nothing.
  *
  * Fails with MODEL_NOT_FOUND, MODEL_CORRUPT, MODEL_UNSUPPORTED or INVALID_ARGUMENT.
  */
@@ -43,28 +49,31 @@ export async function inspectModel(name: string): Promise<InspectedModel> {
   if (typeof name !== 'string') throw invalidArgument('name', 'the name of a model', name)
   const callSite = new Error()
   try {
-    return name === defaultName ? { name, ...(await facts(await describeModel(defaultModel), [defaultModel])) } : await inspectPulled(name)
+    if (name !== defaultName) return await inspectPulled(name)
+    return { name, ...(await facts(await describeModel(defaultModel), [defaultModel])) }
   } catch (error) {
     throw calledFrom(callSite, error)
   }
 }
 
+const unknown = 'no model of this name has been pulled; `llava list` shows those that have'
+
 async function inspectPulled(name: string): Promise<InspectedModel> {
   const asked = parseModelName(name)
-  if (asked === undefined) throw new LlavaError('MODEL_NOT_FOUND', `${name}: no model of this name has been pulled; \`llava list\` shows those that have`)
+  if (asked === undefined) throw new LlavaError('MODEL_NOT_FOUND', `${name}: ${unknown}`)
   const { cache, commit, choice } = await findChoice(asked, (await hubSettings()).cacheDirectory)
-  const { model, mmproj } = choice
-  const found = { model: cache.file(commit, model), ...(mmproj !== undefined && { mmproj: cache.file(commit, mmproj) }) }
-  const description = await describePulled(asked, found, {})
+  const description = await describePulled(asked, placesOf({ cache, commit, choice }), {})
   const files = choice.files.map((file) => cache.file(commit, file))
   const { repository, license } = asked
   return { name, repository, commit, ...(license !== undefined && { license }), ...(await facts(description, files)) }
 }
 
-async function facts(description: ModelDescription, files: readonly string[]): Promise<Omit<InspectedModel, 'name' | 'repository' | 'commit'>> {
+type Facts = Omit<InspectedModel, 'name' | 'repository' | 'commit'>
+
+async function facts(description: ModelDescription, files: readonly string[]): Promise<Facts> {
   const { format, path, card, config } = description
   const { text, vision } = config
-  const shape = ({ layers, hiddenSize }: { readonly layers: number; readonly hiddenSize: number }) => ({ layers, hiddenSize })
+  const shape = ({ layers, hiddenSize }: InspectedModel['text']) => ({ layers, hiddenSize })
   return {
     ...(card.license !== undefined && { license: card.license }),
     path,

@@ -753,7 +753,10 @@ interface Opened {
 
 async function openAll(modelPath: string, options: OpenOptions): Promise<Opened> {
   const engine = await openEngine(modelPath, options)
-  if (options.clip === undefined) return { engine, clip: engine.description.path === defaultModel ? new LateClip(defaultClip, engine.options) : undefined }
+  if (options.clip === undefined) {
+    const isPackaged = engine.description.path === defaultModel
+    return { engine, clip: isPackaged ? new LateClip(defaultClip, engine.options) : undefined }
+  }
   const clip = new LateClip(options.clip, engine.options)
   try {
     await clip.open() // what is wrong with it is said at once

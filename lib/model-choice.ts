@@ -1,5 +1,7 @@
-// Which files of a repository make up a model: a language model in GGUF with its vision half, or, where no GGUF is there, a Hugging Face checkpoint.
-// A checkpoint is config.json, weights, and whatever else of it this package reads. Where its weights are shards, their index says which.
+// Which files of a repository make up a model: a language model in GGUF with its vision half, or, where no GGUF is
+// there, a Hugging Face checkpoint.
+// A checkpoint is config.json, weights, and whatever else of it this package reads. Where its weights are shards, their
+// index says which.
 
 import { LlavaError } from './errors.js'
 import { chooseGguf, type Wanted } from './gguf-choice.js'
@@ -39,9 +41,15 @@ export function isModelFile(path: string): boolean {
 
 /**
  * Chooses among the paths of files at `where`.
- * @throws LlavaError MODEL_NOT_FOUND where none fits, INVALID_ARGUMENT where several do or a GGUF is asked for and there is none.
+ * @throws LlavaError MODEL_NOT_FOUND where none fits, INVALID_ARGUMENT where several do or a GGUF is asked for and
+ * there is none.
  */
-export async function chooseModel(where: string, paths: readonly string[], wanted: Wanted, readIndex: ReadIndex): Promise<ModelChoice> {
+export async function chooseModel(
+  where: string,
+  paths: readonly string[],
+  wanted: Wanted,
+  readIndex: ReadIndex,
+): Promise<ModelChoice> {
   const weights = weightsOf(paths)
   const isCheckpoint = wanted.file === undefined ? !paths.some(isGguf) : wanted.file === weights
   if (isCheckpoint && weights !== undefined) return checkpoint(where, paths, weights, wanted, readIndex)
@@ -53,7 +61,7 @@ export async function chooseModel(where: string, paths: readonly string[], wante
   return { model, ...(mmproj !== undefined && { mmproj }), files: [...language, ...vision] }
 }
 
-const neither = 'no GGUF file is there, and no checkpoint (config.json with model.safetensors or pytorch_model.bin, or an index of their shards)'
+const neither = 'no GGUF file is there, and no checkpoint (config.json with model.safetensors or pytorch_model.bin)'
 
 function isGguf(path: string): boolean {
   return /\.gguf$/i.test(path)
@@ -74,11 +82,13 @@ async function checkpoint(
   if (type !== undefined) throw noGguf(where, weights)
   const shards = weights.endsWith('.index.json') ? [...new Set(await readIndex(weights))] : []
   const missing = shards.find((shard) => !paths.includes(shard))
-  if (missing !== undefined) throw new LlavaError('MODEL_NOT_FOUND', `${where}: ${weights} names ${missing}, which is not there`)
+  if (missing !== undefined)
+    throw new LlavaError('MODEL_NOT_FOUND', `${where}: ${weights} names ${missing}, which is not there`)
   return { model: '', files: [weights, ...shards, ...checkpointFiles.filter((file) => paths.includes(file))] }
 }
 
 function noGguf(where: string, weights: string): LlavaError {
+  const problem = `no GGUF file is there to choose from, but a checkpoint (${weights})`
   const advice = 'leave `type` and `file` out, and it is taken as it is'
-  return new LlavaError('INVALID_ARGUMENT', `${where}: no GGUF file is there to choose from, but a checkpoint (${weights}); ${advice}`)
+  return new LlavaError('INVALID_ARGUMENT', `${where}: ${problem}; ${advice}`)
 }

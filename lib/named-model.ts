@@ -29,8 +29,11 @@ export async function describeNamedModel(location: string, options: DescribeOpti
 }
 
 /** Describes a model that was found. A checkpoint's directory is called after the commit, which is no name. */
-export async function describePulled(name: ModelName, found: FoundModel, options: DescribeOptions): Promise<ModelDescription> {
-  const { model, mmproj } = found
+export async function describePulled(
+  name: ModelName,
+  { model, mmproj }: FoundModel,
+  options: DescribeOptions,
+): Promise<ModelDescription> {
   const described = await describeModel(model, { ...(mmproj !== undefined && { mmproj }), ...options })
   if (described.format !== 'hf-directory') return described
   return { ...described, card: { ...described.card, name: path.posix.basename(name.repository) } }
@@ -44,8 +47,10 @@ export interface FoundModel {
 
 /** The files of a model that has been pulled. @throws LlavaError MODEL_NOT_FOUND, or INVALID_ARGUMENT where several have been. */
 export async function findPulled(name: ModelName, cacheDirectory: string): Promise<FoundModel> {
-  const { cache, commit, choice } = await findChoice(name, cacheDirectory)
-  const { model, mmproj } = choice
+  return placesOf(await findChoice(name, cacheDirectory))
+}
+
+export function placesOf({ cache, commit, choice: { model, mmproj } }: FoundChoice): FoundModel {
   return { model: cache.file(commit, model), ...(mmproj !== undefined && { mmproj: cache.file(commit, mmproj) }) }
 }
 
@@ -60,7 +65,8 @@ export async function findChoice({ text, repository, file }: ModelName, cacheDir
   const cache = await RepositoryCache.of(repository, cacheDirectory)
   const { commit, paths } = (await cache.published()) ?? { commit: '', paths: [] }
   try {
-    if (file !== undefined && !paths.includes(file)) throw new LlavaError('MODEL_NOT_FOUND', `${text}: ${file} is not there`)
+    if (file !== undefined && !paths.includes(file))
+      throw new LlavaError('MODEL_NOT_FOUND', `${text}: ${file} is not there`)
     const wanted = { ...(file !== undefined && { file }) }
     const choice = await chooseModel(text, paths, wanted, (index) => shardNames(index, cache.file(commit, index)))
     return { cache, commit, choice }
@@ -73,14 +79,15 @@ export async function findChoice({ text, repository, file }: ModelName, cacheDir
 
 /** Whether this is meant as a name rather than as a path: neither separators nor the extension of a model's file. */
 function isBareWord(location: string): boolean {
-  return /^[\w.:-]+$/.test(location) && !/\.(?:gguf|safetensors|bin|json|pth?|ckpt)$/i.test(location) && !/^\.+$/.test(location)
+  return /^\w[\w.:-]*$/.test(location) && !/\.(?:gguf|safetensors|bin|json|pth?|ckpt)$/i.test(location)
 }
 
 function unknownName(location: string): LlavaError {
   const names = nearestNames(location)
   const problem = `no file or directory is called so, and it is no name of a model; did you mean ${names[0]}?`
-  const advice = `The names known are ${names.join(' and ')}; \`llava pull owner/name\` downloads any other model of the hub`
-  return new LlavaError('MODEL_NOT_FOUND', `${location}: ${problem} ${advice}`)
+  const known = `The names known are ${names.join(' and ')}`
+  const advice = '`llava pull owner/name` downloads any other model of the hub'
+  return new LlavaError('MODEL_NOT_FOUND', `${location}: ${problem} ${known}; ${advice}`)
 }
 
 async function exists(location: string): Promise<boolean> {

@@ -24,7 +24,10 @@ export interface PullOptions {
   readonly type?: PullType
   /** The file's path in the repository, if its type does not single it out. */
   readonly file?: string
-  /** Called before anything but an index of shards is downloaded, and not if nothing has to be; a false answer ends the call with ABORTED. */
+  /**
+   * Called before anything but an index of shards is downloaded, and not if nothing has to be; a false answer ends the
+   * call with ABORTED.
+   */
   readonly confirm?: (plan: PullPlan) => boolean | Promise<boolean>
   /** Called some times a second; what it throws fails the call. */
   readonly onProgress?: (progress: PullProgress) => void
@@ -66,7 +69,10 @@ export interface PulledModel {
   readonly repository: string
   readonly commit: string
   readonly license?: string
-  /** The path to open, absolute: the language model, which finds its vision half beside it; of a checkpoint, the directory. */
+  /**
+   * The path to open, absolute: the language model, which finds its vision half beside it; of a checkpoint, the
+   * directory.
+   */
   readonly model: string
   /** Absent where the repository has no vision half, and of a checkpoint. */
   readonly mmproj?: string
@@ -78,7 +84,10 @@ export interface PulledFile {
   /** Absolute. */
   readonly path: string
   readonly nbytes: number
-  /** The one that the hub lists; for a small file, of which it lists git's SHA-1, the one of the bytes that were verified by that. */
+  /**
+   * The one that the hub lists; for a small file, of which it lists git's SHA-1, the one of the bytes that were
+   * verified by that.
+   */
   readonly sha256: string
 }
 
@@ -91,9 +100,10 @@ const pullChecks = {
 } satisfies Record<keyof PullOptions, OptionCheck>
 
 /**
- * Downloads a GGUF pair from the hub, or the checkpoint of a repository without GGUF, into the cache that huggingface_hub shares: `llava-1.5-7b`,
- * `llava-1.5-13b`, or `owner/name`, each with `:file` if one is meant. `LLaVA.open` then takes the same name. HF_TOKEN or the token of `hf auth login`,
- * HF_ENDPOINT, HF_HUB_CACHE, HF_HOME and the proxy variables are heeded.
+ * Downloads a GGUF pair from the hub, or the checkpoint of a repository without GGUF, into the cache that
+ * huggingface_hub shares: `llava-1.5-7b`, `llava-1.5-13b`, or `owner/name`, each with `:file` if one is meant.
+ * `LLaVA.open` then takes the same name. HF_TOKEN or the token of `hf auth login`, HF_ENDPOINT, HF_HUB_CACHE, HF_HOME
+ * and the proxy variables are heeded.
  *
  * A file gets its name once its checksum is the hub's, and a model its name once all of its files have theirs.
  *
@@ -165,12 +175,16 @@ function fileOf({ files }: Repository, path: string): HubFile {
   return files.find((file) => file.path === path) as HubFile
 }
 
-async function planOf(asked: ModelName, files: readonly HubFile[], { repository, cache, settings }: Route): Promise<PullPlan> {
+async function planOf(
+  asked: ModelName,
+  files: readonly HubFile[],
+  { repository, cache, settings }: Route,
+): Promise<PullPlan> {
   const license = repository.license ?? asked.license
   const planned = files.map(async (file) => ({
     path: file.path,
     nbytes: file.nbytes,
-    received: (await cache.has(file)) ? file.nbytes : await IncompleteFile.receivedAt(cache.incomplete(file.etag), file.nbytes),
+    received: await receivedOf(file, cache),
   }))
   const all = await Promise.all(planned)
   return {
@@ -182,8 +196,14 @@ async function planOf(asked: ModelName, files: readonly HubFile[], { repository,
   }
 }
 
-async function downloadAll(files: readonly HubFile[], count: PullCount, { repository, cache, http, settings, signal }: Route): Promise<void> {
-  const { name, commit } = repository
+async function receivedOf(file: HubFile, cache: RepositoryCache): Promise<number> {
+  if (await cache.has(file)) return file.nbytes
+  return IncompleteFile.receivedAt(cache.incomplete(file.etag), file.nbytes)
+}
+
+async function downloadAll(files: readonly HubFile[], count: PullCount, route: Route): Promise<void> {
+  const { cache, http, settings, signal } = route
+  const { name, commit } = route.repository
   for (const file of files) {
     const place = { incomplete: cache.incomplete(file.etag), target: cache.blob(file.etag) }
     const url = `${settings.endpoint}/${name}/resolve/${commit}/${file.path.split('/').map(encodeURIComponent).join('/')}`
@@ -204,7 +224,9 @@ async function pulled(
   { repository: { name, commit }, cache }: Route,
   elapsedMs: number,
 ): Promise<PulledModel> {
-  const entries = files.map(async (file) => ({ path: cache.file(commit, file.path), nbytes: file.nbytes, sha256: await sha256Of(file, cache) }))
+  const entries = files.map(async (file) => {
+    return { path: cache.file(commit, file.path), nbytes: file.nbytes, sha256: await sha256Of(file, cache) }
+  })
   return {
     repository: name,
     commit,

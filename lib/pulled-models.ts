@@ -1,8 +1,7 @@
-// The models that can be opened by name: the one that comes with the package, then what has been pulled. Other things that the hub's cache holds, for
-// other programs, are passed over.
+// The models that can be opened by name: the one that comes with the package, then what has been pulled. Other things
+// that the hub's cache holds, for other programs, are passed over.
 
 import { lstat, stat } from 'node:fs/promises'
-import path from 'node:path'
 import { languageFiles, typeOf } from './gguf-choice.js'
 import { RepositoryCache } from './hub/cache.js'
 import { unnamedBytes } from './hub/contents.js'
@@ -13,12 +12,15 @@ import { defaultModel, defaultName, findChoice } from './named-model.js'
 import { isOpenable } from './weights/openable.js'
 
 export interface ListedModel {
-  /** What `LLaVA.open` takes: `default`, the well-known name of its repository, or `owner/name`; with `:file` where several of its files are models. */
+  /**
+   * What `LLaVA.open` takes: `default`, the well-known name of its repository, or `owner/name`; with `:file` where
+   * several of its files are models.
+   */
   readonly name: string
   /** `owner/name`; absent for the model that comes with the package. */
   readonly repository?: string
   readonly commit?: string
-  /** As the name of its file gives it: `q4_k_m`, `safetensors`; absent where it gives none. */
+  /** As the name of its file has it: `q4_k_m`; of a checkpoint `safetensors` or `pytorch`. Absent where it has none. */
   readonly type?: string
   /** Whether all of it is here. If not, `pullModel` goes on with it. */
   readonly complete: boolean
@@ -32,19 +34,24 @@ export interface ListedModel {
   readonly pulledAt?: Date
 }
 
-/** Every model that a name stands for, and downloads that were left before their end. Fails with MODEL_NOT_FOUND where the cache cannot be read. */
+/**
+ * Every model that a name stands for, and downloads that were left before their end. Fails with MODEL_NOT_FOUND where
+ * the cache cannot be read.
+ */
 export async function listModels(): Promise<readonly ListedModel[]> {
   const { cacheDirectory } = await hubSettings()
   const models = [await packaged()]
   for (const repository of await RepositoryCache.repositories(cacheDirectory)) {
     const name = parseModelName(shortestName(repository))
-    if (name !== undefined) models.push(...(await complete(name, cacheDirectory)), ...(await incomplete(name, cacheDirectory)))
+    if (name === undefined) continue
+    models.push(...(await complete(name, cacheDirectory)), ...(await incomplete(name, cacheDirectory)))
   }
   return models
 }
 
 async function packaged(): Promise<ListedModel> {
-  return { name: defaultName, complete: true, path: defaultModel, files: [defaultModel], nbytes: (await stat(defaultModel)).size }
+  const { size } = await stat(defaultModel)
+  return { name: defaultName, complete: true, path: defaultModel, files: [defaultModel], nbytes: size }
 }
 
 /** Each language model of a repository, and its checkpoint. */
@@ -85,7 +92,7 @@ async function described(name: ModelName, cacheDirectory: string): Promise<Liste
 
 function typeOfFile(file: string): string | undefined {
   if (/\.gguf$/i.test(file)) return typeOf(file)
-  return /\.safetensors(?:\.index\.json)?$/.test(file) ? 'safetensors' : path.extname(file.replace(/\.index\.json$/, '')).slice(1)
+  return file.startsWith('model.safetensors') ? 'safetensors' : 'pytorch'
 }
 
 /** The repository's downloads that have begun, as one. */

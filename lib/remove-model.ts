@@ -33,10 +33,12 @@ export interface RemovedModel extends RemovalPlan {
 const removeChecks = { confirm: callback } satisfies Record<keyof RemoveOptions, OptionCheck>
 
 /**
- * Deletes a model that has been pulled, with every version of it and what was left of its downloads; of `name:file`, that file alone. What another
- * reference of the repository than `main` names stays, as other programs have asked for it.
+ * Deletes a model that has been pulled, with every version of it and what was left of its downloads; of `name:file`,
+ * that file alone. What another reference of the repository than `main` names stays, as other programs have asked for
+ * it.
  *
- * Fails with MODEL_NOT_FOUND, BUSY (another process is downloading the model), OUTPUT_FAILED, INVALID_ARGUMENT or ABORTED.
+ * Fails with MODEL_NOT_FOUND, BUSY (another process is downloading the model), OUTPUT_FAILED, INVALID_ARGUMENT or
+ * ABORTED.
  */
 export async function removeModel(name: string, options: RemoveOptions = {}): Promise<RemovedModel> {
   checkOptions('removeModel()', options, removeChecks)
@@ -50,7 +52,8 @@ export async function removeModel(name: string, options: RemoveOptions = {}): Pr
 }
 
 async function remove(name: string, { confirm }: RemoveOptions): Promise<RemovedModel> {
-  if (name === defaultName) throw new LlavaError('INVALID_ARGUMENT', `${name} comes with the package and goes with it; only what was pulled is deleted`)
+  if (name === defaultName)
+    throw new LlavaError('INVALID_ARGUMENT', `${name} comes with the package; only what was pulled is deleted`)
   const asked = parseModelName(name)
   if (asked === undefined) throw notPulled(name)
   const { cacheDirectory } = await hubSettings()
@@ -65,8 +68,15 @@ async function remove(name: string, { confirm }: RemoveOptions): Promise<Removed
   return { name, ...plan }
 }
 
-/** Paths of a file and what belongs to it: the other parts of a split one, all of a checkpoint. Undefined where no file is named. */
-async function filesOf(asked: ModelName, cache: RepositoryCache, cacheDirectory: string): Promise<ReadonlySet<string> | undefined> {
+/**
+ * Paths of a file and what belongs to it: the other parts of a split one, all of a checkpoint. Undefined where no file
+ * is named.
+ */
+async function filesOf(
+  asked: ModelName,
+  cache: RepositoryCache,
+  cacheDirectory: string,
+): Promise<ReadonlySet<string> | undefined> {
   const { text, file } = asked
   if (file === undefined) return undefined
   const paths = (await cache.published())?.paths ?? []

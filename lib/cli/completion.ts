@@ -1,5 +1,7 @@
-// llava completion SHELL: a script that completes verbs, options, the values of those that have few, and names of models; everything else is a file name.
-// It is written from the command tree itself and runs without starting llava: what has been pulled is read from the cache's directories.
+// llava completion SHELL: a script that completes verbs, options, the values of those that have few, and names of
+// models; everything else is a file name.
+// It is written from the command tree itself and runs without starting llava: what has been pulled is read from the
+// cache's directories.
 
 import { Argument, type Command, type Option } from 'commander'
 import { templateNames, wellKnownNames, wellKnownRepositories } from '../index.js'
@@ -61,7 +63,7 @@ function verbsOf(program: Command): readonly Verb[] {
       name: command.name(),
       description: command.description(),
       flags: command.createHelp().visibleOptions(command).map(flagOf),
-      values: otherValues.get(command.name()) ?? command.registeredArguments.flatMap((argument) => argument.argChoices ?? []),
+      values: otherValues.get(command.name()) ?? command.registeredArguments.flatMap((one) => one.argChoices ?? []),
       pulled: takesPulled.includes(command.name()),
     }))
 }
@@ -73,8 +75,9 @@ function flagOf({ short, long, description, required, optional, argChoices }: Op
 }
 
 /**
- * Writes the names of what has been pulled, in words that every shell knows: of all that `listModels` finds, and of models whose headers alone tell that they
- * are of another kind. A name with a character that a shell would expand is none of the hub's.
+ * Writes the names of what has been pulled, in words that every shell knows: of all that `listModels` finds, and of
+ * models whose headers alone tell that they are of another kind. A name with a character that a shell would expand is
+ * none of the hub's.
  */
 const pulledNames = `  cache="\${HF_HUB_CACHE:-\${HF_HOME:-\${XDG_CACHE_HOME:-$HOME/.cache}/huggingface}/hub}"
   for ref in "$cache"/models--*--*/refs/main; do
@@ -143,13 +146,19 @@ complete -o default -F _${name} ${name}
 }
 
 function bashValues(name: string, { values, pulled }: Flag): string {
-  return pulled ? `_${name}_models '${values.join(' ')}'` : `COMPREPLY=($(compgen -W '${values.join(' ')}' -- "$current"))`
+  const words = `'${values.join(' ')}'`
+  return pulled ? `_${name}_models ${words}` : `COMPREPLY=($(compgen -W ${words} -- "$current"))`
 }
 
 function zshScript(name: string, verbs: readonly Verb[]): string {
   const plain = (text: string) => text.replace(/['\\:[\]]/g, (character) => (character === "'" ? "'\\''" : `\\${character}`))
-  const valuesOf = ({ values, pulled }: Flag) => (pulled ? `_${name}_models` : values.length > 0 ? `(${values.join(' ')})` : '_files')
-  const argument = ({ values, pulled }: Verb) => (pulled ? `'*:name: _${name}_names ${values.join(' ')}'` : `'1:value:(${values.join(' ')})'`)
+  const listed = (values: readonly string[]) => `(${values.join(' ')})`
+  const valuesOf = ({ values, pulled }: Flag) => {
+    if (pulled) return `_${name}_models`
+    return values.length > 0 ? listed(values) : '_files'
+  }
+  const argument = ({ values, pulled }: Verb) =>
+    pulled ? `'*:name: _${name}_names ${values.join(' ')}'` : `'1:value:${listed(values)}'`
   const specs = (verb: Verb) => [
     ...verb.flags.flatMap((flag) => {
       const value = flag.takesValue ? `:value:${valuesOf(flag)}` : ''
@@ -189,7 +198,8 @@ function fishScript(name: string, verbs: readonly Verb[]): string {
     const line = `complete -c ${name} -n '__fish_seen_subcommand_from ${verb.name}'`
     const flags = verb.flags.map(({ names, description, takesValue, values, pulled }) => {
       const spelt = names.map((option) => (option.startsWith('--') ? `-l ${option.slice(2)}` : `-s ${option.slice(1)}`)).join(' ')
-      const value = pulled ? ` -r -a ${offered(values)}` : values.length > 0 ? ` -x -a ${quoted(values.join(' '))}` : takesValue ? ' -r' : ''
+      const listed = values.length > 0 ? ` -x -a ${quoted(values.join(' '))}` : takesValue ? ' -r' : ''
+      const value = pulled ? ` -r -a ${offered(values)}` : listed
       return `${line} ${spelt}${value} -d ${quoted(description)}\n`
     })
     if (verb.pulled) return [...flags, `${line} -f -a ${offered(verb.values)}\n`]

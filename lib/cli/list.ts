@@ -6,13 +6,15 @@ import type { Session } from './session.js'
 import { size } from './size.js'
 
 const help = `
-Names are what --model takes. Of what other programs keep in the hub's cache, only the models that llava opens are listed.
+Names are what --model takes. Of what other programs keep in the hub's cache, only the models that llava opens are
+listed.
 
 Examples:
   llava list
   llava list --json | jq -r 'select(.complete) | .name'
 
-With --json, one object a line: {"name","repository","commit","type","complete","path","files","nbytes","pulledAt"}; an incomplete download has no "path".`
+With --json, one object a line: {"name","repository","commit","type","complete","path","files","nbytes","pulledAt"};
+an incomplete download has no "path" and no "files".`
 
 export function addList(program: Command, session: Session): void {
   program
@@ -36,7 +38,8 @@ async function list(json: boolean, session: Session): Promise<void> {
 function table(models: readonly ListedModel[]): string {
   const rows = [['NAME', 'TYPE', 'SIZE', 'PULLED'], ...models.map(rowOf)]
   const widths = [0, 1, 2].map((column) => Math.max(...rows.map((row) => (row[column] ?? '').length)))
-  return rows.map((row) => `${row.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join('  ').trimEnd()}\n`).join('')
+  const padded = rows.map((row) => row.map((cell, column) => cell.padEnd(widths[column] ?? 0)))
+  return padded.map((row) => `${row.join('  ').trimEnd()}\n`).join('')
 }
 
 function rowOf({ name, type, complete, nbytes, pulledAt }: ListedModel): readonly string[] {

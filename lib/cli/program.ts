@@ -41,7 +41,9 @@ export async function run(args: readonly string[]): Promise<number> {
     .exitOverride()
     .configureOutput({ outputError: () => undefined }) // said by the session, as every other error
     .addHelpText('after', exitCodes + '\n' + examples)
-  for (const add of [addAsk, addChat, addEmbed, addTokenize, addInfo, addConvert, addPull, addList, addShow, addRm, addTrace, addBench, addCompletion]) add(program, session)
+  const [models, tools] = [[addPull, addList, addShow, addRm], [addTrace, addBench, addCompletion]]
+  for (const add of [addAsk, addChat, addEmbed, addTokenize, addInfo, addConvert, ...models, ...tools])
+    add(program, session)
   try {
     await program.parseAsync(args, { from: 'user' })
     return session.exitCode

@@ -8,13 +8,16 @@ import type { Session } from './session.js'
 import { size } from './size.js'
 
 const help = `
-NAME is ${wellKnownNames.join(' or ')}, or a repository of the hub, as owner/name or owner/name:FILE. What is downloaded is a language model of
-four bits in GGUF and its vision half (mmproj), or, where no GGUF is there, the checkpoint (config.json, safetensors or PyTorch weights, tokenizer).
-It goes into the cache that huggingface_hub shares, and --model NAME then opens it; list, show and rm are about what is there.
-An interrupted download is kept, and the same command goes on from there. A file gets its name once its checksum is the hub's.
+NAME is ${wellKnownNames.join(' or ')}, or a repository of the hub, as owner/name or owner/name:FILE. What is
+downloaded is a language model of four bits in GGUF and its vision half (mmproj), or, where no GGUF is there, the
+checkpoint (config.json, safetensors or PyTorch weights, tokenizer). Where both are there, owner/name:model.safetensors
+is the checkpoint. It goes into the cache that huggingface_hub shares, and --model NAME then opens it; \`llava list\`,
+\`llava show NAME\` and \`llava rm NAME\` are for what is there.
+An interrupted download is kept, and the same command goes on from there. A file gets its name once its checksum is the
+hub's.
 
-Environment: HF_TOKEN, else the token of \`hf auth login\` (HF_TOKEN_PATH, or token in HF_HOME; HF_HUB_DISABLE_IMPLICIT_TOKEN=1 leaves it out);
-HF_ENDPOINT; HF_HUB_CACHE or HF_HOME; HTTPS_PROXY, HTTP_PROXY, NO_PROXY.
+Environment: HF_TOKEN, else the token of \`hf auth login\` (HF_TOKEN_PATH, or the file token in HF_HOME;
+HF_HUB_DISABLE_IMPLICIT_TOKEN=1 leaves it out); HF_ENDPOINT; HF_HUB_CACHE or HF_HOME; HTTPS_PROXY, HTTP_PROXY, NO_PROXY.
 
 Examples:
   llava pull llava-1.5-7b
@@ -54,7 +57,8 @@ async function pull(name: string, { yes, json, ...wanted }: PullFlags, session: 
     session.status('')
     if (json !== true) process.stderr.write(announcement(plan))
     const asking = yes !== true && json !== true && process.stdin.isTTY && process.stderr.isTTY
-    declined = asking && !(await agreed(`Download ${size(plan.missingBytes)} to ${plan.cacheDirectory}?`, 'yes', session))
+    const question = `Download ${size(plan.missingBytes)} to ${plan.cacheDirectory}?`
+    declined = asking && !(await agreed(question, 'yes', session))
     return !declined
   }
   session.status('asking the hub …')

@@ -7,15 +7,16 @@ import { errorFacts, type Session } from './session.js'
 import { size } from './size.js'
 
 const help = `
-NAME is one of \`llava list\`; NAME:FILE is one file of it. What goes is all that was downloaded under the name, also what is left of an interrupted
-download. On a terminal you are asked first. A model that another process is downloading stays, and so does what huggingface_hub has downloaded of
-another branch.
+NAME is one of \`llava list\`; NAME:FILE is one file of it. What goes is all that was downloaded under the name, also
+what is left of an interrupted download. On a terminal you are asked first. A model that another process is downloading
+stays, and so does what huggingface_hub has downloaded of another branch.
 
 Examples:
   llava rm llava-1.5-7b
   llava rm --yes second-state/Llava-v1.5-7B-GGUF:llava-v1.5-7b-Q8_0.gguf
 
-With --json, one object a line: {"name","repository","files","freedBytes"}, or {"name","error":{"code","message"}} for what could not be removed.`
+With --json, one object a line: {"name","repository","files","freedBytes"}, or {"name","error":{"code","message"}} for
+what could not be removed.`
 
 interface RmFlags {
   readonly yes?: boolean
@@ -61,8 +62,8 @@ async function remove(name: string, { yes, json }: RmFlags, session: Session): P
 }
 
 function contents({ files, freedBytes }: RemovalPlan): string {
-  const count = files.length === 0 ? 'what is left of a download' : files.length === 1 ? '1 file' : `${files.length} files`
-  return `${count}, ${size(freedBytes)}`
+  const named = files.length === 1 ? '1 file' : `${files.length} files`
+  return `${files.length === 0 ? 'what is left of a download' : named}, ${size(freedBytes)}`
 }
 
 function sentence({ name, freedBytes }: RemovedModel): string {

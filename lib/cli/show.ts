@@ -7,15 +7,15 @@ import { colours } from './session.js'
 import { size } from './size.js'
 
 const help = `
-NAME is one of \`llava list\`. This reads the headers of its files and loads nothing; \`llava info --model NAME\` opens the model, and says what it runs
-on and what memory it takes.
+NAME is one of \`llava list\`. This reads the headers of its files and loads nothing; \`llava info --model NAME\` opens
+the model, and says what it runs on and what memory it takes.
 
 Examples:
   llava show llava-1.5-7b
   llava show default --json | jq .parameters
 
-With --json: {"name","repository","commit","license","path","format","files":[{"path","nbytes"}],"parameters","weightDtypes":{TYPE: BYTES},
-"contextLength","text","vision","template"}`
+With --json: {"name","repository","commit","license","path","format","files":[{"path","nbytes"}],"parameters",
+"weightDtypes":{TYPE: BYTES},"contextLength","text","vision","template"}`
 
 export function addShow(program: Command): void {
   program
@@ -35,10 +35,15 @@ function text(model: InspectedModel): string {
   return lines(model).map(([name, value]) => `${bold(name)}${value}\n`).join('')
 }
 
+function tower({ layers, hiddenSize, imageSize }: NonNullable<InspectedModel['vision']>): string {
+  return `${layers} layers, width ${hiddenSize}, ${imageSize} px`
+}
+
 function lines(model: InspectedModel): readonly (readonly [string, string])[] {
   const { text: decoder, vision } = model
   const directory = model.format === 'hf-directory' ? model.path : path.dirname(model.path)
   const dtypes = Object.entries(model.weightDtypes).map(([dtype, nbytes]) => `${dtype} ${size(nbytes)}`)
+  const files = model.files.map(({ path: file, nbytes }) => `${path.relative(directory, file)}  ${size(nbytes)}`)
   const given = (name: string, value: string | undefined) => (value === undefined ? [] : [[name, value] as const])
   return [
     ['model', model.name],
@@ -46,11 +51,11 @@ function lines(model: InspectedModel): readonly (readonly [string, string])[] {
     ...given('commit', model.commit),
     ...given('license', model.license),
     ['path', `${model.path} (${model.format})`],
-    ...model.files.map(({ path: file, nbytes }, i) => [i === 0 ? 'files' : '', `${path.relative(directory, file)}  ${size(nbytes)}`] as const),
+    ...files.map((file, i) => [i === 0 ? 'files' : '', file] as const),
     ['parameters', `${(model.parameters / 1e6).toFixed(1)} M`],
     ['weights', dtypes.join(', ')],
     ['text', `${decoder.layers} layers, width ${decoder.hiddenSize}, context ${model.contextLength}`],
-    ['vision', vision === undefined ? 'none' : `${vision.layers} layers, width ${vision.hiddenSize}, ${vision.imageSize} px`],
+    ['vision', vision === undefined ? 'none' : tower(vision)],
     ['template', model.template],
   ]
 }

@@ -1,7 +1,8 @@
 // The cache that downloads from the hub share, laid out as huggingface_hub lays out its own, so that each finds what the other has downloaded:
-//   models--OWNER--NAME/blobs/ETAG                    a file's bytes, under their SHA-256 or, where git itself holds them, the SHA-1 of git's blob
+//   models--OWNER--NAME/blobs/ETAG                    a file's bytes
 //   models--OWNER--NAME/snapshots/COMMIT/PATH         a link to them, under the file's name
 //   models--OWNER--NAME/refs/main                     the commit that the name stands for
+// An etag is a SHA-256, or, for the small files that git itself holds, the SHA-1 of git's blob.
 // A blob gets its name once its bytes are verified, a snapshot its links once all blobs are there, and refs/main is written last.
 
 import type { Stats } from 'node:fs'
@@ -23,7 +24,9 @@ export interface BegunDownload {
   readonly at: Date
 }
 
-/** Behind the name of a blob whose bytes are not all there. Not huggingface_hub's own: it would append to the same file. */
+/**
+ * Behind the name of a blob whose bytes are not all there. Not huggingface_hub's own: it would append to the same file.
+ */
 const incompleteSuffix = '.llava-incomplete'
 
 const lockSuffix = '.llava-lock'
@@ -133,7 +136,8 @@ async function entries(cacheDirectory: string): Promise<readonly string[]> {
   } catch (cause) {
     const { code } = cause as NodeJS.ErrnoException
     if (code === 'ENOENT') return []
-    throw new LlavaError('MODEL_NOT_FOUND', `${cacheDirectory}: the cache cannot be read (${code}); check HF_HUB_CACHE and HF_HOME`, { cause })
+    const problem = `the cache cannot be read (${code}); check HF_HUB_CACHE and HF_HOME`
+    throw new LlavaError('MODEL_NOT_FOUND', `${cacheDirectory}: ${problem}`, { cause })
   }
 }
 

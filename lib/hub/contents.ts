@@ -1,5 +1,6 @@
-// What the cache holds of a repository, as it lies on the disk: names in snapshots, blobs, and which of them are the same file. That is told by the inode,
-// as a name may be a symbolic link, a hard one, or, where huggingface_hub could make none, the file itself. No link is followed to find more.
+// What the cache holds of a repository, as it lies on the disk: names in snapshots, blobs, and which of them are the
+// same file. That is told by the inode, as a name may be a symbolic link, a hard one, or, where huggingface_hub could
+// make none, the file itself. No link is followed to find more.
 
 import type { Stats } from 'node:fs'
 import { lstat, readFile, readdir, stat } from 'node:fs/promises'
@@ -36,7 +37,8 @@ export interface Contents {
 }
 
 export async function readContents(cache: RepositoryCache): Promise<Contents> {
-  return { names: await namesIn(path.join(cache.folder, 'snapshots')), blobs: await blobsIn(cache.blobs), refs: await refsIn(path.join(cache.folder, 'refs')) }
+  const names = await namesIn(path.join(cache.folder, 'snapshots'))
+  return { names, blobs: await blobsIn(cache.blobs), refs: await refsIn(path.join(cache.folder, 'refs')) }
 }
 
 /** Bytes of whole blobs that no snapshot names. */
@@ -51,7 +53,8 @@ async function namesIn(snapshots: string): Promise<readonly NamedFile[]> {
   const names = places.map(async (place) => {
     const [own, bytes] = await Promise.all([lstat(place), stat(place).catch(() => undefined)])
     const [commit = '', ...rest] = path.relative(snapshots, place).split(path.sep)
-    return { commit, path: rest.join('/'), place, inode: bytes && inodeOf(bytes), nbytes: own.isFile() ? bytesOnDisk(own) : 0 }
+    const nbytes = own.isFile() ? bytesOnDisk(own) : 0
+    return { commit, path: rest.join('/'), place, inode: bytes && inodeOf(bytes), nbytes }
   })
   return Promise.all(names)
 }
@@ -59,7 +62,8 @@ async function namesIn(snapshots: string): Promise<readonly NamedFile[]> {
 async function blobsIn(directory: string): Promise<readonly Blob[]> {
   const blobs = (await filesUnder(directory)).map(async (place) => {
     const own = await lstat(place)
-    return { place, inode: inodeOf(own), nbytes: bytesOnDisk(own), whole: /^(?:[0-9a-f]{40}|[0-9a-f]{64})$/.test(path.basename(place)) }
+    const whole = /^(?:[0-9a-f]{40}|[0-9a-f]{64})$/.test(path.basename(place))
+    return { place, inode: inodeOf(own), nbytes: bytesOnDisk(own), whole }
   })
   return Promise.all(blobs)
 }

@@ -30,7 +30,8 @@ export async function downloadFile(request: FileRequest, http: HubHttp, settings
     if ((await partial.checksum(signal)) !== file.etag) {
       await partial.discard()
       const kind = file.etag.length === 64 ? 'SHA-256' : 'SHA-1 of git'
-      throw new LlavaError('MODEL_CORRUPT', `${request.url}: its bytes are not those that the hub lists (${kind}); nothing of it was kept, try again`)
+      const problem = `its bytes are not those that the hub lists (${kind})`
+      throw new LlavaError('MODEL_CORRUPT', `${request.url}: ${problem}; nothing of it was kept, try again`)
     }
     await partial.commit(target)
   } finally {

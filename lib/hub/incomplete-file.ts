@@ -41,7 +41,13 @@ export class IncompleteFile {
   #unrecorded = 0
   #closed = false
 
-  private constructor(path: string, handle: FileHandle, { nbytes, etag }: VerifiedFile, partBytes: number, ats: readonly number[]) {
+  private constructor(
+    path: string,
+    handle: FileHandle,
+    { nbytes, etag }: VerifiedFile,
+    partBytes: number,
+    ats: readonly number[],
+  ) {
     this.#path = path
     this.#handle = handle
     this.#nbytes = nbytes

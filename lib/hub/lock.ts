@@ -71,7 +71,10 @@ async function touch(file: string, token: string): Promise<void> {
   await utimes(file, now, now)
 }
 
-/** Whether a living process holds the lock: it touches it, or lets go of it, within the time after which a holder counts as gone. */
+/**
+ * Whether a living process holds the lock: it touches it, or lets go of it, within the time after which a holder counts
+ * as gone.
+ */
 export async function isHeld(file: string, beatMs = 1000): Promise<boolean> {
   const touchedAt = async (): Promise<number | undefined> => (await stat(file).catch(() => undefined))?.mtimeMs
   const before = await touchedAt()

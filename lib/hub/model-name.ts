@@ -11,7 +11,10 @@ export interface ModelName {
   readonly license?: string
 }
 
-/** Well-known names, and the repositories that they stand for: GGUF pairs of LLaVA 1.5, the ones that llama.cpp's own tests and documentation name. */
+/**
+ * Well-known names, and the repositories that they stand for: GGUF pairs of LLaVA 1.5, the ones that llama.cpp's own
+ * tests and documentation name.
+ */
 export const wellKnownRepositories: ReadonlyMap<string, string> = new Map([
   ['llava-1.5-7b', 'second-state/Llava-v1.5-7B-GGUF'],
   ['llava-1.5-13b', 'mys/ggml_llava-v1.5-13b'],

@@ -1,6 +1,8 @@
-// Takes a repository, or some of its files, out of the cache again: their names in snapshots, then the blobs that no other name needs.
-// Snapshots that another reference than main names (a tag, a branch that huggingface_hub has downloaded) keep their files. Those that none names are what
-// main stood for before, and go as well. Only what lies in the repository's own folder is touched, and a folder that is a link is left alone.
+// Takes a repository, or some of its files, out of the cache again: their names in snapshots, then the blobs that no
+// other name needs.
+// Snapshots that another reference than main names (a tag, a branch that huggingface_hub has downloaded) keep their
+// files. Those that none names are what main stood for before, and go as well. Only what lies in the repository's own
+// folder is touched, and a folder that is a link is left alone.
 
 import { readdir, rm, rmdir } from 'node:fs/promises'
 import path from 'node:path'
@@ -22,7 +24,8 @@ export interface Removal {
 export async function planRemoval(cache: RepositoryCache, wanted: ReadonlySet<string> | undefined): Promise<Removal> {
   const contents = await readContents(cache)
   const kept = keptCommits(contents)
-  const names = contents.names.filter(({ commit, path: name }) => !kept.has(commit) && (wanted === undefined || wanted.has(name)))
+  const isWanted = (name: string) => wanted === undefined || wanted.has(name)
+  const names = contents.names.filter(({ commit, path: name }) => !kept.has(commit) && isWanted(name))
   const left = contents.names.filter((name) => !names.includes(name))
   const whole = !left.some(({ commit }) => !kept.has(commit))
   const needed = new Set(left.map(({ inode }) => inode))
@@ -47,11 +50,13 @@ function bytesOf(names: readonly NamedFile[], blobs: readonly Blob[]): number {
 /** Throws where the repository's folder is not the cache's own, or a process is downloading to it. */
 export async function checkRemovable(what: string, cache: RepositoryCache): Promise<void> {
   for (const directory of [cache.folder, cache.blobs, path.join(cache.folder, 'snapshots')]) {
-    const isLink = !(await isRealDirectory(directory)) && (await readdir(directory).catch(() => undefined)) !== undefined
-    if (isLink) throw new LlavaError('OUTPUT_FAILED', `${what}: ${directory} is a link that leads out of the cache; remove what it leads to yourself`)
+    if ((await isRealDirectory(directory)) || (await readdir(directory).catch(() => undefined)) === undefined) continue
+    const problem = `${directory} is a link that leads out of the cache`
+    throw new LlavaError('OUTPUT_FAILED', `${what}: ${problem}; remove what it leads to yourself`)
   }
   const held = await Promise.all((await cache.presentLocks()).map((lock) => isHeld(lock)))
-  if (held.includes(true)) throw new LlavaError('BUSY', `${what}: another process is downloading it; wait until it has ended, or stop it`)
+  const advice = 'wait until it has ended, or stop it'
+  if (held.includes(true)) throw new LlavaError('BUSY', `${what}: another process is downloading it; ${advice}`)
 }
 
 /** The name of the model goes first, so that nothing half removed has one. */
@@ -63,7 +68,8 @@ export async function carryOut({ names, blobs, whole }: Removal, cache: Reposito
   if (!whole) return
   for (const name of ['snapshots', 'blobs', 'refs']) await removeEmpty(path.join(cache.folder, name), cache.folder)
   const { names: others, blobs: foreign } = await readContents(cache)
-  if (others.length + foreign.length === 0) await outputFailure(cache.folder, () => rm(cache.folder, { recursive: true, force: true }))
+  if (others.length + foreign.length === 0)
+    await outputFailure(cache.folder, () => rm(cache.folder, { recursive: true, force: true }))
   for (const lock of await cache.presentLocks()) await rm(lock, { force: true })
   await rmdir(cache.locks).catch(() => undefined) // the locks of other programs stay
 }

@@ -11,7 +11,10 @@ export interface HubFile {
   /** With slashes, inside the repository. */
   readonly path: string
   readonly nbytes: number
-  /** What its bytes are verified by, and their name in the cache: their SHA-256, or the SHA-1 of git's blob for a file that git itself holds. */
+  /**
+   * What its bytes are verified by, and their name in the cache: their SHA-256, or the SHA-1 of git's blob for a file
+   * that git itself holds.
+   */
   readonly etag: string
 }
 

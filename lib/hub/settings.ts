@@ -36,12 +36,16 @@ export async function hubSettings(): Promise<HubSettings> {
   }
 }
 
-/** The token that `hf auth login` keeps, as huggingface_hub finds it; empty where there is none, or HF_HUB_DISABLE_IMPLICIT_TOKEN says to send none. */
+/**
+ * The token that `hf auth login` keeps, as huggingface_hub finds it; empty where there is none, or
+ * HF_HUB_DISABLE_IMPLICIT_TOKEN says to send none.
+ */
 async function savedToken(): Promise<string> {
   if (/^(?:1|on|yes|true)$/i.test(process.env['HF_HUB_DISABLE_IMPLICIT_TOKEN'] ?? '')) return ''
-  const home = process.env['HF_HOME'] || path.join(process.env['XDG_CACHE_HOME'] || path.join(os.homedir(), '.cache'), 'huggingface')
-  const text = await readFile(expanded(process.env['HF_TOKEN_PATH'] || path.join(home, 'token')), 'utf8').catch(() => '')
-  return text.trim()
+  const caches = process.env['XDG_CACHE_HOME'] || path.join(os.homedir(), '.cache')
+  const home = process.env['HF_HOME'] || path.join(caches, 'huggingface')
+  const file = expanded(process.env['HF_TOKEN_PATH'] || path.join(home, 'token'))
+  return (await readFile(file, 'utf8').catch(() => '')).trim()
 }
 
 /** With the home directory for the tilde that a file of settings leaves there. */

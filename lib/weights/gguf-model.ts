@@ -29,7 +29,8 @@ export async function describeGguf(file: string, options: DescribeOptions): Prom
   checkLanguageFile(language)
   if (options.visionTower !== undefined)
     throw new LlavaError('INVALID_ARGUMENT', `${file} is a GGUF; \`visionTower\` belongs to an original LLaVA checkpoint, \`mmproj\` to a GGUF`)
-  if (language.metadata.get('general.architecture') === 'llava') return describeParts('gguf', language, ownVisionPart(language, options), options)
+  const isSingle = language.metadata.get('general.architecture') === 'llava'
+  if (isSingle) return describeParts('gguf', language, ownVisionPart(language, options), options)
   const vision = await visionHalf(file, options.mmproj)
   return describeParts(vision === undefined ? 'gguf-text' : 'gguf-pair', language, vision, options)
 }

@@ -1,5 +1,5 @@
-// Whether a file or directory is a model of a kind that is opened here, by its header or its config.json alone. What is broken behind these shows when it
-// is opened.
+// Whether a file or directory is a model of a kind that is opened here, by its header or its config.json alone. What is
+// broken behind these shows when it is opened.
 
 import path from 'node:path'
 import { stat } from 'node:fs/promises'

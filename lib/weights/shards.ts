@@ -23,7 +23,10 @@ const formats: readonly WeightFormat[] = [
 /** Files that make a directory one with weights, the one that is read before the others. */
 export const weightEntries: readonly string[] = formats.flatMap(({ whole }) => [whole, indexOf(whole)])
 
-/** The names of the shards in an index of this name, of weightEntries, which may lie in a file of another one; each as often as tensors are in it. */
+/**
+ * The names of the shards in an index of this name, of weightEntries, which may lie in a file of another one; each as
+ * often as tensors are in it.
+ */
 export async function shardNames(name: string, file: string): Promise<readonly string[]> {
   const format = formats.find(({ whole }) => name === indexOf(whole))
   const index = await readJsonFields(file)

@@ -1,7 +1,8 @@
-// Checkpoints from the hub: repositories without GGUF, whose small files git itself holds, and whose weights may be shards under an index.
+// Checkpoints from the hub: repositories without GGUF, whose small files git itself holds, and whose weights may be
+// shards under an index.
 
 import { existsSync } from 'node:fs'
-import { readdir, readFile, readlink, stat } from 'node:fs/promises'
+import { readFile, readlink, stat } from 'node:fs/promises'
 import path from 'node:path'
 import test from 'ava'
 import { LLaVA, LlavaError, checkModel } from '../../lib/index.js'
@@ -9,12 +10,12 @@ import { findPulled } from '../../lib/named-model.js'
 import type { PullOptions } from '../../lib/pull.js'
 import { llava } from '../command.js'
 import { goldenCase } from '../tiny-model.js'
-import { environment, withServer, type Place } from './downloads.js'
+import { environment, filesOf, withServer, type Place } from './downloads.js'
 import { always, commit, dropAfter, etagOf, repository, sha256, status, type Files } from './hub-server.js'
 
 const { model, picture } = goldenCase('hf-f32')
-const names = await readdir(model)
-const whole: Files = Object.fromEntries(await Promise.all(names.map(async (name) => [name, await readFile(path.join(model, name))] as const)))
+const whole = await filesOf(model)
+const names = Object.keys(whole)
 
 const { 'model.safetensors': weights = Buffer.alloc(0), ...settings } = whole
 const shards = ['model-00001-of-00002.safetensors', 'model-00002-of-00002.safetensors'] as const
@@ -31,7 +32,8 @@ const asked = { text: repository, repository }
 const snapshot = ({ cached }: Place): string => path.join(cached, 'snapshots', commit)
 
 test('a repository without GGUF gives its checkpoint, and no file that is not read', async (t) => {
-  const others = { 'README.md': Buffer.from('a card'), 'training_args.bin': Buffer.from('x'), 'sub/model.safetensors': Buffer.from('y') }
+  const other = Buffer.from('another file')
+  const others = { 'README.md': other, 'training_args.bin': other, 'sub/model.safetensors': other }
   await withServer(async (place) => {
     const { pull, cached, folder, listed } = place
     const { elapsedMs, files, ...result } = await pull()
@@ -51,12 +53,13 @@ test('a repository without GGUF gives its checkpoint, and no file that is not re
   }, { ...others, ...whole })
 })
 
-test('shards are those that the index names; it is read before anybody is asked, and what is asked for is the rest', async (t) => {
+test('shards are those that the index names, which is read before anybody is asked for the rest', async (t) => {
   await withServer(async (place) => {
     const { pull, folder } = place
     const missing: number[] = []
     const confirm: PullOptions['confirm'] = (plan) => missing.push(plan.missingBytes) < 1
-    const total = Object.entries(sharded).reduce((sum, [file, bytes]) => sum + (/index|consolidated/.test(file) ? 0 : bytes.length), 0)
+    const rest = Object.entries(sharded).filter(([file]) => !/index|consolidated/.test(file))
+    const total = rest.reduce((sum, [, bytes]) => sum + bytes.length, 0)
     await t.throwsAsync(pull({ confirm }), { code: 'ABORTED' })
     t.deepEqual(missing, [total])
     await t.throwsAsync(findPulled(asked, folder), { code: 'MODEL_NOT_FOUND' })
@@ -81,20 +84,24 @@ test('where there are both, the GGUF is taken, and the checkpoint by the name of
   await withServer(async (place) => {
     const { pull, folder } = place
     t.is((await pull()).model, path.join(snapshot(place), 'tiny-Q4_0.gguf'))
-    await t.throwsAsync(findPulled({ ...asked, file: 'model.safetensors' }, folder), { code: 'MODEL_NOT_FOUND', message: /llava pull/ })
+    const byWeights = { ...asked, file: 'model.safetensors' }
+    await t.throwsAsync(findPulled(byWeights, folder), { code: 'MODEL_NOT_FOUND', message: /llava pull/ })
     t.is((await pull({ file: 'model.safetensors' })).model, snapshot(place))
     t.is((await findPulled(asked, folder)).model, path.join(snapshot(place), 'tiny-Q4_0.gguf'))
-    t.is((await findPulled({ ...asked, file: 'model.safetensors' }, folder)).model, snapshot(place))
+    t.is((await findPulled(byWeights, folder)).model, snapshot(place))
   }, { ...whole, 'tiny-Q4_0.gguf': Buffer.from('a model') })
 })
 
+const lacking = { ...sharded, [shards[1]]: undefined }
+const leading = { ...sharded, 'model.safetensors.index.json': Buffer.from('{"weight_map":{"a":"../x.safetensors"}}') }
+
 for (const [what, files, options, code, words] of [
-  ['a type of a repository without GGUF', whole, { type: 'q4_0' }, 'INVALID_ARGUMENT', /no GGUF file is there to choose from.*leave `type` and `file` out/],
-  ['a file of a repository without GGUF', whole, { file: 'x.gguf' }, 'INVALID_ARGUMENT', /no GGUF file is there to choose from/],
-  ['a repository without a model', { 'README.md': Buffer.from('x') }, {}, 'MODEL_NOT_FOUND', /no GGUF file is there, and no checkpoint/],
+  ['a type where no GGUF is', whole, { type: 'q4_0' }, 'INVALID_ARGUMENT', /no GGUF .* leave `type` and `file` out/],
+  ['a file where no GGUF is', whole, { file: 'x.gguf' }, 'INVALID_ARGUMENT', /no GGUF file is there to choose/],
+  ['a repository without a model', { 'README.md': weights }, {}, 'MODEL_NOT_FOUND', /no GGUF .* and no checkpoint/],
   ['weights without config.json', { 'model.safetensors': weights }, {}, 'MODEL_NOT_FOUND', /no checkpoint/],
-  ['an index that names a shard which is not there', { ...sharded, [shards[1]]: undefined }, {}, 'MODEL_NOT_FOUND', /names model-00002-of-00002\.safetensors, which is not/],
-  ['an index that leads elsewhere', { ...sharded, 'model.safetensors.index.json': Buffer.from('{"weight_map":{"a":"../x.safetensors"}}') }, {}, 'MODEL_CORRUPT', /the name of a safe/],
+  ['an index that names a missing shard', lacking, {}, 'MODEL_NOT_FOUND', /names model-00002.*, which is not/],
+  ['an index that leads elsewhere', leading, {}, 'MODEL_CORRUPT', /the name of a safe/],
 ] as const) {
   test(`${what} is ${code}`, async (t) => {
     const given = Object.entries(files).filter((entry): entry is [string, Buffer] => entry[1] !== undefined)
@@ -140,7 +147,8 @@ test('the command pulls a checkpoint, and its name is opened, checked and answer
     t.like(JSON.parse(pulled.stdout), { model: snapshot(place) })
     t.false('mmproj' in (JSON.parse(pulled.stdout) as object))
     const flags = ['--max-tokens', '8', '--threads', '1', '--model']
-    const [byName, byPath] = [await llava(['ask', picture, 'What?', ...flags, repository], '', env), await llava(['ask', picture, 'What?', ...flags, model])]
+    const byName = await llava(['ask', picture, 'What?', ...flags, repository], '', env)
+    const byPath = await llava(['ask', picture, 'What?', ...flags, model])
     t.is(byName.stdout, byPath.stdout)
     t.is(byName.code, 0)
     const info = await llava(['info', '--json', '--model', repository], '', env)

@@ -1,4 +1,5 @@
-// What the completion scripts offer for names of models: the well-known ones to pull, and those that were pulled everywhere else.
+// What the completion scripts offer for names of models: the well-known ones to pull, and those that were pulled
+// everywhere else.
 
 import { execFile } from 'node:child_process'
 import { mkdir, writeFile } from 'node:fs/promises'
@@ -18,7 +19,8 @@ async function offers({ folder }: Place, ...words: readonly string[]): Promise<r
   const script = path.join(folder, 'llava.bash')
   await writeFile(script, (await llava(['completion', 'bash'])).stdout)
   const ask = 'source "$1"; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _llava; printf "%s\\n" "${COMPREPLY[@]}"'
-  const { stdout } = await run('bash', ['-c', ask, 'bash', script, 'llava', ...words], { cwd: folder, env: { ...process.env, HF_HUB_CACHE: folder } })
+  const env = { ...process.env, HF_HUB_CACHE: folder }
+  const { stdout } = await run('bash', ['-c', ask, 'bash', script, 'llava', ...words], { cwd: folder, env })
   return stdout.split('\n').filter((line) => line !== '')
 }
 
@@ -26,7 +28,8 @@ async function addRepository({ folder }: Place, name: string, files: Readonly<Re
   const repository = path.join(folder, `models--${name}`)
   for (const part of ['refs', `snapshots/${commit}`]) await mkdir(path.join(repository, part), { recursive: true })
   await writeFile(path.join(repository, 'refs', 'main'), commit)
-  for (const [file, text] of Object.entries(files)) await writeFile(path.join(repository, 'snapshots', commit, file), text)
+  const snapshot = path.join(repository, 'snapshots', commit)
+  for (const [file, text] of Object.entries(files)) await writeFile(path.join(snapshot, file), text)
 }
 
 test('names of models are completed: known ones to pull, pulled ones to open, show and delete', async (t) => {

@@ -1,5 +1,6 @@
 // A hub of models on this machine: the listing, downloads that redirect to another origin, and every fault that a test asks for.
-// Large files (by their extension) are in the store, under their SHA-256; the others are git's own: the hub sends them itself, and lists git's SHA-1.
+// Large files (by their extension) are in the store, under their SHA-256; the others are git's own: the hub sends them
+// itself, and lists git's SHA-1.
 
 import { createHash } from 'node:crypto'
 import http, { type IncomingMessage, type ServerResponse } from 'node:http'

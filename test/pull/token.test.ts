@@ -14,8 +14,8 @@ for (const [what, file, env, expected] of [
   ['without HF_HOME, in XDG_CACHE_HOME', 'cache/huggingface/token', { XDG_CACHE_HOME: 'cache' }, 'Bearer hf_saved'],
   ['else in the home directory', '.cache/huggingface/token', {}, 'Bearer hf_saved'],
   ['a tilde is the home directory', 'mine', { HF_TOKEN_PATH: '~/mine' }, 'Bearer hf_saved'],
-  ['HF_HUB_DISABLE_IMPLICIT_TOKEN switches it off', 'home/token', { HF_HOME: 'home', HF_HUB_DISABLE_IMPLICIT_TOKEN: '1' }, undefined],
-  ['but not HF_TOKEN', 'home/token', { HF_TOKEN: 'hf_own', HF_HUB_DISABLE_IMPLICIT_TOKEN: 'true' }, 'Bearer hf_own'],
+  ['a switch turns the file off', 'home/token', { HF_HOME: 'home', HF_HUB_DISABLE_IMPLICIT_TOKEN: '1' }, undefined],
+  ['but not HF_TOKEN', 'other', { HF_TOKEN: 'hf_own', HF_HUB_DISABLE_IMPLICIT_TOKEN: 'true' }, 'Bearer hf_own'],
   ['no file, no token', 'other', {}, undefined],
 ] as const) {
   test(`the token: ${what}`, async (t) => {
@@ -23,11 +23,16 @@ for (const [what, file, env, expected] of [
       const at = (name: string) => path.join(place.folder, name)
       await mkdir(path.dirname(at(file)), { recursive: true })
       await writeFile(at(file), 'hf_saved\n')
-      const paths = Object.entries(env).map(([name, value]) => [name, /^(?:hf_|1|true|~)/.test(value) ? value : at(value)])
+      const isPath = (value: string) => !/^(?:hf_|1|true|~)/.test(value)
+      const given = Object.entries(env).map(([name, value]) => [name, isPath(value) ? at(value) : value])
       const cleared = { HF_TOKEN_PATH: '', XDG_CACHE_HOME: '', HOME: place.folder, USERPROFILE: place.folder }
-      const { code } = await llava(['pull', repository], '', { ...environment(place), ...cleared, ...Object.fromEntries(paths) as NodeJS.ProcessEnv })
+      const set = Object.fromEntries(given) as NodeJS.ProcessEnv
+      const { code } = await llava(['pull', repository], '', { ...environment(place), ...cleared, ...set })
       t.is(code, 0)
-      const sent = (server: string) => [...new Set(place.server.requests.filter((one) => one.server === server).map(({ headers }) => headers.authorization))]
+      const sent = (server: string) => {
+        const requests = place.server.requests.filter((one) => one.server === server)
+        return [...new Set(requests.map(({ headers }) => headers.authorization))]
+      }
       t.deepEqual(sent('hub'), [expected])
       t.deepEqual(sent('store'), [undefined])
     })
