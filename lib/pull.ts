@@ -1,5 +1,6 @@
 // Models from the hub: which files a name stands for, whether they fit, then each of them downloaded, verified, and published together.
-// An index of shards, which is small, is downloaded before the rest is known.
+// A checkpoint's config.json and its index of shards, which are small, come first: a model of another kind is refused
+// before gigabytes of it are here, and what is asked for is known.
 
 import { createHash } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
@@ -16,6 +17,8 @@ import { hubSettings, type HubSettings } from './hub/settings.js'
 import { calledFrom, Job } from './job.js'
 import { chooseModel, isModelFile, type ModelChoice } from './model-choice.js'
 import { abortSignal, callback, checkOptions, oneOf, text, type OptionCheck } from './options.js'
+import { Fields, readJson } from './weights/fields.js'
+import { readHfConfig } from './weights/hf-config.js'
 import { checkRoom } from './weights/partial-file.js'
 import { shardNames } from './weights/shards.js'
 
@@ -25,8 +28,8 @@ export interface PullOptions {
   /** The file's path in the repository, if its type does not single it out. */
   readonly file?: string
   /**
-   * Called before anything but an index of shards is downloaded, and not if nothing has to be; a false answer ends the
-   * call with ABORTED.
+   * Called before anything is downloaded but config.json and the index of a checkpoint, and not if nothing has to be; a
+   * false answer ends the call with ABORTED.
    */
   readonly confirm?: (plan: PullPlan) => boolean | Promise<boolean>
   /** Called some times a second; what it throws fails the call. */
@@ -107,7 +110,8 @@ const pullChecks = {
  *
  * A file gets its name once its checksum is the hub's, and a model its name once all of its files have theirs.
  *
- * Fails with MODEL_NOT_FOUND, MODEL_CORRUPT (other bytes than the hub lists), ACCESS_DENIED, DOWNLOAD_FAILED, OUTPUT_FAILED, INVALID_ARGUMENT or ABORTED.
+ * Fails with MODEL_NOT_FOUND, MODEL_CORRUPT (other bytes than the hub lists), MODEL_UNSUPPORTED (a checkpoint of
+ * another kind), ACCESS_DENIED, DOWNLOAD_FAILED, OUTPUT_FAILED, INVALID_ARGUMENT or ABORTED.
  */
 export async function pullModel(name: string, options: PullOptions = {}): Promise<PulledModel> {
   checkOptions('pullModel()', options, pullChecks)
@@ -160,15 +164,28 @@ function nameOf(name: string, { file }: PullOptions): ModelName {
   return { ...parsed, file }
 }
 
-function choiceOf({ repository: where, file }: ModelName, { type }: PullOptions, route: Route): Promise<ModelChoice> {
+async function choiceOf(asked: ModelName, { type }: PullOptions, route: Route): Promise<ModelChoice> {
+  const { repository: where, file } = asked
   const wanted = { ...(type !== undefined && { type }), ...(file !== undefined && { file }) }
-  const { repository, cache } = route
-  return chooseModel(where, repository.files.map(({ path }) => path), wanted, async (path) => {
-    const index = fileOf(repository, path)
-    await cache.prepare()
-    await downloadAll([index], new PullCount([index], undefined), route)
-    return shardNames(path, cache.blob(index.etag))
-  })
+  const paths = route.repository.files.map(({ path }) => path)
+  const readIndex = async (index: string) => shardNames(index, await fetched(index, route))
+  const choice = await chooseModel(where, paths, wanted, readIndex)
+  const config = 'config.json'
+  if (choice.files.includes(config)) await checkKind(`${where}/${config}`, await fetched(config, route))
+  return choice
+}
+
+/** Downloads one small file ahead of the others, and says where it is. */
+async function fetched(path: string, route: Route): Promise<string> {
+  const file = fileOf(route.repository, path)
+  await route.cache.prepare()
+  await downloadAll([file], new PullCount([file], undefined), route)
+  return route.cache.blob(file.etag)
+}
+
+/** Throws MODEL_UNSUPPORTED where a configuration is of a model that is not computed here. */
+async function checkKind(what: string, file: string): Promise<void> {
+  readHfConfig(Fields.fromJson(what, await readJson(file)))
 }
 
 function fileOf({ files }: Repository, path: string): HubFile {

@@ -58,7 +58,7 @@ test('shards are those that the index names, which is read before anybody is ask
     const { pull, folder } = place
     const missing: number[] = []
     const confirm: PullOptions['confirm'] = (plan) => missing.push(plan.missingBytes) < 1
-    const rest = Object.entries(sharded).filter(([file]) => !/index|consolidated/.test(file))
+    const rest = Object.entries(sharded).filter(([file]) => !/index|consolidated|^config/.test(file))
     const total = rest.reduce((sum, [, bytes]) => sum + bytes.length, 0)
     await t.throwsAsync(pull({ confirm }), { code: 'ABORTED' })
     t.deepEqual(missing, [total])
@@ -92,6 +92,8 @@ test('where there are both, the GGUF is taken, and the checkpoint by the name of
   }, { ...whole, 'tiny-Q4_0.gguf': Buffer.from('a model') })
 })
 
+const next = { ...whole, 'config.json': Buffer.from('{"architectures":["LlavaNextForConditionalGeneration"]}') }
+const awq = { ...whole, 'config.json': Buffer.from('{"model_type":"llava","quantization_config":{}}') }
 const lacking = { ...sharded, [shards[1]]: undefined }
 const leading = { ...sharded, 'model.safetensors.index.json': Buffer.from('{"weight_map":{"a":"../x.safetensors"}}') }
 
@@ -100,13 +102,16 @@ for (const [what, files, options, code, words] of [
   ['a file where no GGUF is', whole, { file: 'x.gguf' }, 'INVALID_ARGUMENT', /no GGUF file is there to choose/],
   ['a repository without a model', { 'README.md': weights }, {}, 'MODEL_NOT_FOUND', /no GGUF .* and no checkpoint/],
   ['weights without config.json', { 'model.safetensors': weights }, {}, 'MODEL_NOT_FOUND', /no checkpoint/],
+  ['a checkpoint of another kind', next, {}, 'MODEL_UNSUPPORTED', /tiny-GGUF\/config\.json: architecture "LlavaNext/],
+  ['a quantised checkpoint', awq, {}, 'MODEL_UNSUPPORTED', /config\.json: a quantised checkpoint/],
   ['an index that names a missing shard', lacking, {}, 'MODEL_NOT_FOUND', /names model-00002.*, which is not/],
   ['an index that leads elsewhere', leading, {}, 'MODEL_CORRUPT', /the name of a safe/],
 ] as const) {
   test(`${what} is ${code}`, async (t) => {
     const given = Object.entries(files).filter((entry): entry is [string, Buffer] => entry[1] !== undefined)
-    await withServer(async ({ pull, folder }) => {
+    await withServer(async ({ server, pull, folder }) => {
       await t.throwsAsync(pull(options), { instanceOf: LlavaError, code, message: words })
+      t.deepEqual(server.ranges, []) // no weights were asked for
       await t.throwsAsync(findPulled(asked, folder), { code: 'MODEL_NOT_FOUND' })
     }, Object.fromEntries(given))
   })
