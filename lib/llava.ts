@@ -257,7 +257,7 @@ export class LLaVA implements Disposable, AsyncDisposable {
 
   /**
    * Opens a checkpoint directory (Hugging Face's or the original LLaVA's), a GGUF pair (its `mmproj` is found beside it when there is just one), a GGUF
-   * without pictures, or a single GGUF of this package; with no path, the small model that comes with the package. Where nothing is called so, the name
+   * without pictures, or a single GGUF of this package; with no path, or `default`, the model that comes with the package. Where nothing is called so, the name
    * of a model that `pullModel` has downloaded: `llava-1.5-7b` or `owner/name`, with `:file` if one of several is meant.
    *
    * Fails with MODEL_NOT_FOUND, MODEL_CORRUPT, MODEL_UNSUPPORTED, OUT_OF_MEMORY, NATIVE_UNAVAILABLE, INVALID_ARGUMENT or ABORTED.
