@@ -43,13 +43,23 @@ export function chooseGguf(where: string, paths: readonly string[], { type, file
   return { language: wholeOf(where, paths, language), ...(vision !== undefined && { vision: wholeOf(where, paths, vision) }) }
 }
 
+/** Of the paths of files, those that a language model is opened by. */
+export function languageFiles(paths: readonly string[]): readonly string[] {
+  return firstParts(paths.filter((name) => /\.gguf$/i.test(name))).filter((name) => !isVision(name))
+}
+
+/** Paths of all parts of the file that this one is, or is a part of. */
+export function partPaths(file: string): readonly string[] {
+  return partNames(path.posix.basename(file)).map((name) => path.posix.join(path.posix.dirname(file), name))
+}
+
 function isVision(name: string): boolean {
   return /mmproj/i.test(path.posix.basename(name))
 }
 
 /** Paths of all parts of a file. */
 function wholeOf(where: string, paths: readonly string[], first: string): readonly string[] {
-  const parts = partNames(path.posix.basename(first)).map((name) => path.posix.join(path.posix.dirname(first), name))
+  const parts = partPaths(first)
   const missing = parts.find((part) => !paths.includes(part))
   if (missing !== undefined) throw new LlavaError('MODEL_NOT_FOUND', `${where}: of ${parts.length} parts ${missing} is missing`)
   return parts
@@ -79,7 +89,7 @@ function bestVisions(visions: readonly string[]): readonly string[] {
 }
 
 /** The last word of a name that is a type; `q4_k` alone is llama.cpp's other name for `q4_k_m`. */
-function typeOf(name: string): string | undefined {
+export function typeOf(name: string): string | undefined {
   const words = path.posix.basename(name).toLowerCase().match(/(?<=^|[-_.])(?:bf16|f16|f32|q\d_k_[sml]|q\d_k|q\d_\d)(?=[-_.])/g)
   return words?.at(-1)?.replace(/^(q[345]_k)$/, '$1_m')
 }

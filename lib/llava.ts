@@ -1,6 +1,5 @@
 // LLaVA, the public face: open a model, ask about pictures, stream answers, or take the logits.
 
-import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Answer, Timings, Usage } from './answer.js'
 import { runBenchmark, type BenchmarkLine, type BenchmarkOptions } from './benchmark.js'
@@ -19,13 +18,13 @@ import { preprocessInSlices } from './image/preprocess.js'
 import { calledFrom, Job } from './job.js'
 import { Lockstep } from './lockstep.js'
 import { biasById } from './logit-bias.js'
-import { describeNamedModel } from './named-model.js'
+import { modelTemplate } from './model-template.js'
+import { defaultModel, describeNamedModel } from './named-model.js'
 import { isas, type Isa, type KvDtype, type NativeImageFeatures, type NativeInfo, type NativeOptions, type NativeSegment, type NativeSequence } from './native.js'
 import { abortSignal, callback, checkOptions, flag, given, oneOf, stopStrings, text, wholeNumber, type OptionCheck } from './options.js'
 import type { ProgressListener } from './progress.js'
 import { renderCheckpointTemplate } from './prompt/checkpoint-template.js'
 import { splicePrompt, type SpliceItem } from './prompt/splice.js'
-import { defaultTemplate } from './prompt/default-template.js'
 import { builtInTemplates, conversationImages, renderPrompt, templateNames, templateStops, type ChatMessage, type PromptPart, type TemplateName } from './prompt/templates.js'
 import { asRequest, type RequestOutcome } from './request-channel.js'
 import { checkSampling, type SamplingOptions } from './sampling/options.js'
@@ -37,10 +36,8 @@ import { runTrace, type Trace } from './trace.js'
 import type { ModelDescription } from './weights/model-description.js'
 import { imageAspectRatios } from './weights/preprocessing.js'
 
-/** The model that comes with the package, and the CLIP that its tower was trained in. */
-const models = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../../models')
-const defaultModel = path.join(models, 'default.gguf')
-const defaultClip = path.join(models, 'clip')
+/** The CLIP that the tower of the package's own model was trained in. */
+const defaultClip = fileURLToPath(new URL('../../models/clip', import.meta.url))
 
 /** A picture to ask about: anything `decodeImage` reads, or one encoded before. */
 export type ImageSource = ImageInput | EncodedImage
@@ -260,7 +257,7 @@ export class LLaVA implements Disposable, AsyncDisposable {
 
   /**
    * Opens a checkpoint directory (Hugging Face's or the original LLaVA's), a GGUF pair (its `mmproj` is found beside it when there is just one), a GGUF
-   * without pictures, or a single GGUF of this package; with no path, the small model that comes with the package. Where nothing is called so, the name
+   * without pictures, or a single GGUF of this package; with no path, or `default`, the model that comes with the package. Where nothing is called so, the name
    * of a model that `pullModel` has downloaded: `llava-1.5-7b` or `owner/name`, with `:file` if one of several is meant.
    *
    * Fails with MODEL_NOT_FOUND, MODEL_CORRUPT, MODEL_UNSUPPORTED, OUT_OF_MEMORY, NATIVE_UNAVAILABLE, INVALID_ARGUMENT or ABORTED.
@@ -513,14 +510,7 @@ export class LLaVA implements Disposable, AsyncDisposable {
 
   #template(): TemplateName {
     if (this.#options.template !== undefined) return this.#options.template
-    const { card, imageTokens, tokenizer, chatTemplate } = this.#engine.description
-    return defaultTemplate({
-      name: card.name,
-      imageTokens: imageTokens !== undefined,
-      byteLevelVocabulary: tokenizer.byteLevel !== undefined,
-      imStartToken: tokenizer.addedTokens.some(({ content }) => content === '<|im_start|>'),
-      chatTemplate: chatTemplate !== undefined,
-    })
+    return modelTemplate(this.#engine.description)
   }
 
   /** What ends an answer in this template: a token where the vocabulary has one for it, which leaves no text to be found, else text. */
@@ -763,7 +753,10 @@ interface Opened {
 
 async function openAll(modelPath: string, options: OpenOptions): Promise<Opened> {
   const engine = await openEngine(modelPath, options)
-  if (options.clip === undefined) return { engine, clip: modelPath === defaultModel ? new LateClip(defaultClip, engine.options) : undefined }
+  if (options.clip === undefined) {
+    const isPackaged = engine.description.path === defaultModel
+    return { engine, clip: isPackaged ? new LateClip(defaultClip, engine.options) : undefined }
+  }
   const clip = new LateClip(options.clip, engine.options)
   try {
     await clip.open() // what is wrong with it is said at once

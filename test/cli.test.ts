@@ -165,7 +165,9 @@ test('no verb: exit code 2 and the help', async (t) => {
   t.is(code, 2)
 })
 
-for (const verb of ['ask', 'chat', 'embed', 'tokenize', 'info', 'trace', 'bench', 'completion']) {
+const models = ['info', 'pull', 'list', 'show', 'rm']
+
+for (const verb of ['ask', 'chat', 'embed', 'tokenize', ...models, 'trace', 'bench', 'completion']) {
   test(`${verb} --help shows examples`, async (t) => {
     const { code, stdout, stderr } = await llava([verb, '--help'])
     t.regex(stdout, /\nExamples:\n/)

@@ -10,7 +10,7 @@ import { size } from './size.js'
 
 const help = {
   about: [
-    'Opens the model and says what it is, the instruction set it runs on, and the memory it takes: now, and with a full context. ' +
+    'Opens the model and says what it is, the instruction set it runs on, and the memory it takes: now, and with a full context; `llava show NAME` reads the headers of one that was pulled, and loads nothing. ' +
       '--check reads every tensor, names those that hold NaN or infinite values (exit code 1), and prints each file\'s SHA-256.',
   ],
   examples: ['llava info', 'llava info --model llava-v1.5-7b-hf --json', 'llava info --model llava-v1.5-7b-hf --check'],

@@ -11,8 +11,11 @@ import { addEmbed } from './embed.js'
 import { withShowValue } from './flags.js'
 import { addHelp } from './help.js'
 import { addInfo } from './info.js'
+import { addList } from './list.js'
 import { addPull } from './pull.js'
+import { addRm } from './rm.js'
 import { Session } from './session.js'
+import { addShow } from './show.js'
 import { addTokenize } from './tokenize.js'
 import { addTrace } from './trace.js'
 
@@ -47,7 +50,8 @@ export async function run(args: readonly string[]): Promise<number> {
       session.verb = verb
     })
   addHelp(program, help)
-  for (const add of [addAsk, addChat, addEmbed, addTokenize, addInfo, addConvert, addPull, addTrace, addBench, addCompletion]) add(program, session)
+  const [models, tools] = [[addPull, addList, addShow, addRm], [addTrace, addBench, addCompletion]]
+  for (const add of [addAsk, addChat, addEmbed, addTokenize, addInfo, addConvert, ...models, ...tools]) add(program, session)
   try {
     await program.parseAsync(withShowValue(args), { from: 'user' })
     return await session.succeed()

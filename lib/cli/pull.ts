@@ -1,27 +1,43 @@
 // llava pull NAME
 
-import { createInterface } from 'node:readline'
 import { Option, type Command } from 'commander'
 import { pullModel, pullTypes, wellKnownNames, type PulledModel, type PullPlan, type PullProgress, type PullType } from '../index.js'
+import { addHelp } from './help.js'
 import { ProgressBar } from './progress-bar.js'
+import { agreed } from './question.js'
 import type { Session } from './session.js'
 import { size } from './size.js'
 
-const help = `
-NAME is ${wellKnownNames.join(' or ')}, or a repository of the hub with GGUF files, as owner/name or owner/name:FILE. What is downloaded is a language model of
-four bits and its vision half (mmproj), into the cache that huggingface_hub shares; --model NAME then opens it.
-An interrupted download is kept, and the same command goes on from there. A file gets its name once its SHA-256 is the hub's.
-
-Environment: HF_TOKEN, HF_ENDPOINT, HF_HUB_CACHE or HF_HOME; HTTPS_PROXY, HTTP_PROXY, NO_PROXY.
-
-Examples:
-  llava pull llava-1.5-7b
-  llava pull llava-1.5-7b --type q8_0
-  llava pull mys/ggml_llava-v1.5-13b --file ggml-model-q5_k.gguf
-  llava pull llava-1.5-13b --yes --json | jq -r .model
-  llava ask cat.jpg "What is the cat doing?" --model llava-1.5-7b
-
-With --json: {"repository","commit","license","model","mmproj","files":[{"path","nbytes","sha256"}],"elapsedMs"}`
+const help = {
+  about: [
+    `NAME is ${wellKnownNames.join(' or ')}, or a repository of the hub, as owner/name or owner/name:FILE. What is downloaded is a language model ` +
+      'of four bits in GGUF and its vision half (mmproj), or, where no GGUF is there, the checkpoint (config.json, safetensors or PyTorch ' +
+      'weights, tokenizer). Where both are there, owner/name:model.safetensors is the checkpoint. It goes into the cache that huggingface_hub ' +
+      'shares, and --model NAME then opens it; `llava list`, `llava show NAME` and `llava rm NAME` are for what is there.',
+    "An interrupted download is kept, and the same command goes on from there. A file gets its name once its checksum is the hub's.",
+  ],
+  lists: {
+    Environment: [
+      ['HF_TOKEN', 'token of an account; without it, that of `hf auth login`: in the file HF_TOKEN_PATH, or `token` in HF_HOME'],
+      ['HF_HUB_DISABLE_IMPLICIT_TOKEN', '1: that file is not read'],
+      ['HF_ENDPOINT', 'another hub, or a mirror'],
+      ['HF_HUB_CACHE, HF_HOME', 'where downloads are kept'],
+      ['HTTPS_PROXY, HTTP_PROXY, NO_PROXY', 'proxies'],
+    ],
+  },
+  examples: [
+    'llava pull llava-1.5-7b',
+    'llava pull llava-1.5-7b --type q8_0',
+    'llava pull mys/ggml_llava-v1.5-13b --file ggml-model-q5_k.gguf',
+    'llava pull llava-hf/llava-1.5-7b-hf',
+    'llava pull llava-1.5-13b --yes --json | jq -r .model',
+    'llava ask cat.jpg "What is the cat doing?" --model llava-1.5-7b',
+  ],
+  json: [
+    'With --json: {"repository","commit","license","model","mmproj","files":[{"path","nbytes","sha256"}],"elapsedMs"}; ' +
+      'of a checkpoint, "model" is its directory, and there is no "mmproj".',
+  ],
+} as const
 
 interface PullFlags {
   readonly type?: PullType
@@ -31,7 +47,7 @@ interface PullFlags {
 }
 
 export function addPull(program: Command, session: Session): void {
-  program
+  const command = program
     .command('pull')
     .description('download a model from the hub')
     .argument('<name>', `${wellKnownNames.join(', ')} or owner/name[:file]`)
@@ -39,8 +55,8 @@ export function addPull(program: Command, session: Session): void {
     .option('--file <path>', 'the file itself, by its path in the repository')
     .option('-y, --yes', 'download without asking')
     .option('--json', 'machine-readable output')
-    .addHelpText('after', help)
     .action((name: string, flags: PullFlags) => pull(name, flags, session))
+  addHelp(command, help)
 }
 
 async function pull(name: string, { yes, json, ...wanted }: PullFlags, session: Session): Promise<void> {
@@ -50,7 +66,8 @@ async function pull(name: string, { yes, json, ...wanted }: PullFlags, session: 
     session.status('')
     if (json !== true) process.stderr.write(announcement(plan))
     const asking = yes !== true && json !== true && process.stdin.isTTY && process.stderr.isTTY
-    declined = asking && !(await agreed(`Download ${size(plan.missingBytes)} to ${plan.cacheDirectory}? [Y/n] `, session))
+    const question = `Download ${size(plan.missingBytes)} to ${plan.cacheDirectory}?`
+    declined = asking && !(await agreed(question, 'yes', session))
     return !declined
   }
   session.status('asking the hub …')
@@ -80,29 +97,6 @@ function announcement({ repository, license, files }: PullPlan): string {
 
 function lines({ files }: PulledModel): string {
   return files.map(({ path, nbytes }) => `${path}  ${size(nbytes)}\n`).join('')
-}
-
-/** Asks on the terminal; the end of the input is a no. */
-async function agreed(question: string, session: Session): Promise<boolean> {
-  const terminal = createInterface({ input: process.stdin, output: process.stderr })
-  const close = () => {
-    terminal.close()
-  }
-  session.signal.addEventListener('abort', close, { once: true })
-  terminal.on('SIGINT', () => {
-    session.interrupt() // a terminal in raw mode sends no signal
-  })
-  try {
-    const answer = await new Promise<string>((resolve) => {
-      terminal.question(question, resolve)
-      terminal.on('close', () => {
-        resolve('no')
-      })
-    })
-    return /^\s*(?:y|yes)?\s*$/i.test(answer)
-  } finally {
-    close()
-  }
 }
 
 /** What the terminal shows meanwhile. */

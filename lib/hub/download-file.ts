@@ -23,13 +23,15 @@ export interface FileRequest {
 /** Resolves once the whole file is at `target`. What has come before a failure is kept for the next time. */
 export async function downloadFile(request: FileRequest, http: HubHttp, settings: HubSettings): Promise<void> {
   const { file, incomplete, target, signal, onBytes } = request
-  const partial = await IncompleteFile.open(incomplete, file.nbytes, settings.partBytes)
+  const partial = await IncompleteFile.open(incomplete, file, settings.partBytes)
   try {
     onBytes(partial.received)
     await new Transfer(request, partial, http, settings).run()
-    if ((await partial.sha256(signal)) !== file.sha256) {
+    if ((await partial.checksum(signal)) !== file.etag) {
       await partial.discard()
-      throw new LlavaError('MODEL_CORRUPT', `${request.url}: its bytes are not those that the hub lists (SHA-256); nothing of it was kept, try again`)
+      const kind = file.etag.length === 64 ? 'SHA-256' : 'SHA-1 of git'
+      const problem = `its bytes are not those that the hub lists (${kind})`
+      throw new LlavaError('MODEL_CORRUPT', `${request.url}: ${problem}; nothing of it was kept, try again`)
     }
     await partial.commit(target)
   } finally {

@@ -3,7 +3,7 @@
 // What is there without a gap is hashed as it grows, read back from the disk: the checksum is of what will be used, and resuming needs no second way.
 // A byte is written once. The record follows the bytes it speaks of, so that a run that is killed loses some megabytes and a torn file fails its checksum.
 
-import { createHash } from 'node:crypto'
+import { createHash, type Hash } from 'node:crypto'
 import { constants } from 'node:fs'
 import { open, rename, rm, type FileHandle } from 'node:fs/promises'
 import { outputFailure } from '../errors.js'
@@ -13,6 +13,13 @@ export interface Part {
   readonly start: number
   readonly end: number
   readonly at: number
+}
+
+/** What a file is to be in the end. */
+export interface VerifiedFile {
+  readonly nbytes: number
+  /** Its SHA-256, or the SHA-1 of git's blob, which is shorter. */
+  readonly etag: string
 }
 
 /** Bytes received between two records. */
@@ -27,17 +34,24 @@ export class IncompleteFile {
   readonly #nbytes: number
   readonly #partBytes: number
   readonly #parts: { readonly start: number; readonly end: number; at: number }[]
-  readonly #hash = createHash('sha256')
+  readonly #hash: Hash
   readonly #buffer = Buffer.allocUnsafe(hashBytes)
   #hashed = 0
   #hashing: Promise<void> | undefined
   #unrecorded = 0
   #closed = false
 
-  private constructor(path: string, handle: FileHandle, nbytes: number, partBytes: number, ats: readonly number[]) {
+  private constructor(
+    path: string,
+    handle: FileHandle,
+    { nbytes, etag }: VerifiedFile,
+    partBytes: number,
+    ats: readonly number[],
+  ) {
     this.#path = path
     this.#handle = handle
     this.#nbytes = nbytes
+    this.#hash = hashLike(etag, nbytes)
     this.#partBytes = partBytes
     this.#parts = Array.from({ length: Math.ceil(nbytes / partBytes) }, (_, i) => {
       const start = i * partBytes
@@ -46,12 +60,12 @@ export class IncompleteFile {
   }
 
   /** Goes on with the file at `path`, or begins it; one that was begun keeps the parts it has. */
-  static async open(path: string, nbytes: number, partBytes: number): Promise<IncompleteFile> {
+  static async open(path: string, file: VerifiedFile, partBytes: number): Promise<IncompleteFile> {
     return outputFailure(path, async () => {
       const handle = await open(path, constants.O_RDWR | constants.O_CREAT, 0o644)
       try {
-        const { partBytes: kept = partBytes, ats = [] } = (await readRecord(handle, nbytes)) ?? {}
-        return new IncompleteFile(path, handle, nbytes, kept, ats)
+        const { partBytes: kept = partBytes, ats = [] } = (await readRecord(handle, file.nbytes)) ?? {}
+        return new IncompleteFile(path, handle, file, kept, ats)
       } catch (error) {
         await handle.close()
         throw error
@@ -103,8 +117,8 @@ export class IncompleteFile {
     return bytes.length
   }
 
-  /** The checksum of the whole file, which must be there. */
-  async sha256(signal: AbortSignal): Promise<string> {
+  /** The checksum of the whole file, which must be there, of the kind that its etag is. */
+  async checksum(signal: AbortSignal): Promise<string> {
     await this.#hashing
     await this.#hashOn(signal)
     return this.#hash.digest('hex')
@@ -165,6 +179,11 @@ export class IncompleteFile {
     await this.#hashing
     await this.#handle.close()
   }
+}
+
+/** A hash of the kind that made this etag: SHA-256 of the bytes, or git's SHA-1 of a header and the bytes. */
+function hashLike(etag: string, nbytes: number): Hash {
+  return etag.length === 64 ? createHash('sha256') : createHash('sha1').update(`blob ${nbytes}\0`)
 }
 
 /** The record of a file of this length, if there is a sound one. */

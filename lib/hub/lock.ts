@@ -70,3 +70,18 @@ async function touch(file: string, token: string): Promise<void> {
   const now = new Date()
   await utimes(file, now, now)
 }
+
+/**
+ * Whether a living process holds the lock: it touches it, or lets go of it, within the time after which a holder counts
+ * as gone.
+ */
+export async function isHeld(file: string, beatMs = 1000): Promise<boolean> {
+  const touchedAt = async (): Promise<number | undefined> => (await stat(file).catch(() => undefined))?.mtimeMs
+  const before = await touchedAt()
+  if (before === undefined) return false
+  for (const start = performance.now(); performance.now() - start < missedBeats * beatMs;) {
+    await sleep(lookEvery * beatMs)
+    if ((await touchedAt()) !== before) return true
+  }
+  return false
+}

@@ -11,7 +11,11 @@ export interface HubFile {
   /** With slashes, inside the repository. */
   readonly path: string
   readonly nbytes: number
-  readonly sha256: string
+  /**
+   * What its bytes are verified by, and their name in the cache: their SHA-256, or the SHA-1 of git's blob for a file
+   * that git itself holds.
+   */
+  readonly etag: string
 }
 
 export interface Repository {
@@ -21,14 +25,21 @@ export interface Repository {
   readonly commit: string
   /** As the model's card states it. */
   readonly license?: string
-  /** Its GGUF files. */
+  /** Those that were wanted. */
   readonly files: readonly HubFile[]
 }
 
 /** Four seconds of waiting: somebody may sit there, and nothing has been achieved yet that could be lost. */
 const listingTries = 4
 
-export async function readRepository(name: string, http: HubHttp, { endpoint, retryMs }: HubSettings, signal: AbortSignal): Promise<Repository> {
+/** @param wanted Whether a file of this path is of use; of others, nothing is checked and nothing kept. */
+export async function readRepository(
+  name: string,
+  wanted: (path: string) => boolean,
+  http: HubHttp,
+  { endpoint, retryMs }: HubSettings,
+  signal: AbortSignal,
+): Promise<Repository> {
   const { listFiles, modelInfo } = await import('@huggingface/hub')
   const get = async (url: string, { headers = {} }: { readonly headers?: Record<string, string> } = {}) => {
     const answer = await new Patience(retryMs, signal, listingTries).persist(() => http.text(url, headers, signal))
@@ -40,7 +51,7 @@ export async function readRepository(name: string, http: HubHttp, { endpoint, re
     const commit = matching(sha, /^[0-9a-f]{40}$/, `the commit of ${name}`)
     const files: HubFile[] = []
     for await (const entry of listFiles({ ...asked, repo: name, revision: commit, recursive: true })) {
-      if (entry.type === 'file' && /\.gguf$/i.test(entry.path)) files.push(checkedFile(name, entry))
+      if (entry.type === 'file' && wanted(entry.path)) files.push(checkedFile(name, entry))
     }
     const license = licenseOf(cardData)
     return { name, commit, ...(license !== undefined && { license }), files }
@@ -51,13 +62,15 @@ export async function readRepository(name: string, http: HubHttp, { endpoint, re
   }
 }
 
-function checkedFile(repository: string, { path, lfs }: ListFileEntry): HubFile {
+function checkedFile(repository: string, { path, size, oid, lfs }: ListFileEntry): HubFile {
   const what = `${repository}/${path}`
   const leaves = path.split('/').some((part) => part === '' || part === '.' || part === '..')
   if (leaves || /[\\:\0]/.test(path))
     throw new LlavaError('DOWNLOAD_FAILED', `${JSON.stringify(what)}: a file of this name would leave the cache; nothing of the repository is downloaded`)
-  if (!Number.isSafeInteger(lfs?.size) || (lfs?.size ?? 0) < 1) throw answered(what, 'no length')
-  return { path, nbytes: lfs?.size ?? 0, sha256: matching(lfs?.oid, /^[0-9a-f]{64}$/, `the SHA-256 of ${what}`) }
+  const nbytes = lfs?.size ?? size
+  if (!Number.isSafeInteger(nbytes) || nbytes < 0) throw answered(what, 'no length')
+  if (lfs === undefined) return { path, nbytes, etag: matching(oid, /^[0-9a-f]{40}$/, `the SHA-1 of ${what}`) }
+  return { path, nbytes, etag: matching(lfs.oid, /^[0-9a-f]{64}$/, `the SHA-256 of ${what}`) }
 }
 
 function licenseOf(card: unknown): string | undefined {

@@ -1,12 +1,14 @@
 // What the environment says of the hub, and how downloads go about it. HTTP_PROXY, HTTPS_PROXY and NO_PROXY are read where connections are made.
 
+import { readFile } from 'node:fs/promises'
+import os from 'node:os'
 import path from 'node:path'
 import { LlavaError } from '../errors.js'
 
 export interface HubSettings {
   /** HF_ENDPOINT, or the hub itself; without a slash at its end. */
   readonly endpoint: string
-  /** HF_TOKEN */
+  /** HF_TOKEN, or what `hf auth login` has written. */
   readonly token?: string
   /** HF_HUB_CACHE, or `hub` in HF_HOME, or that of huggingface_hub. Absolute. */
   readonly cacheDirectory: string
@@ -22,7 +24,7 @@ export interface HubSettings {
 
 export async function hubSettings(): Promise<HubSettings> {
   const { HUB_URL, getHFHubCachePath } = await import('@huggingface/hub')
-  const token = process.env['HF_TOKEN']?.trim() ?? ''
+  const token = process.env['HF_TOKEN']?.trim() || (await savedToken())
   return {
     endpoint: endpointOf(process.env['HF_ENDPOINT']?.trim() || HUB_URL),
     ...(token !== '' && { token }),
@@ -32,6 +34,23 @@ export async function hubSettings(): Promise<HubSettings> {
     retryMs: 500,
     silenceMs: 30_000,
   }
+}
+
+/**
+ * The token that `hf auth login` keeps, as huggingface_hub finds it; empty where there is none, or
+ * HF_HUB_DISABLE_IMPLICIT_TOKEN says to send none.
+ */
+async function savedToken(): Promise<string> {
+  if (/^(?:1|on|yes|true)$/i.test(process.env['HF_HUB_DISABLE_IMPLICIT_TOKEN'] ?? '')) return ''
+  const caches = process.env['XDG_CACHE_HOME'] || path.join(os.homedir(), '.cache')
+  const home = process.env['HF_HOME'] || path.join(caches, 'huggingface')
+  const file = expanded(process.env['HF_TOKEN_PATH'] || path.join(home, 'token'))
+  return (await readFile(file, 'utf8').catch(() => '')).trim()
+}
+
+/** With the home directory for the tilde that a file of settings leaves there. */
+function expanded(location: string): string {
+  return location.replace(/^~(?=[/\\]|$)/, os.homedir())
 }
 
 function endpointOf(text: string): string {

@@ -26,11 +26,11 @@ import type { DescribeOptions, GenerationDefaults, ModelDescription } from './mo
 
 export async function describeGguf(file: string, options: DescribeOptions): Promise<ModelDescription> {
   const language = await readWholeGguf(file)
-  const architecture = language.metadata.get('general.architecture')
-  checkLanguageFile(language, architecture)
+  checkLanguageFile(language)
   if (options.visionTower !== undefined)
     throw new LlavaError('INVALID_ARGUMENT', `${file} is a GGUF; \`visionTower\` belongs to an original LLaVA checkpoint, \`mmproj\` to a GGUF`)
-  if (architecture === 'llava') return describeParts('gguf', language, ownVisionPart(language, options), options)
+  const isSingle = language.metadata.get('general.architecture') === 'llava'
+  if (isSingle) return describeParts('gguf', language, ownVisionPart(language, options), options)
   const vision = await visionHalf(file, options.mmproj)
   return describeParts(vision === undefined ? 'gguf-text' : 'gguf-pair', language, vision, options)
 }
@@ -42,7 +42,9 @@ const keyPrefixes: ReadonlyMap<unknown, string> = new Map([
   ['mistral3', 'mistral3'],
 ])
 
-function checkLanguageFile({ path: file, metadata, tensors }: GgufHeader, architecture: unknown): void {
+/** Throws MODEL_UNSUPPORTED unless the file is a language model that is computed here. */
+export function checkLanguageFile({ path: file, metadata, tensors }: GgufHeader): void {
+  const architecture = metadata.get('general.architecture')
   if (architecture === 'clip')
     throw unsupported(file, 'this is the vision half of a pair (mmproj)', 'the path of the language model, with this one as `mmproj`')
   if (metadata.get('general.type') === 'adapter')

@@ -178,7 +178,7 @@ test.serial('ask --show does not swallow the picture behind it', async (t) => {
   t.true(terminal.output.includes('\u001B_Ga=T'))
 })
 
-for (const verb of ['', 'ask', 'chat', 'embed', 'info', 'convert', 'pull', 'trace', 'bench', 'tokenize', 'completion']) {
+for (const verb of ['', 'ask', 'chat', 'embed', 'info', 'convert', 'pull', 'list', 'show', 'rm', 'trace', 'bench', 'tokenize', 'completion']) {
   test.serial(`llava ${verb} --help fits a terminal of 60 columns`, async (t) => {
     using terminal = new TestTerminal([...(verb === '' ? [] : [verb]), '--help'], { columns: 60 })
     t.is(await terminal.end(), 0)

@@ -8,7 +8,7 @@ import test from 'ava'
 import { LLaVA, checkModel, convertModel, pullModel } from '../../lib/index.js'
 import { ended, llava, start } from '../command.js'
 import { goldenCase } from '../tiny-model.js'
-import { blobOf, withServer, type Place } from './downloads.js'
+import { blobOf, environment, withServer } from './downloads.js'
 import { commit, repository, sendRange, sha256, type Fault } from './hub-server.js'
 import { Proxy } from './proxy.js'
 
@@ -16,12 +16,6 @@ const { model, picture } = goldenCase('gguf-pair-q4_0')
 const files = {
   'tiny-q4_0.gguf': await readFile(model),
   'tiny-mmproj-f16.gguf': await readFile(path.join(path.dirname(model), 'mmproj-q4_0.gguf')),
-}
-
-/** Nothing of this machine's own settings. */
-function environment({ server, folder }: Place): NodeJS.ProcessEnv {
-  const unset = ['HF_TOKEN', 'HF_HOME', 'http_proxy', 'https_proxy', 'no_proxy', 'HTTP_PROXY', 'HTTPS_PROXY', 'NO_PROXY'].map((name) => [name, ''])
-  return { ...Object.fromEntries(unset), HF_ENDPOINT: `${server.endpoint}/`, HF_HUB_CACHE: folder } as NodeJS.ProcessEnv
 }
 
 /** Answers once it is told to. */

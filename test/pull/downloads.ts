@@ -55,4 +55,19 @@ export async function isWhole({ model, mmproj = '' }: PulledModel): Promise<bool
   return (await readFile(model)).equals(language) && (await readFile(mmproj)).equals(vision)
 }
 
+/** The files of a directory, as a repository. */
+export async function filesOf(directory: string): Promise<Files> {
+  const names = await readdir(directory)
+  const files = names.map(async (name) => [name, await readFile(path.join(directory, name))] as const)
+  return Object.fromEntries(await Promise.all(files))
+}
+
 export const blobOf = (bytes: Buffer): string => path.join('models--owner--tiny-GGUF', 'blobs', sha256(bytes))
+
+/** Nothing of this machine's own settings. */
+export function environment({ server, folder }: Place): NodeJS.ProcessEnv {
+  const proxies = ['http_proxy', 'https_proxy', 'no_proxy', 'HTTP_PROXY', 'HTTPS_PROXY', 'NO_PROXY']
+  const unset = ['HF_TOKEN', 'HF_HOME', ...proxies].map((name) => [name, ''])
+  const own = { HF_ENDPOINT: `${server.endpoint}/`, HF_HUB_CACHE: folder, HF_TOKEN_PATH: path.join(folder, 'no-token') }
+  return { ...Object.fromEntries(unset), ...own } as NodeJS.ProcessEnv
+}

@@ -1,4 +1,6 @@
 // A hub of models on this machine: the listing, downloads that redirect to another origin, and every fault that a test asks for.
+// Large files (by their extension) are in the store, under their SHA-256; the others are git's own: the hub sends them
+// itself, and lists git's SHA-1.
 
 import { createHash } from 'node:crypto'
 import http, { type IncomingMessage, type ServerResponse } from 'node:http'
@@ -24,6 +26,20 @@ export function sha256(bytes: Buffer): string {
   return createHash('sha256').update(bytes).digest('hex')
 }
 
+/** What git calls a file of these bytes. */
+export function gitSha1(bytes: Buffer): string {
+  return createHash('sha1').update(`blob ${bytes.length}\0`).update(bytes).digest('hex')
+}
+
+/** What the hub lists for a file of this path, and caches name it by. */
+export function etagOf(path: string, bytes: Buffer): string {
+  return isStored(path) ? sha256(bytes) : gitSha1(bytes)
+}
+
+function isStored(path: string): boolean {
+  return /\.(?:gguf|safetensors|bin|model)$/.test(path)
+}
+
 export class HubServer {
   readonly requests: ServedRequest[] = []
   /** What the card states. */
@@ -33,7 +49,7 @@ export class HubServer {
   /** The same for the hub. */
   hubFaults: Fault[] = []
   /** Stated instead of the truth. */
-  stated: { readonly path?: string; readonly nbytes?: number; readonly sha256?: string } = {}
+  stated: { readonly path?: string; readonly nbytes?: number; readonly sha256?: string; readonly sha1?: string } = {}
   readonly #files: Files
   readonly #hub = http.createServer((request, response) => {
     this.#answer('hub', request, response)
@@ -80,22 +96,25 @@ export class HubServer {
     const [fault] = faults
     if (fault?.(request, response, bytes) === true) faults.shift()
     else if (server === 'store') sendRange(request, response, bytes)
-    else this.#answerAsHub(pathname, response)
+    else this.#answerAsHub(pathname, request, response)
   }
 
-  #answerAsHub(path: string, response: ServerResponse): void {
+  #answerAsHub(path: string, request: IncomingMessage, response: ServerResponse): void {
     const [, download] = /^\/owner\/tiny-GGUF\/resolve\/[0-9a-f]{40}\/(.+)$/.exec(path) ?? []
-    const bytes = this.#files[decodeURIComponent(download ?? '')]
-    if (bytes !== undefined) response.writeHead(302, { location: `${this.store}/bytes/${sha256(bytes)}` }).end()
+    const file = decodeURIComponent(download ?? '')
+    const bytes = this.#files[file]
+    if (bytes !== undefined && !isStored(file)) sendRange(request, response, bytes)
+    else if (bytes !== undefined) response.writeHead(302, { location: `${this.store}/bytes/${sha256(bytes)}` }).end()
     else if (path === `/api/models/${repository}/revision/main`) sendJson(response, { _id: '1', id: repository, sha: commit, cardData: this.card, lastModified: '2024-01-01' })
     else if (path === `/api/models/${repository}/tree/${commit}`) sendJson(response, this.#tree())
     else response.writeHead(404, { 'x-error-code': 'RepoNotFound', 'x-error-message': 'Repository not found' }).end()
   }
 
   #tree(): readonly object[] {
-    const { path: statedPath, nbytes, sha256: statedSum } = this.stated
+    const { path: statedPath, nbytes, sha256: statedSum, sha1 } = this.stated
     const files = Object.entries(this.#files).map(([path, bytes]) => {
       const size = nbytes ?? bytes.length
+      if (!isStored(path)) return { type: 'file', path: statedPath ?? path, size, oid: sha1 ?? gitSha1(bytes) }
       return { type: 'file', path: statedPath ?? path, size, oid: '0', lfs: { oid: statedSum ?? sha256(bytes), size, pointerSize: 130 } }
     })
     return [{ type: 'directory', path: 'folder', size: 0 }, { type: 'file', path: 'README.md', size: 10, oid: '0' }, ...files]
