@@ -18,6 +18,7 @@ import { preprocessInSlices } from './image/preprocess.js'
 import { calledFrom, Job } from './job.js'
 import { Lockstep } from './lockstep.js'
 import { biasById } from './logit-bias.js'
+import { machine, type Machine } from './machine.js'
 import { modelTemplate } from './model-template.js'
 import { defaultModel, describeNamedModel } from './named-model.js'
 import { isas, type Isa, type KvDtype, type NativeImageFeatures, type NativeInfo, type NativeOptions, type NativeSegment, type NativeSequence } from './native.js'
@@ -154,6 +155,8 @@ export interface ModelInfo extends NativeInfo {
     readonly aspectRatio: ImageAspectRatio
   }
   readonly card: ModelDescription['card']
+  /** Memory there is, in bytes. */
+  readonly machine: Machine
 }
 
 const imageChecks = {
@@ -460,6 +463,7 @@ export class LLaVA implements Disposable, AsyncDisposable {
             },
           }),
       card: description.card,
+      machine: machine(),
     }
   }
 

@@ -112,7 +112,14 @@ export interface NativeInfo {
   readonly isa: Isa
   readonly threads: number
   readonly cpuFeatures: readonly string[]
-  readonly memory: { readonly weightsMapped: number; readonly weightsHeap: number; readonly kvCache: number; readonly scratch: number }
+  /** Bytes by part. `kvCache`: keys and values of all texts there are; `kvCacheFull`: of one text that fills the context. */
+  readonly memory: {
+    readonly weightsMapped: number
+    readonly weightsHeap: number
+    readonly kvCache: number
+    readonly kvCacheFull: number
+    readonly scratch: number
+  }
 }
 
 /** One picture after tower and projector. */

@@ -300,7 +300,8 @@ test('leaving the loop over a chat stops it, and its answer is the part there wa
 test('cancelling a chat twice is cancelling it once', async (t) => {
   await withModel(async (model) => {
     const stream = model.chat(conversation, { maxTokens: 200, temperature: 100, seed: 3 })
-    for await (const _ of stream) {
+    for await (const piece of stream) {
+      t.not(piece, '')
       stream.cancel()
       stream.cancel()
     }
@@ -552,6 +553,19 @@ test('info names the model, the machine and the memory', async (t) => {
     return Promise.resolve()
   })
 })
+
+for (const kvCache of ['f32', 'f16', 'q8_0'] as const) {
+  test(`info foretells what ${kvCache} keys and values take in a full context`, async (t) => {
+    await withModel(async (model) => {
+      const { memory: before, machine } = model.info()
+      using context = model.createContext()
+      await context.forward([new Int32Array(contextLength).fill(5)])
+      t.is(before.kvCache, 0)
+      t.is(model.info().memory.kvCache, before.kvCacheFull)
+      t.true(machine.available > 0 && machine.available <= machine.memory)
+    }, { kvCache })
+  })
+}
 
 test('keys and values are f16 for checkpoints that are not f32, unless asked otherwise', async (t) => {
   const half = goldenCase('hf-f16').model

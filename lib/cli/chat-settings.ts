@@ -33,7 +33,7 @@ export function withSetting(options: AnswerOptions, name: string, value: string)
   }
   const [key, changed] = Object.entries(answerOptions(command.opts<AnswerFlags>()))[0] ?? []
   const others = Object.entries(options).filter(([option]) => option !== (key ?? optionOf(flag)))
-  return Object.fromEntries(key === undefined ? others : [...others, [key, changed]]) as AnswerOptions
+  return Object.fromEntries(key === undefined ? others : [...others, [key, changed]])
 }
 
 /** What the library calls a flag. */
@@ -46,7 +46,7 @@ function optionOf(flag: Option): string {
 export function settingLines(options: AnswerOptions): string {
   const set = flags().flatMap((flag) => {
     const value: unknown = options[optionOf(flag) as keyof AnswerOptions]
-    return value === undefined ? [] : [`  ${nameOf(flag)} ${typeof value === 'object' ? JSON.stringify(value) : String(value)}\n`]
+    return value === undefined ? [] : [`  ${nameOf(flag)} ${typeof value === 'string' ? value : JSON.stringify(value)}\n`]
   })
   return set.length > 0 ? set.join('') : '  nothing is set; the model answers by its defaults\n'
 }

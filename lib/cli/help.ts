@@ -18,8 +18,8 @@ const indent = '  '
 /** Adds the text to `--help`, and returns the command. */
 export function addHelp(command: Command, { about = [], lists = {}, examples = [], json = [] }: HelpText): Command {
   return command.addHelpText('after', ({ command: shown, error }) => {
-    const { getErrHelpWidth, getOutHelpWidth } = shown.configureOutput()
-    const width = (error ? getErrHelpWidth?.() : getOutHelpWidth?.()) ?? 80
+    const output = shown.configureOutput()
+    const width = (error ? output.getErrHelpWidth?.() : output.getOutHelpWidth?.()) ?? 80
     const listed = Object.entries(lists).map(([title, entries]) => [wrapped(`${title}:`, width), ...listLines(shown, entries, width)].join('\n'))
     const shownExamples = examples.length === 0 ? [] : [['Examples:', ...examples.map((example) => wrappedCommand(example, width))].join('\n')]
     const paragraphs = (texts: readonly string[]) => texts.map((text) => wrapped(text, width))

@@ -16,7 +16,7 @@ const help = {
   examples: ['llava info', 'llava info --model llava-v1.5-7b-hf --json', 'llava info --model llava-v1.5-7b-hf --check'],
   json: [
     'With --json: one object with path, format, device, isa, threads, cpuFeatures, memory (bytes by part), kvCacheDtype, arithmetic, contextLength, ' +
-      'vocabSize, template, text, vision, card, fullContext and machine; with --check also ' +
+      'vocabSize, template, text, vision, card and machine; with --check also ' +
       '"check": {"sound","files":[{"path","nbytes","sha256"}],"tensors":[{"name","dtype","shape","nbytes","nan","infinite","crc32"}],…}.',
   ],
 }
@@ -78,10 +78,11 @@ function checkLines({ files, tensors, sound, elapsedMs }: CheckedModel): readonl
 }
 
 function lines(info: ModelInfo): readonly (readonly [string, string])[] {
-  const { card, memory, text, vision } = info
+  const { card, memory, text, vision, machine } = info
   const dtypes = Object.entries(card.weightDtypes).map(([dtype, nbytes]) => `${dtype} ${size(nbytes)}`)
   const tower = (shape: NonNullable<ModelInfo['vision']>) =>
     `${shape.layers} layers, width ${shape.hiddenSize}, ${shape.imageSize} px (${shape.aspectRatio}), ${shape.rowsPerImage} positions per picture`
+  const full = memory.weightsMapped + memory.weightsHeap + memory.scratch + memory.kvCacheFull
   const held = `keys and values ${size(memory.kvCache)}, scratch ${size(memory.scratch)}`
   return [
     ['model', card.name],
@@ -97,5 +98,7 @@ function lines(info: ModelInfo): readonly (readonly [string, string])[] {
     ['isa', `${info.isa} kernels, ${info.threads} threads; this CPU has ${info.cpuFeatures.join(', ') || 'no vector extension they use'}`],
     ['arithmetic', `${info.arithmetic}, keys and values ${info.kvCacheDtype}`],
     ['memory', `weights ${size(memory.weightsMapped)} mapped + ${size(memory.weightsHeap)}, ${held}`],
+    ['full context', `${size(full)}, of which keys and values ${size(memory.kvCacheFull)}`],
+    ['machine', `${size(machine.memory)} of memory, ${size(machine.available)} of it free`],
   ]
 }

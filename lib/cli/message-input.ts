@@ -25,9 +25,9 @@ export class PipedInput implements MessageInput {
 
   async next(): Promise<string | undefined> {
     for (;;) {
-      const { done, value } = await this.#lines.next()
-      if (done === true) return this.#message.rest()
-      const message = this.#message.push(value)
+      const line = await this.#lines.next()
+      if (line.done === true) return this.#message.rest()
+      const message = this.#message.push(line.value)
       if (message !== undefined) return message
     }
   }

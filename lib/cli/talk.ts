@@ -11,6 +11,8 @@ import {
   type EncodedImage,
   type LLaVA,
   type Message,
+  type PromptOptions,
+  type SayOptions,
 } from '../index.js'
 import { answerProgress, summary } from './answer-report.js'
 import type { ShowFlags } from './flags.js'
@@ -187,10 +189,9 @@ export class Talk implements Disposable {
 
   /** Goes on with other options; the library says at once what is wrong with them. */
   set(options: AnswerOptions): void {
-    const { system, template } = this.#options
-    const sameWords = options.system === system && options.template === template
-    if (!sameWords) this.#restart(this.#turns, options)
-    const { system: _, template: __, ...say } = options
+    const { words, say } = parted(options)
+    const { words: before } = parted(this.#options)
+    if (words.system !== before.system || words.template !== before.template) this.#restart(this.#turns, options)
     this.#conversation.say('?', say) // nothing runs before the stream is looked at
     this.#options = options
   }
@@ -236,18 +237,16 @@ export class Talk implements Disposable {
     }
   }
 
-  #sayOptions(): AnswerOptions {
-    const { system: _, template: __, ...say } = this.#options
-    return { ...say, signal: this.#signal(), onProgress: answerProgress(this.#session) }
+  #sayOptions(): SayOptions {
+    return { ...parted(this.#options).say, signal: this.#signal(), onProgress: answerProgress(this.#session) }
   }
 
   #signal(): AbortSignal {
     return this.#work === undefined ? this.#session.signal : AbortSignal.any([this.#session.signal, this.#work.signal])
   }
 
-  #begin(turns: readonly Turn[], { system, template }: AnswerOptions): Conversation {
-    const words = { ...(template !== undefined && { template }), ...(system !== undefined && { system }) }
-    return this.#model.createConversation({ ...words, messages: turns.flatMap(messagesOf) })
+  #begin(turns: readonly Turn[], options: AnswerOptions): Conversation {
+    return this.#model.createConversation({ ...parted(options).words, messages: turns.flatMap(messagesOf) })
   }
 
   #restart(turns: readonly Turn[], options: AnswerOptions): void {
@@ -268,6 +267,11 @@ export class Talk implements Disposable {
       this.#pictures.delete(picture)
     }
   }
+}
+
+/** What a conversation has from its beginning, and what each turn may have its own way. */
+function parted({ system, template, ...say }: AnswerOptions): { readonly words: PromptOptions; readonly say: SayOptions } {
+  return { words: { ...(template !== undefined && { template }), ...(system !== undefined && { system }) }, say }
 }
 
 function contentOf({ text, pictures }: Question): Exclude<Message['content'], string> {

@@ -15,6 +15,7 @@ import { invalidArgument, LlavaError, shortened } from '../errors.js'
 import { collectBytes, withinTime } from './byte-stream.js'
 import { download, nameOf, type DownloadLimits } from './download.js'
 import { finishInSlices } from '../slices.js'
+import { unreadFormat } from './unread-formats.js'
 
 /** Rows of pixels, top to bottom: RGB or RGBA, 3 or 4 bytes per pixel according to the length of `data`. A canvas' ImageData is one. */
 export interface RawRgb {
@@ -236,7 +237,7 @@ async function decodeBytes({ bytes, name }: Encoded, autoOrient: boolean, maxPix
     refuseTooLarge(name, width, height, maxPixels)
     return space === 'cmyk' ? await decodeCmyk(open()) : await decodeRgb(open())
   } catch (cause) {
-    throw cause instanceof LlavaError ? cause : unreadable(name, cause)
+    throw cause instanceof LlavaError ? cause : unreadable(name, cause, unreadFormat(bytes))
   }
 }
 
@@ -339,8 +340,8 @@ const fileReasons: ReadonlyMap<string | undefined, string> = new Map([
   ['EPERM', 'it may not be read'],
 ])
 
-function unreadable(name: string, cause: unknown): LlavaError {
+function unreadable(name: string, cause: unknown, known?: string): LlavaError {
   const { code, message } = cause as NodeJS.ErrnoException
-  const reason = fileReasons.get(code) ?? (cause instanceof Error ? message : String(cause))
+  const reason = known ?? fileReasons.get(code) ?? (cause instanceof Error ? message : String(cause))
   return new LlavaError('IMAGE_UNREADABLE', `cannot read ${shortened(name, 200)}: ${reason}`, { cause })
 }

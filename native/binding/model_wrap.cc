@@ -235,6 +235,7 @@ Napi::Value ModelWrap::info(const Napi::CallbackInfo& call) {
     memory.Set("weightsMapped", static_cast<double>(use.weights_mapped));
     memory.Set("weightsHeap", static_cast<double>(use.weights_heap));
     memory.Set("kvCache", static_cast<double>(use.kv_cache));
+    memory.Set("kvCacheFull", static_cast<double>(use.kv_cache_full));
     memory.Set("scratch", static_cast<double>(use.scratch));
     const Napi::Object out = Napi::Object::New(env);
     out.Set("device", backend.device);

@@ -10,9 +10,14 @@ namespace llava {
 
 namespace {
 int64_t pages_for(int64_t tokens) { return (tokens + kPageTokens - 1) / kPageTokens; }
+uint64_t in_whole_lines(uint64_t bytes) { return (bytes + 63) / 64 * 64; }
 }  // namespace
 
-KvPage::KvPage(uint64_t bytes, std::shared_ptr<std::atomic<uint64_t>> held) : bytes_((bytes + 63) / 64 * 64), held_(std::move(held)) {
+uint64_t kv_cache_bytes(const KvShape& shape, int64_t positions) {
+  return static_cast<uint64_t>(pages_for(positions)) * in_whole_lines(shape.page_bytes());
+}
+
+KvPage::KvPage(uint64_t bytes, std::shared_ptr<std::atomic<uint64_t>> held) : bytes_(in_whole_lines(bytes)), held_(std::move(held)) {
   data_ = static_cast<std::byte*>(allocate_aligned(bytes_));
   if (data_ == nullptr) throw Error(ErrorCode::kOutOfMemory, "out of memory: could not allocate a page of " + std::to_string(bytes_) + " bytes for keys and values");
   held_->fetch_add(bytes_, std::memory_order_relaxed);

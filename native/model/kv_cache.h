@@ -18,6 +18,9 @@ struct KvShape {
   uint64_t page_bytes() const { return layer_bytes() * static_cast<uint64_t>(layers); }
 };
 
+// Bytes of the pages that so many positions of one sequence take.
+uint64_t kv_cache_bytes(const KvShape& shape, int64_t positions);
+
 class KvPage {
  public:
   KvPage(uint64_t bytes, std::shared_ptr<std::atomic<uint64_t>> held);  // throws kOutOfMemory

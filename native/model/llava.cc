@@ -16,7 +16,11 @@ Llava::Llava(const std::vector<std::string>& files, const std::vector<TensorEntr
 KvCache Llava::new_cache() const { return KvCache(kv_shape_, kv_held_); }
 
 MemoryUse Llava::memory() const {
-  return {weights_.store.mapped_bytes(), weights_.store.heap_bytes(), kv_held_->load(std::memory_order_relaxed), scratch_held_.load(std::memory_order_relaxed)};
+  return {.weights_mapped = weights_.store.mapped_bytes(),
+          .weights_heap = weights_.store.heap_bytes(),
+          .kv_cache = kv_held_->load(std::memory_order_relaxed),
+          .kv_cache_full = kv_cache_bytes(kv_shape_, config_.text.context_length),
+          .scratch = scratch_held_.load(std::memory_order_relaxed)};
 }
 
 std::shared_ptr<ImageFeatures> Llava::encode_image(const float* pixel_values, bool keep_features, const std::atomic<bool>& cancel) {

@@ -42,7 +42,10 @@ struct Step {
 };
 
 struct MemoryUse {
-  uint64_t weights_mapped, weights_heap, kv_cache, scratch;
+  uint64_t weights_mapped, weights_heap;
+  uint64_t kv_cache;       // of all sequences there are
+  uint64_t kv_cache_full;  // of one sequence that fills the context
+  uint64_t scratch;
 };
 
 class Llava {

@@ -52,8 +52,8 @@ test('/undo forgets the last turn, and gives its picture back to the next questi
 
 test('/history shows the conversation and /help the commands', async (t) => {
   const { stdout } = await llava(['chat', picture, ...short], `${question}\n/history\n/help\n/exit\nnot read\n`)
-  t.regex(stdout, /user: \[picture\] What is it\?\nassistant: /)
-  for (const command of ['/image PATH', '/retry', '/undo', '/history', '/help', '/exit']) t.true(stdout.includes(`  ${command} `))
+  t.regex(stdout, /user: \[picture picture\.png\] What is it\?\nassistant: /)
+  for (const command of ['/image PATH…', '/drop', '/retry', '/undo', '/clear', '/history', '/set', '/save FILE', '/open FILE', '/help', '/quit, /exit']) t.true(stdout.includes(`  ${command} `), command)
 })
 
 for (const [what, line] of [

@@ -121,7 +121,7 @@ test('the completion of bash knows verbs, options and their values, and leaves f
     const verbs = await bashOffers(script, 'llava', '')
     for (const verb of ['ask', 'chat', 'embed', 'tokenize', 'info', 'trace', 'bench', 'completion']) t.true(verbs.includes(verb), verb)
     t.deepEqual(await bashOffers(script, 'llava', 'tok'), ['tokenize'])
-    t.deepEqual(await bashOffers(script, 'llava', 'ask', '--max'), ['--max-tokens'])
+    t.deepEqual(await bashOffers(script, 'llava', 'ask', '--max-t'), ['--max-tokens'])
     t.deepEqual(await bashOffers(script, 'llava', 'ask', 'cat.jpg', '--isa', ''), ['auto', ...isas])
     t.deepEqual(await bashOffers(script, 'llava', 'embed', '--kind', 'clip'), ['clip_image', 'clip_text'])
     t.deepEqual(await bashOffers(script, 'llava', 'embed', '-k', 'pool'), ['pooled_features'])
