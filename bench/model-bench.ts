@@ -29,13 +29,15 @@ export interface ModelBenchOptions {
   readonly images?: number
   /** Repetitions, of which the median counts; default 3. */
   readonly repeat?: number
+  /** What to call the CPU; default: what it calls itself, which may not say its generation. */
+  readonly cpu?: string
   readonly signal?: AbortSignal
 }
 
 /** What was timed. */
 export interface ModelUnderTest {
   readonly device: string
-  /** `7b, 8 layers`, or the model's own name. */
+  /** `7B, 8 layers, Q4_0, picture F16`, or the model's own name. */
   readonly model: string
   readonly threads: number
 }
@@ -66,7 +68,7 @@ export async function* runModelBench(options: ModelBenchOptions = {}): AsyncGene
   const directory = await mkdtemp(path.join(tmpdir(), 'llava-bench-'))
   try {
     const file = await writeSyntheticModel(directory, { ...decoders[shape], layers }, type, visionType)
-    yield* runs(file, options, `${shape}, ${layers} layers`)
+    yield* runs(file, options, `${shape.toUpperCase()}, ${layers} layers, ${type}, picture ${visionType}`)
   } finally {
     await rm(directory, { recursive: true, force: true })
   }
@@ -81,7 +83,7 @@ async function* run(file: string, threads: number, options: ModelBenchOptions, n
   const { milliseconds, model } = await timeOpen(file, threads, options)
   try {
     const info = model.info()
-    const subject = { device: info.device, model: name ?? info.card.name, threads: info.threads }
+    const subject = { device: options.cpu ?? info.device, model: name ?? info.card.name, threads: info.threads }
     yield { kind: 'open', ...subject, milliseconds }
     yield { kind: 'memory', ...subject, ...(await memory(model, before)) }
     for await (const line of stages(model, options)) yield { kind: 'model', ...subject, ...line }

@@ -29,6 +29,7 @@ interface ModelFlags {
   readonly sequences: readonly number[]
   readonly images: number
   readonly repeat: number
+  readonly cpu?: string
   readonly json?: boolean
 }
 
@@ -49,6 +50,7 @@ export function addModel(program: Command): void {
     .option('--sequences <numbers>', 'texts decoded side by side', wholes, [1, 8, 16])
     .option('--images <n>', 'pictures a call', whole, 2)
     .option('--repeat <n>', 'repetitions, of which the median counts', whole, 3)
+    .option('--cpu <name>', 'what to call the CPU (default: what it calls itself)')
     .option('--json', 'JSON lines')
     .addHelpText('after', help)
     .action((flags: ModelFlags) => model(flags))

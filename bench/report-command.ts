@@ -10,7 +10,7 @@ import { betweenMarkers, markdownReport, markers, readLines } from './report.js'
 const help = `
 Examples:
   npm run bench -- kernels --json > bench.jsonl && npm run bench -- model --json >> bench.jsonl
-  npm run bench -- report bench.jsonl --figures figures --document README.md
+  npm run bench -- report bench/results/*.jsonl --figures bench/figures --document bench/README.md
 
 The document's table stands between ${markers.begin} and ${markers.end}.`
 
@@ -25,7 +25,7 @@ export function addReport(program: Command): void {
     .description('tables and pictures of what the benches wrote as JSON lines')
     .argument('<files...>', 'JSON lines')
     .option('--document <path>', 'write the tables into this file, between its markers (default: print them)')
-    .option('--figures <folder>', 'write rooflines and ratios here, as SVG and PNG')
+    .option('--figures <folder>', 'write rooflines, ratios and peers here, as SVG and PNG')
     .addHelpText('after', help)
     .action((files: string[], flags: ReportFlags) => report(files, flags))
 }
@@ -37,6 +37,7 @@ async function report(files: readonly string[], { document, figures }: ReportFla
   if (document === undefined) console.log(tables)
   else await writeFile(document, betweenMarkers(await readFile(document, 'utf8'), tables))
   if (figures === undefined) return
+  const { peerPlot } = await import('./peer-plot.js')
   const { ratioPlot, rooflinePlot } = await import('./roofline-plot.js') // its libraries come with a checkout only
   await mkdir(figures, { recursive: true })
   const kernels = lines.filter((line) => line.kind === 'kernel')
@@ -44,6 +45,8 @@ async function report(files: readonly string[], { document, figures }: ReportFla
     await save(path.join(figures, `roofline-${isa}`), rooflinePlot(some))
     await save(path.join(figures, `ratios-${isa}`), ratioPlot(some))
   }
+  const peers = lines.filter((line) => line.kind === 'peer')
+  if (peers.length > 0) await save(path.join(figures, 'peers'), peerPlot(peers, ['Q4_0', 'Q8_0', 'F16']))
 }
 
 async function save(file: string, svg: string): Promise<void> {

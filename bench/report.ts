@@ -5,6 +5,7 @@ import { groupBy } from './group.js'
 import type { KernelLine } from './kernels.js'
 import type { ModelLine } from './model-bench.js'
 import type { PeerLine } from './peers.js'
+import { patches as rowsOfPicture } from './shapes.js'
 
 export type BenchLine = KernelLine | ModelLine | PeerLine
 
@@ -40,11 +41,10 @@ export function markdownReport(lines: readonly BenchLine[]): string {
   const kernels = lines.filter((line) => line.kind === 'kernel')
   const products = kernels.filter(({ op }) => op === 'linear')
   const others = kernels.filter(({ op }) => op !== 'linear')
-  const models = lines.filter((line) => line.kind === 'model')
   const peers = lines.filter((line) => line.kind === 'peer')
-  const head = `Measured on ${lines[0]?.device ?? 'no machine'}; every peak was measured in the same run, on the same threads.`
+  const head = kernels.length === 0 ? '' : `Kernels were measured on ${kernels[0]?.device}; every peak in the same run, on the same threads.`
   const tables = [...groupBy(products, ({ isa, threads }) => `${isa}, ${threads} threads`)].map(([where, some]) => productTable(where, some))
-  return [head, ...tables, opTable(others), modelTable(models), peerTable(peers)].filter((part) => part !== '').join('\n\n')
+  return [modelTable(lines), head, ...tables, opTable(others), peerTable(peers)].filter((part) => part !== '').join('\n\n')
 }
 
 /** Products with a row for each type and a column for each call. */
@@ -78,22 +78,36 @@ function opTable(lines: readonly KernelLine[]): string {
 function peerTable(lines: readonly PeerLine[]): string {
   if (lines.length === 0) return ''
   const rows = lines.map(({ peer, what, dtype, threads, ours, theirs, ratio }) => [peer, what, dtype, String(threads), ours.toFixed(1), theirs.toFixed(1), ratio.toFixed(2)])
-  return table(['peer', 'stage', 'weights', 'threads', 'ours, tokens/s', 'theirs', 'ours / theirs'], rows)
+  const head = `Other engines, in turns with ours on ${lines[0]?.device}:`
+  return `${head}\n\n${table(['peer', 'stage', 'weights', 'threads', 'ours, tokens/s', 'theirs', 'ours / theirs'], rows)}`
 }
 
-function modelTable(lines: readonly Extract<ModelLine, { kind: 'model' }>[]): string {
-  if (lines.length === 0) return ''
-  const rows = lines.map(({ model, what, sequences, tokens, dtype, isa, threads, tokensPerSecond, achieved, peak, unit, ratio, roof }) => [
+/** What a person waits for, a row for each model on each CPU. */
+function modelTable(lines: readonly BenchLine[]): string {
+  const subjects = groupBy(lines.filter((line) => line.kind === 'model' || line.kind === 'memory'), ({ device, model, threads }) => [device, model, threads].join())
+  const rows = [...subjects.values()].map(modelRow)
+  return rows.length === 0 ? '' : table(['CPU', 'model', 'a picture', 'prompt, tokens/s', 'answer, tokens/s', 'several answers at once', 'memory'], rows)
+}
+
+function modelRow(lines: readonly Extract<BenchLine, { kind: 'model' | 'memory' }>[]): string[] {
+  const stages = lines.filter((line) => line.kind === 'model')
+  const image = stages.find(({ what }) => what === 'image')
+  const prefill = stages.find(({ what }) => what === 'prefill')
+  const decode = stages.find(({ what, sequences }) => what === 'decode' && sequences === 1)
+  const several = stages.filter(({ what, sequences }) => what === 'decode' && sequences > 1)
+  const memory = lines.find((line) => line.kind === 'memory')
+  const [{ device, model, threads } = { device: '', model: '', threads: 0 }] = lines
+  const gibibytes = (bytes: number): string => `${(bytes / 2 ** 30).toFixed(2)} GiB`
+  const rate = (line: { readonly tokensPerSecond: number } | undefined): string => (line === undefined ? '' : line.tokensPerSecond.toFixed(1))
+  return [
+    `${device}, ${threads} threads${prefill === undefined ? '' : ` (${prefill.isa})`}`,
     model,
-    what === 'image' ? `${sequences} pictures` : what === 'prefill' ? `prefill of ${tokens}` : `decode, ${sequences} ${sequences === 1 ? 'text' : 'texts'}`,
-    dtype,
-    `${isa}, ${threads}`,
-    tokensPerSecond.toFixed(1),
-    `${achieved.toFixed(1)} of ${peak.toFixed(1)} ${unit}`,
-    percent(ratio),
-    roof,
-  ])
-  return table(['model', 'stage', 'weights', 'ISA, threads', 'tokens/s', 'achieved', 'share', 'roof'], rows)
+    image === undefined ? '' : `${(rowsOfPicture / image.tokensPerSecond).toFixed(2)} s`,
+    rate(prefill),
+    rate(decode),
+    several.map((line) => `${line.sequences}: ${rate(line)}`).join(', '),
+    memory === undefined ? '' : `${gibibytes(memory.weightsMappedBytes)} of file${memory.residentBytes === undefined ? '' : ` + ${gibibytes(memory.residentBytes)}`}`,
+  ]
 }
 
 function table(head: readonly string[], rows: readonly (readonly string[])[]): string {

@@ -1,7 +1,8 @@
 // The report: one line for each row measured, tables between markers with the rest untouched, pictures that hold every point.
 
 import test from 'ava'
-import { betweenMarkers, markdownReport, markers, readLines, type KernelLine } from '../bench/index.js'
+import { betweenMarkers, markdownReport, markers, readLines, type KernelLine, type ModelLine } from '../bench/index.js'
+import { peerPlot } from '../bench/peer-plot.js'
 import { ratioPlot, rooflinePlot } from '../bench/roofline-plot.js'
 
 const time = { nanoseconds: 2e6, spread: 0.01, roof: 'compute', achieved: 500, peak: 900, unit: 'GOP/s', mix: 'vpdpbusd', ratio: 5 / 9, intensity: 80 } as const
@@ -48,6 +49,27 @@ test('other ops have a row each', (t) => {
   const norm: KernelLine = { ...decode, op: 'rms_norm', shape: '7b.hidden', dtype: 'F32', rows: 8 }
   const rows = markdownReport([norm, { ...norm, rows: 1, ok: false, time: null }]).split('\n').filter((row) => row.startsWith('| rms_norm'))
   t.deepEqual(rows, ['| rms_norm 7b.hidden | 8 | F32 | avx512, 2 | 2.00 ms | 20.0 of 30.0 GB/s | 67 % | reads |', '| rms_norm 7b.hidden | 1 | F32 | avx512, 2 | **wrong** |  |  |  |'])
+})
+
+test('a whole model has a row with what a person waits for', (t) => {
+  const subject = { device: 'A CPU', model: '7B, 32 layers, Q4_0, picture F16', threads: 2 } as const
+  const stage = { kind: 'model', ...subject, isa: 'avx512', dtype: 'Q4_0', sequences: 1, tokens: 1, achieved: 1, peak: 2, unit: 'GB/s', roof: 'reads', ratio: 0.5 } as const
+  const lines = [
+    { kind: 'memory', ...subject, residentBytes: 2 ** 28, kvCacheBytes: 1, scratchBytes: 1, weightsMappedBytes: 2 ** 32, positions: 64 },
+    { ...stage, what: 'image', tokensPerSecond: 288 },
+    { ...stage, what: 'prefill', tokens: 512, tokensPerSecond: 80 },
+    { ...stage, what: 'decode', tokensPerSecond: 9.5 },
+    { ...stage, what: 'decode', sequences: 8, tokensPerSecond: 40 },
+  ] as const satisfies readonly ModelLine[]
+  const rows = markdownReport(readLines(lines.map((one) => JSON.stringify(one)).join('\n'))).split('\n')
+  t.is(rows[0], '| CPU | model | a picture | prompt, tokens/s | answer, tokens/s | several answers at once | memory |')
+  t.is(rows[2], '| A CPU, 2 threads (avx512) | 7B, 32 layers, Q4_0, picture F16 | 2.00 s | 80.0 | 9.5 | 8: 40.0 | 4.00 GiB of file + 0.25 GiB |')
+})
+
+test('a picture of peers has a bar for each engine at each stage', (t) => {
+  const peer = { kind: 'peer', device: 'A CPU', peer: 'llama-bench', what: 'prefill', dtype: 'Q4_0', threads: 2, ours: 544, theirs: 194, ratio: 2.8 } as const
+  const svg = peerPlot([peer, { ...peer, peer: 'ik-llama-bench', theirs: 295 }, { ...peer, what: 'decode', ours: 80, theirs: 68 }, { ...peer, what: 'image', ours: 306, theirs: 223 }], ['Q4_0'])
+  for (const text of ['llava-native', 'ik_llama.cpp', '544', '295', '194', '80', '68', 'picture, rows/s']) t.true(svg.includes(`>${text}`), text)
 })
 
 test('lines of other kinds are left out', (t) => {
