@@ -1,0 +1,35 @@
+"""Asks llama.cpp about a picture, with the prompt that vicuna_v1 makes, greedily, and prints the answer as JSON.
+
+    python3 test/oracle/llama_cpp_answer.py MODEL.gguf MMPROJ.gguf PICTURE QUESTION TOKENS      (llama-cpp-python 0.3.36)
+"""
+
+import base64
+import json
+import sys
+
+from llama_cpp import Llama
+from llama_cpp.llama_chat_format import Llava15ChatHandler
+
+SYSTEM = ("A chat between a curious user and an artificial intelligence assistant. "
+          "The assistant gives helpful, detailed, and polite answers to the user's questions.")
+
+
+class Vicuna(Llava15ChatHandler):
+    DEFAULT_SYSTEM_MESSAGE = SYSTEM
+    CHAT_FORMAT = (
+        "{% for message in messages %}{% if message.role == 'system' %}{{ message.content }}{{ ' ' }}{% else %}USER: "
+        "{% for part in message.content %}{% if part.type == 'text' %}{{ part.text }}{% else %}{{ part.image_url.url }}{{ '\\n' }}{% endif %}{% endfor %}"
+        "{{ ' ASSISTANT:' }}{% endif %}{% endfor %}")
+
+
+def main():
+    model, mmproj, picture, question, tokens = sys.argv[1:]
+    with open(picture, 'rb') as file:
+        url = 'data:image/png;base64,' + base64.b64encode(file.read()).decode()
+    llama = Llama(model, chat_handler=Vicuna(mmproj, verbose=False), n_ctx=1024, n_threads=2, verbose=False)
+    content = [{'type': 'image_url', 'image_url': {'url': url}}, {'type': 'text', 'text': question}]
+    answer = llama.create_chat_completion([{'role': 'user', 'content': content}], temperature=0, repeat_penalty=1, max_tokens=int(tokens))
+    print(json.dumps(answer['choices'][0]['message']['content'].strip()))
+
+
+main()
