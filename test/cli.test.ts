@@ -1,6 +1,7 @@
 // The command as it is run: a process of its own, its output and its exit code.
 
 import { once } from 'node:events'
+import { openSync } from 'node:fs'
 import { mkdtemp, readFile, readdir, rm } from 'node:fs/promises'
 import os from 'node:os'
 import path from 'node:path'
@@ -183,6 +184,33 @@ test('--help names the exit codes, --version the version', async (t) => {
   const version = await llava(['--version'])
   t.regex(version.stdout, /^\d+\.\d+\.\d+\n$/)
   t.is(version.code, 0)
+})
+
+for (const [what, args] of [
+  ['--help', ['--help']],
+  ['--help of a verb', ['ask', '--help']],
+  ['info', ['info', ...tiny]],
+  ['ask', ['ask', picture, question, ...short]],
+  ['ask --json', ['ask', picture, question, ...short, '--json']],
+  ['tokenize', ['tokenize', 'red', ...tiny]],
+  ['chat', ['chat', ...short]],
+  ['completion', ['completion', 'bash']],
+  ['list', ['list']],
+] as const) {
+  test(`${what} onto a disk that is full is one line on stderr and exit code 1`, async (t) => {
+    const child = start(args, {}, openSync('/dev/full', 'w'))
+    child.stdin.end('red?\nblue?\n')
+    const [stderr, [code]] = await Promise.all([text(child.stderr), once(child, 'close') as Promise<[number | null]>])
+    if (what.endsWith('--json')) t.like(JSON.parse(stderr), { error: { code: 'OUTPUT_FAILED' } })
+    else t.regex(stderr, /^error: the output cannot be written: ENOSPC[^\n]* \(OUTPUT_FAILED\)\n$/)
+    t.is(code, 1)
+  })
+}
+
+test('a wrong verb is told though the disk is full', async (t) => {
+  const child = start(['sing'], {}, openSync('/dev/full', 'w'))
+  child.stdin.end()
+  t.regex(await text(child.stderr), /^error: unknown command 'sing'/)
 })
 
 test('a reader that leaves is no error', async (t) => {

@@ -13,10 +13,12 @@ export interface Ended {
   readonly stderr: string
 }
 
-export function start(args: readonly string[], env: NodeJS.ProcessEnv = {}): ChildProcessWithoutNullStreams {
+/** @param stdout Where the output goes instead of a pipe. */
+export function start(args: readonly string[], env: NodeJS.ProcessEnv = {}, stdout: 'pipe' | number = 'pipe'): ChildProcessWithoutNullStreams {
   const inherited = { ...process.env }
   delete inherited['DEBUG']
-  return spawn(process.execPath, [main, ...args], { env: { ...inherited, ...env } })
+  const stdio = ['pipe', stdout, 'pipe'] as const
+  return spawn(process.execPath, [main, ...args], { env: { ...inherited, ...env }, stdio: [...stdio] }) as ChildProcessWithoutNullStreams
 }
 
 export async function ended(child: ChildProcessWithoutNullStreams): Promise<Ended> {

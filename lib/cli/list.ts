@@ -31,7 +31,7 @@ async function list(json: boolean, session: Session): Promise<void> {
   session.status('')
   process.stdout.write(json ? models.map((model) => `${JSON.stringify(model)}\n`).join('') : table(models))
   const advice = `nothing has been pulled; \`llava pull ${wellKnownNames[0]}\` downloads a model for photographs`
-  if (models.length === 1 && !json) process.stderr.write(`${session.quiet(advice)}\n`)
+  if (models.length === 1 && !json) session.remark(advice)
 }
 
 function table(models: readonly ListedModel[]): string {

@@ -52,12 +52,13 @@ export async function run(args: readonly string[]): Promise<number> {
   addHelp(program, help)
   const [models, tools] = [[addPull, addList, addShow, addRm], [addTrace, addBench, addCompletion]]
   for (const add of [addAsk, addChat, addEmbed, addTokenize, addInfo, addConvert, ...models, ...tools]) add(program, session)
+  const json = args.includes('--json')
   try {
     await program.parseAsync(withShowValue(args), { from: 'user' })
-    return await session.succeed()
+    return await session.succeed(json)
   } catch (error) {
-    if (error instanceof CommanderError && error.exitCode === 0) return await session.succeed()
-    return await session.fail(error, args.includes('--json'))
+    if (error instanceof CommanderError && error.exitCode === 0) return await session.succeed(json)
+    return await session.fail(error, json)
   } finally {
     session.end()
   }

@@ -43,9 +43,9 @@ export class Session {
   }
 
   /** The exit code of a run that came to its end, once everything it wrote has been taken. */
-  async succeed(): Promise<number> {
+  async succeed(json: boolean): Promise<number> {
     await this.#written()
-    if (this.#outputError !== undefined) return this.fail(this.#outputError, false)
+    if (this.#outputError !== undefined) return this.fail(this.#outputError, json)
     return this.signal.reason === interrupted ? 130 : this.#failed ? 1 : 0
   }
 

@@ -178,6 +178,12 @@ test.serial('ask --show does not swallow the picture behind it', async (t) => {
   t.true(terminal.output.includes('\u001B_Ga=T'))
 })
 
+test.serial('list says how to pull where nothing has been pulled', async (t) => {
+  using terminal = new TestTerminal(['list'], { env: { HF_HUB_CACHE: await temporaryFolder(t) } })
+  t.is(await terminal.end(), 0)
+  t.regex(terminal.text, /^NAME .*\ndefault .*\nnothing has been pulled; `llava pull llava-1\.5-7b` downloads a model for photographs$/)
+})
+
 for (const verb of ['', 'ask', 'chat', 'embed', 'info', 'convert', 'pull', 'list', 'show', 'rm', 'trace', 'bench', 'tokenize', 'completion']) {
   test.serial(`llava ${verb} --help fits a terminal of 60 columns`, async (t) => {
     using terminal = new TestTerminal([...(verb === '' ? [] : [verb]), '--help'], { columns: 60 })
