@@ -1,4 +1,4 @@
-"""Asks llama.cpp about a picture, with the prompt that vicuna_v1 makes, greedily, and prints the answer as JSON.
+"""Asks llama.cpp about a picture, greedily, with the prompt that its own template `vicuna` makes, and prints the answer as JSON.
 
     python3 test/oracle/llama_cpp_answer.py MODEL.gguf MMPROJ.gguf PICTURE QUESTION TOKENS      (llama-cpp-python 0.3.36)
 """
@@ -10,16 +10,13 @@ import sys
 from llama_cpp import Llama
 from llama_cpp.llama_chat_format import Llava15ChatHandler
 
-SYSTEM = ("A chat between a curious user and an artificial intelligence assistant. "
-          "The assistant gives helpful, detailed, and polite answers to the user's questions.")
-
 
 class Vicuna(Llava15ChatHandler):
-    DEFAULT_SYSTEM_MESSAGE = SYSTEM
+    DEFAULT_SYSTEM_MESSAGE = None
     CHAT_FORMAT = (
-        "{% for message in messages %}{% if message.role == 'system' %}{{ message.content }}{{ ' ' }}{% else %}USER: "
+        "{% for message in messages %}USER: "
         "{% for part in message.content %}{% if part.type == 'text' %}{{ part.text }}{% else %}{{ part.image_url.url }}{{ '\\n' }}{% endif %}{% endfor %}"
-        "{{ ' ASSISTANT:' }}{% endif %}{% endfor %}")
+        "{{ '\\nASSISTANT:' }}{% endfor %}")
 
 
 def main():
@@ -32,4 +29,5 @@ def main():
     print(json.dumps(answer['choices'][0]['message']['content'].strip()))
 
 
-main()
+if __name__ == "__main__":
+    main()
