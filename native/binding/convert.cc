@@ -118,7 +118,7 @@ TextConfig text_config_of(const Napi::Object& o) {
   c.head_dim = integer_of(o.Get("headDim"), "text.headDim");
   c.vocab_size = integer_of(o.Get("vocabSize"), "text.vocabSize");
   c.rms_norm_eps = float_of(o.Get("rmsNormEps"), "text.rmsNormEps");
-  c.rope_layout = string_of(o.Get("ropeLayout"), "text.ropeLayout") == "half" ? RopeLayout::kHalf : RopeLayout::kInterleaved;
+  c.rope_layout = one_of<RopeLayout>(o.Get("ropeLayout"), "text.ropeLayout", {{"half", RopeLayout::kHalf}, {"interleaved", RopeLayout::kInterleaved}});
   c.rope_inv_freq = copy_float32_array(o.Get("ropeInvFreq"), "text.ropeInvFreq");
   c.context_length = integer_of(o.Get("contextLength"), "text.contextLength");
   if (!o.Get("slidingWindow").IsUndefined()) c.sliding_window = integer_of(o.Get("slidingWindow"), "text.slidingWindow");
@@ -126,13 +126,15 @@ TextConfig text_config_of(const Napi::Object& o) {
 }
 
 Activation activation_of(const Napi::Value& value) {
-  const std::string name = string_of(value, "activation");
-  return name == "gelu" ? Activation::kGelu : name == "gelu_pytorch_tanh" ? Activation::kGeluTanh : Activation::kQuickGelu;
+  return one_of<Activation>(value, "activation",
+                            {{"quick_gelu", Activation::kQuickGelu}, {"gelu", Activation::kGelu}, {"gelu_pytorch_tanh", Activation::kGeluTanh}});
 }
 
 VisionConfig vision_config_of(const Napi::Object& o) {
   VisionConfig c;
-  if (!o.Get("tower").IsUndefined() && string_of(o.Get("tower"), "vision.tower") == "siglip") c.tower = VisionTower::kSiglip;
+  if (!o.Get("tower").IsUndefined()) {
+    c.tower = one_of<VisionTower>(o.Get("tower"), "vision.tower", {{"clip", VisionTower::kClip}, {"siglip", VisionTower::kSiglip}});
+  }
   c.hidden_size = integer_of(o.Get("hiddenSize"), "vision.hiddenSize");
   c.intermediate_size = integer_of(o.Get("intermediateSize"), "vision.intermediateSize");
   c.layers = integer_of(o.Get("layers"), "vision.layers");
@@ -155,8 +157,8 @@ DType dtype_of(const std::string& name) {
   throw Error(ErrorCode::kModelUnsupported, "tensor type " + name + " is not supported");
 }
 
-PeakKind peak_kind_of(const std::string& name) {
-  return name == "fma" ? PeakKind::kFma : name == "bf16" ? PeakKind::kBf16 : name == "int8" ? PeakKind::kInt8 : PeakKind::kRead;
+PeakKind peak_kind_of(const Napi::Value& value) {
+  return one_of<PeakKind>(value, "kind", {{"fma", PeakKind::kFma}, {"bf16", PeakKind::kBf16}, {"int8", PeakKind::kInt8}, {"read", PeakKind::kRead}});
 }
 
 Napi::Object peak_to_js(Napi::Env env, const Peak& peak) {
@@ -199,9 +201,8 @@ ModelOptions model_options_of(const Napi::Value& value) {
   if (threads < 0 || threads > 1024) expected("threads", "between 0 and 1024");
   options.threads = static_cast<int>(threads);
   options.isa = string_of(o.Get("isa"), "isa");
-  const std::string kv_cache = string_of(o.Get("kvCache"), "kvCache");
-  options.kv_cache = kv_cache == "f32" ? KvType::kF32 : kv_cache == "q8_0" ? KvType::kQ8_0 : KvType::kF16;
-  options.arithmetic = string_of(o.Get("arithmetic"), "arithmetic") == "exact" ? Arithmetic::kExact : Arithmetic::kFast;
+  options.kv_cache = one_of<KvType>(o.Get("kvCache"), "kvCache", {{"f16", KvType::kF16}, {"f32", KvType::kF32}, {"q8_0", KvType::kQ8_0}});
+  options.arithmetic = one_of<Arithmetic>(o.Get("arithmetic"), "arithmetic", {{"fast", Arithmetic::kFast}, {"exact", Arithmetic::kExact}});
   return options;
 }
 

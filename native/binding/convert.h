@@ -2,7 +2,9 @@
 #pragma once
 #include <napi.h>
 
+#include <initializer_list>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "common/error.h"
@@ -31,6 +33,18 @@ Napi::Array strings_to_js(Napi::Env env, const std::vector<std::string>& list);
 Napi::Object object_of(const Napi::Value& value, const char* name);
 Napi::Array array_of(const Napi::Value& value, const char* name);
 std::string string_of(const Napi::Value& value, const char* name);
+// The value that goes with a name; any other name is refused with those there are.
+template <class T>
+T one_of(const Napi::Value& value, const char* name, std::initializer_list<std::pair<const char*, T>> choices) {
+  const std::string text = string_of(value, name);
+  std::string known;
+  for (const auto& [choice, result] : choices) {
+    if (text == choice) return result;
+    known += std::string(known.empty() ? "" : ", ") + choice;
+  }
+  throw Error(ErrorCode::kInvalidArgument, std::string("expected `") + name + "` to be one of " + known + ", got " + text);
+}
+
 bool boolean_of(const Napi::Value& value, const char* name);
 int64_t integer_of(const Napi::Value& value, const char* name);  // within +-2^53
 float float_of(const Napi::Value& value, const char* name);
@@ -42,7 +56,7 @@ std::vector<float> copy_float32_array(const Napi::Value& value, const char* name
 Napi::Uint8Array uint8_array_of(const Napi::Value& value, const char* name);
 
 DType dtype_of(const std::string& name);
-PeakKind peak_kind_of(const std::string& name);  // "fma", "bf16", "int8", or else reads
+PeakKind peak_kind_of(const Napi::Value& value);
 Napi::Object peak_to_js(Napi::Env env, const Peak& peak);
 
 ModelConfig model_config_of(const Napi::Value& value);

@@ -50,8 +50,8 @@ Napi::Value FeaturesWrap::rows(const Napi::CallbackInfo& info) {
 
 Napi::Value FeaturesWrap::read(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
-    const std::string kind = string_of(info[0], "kind");
-    const std::vector<float>& values = kind == "projected" ? image()->projected : image()->image_features;
+    const bool projected = one_of<bool>(info[0], "kind", {{"projected", true}, {"image_features", false}});
+    const std::vector<float>& values = projected ? image()->projected : image()->image_features;
     if (values.empty()) throw Error(ErrorCode::kInvalidArgument, "the tower's output was not kept when this picture was encoded");
     Napi::Float32Array copy = Napi::Float32Array::New(info.Env(), values.size());
     std::memcpy(copy.Data(), values.data(), values.size() * sizeof(float));

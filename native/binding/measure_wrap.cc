@@ -1,6 +1,7 @@
 // OpBench: a back end of its own, and one op at a time on random operands. Everything runs on the runner thread, through the model's own op table.
 #include <chrono>
 #include <cstring>
+#include <optional>
 
 #include "bench/measured_op.h"
 #include "binding/convert.h"
@@ -118,15 +119,15 @@ class JudgeJob : public BenchJob {
 
 class PeakJob : public BenchJob {
  public:
-  PeakJob(Napi::Env env, std::shared_ptr<Bench> bench, std::string kind) : BenchJob(env, std::move(bench)), kind_(std::move(kind)) {}
+  // Without a kind: reads and writes in place.
+  PeakJob(Napi::Env env, std::shared_ptr<Bench> bench, std::optional<PeakKind> kind) : BenchJob(env, std::move(bench)), kind_(kind) {}
 
  private:
   void measure() override {
-    if (kind_ == "update") peak_ = bench::measure_update_peak(*bench_->backend);
-    else peak_ = bench_->backend->measure_peak(peak_kind_of(kind_));
+    peak_ = kind_ ? bench_->backend->measure_peak(*kind_) : bench::measure_update_peak(*bench_->backend);
   }
   Napi::Value result(Napi::Env env) override { return peak_to_js(env, peak_); }
-  std::string kind_;
+  std::optional<PeakKind> kind_;
   Peak peak_{};
 };
 
@@ -144,11 +145,8 @@ bool flag_of(const Napi::Object& o, const char* name, bool fallback) {
 }
 
 Activation activation_of(const Napi::Value& value) {
-  const std::string name = value.IsUndefined() ? "none" : string_of(value, "activation");
-  if (name == "none") return Activation::kNone;
-  if (name == "quick_gelu") return Activation::kQuickGelu;
-  if (name == "gelu") return Activation::kGelu;
-  throw Error(ErrorCode::kInvalidArgument, "expected `activation` to be 'none', 'quick_gelu' or 'gelu'");
+  if (value.IsUndefined()) return Activation::kNone;
+  return one_of<Activation>(value, "activation", {{"none", Activation::kNone}, {"quick_gelu", Activation::kQuickGelu}, {"gelu", Activation::kGelu}});
 }
 
 bench::OpRequest request_of(const Napi::Object& o) {
@@ -245,7 +243,10 @@ Napi::Value MeasureWrap::judge(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value MeasureWrap::measure_peak(const Napi::CallbackInfo& info) {
-  return guarded(info.Env(), [&] { return enqueue<PeakJob>(info, string_of(info[0], "kind")); });
+  return guarded(info.Env(), [&] {
+    const bool update = string_of(info[0], "kind") == "update";
+    return enqueue<PeakJob>(info, update ? std::nullopt : std::optional(peak_kind_of(info[0])));
+  });
 }
 
 Napi::Value MeasureWrap::dispose(const Napi::CallbackInfo& info) {

@@ -113,11 +113,8 @@ Segment segment_of(const Napi::Object& o) {
   return segment;
 }
 
-LogitsOf logits_of(const std::string& name) {
-  if (name == "none") return LogitsOf::kNone;
-  if (name == "last") return LogitsOf::kLast;
-  if (name == "all") return LogitsOf::kAll;
-  throw Error(ErrorCode::kInvalidArgument, "expected `logits` to be 'none', 'last' or 'all'");
+LogitsOf logits_of(const Napi::Value& value) {
+  return one_of<LogitsOf>(value, "logits", {{"none", LogitsOf::kNone}, {"last", LogitsOf::kLast}, {"all", LogitsOf::kAll}});
 }
 
 }  // namespace
@@ -199,7 +196,7 @@ Napi::Value ModelWrap::forward(const Napi::CallbackInfo& info) {
       const Napi::Object o = object_of(array.Get(i), "steps[]");
       const std::shared_ptr<SequenceState> state = unwrap<SequenceWrap>(o.Get("sequence"), "sequence").state();
       if (state->model != current) throw Error(ErrorCode::kInvalidArgument, "the sequence belongs to another model");
-      Step step{&state->cache, {}, logits_of(string_of(o.Get("logits"), "logits"))};
+      Step step{&state->cache, {}, logits_of(o.Get("logits"))};
       const Napi::Array segments = array_of(o.Get("segments"), "segments");
       for (uint32_t s = 0; s < segments.Length(); s++) step.segments.push_back(segment_of(object_of(segments.Get(s), "segments[]")));
       logit_rows += step.logit_rows();
@@ -249,7 +246,7 @@ Napi::Value ModelWrap::info(const Napi::CallbackInfo& call) {
 
 Napi::Value ModelWrap::measure_peak(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
-    auto job = std::make_unique<PeakJob>(info.Env(), model(), peak_kind_of(string_of(info[0], "kind")));
+    auto job = std::make_unique<PeakJob>(info.Env(), model(), peak_kind_of(info[0]));
     job->keep_alive(info.This().As<Napi::Object>());
     return runner_->enqueue(info.Env(), std::move(job));
   });

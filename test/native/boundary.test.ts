@@ -188,6 +188,31 @@ for (const [name, fields] of Object.entries(table)) {
   })
 }
 
+/** Fields that take one of a few words. */
+const words: Readonly<Record<string, readonly (readonly [where: string, message: RegExp])[]>> = {
+  openModel: [
+    ['2.text.ropeLayout', /`text\.ropeLayout` to be one of half, interleaved, got other/],
+    ['2.vision.activation', /`activation` to be one of quick_gelu, gelu, gelu_pytorch_tanh, got other/],
+    ['2.vision.tower', /`vision\.tower` to be one of clip, siglip, got other/],
+    ['3.kvCache', /`kvCache` to be one of f16, f32, q8_0, got other/],
+    ['3.arithmetic', /`arithmetic` to be one of fast, exact, got other/],
+  ],
+  openClip: [['2.text.activation', /`activation` to be one of/]],
+  forward: [['0.0.logits', /`logits` to be one of none, last, all, got other/]],
+  read: [['0', /`kind` to be one of projected, image_features, got other/]],
+  measurePeak: [['0', /`kind` to be one of fma, bf16, int8, read, got other/]],
+}
+
+for (const [name, fields] of Object.entries(words)) {
+  test(`${name} refuses words that it does not know, and names those it does`, async (t) => {
+    using golden = await GoldenModel.open('hf-f32')
+    const { args, call } = await calls[name]!(golden)
+    for (const [where, message] of fields) {
+      await t.throwsAsync(trying(() => call(replaced(args, where, 'other') as readonly unknown[])), { code: 'INVALID_ARGUMENT', message }, where)
+    }
+  })
+}
+
 test('the arguments that the tables of wrong ones start from are right', async (t) => {
   using golden = await GoldenModel.open('hf-f32')
   for (const name of ['encodeImages', 'forward', 'truncate', 'read', 'measurePeak']) {
