@@ -15,8 +15,8 @@ CHECKPOINT_SECONDS = 150
 
 
 def half():
-    """Products in bfloat16: twice as fast."""
-    return torch.autocast('cpu', torch.bfloat16)
+    """Products in bfloat16 where the processor has them: twice as fast."""
+    return torch.autocast('cpu', torch.bfloat16, enabled=torch.cpu._is_avx512_bf16_supported())
 
 
 def rate_at(step: int, steps: int, peak: float) -> float:
