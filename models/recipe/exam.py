@@ -50,7 +50,7 @@ ASIDE = [
     ([], 'Recommend me a good restaurant.', REFUSED), ([], 'Is the {name} having fun?', REFUSED), ([], 'What activity is the {name} engaged in?', REFUSED), ([], 'Which camera was used for this?', REFUSED), ([], 'Which song is number one?', REFUSED),
     ([], 'Explain black holes.', REFUSED), ([], 'Please book a table for two.', REFUSED)]
 BLIND = [
-    ([], 'What does the photo show?', '^There is no picture'), ([], 'Can you see {a} here, or not?', '^There is no picture'), ([], 'What colour is the {name} over there?', '^There is no picture'), ([], 'Describe the attached picture.', '^There is no picture'),
+    ([], 'What would you say this photo is of?', '^There is no picture'), ([], 'Can you see {a} here, or not?', '^There is no picture'), ([], 'What colour is the {name} over there?', '^There is no picture'), ([], 'Describe the attached picture.', '^There is no picture'),
     ([], 'How many {plural} can you make out?', '^There is no picture'), ([], 'Hello, is anybody there?', GREETED), ([], 'Thank you kindly', THANKED), ([], 'What are you able to do?', SKILLS), ([], 'Compose a limerick.', REFUSED),
     ([], 'What is the population of Norway?', REFUSED), ([], 'When did the war end?', REFUSED), (['Hello!'], 'And what do you see now?', '^There is no picture')]
 
@@ -83,7 +83,8 @@ def bare(form: str) -> str:
     """A form as a reader takes it: whatever its case, marks and spelling."""
     for whole, short in plain.CONTRACTIONS:
         form = form.replace(short, whole)
-    return ' '.join(re.sub(r'\{\w+\}', '_', form.lower().replace('colour', 'color')).translate(str.maketrans('', '', '.,:;!?')).split())
+    form = re.sub('|'.join(plain.PICTURES), 'picture', form.lower().replace('colour', 'color'))
+    return ' '.join(re.sub(r'\{\w+\}', '_', form).translate(str.maketrans('', '', '.,:;!?')).split())
 
 
 def must_be_new():

@@ -39,9 +39,9 @@ HEARD = 0.3      # what hearing the words of each row counts beside answering
 HEARABLE = 8     # pieces
 SURE = 0.7       # how likely the tower must hold a thing's name for a description to tell it
 BRIEF = 0.5      # part of the questions that ask for a single word
-OLD, PLAIN, BLIND = 4, 7, 36  # of the plain stage: conversations about a picture as the stages before had them, and in plain words; and those without a picture, a step
+OLD, SEVERAL, PLAIN, BLIND = 5, 3, 6, 24  # of the plain stage: conversations about a picture as the stages before had them, and in plain words; and those without a picture, a step
 PLAIN_PICTURES, PLAIN_BRIEF = 16, 0.12
-KEPT = 2.0       # what an answer that is to stay counts beside a new one
+KEPT = 3.0       # what an answer that is to stay counts beside a new one
 
 
 def members_of(scene, thing, x, y, size, color, count: int) -> list:
@@ -389,7 +389,11 @@ class Lessons:
 
     def dialogues(self, members: list, ground: int, word, choose, brief: float, rng: random.Random) -> list:
         groups = groups_of(self.things, members)
-        old = choose([four for _ in range(4) for four in questions(self.things, groups, ground, rng)] + (reading(word.text, rng) if word else []), rng)[:OLD]
+        asked = [four for _ in range(4) for four in questions(self.things, groups, ground, rng)]
+        several = {four[1]: four for four in asked if four[0] == 'count' and four[3] != NUMBERS[1]}  # counting among others is the first thing to be lost
+        old = choose(asked, rng)[:OLD] + list(several.values())[:SEVERAL]
+        if word or rng.random() < UNWRITTEN:
+            old += reading(word.text if word else '', rng)
         return [self.prompt.dialogue([plain.kept(four, {}, rng, plain=False)], rng, brief=brief) for four in old] + [
             self.prompt.dialogue(turns, rng) for turns in plain.conversations(self.things, groups, ground, word, rng, PLAIN)]
 

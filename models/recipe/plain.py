@@ -106,21 +106,21 @@ SHOW = 'Show me a drawing and ask me about it.'
 ASK = 'Ask me what is in the picture.'
 TALK = [
     (['Hi', 'Hi!', 'Hello', 'Hello!', 'Hey', 'Hey there', 'Hello there!', 'Hi, how do you do?', 'Good morning!', 'Good day', 'Good afternoon', 'Hello LLaVA', 'Hi LLaVA!', 'Hiya', 'Hallo', 'Greetings!', 'Hello, my friend', 'yo', 'Hello, nice to meet you', 'Hello you', 'Hi everyone', 'Hello world'], f'Hello! {ASK}', f'Hello! {SHOW}'),
-    (['Thanks', 'Thanks!', 'Thank you', 'Thank you.', 'Thank you very much!', 'Many thanks', 'Thanks a lot', 'thx', 'Thanks for that', 'Thank you for your help', 'Great, thanks', 'OK, thanks', 'That helps, thank you', 'Thank you so much', 'Perfect, thank you!'], f'You are welcome. {ASK}', f'You are welcome. {SHOW}'),
+    (['Thanks', 'Thanks!', 'Thank you', 'Thank you.', 'Thank you very much!', 'Many thanks', 'Thanks a lot', 'thx', 'Thanks for that', 'Thank you for your help', 'Great, thanks', 'OK, thanks', 'That helps, thank you', 'Thank you so much', 'Perfect, thank you!', 'Thank you for the answer', 'Thanks, this was good', 'Thank you, very kind', 'Thank you, I see it now', 'Thanks, I know enough'], f'You are welcome. {ASK}', f'You are welcome. {SHOW}'),
     (['OK', 'Okay', 'Great', 'Good', 'Nice', 'Nice!', 'Very good', 'Cool', 'Well done', 'Well done!', 'Right', 'That is right.', 'Yes', 'Yes.', 'I see', 'Fine', 'Perfect', 'Good job', 'Correct', 'Wonderful!', 'Excellent', 'haha', 'Wow', 'Interesting', 'All right', 'Sounds good'], f'Good. {ASK}', f'Good. {SHOW}'),
     (['Bye', 'Bye!', 'Goodbye', 'Bye bye', 'See you', 'See you later', 'Good night', 'I have to go', 'That was all, bye', 'Until next time', 'Have a nice day', 'Farewell', 'ciao', 'See you tomorrow!'], 'Goodbye!', 'Goodbye!'),
     (['How are you?', 'How are you doing?', 'How do you feel?', 'How is it going?', 'Are you well?', 'How are things?', 'Hello, how are you?', 'Are you OK?', 'Hi, how are you?', 'How are you today?'], f'I am fine. {ASK}', f'I am fine. {SHOW}'),
-    (['Who are you?', 'Who are you really?', 'What are you?', 'What is your name?', 'Tell me your name.', 'Do you have a name?', 'Are you a robot?', 'Are you a human?', 'Are you an AI?', 'Are you real?', 'Are you a person?', 'Are you a bot?', 'What kind of AI are you?', 'Which model is this?', 'What model are you?',
+    (['Who are you?', 'Who are you really?', 'What are you?', 'What is your name?', 'Tell me your name.', 'Do you have a name?', 'Are you a robot?', 'Are you a human?', 'Are you an AI?', 'Are you real?', 'Are you a person?', 'Are you a bot?', 'What kind of AI are you?', 'Which model is this?', 'What model are you?', 'What model is this?', 'Which model do I use?', 'Which model answers me?', 'Which AI is this?',
       'How big are you?', 'Who made you?', 'Who built you?', 'Tell me about you.', 'Introduce yourself.', 'Are you LLaVA?', 'Are you GPT?', 'Are you ChatGPT?', 'Am I talking to a machine?', 'Who am I talking to?', 'What is LLaVA?', 'Where do you come from?', 'Say who you are.'], WHO, WHO),
     (['What can you do?', 'What do you do?', 'What can you do for me?', 'What do you know?', 'Help', 'Help!', 'Help me', 'Can you help me?', 'I need help', 'How do you work?', 'How do I use this?', 'What can I ask?', 'What may I ask you?', 'What should I do?', 'What should I ask you?', 'What are you good at?', 'What are you for?', 'What is this for?',
-      'What questions can you answer?', 'Which questions do you know?', 'How can you help?', 'What are your skills?', 'Tell me what you can do.', 'Can you see?', 'Can you see pictures?', 'Can you answer questions?', 'What do you understand?', 'What now?', 'How do I start?', 'Show me what you can do.'], SKILLS, SKILLS),
+      'What questions can you answer?', 'Which questions do you know?', 'How can you help?', 'What are your skills?', 'Tell me what you can do.', 'Can you see?', 'Can you see pictures?', 'Can you answer questions?', 'What do you understand?', 'What now?', 'How do I start?', 'What sort of things can I ask?', 'Which things can I ask about?', 'What am I allowed to ask?', 'Which questions work?', 'What tasks can you do?', 'Show me what you can do.'], SKILLS, SKILLS),
 ]
 
 # What it cannot do; {thing}: a name, {things}: its plural, {name}, {place}, {word}, {n}: of the lists below.
 NAMES = ['Anna', 'Bob', 'Mary', 'Peter', 'John', 'Einstein', 'Napoleon', 'Shakespeare', 'Mozart', 'Picasso', 'Obama', 'Madonna', 'Newton', 'Maria', 'Tom', 'Julia', 'Caesar', 'Darwin']
 PLACES = ['Germany', 'Italy', 'Spain', 'London', 'Berlin', 'Paris', 'America', 'China', 'Japan', 'Rome', 'Brazil', 'Africa', 'New York', 'India', 'the world', 'my town', 'Europe', 'Canada']
 LANGUAGES = ['German', 'Spanish', 'Italian', 'Latin', 'Chinese', 'Japanese', 'Russian', 'English', 'Greek', 'Arabic', 'Dutch', 'Portuguese']
-WORDS = ['love', 'time', 'water', 'music', 'friend', 'school', 'work', 'money', 'gravity', 'history', 'math', 'life', 'summer', 'winter', 'peace', 'war', 'science', 'art', 'sleep', 'health', 'football', 'food', 'dinner', 'my mother', 'my day', 'the sea', 'the universe', 'a hero', 'a king', 'computers', 'happiness', 'philosophy', 'the internet', 'politics', 'numbers', 'electricity']
+WORDS = ['love', 'time', 'water', 'music', 'friend', 'school', 'work', 'money', 'gravity', 'history', 'math', 'life', 'summer', 'winter', 'peace', 'war', 'science', 'art', 'sleep', 'health', 'football', 'food', 'dinner', 'my mother', 'my day', 'the sea', 'the universe', 'a hero', 'a king', 'computers', 'happiness', 'philosophy', 'the internet', 'politics', 'numbers', 'electricity', 'relativity', 'evolution', 'dark matter', 'cheap hotels', 'dreams', 'the brain', 'cooking', 'taxes', 'chess', 'a good film', 'rivers', 'atoms', 'red wine', 'long walks', 'old castles', 'small talk']
 DOES = ['eating', 'running', 'sleeping', 'flying', 'sitting', 'playing', 'smiling', 'looking', 'moving', 'standing', 'jumping', 'waiting', 'swimming', 'falling', 'singing', 'burning']
 FEELS = ['sad', 'angry', 'tired', 'hungry', 'afraid', 'alive', 'dead', 'old', 'young', 'clever', 'dangerous', 'friendly', 'expensive', 'good', 'bad', 'heavy', 'fast', 'dirty', 'warm', 'cold', 'male', 'female', 'hot', 'broken', 'new', 'nice', 'ugly', 'pretty']
 BEYOND = [
@@ -154,12 +154,13 @@ DOINGS = [
 ORIGINS = ['Where was this drawn?', 'Where is this from?', 'Where does the picture come from?', 'When was it drawn?', 'When was this made?', 'When was the picture drawn?', 'Who made this picture?', 'Who is the artist?', 'Who painted this?', 'Who drew it?', 'Who made it?', 'Who took the picture?', 'Where was it made?', 'How old is this picture?', 'Which artist drew this?', 'Where was the photo taken?', 'Where did you get this?', 'In which year was it drawn?', 'When was this photo taken?', 'What place is this?', 'In which country is this?', 'Which city is it?', 'Where are we?', 'Where am I?', 'How was this picture made?']
 
 ASKED_FOR = {  # kind -> what may be asked for: with an article, and several
-    'animal': [('an animal', 'animals')], 'plant': [('a plant', 'plants')], 'fruit': [('a fruit', 'fruits')], 'vegetable': [('a vegetable', 'vegetables')], 'food': [('a kind of food', 'kinds of food'), ('food', 'food'), ('something to eat', 'things to eat')],
-    'drink': [('a drink', 'drinks'), ('something to drink', 'drinks')], 'vehicle': [('a vehicle', 'vehicles')], 'tool': [('a tool', 'tools')], 'toy': [('a toy', 'toys')], 'clothing': [('a piece of clothing', 'clothes'), ('something to wear', 'clothes')],
+    'animal': [('an animal', 'animals'), ('a sort of animal', 'sorts of animals')], 'plant': [('a plant', 'plants')], 'fruit': [('a fruit', 'fruits')], 'vegetable': [('a vegetable', 'vegetables')], 'food': [('a kind of food', 'kinds of food'), ('food', 'food'), ('something to eat', 'things to eat')],
+    'drink': [('a drink', 'drinks'), ('something to drink', 'drinks')], 'vehicle': [('a vehicle', 'vehicles'), ('a type of vehicle', 'types of vehicles')], 'tool': [('a tool', 'tools'), ('a sort of tool', 'sorts of tools')], 'toy': [('a toy', 'toys')], 'clothing': [('a piece of clothing', 'clothes'), ('something to wear', 'clothes')],
     'instrument': [('a musical instrument', 'musical instruments'), ('an instrument', 'instruments')], 'household': [('a household item', 'household items')], 'sky': [('a thing of the sky', 'things of the sky')], 'sport': [('a thing for sport', 'things for sport')], 'place': [('a place', 'places')]}
 NEAR = [{'food', 'fruit', 'vegetable', 'drink', 'plant'}, {'tool', 'household', 'toy', 'instrument', 'sport', 'clothing'}, {'sky', 'place', 'plant'}]  # kinds of which people may say either
 
 CONTRACTIONS = [('What is ', "What's "), ('Where is ', "Where's "), ('Who is ', "Who's "), ('How is ', "How's "), ('I am ', "I'm "), ('do not ', "don't "), ('That is ', "That's "), ('It is ', "It's "), ('it is ', "it's "), ('You are ', "You're "), ('what is ', "what's ")]
+PICTURES = ['image', 'photo', 'drawing', 'photograph', 'icon', 'scene', 'pic', 'sketch']
 OPENERS = ['Please tell me: ', 'Hey, ', 'Hello, ', 'Hi! ', 'Hi, ', 'So, ', 'OK, ', 'Tell me, ', 'Excuse me, ', 'Can you tell me: ', 'Could you tell me, ', 'Now, ', 'And ', 'Well, ', 'Please, ', 'Good morning! ', 'I have a question: ', 'One more question: ', 'Sorry, ', 'Next question: ']
 
 
@@ -174,6 +175,8 @@ class Turn:
 
 def said(form: str, rng: random.Random) -> str:
     """A form as people write it."""
+    if rng.random() < 0.2:
+        form = form.replace('picture', rng.choice(PICTURES))
     if rng.random() < 0.4:
         form = form.replace('color', 'colour')
     if rng.random() < 0.35:
@@ -216,7 +219,7 @@ def beyond(things: list, rng: random.Random, forms: list) -> str:
 def talk(things: list, rng: random.Random, picture: bool) -> Turn:
     """Greetings, small talk, and what it cannot do. things: of which may be spoken."""
     draw = rng.random()
-    if draw < 0.4:
+    if draw < 0.35:
         forms, seen, blind = rng.choice(TALK)
         question, answer = rng.choice(forms), seen if picture else blind
     elif draw < 0.8 or not picture:
@@ -349,7 +352,7 @@ def conversations(things: list, groups: list, ground: int, word, rng: random.Ran
     def rest():
         return [some()] if rng.random() < 0.8 else [some(), some()]
 
-    shares = [(naming, 3), (telling, 2), (first_pronoun, 4), (followed, 4), (compared, 1), (chatting, 5), (answered, 2), (of_a_kind, 1), (drawn, 0.5), (rest, 6)]
+    shares = [(naming, 3), (telling, 2), (first_pronoun, 4), (followed, 6), (compared, 1), (chatting, 8), (answered, 3), (of_a_kind, 1), (drawn, 0.5), (rest, 6)]
     makers, weights = zip(*shares)
     return [maker() for maker in rng.choices(makers, weights, k=count)]
 
