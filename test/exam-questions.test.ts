@@ -35,6 +35,21 @@ test('a description is right when it names nothing that is not there', (t) => {
   t.false(isRight(asked, 'The picture shows a dog and an orange.', things))
 })
 
+const plain = (pattern: string, told = false): Question => ({ ...question('plain', [], [0]), pattern, told })
+
+test('a plain answer is right when it matches the pattern, whatever its case', (t) => {
+  t.true(isRight(plain('\\b(dog|puppy)\\b'), 'It is a Puppy.', things))
+  t.false(isRight(plain('\\b(dog|puppy)\\b'), 'It is a dogma.', things))
+  t.true(isRight(plain('^I (only know|do not know)'), ' I only know drawings of things: ask me what is in the picture.', things))
+  t.false(isRight(plain('^I (only know|do not know)'), 'This is a dog.', things))
+})
+
+test('a plain description must match, and name nothing that is not there', (t) => {
+  t.true(isRight(plain('^The picture shows', true), 'The picture shows a dog.', things))
+  t.false(isRight(plain('^The picture shows', true), 'The picture shows a dog and a peach.', things))
+  t.false(isRight(plain('^The picture shows', true), 'A dog.', things))
+})
+
 test('of what a description names, what is not there is invented', (t) => {
   t.deepEqual(named(question('describe', [], [0, 3]), 'A dog, two oranges and a peach.', things), { named: 3, invented: 1, there: 2, found: 2 })
 })

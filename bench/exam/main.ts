@@ -18,20 +18,32 @@ export interface Marked {
   readonly right: boolean
 }
 
+/** Kinds that are not asked for a single word. */
+const long: readonly Question['kind'][] = ['describe', 'plain']
 const short = '\nAnswer the question using a single word or phrase.'
 
 async function mark(model: LLaVA, folder: string, { things, hands }: Exam, withClip: boolean): Promise<Marked[]> {
   const marked: Marked[] = []
   for (const [hand, questions] of hands) {
     for (const asked of questions) {
-      const picture = path.join(folder, hand, asked.picture)
-      const { text } = await model.ask(picture, asked.kind === 'describe' ? asked.question : asked.question + short, { maxTokens: 96, temperature: 0 })
+      const text = await answerTo(asked, model, path.join(folder, hand))
       marked.push({ hand, asked, answer: text, right: isRight(asked, text, things) })
     }
     if (withClip) marked.push(...await retrieve(model, path.join(folder, hand), hand, galleryOf(questions, things)))
     process.stderr.write(`${hand}: ${questions.length} questions\n`)
   }
   return marked
+}
+
+/** The answer to the last question of the conversation. */
+async function answerTo({ kind, picture, earlier = [], question }: Question, model: LLaVA, folder: string): Promise<string> {
+  using conversation = model.createConversation()
+  let answer = ''
+  for (const [turn, text] of [...earlier, long.includes(kind) ? question : question + short].entries()) {
+    const shown = turn === 0 && picture !== '' ? [{ type: 'image', image: path.join(folder, picture) } as const] : []
+    answer = (await conversation.say([...shown, { type: 'text', text }], { maxTokens: 96, temperature: 0 }).answer).text
+  }
+  return answer
 }
 
 /** Each text finds the picture whose vector is nearest to its own: recall at 1. */

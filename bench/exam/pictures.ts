@@ -50,16 +50,17 @@ const escaped = (text: string): string => text.replaceAll('&', '&amp;').replaceA
 
 /** Questions of every kind in turn, each picture above its question and the answer: green where it is right. PNG. */
 export async function contactSheet(marked: readonly Marked[], folder: string): Promise<Buffer> {
-  const kinds = [...new Set(marked.map((one) => one.asked.kind))]
+  const shown = marked.filter((one) => one.asked.picture !== '')
+  const kinds = [...new Set(shown.map((one) => one.asked.kind))]
   const chosen: Marked[] = []
-  for (let n = 0; chosen.length < across * down && n < marked.length; n++) {
-    const mine = marked.filter((one) => one.asked.kind === kinds[n % kinds.length])
+  for (let n = 0; chosen.length < across * down && n < shown.length; n++) {
+    const mine = shown.filter((one) => one.asked.kind === kinds[n % kinds.length])
     const one = mine[(Math.floor(n / kinds.length) * 37) % mine.length]
     if (one !== undefined) chosen.push(one)
   }
   const cells = await Promise.all(chosen.map(async ({ hand, asked, answer, right }, at) => {
     const picture = await sharp(path.join(folder, hand, asked.picture)).resize(tile, tile).png().toBuffer()
-    const lines = [...wrapped(asked.question, 30).slice(0, 2).map((text) => ({ text, color: '#333' })), ...wrapped(answer, 30).slice(0, 2).map((text) => ({ text, color: right ? green : red }))]
+    const lines = [...wrapped([...(asked.earlier ?? []), asked.question].join(' '), 30).slice(0, 2).map((text) => ({ text, color: '#333' })), ...wrapped(answer, 30).slice(0, 2).map((text) => ({ text, color: right ? green : red }))]
     const text = `<svg xmlns="http://www.w3.org/2000/svg" width="${tile}" height="${caption}">${lines.map((line, n) => `<text x="4" y="${12 + n * 13}" font-family="sans-serif" font-size="11" fill="${line.color}">${escaped(line.text)}</text>`).join('')}</svg>`
     const left = (at % across) * (tile + 8)
     const top = Math.floor(at / across) * (tile + caption + 8)

@@ -12,12 +12,18 @@ export interface Thing {
 }
 
 export interface Question {
-  /** File name below the hand's folder. */
+  /** File name below the hand's folder; empty: asked without a picture. */
   readonly picture: string
-  readonly kind: 'name' | 'exists' | 'color' | 'count' | 'relation' | 'describe' | 'read' | 'retrieve'
+  readonly kind: 'name' | 'exists' | 'color' | 'count' | 'relation' | 'describe' | 'read' | 'plain' | 'retrieve'
+  /** Asked before it, in the same conversation. */
+  readonly earlier?: readonly string[]
   readonly question: string
   /** Short answers that are right. */
   readonly accept: readonly string[]
+  /** A regular expression that a right answer matches, in place of `accept`. */
+  readonly pattern?: string
+  /** Whether the answer is a description, which names nothing that is not in the picture. */
+  readonly told?: boolean
   /** Indices of the things in the picture. */
   readonly things: readonly number[]
 }
@@ -92,5 +98,8 @@ export function named(question: Question, answer: string, things: readonly Thing
 
 /** Whether an answer is right; a description is right when it names nothing that is not in the picture. */
 export function isRight(question: Question, answer: string, things: readonly Thing[]): boolean {
-  return question.kind === 'describe' ? named(question, answer, things).invented === 0 : question.accept.some((right) => bare(right) === bare(answer))
+  const { kind, pattern, accept, told = kind === 'describe' } = question
+  if (told && named(question, answer, things).invented > 0) return false
+  if (pattern !== undefined) return new RegExp(pattern, 'i').test(answer.trim())
+  return told || accept.some((right) => bare(right) === bare(answer))
 }

@@ -12,12 +12,14 @@ matplotlib.use('svg')
 import matplotlib.pyplot as plt  # noqa: E402
 
 STAGES = {'teacher-alone': 'teacher, one thing', 'teacher': 'teacher, scenes', 'tower-alone': 'tower, one thing', 'tower': 'tower, scenes', 'contrast': 'contrast', 'text': 'language model, text',
-          'look': 'language model, looking', 'words': 'stage 1: words', 'align': 'stage 1: captions', 'instruct': 'stage 2: instructions'}
+          'look': 'language model, looking', 'words': 'stage 1: words', 'align': 'stage 1: captions', 'instruct': 'stage 2: instructions', 'plain': 'plain questions'}
 
 
 def main():
     work, out = sys.argv[1:]
-    figure, axes = plt.subplots(2, 5, figsize=(18, 6.5), constrained_layout=True)
+    figure, axes = plt.subplots(2, 6, figsize=(21.6, 6.5), constrained_layout=True)
+    for axis in axes.flat[len(STAGES):]:
+        axis.remove()
     for axis, (stage, title) in zip(axes.flat, STAGES.items()):
         with open(os.path.join(work, f'{stage}.jsonl')) as file:
             lines = [json.loads(line) for line in file]

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from transformers import AttentionInterface, CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
 
+import plain
 import tower as towers
 from drawings import COLORS, Drawings, dominant
 from questions import NUMBERS, SUFFIX, greetings, groups_of, questions, reading, text_questions
@@ -38,6 +39,9 @@ HEARD = 0.3      # what hearing the words of each row counts beside answering
 HEARABLE = 8     # pieces
 SURE = 0.7       # how likely the tower must hold a thing's name for a description to tell it
 BRIEF = 0.5      # part of the questions that ask for a single word
+OLD, SEVERAL, PLAIN, BLIND = 5, 3, 6, 24  # of the plain stage: conversations about a picture as the stages before had them, and in plain words; and those without a picture, a step
+PLAIN_PICTURES, PLAIN_BRIEF = 16, 0.12
+KEPT = 3.0       # what an answer that is to stay counts beside a new one
 
 
 def members_of(scene, thing, x, y, size, color, count: int) -> list:
@@ -111,6 +115,19 @@ class Prompt:
     def answer(self, text: str) -> list:
         return [*self.encode(text), 2]
 
+    def dialogue(self, turns: list, rng: random.Random, picture: bool = True, brief: float = PLAIN_BRIEF) -> 'Dialogue':
+        """turns: plain.Turn each."""
+        asked, known, keeps = ([], []), ([], []), []
+        for n, turn in enumerate(turns):
+            suffix, said = (SUFFIX, turn.short) if rng.random() < brief else ('', turn.long)
+            say = self.answer(said)
+            for (ids, answer), question in ((asked, turn.question), (known, turn.known or turn.question)):
+                ask = self.question(question + suffix, n == 0, picture)
+                ids += ask + say
+                answer += [False] * len(ask) + [True] * len(say)
+            keeps += [turn.known is not None] * len(say)
+        return Dialogue(asked, known, keeps)
+
     def conversations(self, asked: list, rng: random.Random, picture: bool = True, brief: float = BRIEF) -> list:
         """[(ids, is answer)]; one in four goes on with a second question."""
         def turn(four, first):
@@ -127,6 +144,14 @@ class Prompt:
                 ids, answer = ids + more, answer + more_answer
             result.append((ids, answer))
         return result
+
+
+@dataclass
+class Dialogue:
+    """A conversation as it is asked, and as the model before knows it: (ids, is answer), both with the same answers. keeps: of each token of these, whether it is to stay as that model gives it."""
+    asked: tuple
+    known: tuple
+    keeps: list
 
 
 def numbered(asked: list, rng: random.Random) -> list:
@@ -158,25 +183,28 @@ def telling(asked: list, rng: random.Random) -> list:
 @dataclass
 class Packed:
     """N rows of L tokens with one or more conversations in each. ids, positions, answer (weight of the token as an answer's part, 0: none): [N,L]; picture: [N];
-    seen: [N,1,L,S+L], additive, over the S shared tokens of the row's picture and the row itself."""
+    seen: [N,1,L,S+L], additive, over the S shared tokens of the row's picture and the row itself; at: (row, first token) of each conversation, in the order they were given."""
     ids: torch.Tensor
     positions: torch.Tensor
     answer: torch.Tensor
     picture: torch.Tensor
     seen: torch.Tensor
+    at: list
 
 
 def packed(conversations: list, shared: int, all_count: bool) -> Packed:
     """conversations: per picture its [(ids, is answer)]. Every token counts, or each answer as the root of its length: a "yes" is not lost among long descriptions."""
     length = max(ROW, max(len(ids) for mine in conversations for ids, _ in mine))
-    rows = []
+    rows, places = [], []
     for picture, mine in enumerate(conversations):
-        open_rows = []
-        for ids, is_answer in sorted(mine, key=lambda one: -len(one[0])):
+        open_rows, first = [], len(places)
+        places += [None] * len(mine)
+        for nth, (ids, is_answer) in sorted(enumerate(mine), key=lambda one: -len(one[1][0])):
             row = next((row for row in open_rows if row[1] + len(ids) <= length), None)
             if row is None:
                 row = [picture, 0, []]
                 open_rows.append(row)
+            places[first + nth] = (len(rows) + open_rows.index(row), row[1])
             row[2].append((row[1], ids, is_answer))
             row[1] += len(ids)
         rows += open_rows
@@ -190,7 +218,7 @@ def packed(conversations: list, shared: int, all_count: bool) -> Packed:
     order = torch.arange(length)
     own = (order[None, :] <= order[:, None]) & (branch[:, None, :] == branch[:, :, None])
     seen = torch.cat([torch.zeros(len(rows), length, shared), torch.where(own, 0.0, torch.finfo(torch.bfloat16).min)], 2)
-    return Packed(ids, positions, answer, torch.tensor([row[0] for row in rows]), seen[:, None].bfloat16())
+    return Packed(ids, positions, answer, torch.tensor([row[0] for row in rows]), seen[:, None].bfloat16(), places)
 
 
 def attend(module, query, key, value, seen, scaling, picture, **_):
@@ -333,8 +361,41 @@ class Lessons:
         def everything(asked, rng):
             spoken = [*text_questions(self.things, rng), *greetings()]
             return mixed(asked, rng) + ([rng.choice(spoken)] if rng.random() < 0.2 else [])
-        choose, brief, crowded = ((everything, BRIEF, False), (sought, 1, True), (lambda asked, rng: telling(asked, rng)[:5], 0.2, False))[step % 3]
-        return self.pictures(5, step, choose, brief, crowded)
+        return self.pictures(5, step, *self.by_turns(everything, step))
+
+    def by_turns(self, everything, step: int):
+        """(what is chosen, part in single words, whether the pictures are crowded)"""
+        return ((everything, BRIEF, False), (sought, 1, True), (lambda asked, rng: telling(asked, rng)[:5], 0.2, False))[step % 3]
+
+    def plain(self, frozen):
+        """Plain questions and what cannot be answered, beside the lessons of `instructions`; frozen: the model before, whose answers to what it knows stay as they are."""
+        def lesson(step: int):
+            rng, g = random.Random(f'plain {step}'), generator(12, step)
+            choose, brief, crowded = self.by_turns(mixed, step)
+            batch = self.composer.compose(PLAIN_PICTURES, g, counts_of(g, PLAIN_PICTURES, crowded))
+            scenes, grounds = members_in(batch), batch.ground.tolist()
+            for member in (member for members in scenes for member in members):
+                member['sure'] = rng.random() < 0.5  # the frozen model is asked what comes after either
+            with half(), torch.no_grad():
+                rows = self.model.model.multi_modal_projector(self.tower(enlarged(batch))[0])
+            pictured = [self.dialogues(*scene, choose, brief, rng) for scene in zip(scenes, grounds, batch.written)]
+            asked = [groups_of(self.things, members) for members in scenes[:4]]
+            unpictured = [self.prompt.dialogue(turns, rng, picture=False) for groups in asked for turns in plain.blind(self.things, groups, rng, BLIND // len(asked))]
+            with half():
+                parts = [kept_loss(self.model, frozen, self.before, rows, pictured), kept_loss(self.model, frozen, self.before, None, [unpictured])]
+            new, kept, right, weight = (sum(figures) for figures in zip(*parts))
+            return (new + KEPT * kept) / weight.sum(), {'new': new / weight[0], 'kept': kept / weight[1], 'right': right / 2}
+        return lesson
+
+    def dialogues(self, members: list, ground: int, word, choose, brief: float, rng: random.Random) -> list:
+        groups = groups_of(self.things, members)
+        asked = [four for _ in range(4) for four in questions(self.things, groups, ground, rng)]
+        several = {four[1]: four for four in asked if four[0] == 'count' and four[3] != NUMBERS[1]}  # counting among others is the first thing to be lost
+        old = choose(asked, rng)[:OLD] + list(several.values())[:SEVERAL]
+        if word or rng.random() < UNWRITTEN:
+            old += reading(word.text if word else '', rng)
+        return [self.prompt.dialogue([plain.kept(four, {}, rng, plain=False)], rng, brief=brief) for four in old] + [
+            self.prompt.dialogue(turns, rng) for turns in plain.conversations(self.things, groups, ground, word, rng, PLAIN)]
 
     def pictures(self, stage: int, step: int, choose, brief: float = BRIEF, crowded: bool = False):
         rng, g = random.Random(f'pictures {stage} {step}'), generator(stage, step)
@@ -360,19 +421,49 @@ class Lessons:
         return (name == batch.thing) & (likeliest > SURE)
 
 
-def answer_loss(model, before: torch.Tensor, rows, batch: Packed):
-    """Cross entropy of the answers' tokens, the part of them that is right, and the last states [B,N,D] of the pictures' rows. rows: [B,N,D], the pictures as the language model sees them, or None for text alone."""
+def last_states(model, before: torch.Tensor, rows, batch: Packed):
+    """Those of the conversations [N,L,D], and of the pictures' rows [B,N,D]. rows: [B,N,D], the pictures as the language model sees them, or None for text alone."""
     embed = model.get_input_embeddings()
     shared = embed(before)[None] if rows is None else torch.cat([embed(before).expand(len(rows), -1, -1), rows.float()], 1)
     x = torch.cat([shared.flatten(0, 1), embed(batch.ids).flatten(0, 1)])[None]
     positions = torch.cat([torch.arange(shared.shape[1]).repeat(len(shared)), batch.positions.flatten()])[None]
     y = model.model.language_model(inputs_embeds=x, attention_mask=batch.seen, position_ids=positions, picture=batch.picture, use_cache=False).last_hidden_state
     pictures = None if rows is None else y[0, :-batch.ids.numel()].unflatten(0, (len(rows), -1))[:, -rows.shape[1]:]
-    y = y[0, -batch.ids.numel():].unflatten(0, batch.ids.shape)[:, :-1]
+    return y[0, -batch.ids.numel():].unflatten(0, batch.ids.shape), pictures
+
+
+def answer_loss(model, before: torch.Tensor, rows, batch: Packed):
+    """Cross entropy of the answers' tokens, the part of them that is right, and the last states of the pictures' rows."""
+    y, pictures = last_states(model, before, rows, batch)
+    y = y[:, :-1]
     weight = batch.answer[:, 1:]
     told = weight > 0
     logits, wanted, weight = model.lm_head(y[told]).float(), batch.ids[:, 1:][told], weight[told]
     return (F.cross_entropy(logits, wanted, reduction='none') * weight).sum() / weight.sum(), (logits.argmax(-1) == wanted).float().mean(), pictures
+
+
+def kept_loss(model, frozen, before: torch.Tensor, rows, dialogues: list):
+    """Sums over the answers' tokens: cross entropy of the new ones, divergence of the others from what the frozen model says when asked as it knows it; the part of the new ones that is right;
+    and the weights [2] of both. dialogues: of each picture."""
+    flat = [one for mine in dialogues for one in mine]
+    keeps = torch.tensor([keep for one in flat for keep in one.keeps])
+    shared = len(before) + (0 if rows is None else rows.shape[1])
+
+    def logits_of(model, spoken: list, chosen: list):
+        batch = packed(spoken, shared, False)
+        states, length = last_states(model, before, rows, batch)[0].flatten(0, 1), batch.ids.shape[1]
+        places = torch.tensor([row * length + at + k - 1 for (row, at), (_, answer) in zip(batch.at, chosen) for k, is_answer in enumerate(answer) if is_answer])
+        return model.lm_head(states[places]).float().log_softmax(-1), batch.ids.flatten()[places + 1], batch.answer.flatten()[places + 1]
+
+    likely, wanted, weight = logits_of(model, [[one.asked for one in mine] for mine in dialogues], [one.asked for one in flat])
+    known = [one for one in flat if any(one.keeps)]
+    with torch.no_grad():
+        taught = logits_of(frozen, [[one.known for one in mine if any(one.keeps)] for mine in dialogues], [one.known for one in known])[0]
+    taught = taught[torch.tensor([keep for one in known for keep in one.keeps])]
+    new = -(likely.gather(1, wanted[:, None])[:, 0] * weight)[~keeps].sum()
+    kept = (F.kl_div(likely[keeps], taught, reduction='none', log_target=True).sum(1) * weight[keeps]).sum()
+    right = (likely.argmax(1) == wanted)[~keeps].float().mean()
+    return new, kept, right, torch.stack([weight[~keeps].sum(), weight[keeps].sum()])
 
 
 def heard_loss(logits: torch.Tensor, weight: torch.Tensor, pieces: torch.Tensor) -> torch.Tensor:

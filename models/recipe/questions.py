@@ -77,6 +77,10 @@ class Group:
         shade = f'{COLORS[self.color]} ' if color and self.color >= 0 else ''
         return article(shade + one) if self.count == 1 else f'{NUMBERS[self.count]} {shade}{several}'
 
+    def counted(self) -> str:
+        """'There is one dog.', 'There are two dogs.'"""
+        return f'There is one {measure(self.thing)}{self.thing["name"]}.' if self.count == 1 else f'There are {self.some()}.'
+
     def called(self, rng: random.Random) -> str:
         """Its name, now and then a synonym."""
         names = self.thing['synonyms']
@@ -138,11 +142,11 @@ def questions(things: list, groups: list, ground: int, rng: random.Random) -> li
 
     it = pick(groups)
     ask('count', pick([f'How many {it.thing["plural"]} are there?', f'How many {it.thing["plural"]} are in the picture?', f'How many {it.thing["plural"]} do you see?']),
-        f'There is one {measure(it.thing)}{it.thing["name"]}.' if it.count == 1 else f'There are {it.some()}.', NUMBERS[it.count])
+        it.counted(), NUMBERS[it.count])
     several = [group for group in groups if group.count > 1]
     if several:
         it = pick(several)
-        ask('count', pick([f'How many {it.thing["plural"]} are there?', f'How many {it.thing["plural"]} are in the picture?']), f'There are {it.some()}.', NUMBERS[it.count])
+        ask('count', pick([f'How many {it.thing["plural"]} are there?', f'How many {it.thing["plural"]} are in the picture?']), it.counted(), NUMBERS[it.count])
     ask('total', pick(['How many things are there?', 'How many things are in the picture?', 'How many objects are there?']), f'There {"is one thing" if total == 1 else f"are {NUMBERS[total]} things"}.', NUMBERS[total])
 
     alone = [group for group in groups if group.count == 1]

@@ -1,11 +1,13 @@
 """Trains the default model, stage by stage, and writes models/default.gguf.
 
-usage: python3 models/recipe/train.py WORK
+usage: python3 models/recipe/train.py WORK [--packaged models/default.gguf]
 
 WORK holds the drawings (render.mjs writes them) and every stage's checkpoint: an interrupted run goes on, a finished stage is not run again.
+--packaged: only the last stage, plain questions, from the weights of a file that export.py wrote.
 """
 
 import argparse
+import copy
 import os
 import random
 
@@ -19,13 +21,15 @@ from teacher import FEATURES, WIDTH, Teacher
 from writing import LETTERS
 import contrast
 import language
+import packaged
 import tower as towers
 from export import export
 
 BATCH = 64
 SMALL = 64   # side of the pictures in which the teacher learns one thing at a time
 PART = 8 * PATCH  # of those in which the tower does
-STEPS = {'teacher-alone': 2600, 'teacher': 700, 'tower-alone': 1300, 'tower': 2000, 'contrast': 1500, 'text': 500, 'look': 600, 'words': 250, 'align': 100, 'instruct': 2700}
+STEPS = {'teacher-alone': 2600, 'teacher': 700, 'tower-alone': 1300, 'tower': 2000, 'contrast': 1500, 'text': 500, 'look': 600, 'words': 250, 'align': 100, 'instruct': 2700, 'plain': 420}
+BACK = 0.1   # from the weights after plain questions to those before
 MODELS = os.path.join(os.path.dirname(os.path.abspath(__file__)), '..')
 
 
@@ -189,15 +193,32 @@ def train_language(folder: str, drawings: Drawings, tower: towers.Tower, spm: by
     model.load_state_dict(Stage(folder, 'words', model, STEPS['words'], 2e-3).fit(lessons.words).state_dict())
     model.load_state_dict(Stage(folder, 'align', model, STEPS['align'], 2e-3).fit(lessons.captions).state_dict())
     language.train_only(model, 'multi_modal_projector', 'language_model', 'lm_head')
-    return Stage(folder, 'instruct', model, STEPS['instruct'], 2.5e-3).fit(lessons.instructions)
+    model.load_state_dict(Stage(folder, 'instruct', model, STEPS['instruct'], 2.5e-3).fit(lessons.instructions).state_dict())
+    return train_plain(folder, lessons)
+
+
+def train_plain(folder: str, lessons: language.Lessons):
+    """The language model alone learns plain questions, and keeps its answers to those it knows."""
+    frozen = copy.deepcopy(lessons.model).eval().requires_grad_(False)
+    language.train_only(lessons.model, 'language_model', 'lm_head')
+    learnt = Stage(folder, 'plain', lessons.model, STEPS['plain'], 8e-4).fit(lessons.plain(frozen))
+    with torch.no_grad():  # a tenth of the way back: counting, which is lost first, returns before the new answers go (Wortsman et al. 2022)
+        for new, old in zip(learnt.parameters(), frozen.parameters()):
+            new.lerp_(old, BACK)
+    return learnt
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('work')
+    parser.add_argument('--packaged')
     options = parser.parse_args()
     torch.set_num_threads(os.cpu_count())
     drawings = Drawings(options.work)
+    if options.packaged:
+        model, tower, spm = packaged.read(options.packaged, len(drawings.things))
+        export(train_plain(options.work, language.Lessons(drawings, tower, model, spm)), spm, os.path.join(MODELS, 'default.gguf'))
+        return
     teacher = train_teacher(options.work, drawings)
     tower = train_tower(options.work, drawings, teacher)
     train_contrast(options.work, drawings, tower, os.path.join(MODELS, 'clip'))
