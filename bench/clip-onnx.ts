@@ -62,14 +62,31 @@ class Graph {
     const length = 4 * shape.reduce((product, size) => product * size, 1)
     const place = Object.entries({ location: weightsFile, offset: '0', length: String(length) })
     const external = place.map(([key, value]) => message(13, text(1, key), text(2, value)))
-    this.#initializers.push(message(5, ...shape.map((size) => whole(1, size)), whole(2, elementType.float), text(8, name), ...external, whole(14, 1)))
+    this.#initializers.push(
+      message(
+        5,
+        ...shape.map((size) => whole(1, size)),
+        whole(2, elementType.float),
+        text(8, name),
+        ...external,
+        whole(14, 1),
+      ),
+    )
     return name
   }
 
   constant(values: readonly number[], type: 'float' | 'int64', shape: readonly number[]): string {
     const name = `c${this.#names++}`
     const data = type === 'float' ? new Float32Array(values) : new BigInt64Array(values.map(BigInt))
-    this.#initializers.push(message(5, ...shape.map((size) => whole(1, size)), whole(2, elementType[type]), text(8, name), message(9, Buffer.from(data.buffer))))
+    this.#initializers.push(
+      message(
+        5,
+        ...shape.map((size) => whole(1, size)),
+        whole(2, elementType[type]),
+        text(8, name),
+        message(9, Buffer.from(data.buffer)),
+      ),
+    )
     return name
   }
 
@@ -89,8 +106,13 @@ class Graph {
 
 function tower(g: Graph): string {
   const { hiddenSize: D, layers, patchSize } = visionTower
-  const conv = g.node('Conv', ['pixel_values', g.weight(D, 3, patchSize, patchSize)], { kernel_shape: [patchSize, patchSize], strides: [patchSize, patchSize] })
-  const rows = g.node('Transpose', [g.node('Reshape', [conv, g.constant([1, D, patches], 'int64', [3])])], { perm: [0, 2, 1] })
+  const conv = g.node('Conv', ['pixel_values', g.weight(D, 3, patchSize, patchSize)], {
+    kernel_shape: [patchSize, patchSize],
+    strides: [patchSize, patchSize],
+  })
+  const rows = g.node('Transpose', [g.node('Reshape', [conv, g.constant([1, D, patches], 'int64', [3])])], {
+    perm: [0, 2, 1],
+  })
   const all = g.node('Concat', [g.weight(1, 1, D), rows], { axis: 1 })
   let x = g.layerNorm(g.node('Add', [all, g.weight(1, patches + 1, D)]), D)
   for (let n = 0; n < layers; n++) x = block(g, x)
@@ -100,16 +122,26 @@ function tower(g: Graph): string {
 function block(g: Graph, x: string): string {
   const { hiddenSize: D, intermediateSize: F, heads } = visionTower
   const h = g.layerNorm(x, D)
-  const split = (projected: string, perm: readonly number[]): string => g.node('Transpose', [g.node('Reshape', [projected, g.constant([1, patches + 1, heads, D / heads], 'int64', [4])])], { perm })
+  const split = (projected: string, perm: readonly number[]): string =>
+    g.node(
+      'Transpose',
+      [g.node('Reshape', [projected, g.constant([1, patches + 1, heads, D / heads], 'int64', [4])])],
+      { perm },
+    )
   const q = split(g.linear(h, D, D), [0, 2, 1, 3])
   const k = split(g.linear(h, D, D), [0, 2, 3, 1])
   const v = split(g.linear(h, D, D), [0, 2, 1, 3])
   const scores = g.node('Mul', [g.node('MatMul', [q, k]), g.constant([(D / heads) ** -0.5], 'float', [])])
-  const mixed = g.node('Transpose', [g.node('MatMul', [g.node('Softmax', [scores], { axis: -1 }), v])], { perm: [0, 2, 1, 3] })
+  const mixed = g.node('Transpose', [g.node('MatMul', [g.node('Softmax', [scores], { axis: -1 }), v])], {
+    perm: [0, 2, 1, 3],
+  })
   const attended = g.linear(g.node('Reshape', [mixed, g.constant([1, patches + 1, D], 'int64', [3])]), D, D)
   const y = g.node('Add', [x, attended])
   const inner = g.linear(g.layerNorm(y, D), D, F)
-  const quickGelu = g.node('Mul', [inner, g.node('Sigmoid', [g.node('Mul', [inner, g.constant([1.702], 'float', [])])])])
+  const quickGelu = g.node('Mul', [
+    inner,
+    g.node('Sigmoid', [g.node('Mul', [inner, g.constant([1.702], 'float', [])])]),
+  ])
   return g.node('Add', [y, g.linear(quickGelu, F, D)])
 }
 
@@ -117,7 +149,10 @@ function projector(g: Graph, x: string, width: number): string {
   const bounds = [[1], [patches + 1], [1]].map((values) => g.constant(values, 'int64', [1]))
   const inner = g.linear(g.node('Slice', [x, ...bounds]), visionTower.hiddenSize, width)
   const erf = g.node('Erf', [g.node('Mul', [inner, g.constant([Math.SQRT1_2], 'float', [])])])
-  const gelu = g.node('Mul', [g.node('Mul', [inner, g.constant([0.5], 'float', [])]), g.node('Add', [erf, g.constant([1], 'float', [])])])
+  const gelu = g.node('Mul', [
+    g.node('Mul', [inner, g.constant([0.5], 'float', [])]),
+    g.node('Add', [erf, g.constant([1], 'float', [])]),
+  ])
   return g.linear(gelu, width, width)
 }
 
@@ -131,6 +166,9 @@ export async function writeClipOnnx(directory: string): Promise<string> {
   const values = Float32Array.from({ length: width * width }, (_, n) => Math.sin(n) * 0.02)
   await writeFile(path.join(directory, weightsFile), values)
   const file = path.join(directory, 'clip.onnx')
-  await writeFile(file, g.model(valueInfo(11, 'pixel_values', [1, 3, imageSize, imageSize]), valueInfo(12, out, [1, patches, width])))
+  await writeFile(
+    file,
+    g.model(valueInfo(11, 'pixel_values', [1, 3, imageSize, imageSize]), valueInfo(12, out, [1, patches, width])),
+  )
   return file
 }

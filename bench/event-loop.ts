@@ -51,7 +51,17 @@ async function* measureOpening(model: string, converted: string, vocabulary: str
 async function* measureAnswering(): AsyncGenerator<EventLoopDelay> {
   using model = await LLaVA.open()
   const picture = { width: 4000, height: 3000, data: new Uint8Array(4000 * 3000 * 3).fill(90) }
-  const sampling = { temperature: 1, topP: 0.9, minP: 0.01, typicalP: 0.9, repetitionPenalty: 1.1, noRepeatNgramSize: 3, logprobs: 20, maxTokens: 64, seed: 1 }
+  const sampling = {
+    temperature: 1,
+    topP: 0.9,
+    minP: 0.01,
+    typicalP: 0.9,
+    repetitionPenalty: 1.1,
+    noRepeatNgramSize: 3,
+    logprobs: 20,
+    maxTokens: 64,
+    seed: 1,
+  }
   yield await delayOf('pixelValues, 4000 x 3000', () => model.pixelValues(picture))
   yield await delayOf('ask, every sampling option', () => model.ask(picture, 'What is it?', sampling))
   yield await delayOf('embed', () => model.embed(picture, { kind: 'projected' }))
@@ -76,24 +86,60 @@ async function writeByteLevelCheckpoint(directory: string, pieceCount: number, m
   const { pieces, merges } = byteLevelVocabulary(pieceCount, mergeCount)
   const vocab = Object.fromEntries(pieces.map((piece, id) => [piece, id]))
   const width = 32
-  const sizes = { hidden_size: width, intermediate_size: width, num_hidden_layers: 1, num_attention_heads: 1, vocab_size: pieceCount, max_position_embeddings: 64 }
-  const matrices = ['self_attn.q_proj', 'self_attn.k_proj', 'self_attn.v_proj', 'self_attn.o_proj', 'mlp.gate_proj', 'mlp.up_proj', 'mlp.down_proj']
+  const sizes = {
+    hidden_size: width,
+    intermediate_size: width,
+    num_hidden_layers: 1,
+    num_attention_heads: 1,
+    vocab_size: pieceCount,
+    max_position_embeddings: 64,
+  }
+  const matrices = [
+    'self_attn.q_proj',
+    'self_attn.k_proj',
+    'self_attn.v_proj',
+    'self_attn.o_proj',
+    'mlp.gate_proj',
+    'mlp.up_proj',
+    'mlp.down_proj',
+  ]
   const shapes: Readonly<Record<string, readonly number[]>> = {
     'model.embed_tokens': [pieceCount, width],
     lm_head: [pieceCount, width],
     'model.norm': [width],
-    ...Object.fromEntries(['input_layernorm', 'post_attention_layernorm'].map((name) => [`model.layers.0.${name}`, [width]])),
+    ...Object.fromEntries(
+      ['input_layernorm', 'post_attention_layernorm'].map((name) => [`model.layers.0.${name}`, [width]]),
+    ),
     ...Object.fromEntries(matrices.map((name) => [`model.layers.0.${name}`, [width, width]])),
   }
-  const tensors = Object.entries(shapes).map(([name, shape]) => [`${name}.weight`, { shape, data: new Float32Array(shape.reduce((product, size) => product * size, 1)) }] as const)
+  const tensors = Object.entries(shapes).map(
+    ([name, shape]) =>
+      [
+        `${name}.weight`,
+        { shape, data: new Float32Array(shape.reduce((product, size) => product * size, 1)) },
+      ] as const,
+  )
   await mkdir(directory)
-  await writeFile(path.join(directory, 'config.json'), JSON.stringify({ architectures: ['LlamaForCausalLM'], model_type: 'llama', ...sizes }))
-  await writeFile(path.join(directory, 'tokenizer.json'), JSON.stringify({ pre_tokenizer: { type: 'ByteLevel', add_prefix_space: false }, model: { type: 'BPE', vocab, merges } }, null, 2))
+  await writeFile(
+    path.join(directory, 'config.json'),
+    JSON.stringify({ architectures: ['LlamaForCausalLM'], model_type: 'llama', ...sizes }),
+  )
+  await writeFile(
+    path.join(directory, 'tokenizer.json'),
+    JSON.stringify(
+      { pre_tokenizer: { type: 'ByteLevel', add_prefix_space: false }, model: { type: 'BPE', vocab, merges } },
+      null,
+      2,
+    ),
+  )
   await writeSafetensors(path.join(directory, 'model.safetensors'), Object.fromEntries(tensors))
 }
 
 /** Pieces that grow by one byte at a time, and every way in which two of them make a third until there are enough. */
-function byteLevelVocabulary(pieceCount: number, mergeCount: number): { readonly pieces: readonly string[]; readonly merges: readonly string[] } {
+function byteLevelVocabulary(
+  pieceCount: number,
+  mergeCount: number,
+): { readonly pieces: readonly string[]; readonly merges: readonly string[] } {
   const pieces = [...byteAlphabet]
   const known = new Set(pieces)
   const merges: string[] = []
@@ -106,7 +152,8 @@ function byteLevelVocabulary(pieceCount: number, mergeCount: number): { readonly
   }
   for (const [id, piece] of pieces.entries()) {
     for (let cut = 1; cut < piece.length - 1 && id >= 256 && merges.length < mergeCount; cut++) {
-      if (known.has(piece.slice(0, cut)) && known.has(piece.slice(cut))) merges.push(`${piece.slice(0, cut)} ${piece.slice(cut)}`)
+      if (known.has(piece.slice(0, cut)) && known.has(piece.slice(cut)))
+        merges.push(`${piece.slice(0, cut)} ${piece.slice(cut)}`)
     }
   }
   return { pieces, merges }

@@ -12,7 +12,10 @@ export function addFidelity(program: Command): void {
   program
     .command('fidelity')
     .description("how far 'fast' arithmetic strays from 'exact': divergence and agreement of the logits, as JSON lines")
-    .argument('[models...]', 'paths (default: the model that comes with the package in bf16 and each type of 32 weights, and random slices of the 7B shape of each of their kinds)')
+    .argument(
+      '[models...]',
+      'paths (default: the model that comes with the package in bf16 and each type of 32 weights, and random slices of the 7B shape of each of their kinds)',
+    )
     .option('--positions <n>', 'tokens of the text', whole, 256)
     .action(fidelity)
 }
@@ -25,5 +28,6 @@ async function fidelity(models: readonly string[], { positions }: { readonly pos
   for (const file of models) print(file, await measureFidelity(file, text))
   if (models.length > 0) return
   for (const type of shortTypes) print(`default, ${type}`, await measureDefault(type))
-  for (const type of dtypes.filter((name) => name.startsWith('Q') || name === 'BF16')) print(`7b, 2 layers, ${type}`, await measureSlice(type, text))
+  for (const type of dtypes.filter((name) => name.startsWith('Q') || name === 'BF16'))
+    print(`7b, 2 layers, ${type}`, await measureSlice(type, text))
 }

@@ -40,7 +40,9 @@ async function logProbabilities(file: string, arithmetic: 'exact' | 'fast', prom
   using model = await LLaVA.open(file, { arithmetic })
   const logits = await model.forward(await prompt(model), { logits: 'all' })
   const { vocabSize } = model.info()
-  return Array.from({ length: logits.length / vocabSize }, (_, row) => logSoftmax(logits.subarray(row * vocabSize, (row + 1) * vocabSize)))
+  return Array.from({ length: logits.length / vocabSize }, (_, row) =>
+    logSoftmax(logits.subarray(row * vocabSize, (row + 1) * vocabSize)),
+  )
 }
 
 function logSoftmax(logits: Float32Array): Float64Array {
@@ -82,7 +84,9 @@ const demoText = [
 
 /** Two layers of LLaVA 1.5's 7B shape with random weights. */
 export function measureSlice(type: Dtype, prompt: PromptOf): Promise<Fidelity> {
-  return inTemporaryDirectory(async (directory) => measureFidelity(await writeSyntheticModel(directory, { ...decoders['7b'], layers: 2 }, type, 'F16'), prompt))
+  return inTemporaryDirectory(async (directory) =>
+    measureFidelity(await writeSyntheticModel(directory, { ...decoders['7b'], layers: 2 }, type, 'F16'), prompt),
+  )
 }
 
 async function inTemporaryDirectory<T>(work: (directory: string) => Promise<T>): Promise<T> {

@@ -35,18 +35,32 @@ export function valgrindInstalled(): boolean {
 
 /** Fails when valgrind is not installed. */
 export async function* countInstructions(options: CountOptions = {}): AsyncGenerator<CountLine, void, undefined> {
-  if (!valgrindInstalled()) throw new Error('instructions are counted by valgrind, which is not installed (on Debian or Ubuntu: apt-get install valgrind)')
+  if (!valgrindInstalled())
+    throw new Error(
+      'instructions are counted by valgrind, which is not installed (on Debian or Ubuntu: apt-get install valgrind)',
+    )
   const cases = planKernels({ ...options, rows: options.rows ?? [1, 64] })
   for (const isa of options.isas ?? countedIsas) {
-    if (!countedIsas.includes(isa)) throw new Error(`callgrind cannot run ${isa} code: instructions are counted for ${countedIsas.join(' and ')}`)
+    if (!countedIsas.includes(isa))
+      throw new Error(`callgrind cannot run ${isa} code: instructions are counted for ${countedIsas.join(' and ')}`)
     for (const { shape, request } of cases) {
       options.signal?.throwIfAborted()
       const small = cut(request)
       const instructions = await count(small, isa)
       const { operations } = workOf(small)
       const isProduct = small.op === 'linear' || small.op === 'attention' || small.op === 'patch_embed'
-      const units = isProduct ? operations / 2 : small.rows * (small.columns ?? 2 * (small.heads ?? 1) * (small.headDim ?? 1))
-      yield { kind: 'count', shape, isa, ...small, instructions, per: isProduct ? 'multiply-add' : 'value', instructionsPer: instructions / units }
+      const units = isProduct
+        ? operations / 2
+        : small.rows * (small.columns ?? 2 * (small.heads ?? 1) * (small.headDim ?? 1))
+      yield {
+        kind: 'count',
+        shape,
+        isa,
+        ...small,
+        instructions,
+        per: isProduct ? 'multiply-add' : 'value',
+        instructionsPer: instructions / units,
+      }
     }
   }
 }
@@ -77,10 +91,23 @@ async function count(request: OpRequest, isa: Isa): Promise<number> {
   const out = path.join(folder, 'callgrind.out')
   const child = fileURLToPath(new URL('./count-child.js', import.meta.url))
   try {
-    const valgrind = ['--tool=callgrind', `--callgrind-out-file=${out}`, '--collect-atstart=no', `--toggle-collect=${measuredFunction}`]
-    await promisify(execFile)('valgrind', [...valgrind, process.execPath, '--jitless', child, isa, JSON.stringify(request)])
+    const valgrind = [
+      '--tool=callgrind',
+      `--callgrind-out-file=${out}`,
+      '--collect-atstart=no',
+      `--toggle-collect=${measuredFunction}`,
+    ]
+    await promisify(execFile)('valgrind', [
+      ...valgrind,
+      process.execPath,
+      '--jitless',
+      child,
+      isa,
+      JSON.stringify(request),
+    ])
     const total = /^(?:summary|totals): (\d+)/m.exec(await readFile(out, 'utf8'))?.[1]
-    if (total === undefined || total === '0') throw new Error('callgrind found no measured op in the addon: is it stripped of its symbols?')
+    if (total === undefined || total === '0')
+      throw new Error('callgrind found no measured op in the addon: is it stripped of its symbols?')
     return Number(total)
   } finally {
     await rm(folder, { recursive: true, force: true })

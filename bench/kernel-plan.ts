@@ -60,7 +60,11 @@ export function planKernels(filter: KernelFilter): readonly KernelCase[] {
 
 function casesOf(filter: KernelFilter): KernelCase[] {
   const wanted = opShapes.filter(({ op, shape }) => (filter.ops?.includes(op) ?? true) && wantedShape(filter, shape))
-  return wanted.flatMap((shape) => rowsOf(filter, shape).flatMap((rows) => dtypesOf(filter, shape.op).map((dtype) => kernelCase(filter, shape, rows, dtype))))
+  return wanted.flatMap((shape) =>
+    rowsOf(filter, shape).flatMap((rows) =>
+      dtypesOf(filter, shape.op).map((dtype) => kernelCase(filter, shape, rows, dtype)),
+    ),
+  )
 }
 
 function wantedShape({ shapes, all = false }: KernelFilter, shape: string): boolean {
@@ -75,17 +79,28 @@ function isNamed(name: string, shape: string): boolean {
 
 /** A prompt's rows and a picture's are part of the shape of attention and of the convolution; elsewhere any number may be asked for. */
 function rowsOf({ rows: wanted, all = false }: KernelFilter, { op, rows }: OpShape): readonly number[] {
-  if (rows !== undefined && (op === 'attention' || op === 'patch_embed')) return wanted === undefined || wanted.includes(rows) ? [rows] : []
+  if (rows !== undefined && (op === 'attention' || op === 'patch_embed'))
+    return wanted === undefined || wanted.includes(rows) ? [rows] : []
   return wanted ?? (rows === undefined ? (all ? allRows : quickRows) : [rows])
 }
 
 /** Types an op exists for: of weights, of keys and values, or of activations, which are F32. */
 function dtypesOf({ dtypes: wanted, all = false }: KernelFilter, op: MeasuredOp): readonly Dtype[] {
-  const having: readonly Dtype[] = op === 'linear' || op === 'embed_rows' ? dtypes : op === 'attention' || op === 'kv_append' ? ['F16', 'F32'] : ['F32']
+  const having: readonly Dtype[] =
+    op === 'linear' || op === 'embed_rows'
+      ? dtypes
+      : op === 'attention' || op === 'kv_append'
+        ? ['F16', 'F32']
+        : ['F32']
   const usual = all || op === 'linear' ? having : having.filter((dtype) => ['F16', 'F32', 'Q4_0'].includes(dtype))
   return wanted === undefined ? usual : having.filter((dtype) => wanted.includes(dtype))
 }
 
-function kernelCase({ exact = false }: KernelFilter, { shape, ...sizes }: OpShape, rows: number, dtype: Dtype): KernelCase {
+function kernelCase(
+  { exact = false }: KernelFilter,
+  { shape, ...sizes }: OpShape,
+  rows: number,
+  dtype: Dtype,
+): KernelCase {
   return { shape, request: { ...sizes, dtype, rows, ...(exact && { exact }) } }
 }

@@ -59,7 +59,8 @@ export function addKernels(program: Command): void {
 
 async function kernels(flags: KernelFlags): Promise<void> {
   if (flags.count !== true) return timeKernels(flags)
-  for await (const line of countInstructions(filterOf(flags))) console.log(flags.json === true ? JSON.stringify(line) : countSentence(line))
+  for await (const line of countInstructions(filterOf(flags)))
+    console.log(flags.json === true ? JSON.stringify(line) : countSentence(line))
 }
 
 function filterOf({ op, dtype, isa, rows, shape, all, exact }: KernelFlags): KernelFilter {
@@ -94,13 +95,21 @@ async function timeKernels(flags: KernelFlags): Promise<void> {
 /** `linear  7b.gate_up  Q4_0  avx2  64 rows  0.0914 instructions a multiply-add, 2.93 for a block of 32` */
 function countSentence({ op, shape, dtype, isa, rows, instructionsPer, per }: CountLine): string {
   const block = per === 'multiply-add' ? `, ${(32 * instructionsPer).toFixed(2)} for a block of 32` : ''
-  return [op.padEnd(12), shape.padEnd(18), dtype.padEnd(6), isa.padEnd(7), `${rows} rows`.padStart(9), `${instructionsPer.toFixed(4)} instructions a ${per}${block}`].join(' ')
+  return [
+    op.padEnd(12),
+    shape.padEnd(18),
+    dtype.padEnd(6),
+    isa.padEnd(7),
+    `${rows} rows`.padStart(9),
+    `${instructionsPer.toFixed(4)} instructions a ${per}${block}`,
+  ].join(' ')
 }
 
 function rivalOf(against: string): NonNullable<KernelBenchOptions['against']> {
   const isa = isas.find((one) => one === against)
   if (isa !== undefined) return isa
   const addon = createRequire(import.meta.url)(path.resolve(against)) as NativeAddon
-  if (typeof addon.OpBench !== 'function') throw new Error(`${against} is a build without a kernel bench: it cannot be compared with`)
+  if (typeof addon.OpBench !== 'function')
+    throw new Error(`${against} is a build without a kernel bench: it cannot be compared with`)
   return { name: against, addon }
 }

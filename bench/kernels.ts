@@ -1,7 +1,15 @@
 // Each op by itself on LLaVA 1.5's shapes: achieved against the roof that binds, with the output's hash and verdict in the same row.
 // The model's own op table is what runs, on a thread of its own. A wrong result has no time.
 
-import { native, type ComputePeak, type Isa, type NativeAddon, type NativeOpBench, type OpRequest, type OpVerdict } from '../lib/native.js'
+import {
+  native,
+  type ComputePeak,
+  type Isa,
+  type NativeAddon,
+  type NativeOpBench,
+  type OpRequest,
+  type OpVerdict,
+} from '../lib/native.js'
 import { planKernels, type KernelCase, type KernelFilter } from './kernel-plan.js'
 import { computePeakOf, workOf } from './op-work.js'
 import { place, type Placed, type Roofs } from '../lib/roofline.js'
@@ -44,7 +52,13 @@ export interface KernelLine extends OpRequest {
   /** Whether the machine was as fast after the row as before it: what else ran on it did so all the time, or not at all. */
   readonly steady: boolean
   readonly time: (Timed & Placed) | null
-  readonly against?: { readonly name: string; readonly ok: boolean; readonly hash: string; readonly time: Timed | null; /** How many times as fast this build is. */ readonly speedup: number | null }
+  readonly against?: {
+    readonly name: string
+    readonly ok: boolean
+    readonly hash: string
+    readonly time: Timed | null
+    /** How many times as fast this build is. */ readonly speedup: number | null
+  }
 }
 
 export async function* runKernelBench(options: KernelBenchOptions = {}): AsyncGenerator<KernelLine, void, undefined> {
@@ -76,16 +90,32 @@ interface Rival {
   readonly bench: NativeOpBench
 }
 
-function openRival(against: NonNullable<KernelBenchOptions['against']>, own: NativeAddon, isa: Isa | 'auto', threads: number): Rival {
+function openRival(
+  against: NonNullable<KernelBenchOptions['against']>,
+  own: NativeAddon,
+  isa: Isa | 'auto',
+  threads: number,
+): Rival {
   if (typeof against === 'string') return { name: against, bench: new own.OpBench({ isa: against, threads }) }
   return { name: against.name, bench: new against.addon.OpBench({ isa, threads }) }
 }
 
-async function measure({ shape, request }: KernelCase, bench: NativeOpBench, peaks: PeakGauge, rival: Rival | undefined, { repeat = 7 }: KernelBenchOptions): Promise<KernelLine> {
+async function measure(
+  { shape, request }: KernelCase,
+  bench: NativeOpBench,
+  peaks: PeakGauge,
+  rival: Rival | undefined,
+  { repeat = 7 }: KernelBenchOptions,
+): Promise<KernelLine> {
   const { device, isa, threads } = bench.info()
   const own = await enter(bench, request)
   const other = rival && (await enter(rival.bench, request))
-  const { roofs, steady } = await timeSteadily(other === undefined ? [own] : [own, other], peaks, computePeakOf(request), repeat)
+  const { roofs, steady } = await timeSteadily(
+    other === undefined ? [own] : [own, other],
+    peaks,
+    computePeakOf(request),
+    repeat,
+  )
   return {
     kind: 'kernel',
     device,
@@ -100,7 +130,11 @@ async function measure({ shape, request }: KernelCase, bench: NativeOpBench, pea
   }
 }
 
-function comparison(name: string, own: Contender, { verdict: { ok, hash }, time }: Contender): NonNullable<KernelLine['against']> {
+function comparison(
+  name: string,
+  own: Contender,
+  { verdict: { ok, hash }, time }: Contender,
+): NonNullable<KernelLine['against']> {
   return { name, ok, hash, time, speedup: own.time && time && time.nanoseconds / own.time.nanoseconds }
 }
 
@@ -119,7 +153,12 @@ async function enter(bench: NativeOpBench, request: OpRequest): Promise<Contende
 /** Times of a machine whose speed moved meanwhile are taken again, this often at most. */
 const attempts = 3
 
-async function timeSteadily(contenders: readonly Contender[], peaks: PeakGauge, compute: ComputePeak, repeat: number): Promise<{ roofs: Roofs; steady: boolean }> {
+async function timeSteadily(
+  contenders: readonly Contender[],
+  peaks: PeakGauge,
+  compute: ComputePeak,
+  repeat: number,
+): Promise<{ roofs: Roofs; steady: boolean }> {
   for (let attempt = 1; ; attempt++) {
     const before = await peaks.speed()
     const roofs = await peaks.roofs(compute, before)
@@ -139,10 +178,16 @@ async function timeInTurns(contenders: readonly Contender[], repeat: number): Pr
   const turns = []
   for (const contender of contenders.filter(({ verdict }) => verdict.ok)) {
     const once = await contender.bench.sample(1)
-    turns.push({ contender, calls: Math.ceil(repetitionNanoseconds / once), repetitions: once > longCallNanoseconds ? Math.min(repeat, 3) : repeat, times: [] as number[] })
+    turns.push({
+      contender,
+      calls: Math.ceil(repetitionNanoseconds / once),
+      repetitions: once > longCallNanoseconds ? Math.min(repeat, 3) : repeat,
+      times: [] as number[],
+    })
   }
   for (let n = 0; n < repeat; n++) {
-    for (const { contender, calls, repetitions, times } of turns) if (n < repetitions) times.push(await contender.bench.sample(calls))
+    for (const { contender, calls, repetitions, times } of turns)
+      if (n < repetitions) times.push(await contender.bench.sample(calls))
   }
   for (const { contender, times } of turns) contender.time = { nanoseconds: median(times), spread: spread(times) }
 }

@@ -10,7 +10,9 @@ import { addReport } from './report-command.js'
 import { addSampling } from './sampling-command.js'
 import { addSpeculation } from './speculation-command.js'
 
-const program = new Command('npm run bench --').description('LLaVA 1.5 against what this machine can do at most').showHelpAfterError()
+const program = new Command('npm run bench --')
+  .description('LLaVA 1.5 against what this machine can do at most')
+  .showHelpAfterError()
 addKernels(program)
 addModel(program)
 addPeers(program)

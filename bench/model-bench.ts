@@ -43,8 +43,15 @@ export interface ModelUnderTest {
 }
 
 export type ModelLine =
-  | (ModelUnderTest & BenchmarkLine & { readonly kind: 'model'; /** Of a prefill: time per position, over that of the first prompt. */ readonly perTokenOfFirst?: number })
-  | (ModelUnderTest & { readonly kind: 'open'; /** Median of the repetitions, with the file in the page cache. */ readonly milliseconds: number })
+  | (ModelUnderTest &
+      BenchmarkLine & {
+        readonly kind: 'model'
+        /** Of a prefill: time per position, over that of the first prompt. */ readonly perTokenOfFirst?: number
+      })
+  | (ModelUnderTest & {
+      readonly kind: 'open'
+      /** Median of the repetitions, with the file in the page cache. */ readonly milliseconds: number
+    })
   | (ModelUnderTest & { readonly kind: 'memory' } & MemoryLine)
 
 export interface MemoryLine {
@@ -74,11 +81,20 @@ export async function* runModelBench(options: ModelBenchOptions = {}): AsyncGene
   }
 }
 
-async function* runs(file: string, options: ModelBenchOptions, name?: string): AsyncGenerator<ModelLine, void, undefined> {
+async function* runs(
+  file: string,
+  options: ModelBenchOptions,
+  name?: string,
+): AsyncGenerator<ModelLine, void, undefined> {
   for (const threads of options.threads ?? [0]) yield* run(file, threads, options, name)
 }
 
-async function* run(file: string, threads: number, options: ModelBenchOptions, name?: string): AsyncGenerator<ModelLine, void, undefined> {
+async function* run(
+  file: string,
+  threads: number,
+  options: ModelBenchOptions,
+  name?: string,
+): AsyncGenerator<ModelLine, void, undefined> {
   const before = await anonymousBytes()
   const { milliseconds, model } = await timeOpen(file, threads, options)
   try {
@@ -92,7 +108,11 @@ async function* run(file: string, threads: number, options: ModelBenchOptions, n
   }
 }
 
-async function timeOpen(file: string, threads: number, { isa, repeat = 3 }: ModelBenchOptions): Promise<{ milliseconds: number; model: LLaVA }> {
+async function timeOpen(
+  file: string,
+  threads: number,
+  { isa, repeat = 3 }: ModelBenchOptions,
+): Promise<{ milliseconds: number; model: LLaVA }> {
   const open = () => LLaVA.open(file, { ...(threads > 0 && { threads }), ...(isa && { isa }) })
   const times: number[] = []
   for (let n = 0; n < repeat; n++) {
@@ -105,7 +125,10 @@ async function timeOpen(file: string, threads: number, { isa, repeat = 3 }: Mode
 }
 
 /** One call of `benchmark` for the first prompt, one for each other prompt, one for each number of texts. */
-async function* stages(model: LLaVA, options: ModelBenchOptions): AsyncGenerator<BenchmarkLine & { readonly perTokenOfFirst?: number }, void, undefined> {
+async function* stages(
+  model: LLaVA,
+  options: ModelBenchOptions,
+): AsyncGenerator<BenchmarkLine & { readonly perTokenOfFirst?: number }, void, undefined> {
   const { prompts = [512, 2048], generate = 16, sequences = [1, 8, 16], images = 2, repeat = 3, signal } = options
   const shared = { repeat, ...(signal && { signal }) }
   const [first = 512, ...longer] = prompts
@@ -115,10 +138,12 @@ async function* stages(model: LLaVA, options: ModelBenchOptions): AsyncGenerator
     yield line
   }
   for (const prompt of longer) {
-    for await (const line of model.benchmark({ ...shared, prompt, generate: 0, images: 0 })) yield { ...line, perTokenOfFirst: rate / line.tokensPerSecond }
+    for await (const line of model.benchmark({ ...shared, prompt, generate: 0, images: 0 }))
+      yield { ...line, perTokenOfFirst: rate / line.tokensPerSecond }
   }
   for (const count of sequences.filter((count) => count > 1)) {
-    for await (const line of model.benchmark({ ...shared, prompt: batchPrompt, generate, sequences: count, images: 0 })) if (line.what === 'decode') yield line
+    for await (const line of model.benchmark({ ...shared, prompt: batchPrompt, generate, sequences: count, images: 0 }))
+      if (line.what === 'decode') yield line
   }
 }
 

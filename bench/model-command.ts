@@ -73,15 +73,28 @@ export function sentence(line: ModelLine): string {
   if (line.kind === 'open') return `open     ${threads}  ${line.milliseconds.toFixed(1)} ms`
   if (line.kind === 'memory') return `memory   ${threads}  ${memoryParts(line)}`
   const { what, dtype, sequences, tokens, tokensPerSecond, achieved, peak, unit, ratio, roof, perTokenOfFirst } = line
-  const size = what === 'prefill' ? `${tokens} tokens` : `${sequences} ${what === 'image' ? 'picture' : 'text'}${sequences === 1 ? '' : 's'}`
+  const size =
+    what === 'prefill'
+      ? `${tokens} tokens`
+      : `${sequences} ${what === 'image' ? 'picture' : 'text'}${sequences === 1 ? '' : 's'}`
   const rate = `${tokensPerSecond.toFixed(1)} tokens/s`.padStart(16)
   const share = `${achieved.toFixed(1)} of ${peak.toFixed(1)} ${unit}`.padStart(24)
-  const relative = perTokenOfFirst === undefined ? '' : `  ${perTokenOfFirst.toFixed(2)} x the first prompt's time per token`
+  const relative =
+    perTokenOfFirst === undefined ? '' : `  ${perTokenOfFirst.toFixed(2)} x the first prompt's time per token`
   return `${what.padEnd(8)} ${threads}  ${dtype.padEnd(5)} ${size.padEnd(12)}${rate}${share}  ${(ratio * 100).toFixed(0).padStart(3)} %  ${roof}${relative}`
 }
 
-function memoryParts({ residentBytes, kvCacheBytes, scratchBytes, weightsMappedBytes, positions }: Extract<ModelLine, { kind: 'memory' }>): string {
+function memoryParts({
+  residentBytes,
+  kvCacheBytes,
+  scratchBytes,
+  weightsMappedBytes,
+  positions,
+}: Extract<ModelLine, { kind: 'memory' }>): string {
   const mebibytes = (bytes: number): string => `${(bytes / 2 ** 20).toFixed(1)} MiB`
-  const resident = residentBytes === undefined ? '' : `${mebibytes(residentBytes)} resident beyond file pages after ${positions} positions, of them `
+  const resident =
+    residentBytes === undefined
+      ? ''
+      : `${mebibytes(residentBytes)} resident beyond file pages after ${positions} positions, of them `
   return `${resident}keys and values ${mebibytes(kvCacheBytes)}, scratch ${mebibytes(scratchBytes)}; weights ${mebibytes(weightsMappedBytes)} mapped`
 }

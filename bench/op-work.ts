@@ -26,16 +26,32 @@ export function workOf(request: OpRequest): Work {
 
 const f32 = 4
 
-function linear({ dtype, rows: M, columns: N = 0, depth: K = 0, outputs = 1, bias = false, residual = false }: OpRequest): Work {
+function linear({
+  dtype,
+  rows: M,
+  columns: N = 0,
+  depth: K = 0,
+  outputs = 1,
+  bias = false,
+  residual = false,
+}: OpRequest): Work {
   const weights = N * K * bytesPerWeight(dtype) + (bias ? f32 * N : 0)
   const written = M * N * f32
-  return { operations: 2 * M * N * K * outputs, read: M * K * f32 + outputs * (weights + (residual ? written : 0)), written: outputs * written }
+  return {
+    operations: 2 * M * N * K * outputs,
+    read: M * K * f32 + outputs * (weights + (residual ? written : 0)),
+    written: outputs * written,
+  }
 }
 
 /** Causal: row t of T sees keys - T + t + 1 positions. Scores and their sum of values take a multiply-add each. */
 function attention({ dtype, rows: T, heads: H = 0, headDim: Dh = 0, keys = 0, causal = true }: OpRequest): Work {
   const pairs = causal ? T * (keys - T) + (T * (T + 1)) / 2 : T * keys
-  return { operations: 4 * H * Dh * pairs, read: H * Dh * (2 * keys * bytesPerWeight(dtype) + T * f32), written: H * Dh * T * f32 }
+  return {
+    operations: 4 * H * Dh * pairs,
+    read: H * Dh * (2 * keys * bytesPerWeight(dtype) + T * f32),
+    written: H * Dh * T * f32,
+  }
 }
 
 function kvAppend({ dtype, rows: T, heads: H = 0, headDim: Dh = 0 }: OpRequest): Work {
@@ -45,7 +61,11 @@ function kvAppend({ dtype, rows: T, heads: H = 0, headDim: Dh = 0 }: OpRequest):
 /** Of D values: `operations` for each, `inputs` arrays of them read, one written. */
 const rowwise =
   (operations: number, inputs: number) =>
-  ({ rows: T, columns: D = 0 }: OpRequest): Work => ({ operations: operations * T * D, read: inputs * T * D * f32, written: T * D * f32 })
+  ({ rows: T, columns: D = 0 }: OpRequest): Work => ({
+    operations: operations * T * D,
+    read: inputs * T * D * f32,
+    written: T * D * f32,
+  })
 
 function quantize({ rows: T, columns: D = 0 }: OpRequest): Work {
   const blockBytes = 32 + f32 + 2 * f32 // codes, scale, two sums
@@ -59,7 +79,11 @@ function embedRows({ dtype, rows: T, columns: D = 0 }: OpRequest): Work {
 function patchEmbed({ columns: Dv = 0, imageSize = 0, patchSize = 1 }: OpRequest): Work {
   const patches = Math.floor(imageSize / patchSize) ** 2
   const depth = 3 * patchSize ** 2
-  return { operations: 2 * patches * depth * Dv, read: f32 * (3 * imageSize ** 2 + depth * Dv + (patches + 1) * Dv), written: f32 * (patches + 1) * Dv }
+  return {
+    operations: 2 * patches * depth * Dv,
+    read: f32 * (3 * imageSize ** 2 + depth * Dv + (patches + 1) * Dv),
+    written: f32 * (patches + 1) * Dv,
+  }
 }
 
 const works = {

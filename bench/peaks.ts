@@ -19,11 +19,21 @@ export interface MachinePeaks {
 }
 
 /** Measures all peaks, in about a second. Threads 0 (default): as many as the process may use. */
-export async function measurePeaks({ isa = 'auto', threads = 0 }: { readonly isa?: Isa | 'auto'; readonly threads?: number } = {}): Promise<MachinePeaks> {
+export async function measurePeaks({
+  isa = 'auto',
+  threads = 0,
+}: { readonly isa?: Isa | 'auto'; readonly threads?: number } = {}): Promise<MachinePeaks> {
   const bench = new (native().OpBench)({ isa, threads })
   try {
     const peak = (kind: PeakKind) => bench.measurePeak(kind)
-    return { ...bench.info(), fma: await peak('fma'), bf16: await peak('bf16'), int8: await peak('int8'), read: await peak('read'), update: await peak('update') }
+    return {
+      ...bench.info(),
+      fma: await peak('fma'),
+      bf16: await peak('bf16'),
+      int8: await peak('int8'),
+      read: await peak('read'),
+      update: await peak('update'),
+    }
   } finally {
     bench.dispose()
   }
@@ -63,12 +73,17 @@ export class PeakGauge {
 
   /** Those of a machine that has this speed now. */
   async roofs(compute: ComputePeak, speed: number): Promise<Roofs> {
-    return { compute: await this.#peak(compute, speed), reads: await this.#peak('read', speed), updates: await this.#peak('update', speed) }
+    return {
+      compute: await this.#peak(compute, speed),
+      reads: await this.#peak('read', speed),
+      updates: await this.#peak('update', speed),
+    }
   }
 
   async #peak(kind: PeakKind, speed: number): Promise<Peak> {
     const known = this.#known.get(kind)
-    if (known !== undefined && performance.now() - known.at < PeakGauge.freshMs && alike(known.speed, speed)) return known.peak
+    if (known !== undefined && performance.now() - known.at < PeakGauge.freshMs && alike(known.speed, speed))
+      return known.peak
     const peak = await this.#bench.measurePeak(kind)
     this.#known.set(kind, { peak, at: performance.now(), speed })
     return peak

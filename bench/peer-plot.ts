@@ -47,15 +47,33 @@ export function peerPlot(lines: readonly PeerLine[], dtypes: readonly string[]):
       marginLeft: 170,
       marginBottom: 44,
       marginRight: 60,
-      style: { fontFamily: 'system-ui, "DejaVu Sans", sans-serif', fontSize: '13px', background: 'white', color: '#333' },
+      style: {
+        fontFamily: 'system-ui, "DejaVu Sans", sans-serif',
+        fontSize: '13px',
+        background: 'white',
+        color: '#333',
+      },
       x: { label: stages[what], labelOffset: 38, grid: true },
       y: { label: null, domain: engines.filter((engine) => bars.some((bar) => bar.engine === engine)) },
       fy: { domain: types, axis: null, padding: 0.12 },
       color: { domain: engines, range: colours },
       marks: [
-        Plot.text(types, { fy: (dtype: string) => dtype, text: (dtype: string) => dtype, frameAnchor: 'left', dx: -160, fontWeight: 600 }),
+        Plot.text(types, {
+          fy: (dtype: string) => dtype,
+          text: (dtype: string) => dtype,
+          frameAnchor: 'left',
+          dx: -160,
+          fontWeight: 600,
+        }),
         Plot.barX(bars, { x: 'rate', y: 'engine', fy: 'dtype', fill: 'engine' }),
-        Plot.text(bars, { x: 'rate', y: 'engine', fy: 'dtype', text: ({ rate }: Bar) => rate.toFixed(0), textAnchor: 'start', dx: 4 }),
+        Plot.text(bars, {
+          x: 'rate',
+          y: 'engine',
+          fy: 'dtype',
+          text: ({ rate }: Bar) => rate.toFixed(0),
+          textAnchor: 'start',
+          dx: 4,
+        }),
       ],
     })
     return { plot, height }

@@ -14,7 +14,13 @@ import { decoders, patches, visionTower, type DecoderName } from './shapes.js'
 import { median } from '../lib/statistics.js'
 import { writeSyntheticModel } from './synthetic-model.js'
 
-export const peerNames = ['node-llama-cpp', 'onnxruntime-node', 'llama-bench', 'ik-llama-bench', 'llama-mtmd-cli'] as const
+export const peerNames = [
+  'node-llama-cpp',
+  'onnxruntime-node',
+  'llama-bench',
+  'ik-llama-bench',
+  'llama-mtmd-cli',
+] as const
 export type PeerName = (typeof peerNames)[number]
 
 export interface PeerBenchOptions {
@@ -86,21 +92,57 @@ interface Setting extends Required<Pick<PeerBenchOptions, 'prompt' | 'generate' 
   readonly visionType: Dtype
 }
 
-const contests: Readonly<Record<PeerName, { readonly open: (setting: Setting) => Promise<Contest | undefined>; readonly install: string }>> = {
+const contests: Readonly<
+  Record<PeerName, { readonly open: (setting: Setting) => Promise<Contest | undefined>; readonly install: string }>
+> = {
   'node-llama-cpp': { open: againstNodeLlamaCpp, install: 'npm install --no-save node-llama-cpp' },
   'onnxruntime-node': { open: againstOnnxRuntime, install: 'npm install --no-save onnxruntime-node' },
-  'llama-bench': { open: (setting) => againstLlamaBench(setting, setting.llamaBench, '--repack'), install: 'build llama.cpp and name its llama-bench with --llama-bench PATH' },
-  'ik-llama-bench': { open: (setting) => againstLlamaBench(setting, setting.ikLlamaBench, '-rtr'), install: 'build ik_llama.cpp and name its llama-bench with --ik-llama-bench PATH' },
-  'llama-mtmd-cli': { open: againstLlamaMtmdCli, install: 'build llama.cpp and name its llama-mtmd-cli with --llama-mtmd-cli PATH' },
+  'llama-bench': {
+    open: (setting) => againstLlamaBench(setting, setting.llamaBench, '--repack'),
+    install: 'build llama.cpp and name its llama-bench with --llama-bench PATH',
+  },
+  'ik-llama-bench': {
+    open: (setting) => againstLlamaBench(setting, setting.ikLlamaBench, '-rtr'),
+    install: 'build ik_llama.cpp and name its llama-bench with --ik-llama-bench PATH',
+  },
+  'llama-mtmd-cli': {
+    open: againstLlamaMtmdCli,
+    install: 'build llama.cpp and name its llama-mtmd-cli with --llama-mtmd-cli PATH',
+  },
 }
 
-export async function* runPeerBench(options: PeerBenchOptions = {}): AsyncGenerator<PeerLine | MissingPeer, void, undefined> {
-  const { peers, prompt = 256, generate = 16, threads = availableParallelism(), rounds = 3, llamaBench, ikLlamaBench, llamaMtmdCli, visionType = 'F16', isa } = options
+export async function* runPeerBench(
+  options: PeerBenchOptions = {},
+): AsyncGenerator<PeerLine | MissingPeer, void, undefined> {
+  const {
+    peers,
+    prompt = 256,
+    generate = 16,
+    threads = availableParallelism(),
+    rounds = 3,
+    llamaBench,
+    ikLlamaBench,
+    llamaMtmdCli,
+    visionType = 'F16',
+    isa,
+  } = options
   const directory = await mkdtemp(path.join(tmpdir(), 'llava-peers-'))
   try {
     const file = options.model ?? (await synthetic(directory, options))
     using model = await openOurs(file, { threads, isa })
-    const setting = { model, file, directory, prompt, generate, threads, llamaBench, ikLlamaBench, llamaMtmdCli, visionType, isa }
+    const setting = {
+      model,
+      file,
+      directory,
+      prompt,
+      generate,
+      threads,
+      llamaBench,
+      ikLlamaBench,
+      llamaMtmdCli,
+      visionType,
+      isa,
+    }
     for (const peer of peers ?? peerNames) {
       const contest = await contests[peer].open(setting)
       if (contest === undefined) yield { kind: 'missing', peer, install: contests[peer].install }
@@ -111,7 +153,10 @@ export async function* runPeerBench(options: PeerBenchOptions = {}): AsyncGenera
   }
 }
 
-async function synthetic(directory: string, { shape = '7b', layers = 8, type = 'Q4_0' }: PeerBenchOptions): Promise<string> {
+async function synthetic(
+  directory: string,
+  { shape = '7b', layers = 8, type = 'Q4_0' }: PeerBenchOptions,
+): Promise<string> {
   return await writeSyntheticModel(directory, { ...decoders[shape], layers }, type, 'F32')
 }
 
@@ -119,7 +164,13 @@ async function openOurs(file: string, { threads, isa }: Pick<Setting, 'threads' 
   return await LLaVA.open(file, { threads, ...(isa && { isa }) })
 }
 
-async function* turns(peer: PeerName, { ours, theirs, dtype, close }: Contest, device: string, threads: number, rounds: number): AsyncGenerator<PeerLine, void, undefined> {
+async function* turns(
+  peer: PeerName,
+  { ours, theirs, dtype, close }: Contest,
+  device: string,
+  threads: number,
+  rounds: number,
+): AsyncGenerator<PeerLine, void, undefined> {
   try {
     const own: Rates[] = []
     const other: (readonly Rates[])[] = []
@@ -131,7 +182,8 @@ async function* turns(peer: PeerName, { ours, theirs, dtype, close }: Contest, d
       const rate = (rates: readonly Rates[]): number => median(rates.flatMap((one) => one[what] ?? []))
       const ways = (other[0] ?? []).map((_, way) => rate(other.flatMap((turn) => turn[way] ?? [])))
       const [mine, its] = [rate(own), Math.max(...ways)]
-      if (!Number.isNaN(mine) && !Number.isNaN(its)) yield { kind: 'peer', device, peer, what, dtype, threads, ours: mine, theirs: its, ratio: mine / its }
+      if (!Number.isNaN(mine) && !Number.isNaN(its))
+        yield { kind: 'peer', device, peer, what, dtype, threads, ours: mine, theirs: its, ratio: mine / its }
     }
   } finally {
     await close()
@@ -141,26 +193,55 @@ async function* turns(peer: PeerName, { ours, theirs, dtype, close }: Contest, d
 /** Prefill from an empty context, and decoding that begins right after one token. */
 async function ownText({ model, prompt, generate }: Setting): Promise<Rates> {
   const rates: Rates = {}
-  for await (const line of model.benchmark({ prompt, generate: 0, images: 0, repeat: 1 })) rates.prefill = line.tokensPerSecond
-  for await (const line of model.benchmark({ prompt: 1, generate, images: 0, repeat: 1 })) if (line.what === 'decode') rates.decode = line.tokensPerSecond
+  for await (const line of model.benchmark({ prompt, generate: 0, images: 0, repeat: 1 }))
+    rates.prefill = line.tokensPerSecond
+  for await (const line of model.benchmark({ prompt: 1, generate, images: 0, repeat: 1 }))
+    if (line.what === 'decode') rates.decode = line.tokensPerSecond
   return rates
 }
 
 const nothingToClose = (): Promise<void> => Promise.resolve()
 
 /** With weights as they lie, and with weights brought into another order as they are loaded. */
-async function againstLlamaBench(setting: Setting, program: string | undefined, repackFlag: string): Promise<Contest | undefined> {
+async function againstLlamaBench(
+  setting: Setting,
+  program: string | undefined,
+  repackFlag: string,
+): Promise<Contest | undefined> {
   const { file, prompt, generate, threads } = setting
   if (program === undefined) return undefined
   const run = async (repack: '0' | '1'): Promise<Required<Pick<Rates, 'prefill' | 'decode'>>> => {
-    const flags = ['-m', file, '-t', String(threads), '-p', String(prompt), '-n', String(generate), '-r', '1', '-ngl', '0', repackFlag, repack, '-o', 'json']
+    const flags = [
+      '-m',
+      file,
+      '-t',
+      String(threads),
+      '-p',
+      String(prompt),
+      '-n',
+      String(generate),
+      '-r',
+      '1',
+      '-ngl',
+      '0',
+      repackFlag,
+      repack,
+      '-o',
+      'json',
+    ]
     const { stdout } = await promisify(execFile)(program, flags, { maxBuffer: 1 << 24 })
     const runs = JSON.parse(stdout) as readonly { readonly n_prompt: number; readonly avg_ts: number }[]
-    const rate = (isPrefill: boolean): number => runs.find(({ n_prompt }) => n_prompt > 0 === isPrefill)?.avg_ts ?? Number.NaN
+    const rate = (isPrefill: boolean): number =>
+      runs.find(({ n_prompt }) => n_prompt > 0 === isPrefill)?.avg_ts ?? Number.NaN
     return { prefill: rate(true), decode: rate(false) }
   }
   const theirs = async (): Promise<readonly Rates[]> => [await run('0'), await run('1')]
-  return await Promise.resolve({ dtype: languageDtype(setting), ours: () => ownText(setting), theirs, close: nothingToClose })
+  return await Promise.resolve({
+    dtype: languageDtype(setting),
+    ours: () => ownText(setting),
+    theirs,
+    close: nothingToClose,
+  })
 }
 
 function languageDtype({ model }: Setting): string {
@@ -193,7 +274,9 @@ async function againstNodeLlamaCpp(setting: Setting): Promise<Contest | undefine
   const sequence = context.getSequence()
   const theirs = async (): Promise<readonly Rates[]> => {
     await sequence.clearHistory()
-    const prefill = await timed(() => sequence.evaluateWithoutGeneratingNewTokens(Array.from({ length: prompt }, (_, n) => 300 + n)))
+    const prefill = await timed(() =>
+      sequence.evaluateWithoutGeneratingNewTokens(Array.from({ length: prompt }, (_, n) => 300 + n)),
+    )
     await sequence.clearHistory()
     await sequence.evaluateWithoutGeneratingNewTokens([300])
     const decode = await timed(() => generated(sequence, generate))
@@ -209,7 +292,9 @@ async function generated(sequence: LlamaSequence, count: number): Promise<void> 
 }
 
 interface OnnxRuntime {
-  readonly InferenceSession: { create(file: string, options: object): Promise<{ run(feeds: object): Promise<unknown>; release(): Promise<void> }> }
+  readonly InferenceSession: {
+    create(file: string, options: object): Promise<{ run(feeds: object): Promise<unknown>; release(): Promise<void> }>
+  }
   readonly Tensor: new (type: string, data: Float32Array, shape: readonly number[]) => unknown
 }
 
@@ -217,7 +302,10 @@ async function againstOnnxRuntime(setting: Setting): Promise<Contest | undefined
   const library = await optional<OnnxRuntime & { readonly default?: OnnxRuntime }>('onnxruntime-node')
   if (library === undefined) return undefined
   const { InferenceSession, Tensor } = library.default ?? library
-  const session = await InferenceSession.create(await writeClipOnnx(setting.directory), { intraOpNumThreads: setting.threads, interOpNumThreads: 1 })
+  const session = await InferenceSession.create(await writeClipOnnx(setting.directory), {
+    intraOpNumThreads: setting.threads,
+    interOpNumThreads: 1,
+  })
   const { imageSize } = visionTower
   const pixels = Float32Array.from({ length: 3 * imageSize ** 2 }, (_, n) => Math.sin(n))
   const feeds = { pixel_values: new Tensor('float32', pixels, [1, 3, imageSize, imageSize]) }
@@ -235,12 +323,18 @@ async function againstOnnxRuntime(setting: Setting): Promise<Contest | undefined
 
 /** A tower of the real size and as little of a decoder as there can be. */
 async function pictureModel({ directory }: Setting, type: Dtype): Promise<string> {
-  return await writeSyntheticModel(path.join(directory, `vision-${type}`), { ...decoders['7b'], layers: 1 }, 'Q4_0', type)
+  return await writeSyntheticModel(
+    path.join(directory, `vision-${type}`),
+    { ...decoders['7b'], layers: 1 },
+    'Q4_0',
+    type,
+  )
 }
 
 async function ownPicture(model: LLaVA): Promise<Rates> {
   const rates: Rates = {}
-  for await (const line of model.benchmark({ prompt: 1, generate: 0, images: 1, repeat: 1 })) if (line.what === 'image') rates.image = line.tokensPerSecond
+  for await (const line of model.benchmark({ prompt: 1, generate: 0, images: 1, repeat: 1 }))
+    if (line.what === 'image') rates.image = line.tokensPerSecond
   return rates
 }
 
@@ -254,11 +348,29 @@ async function againstLlamaMtmdCli(setting: Setting): Promise<Contest | undefine
   const picture = path.join(directory, 'picture.ppm')
   const pixels = Uint8Array.from({ length: 3 * imageSize ** 2 }, (_, n) => (n * 7) % 256)
   await writeFile(picture, Buffer.concat([Buffer.from(`P6 ${imageSize} ${imageSize} 255\n`), pixels]))
-  const flags = ['-m', file, '--mmproj', path.join(path.dirname(file), `mmproj-${visionType}.gguf`), '--image', `${picture},${picture}`, '-p', 'a', '-n', '1',
-    '-t', String(threads), '-ngl', '0', '--chat-template', 'vicuna']
+  const flags = [
+    '-m',
+    file,
+    '--mmproj',
+    path.join(path.dirname(file), `mmproj-${visionType}.gguf`),
+    '--image',
+    `${picture},${picture}`,
+    '-p',
+    'a',
+    '-n',
+    '1',
+    '-t',
+    String(threads),
+    '-ngl',
+    '0',
+    '--chat-template',
+    'vicuna',
+  ]
   const theirs = async (): Promise<readonly Rates[]> => {
     const { stdout, stderr } = await promisify(execFile)(llamaMtmdCli, flags, { maxBuffer: 1 << 24 })
-    const times = [...(stdout + stderr).matchAll(/encod(?:ed|ing done) in (\d+) ms/g)].map(([, milliseconds]) => Number(milliseconds))
+    const times = [...(stdout + stderr).matchAll(/encod(?:ed|ing done) in (\d+) ms/g)].map(([, milliseconds]) =>
+      Number(milliseconds),
+    )
     const last = times.at(-1)
     if (last === undefined) throw new Error(`llama-mtmd-cli did not say how long a picture took:\n${stdout}${stderr}`)
     return [{ image: (patches / last) * 1000 }]

@@ -15,14 +15,28 @@ const kinds: readonly string[] = ['kernel', 'model', 'open', 'memory', 'peer'] s
 
 /** Every timed line of every bench in a text; of one row measured several times, the last. */
 export function readLines(text: string): BenchLine[] {
-  const all = text.split('\n').filter((line) => line.trim() !== '').map((line) => JSON.parse(line) as BenchLine)
+  const all = text
+    .split('\n')
+    .filter((line) => line.trim() !== '')
+    .map((line) => JSON.parse(line) as BenchLine)
   const lines = all.filter(({ kind }) => kinds.includes(kind))
   return [...new Map(lines.map((line) => [identity(line), line])).values()]
 }
 
 /** What a line measured, whatever came out. */
 function identity(line: BenchLine): string {
-  if (line.kind === 'kernel') return [line.kind, line.device, line.threads, line.isa, line.op, line.shape, line.dtype, line.rows, line.exact === true].join()
+  if (line.kind === 'kernel')
+    return [
+      line.kind,
+      line.device,
+      line.threads,
+      line.isa,
+      line.op,
+      line.shape,
+      line.dtype,
+      line.rows,
+      line.exact === true,
+    ].join()
   if (line.kind === 'peer') return [line.kind, line.device, line.threads, line.peer, line.what, line.dtype].join()
   const subject = [line.kind, line.device, line.model, line.threads]
   return (line.kind === 'model' ? [...subject, line.what, line.dtype, line.sequences, line.tokens] : subject).join()
@@ -32,7 +46,8 @@ function identity(line: BenchLine): string {
 export function betweenMarkers(document: string, content: string): string {
   const begin = document.indexOf(markers.begin)
   const end = document.indexOf(markers.end, begin)
-  if (begin < 0 || end < 0) throw new Error(`the document has no place for a report: expected ${markers.begin} and, below it, ${markers.end}`)
+  if (begin < 0 || end < 0)
+    throw new Error(`the document has no place for a report: expected ${markers.begin} and, below it, ${markers.end}`)
   return `${document.slice(0, begin + markers.begin.length)}\n${content.trim()}\n${document.slice(end)}`
 }
 
@@ -42,14 +57,26 @@ export function markdownReport(lines: readonly BenchLine[]): string {
   const products = kernels.filter(({ op }) => op === 'linear')
   const others = kernels.filter(({ op }) => op !== 'linear')
   const peers = lines.filter((line) => line.kind === 'peer')
-  const head = kernels.length === 0 ? '' : `Kernels were measured on ${kernels[0]?.device}; every peak in the same run, on the same threads.`
-  const tables = [...groupBy(products, ({ isa, threads }) => `${isa}, ${threads} threads`)].map(([where, some]) => productTable(where, some))
-  return [modelTable(lines), head, ...tables, opTable(others), peerTable(peers)].filter((part) => part !== '').join('\n\n')
+  const head =
+    kernels.length === 0
+      ? ''
+      : `Kernels were measured on ${kernels[0]?.device}; every peak in the same run, on the same threads.`
+  const tables = [...groupBy(products, ({ isa, threads }) => `${isa}, ${threads} threads`)].map(([where, some]) =>
+    productTable(where, some),
+  )
+  return [modelTable(lines), head, ...tables, opTable(others), peerTable(peers)]
+    .filter((part) => part !== '')
+    .join('\n\n')
 }
 
 /** Products with a row for each type and a column for each call. */
 function productTable(where: string, lines: readonly KernelLine[]): string {
-  const calls = [...groupBy(lines, ({ shape, rows, exact }) => `${shape}, ${rows} ${rows === 1 ? 'row' : 'rows'}${exact === true ? ', exact' : ''}`)]
+  const calls = [
+    ...groupBy(
+      lines,
+      ({ shape, rows, exact }) => `${shape}, ${rows} ${rows === 1 ? 'row' : 'rows'}${exact === true ? ', exact' : ''}`,
+    ),
+  ]
   const rows = dtypes
     .filter((dtype) => lines.some((line) => line.dtype === dtype))
     .map((dtype) => [dtype, ...calls.map(([, some]) => cell(some.find((line) => line.dtype === dtype)))])
@@ -70,23 +97,46 @@ function opTable(lines: readonly KernelLine[]): string {
     String(count),
     dtype,
     `${isa}, ${threads}`,
-    ...(time === null ? ['**wrong**', '', '', ''] : [duration(time.nanoseconds), `${time.achieved.toFixed(1)} of ${time.peak.toFixed(1)} ${time.unit}`, percent(time.ratio), time.mix]),
+    ...(time === null
+      ? ['**wrong**', '', '', '']
+      : [
+          duration(time.nanoseconds),
+          `${time.achieved.toFixed(1)} of ${time.peak.toFixed(1)} ${time.unit}`,
+          percent(time.ratio),
+          time.mix,
+        ]),
   ])
   return table(['op', 'rows', 'type', 'ISA, threads', 'time', 'achieved', 'share', 'roof'], rows)
 }
 
 function peerTable(lines: readonly PeerLine[]): string {
   if (lines.length === 0) return ''
-  const rows = lines.map(({ peer, what, dtype, threads, ours, theirs, ratio }) => [peer, what, dtype, String(threads), ours.toFixed(1), theirs.toFixed(1), ratio.toFixed(2)])
+  const rows = lines.map(({ peer, what, dtype, threads, ours, theirs, ratio }) => [
+    peer,
+    what,
+    dtype,
+    String(threads),
+    ours.toFixed(1),
+    theirs.toFixed(1),
+    ratio.toFixed(2),
+  ])
   const head = `Other engines, in turns with ours on ${lines[0]?.device}:`
   return `${head}\n\n${table(['peer', 'stage', 'weights', 'threads', 'ours, tokens/s', 'theirs', 'ours / theirs'], rows)}`
 }
 
 /** What a person waits for, a row for each model on each CPU. */
 function modelTable(lines: readonly BenchLine[]): string {
-  const subjects = groupBy(lines.filter((line) => line.kind === 'model' || line.kind === 'memory'), ({ device, model, threads }) => [device, model, threads].join())
+  const subjects = groupBy(
+    lines.filter((line) => line.kind === 'model' || line.kind === 'memory'),
+    ({ device, model, threads }) => [device, model, threads].join(),
+  )
   const rows = [...subjects.values()].map(modelRow)
-  return rows.length === 0 ? '' : table(['CPU', 'model', 'a picture', 'prompt, tokens/s', 'answer, tokens/s', 'several answers at once', 'memory'], rows)
+  return rows.length === 0
+    ? ''
+    : table(
+        ['CPU', 'model', 'a picture', 'prompt, tokens/s', 'answer, tokens/s', 'several answers at once', 'memory'],
+        rows,
+      )
 }
 
 function modelRow(lines: readonly Extract<BenchLine, { kind: 'model' | 'memory' }>[]): string[] {
@@ -98,7 +148,8 @@ function modelRow(lines: readonly Extract<BenchLine, { kind: 'model' | 'memory' 
   const memory = lines.find((line) => line.kind === 'memory')
   const [{ device, model, threads } = { device: '', model: '', threads: 0 }] = lines
   const gibibytes = (bytes: number): string => `${(bytes / 2 ** 30).toFixed(2)} GiB`
-  const rate = (line: { readonly tokensPerSecond: number } | undefined): string => (line === undefined ? '' : line.tokensPerSecond.toFixed(1))
+  const rate = (line: { readonly tokensPerSecond: number } | undefined): string =>
+    line === undefined ? '' : line.tokensPerSecond.toFixed(1)
   return [
     `${device}, ${threads} threads${prefill === undefined ? '' : ` (${prefill.isa})`}`,
     model,
@@ -106,7 +157,9 @@ function modelRow(lines: readonly Extract<BenchLine, { kind: 'model' | 'memory' 
     rate(prefill),
     rate(decode),
     several.map((line) => `${line.sequences}: ${rate(line)}`).join(', '),
-    memory === undefined ? '' : `${gibibytes(memory.weightsMappedBytes)} of file${memory.residentBytes === undefined ? '' : ` + ${gibibytes(memory.residentBytes)}`}`,
+    memory === undefined
+      ? ''
+      : `${gibibytes(memory.weightsMappedBytes)} of file${memory.residentBytes === undefined ? '' : ` + ${gibibytes(memory.residentBytes)}`}`,
   ]
 }
 

@@ -39,7 +39,12 @@ const colours: Readonly<Record<Dtype, string>> = {
   Q6_K: '#9467bd',
 }
 
-const style = { fontFamily: 'system-ui, "DejaVu Sans", sans-serif', fontSize: '13px', background: 'white', color: '#333' }
+const style = {
+  fontFamily: 'system-ui, "DejaVu Sans", sans-serif',
+  fontSize: '13px',
+  background: 'white',
+  color: '#333',
+}
 const ink = '#555'
 
 function pointsOf(lines: readonly KernelLine[]): Point[] {
@@ -47,7 +52,16 @@ function pointsOf(lines: readonly KernelLine[]): Point[] {
     const { operations } = workOf(line)
     if (line.time === null || operations === 0) return []
     const rows = line.op === 'attention' ? '' : `, ${line.rows} ${line.rows === 1 ? 'row' : 'rows'}`
-    return [{ line, time: line.time, dtype: line.dtype, intensity: line.time.intensity, rate: operations / line.time.nanoseconds, label: `${line.shape}${rows}` }]
+    return [
+      {
+        line,
+        time: line.time,
+        dtype: line.dtype,
+        intensity: line.time.intensity,
+        rate: operations / line.time.nanoseconds,
+        label: `${line.shape}${rows}`,
+      },
+    ]
   })
 }
 
@@ -77,7 +91,11 @@ export function rooflinePlot(lines: readonly KernelLine[]): string {
   const [first] = points
   if (first === undefined) throw new Error('a roofline needs at least one product that has a time')
   const { compute, bandwidth } = roofsOf(points)
-  const x = domain(points.map(({ intensity }) => intensity), 1.6, 2)
+  const x = domain(
+    points.map(({ intensity }) => intensity),
+    1.6,
+    2,
+  )
   const y = domain([...points.map(({ rate }) => rate), ...compute.map(({ value }) => value)], 1.9, 1.8)
   const placed = labels(points, compute, { x, y, width: plotWidth, height: plotHeight })
   const ridge = (value: number): number => value / bandwidth
@@ -96,18 +114,79 @@ export function rooflinePlot(lines: readonly KernelLine[]): string {
       marginTop: 20,
       marginBottom: 60,
       style,
-      x: { type: 'log', domain: x, label: 'operations per byte of memory traffic', labelAnchor: 'center', labelOffset: 48, grid: true, ticks: powers(x), tickFormat: plain },
-      y: { type: 'log', domain: y, label: 'G operations / s', labelAnchor: 'center', labelOffset: 58, grid: true, ticks: powers(y), tickFormat: plain },
+      x: {
+        type: 'log',
+        domain: x,
+        label: 'operations per byte of memory traffic',
+        labelAnchor: 'center',
+        labelOffset: 48,
+        grid: true,
+        ticks: powers(x),
+        tickFormat: plain,
+      },
+      y: {
+        type: 'log',
+        domain: y,
+        label: 'G operations / s',
+        labelAnchor: 'center',
+        labelOffset: 58,
+        grid: true,
+        ticks: powers(y),
+        tickFormat: plain,
+      },
       marks: [
-        Plot.line([[Math.max(x[0], y[0] / bandwidth), 0], [ridge(highest), 0]].map(([at]) => [at, (at ?? 0) * bandwidth] as [number, number]), { stroke: ink, strokeWidth: 2 }),
-        Plot.text([`${bandwidth.toFixed(1)} GB/s reads`], { x: slopeAt, y: slopeAt * bandwidth, text: (d: string) => d, rotate: -slope, dy: -10, fill: ink, fontSize: 13 }),
+        Plot.line(
+          [
+            [Math.max(x[0], y[0] / bandwidth), 0],
+            [ridge(highest), 0],
+          ].map(([at]) => [at, (at ?? 0) * bandwidth] as [number, number]),
+          { stroke: ink, strokeWidth: 2 },
+        ),
+        Plot.text([`${bandwidth.toFixed(1)} GB/s reads`], {
+          x: slopeAt,
+          y: slopeAt * bandwidth,
+          text: (d: string) => d,
+          rotate: -slope,
+          dy: -10,
+          fill: ink,
+          fontSize: 13,
+        }),
         ...compute.flatMap(({ name, value }) => [
-          Plot.line([[ridge(value), value], [x[1], value]] as [number, number][], { stroke: ink, strokeWidth: 2 }),
-          Plot.text([roofLabel({ name, value })], { x: x[1], y: value, text: (d: string) => d, textAnchor: 'end', dy: -9, fill: ink, fontSize: 13 }),
+          Plot.line(
+            [
+              [ridge(value), value],
+              [x[1], value],
+            ] as [number, number][],
+            { stroke: ink, strokeWidth: 2 },
+          ),
+          Plot.text([roofLabel({ name, value })], {
+            x: x[1],
+            y: value,
+            text: (d: string) => d,
+            textAnchor: 'end',
+            dy: -9,
+            fill: ink,
+            fontSize: 13,
+          }),
         ]),
         Plot.link(placed, { x1: 'pointX', y1: 'pointY', x2: 'x', y2: 'y', stroke: '#bbb' }),
-        Plot.text(placed, { x: 'x', y: 'y', text: 'label', fontSize: 12, fill: '#222', stroke: 'white', strokeWidth: 4 }),
-        Plot.dot(points, { x: 'intensity', y: 'rate', fill: (d: Point) => colours[d.dtype], r: 5, stroke: 'white', strokeWidth: 1 }),
+        Plot.text(placed, {
+          x: 'x',
+          y: 'y',
+          text: 'label',
+          fontSize: 12,
+          fill: '#222',
+          stroke: 'white',
+          strokeWidth: 4,
+        }),
+        Plot.dot(points, {
+          x: 'intensity',
+          y: 'rate',
+          fill: (d: Point) => colours[d.dtype],
+          r: 5,
+          stroke: 'white',
+          strokeWidth: 1,
+        }),
       ],
     },
   })
@@ -115,7 +194,11 @@ export function rooflinePlot(lines: readonly KernelLine[]): string {
 
 /** How close each op comes to the roof that binds it: a row for each op, shape and number of rows, a dot for each type. */
 export function ratioPlot(lines: readonly KernelLine[]): string {
-  const timed = lines.flatMap((line) => (line.time === null ? [] : [{ line, dtype: line.dtype, ratio: line.time.ratio, roof: line.time.roof, name: rowName(line) }]))
+  const timed = lines.flatMap((line) =>
+    line.time === null
+      ? []
+      : [{ line, dtype: line.dtype, ratio: line.time.ratio, roof: line.time.roof, name: rowName(line) }],
+  )
   const [first] = timed
   if (first === undefined) throw new Error('a picture of ratios needs at least one line that has a time')
   const names = [...new Set(timed.map(({ name }) => name))]
@@ -132,12 +215,28 @@ export function ratioPlot(lines: readonly KernelLine[]): string {
       marginTop: 20,
       marginBottom: 50,
       style,
-      x: { domain: [0, most], label: 'achieved / peak', labelAnchor: 'center', labelOffset: 42, grid: true, percent: false, tickFormat: (d: number) => `${Math.round(d * 100)} %` },
+      x: {
+        domain: [0, most],
+        label: 'achieved / peak',
+        labelAnchor: 'center',
+        labelOffset: 42,
+        grid: true,
+        percent: false,
+        tickFormat: (d: number) => `${Math.round(d * 100)} %`,
+      },
       y: { domain: names, label: null, tickSize: 0 },
       marks: [
         Plot.ruleY(names, { stroke: '#eee' }),
         Plot.ruleX([1], { stroke: ink, strokeDasharray: '4 3' }),
-        Plot.dot(timed, { x: 'ratio', y: 'name', fill: (d: { dtype: Dtype }) => colours[d.dtype], symbol: (d: { roof: string }) => (d.roof === 'compute' ? 'circle' : 'square'), r: 5, stroke: 'white', strokeWidth: 1 }),
+        Plot.dot(timed, {
+          x: 'ratio',
+          y: 'name',
+          fill: (d: { dtype: Dtype }) => colours[d.dtype],
+          symbol: (d: { roof: string }) => (d.roof === 'compute' ? 'circle' : 'square'),
+          r: 5,
+          stroke: 'white',
+          strokeWidth: 1,
+        }),
       ],
     },
   })
@@ -182,15 +281,34 @@ const characterWidth = 6.6
  * under their lowest point, those that memory binds right of the one with most operations a byte.
  */
 function labels(points: readonly Point[], roofs: readonly Roof[], frame: Frame): Label[] {
-  const right = (value: number): number => (Math.log(value / frame.x[0]) / Math.log(frame.x[1] / frame.x[0])) * frame.width
-  const down = (value: number): number => (Math.log(frame.y[1] / value) / Math.log(frame.y[1] / frame.y[0])) * frame.height
-  const around = (x: number, y: number, halfWidth: number, halfHeight: number): Box => ({ left: x - halfWidth, right: x + halfWidth, top: y - halfHeight, bottom: y + halfHeight })
-  const taken = [...points.map(({ intensity, rate }) => around(right(intensity), down(rate), 6, 6)), ...roofs.flatMap((roof) => {
-    const half = (roofLabel(roof).length * characterWidth) / 2
-    return [around(0, down(roof.value), frame.width, 2), around(frame.width - half, down(roof.value) - 9, half, labelHeight / 2)]
-  })]
-  const groups = [...groupBy(points, ({ label, time }) => `${label} ${time.roof === 'compute' ? time.mix : ''}`).values()]
-  const anchors = groups.map((group) => group.reduce((best, point) => (point.time.roof === 'compute' ? point.rate < best.rate : point.intensity > best.intensity) ? point : best))
+  const right = (value: number): number =>
+    (Math.log(value / frame.x[0]) / Math.log(frame.x[1] / frame.x[0])) * frame.width
+  const down = (value: number): number =>
+    (Math.log(frame.y[1] / value) / Math.log(frame.y[1] / frame.y[0])) * frame.height
+  const around = (x: number, y: number, halfWidth: number, halfHeight: number): Box => ({
+    left: x - halfWidth,
+    right: x + halfWidth,
+    top: y - halfHeight,
+    bottom: y + halfHeight,
+  })
+  const taken = [
+    ...points.map(({ intensity, rate }) => around(right(intensity), down(rate), 6, 6)),
+    ...roofs.flatMap((roof) => {
+      const half = (roofLabel(roof).length * characterWidth) / 2
+      return [
+        around(0, down(roof.value), frame.width, 2),
+        around(frame.width - half, down(roof.value) - 9, half, labelHeight / 2),
+      ]
+    }),
+  ]
+  const groups = [
+    ...groupBy(points, ({ label, time }) => `${label} ${time.roof === 'compute' ? time.mix : ''}`).values(),
+  ]
+  const anchors = groups.map((group) =>
+    group.reduce((best, point) =>
+      (point.time.roof === 'compute' ? point.rate < best.rate : point.intensity > best.intensity) ? point : best,
+    ),
+  )
   return anchors
     .toSorted((a, b) => a.rate - b.rate)
     .map(({ label, intensity, rate, time }) => {
@@ -200,7 +318,13 @@ function labels(points: readonly Point[], roofs: readonly Roof[], frame: Frame):
       let y = down(rate) + (beside === 0 ? 19 : 0)
       while (taken.some((box) => overlap(box, around(x, y, half, labelHeight / 2)))) y += 4
       taken.push(around(x, y, half, labelHeight / 2))
-      return { label, x: frame.x[0] * (frame.x[1] / frame.x[0]) ** (x / frame.width), y: frame.y[1] * (frame.y[0] / frame.y[1]) ** (y / frame.height), pointX: intensity, pointY: rate }
+      return {
+        label,
+        x: frame.x[0] * (frame.x[1] / frame.x[0]) ** (x / frame.width),
+        y: frame.y[1] * (frame.y[0] / frame.y[1]) ** (y / frame.height),
+        pointX: intensity,
+        pointY: rate,
+      }
     })
 }
 
@@ -216,10 +340,13 @@ function domain(values: readonly number[], below: number, above: number): [numbe
 function powers([low, high]: readonly [number, number]): number[] {
   const decades = Math.log10(high / low)
   const steps = decades > 2.5 ? [1] : [1, 2, 5]
-  return Array.from({ length: 12 }, (_, n) => 10 ** (n - 4)).flatMap((decade) => steps.map((step) => step * decade)).filter((tick) => tick >= low && tick <= high)
+  return Array.from({ length: 12 }, (_, n) => 10 ** (n - 4))
+    .flatMap((decade) => steps.map((step) => step * decade))
+    .filter((tick) => tick >= low && tick <= high)
 }
 
-const plain = (value: number): string => (value >= 1 ? value.toLocaleString('en-US') : String(Number(value.toPrecision(2))))
+const plain = (value: number): string =>
+  value >= 1 ? value.toLocaleString('en-US') : String(Number(value.toPrecision(2)))
 
 interface Drawing {
   readonly title: string
@@ -237,7 +364,10 @@ function draw({ title, subtitle, present, options }: Drawing): string {
   const { width, height } = options
   const legend = dtypes
     .filter((dtype) => present.has(dtype))
-    .map((dtype, n) => `<circle cx="${width - 72}" cy="${headHeight + 30 + 22 * n}" r="5" fill="${colours[dtype]}"/><text x="${width - 60}" y="${headHeight + 34.5 + 22 * n}" font-size="13" fill="#333">${dtype}</text>`)
+    .map(
+      (dtype, n) =>
+        `<circle cx="${width - 72}" cy="${headHeight + 30 + 22 * n}" r="5" fill="${colours[dtype]}"/><text x="${width - 60}" y="${headHeight + 34.5 + 22 * n}" font-size="13" fill="#333">${dtype}</text>`,
+    )
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height + headHeight}" viewBox="0 0 ${width} ${height + headHeight}" font-family='${style.fontFamily}'>`,
     `<rect width="100%" height="100%" fill="white"/>`,

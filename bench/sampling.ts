@@ -32,7 +32,16 @@ const cases: Readonly<Record<string, SamplingOptions>> = {
     minTokens: 8,
     logitBias: bias,
   },
-  'every option but top-k': { temperature: 0.9, topP: 0.95, minP: 1e-6, typicalP: 0.9, repetitionPenalty: 1.1, frequencyPenalty: 0.1, noRepeatNgramSize: 3, logitBias: bias },
+  'every option but top-k': {
+    temperature: 0.9,
+    topP: 0.95,
+    minP: 1e-6,
+    typicalP: 0.9,
+    repetitionPenalty: 1.1,
+    frequencyPenalty: 0.1,
+    noRepeatNgramSize: 3,
+    logitBias: bias,
+  },
 }
 
 /** Alternatives whose log-probabilities are wanted too. */
@@ -41,8 +50,16 @@ const alternatives = 20
 /** Rows of logits like a model's: normal, with a spread that leaves some thousand tokens in the running. */
 function logitRows(count: number, vocabSize: number): readonly Float32Array[] {
   const random = new Random(7)
-  const normals = Float32Array.from({ length: 4096 }, () => 3 * Math.sqrt(-2 * Math.log(1 - random.next())) * Math.cos(2 * Math.PI * random.next()))
-  return Array.from({ length: count }, (_, row) => Float32Array.from({ length: vocabSize }, (_value, id) => (normals[(id * 31 + row * 577 + (id >> 12)) & 4095] as number) - 5))
+  const normals = Float32Array.from(
+    { length: 4096 },
+    () => 3 * Math.sqrt(-2 * Math.log(1 - random.next())) * Math.cos(2 * Math.PI * random.next()),
+  )
+  return Array.from({ length: count }, (_, row) =>
+    Float32Array.from(
+      { length: vocabSize },
+      (_value, id) => (normals[(id * 31 + row * 577 + (id >> 12)) & 4095] as number) - 5,
+    ),
+  )
 }
 
 /** Times `tokens` tokens of each case, after as many to warm up. */
@@ -51,7 +68,8 @@ export function measureSampling(vocabSize: number, tokens = 400): readonly Sampl
   return Object.entries(cases).map(([name, options]) => {
     timesOf(options, rows, tokens)
     const times = timesOf(options, rows, tokens).sort()
-    const at = (share: number): number => Number((times[Math.min(tokens - 1, Math.floor(share * tokens))] as number).toFixed(3))
+    const at = (share: number): number =>
+      Number((times[Math.min(tokens - 1, Math.floor(share * tokens))] as number).toFixed(3))
     return { name, vocabSize, tokens, medianMs: at(0.5), p95Ms: at(0.95), maxMs: at(1) }
   })
 }

@@ -16,7 +16,14 @@ export const decoders = {
 } as const satisfies Record<string, DecoderShape>
 
 /** CLIP ViT-L/14-336; 23 of its 24 layers run. */
-export const visionTower = { hiddenSize: 1024, intermediateSize: 4096, layers: 23, heads: 16, imageSize: 336, patchSize: 14 } as const
+export const visionTower = {
+  hiddenSize: 1024,
+  intermediateSize: 4096,
+  layers: 23,
+  heads: 16,
+  imageSize: 336,
+  patchSize: 14,
+} as const
 
 /** An op as the model calls it. Shape letters as in native/ops/args.h. */
 export interface OpShape extends Omit<OpRequest, 'dtype' | 'rows' | 'exact' | 'seed'> {
@@ -30,7 +37,7 @@ export type DecoderName = keyof typeof decoders
 /** Products whose weights have the model's type. */
 function decoderLinears(decoder: DecoderName): OpShape[] {
   const { hiddenSize: D, intermediateSize: F, vocabSize: V } = decoders[decoder]
-  const linears: (Omit<OpShape, 'op'>)[] = [
+  const linears: Omit<OpShape, 'op'>[] = [
     { shape: 'qkv', columns: D, depth: D, outputs: 3 },
     { shape: 'o', columns: D, depth: D, outputs: 1, residual: true },
     { shape: 'gate_up', columns: F, depth: D, outputs: 2 },
@@ -43,12 +50,24 @@ function decoderLinears(decoder: DecoderName): OpShape[] {
 /** P: rows of a picture after the class row is dropped. */
 export const patches = (visionTower.imageSize / visionTower.patchSize) ** 2
 
-const headDim = (heads: number, width: number): { heads: number; headDim: number } => ({ heads, headDim: width / heads })
+const headDim = (heads: number, width: number): { heads: number; headDim: number } => ({
+  heads,
+  headDim: width / heads,
+})
 
 function projectorLinears(decoder: DecoderName): OpShape[] {
   const { hiddenSize: D } = decoders[decoder]
   return [
-    { op: 'linear', shape: 'projector_1', columns: D, depth: visionTower.hiddenSize, outputs: 1, bias: true, activation: 'gelu', rows: patches },
+    {
+      op: 'linear',
+      shape: 'projector_1',
+      columns: D,
+      depth: visionTower.hiddenSize,
+      outputs: 1,
+      bias: true,
+      activation: 'gelu',
+      rows: patches,
+    },
     { op: 'linear', shape: 'projector_2', columns: D, depth: D, outputs: 1, bias: true, rows: patches },
   ]
 }
@@ -56,7 +75,14 @@ function projectorLinears(decoder: DecoderName): OpShape[] {
 function decoderOps(decoder: DecoderName): OpShape[] {
   const { hiddenSize: D, intermediateSize: F, heads, vocabSize: V } = decoders[decoder]
   const split = headDim(heads, D)
-  const attention = (shape: string, rows: number, keys: number): OpShape => ({ op: 'attention', shape, rows, keys, causal: true, ...split })
+  const attention = (shape: string, rows: number, keys: number): OpShape => ({
+    op: 'attention',
+    shape,
+    rows,
+    keys,
+    causal: true,
+    ...split,
+  })
   return [
     attention('prefill_512', 512, 512),
     attention('prefill_2048', 2048, 2048),
@@ -93,7 +119,9 @@ function visionOps(): OpShape[] {
 
 /** Every op on every shape it has in LLaVA 1.5: `7b.gate_up`, `vision.fc1`. */
 export const opShapes: readonly OpShape[] = [
-  ...(Object.keys(decoders) as DecoderName[]).flatMap((decoder) => named(decoder, [...decoderLinears(decoder), ...projectorLinears(decoder), ...decoderOps(decoder)])),
+  ...(Object.keys(decoders) as DecoderName[]).flatMap((decoder) =>
+    named(decoder, [...decoderLinears(decoder), ...projectorLinears(decoder), ...decoderOps(decoder)]),
+  ),
   ...named('vision', visionOps()),
 ]
 

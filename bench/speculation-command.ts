@@ -35,7 +35,10 @@ async function speculation({ layers, type, threads, tokens, repeat }: Speculatio
   const options = threads === undefined ? {} : { threads }
   const directory = await mkdtemp(path.join(tmpdir(), 'llava-bench-'))
   try {
-    await using model = await LLaVA.open(await writeSyntheticModel(directory, { ...decoders['7b'], layers }, type, 'F16'), options)
+    await using model = await LLaVA.open(
+      await writeSyntheticModel(directory, { ...decoders['7b'], layers }, type, 'F16'),
+      options,
+    )
     for await (const line of benchDictated(model, tokens, repeat)) console.log(JSON.stringify(line))
   } finally {
     await rm(directory, { recursive: true, force: true })

@@ -40,7 +40,16 @@ export async function timeSpeculation(what: string, ask: Ask, repeat: number): P
   const { completionTokens = 0, draftTokens = 0, acceptedTokens = 0 } = last?.usage ?? {}
   const [slow, fast] = [median(plain), median(drafted)]
   const acceptance = draftTokens === 0 ? 0 : acceptedTokens / draftTokens
-  return { what, tokens: completionTokens, plain: slow, drafted: fast, gain: fast / slow, draftTokens, acceptedTokens, acceptance }
+  return {
+    what,
+    tokens: completionTokens,
+    plain: slow,
+    drafted: fast,
+    gain: fast / slow,
+    draftTokens,
+    acceptedTokens,
+    acceptance,
+  }
 }
 
 function rate({ usage, timings }: Answer): number {
@@ -60,7 +69,10 @@ function dictated(ids: readonly number[]): AnswerOptions {
 }
 
 /** Answers of `tokens` tokens to a question that holds each word once. */
-function dictations(model: LLaVA, tokens: number): { readonly question: string; readonly answers: Readonly<Record<string, readonly number[]>> } {
+function dictations(
+  model: LLaVA,
+  tokens: number,
+): { readonly question: string; readonly answers: Readonly<Record<string, readonly number[]>> } {
   const words = Array.from({ length: tokens }, (_, n) => (n + 1000).toString(36)).join(' ')
   const passage = [...model.tokenize(words, { addBos: false })].slice(0, tokens)
   const unsaid = (n: number) => 20_000 + n
@@ -73,7 +85,11 @@ function dictations(model: LLaVA, tokens: number): { readonly question: string; 
 }
 
 /** A line for each dictated answer. */
-export async function* benchDictated(model: LLaVA, tokens: number, repeat: number): AsyncGenerator<SpeculationLine, void, undefined> {
+export async function* benchDictated(
+  model: LLaVA,
+  tokens: number,
+  repeat: number,
+): AsyncGenerator<SpeculationLine, void, undefined> {
   const { question, answers } = dictations(model, tokens)
   for (const [what, ids] of Object.entries(answers)) {
     yield await timeSpeculation(what, (options) => model.ask([], question, { ...dictated(ids), ...options }), repeat)

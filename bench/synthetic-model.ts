@@ -11,14 +11,29 @@ import { visionTower, type DecoderShape } from './shapes.js'
 /** Where the f16 scales stand in a block, and the value that gives random codes a standard deviation of about 1 (computed from each type's formula). */
 const scales: Partial<Record<Dtype, readonly (readonly [offset: number, value: number])[]>> = {
   Q4_0: [[0, 1 / 4.6]],
-  Q4_1: [[0, 1 / 4.6], [2, -7.5 / 4.6]],
+  Q4_1: [
+    [0, 1 / 4.6],
+    [2, -7.5 / 4.6],
+  ],
   Q5_0: [[0, 1 / 9.2]],
-  Q5_1: [[0, 1 / 9.2], [2, -15.5 / 9.2]],
+  Q5_1: [
+    [0, 1 / 9.2],
+    [2, -15.5 / 9.2],
+  ],
   Q8_0: [[0, 1 / 74]],
-  Q2_K: [[80, 1 / 13.8], [82, 1.5 / 13.8]],
+  Q2_K: [
+    [80, 1 / 13.8],
+    [82, 1.5 / 13.8],
+  ],
   Q3_K: [[108, 1 / 42]],
-  Q4_K: [[0, 1 / 258], [2, 7.5 / 258]],
-  Q5_K: [[0, 1 / 525], [2, 15.5 / 525]],
+  Q4_K: [
+    [0, 1 / 258],
+    [2, 7.5 / 258],
+  ],
+  Q5_K: [
+    [0, 1 / 525],
+    [2, 15.5 / 525],
+  ],
   Q6_K: [[208, 1 / 1370]],
 }
 
@@ -79,13 +94,15 @@ function randomBytes(tensor: Tensor): Buffer {
   const exponent = Math.floor(Math.log2(spread))
   for (let at = nbytes - 2; at < bytes.length; at += nbytes) {
     const random = bytes.readUInt16LE(at)
-    const bits = dtype === 'F16' ? (random & 0x83ff) | ((exponent + 15) << 10) : (random & 0x807f) | ((exponent + 127) << 7)
+    const bits =
+      dtype === 'F16' ? (random & 0x83ff) | ((exponent + 15) << 10) : (random & 0x807f) | ((exponent + 127) << 7)
     bytes.writeUInt16LE(bits, at)
   }
   return bytes
 }
 
-type Value = string | number | boolean | { readonly type: 'f32' | 'i32' | 'string'; readonly values: readonly (number | string)[] }
+type Value =
+  string | number | boolean | { readonly type: 'f32' | 'i32' | 'string'; readonly values: readonly (number | string)[] }
 
 function text(value: string): Buffer {
   const bytes = Buffer.from(value)
@@ -116,20 +133,40 @@ function f32(value: number): Buffer {
 function keyValue(key: string, value: Value): Buffer {
   if (typeof value === 'string') return Buffer.concat([text(key), u32(8), text(value)])
   if (typeof value === 'boolean') return Buffer.concat([text(key), u32(7), Buffer.of(value ? 1 : 0)])
-  if (typeof value === 'number') return Number.isInteger(value) ? Buffer.concat([text(key), u32(4), u32(value)]) : Buffer.concat([text(key), u32(6), f32(value)])
+  if (typeof value === 'number')
+    return Number.isInteger(value)
+      ? Buffer.concat([text(key), u32(4), u32(value)])
+      : Buffer.concat([text(key), u32(6), f32(value)])
   const element = { f32: 6, i32: 5, string: 8 }[value.type]
-  const write = (one: number | string): Buffer => (typeof one === 'string' ? text(one) : value.type === 'f32' ? f32(one) : u32(one))
+  const write = (one: number | string): Buffer =>
+    typeof one === 'string' ? text(one) : value.type === 'f32' ? f32(one) : u32(one)
   return Buffer.concat([text(key), u32(9), u32(element), u64(value.values.length), ...value.values.map(write)])
 }
 
 const alignment = 32
 const padded = (bytes: number): number => Math.ceil(bytes / alignment) * alignment
 
-async function writeGguf(file: string, keys: Readonly<Record<string, Value>>, tensors: readonly Tensor[]): Promise<void> {
-  const head = [Buffer.from('GGUF'), u32(3), u64(tensors.length), u64(Object.keys(keys).length), ...Object.entries(keys).map(([key, value]) => keyValue(key, value))]
+async function writeGguf(
+  file: string,
+  keys: Readonly<Record<string, Value>>,
+  tensors: readonly Tensor[],
+): Promise<void> {
+  const head = [
+    Buffer.from('GGUF'),
+    u32(3),
+    u64(tensors.length),
+    u64(Object.keys(keys).length),
+    ...Object.entries(keys).map(([key, value]) => keyValue(key, value)),
+  ]
   let offset = 0
   for (const tensor of tensors) {
-    head.push(text(tensor.name), u32(tensor.shape.length), ...tensor.shape.map(u64), u32(typeOf(tensor.dtype).id), u64(offset))
+    head.push(
+      text(tensor.name),
+      u32(tensor.shape.length),
+      ...tensor.shape.map(u64),
+      u32(typeOf(tensor.dtype).id),
+      u64(offset),
+    )
     offset += padded(byteLength(tensor))
   }
   const header = Buffer.concat(head)
@@ -140,14 +177,21 @@ async function writeGguf(file: string, keys: Readonly<Record<string, Value>>, te
     const key = `${tensor.dtype} ${tensor.shape.join('x')} ${tensor.spread}`
     const bytes = made.get(key) ?? randomBytes(tensor)
     made.set(key, bytes)
-    for (let at = 0; at < bytes.length; at += 1 << 28) await handle.write(bytes, at, Math.min(1 << 28, bytes.length - at))
+    for (let at = 0; at < bytes.length; at += 1 << 28)
+      await handle.write(bytes, at, Math.min(1 << 28, bytes.length - at))
     await handle.write(Buffer.alloc(padded(bytes.length) - bytes.length))
   }
 }
 
 /** Pieces that look like words, so that a tokenizer has something to do. */
 function vocabulary(size: number): { readonly pieces: string[]; readonly types: number[] } {
-  const pieces = ['<unk>', '<s>', '</s>', ...Array.from({ length: 256 }, (_, byte) => `<0x${byte.toString(16).toUpperCase().padStart(2, '0')}>`), '▁']
+  const pieces = [
+    '<unk>',
+    '<s>',
+    '</s>',
+    ...Array.from({ length: 256 }, (_, byte) => `<0x${byte.toString(16).toUpperCase().padStart(2, '0')}>`),
+    '▁',
+  ]
   for (let n = 0; pieces.length < size; n++) pieces.push(`${n % 2 === 0 ? '' : '▁'}${(n + 36).toString(36)}`)
   return { pieces, types: pieces.map((_, id) => (id === 0 ? 2 : id < 3 ? 3 : id < 259 ? 6 : 1)) }
 }
@@ -155,7 +199,12 @@ function vocabulary(size: number): { readonly pieces: string[]; readonly types: 
 function decoderTensors(shape: DecoderShape, dtype: Dtype): Tensor[] {
   const { hiddenSize: D, intermediateSize: F, vocabSize: V } = shape
   const wide = D ** -0.5
-  const matrix = (name: string, rows: number, columns: number, spread: number): Tensor => ({ name: `${name}.weight`, dtype, shape: [columns, rows], spread })
+  const matrix = (name: string, rows: number, columns: number, spread: number): Tensor => ({
+    name: `${name}.weight`,
+    dtype,
+    shape: [columns, rows],
+    spread,
+  })
   const norm = (name: string): Tensor => ({ name: `${name}.weight`, dtype: 'F32', shape: [D], spread: 'ones' })
   const layers = Array.from({ length: shape.layers }, (_, i): Tensor[] => [
     norm(`blk.${i}.attn_norm`),
@@ -168,7 +217,12 @@ function decoderTensors(shape: DecoderShape, dtype: Dtype): Tensor[] {
     matrix(`blk.${i}.ffn_up`, F, D, wide),
     matrix(`blk.${i}.ffn_down`, D, F, F ** -0.5 * 0.3),
   ])
-  const output: Tensor = { name: 'output.weight', dtype: dtype.endsWith('_K') ? 'Q6_K' : dtype, shape: [D, V], spread: wide }
+  const output: Tensor = {
+    name: 'output.weight',
+    dtype: dtype.endsWith('_K') ? 'Q6_K' : dtype,
+    shape: [D, V],
+    spread: wide,
+  }
   return [matrix('token_embd', V, D, 0.02), ...layers.flat(), norm('output_norm'), output]
 }
 
@@ -201,7 +255,12 @@ function visionTensors(width: number, dtype: Dtype): Tensor[] {
 }
 
 /** Writes the pair into `directory` and resolves to the path of its language model. */
-export async function writeSyntheticModel(directory: string, shape: DecoderShape, dtype: Dtype, visionDtype: Dtype): Promise<string> {
+export async function writeSyntheticModel(
+  directory: string,
+  shape: DecoderShape,
+  dtype: Dtype,
+  visionDtype: Dtype,
+): Promise<string> {
   await mkdir(directory, { recursive: true })
   const { pieces, types } = vocabulary(shape.vocabSize)
   const model = path.join(directory, `model-${dtype}.gguf`)
@@ -242,6 +301,10 @@ export async function writeSyntheticModel(directory: string, shape: DecoderShape
     'clip.vision.image_std': { type: 'f32', values: [0.26862954, 0.26130258, 0.27577711] },
     'clip.use_gelu': false,
   }
-  await writeGguf(path.join(directory, `mmproj-${visionDtype}.gguf`), vision, visionTensors(shape.hiddenSize, visionDtype))
+  await writeGguf(
+    path.join(directory, `mmproj-${visionDtype}.gguf`),
+    vision,
+    visionTensors(shape.hiddenSize, visionDtype),
+  )
   return model
 }

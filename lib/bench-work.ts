@@ -48,7 +48,9 @@ export function decodeOperations({ text }: ModelConfig, positions: number): numb
 
 /** Bytes read to decode one token: every matrix of the decoder and the head once, as they lie in the file. */
 export function decodeWeightBytes(tensors: readonly TensorEntry[]): number {
-  const read = tensors.filter(({ name, shape }) => shape.length === 2 && (name === 'lm_head.weight' || name.startsWith('language_model.layers.')))
+  const read = tensors.filter(
+    ({ name, shape }) => shape.length === 2 && (name === 'lm_head.weight' || name.startsWith('language_model.layers.')),
+  )
   return read.reduce((sum, { nbytes }) => sum + nbytes, 0)
 }
 

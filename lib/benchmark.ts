@@ -1,7 +1,14 @@
 // Picture, prefill and decode against the roofs of this machine, measured in the same run on the same threads and ISA.
 // achieved = work over compute time, barrier to barrier, median of the repetitions; what counts as work: bench-work.ts; which roof binds: roofline.ts.
 
-import { computePeak, decodeOperations, decodeWeightBytes, imageOperations, kvBytes, prefillOperations } from './bench-work.js'
+import {
+  computePeak,
+  decodeOperations,
+  decodeWeightBytes,
+  imageOperations,
+  kvBytes,
+  prefillOperations,
+} from './bench-work.js'
 import type { Engine } from './engine.js'
 import type { Job } from './job.js'
 import type { Dtype, Isa, NativeSequence } from './native.js'
@@ -60,13 +67,17 @@ interface Measured {
 }
 
 /** See `LLaVA.benchmark`. */
-export async function* runBenchmark(engine: Engine, options: BenchmarkOptions): AsyncGenerator<BenchmarkLine, void, undefined> {
+export async function* runBenchmark(
+  engine: Engine,
+  options: BenchmarkOptions,
+): AsyncGenerator<BenchmarkLine, void, undefined> {
   const { generate = 32, images = 2, repeat = 5, sequences = 1, signal } = options
   const { prompt = Math.max(1, Math.min(512, engine.config.text.contextLength - generate)) } = options
   engine.checkAlive()
   engine.checkContext(prompt + generate, 0)
   const time = async (stage: (job: Job) => Promise<Measured>) => line(engine, await engine.run(signal, stage))
-  if (images > 0 && engine.config.vision !== undefined) yield await time((job) => timeImages(engine, images, repeat, job))
+  if (images > 0 && engine.config.vision !== undefined)
+    yield await time((job) => timeImages(engine, images, repeat, job))
   const sequence = engine.createSequence()
   try {
     yield await time((job) => timePrefill(engine, sequence, prompt, repeat, job))
@@ -79,7 +90,9 @@ export async function* runBenchmark(engine: Engine, options: BenchmarkOptions): 
 async function timeImages(engine: Engine, images: number, repeat: number, job: Job): Promise<Measured> {
   const size = engine.config.vision?.imageSize ?? 0
   const random = uniform()
-  const pixelValues = Array.from({ length: images }, () => Float32Array.from({ length: 3 * size * size }, () => 4 * random() - 2))
+  const pixelValues = Array.from({ length: images }, () =>
+    Float32Array.from({ length: 3 * size * size }, () => 4 * random() - 2),
+  )
   const dtype = mostBytes(engine, inTower)
   const roofs = await measureRoofs(engine, dtype, engine.rowsPerImage)
   const milliseconds: number[] = []
@@ -93,7 +106,13 @@ async function timeImages(engine: Engine, images: number, repeat: number, job: J
 }
 
 /** Leaves the sequence with the prompt in it. */
-async function timePrefill(engine: Engine, sequence: NativeSequence, prompt: number, repeat: number, job: Job): Promise<Measured> {
+async function timePrefill(
+  engine: Engine,
+  sequence: NativeSequence,
+  prompt: number,
+  repeat: number,
+  job: Job,
+): Promise<Measured> {
   const { vocabSize } = engine.config.text
   const logits = new Float32Array(vocabSize)
   const random = uniform()
@@ -106,12 +125,24 @@ async function timePrefill(engine: Engine, sequence: NativeSequence, prompt: num
     sequence.truncate(0)
     milliseconds.push(await engine.append(sequence, [{ tokens }], logits, job))
   }
-  const work = { operations: prefillOperations(engine.config, prompt), read: decodeWeightBytes(engine.description.tensors), written: 0 }
+  const work = {
+    operations: prefillOperations(engine.config, prompt),
+    read: decodeWeightBytes(engine.description.tensors),
+    written: 0,
+  }
   return { what: 'prefill', sequences: 1, tokens: prompt, work, milliseconds, roofs, dtype }
 }
 
 /** Begins with the prompt in the sequence; the others are its forks. */
-async function timeDecode(engine: Engine, sequence: NativeSequence, prompt: number, generate: number, count: number, repeat: number, job: Job): Promise<Measured> {
+async function timeDecode(
+  engine: Engine,
+  sequence: NativeSequence,
+  prompt: number,
+  generate: number,
+  count: number,
+  repeat: number,
+  job: Job,
+): Promise<Measured> {
   const { vocabSize } = engine.config.text
   const dtype = engine.description.card.languageDtype
   const logits = new Float32Array(count * vocabSize)
@@ -151,11 +182,27 @@ function line(engine: Engine, { what, sequences, tokens, work, milliseconds, roo
   const { threads, isa } = engine.nativeInfo()
   const nanoseconds = median(milliseconds) * 1e6
   const { achieved, peak, unit, mix, ratio } = place(work, nanoseconds, roofs)
-  return { what, sequences, tokens, tokensPerSecond: (tokens / nanoseconds) * 1e9, achieved, peak, unit, roof: mix, ratio, threads, isa, dtype }
+  return {
+    what,
+    sequences,
+    tokens,
+    tokensPerSecond: (tokens / nanoseconds) * 1e9,
+    achieved,
+    peak,
+    unit,
+    roof: mix,
+    ratio,
+    threads,
+    isa,
+    dtype,
+  }
 }
 
 async function measureRoofs(engine: Engine, dtype: string, rows: number): Promise<Roofs> {
-  return { compute: await engine.measurePeak(engine.options.arithmetic === 'exact' ? 'fma' : computePeak(dtype, rows)), reads: await engine.measurePeak('read') }
+  return {
+    compute: await engine.measurePeak(engine.options.arithmetic === 'exact' ? 'fma' : computePeak(dtype, rows)),
+    reads: await engine.measurePeak('read'),
+  }
 }
 
 function inTower(name: string): boolean {
@@ -169,7 +216,8 @@ function bytesOf(engine: Engine, wanted: (name: string) => boolean): number {
 /** The dtype that most bytes of some tensors have. */
 function mostBytes(engine: Engine, wanted: (name: string) => boolean): string {
   const bytes = new Map<Dtype, number>()
-  for (const { name, dtype, nbytes } of engine.description.tensors) if (wanted(name)) bytes.set(dtype, (bytes.get(dtype) ?? 0) + nbytes)
+  for (const { name, dtype, nbytes } of engine.description.tensors)
+    if (wanted(name)) bytes.set(dtype, (bytes.get(dtype) ?? 0) + nbytes)
   return [...bytes].sort(([, a], [, b]) => b - a)[0]?.[0] ?? 'F32'
 }
 

@@ -104,7 +104,8 @@ export class ChatStream implements AsyncIterable<string, undefined> {
   }
 
   [Symbol.asyncIterator](): AsyncIterator<string, undefined> {
-    if (this.#iterated) throw new LlavaError('INVALID_ARGUMENT', 'a ChatStream can be iterated once; the whole text is in its `answer`')
+    if (this.#iterated)
+      throw new LlavaError('INVALID_ARGUMENT', 'a ChatStream can be iterated once; the whole text is in its `answer`')
     this.#iterated = true
     return {
       next: () => this.#next(),

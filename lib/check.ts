@@ -82,7 +82,14 @@ export async function checkModel(source: string, options: CheckOptions = {}): Pr
     const files: CheckedModel['files'][number][] = []
     for (const file of description.files) files.push(await checkFile(file, job))
     const sound = tensors.every(({ nan, infinite }) => nan + infinite === 0)
-    return { path: description.path, format: description.format, sound, files, tensors, elapsedMs: performance.now() - start }
+    return {
+      path: description.path,
+      format: description.format,
+      sound,
+      files,
+      tensors,
+      elapsedMs: performance.now() - start,
+    }
   } catch (error) {
     throw calledFrom(callSite, job.explain(error))
   } finally {
@@ -90,7 +97,11 @@ export async function checkModel(source: string, options: CheckOptions = {}): Pr
   }
 }
 
-async function checkTensors({ files, tensors }: ModelDescription, { threads, onProgress }: CheckOptions, job: Job): Promise<readonly CheckedTensor[]> {
+async function checkTensors(
+  { files, tensors }: ModelDescription,
+  { threads, onProgress }: CheckOptions,
+  job: Job,
+): Promise<readonly CheckedTensor[]> {
   const total = tensors.reduce((sum, { nbytes }) => sum + nbytes, 0)
   const checked: CheckedTensor[] = []
   let done = 0

@@ -82,15 +82,23 @@ export class LateClip {
   }
 }
 
-async function openTokenizer({ tokenizerJson, vocabulary, merges }: ClipTokenizerFiles, contextLength: number): Promise<ClipTokenizer> {
+async function openTokenizer(
+  { tokenizerJson, vocabulary, merges }: ClipTokenizerFiles,
+  contextLength: number,
+): Promise<ClipTokenizer> {
   const file = tokenizerJson ?? vocabulary ?? ''
   try {
     const json = await finishInSlices(parseJsonInSlices(await readFile(file, 'utf8')))
-    const reading = tokenizerJson === undefined ? clipVocabularyFromFiles(json, await readFile(merges ?? '', 'utf8')) : clipVocabularyFromJson(json)
+    const reading =
+      tokenizerJson === undefined
+        ? clipVocabularyFromFiles(json, await readFile(merges ?? '', 'utf8'))
+        : clipVocabularyFromJson(json)
     const spec = await finishInSlices(reading)
     return new ClipTokenizer(new Tokenizer(spec, await finishInSlices(indexPieces(spec))), contextLength)
   } catch (cause) {
     if (cause instanceof LlavaError && cause.code !== 'MODEL_CORRUPT') throw cause
-    throw new LlavaError('MODEL_CORRUPT', `${file}: ${cause instanceof Error ? cause.message : String(cause)}`, { cause })
+    throw new LlavaError('MODEL_CORRUPT', `${file}: ${cause instanceof Error ? cause.message : String(cause)}`, {
+      cause,
+    })
   }
 }

@@ -103,7 +103,11 @@ export class Context implements Disposable {
   }
 
   #idle(verb: string): NativeSequence {
-    if (this.#running) throw new LlavaError('INVALID_ARGUMENT', `cannot ${verb} this Context while a forward() runs on it; await it, or fork() first`)
+    if (this.#running)
+      throw new LlavaError(
+        'INVALID_ARGUMENT',
+        `cannot ${verb} this Context while a forward() runs on it; await it, or fork() first`,
+      )
     return this.#alive()
   }
 }
@@ -114,7 +118,12 @@ function imageRows(segments: readonly NativeSegment[]): number {
 }
 
 /** A prompt's pieces as native segments; `first`: the text begins here. Pictures are held, and put into `held` to be released. */
-function toSegments(prompt: readonly PromptPiece[], engine: Engine, first: boolean, held: EncodedImage[]): NativeSegment[] {
+function toSegments(
+  prompt: readonly PromptPiece[],
+  engine: Engine,
+  first: boolean,
+  held: EncodedImage[],
+): NativeSegment[] {
   if (!Array.isArray(prompt)) throw invalidArgument('prompt', 'an array of token ids, pictures and texts', prompt)
   return (prompt as readonly PromptPiece[]).map((piece, index): NativeSegment => {
     if (piece instanceof EncodedImage) {
@@ -122,7 +131,8 @@ function toSegments(prompt: readonly PromptPiece[], engine: Engine, first: boole
       held.push(piece)
       return { image, start: 0, count: piece.rows }
     }
-    if (typeof piece === 'string') return { tokens: engine.tokenizer.encode(piece, first && index === 0 ? {} : { addBos: false }) }
+    if (typeof piece === 'string')
+      return { tokens: engine.tokenizer.encode(piece, first && index === 0 ? {} : { addBos: false }) }
     return { tokens: toIds(piece, `prompt[${index}]`, engine.config.text.vocabSize) }
   })
 }

@@ -73,7 +73,12 @@ export class Conversation implements Disposable, AsyncDisposable {
   #disposed = false
 
   /** Made by `LLaVA.createConversation`. */
-  constructor(beginning: Beginning, turns: readonly Turn[] = [], cache = new PrefixCache(beginning.engine), pictures = new Map<Part, EncodedImage>()) {
+  constructor(
+    beginning: Beginning,
+    turns: readonly Turn[] = [],
+    cache = new PrefixCache(beginning.engine),
+    pictures = new Map<Part, EncodedImage>(),
+  ) {
     this.#beginning = beginning
     this.#turns = turns
     this.#cache = cache
@@ -137,7 +142,9 @@ export class Conversation implements Disposable, AsyncDisposable {
     const count = fromTurn ?? this.#turns.length
     wholeNumber(0, this.#turns.length)('fromTurn', count)
     const turns = this.#turns.slice(0, count)
-    const pictures = new Map([...this.#pictures].filter(([part]) => partsOf(turns).has(part)).map(([part, image]) => [part, image.share()]))
+    const pictures = new Map(
+      [...this.#pictures].filter(([part]) => partsOf(turns).has(part)).map(([part, image]) => [part, image.share()]),
+    )
     return new Conversation(this.#beginning, turns, this.#cache.fork(), pictures)
   }
 
@@ -162,16 +169,25 @@ export class Conversation implements Disposable, AsyncDisposable {
     this.#checkIdle()
     requireOptions(call, options)
     for (const name of ['template', 'system']) {
-      if (Object.hasOwn(options, name)) throw new LlavaError('INVALID_ARGUMENT', `${call} has no option \`${name}\`; give it to createConversation()`)
+      if (Object.hasOwn(options, name))
+        throw new LlavaError('INVALID_ARGUMENT', `${call} has no option \`${name}\`; give it to createConversation()`)
     }
     const question = partsCopied(content, before.length)
-    const past: Past = { cache: this.#cache, onward: before === this.#turns, pictures: (encode) => this.#encodeAll([...before, { question, answer: '' }], encode) }
+    const past: Past = {
+      cache: this.#cache,
+      onward: before === this.#turns,
+      pictures: (encode) => this.#encodeAll([...before, { question, answer: '' }], encode),
+    }
     const messages = [...this.#messages(before), { role: 'user' as const, content: this.#kept(question) }]
     const work = this.#beginning.prepare(call, messages, { ...options, ...this.#beginning.prompt }, past)
     const asked = this.#turns
     return new ChatStream(async (...listeners) => {
       this.#checkIdle()
-      if (this.#turns !== asked) throw new LlavaError('BUSY', `the conversation went on after this ${call}, before its stream was looked at; ask again`)
+      if (this.#turns !== asked)
+        throw new LlavaError(
+          'BUSY',
+          `the conversation went on after this ${call}, before its stream was looked at; ask again`,
+        )
       return this.#run(work(...listeners), (answer) => [...before, { question, answer: answer.text }])
     })
   }
@@ -204,10 +220,20 @@ export class Conversation implements Disposable, AsyncDisposable {
     }
   }
 
-  async #encodeAll(turns: readonly Turn[], encode: (image: ImageInput) => Promise<EncodedImage>): Promise<readonly EncodedImage[]> {
+  async #encodeAll(
+    turns: readonly Turn[],
+    encode: (image: ImageInput) => Promise<EncodedImage>,
+  ): Promise<readonly EncodedImage[]> {
     const parts = [...partsOf(turns)].filter((part) => part.type === 'image')
-    const encoded = await Promise.allSettled(parts.map(async (part) => this.#pictures.get(part) ?? (part.image instanceof EncodedImage ? part.image.share() : await encode(part.image))))
-    for (const [index, result] of encoded.entries()) if (result.status === 'fulfilled') this.#pictures.set(parts[index] as Part, result.value)
+    const encoded = await Promise.allSettled(
+      parts.map(
+        async (part) =>
+          this.#pictures.get(part) ??
+          (part.image instanceof EncodedImage ? part.image.share() : await encode(part.image)),
+      ),
+    )
+    for (const [index, result] of encoded.entries())
+      if (result.status === 'fulfilled') this.#pictures.set(parts[index] as Part, result.value)
     return encoded.map((result) => {
       if (result.status === 'rejected') throw result.reason
       return result.value
@@ -216,23 +242,29 @@ export class Conversation implements Disposable, AsyncDisposable {
 
   #messages(turns: readonly Turn[]): readonly Message[] {
     const { system } = this.#beginning
-    return [...(system === undefined ? [] : [system]), ...turns.flatMap(({ question, answer }): Message[] => [
-      { role: 'user', content: this.#kept(question) },
-      { role: 'assistant', content: answer },
-    ])]
+    return [
+      ...(system === undefined ? [] : [system]),
+      ...turns.flatMap(({ question, answer }): Message[] => [
+        { role: 'user', content: this.#kept(question) },
+        { role: 'assistant', content: answer },
+      ]),
+    ]
   }
 
   /** The same parts with the pictures that are kept. */
   #kept(question: readonly Part[]): Content {
     const [first] = question
     if (question.length === 1 && first?.type === 'text') return first.text
-    return question.map((part) => (part.type === 'image' ? { ...part, image: this.#pictures.get(part) ?? part.image } : part))
+    return question.map((part) =>
+      part.type === 'image' ? { ...part, image: this.#pictures.get(part) ?? part.image } : part,
+    )
   }
 
   #lastTurn(verb: string): Turn {
     this.#checkAlive()
     const last = this.#turns.at(-1)
-    if (last === undefined) throw new LlavaError('INVALID_ARGUMENT', `nothing was said yet: there is no turn to ${verb}`)
+    if (last === undefined)
+      throw new LlavaError('INVALID_ARGUMENT', `nothing was said yet: there is no turn to ${verb}`)
     return last
   }
 
@@ -243,7 +275,8 @@ export class Conversation implements Disposable, AsyncDisposable {
 
   #checkIdle(): void {
     this.#checkAlive()
-    if (this.#running !== undefined) throw new LlavaError('BUSY', 'this Conversation is writing an answer; await it, cancel it, or branch() before')
+    if (this.#running !== undefined)
+      throw new LlavaError('BUSY', 'this Conversation is writing an answer; await it, cancel it, or branch() before')
   }
 
   #free(): void {
@@ -255,7 +288,9 @@ export class Conversation implements Disposable, AsyncDisposable {
 
 /** Parts of our own, which are never changed and never shared between turns: by them a picture is known again. */
 function partsCopied(content: Content, position: number): readonly Part[] {
-  return contentParts(content, position).map((part) => (part.type === 'text' ? { type: 'text', text: part.text } : { type: 'image', image: part.image }))
+  return contentParts(content, position).map((part) =>
+    part.type === 'text' ? { type: 'text', text: part.text } : { type: 'image', image: part.image },
+  )
 }
 
 function partsOf(turns: readonly Turn[]): ReadonlySet<Part> {
@@ -266,9 +301,11 @@ function turnsOf(messages: readonly Message[]): readonly Turn[] {
   const turns: Turn[] = []
   for (const [index, { role, content }] of messages.entries()) {
     const expected = index % 2 === 0 ? 'user' : 'assistant'
-    if (role !== expected) throw invalidArgument(`messages[${index}].role`, `'${expected}' (user and assistant take turns)`, role)
+    if (role !== expected)
+      throw invalidArgument(`messages[${index}].role`, `'${expected}' (user and assistant take turns)`, role)
     const answer = messages[index + 1]
-    if (answer === undefined && role === 'user') throw invalidArgument('messages', 'whole turns, the last of them answered', messages)
+    if (answer === undefined && role === 'user')
+      throw invalidArgument('messages', 'whole turns, the last of them answered', messages)
     if (role === 'assistant') continue
     turns.push({ question: partsCopied(content, index), answer: textOf(answer as Message, index + 1) })
   }

@@ -9,7 +9,17 @@ import type { ImageAspectRatio } from './image/image-processor.js'
 import { finishInSlices } from './slices.js'
 import { describeNamedModel } from './named-model.js'
 import { native, nativeFailure, newCancellation, type NativeConversion, type NativeFindings } from './native.js'
-import { abortSignal, callback, checkOptions, flag, given, oneOf, text, wholeNumber, type OptionCheck } from './options.js'
+import {
+  abortSignal,
+  callback,
+  checkOptions,
+  flag,
+  given,
+  oneOf,
+  text,
+  wholeNumber,
+  type OptionCheck,
+} from './options.js'
 import {
   conversionTypes,
   planConversion,
@@ -107,7 +117,8 @@ const convertChecks = {
  * NATIVE_UNAVAILABLE, INVALID_ARGUMENT or ABORTED.
  */
 export async function convertModel(source: string, target: string, options: ConvertOptions): Promise<ConvertedModel> {
-  if (typeof target !== 'string' || target === '') throw invalidArgument('target', 'the path of the file to write', target)
+  if (typeof target !== 'string' || target === '')
+    throw invalidArgument('target', 'the path of the file to write', target)
   checkOptions('convertModel()', options, convertChecks)
   if (options.type === undefined) throw invalidArgument('type', `one of ${conversionTypes.join(', ')}`, options.type)
   const callSite = new Error()
@@ -115,7 +126,10 @@ export async function convertModel(source: string, target: string, options: Conv
   try {
     const start = performance.now()
     const { mmproj, visionTower, adapter, visionFeatureLayer, imageAspectRatio } = options
-    const describing = describeNamedModel(source, given({ mmproj, visionTower, adapter, visionFeatureLayer, imageAspectRatio }))
+    const describing = describeNamedModel(
+      source,
+      given({ mmproj, visionTower, adapter, visionFeatureLayer, imageAspectRatio }),
+    )
     const description = await job.race(describing)
     const plan = planConversion(description, options.type, options.visionType)
     const planning = outputsOf(description, plan, await targetPaths(description, target, options), options.type)
@@ -145,14 +159,19 @@ interface ReadyTensor extends GgufTensor {
   readonly data: Uint8Array
 }
 
-async function targetPaths({ card, config }: ModelDescription, target: string, { pair, type }: ConvertOptions): Promise<readonly [string, string?]> {
+async function targetPaths(
+  { card, config }: ModelDescription,
+  target: string,
+  { pair, type }: ConvertOptions,
+): Promise<readonly [string, string?]> {
   const absolute = path.resolve(target)
   const asDirectory = /[/\\]$/.test(target)
   if (asDirectory) await outputFailure(absolute, () => mkdir(absolute, { recursive: true }))
   const isDirectory = asDirectory || (await stat(absolute).catch(() => undefined))?.isDirectory() === true
   const inside = path.join(absolute, `${card.name.replaceAll(/[^\w.-]+/g, '-')}-${type}`)
   if (pair !== true) return [isDirectory ? `${inside}.gguf` : absolute]
-  if (config.vision === undefined) throw new LlavaError('INVALID_ARGUMENT', `${card.name} has no vision tower to make a pair of; leave \`pair\` out`)
+  if (config.vision === undefined)
+    throw new LlavaError('INVALID_ARGUMENT', `${card.name} has no vision tower to make a pair of; leave \`pair\` out`)
   const stem = isDirectory ? inside : absolute.replace(/\.gguf$/i, '')
   return [`${stem}.gguf`, path.join(path.dirname(stem), `mmproj-${path.basename(stem)}.gguf`)]
 }
@@ -165,7 +184,8 @@ function* outputsOf(
 ): Generator<undefined, readonly Output[]> {
   const rope = ropeTensor(description)
   const withRope = [...(rope === undefined ? [] : [{ ...rope.tensor, data: rope.data }]), ...language]
-  if (second === undefined) return [yield* output(first, yield* singleFields(description, type), [...withRope, ...vision])]
+  if (second === undefined)
+    return [yield* output(first, yield* singleFields(description, type), [...withRope, ...vision])]
   const half = yield* output(first, yield* languageFields(description, type), withRope)
   return [half, yield* output(second, mmprojFields(description, visionFileType), vision)]
 }
@@ -174,19 +194,34 @@ function* output(file: string, fields: GgufFields, tensors: Output['tensors']): 
   return { path: file, tensors, layout: yield* layoutGguf(fields, tensors) }
 }
 
-async function checkTargets({ files }: ModelDescription, outputs: readonly Output[], overwrite: boolean): Promise<void> {
+async function checkTargets(
+  { files }: ModelDescription,
+  outputs: readonly Output[],
+  overwrite: boolean,
+): Promise<void> {
   const sources = new Set(await Promise.all(files.map((file) => realpath(file))))
   for (const { path: file } of outputs) {
     const there = await realpath(file).catch(() => undefined)
-    if (there !== undefined && sources.has(there)) throw new LlavaError('INVALID_ARGUMENT', `${file} is the model itself; name another file`)
-    if (there !== undefined && !overwrite) throw new LlavaError('INVALID_ARGUMENT', `${file} is there already; name another file, or set \`overwrite\``)
+    if (there !== undefined && sources.has(there))
+      throw new LlavaError('INVALID_ARGUMENT', `${file} is the model itself; name another file`)
+    if (there !== undefined && !overwrite)
+      throw new LlavaError('INVALID_ARGUMENT', `${file} is there already; name another file, or set \`overwrite\``)
   }
   const [first] = outputs
-  if (first !== undefined) await checkRoom(path.dirname(first.path), outputs.reduce((sum, { layout }) => sum + layout.nbytes, 0))
+  if (first !== undefined)
+    await checkRoom(
+      path.dirname(first.path),
+      outputs.reduce((sum, { layout }) => sum + layout.nbytes, 0),
+    )
 }
 
 /** All files or none: they get their names when the last is whole. */
-async function writeAll(description: ModelDescription, outputs: readonly Output[], options: ConvertOptions, job: Job): Promise<void> {
+async function writeAll(
+  description: ModelDescription,
+  outputs: readonly Output[],
+  options: ConvertOptions,
+  job: Job,
+): Promise<void> {
   const { files, tensors } = description
   const conversion = await worded(() => native().openConversion(files, tensors, options.threads ?? 0))
   const partials: PartialFile[] = []
@@ -228,7 +263,10 @@ class ProgressCount {
 
   constructor(outputs: readonly Output[], listener: ConvertOptions['onProgress']) {
     this.#listener = listener
-    this.#total = outputs.reduce((sum, { layout }) => layout.extents.reduce((bytes, { nbytes }) => bytes + nbytes, sum), 0)
+    this.#total = outputs.reduce(
+      (sum, { layout }) => layout.extents.reduce((bytes, { nbytes }) => bytes + nbytes, sum),
+      0,
+    )
   }
 
   add(tensor: string, nbytes: number): void {
@@ -254,7 +292,13 @@ class TensorWriter {
   #writing: Promise<void> = Promise.resolve()
   #buffers: readonly [Uint8Array, Uint8Array] = [new Uint8Array(stretchBytes), new Uint8Array(stretchBytes)]
 
-  constructor(description: ModelDescription, conversion: NativeConversion, file: PartialFile, job: Job, progress: ProgressCount) {
+  constructor(
+    description: ModelDescription,
+    conversion: NativeConversion,
+    file: PartialFile,
+    job: Job,
+    progress: ProgressCount,
+  ) {
     this.#description = description
     this.#conversion = conversion
     this.#file = file
@@ -294,7 +338,13 @@ class TensorWriter {
       const count = Math.min(stretch, rows - first)
       const out = this.#nextBuffer(count * rowBytes)
       const { source, dtype, interleavedHeads, name } = tensor
-      const found = await worded(() => this.#conversion.convert({ tensor: source, dtype, interleavedHeads, first, count }, out, this.#job.cancellation))
+      const found = await worded(() =>
+        this.#conversion.convert(
+          { tensor: source, dtype, interleavedHeads, first, count },
+          out,
+          this.#job.cancellation,
+        ),
+      )
       for (const kind of ['nan', 'infinite', 'overflowed'] as const) findings[kind] += found[kind]
       await this.#append(out)
       this.#progress.add(name, out.length)
@@ -313,8 +363,14 @@ class TensorWriter {
   #refuse({ nan, infinite, overflowed }: NativeFindings, { source, dtype }: PlannedTensor): void {
     const entry = this.#description.tensors[source]
     const where = this.#description.files[entry?.file ?? 0] ?? ''
-    if (nan + infinite > 0) throw corrupt(where, `tensor ${entry?.name} holds ${nan} values that are NaN and ${infinite} that are infinite`)
-    if (overflowed > 0) throw unsupported(where, `tensor ${entry?.name} holds ${overflowed} values too large for ${dtype}`, 'bf16 and f32 for such weights')
+    if (nan + infinite > 0)
+      throw corrupt(where, `tensor ${entry?.name} holds ${nan} values that are NaN and ${infinite} that are infinite`)
+    if (overflowed > 0)
+      throw unsupported(
+        where,
+        `tensor ${entry?.name} holds ${overflowed} values too large for ${dtype}`,
+        'bf16 and f32 for such weights',
+      )
   }
 }
 
@@ -325,7 +381,8 @@ function filesOf(outputs: readonly Output[]): ConvertedModel['files'] {
 function summary(outputs: readonly Output[], { requantised }: ConversionPlan, elapsedMs: number): ConvertedModel {
   const weightDtypes: Record<string, number> = {}
   for (const { tensors, layout } of outputs) {
-    for (const [i, { dtype }] of tensors.entries()) weightDtypes[dtype] = (weightDtypes[dtype] ?? 0) + (layout.extents[i]?.nbytes ?? 0)
+    for (const [i, { dtype }] of tensors.entries())
+      weightDtypes[dtype] = (weightDtypes[dtype] ?? 0) + (layout.extents[i]?.nbytes ?? 0)
   }
   return { files: filesOf(outputs), weightDtypes, requantised, elapsedMs }
 }

@@ -80,7 +80,12 @@ interface Rows {
 }
 
 /** One input's vector, or its vectors. */
-export async function embedOne<Dtype extends EmbeddingDtype>(input: EmbedInput, name: string, options: EmbedOptions<Dtype>, source: EmbeddingSource): Promise<Embedding<Dtype>> {
+export async function embedOne<Dtype extends EmbeddingDtype>(
+  input: EmbedInput,
+  name: string,
+  options: EmbedOptions<Dtype>,
+  source: EmbeddingSource,
+): Promise<Embedding<Dtype>> {
   const { kind, normalize = false, dtype = 'f32' } = options
   const { width, values, list = false } = await rowsOf(kind, input, name, source)
   await finishInSlices(eachRow(values, width, normalize ? normalizeRow : () => undefined))
@@ -92,7 +97,8 @@ export async function embedOne<Dtype extends EmbeddingDtype>(input: EmbedInput, 
 async function rowsOf(kind: EmbeddingKind, input: EmbedInput, name: string, source: EmbeddingSource): Promise<Rows> {
   if (kind === 'clip_text') return oneRow(await source.clipText(textOf(input, name)))
   if (kind === 'hidden_last') return oneRow(await source.hidden(promptOf(input, name), false))
-  if (kind === 'hidden_mean') return mean({ width: source.textWidth, values: await source.hidden(promptOf(input, name), true) })
+  if (kind === 'hidden_mean')
+    return mean({ width: source.textWidth, values: await source.hidden(promptOf(input, name), true) })
   const picture = pictureOf(input, name)
   if (kind === 'clip_image') return oneRow(await source.clipImage(picture))
   using image = await source.encode(picture)
@@ -139,7 +145,11 @@ function normalizeRow(row: Float32Array): void {
 }
 
 /** Calls `work` with each row, and where it begins, pausing between rows. */
-function* eachRow(values: Float32Array, width: number, work: (row: Float32Array, at: number) => void): Generator<undefined, void> {
+function* eachRow(
+  values: Float32Array,
+  width: number,
+  work: (row: Float32Array, at: number) => void,
+): Generator<undefined, void> {
   for (let at = 0; at < values.length; at += width) {
     work(values.subarray(at, at + width), at)
     yield

@@ -51,7 +51,10 @@ export class EncodedImage implements Disposable {
   /** The native rows, for the model that made them, until `release()`. @internal */
   hold(engine: Engine): NativeImageFeatures {
     if (this.#engine !== engine) {
-      throw new LlavaError('INVALID_ARGUMENT', 'this EncodedImage was made by another model; encode the picture with the one asked')
+      throw new LlavaError(
+        'INVALID_ARGUMENT',
+        'this EncodedImage was made by another model; encode the picture with the one asked',
+      )
     }
     this.#alive()
     return this.#shared.use()

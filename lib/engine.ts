@@ -47,7 +47,9 @@ export class Engine {
   /** Maps the weights. */
   static async open(description: ModelDescription, options: NativeOptions): Promise<Engine> {
     const tokenizer = new Tokenizer(description.tokenizer, await finishInSlices(indexPieces(description.tokenizer)))
-    const model = await guarded(() => native().openModel(description.files, description.tensors, description.config, options))
+    const model = await guarded(() =>
+      native().openModel(description.files, description.tensors, description.config, options),
+    )
     return new Engine(model, description, options, tokenizer)
   }
 
@@ -100,7 +102,9 @@ export class Engine {
       for (let first = 0; first < pixelValues.length; first += imagesPerCall) {
         job.check()
         const some = pixelValues.slice(first, first + imagesPerCall)
-        const result = await guarded(() => this.#native.encodeImages(joined(some), some.length, keepFeatures, job.cancellation))
+        const result = await guarded(() =>
+          this.#native.encodeImages(joined(some), some.length, keepFeatures, job.cancellation),
+        )
         images.push(...result.images)
         computeMs += result.computeMs
         onProgress?.(images.length)
@@ -168,9 +172,16 @@ export class Engine {
    * Appends one token to each of several sequences; `logits` [sequences, V] receives a row for each, the same as it would alone. Weights are read once for
    * all. Resolves to the compute time in milliseconds.
    */
-  async step(sequences: readonly NativeSequence[], ids: readonly number[], logits: Float32Array, job: Job): Promise<number> {
+  async step(
+    sequences: readonly NativeSequence[],
+    ids: readonly number[],
+    logits: Float32Array,
+    job: Job,
+  ): Promise<number> {
     job.check()
-    const steps = sequences.map((sequence, n) => ({ sequence, segments: [{ tokens: Int32Array.of(ids[n] as number) }], logits: 'last' }) as const)
+    const steps = sequences.map(
+      (sequence, n) => ({ sequence, segments: [{ tokens: Int32Array.of(ids[n] as number) }], logits: 'last' }) as const,
+    )
     const rows = logits.subarray(0, steps.length * this.config.text.vocabSize)
     return (await guarded(() => this.#native.forward(steps, rows, job.cancellation))).computeMs
   }
@@ -203,7 +214,10 @@ export class Engine {
     if (positions <= contextLength) return
     const pictures = imagePositions > 0 ? `, ${imagePositions} of them for pictures` : ''
     const excess = positions - contextLength
-    throw new LlavaError('CONTEXT_OVERFLOW', `the prompt takes ${positions} positions${pictures}: ${excess} more than the model's context of ${contextLength}`)
+    throw new LlavaError(
+      'CONTEXT_OVERFLOW',
+      `the prompt takes ${positions} positions${pictures}: ${excess} more than the model's context of ${contextLength}`,
+    )
   }
 
   nativeInfo(): NativeInfo {
@@ -242,7 +256,7 @@ export function* chunks(segments: readonly NativeSegment[], most: number): Gener
   let room = most
   for (const segment of segments) {
     const rows = rowCount([segment])
-    for (let start = 0; start < rows; ) {
+    for (let start = 0; start < rows;) {
       const count = Math.min(room, rows - start)
       if ('tokens' in segment) chunk.push({ tokens: segment.tokens.subarray(start, start + count) })
       else chunk.push({ image: segment.image, start: segment.start + start, count })

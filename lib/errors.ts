@@ -51,7 +51,11 @@ export async function outputFailure<T>(where: string, work: () => Promise<T>): P
     return await work()
   } catch (cause) {
     const { code } = cause as NodeJS.ErrnoException
-    throw new LlavaError('OUTPUT_FAILED', `${where}: ${outputReasons.get(code) ?? `it cannot be written (${code ?? String(cause)})`}`, { cause })
+    throw new LlavaError(
+      'OUTPUT_FAILED',
+      `${where}: ${outputReasons.get(code) ?? `it cannot be written (${code ?? String(cause)})`}`,
+      { cause },
+    )
   }
 }
 
@@ -73,5 +77,7 @@ function describe(value: unknown): string {
   if (typeof value === 'function') return 'a function'
   if (value === null || typeof value !== 'object') return String(value)
   const constructor: unknown = (value as { readonly constructor?: unknown }).constructor
-  return typeof constructor === 'function' && constructor.name !== '' ? `an instance of ${constructor.name}` : 'an object'
+  return typeof constructor === 'function' && constructor.name !== ''
+    ? `an instance of ${constructor.name}`
+    : 'an object'
 }

@@ -56,7 +56,11 @@ export class Generation {
    * Runs to the end. `logits` [V] are those of the prompt's last position; `step` feeds one token and gives the next ones;
    * `emit` receives text as it becomes certain.
    */
-  async run(logits: Float32Array, step: (id: number) => Promise<Float32Array>, emit: (text: string) => void): Promise<void> {
+  async run(
+    logits: Float32Array,
+    step: (id: number) => Promise<Float32Array>,
+    emit: (text: string) => void,
+  ): Promise<void> {
     const { sampler, text, limit, onToken } = this.#parts
     while (this.tokenIds.length < limit) {
       if (this.tokenIds.length > 0) logits = await step(this.tokenIds.at(-1) as number)

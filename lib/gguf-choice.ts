@@ -40,7 +40,10 @@ export function chooseGguf(where: string, paths: readonly string[], { type, file
   const visions = bestVisions(ggufs.filter(isVision))
   if (visions.length > 1 && file === undefined) throw several(where, visions)
   const vision = visions.length === 1 ? visions[0] : undefined // of several, the caller takes one by its own name
-  return { language: wholeOf(where, paths, language), ...(vision !== undefined && { vision: wholeOf(where, paths, vision) }) }
+  return {
+    language: wholeOf(where, paths, language),
+    ...(vision !== undefined && { vision: wholeOf(where, paths, vision) }),
+  }
 }
 
 /** Of the paths of files, those that a language model is opened by. */
@@ -61,41 +64,56 @@ function isVision(name: string): boolean {
 function wholeOf(where: string, paths: readonly string[], first: string): readonly string[] {
   const parts = partPaths(first)
   const missing = parts.find((part) => !paths.includes(part))
-  if (missing !== undefined) throw new LlavaError('MODEL_NOT_FOUND', `${where}: of ${parts.length} parts ${missing} is missing`)
+  if (missing !== undefined)
+    throw new LlavaError('MODEL_NOT_FOUND', `${where}: of ${parts.length} parts ${missing} is missing`)
   return parts
 }
 
 function named(where: string, ggufs: readonly string[], file: string): string {
   const [directory, base] = [path.posix.dirname(file), path.posix.basename(file)]
-  const first = ggufs.find((name) => path.posix.dirname(name) === directory && partNames(path.posix.basename(name)).includes(base))
-  if (first === undefined) throw new LlavaError('MODEL_NOT_FOUND', `${where}: ${file} is not there, but ${listed(ggufs)}`)
+  const first = ggufs.find(
+    (name) => path.posix.dirname(name) === directory && partNames(path.posix.basename(name)).includes(base),
+  )
+  if (first === undefined)
+    throw new LlavaError('MODEL_NOT_FOUND', `${where}: ${file} is not there, but ${listed(ggufs)}`)
   return first
 }
 
 function chooseLanguage(where: string, languages: readonly string[], type: PullType | undefined): string {
   const wanted = type === undefined ? languageTypes : [type]
-  const [chosen, ...others] = wanted.map((one) => languages.filter((name) => typeOf(name) === one)).find(({ length }) => length > 0) ?? []
+  const [chosen, ...others] =
+    wanted.map((one) => languages.filter((name) => typeOf(name) === one)).find(({ length }) => length > 0) ?? []
   if (chosen !== undefined && others.length === 0) return chosen
   if (chosen !== undefined) throw several(where, [chosen, ...others])
   const [only, ...more] = languages
   if (only === undefined) throw new LlavaError('MODEL_NOT_FOUND', `${where}: no language model is there`)
-  if (type !== undefined) throw new LlavaError('MODEL_NOT_FOUND', `${where}: no file of type ${type} is there, but ${listed(languages)}`)
+  if (type !== undefined)
+    throw new LlavaError('MODEL_NOT_FOUND', `${where}: no file of type ${type} is there, but ${listed(languages)}`)
   if (more.length > 0) throw several(where, languages)
   return only
 }
 
 function bestVisions(visions: readonly string[]): readonly string[] {
-  return visionTypes.map((type) => visions.filter((name) => typeOf(name) === type)).find(({ length }) => length > 0) ?? visions
+  return (
+    visionTypes.map((type) => visions.filter((name) => typeOf(name) === type)).find(({ length }) => length > 0) ??
+    visions
+  )
 }
 
 /** The last word of a name that is a type; `q4_k` alone is llama.cpp's other name for `q4_k_m`. */
 export function typeOf(name: string): string | undefined {
-  const words = path.posix.basename(name).toLowerCase().match(/(?<=^|[-_.])(?:bf16|f16|f32|q\d_k_[sml]|q\d_k|q\d_\d)(?=[-_.])/g)
+  const words = path.posix
+    .basename(name)
+    .toLowerCase()
+    .match(/(?<=^|[-_.])(?:bf16|f16|f32|q\d_k_[sml]|q\d_k|q\d_\d)(?=[-_.])/g)
   return words?.at(-1)?.replace(/^(q[345]_k)$/, '$1_m')
 }
 
 function several(where: string, names: readonly string[]): LlavaError {
-  return new LlavaError('INVALID_ARGUMENT', `${where}: several files fit; name one of them as ${where}:FILE: ${listed(names)}`)
+  return new LlavaError(
+    'INVALID_ARGUMENT',
+    `${where}: several files fit; name one of them as ${where}:FILE: ${listed(names)}`,
+  )
 }
 
 function listed(names: readonly string[]): string {

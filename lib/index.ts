@@ -1,7 +1,17 @@
 // The public names.
 
 export { LLaVA } from './llava.js'
-export type { AnswerOptions, EncodeOptions, ImageOptions, ImageSource, Message, ModelInfo, OpenOptions, PromptOptions, TraceOptions } from './llava.js'
+export type {
+  AnswerOptions,
+  EncodeOptions,
+  ImageOptions,
+  ImageSource,
+  Message,
+  ModelInfo,
+  OpenOptions,
+  PromptOptions,
+  TraceOptions,
+} from './llava.js'
 export type { Answer, Timings, Usage } from './answer.js'
 export type { FinishReason, GeneratedToken } from './generation.js'
 export type { TokenLogprob, TokenLogprobs } from './token-logprobs.js'

@@ -7,7 +7,16 @@ import { ChatStream, type ChatWork } from './chat-stream.js'
 import { LateClip, type Clip } from './clip.js'
 import { Context, toIds, type ForwardOptions, type PromptPiece } from './context.js'
 import { Conversation, type ConversationOptions, type Past, type Prepare } from './conversation.js'
-import { embeddingKinds, embedOne, type EmbedInput, type EmbedOptions, type EmbedPrompt, type Embedding, type EmbeddingDtype, type EmbeddingSource } from './embedding.js'
+import {
+  embeddingKinds,
+  embedOne,
+  type EmbedInput,
+  type EmbedOptions,
+  type EmbedPrompt,
+  type Embedding,
+  type EmbeddingDtype,
+  type EmbeddingSource,
+} from './embedding.js'
 import { EncodedImage } from './encoded-image.js'
 import { allocate, Engine, rowsPerCall } from './engine.js'
 import { LlavaError, invalidArgument } from './errors.js'
@@ -21,12 +30,41 @@ import { biasById } from './logit-bias.js'
 import { machine, type Machine } from './machine.js'
 import { modelTemplate } from './model-template.js'
 import { defaultModel, describeNamedModel } from './named-model.js'
-import { isas, type Isa, type KvDtype, type NativeImageFeatures, type NativeInfo, type NativeOptions, type NativeSegment, type NativeSequence } from './native.js'
-import { abortSignal, callback, checkOptions, flag, given, oneOf, stopStrings, text, wholeNumber, type OptionCheck } from './options.js'
+import {
+  isas,
+  type Isa,
+  type KvDtype,
+  type NativeImageFeatures,
+  type NativeInfo,
+  type NativeOptions,
+  type NativeSegment,
+  type NativeSequence,
+} from './native.js'
+import {
+  abortSignal,
+  callback,
+  checkOptions,
+  flag,
+  given,
+  oneOf,
+  stopStrings,
+  text,
+  wholeNumber,
+  type OptionCheck,
+} from './options.js'
 import type { ProgressListener } from './progress.js'
 import { renderCheckpointTemplate } from './prompt/checkpoint-template.js'
 import { splicePrompt, type SpliceItem } from './prompt/splice.js'
-import { builtInTemplates, conversationImages, renderPrompt, templateNames, templateStops, type ChatMessage, type PromptPart, type TemplateName } from './prompt/templates.js'
+import {
+  builtInTemplates,
+  conversationImages,
+  renderPrompt,
+  templateNames,
+  templateStops,
+  type ChatMessage,
+  type PromptPart,
+  type TemplateName,
+} from './prompt/templates.js'
 import { asRequest, type RequestOutcome } from './request-channel.js'
 import { checkSampling, type SamplingOptions } from './sampling/options.js'
 import { Sampler } from './sampling/sampler.js'
@@ -143,7 +181,12 @@ export interface ModelInfo extends NativeInfo {
   readonly vocabSize: number
   /** How prompts are written unless `template` says otherwise. */
   readonly template: TemplateName
-  readonly text: { readonly layers: number; readonly hiddenSize: number; readonly heads: number; readonly kvHeads: number }
+  readonly text: {
+    readonly layers: number
+    readonly hiddenSize: number
+    readonly heads: number
+    readonly kvHeads: number
+  }
   /** Absent for a language model without a vision tower. */
   readonly vision?: {
     readonly layers: number
@@ -167,7 +210,10 @@ const imageChecks = {
   allowPrivateNetwork: flag,
 } satisfies Record<keyof ImageOptions, OptionCheck>
 
-const promptChecks = { template: oneOf(...templateNames), system: text } satisfies Record<keyof PromptOptions, OptionCheck>
+const promptChecks = { template: oneOf(...templateNames), system: text } satisfies Record<
+  keyof PromptOptions,
+  OptionCheck
+>
 
 const openChecks = {
   ...imageChecks,
@@ -266,7 +312,8 @@ export class LLaVA implements Disposable, AsyncDisposable {
    * Fails with MODEL_NOT_FOUND, MODEL_CORRUPT, MODEL_UNSUPPORTED, OUT_OF_MEMORY, NATIVE_UNAVAILABLE, INVALID_ARGUMENT or ABORTED.
    */
   static async open(modelPath: string = defaultModel, options: OpenOptions = {}): Promise<LLaVA> {
-    if (typeof modelPath !== 'string' || modelPath === '') throw invalidArgument('path', 'the path of a model', modelPath)
+    if (typeof modelPath !== 'string' || modelPath === '')
+      throw invalidArgument('path', 'the path of a model', modelPath)
     checkOptions('LLaVA.open()', options, openChecks)
     const callSite = new Error()
     const start = performance.now()
@@ -286,7 +333,11 @@ export class LLaVA implements Disposable, AsyncDisposable {
    *
    * Fails with IMAGE_UNREADABLE, IMAGE_TOO_LARGE, CONTEXT_OVERFLOW, INVALID_ARGUMENT, ABORTED or DISPOSED.
    */
-  async ask(image: ImageSource | readonly ImageSource[], question: string, options: AnswerOptions = {}): Promise<Answer> {
+  async ask(
+    image: ImageSource | readonly ImageSource[],
+    question: string,
+    options: AnswerOptions = {},
+  ): Promise<Answer> {
     const [answer] = await this.#answers(this.#task('ask()', [asMessage(image, question)], options), {})
     return answer as Answer
   }
@@ -297,7 +348,12 @@ export class LLaVA implements Disposable, AsyncDisposable {
    *
    * `usage.promptTokens` of each is the prompt they share, and `timings` are those of all together. Fails as `ask` does.
    */
-  async askMany(image: ImageSource | readonly ImageSource[], question: string, count: number, options: AnswerOptions = {}): Promise<readonly Answer[]> {
+  async askMany(
+    image: ImageSource | readonly ImageSource[],
+    question: string,
+    count: number,
+    options: AnswerOptions = {},
+  ): Promise<readonly Answer[]> {
     wholeNumber(1, rowsPerCall)('count', count)
     return await this.#answers(this.#task('askMany()', [asMessage(image, question)], options, count), {})
   }
@@ -323,7 +379,8 @@ export class LLaVA implements Disposable, AsyncDisposable {
   createConversation(options: ConversationOptions = {}): Conversation {
     this.#engine.checkAlive()
     checkOptions('createConversation()', options, { ...promptChecks, messages: messageList })
-    const prepare: Prepare = (call, messages, answerOptions, past) => this.#chatWork({ ...this.#task(call, messages, answerOptions), past })
+    const prepare: Prepare = (call, messages, answerOptions, past) =>
+      this.#chatWork({ ...this.#task(call, messages, answerOptions), past })
     return Conversation.begin(this.#engine, prepare, options)
   }
 
@@ -379,7 +436,9 @@ export class LLaVA implements Disposable, AsyncDisposable {
   pieces(ids: Iterable<number>): string[] {
     this.#engine.checkAlive()
     const { tokenizer, config } = this.#engine
-    return Array.from(toIds(ids, 'ids', config.text.vocabSize), (id) => Buffer.from(tokenizer.pieceBytes(id, { skipSpecial: false })).toString())
+    return Array.from(toIds(ids, 'ids', config.text.vocabSize), (id) =>
+      Buffer.from(tokenizer.pieceBytes(id, { skipSpecial: false })).toString(),
+    )
   }
 
   /**
@@ -415,9 +474,18 @@ export class LLaVA implements Disposable, AsyncDisposable {
    *
    * Fails as `ask` does; what this checkpoint cannot give is INVALID_ARGUMENT.
    */
-  async embed<Dtype extends EmbeddingDtype = 'f32'>(inputs: readonly EmbedInput[], options: EmbedOptions<Dtype>): Promise<Embedding<Dtype>[]>
-  async embed<Dtype extends EmbeddingDtype = 'f32'>(input: EmbedInput, options: EmbedOptions<Dtype>): Promise<Embedding<Dtype>>
-  async embed<Dtype extends EmbeddingDtype>(input: EmbedInput | readonly EmbedInput[], options: EmbedOptions<Dtype>): Promise<Embedding<Dtype> | Embedding<Dtype>[]> {
+  async embed<Dtype extends EmbeddingDtype = 'f32'>(
+    inputs: readonly EmbedInput[],
+    options: EmbedOptions<Dtype>,
+  ): Promise<Embedding<Dtype>[]>
+  async embed<Dtype extends EmbeddingDtype = 'f32'>(
+    input: EmbedInput,
+    options: EmbedOptions<Dtype>,
+  ): Promise<Embedding<Dtype>>
+  async embed<Dtype extends EmbeddingDtype>(
+    input: EmbedInput | readonly EmbedInput[],
+    options: EmbedOptions<Dtype>,
+  ): Promise<Embedding<Dtype> | Embedding<Dtype>[]> {
     this.#engine.checkAlive()
     checkOptions('embed()', options, embedChecks)
     embedChecks.kind('kind', options.kind)
@@ -425,7 +493,8 @@ export class LLaVA implements Disposable, AsyncDisposable {
       const source = this.#embeddingSource(options, job)
       if (!isList(input)) return embedOne(input, 'input', options, source)
       const embeddings: Embedding<Dtype>[] = []
-      for (const [index, one] of input.entries()) embeddings.push(await embedOne(one, `input[${index}]`, options, source))
+      for (const [index, one] of input.entries())
+        embeddings.push(await embedOne(one, `input[${index}]`, options, source))
       return embeddings
     })
   }
@@ -489,9 +558,21 @@ export class LLaVA implements Disposable, AsyncDisposable {
     checkOptions(call, options, answerChecks)
     checkSampling(options)
     const { tokenizer, description, config } = this.#engine
-    const { stop = [], maxTokens = 512, promptLookupTokens = 15, minTokens = 0, logitBias, signal, logprobs, onProgress } = options
+    const {
+      stop = [],
+      maxTokens = 512,
+      promptLookupTokens = 15,
+      minTokens = 0,
+      logitBias,
+      signal,
+      logprobs,
+      onProgress,
+    } = options
     if (minTokens > maxTokens) throw invalidArgument('minTokens', `at most \`maxTokens\`, ${maxTokens}`, minTokens)
-    const sampling = logitBias === undefined ? options : { ...options, logitBias: biasById(logitBias, tokenizer, config.text.vocabSize) }
+    const sampling =
+      logitBias === undefined
+        ? options
+        : { ...options, logitBias: biasById(logitBias, tokenizer, config.text.vocabSize) }
     const image = description.imageToken === undefined ? [] : [description.imageToken.id]
     const template = options.template ?? this.#template()
     const { stopIds, stopTexts } = this.#templateStops(template)
@@ -518,25 +599,36 @@ export class LLaVA implements Disposable, AsyncDisposable {
   }
 
   /** What ends an answer in this template: a token where the vocabulary has one for it, which leaves no text to be found, else text. */
-  #templateStops(template: TemplateName): { readonly stopIds: readonly number[]; readonly stopTexts: readonly string[] } {
+  #templateStops(template: TemplateName): {
+    readonly stopIds: readonly number[]
+    readonly stopTexts: readonly string[]
+  } {
     const { tokenizer } = this.#engine
     const idOf = (text: string): number | undefined => {
       const id = tokenizer.tokenId(text)
       return id !== undefined && tokenizer.isSpecial(id) ? id : undefined
     }
     const stops = templateStops(template)
-    return { stopIds: stops.map(idOf).filter((id) => id !== undefined), stopTexts: stops.filter((text) => idOf(text) === undefined) }
+    return {
+      stopIds: stops.map(idOf).filter((id) => id !== undefined),
+      stopTexts: stops.filter((text) => idOf(text) === undefined),
+    }
   }
 
   #promptParts(messages: readonly Message[], template: TemplateName, system: string | undefined): Task['parts'] {
-    return template === 'checkpoint' ? this.#checkpointPrompt([...messages], system) : renderPrompt(messages, template, given({ system }))
+    return template === 'checkpoint'
+      ? this.#checkpointPrompt([...messages], system)
+      : renderPrompt(messages, template, given({ system }))
   }
 
   /** Renders the checkpoint's own template, when it is needed. */
   #checkpointPrompt(messages: readonly Message[], system: string | undefined): () => Promise<PromptPart[]> {
     const { path: file, chatTemplate, imageToken, tokenizer } = this.#engine.description
     if (chatTemplate === undefined) {
-      throw new LlavaError('INVALID_ARGUMENT', `${file} brings no chat template; name one of ${builtInTemplates.join(', ')}`)
+      throw new LlavaError(
+        'INVALID_ARGUMENT',
+        `${file} brings no chat template; name one of ${builtInTemplates.join(', ')}`,
+      )
     }
     const bosToken = tokenizer.bosId === undefined ? undefined : tokenizer.pieces[tokenizer.bosId]
     const eosToken = tokenizer.eosIds[0] === undefined ? undefined : tokenizer.pieces[tokenizer.eosIds[0]]
@@ -546,19 +638,43 @@ export class LLaVA implements Disposable, AsyncDisposable {
   /** Runs a task as a request that a host may watch. */
   #answers(task: Task, listener: AnswerListener): Promise<readonly Answer[]> {
     const { call, images, samplers, maxTokens } = task
-    const run: Run = { clock: new Clock(this.#loadMs), prompt: undefined, cached: 0, speculation: undefined, generations: [] }
-    const subject = { call, model: this.#engine.description.path, images: images.length, answers: samplers.length, maxTokens }
-    return asRequest(subject, () => outcomeOf(run), () => this.#engine.run(task.signal, (job) => this.#run(task, run, listener, job)))
+    const run: Run = {
+      clock: new Clock(this.#loadMs),
+      prompt: undefined,
+      cached: 0,
+      speculation: undefined,
+      generations: [],
+    }
+    const subject = {
+      call,
+      model: this.#engine.description.path,
+      images: images.length,
+      answers: samplers.length,
+      maxTokens,
+    }
+    return asRequest(
+      subject,
+      () => outcomeOf(run),
+      () => this.#engine.run(task.signal, (job) => this.#run(task, run, listener, job)),
+    )
   }
 
   /** prompt → pictures → prefill → generation, with everything native disposed of at the end. */
-  async #run(task: Task, run: Run, { onText, onToken, onCancel }: AnswerListener, job: Job): Promise<readonly Answer[]> {
+  async #run(
+    task: Task,
+    run: Run,
+    { onText, onToken, onCancel }: AnswerListener,
+    job: Job,
+  ): Promise<readonly Answer[]> {
     onCancel?.(() => {
       job.leave()
     })
     const engine = this.#engine
     const { logprobs: top, onProgress } = task
-    const prompt = (run.prompt = this.#splice(typeof task.parts === 'function' ? await task.parts() : task.parts, task.images))
+    const prompt = (run.prompt = this.#splice(
+      typeof task.parts === 'function' ? await task.parts() : task.parts,
+      task.images,
+    ))
     const limit = Math.min(task.maxTokens, engine.config.text.contextLength - prompt.positions)
     const total = limit * task.samplers.length
     let written = 0
@@ -581,10 +697,19 @@ export class LLaVA implements Disposable, AsyncDisposable {
       const images = await run.clock.time('imageMs', async () => {
         const { past } = task
         if (past === undefined) return this.#encodeAll(task.images, cleanUp, job, onProgress)
-        return this.#encodeAll(await past.pictures((image) => this.#encodeImage(image, {}, job)), cleanUp, job, onProgress)
+        return this.#encodeAll(
+          await past.pictures((image) => this.#encodeImage(image, {}, job)),
+          cleanUp,
+          job,
+          onProgress,
+        )
       })
       const segments = toSegments(prompt.items, images)
-      const { sequence, rest, cached } = task.past?.cache.resume(segments) ?? { sequence: engine.createSequence(), rest: segments, cached: 0 }
+      const { sequence, rest, cached } = task.past?.cache.resume(segments) ?? {
+        sequence: engine.createSequence(),
+        rest: segments,
+        cached: 0,
+      }
       run.cached = cached
       cleanUp.push(() => {
         const [answer] = run.generations
@@ -593,7 +718,8 @@ export class LLaVA implements Disposable, AsyncDisposable {
       })
       const logits = allocate(task.samplers.length * engine.config.text.vocabSize) // [answers, V]; the prompt's in the first row
       await run.clock.time('promptMs', async () => {
-        const prompted = (rows: number) => onProgress?.({ stage: 'prompt', done: cached + rows, total: prompt.positions })
+        const prompted = (rows: number) =>
+          onProgress?.({ stage: 'prompt', done: cached + rows, total: prompt.positions })
         prompted(0)
         await engine.append(sequence, rest, logits.subarray(0, engine.config.text.vocabSize), job, prompted)
       })
@@ -617,7 +743,13 @@ export class LLaVA implements Disposable, AsyncDisposable {
   }
 
   /** Runs generations side by side from one prompt, held by `prompt` and by forks of it. `logits` [answers, V] begins with the prompt's. */
-  async #generateSeveral(generations: readonly Generation[], prompt: NativeSequence, logits: Float32Array, emit: (text: string) => void, job: Job): Promise<void> {
+  async #generateSeveral(
+    generations: readonly Generation[],
+    prompt: NativeSequence,
+    logits: Float32Array,
+    emit: (text: string) => void,
+    job: Job,
+  ): Promise<void> {
     const { vocabSize } = this.#engine.config.text
     const sequences = [prompt]
     try {
@@ -653,7 +785,8 @@ export class LLaVA implements Disposable, AsyncDisposable {
     const items = splicePrompt(parts, tokenizer, description.imageToken, description.imageTokens)
     if (images.length > 0) this.#imageProcessor()
     const imagePositions = images.length * rowsPerImage
-    const positions = imagePositions + items.reduce((sum, item) => sum + (item.kind === 'tokens' ? item.ids.length : 0), 0)
+    const positions =
+      imagePositions + items.reduce((sum, item) => sum + (item.kind === 'tokens' ? item.ids.length : 0), 0)
     this.#engine.checkContext(positions, imagePositions)
     return { items, positions, imagePositions }
   }
@@ -684,7 +817,9 @@ export class LLaVA implements Disposable, AsyncDisposable {
       for (const image of made) image.dispose()
     })
     const fresh = made.values()
-    return images.map((image) => (image instanceof EncodedImage ? held.get(image) : fresh.next().value) as NativeImageFeatures)
+    return images.map(
+      (image) => (image instanceof EncodedImage ? held.get(image) : fresh.next().value) as NativeImageFeatures,
+    )
   }
 
   /** What `embed` takes its vectors from. */
@@ -692,25 +827,40 @@ export class LLaVA implements Disposable, AsyncDisposable {
     const { config } = this.#engine
     const clip = async (): Promise<Clip> => {
       if (this.#clip !== undefined) return job.race(this.#clip.open())
-      const what = 'a LLaVA checkpoint has neither CLIP\'s last layers nor its text tower'
-      throw new LlavaError('INVALID_ARGUMENT', `${what}: \`${options.kind}\` needs a model opened with the option \`clip\`, the directory of a CLIP checkpoint`)
+      const what = "a LLaVA checkpoint has neither CLIP's last layers nor its text tower"
+      throw new LlavaError(
+        'INVALID_ARGUMENT',
+        `${what}: \`${options.kind}\` needs a model opened with the option \`clip\`, the directory of a CLIP checkpoint`,
+      )
     }
     return {
       visionWidth: config.vision?.hiddenSize ?? 0,
       textWidth: config.text.hiddenSize,
-      encode: (image) => (image instanceof EncodedImage ? Promise.resolve(image.share()) : this.#encodeImage(image, options, job)),
+      encode: (image) =>
+        image instanceof EncodedImage ? Promise.resolve(image.share()) : this.#encodeImage(image, options, job),
       hidden: (prompt, all) => this.#hidden(prompt, all, options, job),
       clipImage: async (image) => {
         const opened = await clip()
-        if (image instanceof EncodedImage) throw invalidArgument('input', 'the picture itself, which CLIP reads in its own way', image)
+        if (image instanceof EncodedImage)
+          throw invalidArgument('input', 'the picture itself, which CLIP reads in its own way', image)
         const rgb = await this.#decode(image, options, job)
-        return opened.image(await preprocessInSlices(rgb, opened.description.imageProcessor, () => { job.check() }), job)
+        return opened.image(
+          await preprocessInSlices(rgb, opened.description.imageProcessor, () => {
+            job.check()
+          }),
+          job,
+        )
       },
       clipText: async (text) => (await clip()).text(text, job),
     }
   }
 
-  async #hidden({ text: question, images = [] }: EmbedPrompt, all: boolean, options: EmbedOptions, job: Job): Promise<Float32Array> {
+  async #hidden(
+    { text: question, images = [] }: EmbedPrompt,
+    all: boolean,
+    options: EmbedOptions,
+    job: Job,
+  ): Promise<Float32Array> {
     const message = asMessage(images, question)
     const parts = this.#promptParts([message], options.template ?? 'plain', options.system)
     const sources = conversationImages([message])
@@ -718,7 +868,11 @@ export class LLaVA implements Disposable, AsyncDisposable {
     if (positions === 0) throw invalidArgument('input', 'a prompt of one token at least', question)
     const cleanUp: (() => void)[] = []
     try {
-      return await this.#engine.hidden(toSegments(items, await this.#encodeAll(sources, cleanUp, job, undefined, options)), all, job)
+      return await this.#engine.hidden(
+        toSegments(items, await this.#encodeAll(sources, cleanUp, job, undefined, options)),
+        all,
+        job,
+      )
     } finally {
       for (const clean of cleanUp) clean()
     }
@@ -746,7 +900,10 @@ export class LLaVA implements Disposable, AsyncDisposable {
   #imageProcessor(): NonNullable<ModelDescription['imageProcessor']> {
     const { imageProcessor, path: file } = this.#engine.description
     if (imageProcessor !== undefined) return imageProcessor
-    throw new LlavaError('INVALID_ARGUMENT', `${file} has no vision tower and takes no pictures; a GGUF pair needs its mmproj file too (option \`mmproj\`)`)
+    throw new LlavaError(
+      'INVALID_ARGUMENT',
+      `${file} has no vision tower and takes no pictures; a GGUF pair needs its mmproj file too (option \`mmproj\`)`,
+    )
   }
 }
 
@@ -782,7 +939,10 @@ function isList(input: EmbedInput | readonly EmbedInput[]): input is readonly Em
 
 async function openEngine(modelPath: string, options: OpenOptions): Promise<Engine> {
   const { mmproj, visionTower, adapter, visionFeatureLayer, imageAspectRatio } = options
-  const description = await describeNamedModel(modelPath, given({ mmproj, visionTower, adapter, visionFeatureLayer, imageAspectRatio }))
+  const description = await describeNamedModel(
+    modelPath,
+    given({ mmproj, visionTower, adapter, visionFeatureLayer, imageAspectRatio }),
+  )
   const nativeOptions: NativeOptions = {
     threads: options.threads ?? 0,
     isa: options.isa ?? 'auto',
@@ -793,7 +953,12 @@ async function openEngine(modelPath: string, options: OpenOptions): Promise<Engi
 }
 
 /** Runs a generation that has its sequence to itself, and leaves there what it chose. */
-async function generateOne(generation: Generation, speculation: Speculation, logits: Float32Array, emit: (text: string) => void): Promise<void> {
+async function generateOne(
+  generation: Generation,
+  speculation: Speculation,
+  logits: Float32Array,
+  emit: (text: string) => void,
+): Promise<void> {
   try {
     await generation.run(logits, (id) => speculation.step(id), emit)
   } finally {
@@ -814,25 +979,48 @@ function toSegments(items: readonly SpliceItem[], images: readonly NativeImageFe
 function asMessage(image: ImageSource | readonly ImageSource[], question: string): Message {
   if (typeof question !== 'string') throw invalidArgument('question', 'a string', question)
   const images: readonly ImageSource[] = Array.isArray(image) ? image : [image as ImageSource]
-  return { role: 'user', content: [...images.map((one) => ({ type: 'image' as const, image: one })), { type: 'text', text: question }] }
+  return {
+    role: 'user',
+    content: [...images.map((one) => ({ type: 'image' as const, image: one })), { type: 'text', text: question }],
+  }
 }
 
-function answerOf({ text: content, tokenIds, finishReason, logprobs }: Generation, prompt: Prompt, run: Run, scored: boolean): Answer {
+function answerOf(
+  { text: content, tokenIds, finishReason, logprobs }: Generation,
+  prompt: Prompt,
+  run: Run,
+  scored: boolean,
+): Answer {
   const usage = usageOf(prompt, run, tokenIds.length)
   return { text: content, tokenIds, finishReason, ...(scored && { logprobs }), usage, timings: run.clock.timings }
 }
 
 function usageOf({ positions, imagePositions }: Prompt, { cached, speculation }: Run, completionTokens: number): Usage {
   const { draftTokens = 0, acceptedTokens = 0 } = speculation ?? {}
-  return { promptTokens: positions, imageTokens: imagePositions, cachedTokens: cached, completionTokens, draftTokens, acceptedTokens }
+  return {
+    promptTokens: positions,
+    imageTokens: imagePositions,
+    cachedTokens: cached,
+    completionTokens,
+    draftTokens,
+    acceptedTokens,
+  }
 }
 
 /** How far a run got, for those who watch. */
 function outcomeOf(run: Run): Omit<RequestOutcome, 'error'> {
-  const { prompt, generations, clock: { timings } } = run
+  const {
+    prompt,
+    generations,
+    clock: { timings },
+  } = run
   if (prompt === undefined) return { timings, finishReasons: [] }
   const completionTokens = generations.reduce((sum, { tokenIds }) => sum + tokenIds.length, 0)
-  return { usage: usageOf(prompt, run, completionTokens), timings, finishReasons: generations.map(({ finishReason }) => finishReason) }
+  return {
+    usage: usageOf(prompt, run, completionTokens),
+    timings,
+    finishReasons: generations.map(({ finishReason }) => finishReason),
+  }
 }
 
 interface Task {

@@ -53,7 +53,10 @@ export class Lockstep {
     if (this.#asked.length === 0 || this.#asked.length < this.#running) return
     const asked = this.#asked.toSorted((a, b) => a.row - b.row)
     this.#asked = []
-    const fed = this.#forward(asked.map(({ row }) => row), asked.map(({ id }) => id))
+    const fed = this.#forward(
+      asked.map(({ row }) => row),
+      asked.map(({ id }) => id),
+    )
     const give = () => {
       for (const [place, { resolve }] of asked.entries()) resolve(place)
     }

@@ -4,7 +4,11 @@ import { LlavaError, invalidArgument } from './errors.js'
 import type { Tokenizer } from './tokenizer/tokenizer.js'
 
 /** Biases by token id; those of keys that name the same token add up. */
-export function biasById(bias: Readonly<Record<string, number>>, tokenizer: Tokenizer, vocabSize: number): Record<number, number> {
+export function biasById(
+  bias: Readonly<Record<string, number>>,
+  tokenizer: Tokenizer,
+  vocabSize: number,
+): Record<number, number> {
   const byId: Record<number, number> = {}
   for (const [key, value] of Object.entries(bias)) {
     const id = /^\d+$/.test(key) ? Number(key) : tokenOf(key, tokenizer)
@@ -19,7 +23,10 @@ function tokenOf(text: string, tokenizer: Tokenizer): number {
   const id = tokenizer.tokenId(text) ?? tokenizer.tokenId(text.replaceAll(' ', '▁')) ?? onlyToken(text, tokenizer)
   if (id !== undefined) return id
   const ids = [...tokenizer.encode(text, { addBos: false })].join(', ')
-  throw new LlavaError('INVALID_ARGUMENT', `expected the keys of \`logitBias\` to be single tokens, got ${JSON.stringify(text)}, whose tokens are ${ids}`)
+  throw new LlavaError(
+    'INVALID_ARGUMENT',
+    `expected the keys of \`logitBias\` to be single tokens, got ${JSON.stringify(text)}, whose tokens are ${ids}`,
+  )
 }
 
 /** For vocabularies that write bytes in letters of their own. */

@@ -73,7 +73,9 @@ export async function findChoice({ text, repository, file }: ModelName, cacheDir
   } catch (cause) {
     if (!(cause instanceof LlavaError && cause.code === 'MODEL_NOT_FOUND')) throw cause
     const problem = 'no file or directory is called so, and no model of this name has been pulled'
-    throw new LlavaError('MODEL_NOT_FOUND', `${text}: ${problem}; to download it, run \`llava pull ${text}\``, { cause })
+    throw new LlavaError('MODEL_NOT_FOUND', `${text}: ${problem}; to download it, run \`llava pull ${text}\``, {
+      cause,
+    })
   }
 }
 

@@ -7,7 +7,8 @@ import path from 'node:path'
 import { LlavaError, type LlavaErrorCode } from './errors.js'
 
 /** Element types a tensor may have on disk. Quantised ones are GGUF blocks along the last (input) dimension. */
-export type Dtype = 'F32' | 'F16' | 'BF16' | 'Q4_0' | 'Q4_1' | 'Q5_0' | 'Q5_1' | 'Q8_0' | 'Q2_K' | 'Q3_K' | 'Q4_K' | 'Q5_K' | 'Q6_K'
+export type Dtype =
+  'F32' | 'F16' | 'BF16' | 'Q4_0' | 'Q4_1' | 'Q5_0' | 'Q5_1' | 'Q8_0' | 'Q2_K' | 'Q3_K' | 'Q4_K' | 'Q5_K' | 'Q6_K'
 
 /** Where one tensor lies: canonical name, row-major shape ([out, in] for matrices), bytes in `files[file]`. */
 export interface TensorEntry {
@@ -93,7 +94,17 @@ export interface ClipConfig {
 export type ComputePeak = 'fma' | 'bf16' | 'int8'
 
 /** Kernel tables, weakest first within an architecture; info().isa says which one runs. */
-export const isas = ['scalar', 'avx2', 'avx2-vnni', 'avx512-bw', 'avx512', 'avx512-bf16', 'neon', 'neon-dotprod', 'neon-i8mm'] as const
+export const isas = [
+  'scalar',
+  'avx2',
+  'avx2-vnni',
+  'avx512-bw',
+  'avx512',
+  'avx512-bf16',
+  'neon',
+  'neon-dotprod',
+  'neon-i8mm',
+] as const
 export type Isa = (typeof isas)[number]
 /** `q8_0`: int8 with a scale for each 32 values, half of f16's memory. */
 export type KvDtype = 'f16' | 'f32' | 'q8_0'
@@ -147,7 +158,9 @@ export interface NativeCancellation {
   cancel(): void
 }
 
-export type NativeSegment = { readonly tokens: Int32Array } | { readonly image: NativeImageFeatures; readonly start: number; readonly count: number }
+export type NativeSegment =
+  | { readonly tokens: Int32Array }
+  | { readonly image: NativeImageFeatures; readonly start: number; readonly count: number }
 
 /** Appends `segments` to `sequence`; logits of its last or of all its new rows go to the output, in step order. */
 export interface NativeStep {
@@ -163,16 +176,28 @@ export interface NativeTiming {
 
 export interface NativeModel {
   /** pixelValues [count, 3, S, S] is copied in at the call. */
-  encodeImages(pixelValues: Float32Array, count: number, keepFeatures: boolean, cancellation: NativeCancellation | null): Promise<{ readonly images: NativeImageFeatures[] } & NativeTiming>
+  encodeImages(
+    pixelValues: Float32Array,
+    count: number,
+    keepFeatures: boolean,
+    cancellation: NativeCancellation | null,
+  ): Promise<{ readonly images: NativeImageFeatures[] } & NativeTiming>
   createSequence(): NativeSequence
   /**
    * logits [rows asked for, V] and hidden [the same rows, D] (after the final norm) are written when the promise resolves; null for what is not wanted.
    * A failed or cancelled call leaves every sequence as it was before.
    */
-  forward(steps: readonly NativeStep[], logits: Float32Array | null, cancellation: NativeCancellation | null, hidden?: Float32Array | null): Promise<NativeTiming>
+  forward(
+    steps: readonly NativeStep[],
+    logits: Float32Array | null,
+    cancellation: NativeCancellation | null,
+    hidden?: Float32Array | null,
+  ): Promise<NativeTiming>
   info(): NativeInfo
   /** Measures this machine's peaks on the model's own threads and ISA: GFLOP/s of floats, GOP/s of int8, GB/s of reads. */
-  measurePeak(kind: ComputePeak | 'read'): Promise<{ readonly value: number; readonly unit: string; readonly mix: string }>
+  measurePeak(
+    kind: ComputePeak | 'read',
+  ): Promise<{ readonly value: number; readonly unit: string; readonly mix: string }>
   dispose(): void
 }
 
@@ -199,12 +224,21 @@ export interface NativeConversion {
    * `interleavedHeads` above 0 turns rotation pairs half a head apart into neighbours, as GGUF has the rows of queries and keys.
    */
   convert(
-    request: { readonly tensor: number; readonly dtype: Dtype; readonly interleavedHeads: number; readonly first: number; readonly count: number },
+    request: {
+      readonly tensor: number
+      readonly dtype: Dtype
+      readonly interleavedHeads: number
+      readonly first: number
+      readonly count: number
+    },
     out: Uint8Array,
     cancellation: NativeCancellation | null,
   ): Promise<NativeFindings>
   /** Reads all of a tensor; `crc32` is of its bytes as stored. */
-  check(tensor: number, cancellation: NativeCancellation | null): Promise<{ readonly nan: number; readonly infinite: number; readonly crc32: number }>
+  check(
+    tensor: number,
+    cancellation: NativeCancellation | null,
+  ): Promise<{ readonly nan: number; readonly infinite: number; readonly crc32: number }>
   dispose(): void
 }
 
@@ -276,19 +310,36 @@ export interface NativeOpBench {
   output(): Promise<Float32Array>
   judge(output: Float32Array): Promise<OpVerdict>
   /** The model's peaks, and reads and writes in place (GB/s of both). */
-  measurePeak(kind: ComputePeak | 'read' | 'update'): Promise<{ readonly value: number; readonly unit: string; readonly mix: string }>
+  measurePeak(
+    kind: ComputePeak | 'read' | 'update',
+  ): Promise<{ readonly value: number; readonly unit: string; readonly mix: string }>
   dispose(): void
 }
 
 export interface NativeAddon {
-  openModel(files: readonly string[], tensors: readonly TensorEntry[], config: ModelConfig, options: NativeOptions): Promise<NativeModel>
-  openClip(files: readonly string[], tensors: readonly TensorEntry[], config: ClipConfig, options: NativeOptions): Promise<NativeClip>
+  openModel(
+    files: readonly string[],
+    tensors: readonly TensorEntry[],
+    config: ModelConfig,
+    options: NativeOptions,
+  ): Promise<NativeModel>
+  openClip(
+    files: readonly string[],
+    tensors: readonly TensorEntry[],
+    config: ClipConfig,
+    options: NativeOptions,
+  ): Promise<NativeClip>
   /** An adapter among `tensors` is merged; threads 0 = as many as the process may use. */
   openConversion(files: readonly string[], tensors: readonly TensorEntry[], threads: number): Promise<NativeConversion>
   readonly OpBench: new (options: { readonly isa: Isa | 'auto'; readonly threads: number }) => NativeOpBench
   readonly Cancellation: new () => NativeCancellation
   /** What this CPU and process offer, without a model. */
-  cpuInfo(): { readonly device: string; readonly features: readonly string[]; readonly isas: readonly Isa[]; readonly threads: number }
+  cpuInfo(): {
+    readonly device: string
+    readonly features: readonly string[]
+    readonly isas: readonly Isa[]
+    readonly threads: number
+  }
 }
 
 const packageRoot = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../..')
@@ -345,7 +396,11 @@ const badAlloc = 'std::bad_alloc'
 export function nativeFailure(cause: unknown, callSite: Error): LlavaError {
   const { code, message } = cause as { readonly code?: string; readonly message?: string }
   const known = code ?? (message === badAlloc ? 'OUT_OF_MEMORY' : 'INTERNAL')
-  const error = new LlavaError(known as LlavaErrorCode, message === badAlloc ? 'out of memory' : (message ?? String(cause)), { cause })
+  const error = new LlavaError(
+    known as LlavaErrorCode,
+    message === badAlloc ? 'out of memory' : (message ?? String(cause)),
+    { cause },
+  )
   const frames = callSite.stack?.split('\n').slice(1).join('\n')
   if (frames !== undefined) error.stack = `${error.name}: ${error.message}\n${frames}`
   return error

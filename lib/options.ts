@@ -7,7 +7,8 @@ export type OptionCheck = (name: string, value: unknown) => void
 
 /** Throws unless options are an object, whatever is in it. */
 export function requireOptions(call: string, options: unknown): asserts options is object {
-  if (typeof options !== 'object' || options === null || Array.isArray(options)) throw invalidArgument('options', `an object with the options of ${call}`, options)
+  if (typeof options !== 'object' || options === null || Array.isArray(options))
+    throw invalidArgument('options', `an object with the options of ${call}`, options)
 }
 
 /** Runs the table over an options object; `undefined` counts as not given, an unknown key is an error that lists the known ones. */
@@ -16,22 +17,31 @@ export function checkOptions(call: string, options: unknown, checks: Readonly<Re
   for (const [name, value] of Object.entries(options)) {
     const check = Object.hasOwn(checks, name) ? checks[name] : undefined
     if (check === undefined) {
-      throw new LlavaError('INVALID_ARGUMENT', `${call} has no option \`${name}\`; it has ${Object.keys(checks).sort().join(', ')}`)
+      throw new LlavaError(
+        'INVALID_ARGUMENT',
+        `${call} has no option \`${name}\`; it has ${Object.keys(checks).sort().join(', ')}`,
+      )
     }
     if (value !== undefined) check(name, value)
   }
 }
 
 /** The options that were given: without the keys whose value is `undefined`. */
-export function given<Options extends object>(options: Options): { [Key in keyof Options]?: Exclude<Options[Key], undefined> } {
-  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as ReturnType<typeof given<Options>>
+export function given<Options extends object>(
+  options: Options,
+): { [Key in keyof Options]?: Exclude<Options[Key], undefined> } {
+  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as ReturnType<
+    typeof given<Options>
+  >
 }
 
 /** A whole number in [least, most]. */
 export function wholeNumber(least: number, most = Number.MAX_SAFE_INTEGER): OptionCheck {
-  const range = most === Number.MAX_SAFE_INTEGER ? `a whole number of at least ${least}` : `a whole number in [${least}, ${most}]`
+  const range =
+    most === Number.MAX_SAFE_INTEGER ? `a whole number of at least ${least}` : `a whole number in [${least}, ${most}]`
   return (name, value) => {
-    if (!Number.isSafeInteger(value) || (value as number) < least || (value as number) > most) throw invalidArgument(name, range, value)
+    if (!Number.isSafeInteger(value) || (value as number) < least || (value as number) > most)
+      throw invalidArgument(name, range, value)
   }
 }
 
@@ -66,5 +76,6 @@ export const abortSignal: OptionCheck = (name, value) => {
 /** A non-empty string, or a list of them. */
 export const stopStrings: OptionCheck = (name, value) => {
   const list: readonly unknown[] = Array.isArray(value) ? value : [value]
-  if (!list.every((one) => typeof one === 'string' && one !== '')) throw invalidArgument(name, 'a non-empty string or a list of them', value)
+  if (!list.every((one) => typeof one === 'string' && one !== ''))
+    throw invalidArgument(name, 'a non-empty string or a list of them', value)
 }

@@ -69,7 +69,11 @@ const pictureKeys = new WeakMap<NativeImageFeatures, number>()
 let lastPictureKey = 0
 
 function positionKeys(segments: readonly NativeSegment[]): Int32Array {
-  return Int32Array.from(segments.flatMap((segment) => ('tokens' in segment ? [...segment.tokens] : new Array<number>(segment.count).fill(pictureKey(segment.image)))))
+  return Int32Array.from(
+    segments.flatMap((segment) =>
+      'tokens' in segment ? [...segment.tokens] : new Array<number>(segment.count).fill(pictureKey(segment.image)),
+    ),
+  )
 }
 
 function pictureKey(image: NativeImageFeatures): number {
@@ -92,7 +96,11 @@ function segmentsFrom(segments: readonly NativeSegment[], position: number): Nat
     const skipped = Math.min(position, length)
     position -= skipped
     if (skipped === length) continue
-    rest.push('tokens' in segment ? { tokens: segment.tokens.subarray(skipped) } : { ...segment, start: segment.start + skipped, count: segment.count - skipped })
+    rest.push(
+      'tokens' in segment
+        ? { tokens: segment.tokens.subarray(skipped) }
+        : { ...segment, start: segment.start + skipped, count: segment.count - skipped },
+    )
   }
   return rest
 }

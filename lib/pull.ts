@@ -127,7 +127,12 @@ export async function pullModel(name: string, options: PullOptions = {}): Promis
 }
 
 /** `pullModel` with settings that are not the environment's. */
-export async function pullFrom(settings: HubSettings, name: string, options: PullOptions, signal: AbortSignal): Promise<PulledModel> {
+export async function pullFrom(
+  settings: HubSettings,
+  name: string,
+  options: PullOptions,
+  signal: AbortSignal,
+): Promise<PulledModel> {
   const start = performance.now()
   const asked = nameOf(name, options)
   signal.throwIfAborted()
@@ -140,7 +145,8 @@ export async function pullFrom(settings: HubSettings, name: string, options: Pul
   const plan = await planOf(asked, files, route)
   await cache.prepare()
   await checkRoom(cache.blobs, plan.missingBytes)
-  if (plan.missingBytes > 0 && (await options.confirm?.(plan)) === false) throw new LlavaError('ABORTED', `${name}: the download was not confirmed`)
+  if (plan.missingBytes > 0 && (await options.confirm?.(plan)) === false)
+    throw new LlavaError('ABORTED', `${name}: the download was not confirmed`)
   await downloadAll(files, new PullCount(files, options.onProgress), route)
   await cache.publish(repository.commit, files.toReversed()) // the first file last: without it, the others are no model
   return await pulled(plan, choice, files, route, performance.now() - start)
@@ -157,10 +163,14 @@ interface Route {
 
 function nameOf(name: string, { file }: PullOptions): ModelName {
   const parsed = typeof name === 'string' ? parseModelName(name) : undefined
-  if (parsed === undefined) throw invalidArgument('name', `${wellKnownNames.join(', ')} or owner/name, with :file if one is meant`, name)
+  if (parsed === undefined)
+    throw invalidArgument('name', `${wellKnownNames.join(', ')} or owner/name, with :file if one is meant`, name)
   if (file === undefined) return parsed
   if (parsed.file !== undefined && parsed.file !== file)
-    throw new LlavaError('INVALID_ARGUMENT', `${name} names a file, and \`file\` another one (${file}); leave one of them out`)
+    throw new LlavaError(
+      'INVALID_ARGUMENT',
+      `${name} names a file, and \`file\` another one (${file}); leave one of them out`,
+    )
   return { ...parsed, file }
 }
 
@@ -227,7 +237,8 @@ async function downloadAll(files: readonly HubFile[], count: PullCount, route: R
     const counted = count.of(file)
     if (!(await cache.has(file))) {
       await withLock(cache.lock(file.etag), { signal, onWait: counted.wait }, async (locked) => {
-        if (!(await cache.has(file))) await downloadFile({ file, url, ...place, signal: locked, onBytes: counted.add }, http, settings)
+        if (!(await cache.has(file)))
+          await downloadFile({ file, url, ...place, signal: locked, onBytes: counted.add }, http, settings)
       })
     }
     counted.end()
@@ -258,7 +269,9 @@ async function pulled(
 /** The hub lists it, but for small files. */
 async function sha256Of({ etag }: HubFile, cache: RepositoryCache): Promise<string> {
   if (etag.length === 64) return etag
-  return createHash('sha256').update(await readFile(cache.blob(etag))).digest('hex')
+  return createHash('sha256')
+    .update(await readFile(cache.blob(etag)))
+    .digest('hex')
 }
 
 /** Counts bytes for the caller, who hears of them ten times a second and at the end of each file. */
@@ -273,7 +286,11 @@ class PullCount {
     this.#total = files.reduce((sum, { nbytes }) => sum + nbytes, 0)
   }
 
-  of({ path, nbytes }: HubFile): { readonly wait: () => void; readonly add: (nbytes: number) => void; readonly end: () => void } {
+  of({ path, nbytes }: HubFile): {
+    readonly wait: () => void
+    readonly add: (nbytes: number) => void
+    readonly end: () => void
+  } {
     const before = this.#before
     let received = 0
     return {

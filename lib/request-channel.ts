@@ -41,7 +41,11 @@ const requests = channel('llava-native:request')
 let lastId = 0
 
 /** Runs a request between its two messages. `outcome` tells how far it got. */
-export async function asRequest<T>(subject: RequestSubject, outcome: () => Omit<RequestOutcome, 'error'>, work: () => Promise<T>): Promise<T> {
+export async function asRequest<T>(
+  subject: RequestSubject,
+  outcome: () => Omit<RequestOutcome, 'error'>,
+  work: () => Promise<T>,
+): Promise<T> {
   const id = ++lastId
   requests.publish({ event: 'start', id, ...subject } satisfies RequestMessage)
   try {

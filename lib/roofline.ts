@@ -50,7 +50,17 @@ export function place(work: Work, nanoseconds: number, { compute, reads, updates
     { roof: 'bandwidth', amount: read, peak: reads },
     ...(updates === undefined ? [] : [{ roof: 'bandwidth', amount: read + written, peak: updates } as const]),
   ]
-  const { roof, amount, peak } = bounds.reduce((binding, bound) => (bound.amount / bound.peak.value > binding.amount / binding.peak.value ? bound : binding))
+  const { roof, amount, peak } = bounds.reduce((binding, bound) =>
+    bound.amount / bound.peak.value > binding.amount / binding.peak.value ? bound : binding,
+  )
   const achieved = amount / nanoseconds
-  return { roof, achieved, peak: peak.value, unit: peak.unit, mix: peak.mix, ratio: achieved / peak.value, intensity: operations / (read + written) }
+  return {
+    roof,
+    achieved,
+    peak: peak.value,
+    unit: peak.unit,
+    mix: peak.mix,
+    ratio: achieved / peak.value,
+    intensity: operations / (read + written),
+  }
 }

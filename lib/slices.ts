@@ -12,8 +12,11 @@ export function finish<Result>(work: Generator<undefined, Result>): Result {
 }
 
 /** Runs the work to its end with a turn of the event loop after each slice, the last one too unless it was short: more work may follow. `check` may throw between slices to stop it. */
-export async function finishInSlices<Result>(work: Generator<undefined, Result>, check: () => void = () => undefined): Promise<Result> {
-  for (let end = performance.now() + sliceMs; ; ) {
+export async function finishInSlices<Result>(
+  work: Generator<undefined, Result>,
+  check: () => void = () => undefined,
+): Promise<Result> {
+  for (let end = performance.now() + sliceMs; ;) {
     const { done, value } = work.next()
     const left = end - performance.now()
     if (done === true && left > sliceMs / 2) return value

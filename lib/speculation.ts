@@ -36,7 +36,14 @@ export class Speculation {
    * @param most tokens of a draft
    * @param limit tokens of the answer
    */
-  constructor(engine: Decoder, sequence: NativeSequence, prompt: readonly NativeSegment[], most: number, limit: number, job: Job) {
+  constructor(
+    engine: Decoder,
+    sequence: NativeSequence,
+    prompt: readonly NativeSegment[],
+    most: number,
+    limit: number,
+    job: Job,
+  ) {
     this.#engine = engine
     this.#sequence = sequence
     this.#most = most

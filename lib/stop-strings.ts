@@ -43,7 +43,8 @@ export class StopStrings {
     for (const string of this.#strings) {
       const start = text.indexOf(string)
       const end = start + string.length
-      if (start >= 0 && (first === undefined || end < first.end || (end === first.end && start < first.start))) first = { start, end }
+      if (start >= 0 && (first === undefined || end < first.end || (end === first.end && start < first.start)))
+        first = { start, end }
     }
     return first?.start
   }

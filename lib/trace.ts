@@ -34,17 +34,26 @@ export interface Trace {
 const imageSentinel = -200
 
 /** Runs `prompt`, which holds `<image>` once, and `maxTokens` greedy steps; see `LLaVA.trace`. */
-export async function runTrace(engine: Engine, pixelValues: Float32Array, prompt: string, maxTokens: number, job: Job): Promise<Trace> {
+export async function runTrace(
+  engine: Engine,
+  pixelValues: Float32Array,
+  prompt: string,
+  maxTokens: number,
+  job: Job,
+): Promise<Trace> {
   const { config, description } = engine
   const { vocabSize, hiddenSize } = config.text
   const items = spliceText(prompt, engine.tokenizer, description.imageToken, description.imageTokens)
   const slots = items.filter(({ kind }) => kind === 'image').length
-  if (slots !== 1) throw new LlavaError('INVALID_ARGUMENT', `expected \`prompt\` to hold \`<image>\` once, it holds it ${slots} times`)
+  if (slots !== 1)
+    throw new LlavaError('INVALID_ARGUMENT', `expected \`prompt\` to hold \`<image>\` once, it holds it ${slots} times`)
 
   const image = (await engine.encode([pixelValues], true, job)).images[0] as NativeImageFeatures
   let sequence: NativeSequence | undefined
   try {
-    const segments = items.map((item): NativeSegment => (item.kind === 'tokens' ? { tokens: item.ids } : { image, start: 0, count: image.rows }))
+    const segments = items.map((item): NativeSegment =>
+      item.kind === 'tokens' ? { tokens: item.ids } : { image, start: 0, count: image.rows },
+    )
     const positions = rowCount(segments)
     engine.checkContext(positions + Math.max(0, maxTokens - 1), image.rows)
     const logits = allocate(positions * vocabSize) // [T, V]
@@ -68,7 +77,10 @@ export async function runTrace(engine: Engine, pixelValues: Float32Array, prompt
     const size = Math.sqrt(pixelValues.length / 3)
     return {
       pixelValues: { shape: [3, size, size], data: pixelValues },
-      imageFeatures: { shape: [image.rows, config.vision?.hiddenSize ?? 0], data: engine.read(image, 'image_features') },
+      imageFeatures: {
+        shape: [image.rows, config.vision?.hiddenSize ?? 0],
+        data: engine.read(image, 'image_features'),
+      },
       projected: { shape: [image.rows, hiddenSize], data: engine.read(image, 'projected') },
       inputIds: { shape: [positions], data: inputIds },
       logits: { shape: [positions, vocabSize], data: logits },

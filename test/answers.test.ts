@@ -2,14 +2,25 @@
 
 import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import test from 'ava'
-import { LLaVA, type Answer, type AnswerOptions, type OpenOptions, type Progress, type RequestMessage } from '../lib/index.js'
+import {
+  LLaVA,
+  type Answer,
+  type AnswerOptions,
+  type OpenOptions,
+  type Progress,
+  type RequestMessage,
+} from '../lib/index.js'
 import { goldenCase, goldenStages } from './tiny-model.js'
 
 const { model: modelPath, picture } = goldenCase('hf-f32')
 const question = 'What is it?'
 const vocabSize = 342
 
-async function withModel<T>(work: (model: LLaVA) => Promise<T>, options: OpenOptions = {}, file = modelPath): Promise<T> {
+async function withModel<T>(
+  work: (model: LLaVA) => Promise<T>,
+  options: OpenOptions = {},
+  file = modelPath,
+): Promise<T> {
   await using model = await LLaVA.open(file, { template: 'hf', threads: 2, ...options })
   return await work(model)
 }
@@ -24,7 +35,10 @@ const varied: AnswerOptions = { temperature: 2, topP: 0.95, seed: 11, maxTokens:
 test('log-probabilities are those of the model, one for each token, and greedy tokens are the likeliest', async (t) => {
   await withModel(async (model) => {
     const { tokenIds, logprobs = [] } = await model.ask([], question, { maxTokens: 8, logprobs: 3 })
-    t.deepEqual(logprobs.map(({ id }) => id), tokenIds)
+    t.deepEqual(
+      logprobs.map(({ id }) => id),
+      tokenIds,
+    )
     using context = model.createContext()
     const prompt = [...model.tokenize('USER: What is it? ASSISTANT:')]
     for (const [n, { id, logprob, top }] of logprobs.entries()) {
@@ -44,7 +58,13 @@ test('the bytes of the tokens are those of the text, and it all goes through JSO
     const { text, logprobs = [], tokenIds } = await model.ask(picture, question, { ...varied, logprobs: 0 })
     t.true(tokenIds.length > 4)
     t.true(logprobs.every(({ top }) => top.length === 0))
-    t.is(Buffer.from(logprobs.flatMap(({ bytes }) => bytes)).toString().replaceAll(/<\/?\w+>/g, '').trim(), text)
+    t.is(
+      Buffer.from(logprobs.flatMap(({ bytes }) => bytes))
+        .toString()
+        .replaceAll(/<\/?\w+>/g, '')
+        .trim(),
+      text,
+    )
     t.deepEqual(JSON.parse(JSON.stringify(logprobs)), logprobs)
   })
 })
@@ -70,7 +90,8 @@ test('without the option there are no log-probabilities', async (t) => {
 test('a bias by id or by text decides, whatever a vocabulary puts in front of a text', async (t) => {
   const decide = async (model: LLaVA) => {
     const [the] = model.tokenize('the', { addBos: false }) as unknown as [number] // the piece `▁the`
-    const forced = async (key: number | string) => (await model.ask([], question, { maxTokens: 2, logitBias: { [key]: 1000 } })).tokenIds
+    const forced = async (key: number | string) =>
+      (await model.ask([], question, { maxTokens: 2, logitBias: { [key]: 1000 } })).tokenIds
     for (const key of [the, '▁the', ' the']) t.deepEqual(await forced(key), [the, the])
     const [first] = (await model.ask([], question, { maxTokens: 1 })).tokenIds as [number]
     t.not((await model.ask([], question, { maxTokens: 1, logitBias: { [first]: -Infinity } })).tokenIds[0], first)
@@ -139,13 +160,20 @@ test('several answers are those of single questions with the same seed, the firs
 test('several greedy answers are the same', async (t) => {
   await withModel(async (model) => {
     const one = lasting(await model.ask(picture, question, { maxTokens: 10, logprobs: 2 }))
-    for (const answer of await model.askMany(picture, question, 3, { maxTokens: 10, logprobs: 2 })) t.deepEqual(lasting(answer), one)
+    for (const answer of await model.askMany(picture, question, 3, { maxTokens: 10, logprobs: 2 }))
+      t.deepEqual(lasting(answer), one)
   })
 })
 
 test('answers of different length each end by themselves, and the others go on with their own logits', async (t) => {
   await withModel(async (model) => {
-    const answers = await model.askMany([], question, 6, { temperature: 2, seed: 5, maxTokens: 60, stop: ['e', 'a'], logprobs: 0 })
+    const answers = await model.askMany([], question, 6, {
+      temperature: 2,
+      seed: 5,
+      maxTokens: 60,
+      stop: ['e', 'a'],
+      logprobs: 0,
+    })
     t.true(new Set(answers.map(({ tokenIds }) => tokenIds.length)).size > 1)
     const prompt = [...model.tokenize('USER: What is it? ASSISTANT:')]
     for (const { text, finishReason, tokenIds, logprobs = [] } of answers) {
@@ -154,7 +182,10 @@ test('answers of different length each end by themselves, and the others go on w
       const normaliser = Math.log(last.reduce((sum, logit) => sum + Math.exp(logit), 0))
       // prefill and decoding sum in different orders: both within 1e-4 of the exact logits
       const scale = last.reduce((most, logit) => Math.max(most, Math.abs(logit)), 0)
-      t.true(Math.abs((last[tokenIds.at(-1) as number] as number) - normaliser - (logprobs.at(-1)?.logprob ?? Number.NaN)) <= 4e-4 * scale)
+      t.true(
+        Math.abs((last[tokenIds.at(-1) as number] as number) - normaliser - (logprobs.at(-1)?.logprob ?? Number.NaN)) <=
+          4e-4 * scale,
+      )
     }
   })
 })
@@ -197,7 +228,10 @@ test('the same seed gives the same text on any number of threads, alone or besid
   for (const threads of [2, 3]) {
     await withModel(
       async (model) => {
-        const others = [model.ask([], 'Name a color.', varied), model.askMany(picture, question, 3, { ...varied, seed: 1 })]
+        const others = [
+          model.ask([], 'Name a color.', varied),
+          model.askMany(picture, question, 3, { ...varied, seed: 1 }),
+        ]
         t.deepEqual(lasting(await model.ask(picture, question, options)), lasting(alone))
         await Promise.all(others)
       },
@@ -210,21 +244,43 @@ test('progress goes through the stages to what was counted', async (t) => {
   await withModel(async (model) => {
     const heard: Progress[] = []
     using encoded = await model.encodeImage(picture)
-    const { usage } = await model.ask([picture, encoded], question, { maxTokens: 5, minTokens: 5, onProgress: (progress) => heard.push(progress) })
-    const of = (stage: Progress['stage']) => heard.filter((one) => one.stage === stage).map(({ done, total }) => [done, total])
+    const { usage } = await model.ask([picture, encoded], question, {
+      maxTokens: 5,
+      minTokens: 5,
+      onProgress: (progress) => heard.push(progress),
+    })
+    const of = (stage: Progress['stage']) =>
+      heard.filter((one) => one.stage === stage).map(({ done, total }) => [done, total])
     t.deepEqual([...new Set(heard.map(({ stage }) => stage))], ['image', 'prompt', 'generate'])
-    t.deepEqual(of('image'), [[1, 2], [2, 2]])
-    t.deepEqual(of('prompt'), [[0, usage.promptTokens], [usage.promptTokens, usage.promptTokens]])
-    t.deepEqual(of('generate'), [[0, 5], [1, 5], [2, 5], [3, 5], [4, 5], [5, 5]])
+    t.deepEqual(of('image'), [
+      [1, 2],
+      [2, 2],
+    ])
+    t.deepEqual(of('prompt'), [
+      [0, usage.promptTokens],
+      [usage.promptTokens, usage.promptTokens],
+    ])
+    t.deepEqual(of('generate'), [
+      [0, 5],
+      [1, 5],
+      [2, 5],
+      [3, 5],
+      [4, 5],
+      [5, 5],
+    ])
   })
 })
 
 test('a prompt of several chunks tells each of them', async (t) => {
   await using model = await LLaVA.open(undefined, { threads: 2 })
   const heard: number[] = []
-  const options: AnswerOptions = { maxTokens: 1, onProgress: ({ stage, done }) => stage === 'prompt' && heard.push(done) }
+  const options: AnswerOptions = {
+    maxTokens: 1,
+    onProgress: ({ stage, done }) => stage === 'prompt' && heard.push(done),
+  }
   const words = 'red '.repeat(560 - model.tokenize('red').length)
-  if (model.info().contextLength < 1024) t.fail('the model that comes with the package has become too short for this test')
+  if (model.info().contextLength < 1024)
+    t.fail('the model that comes with the package has become too short for this test')
   const { usage } = await model.ask([], words, { ...options, template: 'hf' })
   t.true(usage.promptTokens > 512)
   t.deepEqual(heard, [0, 512, usage.promptTokens])
@@ -248,7 +304,10 @@ test('a chat tells its tokens with their log-probabilities', async (t) => {
     const stream = model.chat([{ role: 'user', content: question }], { maxTokens: 6, logprobs: 1 })
     stream.on('token', ({ id, logprobs }) => told.push(id, logprobs?.id ?? Number.NaN))
     const { tokenIds } = await stream.answer
-    t.deepEqual(told, tokenIds.flatMap((id) => [id, id]))
+    t.deepEqual(
+      told,
+      tokenIds.flatMap((id) => [id, id]),
+    )
   })
 })
 
@@ -281,7 +340,13 @@ test.serial('a host hears when a request begins and how it ends', async (t) => {
         else t.is(failed.error, error)
 
         await model.chat([{ role: 'user', content: question }], { maxTokens: 1 }).answer
-        t.deepEqual(mine(path).map(({ event, call }) => [event, call]), [['start', 'chat()'], ['end', 'chat()']])
+        t.deepEqual(
+          mine(path).map(({ event, call }) => [event, call]),
+          [
+            ['start', 'chat()'],
+            ['end', 'chat()'],
+          ],
+        )
       },
       {},
       goldenCase('hf-bf16').model,
@@ -298,7 +363,8 @@ test('the goldens’ greedy tokens come from one of several answers as from one 
     await withModel(
       async (opened) => {
         const alone = lasting(await opened.ask(image, question, { maxTokens: 16 }))
-        for (const answer of await opened.askMany(image, question, 3, { maxTokens: 16 })) t.deepEqual(lasting(answer), alone)
+        for (const answer of await opened.askMany(image, question, 3, { maxTokens: 16 }))
+          t.deepEqual(lasting(answer), alone)
       },
       {},
       model,

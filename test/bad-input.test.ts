@@ -42,12 +42,28 @@ async function onBench(work: (bench: Bench) => Promise<void>): Promise<void> {
   }
 }
 
-const table = [...ggufHeaders, ...ggufModels, ...safetensors, ...pytorch, ...checkpoints, ...originalLayout, ...adapters, ...tokenizers, ...pictures, ...options, ...calls]
+const table = [
+  ...ggufHeaders,
+  ...ggufModels,
+  ...safetensors,
+  ...pytorch,
+  ...checkpoints,
+  ...originalLayout,
+  ...adapters,
+  ...tokenizers,
+  ...pictures,
+  ...options,
+  ...calls,
+]
 
 for (const { title, code, message, cause, call } of table) {
   test(`${title} fails with ${code}`, async (t) => {
     await onBench(async (bench) => {
-      const error = await t.throwsAsync<LlavaError>(Promise.resolve(bench).then(call), { instanceOf: LlavaError, code, message })
+      const error = await t.throwsAsync<LlavaError>(Promise.resolve(bench).then(call), {
+        instanceOf: LlavaError,
+        code,
+        message,
+      })
       if (cause !== undefined) t.regex(String(error.cause), cause)
     })
   })

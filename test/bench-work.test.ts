@@ -29,7 +29,10 @@ const vision = {
   dropClassRow: true,
 } as const
 const model7b: ModelConfig = { text, vision }
-const model13b: ModelConfig = { text: { ...text, hiddenSize: 5120, intermediateSize: 13824, layers: 40, heads: 40, kvHeads: 40 }, vision }
+const model13b: ModelConfig = {
+  text: { ...text, hiddenSize: 5120, intermediateSize: 13824, layers: 40, heads: 40, kvHeads: 40 },
+  vision,
+}
 
 test("a picture of LLaVA 1.5's shape takes 366.03 GFLOP in the tower and 24.16 or 36.24 in the projector", (t) => {
   t.is((imageOperations(model7b) / 1e9).toFixed(2), (366.03 + 24.16).toFixed(2))
@@ -48,7 +51,10 @@ for (const [positions, gflop7b, gflop13b] of [
   [2048, 27626, 53688],
 ] as const) {
   test(`prefilling ${positions} positions takes ${gflop7b} GFLOP at 7B and ${gflop13b} at 13B, less what the last layer need not do`, (t) => {
-    for (const [{ text }, gflop] of [[model7b, gflop7b], [model13b, gflop13b]] as const) {
+    for (const [{ text }, gflop] of [
+      [model7b, gflop7b],
+      [model13b, gflop13b],
+    ] as const) {
       const { hiddenSize, intermediateSize } = text
       const products = 2 * (positions - 1) * (2 * hiddenSize ** 2 + 3 * hiddenSize * intermediateSize) // q, o, gate, up, down
       const attention = 4 * hiddenSize * ((positions * (positions - 1)) / 2)

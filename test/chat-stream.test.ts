@@ -5,7 +5,14 @@ import { ChatStream } from '../lib/chat-stream.js'
 import type { FinishReason } from '../lib/generation.js'
 
 function answerOf(text: string, finishReason: FinishReason = 'stop'): Answer {
-  const usage = { promptTokens: 1, imageTokens: 0, cachedTokens: 0, completionTokens: 1, draftTokens: 0, acceptedTokens: 0 }
+  const usage = {
+    promptTokens: 1,
+    imageTokens: 0,
+    cachedTokens: 0,
+    completionTokens: 1,
+    draftTokens: 0,
+    acceptedTokens: 0,
+  }
   return { text, tokenIds: [], finishReason, usage, timings: { loadMs: 0, imageMs: 0, promptMs: 0, generateMs: 0 } }
 }
 
@@ -106,7 +113,9 @@ test.serial('a failure that nobody asks about is no unhandled rejection', async 
   const stream = new ChatStream(() => Promise.reject(new Error('no')))
   await t.throwsAsync(collect(stream))
   const left = new ChatStream(() => Promise.reject(new Error('no')))
-  void left[Symbol.asyncIterator]().next().catch(() => undefined)
+  void left[Symbol.asyncIterator]()
+    .next()
+    .catch(() => undefined)
   for (let turn = 0; turn < 5; turn++) await setImmediate()
   process.off('unhandledRejection', count)
   t.is(unhandled, 0)
@@ -144,7 +153,10 @@ test('events tell tokens, text and the answer, in order', async (t) => {
   const heard: unknown[] = []
   const stream = speaking(['a', 'b'])
   const answer = await new Promise<Answer>((resolve) => {
-    stream.on('token', ({ id }) => heard.push(id)).on('text', (text) => heard.push(text)).on('done', resolve)
+    stream
+      .on('token', ({ id }) => heard.push(id))
+      .on('text', (text) => heard.push(text))
+      .on('done', resolve)
   })
   t.deepEqual(heard, [0, 'a', 1, 'b'])
   t.is(answer.text, 'ab')

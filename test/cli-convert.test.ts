@@ -10,7 +10,15 @@ import { fileURLToPath } from 'node:url'
 import test, { type ExecutionContext } from 'ava'
 import { describeModel } from '../lib/weights/model-description.js'
 import { goldenCase } from './tiny-model.js'
-import { llavaConfig, savedName, temporaryFolder, textShapes, tiny, tokenizerJson, visionShapes } from './weights/tiny-llava.js'
+import {
+  llavaConfig,
+  savedName,
+  temporaryFolder,
+  textShapes,
+  tiny,
+  tokenizerJson,
+  visionShapes,
+} from './weights/tiny-llava.js'
 
 const main = fileURLToPath(new URL('../lib/cli/main.js', import.meta.url))
 const { model } = goldenCase('hf-f16')
@@ -28,7 +36,11 @@ function start(args: readonly string[]): ChildProcessWithoutNullStreams {
 }
 
 async function ended(child: ChildProcessWithoutNullStreams): Promise<Ended> {
-  const [stdout, stderr, [code]] = await Promise.all([text(child.stdout), text(child.stderr), once(child, 'close') as Promise<[number | null]>])
+  const [stdout, stderr, [code]] = await Promise.all([
+    text(child.stdout),
+    text(child.stderr),
+    once(child, 'close') as Promise<[number | null]>,
+  ])
   return { code, stdout, stderr }
 }
 
@@ -44,11 +56,27 @@ test('convert writes the file and says what it wrote', async (t) => {
 
 test('convert --json writes one object with these keys', async (t) => {
   const folder = await temporaryFolder(t)
-  const { stdout, code } = await ended(start(['convert', model, '--type', 'f16', '--pair', '--out', path.join(folder, 'tiny'), '--vision-type', 'f32', '--json']))
+  const { stdout, code } = await ended(
+    start([
+      'convert',
+      model,
+      '--type',
+      'f16',
+      '--pair',
+      '--out',
+      path.join(folder, 'tiny'),
+      '--vision-type',
+      'f32',
+      '--json',
+    ]),
+  )
   t.is(code, 0)
   const result = JSON.parse(stdout) as { readonly files: readonly { readonly path: string }[] }
   t.deepEqual(Object.keys(result), ['files', 'weightDtypes', 'requantised', 'elapsedMs'])
-  t.deepEqual(result.files.map(({ path: file }) => path.basename(file)), ['tiny.gguf', 'mmproj-tiny.gguf'])
+  t.deepEqual(
+    result.files.map(({ path: file }) => path.basename(file)),
+    ['tiny.gguf', 'mmproj-tiny.gguf'],
+  )
 })
 
 test('convert warns of quantising what is quantised', async (t) => {
@@ -56,7 +84,10 @@ test('convert warns of quantising what is quantised', async (t) => {
   const eight = path.join(folder, 'eight.gguf')
   t.is((await ended(start(['convert', model, '--type', 'q8_0', '--out', eight]))).stderr, '')
   const { stderr, stdout, code } = await ended(start(['convert', eight, '--type', 'q4_0', '--out', `${folder}/new/`]))
-  t.regex(stderr, /^warning: \d+ matrices are quantised already; quantising them again loses more than converting the original does\n$/)
+  t.regex(
+    stderr,
+    /^warning: \d+ matrices are quantised already; quantising them again loses more than converting the original does\n$/,
+  )
   t.regex(stdout, /new\/[^/]+-q4_0\.gguf {2}/)
   t.is(code, 0)
 })
@@ -89,7 +120,10 @@ async function largeCheckpoint(t: ExecutionContext): Promise<string> {
   await file.write(Buffer.concat([length, json]))
   await file.truncate(8 + json.length + begin)
   await file.close()
-  await writeFile(path.join(folder, 'config.json'), JSON.stringify({ ...llavaConfig, text_config: { ...llavaConfig.text_config, vocab_size: 2_000_000 } }))
+  await writeFile(
+    path.join(folder, 'config.json'),
+    JSON.stringify({ ...llavaConfig, text_config: { ...llavaConfig.text_config, vocab_size: 2_000_000 } }),
+  )
   await writeFile(path.join(folder, 'tokenizer.json'), JSON.stringify(tokenizerJson))
   return folder
 }
@@ -122,7 +156,10 @@ test('info --check reads the weights and prints the file with its SHA-256', asyn
 
 test('info --check --json holds the check beside the facts', async (t) => {
   const { stdout } = await ended(start(['info', '--model', model, '--check', '--json']))
-  const { check, card } = JSON.parse(stdout) as { readonly check: Readonly<Record<string, unknown>>; readonly card: unknown }
+  const { check, card } = JSON.parse(stdout) as {
+    readonly check: Readonly<Record<string, unknown>>
+    readonly card: unknown
+  }
   t.truthy(card)
   t.deepEqual(Object.keys(check), ['path', 'format', 'sound', 'files', 'tensors', 'elapsedMs'])
   t.is(check['sound'], true)

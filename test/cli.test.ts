@@ -34,7 +34,14 @@ test('ask --json writes the answer as one object with these keys', async (t) => 
   t.is(code, 0)
   const answer = JSON.parse(stdout) as Record<string, Record<string, unknown>>
   t.deepEqual(Object.keys(answer), ['text', 'tokenIds', 'finishReason', 'usage', 'timings'])
-  t.deepEqual(Object.keys(answer['usage'] ?? {}), ['promptTokens', 'imageTokens', 'cachedTokens', 'completionTokens', 'draftTokens', 'acceptedTokens'])
+  t.deepEqual(Object.keys(answer['usage'] ?? {}), [
+    'promptTokens',
+    'imageTokens',
+    'cachedTokens',
+    'completionTokens',
+    'draftTokens',
+    'acceptedTokens',
+  ])
   t.deepEqual(Object.keys(answer['timings'] ?? {}), ['loadMs', 'imageMs', 'promptMs', 'generateMs'])
   const written: unknown = answer['text']
   t.is(written, await answerOfLibrary())
@@ -57,22 +64,95 @@ test('ask takes a question alone', async (t) => {
 })
 
 test('flags reach the answer', async (t) => {
-  const flags = ['--temperature', '2', '--top-k', '50', '--top-p', '0.9', '--seed', '7', '--stop', '~~', '--stop', '@@', '--system', 'Be kind.']
+  const flags = [
+    '--temperature',
+    '2',
+    '--top-k',
+    '50',
+    '--top-p',
+    '0.9',
+    '--seed',
+    '7',
+    '--stop',
+    '~~',
+    '--stop',
+    '@@',
+    '--system',
+    'Be kind.',
+  ]
   const { stdout, stderr } = await llava(['ask', question, ...short, ...flags, '--json'])
   t.is(stderr, '')
   await using opened = await LLaVA.open(model, { template: 'hf', threads: 2 })
-  const options = { maxTokens: 12, temperature: 2, topK: 50, topP: 0.9, seed: 7, stop: ['~~', '@@'], system: 'Be kind.' }
-  t.deepEqual((JSON.parse(stdout) as { tokenIds: number[] }).tokenIds, [...(await opened.ask([], question, options)).tokenIds])
+  const options = {
+    maxTokens: 12,
+    temperature: 2,
+    topK: 50,
+    topP: 0.9,
+    seed: 7,
+    stop: ['~~', '@@'],
+    system: 'Be kind.',
+  }
+  t.deepEqual((JSON.parse(stdout) as { tokenIds: number[] }).tokenIds, [
+    ...(await opened.ask([], question, options)).tokenIds,
+  ])
 })
 
 test('flags for penalties, bias and the tail reach the answer', async (t) => {
-  const flags = ['--temperature', '2', '--seed', '7', '--min-p', '0.01', '--typical-p', '0.9', '--min-tokens', '9', '--logit-bias', '301=-inf', '--logit-bias', '</s>=2']
-  const penalties = ['--repetition-penalty', '1.3', '--presence-penalty', '0.5', '--frequency-penalty', '-0.5', '--ngram-size', '2']
-  const { stdout, stderr } = await llava(['ask', question, ...short, ...flags, ...penalties, '--logprobs', '2', '--json'])
+  const flags = [
+    '--temperature',
+    '2',
+    '--seed',
+    '7',
+    '--min-p',
+    '0.01',
+    '--typical-p',
+    '0.9',
+    '--min-tokens',
+    '9',
+    '--logit-bias',
+    '301=-inf',
+    '--logit-bias',
+    '</s>=2',
+  ]
+  const penalties = [
+    '--repetition-penalty',
+    '1.3',
+    '--presence-penalty',
+    '0.5',
+    '--frequency-penalty',
+    '-0.5',
+    '--ngram-size',
+    '2',
+  ]
+  const { stdout, stderr } = await llava([
+    'ask',
+    question,
+    ...short,
+    ...flags,
+    ...penalties,
+    '--logprobs',
+    '2',
+    '--json',
+  ])
   t.is(stderr, '')
   await using opened = await LLaVA.open(model, { template: 'hf', threads: 2 })
-  const tail = { temperature: 2, seed: 7, minP: 0.01, typicalP: 0.9, minTokens: 9, logitBias: { 301: -Infinity, '</s>': 2 } }
-  const options = { ...tail, repetitionPenalty: 1.3, presencePenalty: 0.5, frequencyPenalty: -0.5, noRepeatNgramSize: 2, maxTokens: 12, logprobs: 2 }
+  const tail = {
+    temperature: 2,
+    seed: 7,
+    minP: 0.01,
+    typicalP: 0.9,
+    minTokens: 9,
+    logitBias: { 301: -Infinity, '</s>': 2 },
+  }
+  const options = {
+    ...tail,
+    repetitionPenalty: 1.3,
+    presencePenalty: 0.5,
+    frequencyPenalty: -0.5,
+    noRepeatNgramSize: 2,
+    maxTokens: 12,
+    logprobs: 2,
+  }
   const { tokenIds, logprobs } = await opened.ask([], question, options)
   const written = JSON.parse(stdout) as typeof options & { tokenIds: unknown; logprobs: unknown }
   t.deepEqual(written.tokenIds, [...tokenIds])
@@ -82,20 +162,37 @@ test('flags for penalties, bias and the tail reach the answer', async (t) => {
 test('ask --answers writes several answers, as JSON a line each', async (t) => {
   const flags = ['--temperature', '2', '--seed', '7', '--answers', '2']
   await using opened = await LLaVA.open(model, { template: 'hf', threads: 2 })
-  const expected = (await opened.askMany(picture, question, 2, { maxTokens: 12, temperature: 2, seed: 7 })).map(({ text: answer }) => answer)
+  const expected = (await opened.askMany(picture, question, 2, { maxTokens: 12, temperature: 2, seed: 7 })).map(
+    ({ text: answer }) => answer,
+  )
   const { stdout } = await llava(['ask', picture, question, ...short, ...flags, '--json'])
-  t.deepEqual(stdout.trimEnd().split('\n').map((line) => (JSON.parse(line) as { text: string }).text), expected)
+  t.deepEqual(
+    stdout
+      .trimEnd()
+      .split('\n')
+      .map((line) => (JSON.parse(line) as { text: string }).text),
+    expected,
+  )
   t.is((await llava(['ask', picture, question, ...short, ...flags])).stdout, `${expected.join('\n\n')}\n`)
 })
 
 test('chat answers each line, with the conversation so far', async (t) => {
-  const { code, stdout, stderr } = await llava(['chat', picture, ...short, '--json'], `${question}\n\nAnd now?\n/exit\nnot read\n`)
+  const { code, stdout, stderr } = await llava(
+    ['chat', picture, ...short, '--json'],
+    `${question}\n\nAnd now?\n/exit\nnot read\n`,
+  )
   t.is(stderr, '')
   t.is(code, 0)
-  const answers = stdout.trimEnd().split('\n').map((line) => JSON.parse(line) as { text: string; usage: { promptTokens: number; imageTokens: number } })
+  const answers = stdout
+    .trimEnd()
+    .split('\n')
+    .map((line) => JSON.parse(line) as { text: string; usage: { promptTokens: number; imageTokens: number } })
   t.is(answers.length, 2)
   t.is(answers[0]?.text, await answerOfLibrary())
-  t.deepEqual(answers.map(({ usage }) => usage.imageTokens), [16, 16])
+  t.deepEqual(
+    answers.map(({ usage }) => usage.imageTokens),
+    [16, 16],
+  )
   t.true((answers[1]?.usage.promptTokens ?? 0) > (answers[0]?.usage.promptTokens ?? 0))
 })
 
@@ -122,10 +219,28 @@ test('trace writes the stages, and only the finished file', async (t) => {
   const folder = await mkdtemp(path.join(os.tmpdir(), 'llava-'))
   try {
     const file = path.join(folder, 'trace.safetensors')
-    const { code, stdout } = await llava(['trace', picture, '--prompt', prompt, '--max-tokens', '3', '--out', file, ...tiny, '--json'])
+    const { code, stdout } = await llava([
+      'trace',
+      picture,
+      '--prompt',
+      prompt,
+      '--max-tokens',
+      '3',
+      '--out',
+      file,
+      ...tiny,
+      '--json',
+    ])
     t.is(code, 0)
     const shapes = Object.fromEntries([...readTensors(file)].map(([name, { shape }]) => [name, shape]))
-    t.deepEqual(Object.keys(shapes), ['pixel_values', 'image_features', 'projected', 'input_ids', 'logits', 'generated'])
+    t.deepEqual(Object.keys(shapes), [
+      'pixel_values',
+      'image_features',
+      'projected',
+      'input_ids',
+      'logits',
+      'generated',
+    ])
     t.deepEqual(shapes['pixel_values'], [3, 28, 28])
     t.deepEqual(shapes['generated'], [3])
     t.deepEqual(JSON.parse(stdout), { file, tensors: shapes })
@@ -136,13 +251,44 @@ test('trace writes the stages, and only the finished file', async (t) => {
 })
 
 test('bench --json writes a line each for image, prefill and decode', async (t) => {
-  const { stdout, stderr, code } = await llava(['bench', ...tiny, '--prompt', '8', '--generate', '2', '--images', '1', '--repeat', '1', '--json'])
+  const { stdout, stderr, code } = await llava([
+    'bench',
+    ...tiny,
+    '--prompt',
+    '8',
+    '--generate',
+    '2',
+    '--images',
+    '1',
+    '--repeat',
+    '1',
+    '--json',
+  ])
   t.is(stderr, '')
   t.is(code, 0)
-  const lines = stdout.trimEnd().split('\n').map((line) => JSON.parse(line) as Record<string, unknown>)
-  t.deepEqual(lines.map(({ what }) => what), ['image', 'prefill', 'decode'])
+  const lines = stdout
+    .trimEnd()
+    .split('\n')
+    .map((line) => JSON.parse(line) as Record<string, unknown>)
+  t.deepEqual(
+    lines.map(({ what }) => what),
+    ['image', 'prefill', 'decode'],
+  )
   for (const line of lines) {
-    t.deepEqual(Object.keys(line), ['what', 'sequences', 'tokens', 'tokensPerSecond', 'achieved', 'peak', 'unit', 'roof', 'ratio', 'threads', 'isa', 'dtype'])
+    t.deepEqual(Object.keys(line), [
+      'what',
+      'sequences',
+      'tokens',
+      'tokensPerSecond',
+      'achieved',
+      'peak',
+      'unit',
+      'roof',
+      'ratio',
+      'threads',
+      'isa',
+      'dtype',
+    ])
   }
 })
 
@@ -223,7 +369,19 @@ test('a reader that leaves is no error', async (t) => {
 })
 
 test('an interrupt stops the answer being written, and the chat goes on', async (t) => {
-  const long = [...tiny, '--template', 'hf', '--max-tokens', '220', '--temperature', '100', '--seed', '3', '--isa', 'scalar']
+  const long = [
+    ...tiny,
+    '--template',
+    'hf',
+    '--max-tokens',
+    '220',
+    '--temperature',
+    '100',
+    '--seed',
+    '3',
+    '--isa',
+    'scalar',
+  ]
   const whole = await llava(['ask', question, ...long])
   const chat = await interruptedChat(long, question, '/exit\n')
   if (chat === undefined) return t.fail('no answer was long enough to be interrupted')

@@ -14,20 +14,35 @@ export interface Ended {
 }
 
 /** @param stdout Where the output goes instead of a pipe. */
-export function start(args: readonly string[], env: NodeJS.ProcessEnv = {}, stdout: 'pipe' | number = 'pipe'): ChildProcessWithoutNullStreams {
+export function start(
+  args: readonly string[],
+  env: NodeJS.ProcessEnv = {},
+  stdout: 'pipe' | number = 'pipe',
+): ChildProcessWithoutNullStreams {
   const inherited = { ...process.env }
   delete inherited['DEBUG']
   const stdio = ['pipe', stdout, 'pipe'] as const
-  return spawn(process.execPath, [main, ...args], { env: { ...inherited, ...env }, stdio: [...stdio] }) as ChildProcessWithoutNullStreams
+  return spawn(process.execPath, [main, ...args], {
+    env: { ...inherited, ...env },
+    stdio: [...stdio],
+  }) as ChildProcessWithoutNullStreams
 }
 
 export async function ended(child: ChildProcessWithoutNullStreams): Promise<Ended> {
-  const [stdout, stderr, [code]] = await Promise.all([text(child.stdout), text(child.stderr), once(child, 'close') as Promise<[number | null]>])
+  const [stdout, stderr, [code]] = await Promise.all([
+    text(child.stdout),
+    text(child.stderr),
+    once(child, 'close') as Promise<[number | null]>,
+  ])
   return { code, stdout, stderr }
 }
 
 /** A chat interrupted once its first answer has begun, which then reads `more`. Undefined where every answer was over before. */
-export async function interruptedChat(args: readonly string[], question: string, more: string): Promise<Ended | undefined> {
+export async function interruptedChat(
+  args: readonly string[],
+  question: string,
+  more: string,
+): Promise<Ended | undefined> {
   for (let attempt = 0; attempt < 5; attempt++) {
     const child = start(['chat', ...args])
     const end = ended(child)
@@ -42,7 +57,11 @@ export async function interruptedChat(args: readonly string[], question: string,
   return undefined
 }
 
-export async function llava(args: readonly string[], input: string | Uint8Array = '', env: NodeJS.ProcessEnv = {}): Promise<Ended> {
+export async function llava(
+  args: readonly string[],
+  input: string | Uint8Array = '',
+  env: NodeJS.ProcessEnv = {},
+): Promise<Ended> {
   const child = start(args, env)
   child.stdin.on('error', () => undefined) // it need not read its input
   child.stdin.end(input)

@@ -2,7 +2,16 @@
 
 import { fileURLToPath } from 'node:url'
 import test from 'ava'
-import { LLaVA, type Answer, type AnswerOptions, type Conversation, type EncodedImage, type Message, type OpenOptions, type SayOptions } from '../lib/index.js'
+import {
+  LLaVA,
+  type Answer,
+  type AnswerOptions,
+  type Conversation,
+  type EncodedImage,
+  type Message,
+  type OpenOptions,
+  type SayOptions,
+} from '../lib/index.js'
 import { goldenCase } from './tiny-model.js'
 
 const { model: modelPath, picture } = goldenCase('hf-f32')
@@ -10,13 +19,20 @@ const rowsPerImage = 16
 const packaged = fileURLToPath(new URL('../../models/default.gguf', import.meta.url))
 
 /** The short template leaves room in the tiny model's context of 256. */
-async function withModel<T>(work: (model: LLaVA) => Promise<T>, options: OpenOptions = {}, file = modelPath): Promise<T> {
+async function withModel<T>(
+  work: (model: LLaVA) => Promise<T>,
+  options: OpenOptions = {},
+  file = modelPath,
+): Promise<T> {
   await using model = await LLaVA.open(file, { template: 'hf', threads: 2, ...options })
   return await work(model)
 }
 
 const short: SayOptions = { maxTokens: 8 }
-const shown = [{ type: 'image', image: picture }, { type: 'text', text: 'What is it?' }] as const
+const shown = [
+  { type: 'image', image: picture },
+  { type: 'text', text: 'What is it?' },
+] as const
 
 /** Positions of the prompt that were computed. */
 function computed({ usage }: Answer): number {
@@ -71,7 +87,10 @@ test('messages are what was said, ready for a chat', async (t) => {
   await withModel(async (model) => {
     using conversation = model.createConversation({ system: 'Be kind.' })
     const { text } = await conversation.say(shown, short).answer
-    t.deepEqual(conversation.messages.map(({ role }) => role), ['user', 'assistant'])
+    t.deepEqual(
+      conversation.messages.map(({ role }) => role),
+      ['user', 'assistant'],
+    )
     t.is(conversation.messages[1]?.content, text)
   })
 })
@@ -133,11 +152,31 @@ test('the first turn with another question keeps its picture', async (t) => {
   await withModel(async (model) => {
     using image = await model.encodeImage(picture)
     using conversation = model.createConversation()
-    await conversation.say([{ type: 'image', image }, { type: 'text', text: 'What is it?' }], short).answer
-    const answer = await conversation.edit(0, [{ type: 'image', image }, { type: 'text', text: 'Which color?' }], short).answer
+    await conversation.say(
+      [
+        { type: 'image', image },
+        { type: 'text', text: 'What is it?' },
+      ],
+      short,
+    ).answer
+    const answer = await conversation.edit(
+      0,
+      [
+        { type: 'image', image },
+        { type: 'text', text: 'Which color?' },
+      ],
+      short,
+    ).answer
     t.true(answer.usage.cachedTokens > rowsPerImage)
     using black = await model.encodeImage({ width: 8, height: 8, data: new Uint8Array(192) })
-    const other = await conversation.edit(0, [{ type: 'image', image: black }, { type: 'text', text: 'Which color?' }], short).answer
+    const other = await conversation.edit(
+      0,
+      [
+        { type: 'image', image: black },
+        { type: 'text', text: 'Which color?' },
+      ],
+      short,
+    ).answer
     t.true(other.usage.cachedTokens < rowsPerImage)
     t.deepEqual(other.tokenIds, (await afresh(model, conversation.messages)).tokenIds)
   })
@@ -192,7 +231,9 @@ test('a picture of turns that are gone is disposed of, one that is still asked a
     using conversation = model.createConversation()
     await conversation.say(shown, short).answer
     await conversation.say(shown, short).answer
-    const images = conversation.messages.flatMap(({ content }) => (typeof content === 'string' ? [] : content.flatMap((part) => (part.type === 'image' ? [part.image] : []))))
+    const images = conversation.messages.flatMap(({ content }) =>
+      typeof content === 'string' ? [] : content.flatMap((part) => (part.type === 'image' ? [part.image] : [])),
+    )
     const [kept, gone] = images as EncodedImage[]
     conversation.undo()
     t.is(kept?.projected().length, 16 * 32)
@@ -244,7 +285,10 @@ test('branches answer at the same time', async (t) => {
   await withModel(async (model) => {
     using conversation = await threeTurns(model)
     using other = conversation.branch()
-    const answers = await Promise.all([conversation.say('Why?', short).answer, other.say('Name a color.', short).answer])
+    const answers = await Promise.all([
+      conversation.say('Why?', short).answer,
+      other.say('Name a color.', short).answer,
+    ])
     for (const [index, one] of [conversation, other].entries()) {
       t.deepEqual(answers[index]?.tokenIds, (await afresh(model, one.messages)).tokenIds)
     }
@@ -261,9 +305,12 @@ test('a second call while an answer is written is BUSY', async (t) => {
     t.throws(() => conversation.retry(), { code: 'BUSY' })
     t.throws(() => conversation.edit(0, 'Why?'), { code: 'BUSY' })
     t.throws(() => conversation.branch(), { code: 'BUSY' })
-    t.throws(() => {
-      conversation.undo()
-    }, { code: 'BUSY' })
+    t.throws(
+      () => {
+        conversation.undo()
+      },
+      { code: 'BUSY' },
+    )
     await t.throwsAsync(early.answer, { code: 'BUSY' })
     await running
     t.is(conversation.length, 4)
@@ -283,16 +330,22 @@ test('a stream first looked at when the conversation has gone on is BUSY, and ch
 const long: SayOptions = { maxTokens: 100, temperature: 100, seed: 3 }
 
 for (const [how, stop] of [
-  ['an abort', async (conversation: Conversation, turn: 'say' | 'edit') => {
-    const controller = new AbortController()
-    const options = { ...long, signal: controller.signal }
-    const stream = turn === 'say' ? conversation.say('Why?', options) : conversation.edit(0, shown, options)
-    for await (const piece of stream) if (piece !== '') controller.abort()
-  }],
-  ['leaving', async (conversation: Conversation, turn: 'say' | 'edit') => {
-    const stream = turn === 'say' ? conversation.say('Why?', long) : conversation.edit(0, shown, long)
-    for await (const piece of stream) if (piece !== '') break
-  }],
+  [
+    'an abort',
+    async (conversation: Conversation, turn: 'say' | 'edit') => {
+      const controller = new AbortController()
+      const options = { ...long, signal: controller.signal }
+      const stream = turn === 'say' ? conversation.say('Why?', options) : conversation.edit(0, shown, options)
+      for await (const piece of stream) if (piece !== '') controller.abort()
+    },
+  ],
+  [
+    'leaving',
+    async (conversation: Conversation, turn: 'say' | 'edit') => {
+      const stream = turn === 'say' ? conversation.say('Why?', long) : conversation.edit(0, shown, long)
+      for await (const piece of stream) if (piece !== '') break
+    },
+  ],
 ] as const) {
   for (const turn of ['say', 'edit'] as const) {
     test(`${how} in the middle of a ${turn} leaves the conversation at its last complete turn, with its past computed`, async (t) => {
@@ -317,7 +370,9 @@ test('a turn that fails changes nothing, and the next one is taken', async (t) =
   await withModel(async (model) => {
     using conversation = await threeTurns(model)
     const before = conversation.messages
-    await t.throwsAsync(conversation.say([{ type: 'image', image: 'no/such/picture.png' }], short).answer, { code: 'IMAGE_UNREADABLE' })
+    await t.throwsAsync(conversation.say([{ type: 'image', image: 'no/such/picture.png' }], short).answer, {
+      code: 'IMAGE_UNREADABLE',
+    })
     await t.throwsAsync(conversation.say('red '.repeat(300), short).answer, { code: 'CONTEXT_OVERFLOW' })
     t.deepEqual(conversation.messages, before)
     t.is((await conversation.say('Why?', short).answer).usage.imageTokens, rowsPerImage)
@@ -328,7 +383,13 @@ test('an encoded picture that its owner disposes of stays in the conversation', 
   await withModel(async (model) => {
     using conversation = model.createConversation()
     const image = await model.encodeImage(picture)
-    await conversation.say([{ type: 'image', image }, { type: 'text', text: 'What is it?' }], short).answer
+    await conversation.say(
+      [
+        { type: 'image', image },
+        { type: 'text', text: 'What is it?' },
+      ],
+      short,
+    ).answer
     image.dispose()
     const { tokenIds } = await conversation.edit(0, conversation.messages[0]?.content ?? '', short).answer
     using control = await model.encodeImage(picture)

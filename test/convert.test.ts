@@ -6,7 +6,15 @@ import { readFile, readdir, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import test, { type ExecutionContext } from 'ava'
-import { checkModel, conversionTypes, convertModel, LLaVA, type ConvertOptions, type OpenOptions, type Trace } from '../lib/index.js'
+import {
+  checkModel,
+  conversionTypes,
+  convertModel,
+  LLaVA,
+  type ConvertOptions,
+  type OpenOptions,
+  type Trace,
+} from '../lib/index.js'
 import { readGgufHeader } from '../lib/weights/gguf.js'
 import { describeModel } from '../lib/weights/model-description.js'
 import { checkpoint, temporaryFolder, textShapes, tiny, visionShapes, writeFiles } from './weights/tiny-llava.js'
@@ -26,8 +34,16 @@ interface Case {
 function readCase(name: string): Case {
   const json = JSON.parse(readFileSync(path.join(goldens, name, 'case.json'), 'utf8')) as Parts & Omit<Case, 'parts'>
   const at = (file: string): string => path.join(goldens, name, file)
-  const parts = (['mmproj', 'visionTower', 'adapter'] as const).flatMap((part) => (json[part] === undefined ? [] : [[part, at(json[part])] as const]))
-  return { model: at(json.model), parts: Object.fromEntries(parts), image: at(json.image), prompt: json.prompt, maxTokens: json.maxTokens }
+  const parts = (['mmproj', 'visionTower', 'adapter'] as const).flatMap((part) =>
+    json[part] === undefined ? [] : [[part, at(json[part])] as const],
+  )
+  return {
+    model: at(json.model),
+    parts: Object.fromEntries(parts),
+    image: at(json.image),
+    prompt: json.prompt,
+    maxTokens: json.maxTokens,
+  }
 }
 
 async function traceOf({ image, prompt, maxTokens }: Case, model: string, parts: Parts): Promise<Trace> {
@@ -53,11 +69,16 @@ for (const name of readdirSync(goldens)) {
   for (const pair of [false, true]) {
     test(`${name} as ${pair ? 'a pair' : 'one file'} of f32 is the model it was made of`, async (t) => {
       const golden = readCase(name)
-      const { files } = await convertModel(golden.model, path.join(await temporaryFolder(t), 'out.gguf'), { type: 'f32', pair, ...golden.parts })
+      const { files } = await convertModel(golden.model, path.join(await temporaryFolder(t), 'out.gguf'), {
+        type: 'f32',
+        pair,
+        ...golden.parts,
+      })
       t.is(files.length, pair ? 2 : 1)
       const expected = await traceOf(golden, golden.model, golden.parts)
       const actual = await traceOf(golden, files[0]!.path, {}) // a pair's mmproj is found beside it
-      for (const stage of ['pixelValues', 'inputIds', 'generated'] as const) t.deepEqual(actual[stage], expected[stage], stage)
+      for (const stage of ['pixelValues', 'inputIds', 'generated'] as const)
+        t.deepEqual(actual[stage], expected[stage], stage)
       for (const stage of ['imageFeatures', 'projected', 'logits'] as const) {
         const measured = departure(actual[stage].data, expected[stage].data)
         t.true(measured <= rounding, `${stage} departs by ${measured}`)
@@ -67,7 +88,10 @@ for (const name of readdirSync(goldens)) {
 
   test(`what ${name} says beside its weights is in the file made of it`, async (t) => {
     const { model, parts } = readCase(name)
-    const { files } = await convertModel(model, path.join(await temporaryFolder(t), 'out.gguf'), { type: 'f32', ...parts })
+    const { files } = await convertModel(model, path.join(await temporaryFolder(t), 'out.gguf'), {
+      type: 'f32',
+      ...parts,
+    })
     const [before, after] = [await describeModel(model, parts), await describeModel(files[0]!.path)]
     const { ropeInvFreq: frequencies, ...text } = before.config.text
     const { ropeInvFreq, ropeLayout, rmsNormEps, ...textAfter } = after.config.text
@@ -75,8 +99,12 @@ for (const name of readdirSync(goldens)) {
     t.is(Math.fround(text.rmsNormEps), rmsNormEps)
     const { rope, ropeLayout: layout } = text // a GGUF has other words for the same frequencies, and float32 for the rest
     t.deepEqual({ ...textAfter, rope, ropeLayout: layout, rmsNormEps: text.rmsNormEps }, text)
-    for (const [j, frequency] of frequencies.entries()) t.true(Math.abs((ropeInvFreq[j] as number) / frequency - 1) <= 2 ** -23)
-    t.deepEqual({ ...after.config.vision, layerNormEps: 0 }, { projectorLayers: 2, ...before.config.vision, layerNormEps: 0 })
+    for (const [j, frequency] of frequencies.entries())
+      t.true(Math.abs((ropeInvFreq[j] as number) / frequency - 1) <= 2 ** -23)
+    t.deepEqual(
+      { ...after.config.vision, layerNormEps: 0 },
+      { projectorLayers: 2, ...before.config.vision, layerNormEps: 0 },
+    )
     t.deepEqual(after.imageToken, before.imageToken)
     t.deepEqual(after.imageTokens, before.imageTokens)
     t.is(after.chatTemplate, before.chatTemplate)
@@ -97,7 +125,10 @@ for (const type of conversionTypes) {
     for (const { name, dtype, shape } of tensors) {
       if (shape.length === 1 || name === 'v.position_embd.weight') t.is(dtype, 'F32', name)
     }
-    t.is(tensors.reduce((sum, { nbytes }) => sum + nbytes, 0), Object.values(weightDtypes).reduce((sum, nbytes) => sum + nbytes, 0))
+    t.is(
+      tensors.reduce((sum, { nbytes }) => sum + nbytes, 0),
+      Object.values(weightDtypes).reduce((sum, nbytes) => sum + nbytes, 0),
+    )
   })
 }
 
@@ -106,13 +137,20 @@ async function wideCheckpoint(t: ExecutionContext, layers: number): Promise<stri
   const sizes = { ...tiny, D: 256, F: 256, Dh: 64, layers }
   const files = checkpoint(new Map([...textShapes(sizes), ...visionShapes(tiny.visionLayers, sizes)]))
   const config = files['config.json'] as { text_config: object }
-  files['config.json'] = { ...config, text_config: { ...config.text_config, hidden_size: 256, intermediate_size: 256, num_hidden_layers: layers } }
+  files['config.json'] = {
+    ...config,
+    text_config: { ...config.text_config, hidden_size: 256, intermediate_size: 256, num_hidden_layers: layers },
+  }
   const folder = path.join(await temporaryFolder(t), 'wide')
   await writeFiles(folder, files)
   return folder
 }
 
-async function typesOf(t: ExecutionContext, model: string, type: ConvertOptions['type']): Promise<ReadonlyMap<string, string>> {
+async function typesOf(
+  t: ExecutionContext,
+  model: string,
+  type: ConvertOptions['type'],
+): Promise<ReadonlyMap<string, string>> {
   const { files } = await convertModel(model, path.join(await temporaryFolder(t), 'out.gguf'), { type })
   return new Map((await readGgufHeader(files[0]!.path)).tensors.map(({ name, dtype }) => [name, dtype]))
 }
@@ -123,7 +161,8 @@ test('q4_k_m gives V and the way down more bits in the first and last eighth of 
   t.deepEqual(better, [0, 1, 4, 7, 10, 13, 14, 15]) // i < 2, i >= 14, (i - 2) mod 3 = 2
   for (let n = 0; n < 16; n++) {
     t.is(types.get(`blk.${n}.ffn_down.weight`), better.includes(n) ? 'Q6_K' : 'Q4_K')
-    for (const leaf of ['attn_q', 'attn_k', 'attn_output', 'ffn_gate', 'ffn_up']) t.is(types.get(`blk.${n}.${leaf}.weight`), 'Q4_K')
+    for (const leaf of ['attn_q', 'attn_k', 'attn_output', 'ffn_gate', 'ffn_up'])
+      t.is(types.get(`blk.${n}.${leaf}.weight`), 'Q4_K')
   }
   t.is(types.get('output.weight'), 'Q6_K')
   t.is(types.get('token_embd.weight'), 'Q4_K')
@@ -133,13 +172,15 @@ test('q4_k_m gives V and the way down more bits in the first and last eighth of 
 test('q3_k_m and q2_k mix as llama.cpp does', async (t) => {
   const model = await wideCheckpoint(t, 16)
   const three = await typesOf(t, model, 'q3_k_m')
-  const ofLayers = (types: ReadonlyMap<string, string>, leaf: string): readonly unknown[] => [0, 1, 2, 15].map((n) => types.get(`blk.${n}.${leaf}.weight`))
+  const ofLayers = (types: ReadonlyMap<string, string>, leaf: string): readonly unknown[] =>
+    [0, 1, 2, 15].map((n) => types.get(`blk.${n}.${leaf}.weight`))
   t.deepEqual(ofLayers(three, 'attn_v'), ['Q5_K', 'Q5_K', 'Q4_K', 'Q4_K'])
   t.deepEqual(ofLayers(three, 'ffn_down'), ['Q5_K', 'Q4_K', 'Q4_K', 'Q4_K'])
   t.deepEqual(ofLayers(three, 'attn_output'), ['Q4_K', 'Q4_K', 'Q4_K', 'Q4_K'])
   t.deepEqual(ofLayers(three, 'ffn_up'), ['Q3_K', 'Q3_K', 'Q3_K', 'Q3_K'])
   const two = await typesOf(t, model, 'q2_k')
-  for (const leaf of ['attn_v', 'attn_output', 'ffn_down']) t.deepEqual(ofLayers(two, leaf), ['Q3_K', 'Q3_K', 'Q3_K', 'Q3_K'])
+  for (const leaf of ['attn_v', 'attn_output', 'ffn_down'])
+    t.deepEqual(ofLayers(two, leaf), ['Q3_K', 'Q3_K', 'Q3_K', 'Q3_K'])
   t.deepEqual(ofLayers(two, 'attn_k'), ['Q2_K', 'Q2_K', 'Q2_K', 'Q2_K'])
 })
 
@@ -157,14 +198,29 @@ test('rows that do not divide into K blocks take the type next to it', async (t)
 test('the pair has the keys that llama.cpp asks a vision half for, and the newer names', async (t) => {
   const { model } = readCase('hf-f16')
   const { files } = await convertModel(model, path.join(await temporaryFolder(t), 'tiny'), { type: 'q8_0', pair: true })
-  t.deepEqual(files.map(({ path: file }) => path.basename(file)), ['tiny.gguf', 'mmproj-tiny.gguf'])
+  t.deepEqual(
+    files.map(({ path: file }) => path.basename(file)),
+    ['tiny.gguf', 'mmproj-tiny.gguf'],
+  )
   const [language, vision] = await Promise.all(files.map(({ path: file }) => readGgufHeader(file)))
   t.is(language!.metadata.get('general.architecture'), 'llama')
   const rows = language!.tensors.find(({ name }) => name === 'token_embd.weight')?.shape[0]
   t.is<unknown, unknown>((language!.metadata.get('tokenizer.ggml.tokens') as readonly string[]).length, rows)
   const keys = ['has_text_encoder', 'has_vision_encoder', 'has_llava_projector', 'projector_type', 'use_gelu']
-  const visionKeys = ['image_size', 'patch_size', 'embedding_length', 'feed_forward_length', 'projection_dim', 'attention.head_count', 'attention.layer_norm_epsilon', 'block_count', 'image_mean', 'image_std']
-  for (const key of [...keys.map((leaf) => `clip.${leaf}`), ...visionKeys.map((leaf) => `clip.vision.${leaf}`)]) t.true(vision!.metadata.has(key), key)
+  const visionKeys = [
+    'image_size',
+    'patch_size',
+    'embedding_length',
+    'feed_forward_length',
+    'projection_dim',
+    'attention.head_count',
+    'attention.layer_norm_epsilon',
+    'block_count',
+    'image_mean',
+    'image_std',
+  ]
+  for (const key of [...keys.map((leaf) => `clip.${leaf}`), ...visionKeys.map((leaf) => `clip.vision.${leaf}`)])
+    t.true(vision!.metadata.has(key), key)
   t.is(vision!.metadata.get('clip.vision.block_count'), 2) // of the three layers, the last does not run
   t.deepEqual([...(vision!.metadata.get('clip.vision.feature_layer') as Iterable<number>)], [2]) // else llama.cpp leaves out another one
   const up = vision!.tensors.find(({ name }) => name === 'v.blk.0.ffn_up.weight')!
@@ -175,16 +231,26 @@ test('the pair has the keys that llama.cpp asks a vision half for, and the newer
 test('in a directory a pair is named after the model and its type', async (t) => {
   const folder = await temporaryFolder(t)
   const { files } = await convertModel(readCase('gguf-single-f16').model, folder, { type: 'q4_0', pair: true })
-  t.deepEqual(files.map(({ path: file }) => file), [path.join(folder, 'tiny-llava-q4_0.gguf'), path.join(folder, 'mmproj-tiny-llava-q4_0.gguf')])
+  t.deepEqual(
+    files.map(({ path: file }) => file),
+    [path.join(folder, 'tiny-llava-q4_0.gguf'), path.join(folder, 'mmproj-tiny-llava-q4_0.gguf')],
+  )
 })
 
 test('a path that ends in a slash is a folder, which is made', async (t) => {
   const folder = path.join(await temporaryFolder(t), 'new', 'folder')
   const { model } = readCase('gguf-single-f16')
   const single = await convertModel(model, `${folder}/`, { type: 'q8_0' })
-  t.deepEqual(single.files.map(({ path: file }) => file), [path.join(folder, 'tiny-llava-q8_0.gguf')])
+  t.deepEqual(
+    single.files.map(({ path: file }) => file),
+    [path.join(folder, 'tiny-llava-q8_0.gguf')],
+  )
   await convertModel(model, `${folder}/`, { type: 'q4_0', pair: true })
-  t.deepEqual((await readdir(folder)).sort(), ['mmproj-tiny-llava-q4_0.gguf', 'tiny-llava-q4_0.gguf', 'tiny-llava-q8_0.gguf'])
+  t.deepEqual((await readdir(folder)).sort(), [
+    'mmproj-tiny-llava-q4_0.gguf',
+    'tiny-llava-q4_0.gguf',
+    'tiny-llava-q8_0.gguf',
+  ])
 })
 
 test('what is quantised gets no more bits by default, and what is quantised anew is counted before anything is written', async (t) => {
@@ -197,7 +263,10 @@ test('what is quantised gets no more bits by default, and what is quantised anew
   const four = await convertModel(eight.files[0]!.path, file, {
     type: 'q4_0',
     onPlan({ files, requantised }) {
-      t.deepEqual(files.map((one) => one.path), [file])
+      t.deepEqual(
+        files.map((one) => one.path),
+        [file],
+      )
       t.false(existsSync(file))
       announced = requantised
     },
@@ -223,9 +292,16 @@ test('tied embeddings are stored once', async (t) => {
 
 test('q8_0 of a model that is q8_0 is copied', async (t) => {
   const { model, parts } = readCase('gguf-pair-q8_0')
-  const { files } = await convertModel(model, path.join(await temporaryFolder(t), 'out.gguf'), { type: 'q8_0', visionType: 'q8_0', ...parts })
+  const { files } = await convertModel(model, path.join(await temporaryFolder(t), 'out.gguf'), {
+    type: 'q8_0',
+    visionType: 'q8_0',
+    ...parts,
+  })
   const crcs = async (file: string, more: Parts): Promise<unknown> =>
-    (await checkModel(file, more)).tensors.filter(({ dtype }) => dtype === 'Q8_0').map(({ name, crc32 }) => [name, crc32]).sort()
+    (await checkModel(file, more)).tensors
+      .filter(({ dtype }) => dtype === 'Q8_0')
+      .map(({ name, crc32 }) => [name, crc32])
+      .sort()
   t.deepEqual(await crcs(files[0]!.path, {}), await crcs(model, parts))
 })
 
@@ -239,7 +315,10 @@ test('progress counts up to the bytes of all tensors', async (t) => {
       total = progress.total
     },
   })
-  t.deepEqual(seen, seen.toSorted((a, b) => a - b))
+  t.deepEqual(
+    seen,
+    seen.toSorted((a, b) => a - b),
+  )
   t.is(seen.at(-1), total)
 })
 
@@ -291,7 +370,10 @@ test('a file that is there stays as it is, unless it may be replaced', async (t)
   const file = path.join(await temporaryFolder(t), 'out.gguf')
   await writeFile(file, 'mine')
   const { model } = readCase('hf-f16')
-  await t.throwsAsync(convertModel(model, file, { type: 'f16' }), { code: 'INVALID_ARGUMENT', message: /is there already/ })
+  await t.throwsAsync(convertModel(model, file, { type: 'f16' }), {
+    code: 'INVALID_ARGUMENT',
+    message: /is there already/,
+  })
   t.is(await readFile(file, 'utf8'), 'mine')
   await convertModel(model, file, { type: 'f16', overwrite: true })
   t.is((await describeModel(file)).format, 'gguf')
@@ -302,9 +384,13 @@ async function spoiled(t: ExecutionContext, values: readonly number[]): Promise<
   const folder = path.join(await temporaryFolder(t), 'spoiled')
   const files = checkpoint()
   const bytes = files['model.safetensors'] as Buffer
-  const header = JSON.parse(bytes.toString('utf8', 8, 8 + Number(bytes.readBigUInt64LE()))) as Record<string, { data_offsets: [number, number] }>
+  const header = JSON.parse(bytes.toString('utf8', 8, 8 + Number(bytes.readBigUInt64LE()))) as Record<
+    string,
+    { data_offsets: [number, number] }
+  >
   const [begin] = header['language_model.model.layers.1.mlp.up_proj.weight']!.data_offsets
-  for (const [i, value] of values.entries()) bytes.writeFloatLE(value, 8 + Number(bytes.readBigUInt64LE()) + begin + 4 * i)
+  for (const [i, value] of values.entries())
+    bytes.writeFloatLE(value, 8 + Number(bytes.readBigUInt64LE()) + begin + 4 * i)
   await writeFiles(folder, files)
   return folder
 }
@@ -312,14 +398,20 @@ async function spoiled(t: ExecutionContext, values: readonly number[]): Promise<
 test('weights that are no numbers are not converted', async (t) => {
   const folder = await temporaryFolder(t)
   const message = /language_model\.layers\.1\.mlp\.up_proj\.weight holds 2 values that are NaN and 1 that are infinite/
-  await t.throwsAsync(convertModel(await spoiled(t, [NaN, -Infinity, NaN]), path.join(folder, 'out.gguf'), { type: 'q4_0' }), { code: 'MODEL_CORRUPT', message })
+  await t.throwsAsync(
+    convertModel(await spoiled(t, [NaN, -Infinity, NaN]), path.join(folder, 'out.gguf'), { type: 'q4_0' }),
+    { code: 'MODEL_CORRUPT', message },
+  )
   t.deepEqual(await readdir(folder), [])
 })
 
 test('weights too large for a type are not converted to it', async (t) => {
   const model = await spoiled(t, [1e6])
   const folder = await temporaryFolder(t)
-  await t.throwsAsync(convertModel(model, path.join(folder, 'out.gguf'), { type: 'f16' }), { code: 'MODEL_UNSUPPORTED', message: /too large for F16/ })
+  await t.throwsAsync(convertModel(model, path.join(folder, 'out.gguf'), { type: 'f16' }), {
+    code: 'MODEL_UNSUPPORTED',
+    message: /too large for F16/,
+  })
   t.deepEqual(await readdir(folder), [])
   await convertModel(model, path.join(folder, 'out.gguf'), { type: 'bf16' })
 })
@@ -330,16 +422,24 @@ test('checkModel reads every tensor, and its checksums name file and tensor', as
   t.true(sound)
   t.is(format, 'gguf-pair')
   t.is(tensors.length, (await describeModel(model, parts)).tensors.length)
-  t.deepEqual(files.map(({ path: file, sha256 }) => [file, sha256]), [model, parts.mmproj!].map((file) => [file, createHash('sha256').update(readFileSync(file)).digest('hex')]))
+  t.deepEqual(
+    files.map(({ path: file, sha256 }) => [file, sha256]),
+    [model, parts.mmproj!].map((file) => [file, createHash('sha256').update(readFileSync(file)).digest('hex')]),
+  )
   t.true(tensors.every(({ crc32 }) => /^[0-9a-f]{8}$/.test(crc32)))
 })
 
 test('the same weights have the same checksum in a checkpoint and in its GGUF', async (t) => {
   const { model } = readCase('hf-f32')
   const { files } = await convertModel(model, path.join(await temporaryFolder(t), 'out.gguf'), { type: 'f32' })
-  const [before, after] = await Promise.all([model, files[0]!.path].map(async (file) => new Map((await checkModel(file)).tensors.map(({ name, crc32 }) => [name, crc32]))))
+  const [before, after] = await Promise.all(
+    [model, files[0]!.path].map(
+      async (file) => new Map((await checkModel(file)).tensors.map(({ name, crc32 }) => [name, crc32])),
+    ),
+  )
   for (const [name, crc32] of before!) {
-    if (/self_attn\.[qk]_proj/.test(name) && name.startsWith('language_model')) t.not(after!.get(name), crc32, name) // their rows lie in another order
+    if (/self_attn\.[qk]_proj/.test(name) && name.startsWith('language_model'))
+      t.not(after!.get(name), crc32, name) // their rows lie in another order
     else t.is(after!.get(name), crc32, name)
   }
 })
@@ -354,11 +454,19 @@ test('checkModel names the tensor that holds NaN or infinite values', async (t) 
 
 test('a model whose weights are no numbers says so when it is asked, and how to find them', async (t) => {
   await using model = await LLaVA.open(await spoiled(t, [NaN]), { template: 'hf', threads: 1 })
-  await t.throwsAsync(model.ask([], 'What?', { maxTokens: 1 }), { code: 'MODEL_CORRUPT', message: /the logit of token 0 is not a number.*llava info --check/ })
+  await t.throwsAsync(model.ask([], 'What?', { maxTokens: 1 }), {
+    code: 'MODEL_CORRUPT',
+    message: /the logit of token 0 is not a number.*llava info --check/,
+  })
 })
 
 test('checkModel can be stopped', async (t) => {
   const controller = new AbortController()
-  const running = checkModel(readCase('hf-f16').model, { signal: controller.signal, onProgress: () => { controller.abort() } })
+  const running = checkModel(readCase('hf-f16').model, {
+    signal: controller.signal,
+    onProgress: () => {
+      controller.abort()
+    },
+  })
   await t.throwsAsync(running, { code: 'ABORTED' })
 })

@@ -37,10 +37,14 @@ test.before(async () => {
   folder = await mkdtemp(path.join(root, 'build/documents-'))
   const bin = path.join(folder, 'bin')
   await mkdir(bin)
-  await writeFile(path.join(bin, 'llava'), `#!/bin/sh\nexec '${process.execPath}' '${path.join(root, 'dist/lib/cli/main.js')}' "$@"\n`)
+  await writeFile(
+    path.join(bin, 'llava'),
+    `#!/bin/sh\nexec '${process.execPath}' '${path.join(root, 'dist/lib/cli/main.js')}' "$@"\n`,
+  )
   await chmod(path.join(bin, 'llava'), 0o755)
   await symlink(path.join(root, 'models'), path.join(folder, 'models'))
-  for (const picture of ['cat.jpg', 'before.png', 'after.png']) await copyFile(path.join(root, 'models/demo.png'), path.join(folder, picture))
+  for (const picture of ['cat.jpg', 'before.png', 'after.png'])
+    await copyFile(path.join(root, 'models/demo.png'), path.join(folder, picture))
   await mkdir(path.join(folder, 'out'))
   const hub = { HF_ENDPOINT: 'http://127.0.0.1:1', HF_HUB_CACHE: path.join(folder, 'hub'), HF_TOKEN: '' }
   environment = { ...process.env, ...hub, DEBUG: undefined, PATH: `${bin}:${process.env['PATH']}` }
@@ -60,7 +64,11 @@ async function run(command: string, args: readonly string[]): Promise<Ran> {
     running.child.stdin?.end()
     return { code: 0, ...(await running) }
   } catch (error) {
-    const { code, stdout = '', stderr = '' } = error as { readonly code?: unknown; readonly stdout?: string; readonly stderr?: string }
+    const {
+      code,
+      stdout = '',
+      stderr = '',
+    } = error as { readonly code?: unknown; readonly stdout?: string; readonly stderr?: string }
     return { code: typeof code === 'number' ? code : -1, stdout, stderr: stderr === '' ? String(error) : stderr }
   }
 }
@@ -71,21 +79,41 @@ test('the documents have blocks of each kind', (t) => {
 })
 
 const typescript = blocks.filter(({ language }) => language === 'ts')
-const fileOf = ({ where }: Block, extension: string) => path.join(folder, `${where.replaceAll(/\W/g, '-')}.${extension}`)
+const fileOf = ({ where }: Block, extension: string) =>
+  path.join(folder, `${where.replaceAll(/\W/g, '-')}.${extension}`)
 
 test.serial('the TypeScript of the documents has no type error', async (t) => {
   for (const block of typescript) await writeFile(fileOf(block, 'mts'), block.code)
-  const options = { strict: true, noEmit: true, target: ts.ScriptTarget.ES2023, module: ts.ModuleKind.NodeNext, lib: ['lib.es2023.d.ts', 'lib.esnext.disposable.d.ts'] }
-  const program = ts.createProgram(typescript.map((block) => fileOf(block, 'mts')), { ...options, skipLibCheck: true, types: ['node'] })
-  t.deepEqual(ts.getPreEmitDiagnostics(program).map(({ file, messageText }) => `${file?.fileName}: ${ts.flattenDiagnosticMessageText(messageText, ' ')}`), [])
+  const options = {
+    strict: true,
+    noEmit: true,
+    target: ts.ScriptTarget.ES2023,
+    module: ts.ModuleKind.NodeNext,
+    lib: ['lib.es2023.d.ts', 'lib.esnext.disposable.d.ts'],
+  }
+  const program = ts.createProgram(
+    typescript.map((block) => fileOf(block, 'mts')),
+    { ...options, skipLibCheck: true, types: ['node'] },
+  )
+  t.deepEqual(
+    ts
+      .getPreEmitDiagnostics(program)
+      .map(({ file, messageText }) => `${file?.fileName}: ${ts.flattenDiagnosticMessageText(messageText, ' ')}`),
+    [],
+  )
 })
 
 for (const block of blocks.filter(({ language }) => language === 'ts' || language === 'js')) {
   test.serial(`${block.where} runs`, async (t) => {
     const options = { target: ts.ScriptTarget.ES2023, module: ts.ModuleKind.ESNext }
-    const code = block.language === 'js' ? block.code : ts.transpileModule(block.code, { compilerOptions: options }).outputText
+    const code =
+      block.language === 'js' ? block.code : ts.transpileModule(block.code, { compilerOptions: options }).outputText
     await writeFile(fileOf(block, 'mjs'), code)
-    const { code: status, stdout, stderr } = await run(process.execPath, ['--disable-warning=ExperimentalWarning', fileOf(block, 'mjs')])
+    const {
+      code: status,
+      stdout,
+      stderr,
+    } = await run(process.execPath, ['--disable-warning=ExperimentalWarning', fileOf(block, 'mjs')])
     t.is(stderr, '')
     t.is(status, 0)
     t.not(stdout, '')
@@ -106,7 +134,10 @@ const elsewhere = /^llama-mtmd-cli /
 
 const commands = blocks.flatMap(({ where, language, code }) => {
   if (language !== 'sh') return []
-  const lines = code.trimEnd().split('\n').filter((line) => !elsewhere.test(line))
+  const lines = code
+    .trimEnd()
+    .split('\n')
+    .filter((line) => !elsewhere.test(line))
   return lines.map((line) => ({ where, line: line.replace(/\s+# .*$/, '') }))
 })
 
@@ -121,11 +152,17 @@ for (const { where, line } of commands.filter(({ line: one }) => !lookedUp.some(
 
 for (const { where, line } of commands.filter(({ line: one }) => lookedUp.some((pattern) => pattern.test(one)))) {
   test.serial(`${where}: ${line} names what is there`, async (t) => {
-    const { scripts } = JSON.parse(await readFile(path.join(root, 'package.json'), 'utf8')) as { readonly scripts: Readonly<Record<string, string>> }
-    for (const [, script = ''] of line.matchAll(/npm (?:run )?([\w:]+)/g)) t.true(script in scripts || ['ci', 'cit'].includes(script), script)
+    const { scripts } = JSON.parse(await readFile(path.join(root, 'package.json'), 'utf8')) as {
+      readonly scripts: Readonly<Record<string, string>>
+    }
+    for (const [, script = ''] of line.matchAll(/npm (?:run )?([\w:]+)/g))
+      t.true(script in scripts || ['ci', 'cit'].includes(script), script)
     for (const [file] of line.matchAll(/tools\/[\w.-]+/g)) t.true((await readFile(path.join(root, file))).length > 0)
     const [, verb] = /npm run bench -- ([\w-]+)/.exec(line) ?? []
-    const help = verb === undefined ? '' : (await run(process.execPath, [path.join(root, 'dist/bench/main.js'), verb, '--help'])).stdout
+    const help =
+      verb === undefined
+        ? ''
+        : (await run(process.execPath, [path.join(root, 'dist/bench/main.js'), verb, '--help'])).stdout
     if (verb !== undefined) for (const [flag] of line.matchAll(/--[a-z]+/g)) t.true(help.includes(flag), flag)
   })
 }

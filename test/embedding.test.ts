@@ -44,7 +44,8 @@ function meanOf(values: Float32Array): Float64Array {
 /** RMSNorm with the checkpoint's weights: the last hidden states of the oracle are those before it. */
 function finalNorm(hidden: Float32Array): Float32Array {
   const weights = readTensors(path.join(modelPath, 'model.safetensors'))
-  const weight = [...weights].find(([tensor]) => /language_model.*(?<!layernorm)\.norm\.weight$/.test(tensor))?.[1].data as Float32Array
+  const weight = [...weights].find(([tensor]) => /language_model.*(?<!layernorm)\.norm\.weight$/.test(tensor))?.[1]
+    .data as Float32Array
   return hidden.map((value, i) => {
     const row = hidden.subarray(i - (i % width), i - (i % width) + width)
     return (value / Math.sqrt(row.reduce((sum, x) => sum + x * x, 0) / width + 1e-5)) * weight[i % width]!
@@ -69,7 +70,10 @@ test('patch features and projected rows are what transformers computes', async (
 
 test('pooled features and the projected mean are the means of these rows', async (t) => {
   await withModel(async (model) => {
-    for (const [kind, of] of [['pooled_features', 'image_features'], ['projected_mean', 'projected']] as const) {
+    for (const [kind, of] of [
+      ['pooled_features', 'image_features'],
+      ['projected_mean', 'projected'],
+    ] as const) {
       const { data, shape } = await model.embed(picture, { kind })
       t.deepEqual(shape, [width])
       t.true(distance(data, meanOf(stage(of))) <= bound)
@@ -78,7 +82,10 @@ test('pooled features and the projected mean are the means of these rows', async
 })
 
 test('hidden states of a prompt with a picture are those of transformers after the final norm: the last, and the mean of all', async (t) => {
-  const [last] = [...stages.keys()].filter((key) => key.startsWith('hidden_states.')).sort().slice(-1)
+  const [last] = [...stages.keys()]
+    .filter((key) => key.startsWith('hidden_states.'))
+    .sort()
+    .slice(-1)
   const hidden = finalNorm(stage(last ?? ''))
   await withModel(async (model) => {
     const options = { template: 'hf' } as const
@@ -113,14 +120,17 @@ test('a prompt of many chunks has the same hidden states as one', async (t) => {
 
 test("CLIP's vectors of pictures and texts are those of transformers", async (t) => {
   const expected = readTensors(path.join(clipFolder, 'expected.safetensors'))
-  const { texts } = JSON.parse(readFileSync(path.join(clipFolder, 'case.json'), 'utf8')) as { readonly texts: readonly string[] }
+  const { texts } = JSON.parse(readFileSync(path.join(clipFolder, 'case.json'), 'utf8')) as {
+    readonly texts: readonly string[]
+  }
   await withModel(
     async (model) => {
       const image = await model.embed(path.join(clipFolder, '../pictures/rgb.png'), { kind: 'clip_image' })
       t.deepEqual(image.shape, [16])
       t.true(distance(image.data, expected.get('image')?.data ?? []) <= bound)
       const vectors = await model.embed(texts, { kind: 'clip_text' })
-      for (const [n, { data }] of vectors.entries()) t.true(distance(data, expected.get(`text.${n}`)?.data ?? []) <= bound, texts[n])
+      for (const [n, { data }] of vectors.entries())
+        t.true(distance(data, expected.get(`text.${n}`)?.data ?? []) <= bound, texts[n])
     },
     { clip },
   )
@@ -128,7 +138,10 @@ test("CLIP's vectors of pictures and texts are those of transformers", async (t)
 
 test("calls that open the package's own CLIP at once get the same vectors, and disposing the model meanwhile fails them", async (t) => {
   await using model = await LLaVA.open(undefined, { threads: 2 })
-  const both = await Promise.all([model.embed('a cat', { kind: 'clip_text' }), model.embed('a cat', { kind: 'clip_text' })])
+  const both = await Promise.all([
+    model.embed('a cat', { kind: 'clip_text' }),
+    model.embed('a cat', { kind: 'clip_text' }),
+  ])
   t.deepEqual(both[0].data, both[1].data)
   t.deepEqual((await model.embed('a cat', { kind: 'clip_text' })).data, both[0].data)
   const other = await LLaVA.open(undefined, { threads: 2 })
@@ -179,7 +192,12 @@ test('every kind comes normalised and as float16 when asked', async (t) => {
         t.true(half.data instanceof Uint16Array)
         t.deepEqual([half.dtype, half.shape], ['f16', plain.shape])
         // to nearest: half a unit in the 11th place
-        t.true(half.data.every((bits, i) => Math.abs(halfValue(bits) - plain.data[i]!) <= Math.max(Math.abs(plain.data[i]!) * 2 ** -11, 2 ** -25)))
+        t.true(
+          half.data.every(
+            (bits, i) =>
+              Math.abs(halfValue(bits) - plain.data[i]!) <= Math.max(Math.abs(plain.data[i]!) * 2 ** -11, 2 ** -25),
+          ),
+        )
       }
     },
     { clip },
@@ -190,7 +208,10 @@ test('an array of inputs gives an array, each as it is by itself, and an empty o
   const black = { width: 8, height: 8, data: new Uint8Array(192) }
   await withModel(async (model) => {
     const both = await model.embed([picture, black], { kind: 'projected_mean' })
-    t.deepEqual(both, [await model.embed(picture, { kind: 'projected_mean' }), await model.embed(black, { kind: 'projected_mean' })])
+    t.deepEqual(both, [
+      await model.embed(picture, { kind: 'projected_mean' }),
+      await model.embed(black, { kind: 'projected_mean' }),
+    ])
     t.deepEqual(await model.embed([], { kind: 'projected_mean' }), [])
   })
 })
@@ -201,7 +222,10 @@ test('an encoded picture gives the vectors of the picture, and stays its ownerâ€
     for (const kind of ['patch_features', 'pooled_features', 'projected', 'projected_mean'] as const) {
       t.deepEqual(await model.embed(image, { kind }), await model.embed(picture, { kind }))
     }
-    t.deepEqual(await model.embed({ ...prompt, images: image }, { kind: 'hidden_last' }), await model.embed(prompt, { kind: 'hidden_last' }))
+    t.deepEqual(
+      await model.embed({ ...prompt, images: image }, { kind: 'hidden_last' }),
+      await model.embed(prompt, { kind: 'hidden_last' }),
+    )
     t.is(image.projected().length, rows * width)
   })
 })
@@ -211,7 +235,8 @@ test('embedding fails as everything does: unreadable, too long, aborted, dispose
     async (model) => {
       await t.throwsAsync(model.embed('no/such/picture.png', { kind: 'projected' }), { code: 'IMAGE_UNREADABLE' })
       await t.throwsAsync(model.embed('red '.repeat(400), { kind: 'hidden_mean' }), { code: 'CONTEXT_OVERFLOW' })
-      for (const [kind, input] of everyKind) await t.throwsAsync(model.embed(input, { kind, signal: AbortSignal.abort() }), { code: 'ABORTED' })
+      for (const [kind, input] of everyKind)
+        await t.throwsAsync(model.embed(input, { kind, signal: AbortSignal.abort() }), { code: 'ABORTED' })
       model.dispose()
       for (const [kind, input] of everyKind) await t.throwsAsync(model.embed(input, { kind }), { code: 'DISPOSED' })
     },

@@ -96,7 +96,9 @@ test('when a step fails, what there was stays, marked `cancelled`', async (t) =>
   const { generation, run } = scripted([1, 2, 3])
   let steps = 0
   const failure = new Error('stopped')
-  const error = await t.throwsAsync(run(() => (++steps < 2 ? Promise.resolve(new Float32Array(1)) : Promise.reject(failure))))
+  const error = await t.throwsAsync(
+    run(() => (++steps < 2 ? Promise.resolve(new Float32Array(1)) : Promise.reject(failure))),
+  )
   t.is(error, failure)
   t.is(generation.finishReason, 'cancelled')
   t.deepEqual(generation.tokenIds, [1, 2])
@@ -105,10 +107,29 @@ test('when a step fails, what there was stays, marked `cancelled`', async (t) =>
 
 test('each token is told before its text, with its log-probabilities among the logits it was chosen from', async (t) => {
   const told: unknown[] = []
-  const logprobs = (logits: Float32Array, id: number) => ({ id, text: '', bytes: [], logprob: logits[0] as number, top: [] })
-  const { generation } = scripted([1, 2, eos], { logprobs, onToken: ({ id, logprobs: scored }) => told.push([id, scored?.logprob]) })
+  const logprobs = (logits: Float32Array, id: number) => ({
+    id,
+    text: '',
+    bytes: [],
+    logprob: logits[0] as number,
+    top: [],
+  })
+  const { generation } = scripted([1, 2, eos], {
+    logprobs,
+    onToken: ({ id, logprobs: scored }) => told.push([id, scored?.logprob]),
+  })
   let fed = 0
-  await generation.run(Float32Array.of(-1), () => Promise.resolve(Float32Array.of(-2 - fed++)), (text) => told.push(text))
+  await generation.run(
+    Float32Array.of(-1),
+    () => Promise.resolve(Float32Array.of(-2 - fed++)),
+    (text) => told.push(text),
+  )
   t.deepEqual(told, [[1, -1], 'a', [2, -2], 'b'])
-  t.deepEqual(generation.logprobs.map(({ id, logprob }) => [id, logprob]), [[1, -1], [2, -2]])
+  t.deepEqual(
+    generation.logprobs.map(({ id, logprob }) => [id, logprob]),
+    [
+      [1, -1],
+      [2, -2],
+    ],
+  )
 })

@@ -21,7 +21,14 @@ interface GoldenCase {
 }
 
 /** Bounds as shares of the tensor's largest value; 0 means equal. The README promises these to users. */
-const bounds = { pixelValues: 0, inputIds: 0, imageFeatures: 1e-4, projected: 1e-4, logits: 1e-3, generated: 0 } as const
+const bounds = {
+  pixelValues: 0,
+  inputIds: 0,
+  imageFeatures: 1e-4,
+  projected: 1e-4,
+  logits: 1e-3,
+  generated: 0,
+} as const
 const stages = {
   pixelValues: 'pixel_values',
   inputIds: 'input_ids',
@@ -34,7 +41,10 @@ const stages = {
 function readStages(file: string): ReadonlyMap<string, Float32Array | Int32Array> {
   const bytes = readFileSync(file)
   const headerLength = Number(bytes.readBigUInt64LE(0))
-  const header = JSON.parse(bytes.toString('utf8', 8, 8 + headerLength)) as Record<string, { dtype: string; data_offsets: [number, number] }>
+  const header = JSON.parse(bytes.toString('utf8', 8, 8 + headerLength)) as Record<
+    string,
+    { dtype: string; data_offsets: [number, number] }
+  >
   const tensors = new Map<string, Float32Array | Int32Array>()
   for (const [name, { dtype, data_offsets }] of Object.entries(header)) {
     if (name === '__metadata__') continue
@@ -71,13 +81,18 @@ async function checkStages(t: ExecutionContext, name: string, options: OpenOptio
     return file === undefined ? [] : [[part, path.join(goldens, name, file)] as const]
   })
   using model = await LLaVA.open(path.join(goldens, name, golden.model), { ...Object.fromEntries(parts), ...options })
-  const trace = await model.trace(path.join(goldens, name, golden.image), golden.prompt, { maxTokens: golden.maxTokens })
+  const trace = await model.trace(path.join(goldens, name, golden.image), golden.prompt, {
+    maxTokens: golden.maxTokens,
+  })
   // In the order of the pipeline, so that the first stage that departs is the one reported.
   for (const stage of Object.keys(bounds) as (keyof typeof bounds)[]) {
     const reference = expected.get(stages[stage])
     if (reference === undefined) throw new Error(`${name} has no golden ${stages[stage]}`)
     const measured = departure(trace[stage].data, reference)
-    t.true(measured <= bounds[stage], `${name}: ${stages[stage]} departs from transformers by ${measured}, allowed ${bounds[stage]}`)
+    t.true(
+      measured <= bounds[stage],
+      `${name}: ${stages[stage]} departs from transformers by ${measured}, allowed ${bounds[stage]}`,
+    )
   }
 }
 

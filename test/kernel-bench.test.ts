@@ -29,7 +29,11 @@ function smallCall(op: OpRequest['op'], dtype: OpRequest['dtype'] = 'F32'): OpRe
   return { op, dtype, ...small[op], cold: false }
 }
 
-async function withBench<T>(isa: Isa | 'auto', threads: number, work: (bench: NativeOpBench) => Promise<T>): Promise<T> {
+async function withBench<T>(
+  isa: Isa | 'auto',
+  threads: number,
+  work: (bench: NativeOpBench) => Promise<T>,
+): Promise<T> {
   const bench = new (native().OpBench)({ isa, threads })
   try {
     return await work(bench)
@@ -103,7 +107,14 @@ test('hashes are the same in a second run, after timing, and on another number o
 
 test('operands are in as many sets as leave the caches between two uses', async (t) => {
   await withBench('auto', 1, async (bench) => {
-    const { sets } = await bench.prepare({ op: 'linear', dtype: 'Q4_0', rows: 1, columns: 1024, depth: 1024, outputs: 1 })
+    const { sets } = await bench.prepare({
+      op: 'linear',
+      dtype: 'Q4_0',
+      rows: 1,
+      columns: 1024,
+      depth: 1024,
+      outputs: 1,
+    })
     t.is(sets, Math.ceil(2 ** 28 / ((1024 * 1024 * 18) / 32)))
     t.is((await bench.prepare({ ...smallCall('linear') })).sets, 1)
   })
@@ -116,7 +127,9 @@ test('what cannot be run is refused: sizes, ops, a call before anything is prepa
     await t.throwsAsync(bench.prepare({ ...smallCall('attention'), keys: 2 }), { code: 'INVALID_ARGUMENT' })
     await t.throwsAsync(bench.prepare({ ...smallCall('attention'), heads: 1025 }), { code: 'INVALID_ARGUMENT' })
     await t.throwsAsync(bench.prepare({ ...smallCall('rope'), headDim: 31 }), { code: 'INVALID_ARGUMENT' })
-    await t.throwsAsync(bench.prepare({ ...smallCall('linear'), op: 'softmax' as 'linear' }), { code: 'INVALID_ARGUMENT' })
+    await t.throwsAsync(bench.prepare({ ...smallCall('linear'), op: 'softmax' as 'linear' }), {
+      code: 'INVALID_ARGUMENT',
+    })
     t.throws(() => bench.prepare({ ...smallCall('linear'), rows: -1 }), { code: 'INVALID_ARGUMENT' })
     t.throws(() => bench.sample(0), { code: 'INVALID_ARGUMENT' })
     const output = await outputOf(bench, smallCall('linear'))
@@ -142,7 +155,10 @@ test('a bench that is disposed of, or whose worker ends, stops in the middle of 
       parentPort.postMessage('sampling')
       await bench.sample(1e9)
     })`
-  const worker = new Worker(code, { eval: true, workerData: { library: new URL('../lib/native.js', import.meta.url).href, request: smallCall('linear') } })
+  const worker = new Worker(code, {
+    eval: true,
+    workerData: { library: new URL('../lib/native.js', import.meta.url).href, request: smallCall('linear') },
+  })
   t.is((await once(worker, 'message'))[0], 'sampling')
   t.is(await worker.terminate(), 1)
 })
@@ -154,11 +170,30 @@ async function linesOf(options: Parameters<typeof runKernelBench>[0]): Promise<K
 }
 
 test('a line holds the call, the verdict, the hash and the time against its roof', async (t) => {
-  const [line, ...others] = await linesOf({ ops: ['rms_norm'], shapes: ['7b.hidden'], rows: [2], repeat: 2, against: 'scalar' })
+  const [line, ...others] = await linesOf({
+    ops: ['rms_norm'],
+    shapes: ['7b.hidden'],
+    rows: [2],
+    repeat: 2,
+    against: 'scalar',
+  })
   t.deepEqual(others, [])
   const { op, shape, dtype, rows, columns, ok, time, against } = line!
-  t.deepEqual({ op, shape, dtype, rows, columns, ok }, { op: 'rms_norm', shape: '7b.hidden', dtype: 'F32', rows: 2, columns: 4096, ok: true })
-  t.deepEqual(Object.keys(time!), ['nanoseconds', 'spread', 'roof', 'achieved', 'peak', 'unit', 'mix', 'ratio', 'intensity'])
+  t.deepEqual(
+    { op, shape, dtype, rows, columns, ok },
+    { op: 'rms_norm', shape: '7b.hidden', dtype: 'F32', rows: 2, columns: 4096, ok: true },
+  )
+  t.deepEqual(Object.keys(time!), [
+    'nanoseconds',
+    'spread',
+    'roof',
+    'achieved',
+    'peak',
+    'unit',
+    'mix',
+    'ratio',
+    'intensity',
+  ])
   t.is(time!.roof, 'bandwidth')
   t.is(typeof line!.steady, 'boolean')
   t.is(time!.ratio, time!.achieved / time!.peak)
@@ -172,7 +207,14 @@ test('a line holds the call, the verdict, the hash and the time against its roof
 
 test('a wrong result has no time', async (t) => {
   const addon = { OpBench: wrongBench(native().OpBench) } as unknown as ReturnType<typeof native>
-  const [line] = await linesOf({ ops: ['rms_norm'], shapes: ['7b.hidden'], rows: [1], repeat: 1, addon, against: { name: 'the right one', addon: native() } })
+  const [line] = await linesOf({
+    ops: ['rms_norm'],
+    shapes: ['7b.hidden'],
+    rows: [1],
+    repeat: 1,
+    addon,
+    against: { name: 'the right one', addon: native() },
+  })
   t.false(line!.ok)
   t.is(line!.time, null)
   t.true(line!.against!.time!.nanoseconds > 0)
@@ -192,10 +234,23 @@ function wrongBench(OpBench: ReturnType<typeof native>['OpBench']): ReturnType<t
 }
 
 test('a plan has what was asked for and nothing else', (t) => {
-  const asked = planKernels({ ops: ['linear'], dtypes: ['Q4_0', 'F16'], rows: [8, 64], shapes: ['13b.down', 'vision.fc1'] })
+  const asked = planKernels({
+    ops: ['linear'],
+    dtypes: ['Q4_0', 'F16'],
+    rows: [8, 64],
+    shapes: ['13b.down', 'vision.fc1'],
+  })
   t.is(asked.length, 2 * 2 * 2)
   t.deepEqual([...new Set(asked.map(({ shape }) => shape))], ['13b.down', 'vision.fc1'])
-  t.deepEqual(asked[0]!.request, { op: 'linear', columns: 5120, depth: 13824, outputs: 1, residual: true, dtype: 'F16', rows: 8 })
+  t.deepEqual(asked[0]!.request, {
+    op: 'linear',
+    columns: 5120,
+    depth: 13824,
+    outputs: 1,
+    residual: true,
+    dtype: 'F16',
+    rows: 8,
+  })
   t.is(planKernels({ shapes: ['gate_up'], dtypes: ['F32'], rows: [1] }).length, 2)
 })
 
@@ -207,11 +262,30 @@ test('a plan of nothing, or of a shape that is not there, is refused', (t) => {
 test('a full plan has every op, every type, and the real shapes of both decoders and the tower', (t) => {
   const all = planKernels({ all: true })
   t.deepEqual([...new Set(all.map(({ request }) => request.op))].sort(), [...measuredOps].sort())
-  t.deepEqual(new Set(all.filter(({ request }) => request.op === 'linear').map(({ request }) => request.dtype)), new Set(dtypes))
-  const has = (rows: number, columns: number, depth: number) => all.some(({ request }) => request.rows === rows && request.columns === columns && request.depth === depth)
+  t.deepEqual(
+    new Set(all.filter(({ request }) => request.op === 'linear').map(({ request }) => request.dtype)),
+    new Set(dtypes),
+  )
+  const has = (rows: number, columns: number, depth: number) =>
+    all.some(({ request }) => request.rows === rows && request.columns === columns && request.depth === depth)
   for (const rows of [1, 8, 64, 512]) {
-    for (const [columns, depth] of [[4096, 4096], [11008, 4096], [4096, 11008], [32000, 4096], [5120, 5120], [13824, 5120], [5120, 13824], [32000, 5120]] as const) t.true(has(rows, columns, depth))
+    for (const [columns, depth] of [
+      [4096, 4096],
+      [11008, 4096],
+      [4096, 11008],
+      [32000, 4096],
+      [5120, 5120],
+      [13824, 5120],
+      [5120, 13824],
+      [32000, 5120],
+    ] as const)
+      t.true(has(rows, columns, depth))
   }
-  for (const [columns, depth] of [[1024, 1024], [4096, 1024], [1024, 4096]] as const) t.true(has(577, columns, depth))
+  for (const [columns, depth] of [
+    [1024, 1024],
+    [4096, 1024],
+    [1024, 4096],
+  ] as const)
+    t.true(has(577, columns, depth))
   t.true(has(576, 4096, 1024) && has(576, 4096, 4096))
 })

@@ -53,9 +53,18 @@ const libTypeLayers: Readonly<Record<string, readonly string[]>> = {
 
 /** Words that belong to some files only. */
 const placed: readonly { readonly word: RegExp; readonly allowed: (file: string) => boolean }[] = [
-  { word: /#\s*include\s*<(?:[a-z]*intrin|arm_neon|arm_sve|simde\/[^>]*)\.h>/, allowed: (file) => /^native\/(cpu\/kernels|testing)\//.test(file) },
-  { word: /\b(?:_mm(?:256|512)?_[a-z]\w*|__m(?:128|256|512)[a-z]*|v[a-z]+q?_[fsu](?:8|16|32|64))\b/, allowed: (file) => /^native\/(cpu\/kernels|testing)\//.test(file) },
-  { word: /#\s*include\s*[<"](?:napi|node_api|js_native_api)\.h[>"]/, allowed: (file) => /^native\/(binding|testing)\//.test(file) },
+  {
+    word: /#\s*include\s*<(?:[a-z]*intrin|arm_neon|arm_sve|simde\/[^>]*)\.h>/,
+    allowed: (file) => /^native\/(cpu\/kernels|testing)\//.test(file),
+  },
+  {
+    word: /\b(?:_mm(?:256|512)?_[a-z]\w*|__m(?:128|256|512)[a-z]*|v[a-z]+q?_[fsu](?:8|16|32|64))\b/,
+    allowed: (file) => /^native\/(cpu\/kernels|testing)\//.test(file),
+  },
+  {
+    word: /#\s*include\s*[<"](?:napi|node_api|js_native_api)\.h[>"]/,
+    allowed: (file) => /^native\/(binding|testing)\//.test(file),
+  },
   { word: /<<</, allowed: (file) => file === 'native/cuda/launch.h' },
   { word: /-ffast-math|#pragma\s+STDC\s+FP_CONTRACT\s+ON/, allowed: () => false },
 ]
@@ -84,7 +93,11 @@ function includeViolations(file: string, code: string): string[] {
   // a back end's face to the rest of cpu is its kernel table: cpu and cpu/kernels are one room seen from inside
   if (layer === 'cpu') allowed.push('cpu/kernels')
   return [...code.matchAll(/#\s*include\s*"([^"]+)"/g)]
-    .map(([, included]) => layerOf(/^[^.]+\//.test(included!) ? `native/${included!}` : path.posix.join(path.posix.dirname(file), included!)))
+    .map(([, included]) =>
+      layerOf(
+        /^[^.]+\//.test(included!) ? `native/${included!}` : path.posix.join(path.posix.dirname(file), included!),
+      ),
+    )
     .filter((target) => !allowed.includes(target) && target in nativeLayers)
     .map((target) => `${file} (${layer}) may not include ${target}`)
 }
@@ -98,9 +111,16 @@ function importViolations(file: string, code: string): string[] {
   const room = roomOf(file)
   const layer = libLayers[room]
   if (layer === undefined) return [`${file} stands in no known room`]
-  return [...code.matchAll(/(?:\b(?:import|export)\s+([^'"`;]*?)\bfrom\s*|\bimport\s*\(?\s*)['"](\.{1,2}\/[^'"]+)['"]/g)]
-    .map(([, names, specifier]) => ({ onlyTypes: bindsOnlyTypes(names), target: roomOf(path.posix.join(path.posix.dirname(file), specifier!)) }))
-    .filter(({ onlyTypes, target }) => ![room, ...layer, ...(onlyTypes ? (libTypeLayers[room] ?? []) : [])].includes(target))
+  return [
+    ...code.matchAll(/(?:\b(?:import|export)\s+([^'"`;]*?)\bfrom\s*|\bimport\s*\(?\s*)['"](\.{1,2}\/[^'"]+)['"]/g),
+  ]
+    .map(([, names, specifier]) => ({
+      onlyTypes: bindsOnlyTypes(names),
+      target: roomOf(path.posix.join(path.posix.dirname(file), specifier!)),
+    }))
+    .filter(
+      ({ onlyTypes, target }) => ![room, ...layer, ...(onlyTypes ? (libTypeLayers[room] ?? []) : [])].includes(target),
+    )
     .map(({ target }) => `${file} (${room}) may not import ${target}`)
 }
 
@@ -122,7 +142,9 @@ function withoutComments(text: string): string {
 
 function sources(folder: string, extension: RegExp): Map<string, string> {
   const entries = readdirSync(path.join(root, folder), { recursive: true, encoding: 'utf8' })
-  const files = entries.filter((entry) => extension.test(entry)).map((entry) => `${folder}/${entry.replaceAll(path.sep, '/')}`)
+  const files = entries
+    .filter((entry) => extension.test(entry))
+    .map((entry) => `${folder}/${entry.replaceAll(path.sep, '/')}`)
   return new Map(files.sort().map((file) => [file, readFileSync(path.join(root, file), 'utf8')]))
 }
 
@@ -170,11 +192,17 @@ for (const [file, text] of [
 
 test('what the layering allows is no violation', (t) => {
   const allowed = new Map([
-    ['native/model/decoder.cc', '#include "ops/backend.h"\n#include "model/config.h"\n#include <vector>\n// never #include <napi.h>'],
+    [
+      'native/model/decoder.cc',
+      '#include "ops/backend.h"\n#include "model/config.h"\n#include <vector>\n// never #include <napi.h>',
+    ],
     ['native/binding/model_wrap.cc', '#include <napi.h>\n#include "cpu/backend.h"'],
     ['native/cpu/linear.cc', '#include "cpu/kernels/table.h"'],
     ['native/cpu/kernels/avx2.cc', '#include <immintrin.h>\n#include "common/half.h"'],
-    ['lib/weights/model-description.ts', "import type { TokenizerSpec } from '../tokenizer/spec.js'\nimport { LlavaError } from '../errors.js'"],
+    [
+      'lib/weights/model-description.ts',
+      "import type { TokenizerSpec } from '../tokenizer/spec.js'\nimport { LlavaError } from '../errors.js'",
+    ],
     ['lib/weights/config.ts', "import {\n  type Dtype,\n  type ModelConfig,\n} from '../native.js'"],
     ['lib/llava.ts', "import { native } from './native.js'\nimport { Sampler } from './sampling/sampler.js'"],
     ['lib/cli/main.ts', "import { LLaVA } from '../index.js'\nimport { Command } from 'commander'"],

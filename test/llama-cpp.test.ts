@@ -28,9 +28,21 @@ function atHand(): boolean {
   }
 }
 
-async function answerOfLlamaCpp([model, mmproj]: readonly string[], picture: string, question: string, tokens: number): Promise<string> {
+async function answerOfLlamaCpp(
+  [model, mmproj]: readonly string[],
+  picture: string,
+  question: string,
+  tokens: number,
+): Promise<string> {
   const script = path.join(root, 'test/oracle/llama_cpp_answer.py')
-  const { stdout } = await promisify(execFile)(python, [script, model ?? '', mmproj ?? '', picture, question, String(tokens)])
+  const { stdout } = await promisify(execFile)(python, [
+    script,
+    model ?? '',
+    mmproj ?? '',
+    picture,
+    question,
+    String(tokens),
+  ])
   return JSON.parse(stdout.trim().split('\n').at(-1) ?? '') as string
 }
 
@@ -60,12 +72,17 @@ async function compareAnswers(t: ExecutionContext, pair: readonly string[]): Pro
 }
 
 const ifAtHand = atHand() ? test.serial : test.serial.skip
-const missing = atHand() ? '' : ' (skipped: no llama-cpp-python; pip install llama-cpp-python, or name a Python that has it in LLAMA_CPP_PYTHON)'
+const missing = atHand()
+  ? ''
+  : ' (skipped: no llama-cpp-python; pip install llama-cpp-python, or name a Python that has it in LLAMA_CPP_PYTHON)'
 
 for (const type of ['f16', 'q8_0'] as const) {
-  ifAtHand(`llama.cpp gives our answers on the pair of the small model in ${type}, word for word${missing}`, async (t) => {
-    await compareAnswers(t, await pairOf(t, path.join(root, 'models/default.gguf'), type))
-  })
+  ifAtHand(
+    `llama.cpp gives our answers on the pair of the small model in ${type}, word for word${missing}`,
+    async (t) => {
+      await compareAnswers(t, await pairOf(t, path.join(root, 'models/default.gguf'), type))
+    },
+  )
 }
 
 /** The pair with layers of zeros, which change nothing, before those of its tower, so that there are 24: then llama.cpp takes it for CLIP ViT-L's. */
@@ -81,15 +98,20 @@ async function deepened([model = '', mmproj = '']: readonly string[]): Promise<v
     data: bytes.subarray(tensor.offset, tensor.offset + tensor.nbytes),
   }))
   const first = tensors.filter(({ name }) => name.startsWith('v.blk.0.'))
-  const zeros = Array.from({ length: added }, (_, layer) => first.map((tensor) => ({
-    ...tensor,
-    name: tensor.name.replace('v.blk.0.', `v.blk.${layer}.`),
-    data: Buffer.alloc(tensor.nbytes),
-  })))
+  const zeros = Array.from({ length: added }, (_, layer) =>
+    first.map((tensor) => ({
+      ...tensor,
+      name: tensor.name.replace('v.blk.0.', `v.blk.${layer}.`),
+      data: Buffer.alloc(tensor.nbytes),
+    })),
+  )
   const all = [...stored, ...zeros.flat()]
   const deep = { ...description, config: { ...description.config, vision: { ...vision, layers: 24 } } }
   const { header, extents } = finish(layoutGguf(mmprojFields(deep, 1), all))
-  await writeFile(mmproj, Buffer.concat([header, ...all.flatMap(({ data }, n) => [data, Buffer.alloc(extents[n]?.padding ?? 0)])]))
+  await writeFile(
+    mmproj,
+    Buffer.concat([header, ...all.flatMap(({ data }, n) => [data, Buffer.alloc(extents[n]?.padding ?? 0)])]),
+  )
 }
 
 ifAtHand(`llama.cpp gives our answers on a pair whose tower has 24 layers${missing}`, async (t) => {

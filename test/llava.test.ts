@@ -4,14 +4,25 @@ import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { Worker } from 'node:worker_threads'
 import test, { type ExecutionContext } from 'ava'
-import { LLaVA, type Answer, type AnswerOptions, type BenchmarkLine, type Message, type OpenOptions } from '../lib/index.js'
+import {
+  LLaVA,
+  type Answer,
+  type AnswerOptions,
+  type BenchmarkLine,
+  type Message,
+  type OpenOptions,
+} from '../lib/index.js'
 import { goldenCase, goldenStages, type StoredTensor } from './tiny-model.js'
 
 const { model: modelPath, picture, prompt, maxTokens } = goldenCase('hf-f32')
 const contextLength = 256
 
 /** Runs `work` with the tiny model, which is disposed of afterwards. The short template leaves room in its context of 256. */
-async function withModel<T>(work: (model: LLaVA) => Promise<T>, options: OpenOptions = {}, file = modelPath): Promise<T> {
+async function withModel<T>(
+  work: (model: LLaVA) => Promise<T>,
+  options: OpenOptions = {},
+  file = modelPath,
+): Promise<T> {
   await using model = await LLaVA.open(file, { template: 'hf', threads: 2, ...options })
   return await work(model)
 }
@@ -45,7 +56,11 @@ test('an answer counts its tokens, and its text is theirs', async (t) => {
 test('greedy answers are the same every time, also beside others', async (t) => {
   await withModel(async (model) => {
     const alone = lasting(await model.ask(picture, question, greedy))
-    const asked = [model.ask(picture, question, greedy), model.ask([], 'Name a color.', greedy), model.ask(picture, question, greedy)] as const
+    const asked = [
+      model.ask(picture, question, greedy),
+      model.ask([], 'Name a color.', greedy),
+      model.ask(picture, question, greedy),
+    ] as const
     const together = await Promise.all(asked)
     t.deepEqual(lasting(together[0]), alone)
     t.deepEqual(lasting(together[2]), alone)
@@ -182,11 +197,17 @@ test('a prompt over the context says by how many positions', async (t) => {
   await withModel(async (model) => {
     const words = 'red '.repeat(200)
     const { usage } = await model.ask(picture, question, { maxTokens: 1 })
-    const longer = usage.promptTokens + model.tokenize(words + question, { addBos: false }).length - model.tokenize(question, { addBos: false }).length
+    const longer =
+      usage.promptTokens +
+      model.tokenize(words + question, { addBos: false }).length -
+      model.tokenize(question, { addBos: false }).length
     const error = await t.throwsAsync(model.ask(picture, words + question), { code: 'CONTEXT_OVERFLOW' })
     t.true(longer > contextLength)
     const excess = longer - contextLength
-    t.is(error.message, `the prompt takes ${longer} positions, 16 of them for pictures: ${excess} more than the model's context of ${contextLength}`)
+    t.is(
+      error.message,
+      `the prompt takes ${longer} positions, 16 of them for pictures: ${excess} more than the model's context of ${contextLength}`,
+    )
   })
 })
 
@@ -244,7 +265,8 @@ for (const [what, image, options] of [
         await model.ask(image, question, options)
       }
       async function theReader(): Promise<void> {
-        for await (const piece of model.chat([{ role: 'user', content: [{ type: 'image', image }] }], options)) t.is(piece, '')
+        for await (const piece of model.chat([{ role: 'user', content: [{ type: 'image', image }] }], options))
+          t.is(piece, '')
       }
       t.regex((await t.throwsAsync(theCaller())).stack ?? '', /theCaller/)
       t.regex((await t.throwsAsync(theReader())).stack ?? '', /theReader/)
@@ -260,7 +282,13 @@ test('a model that does not open: the error names the caller in its stack', asyn
 })
 
 const conversation: readonly Message[] = [
-  { role: 'user', content: [{ type: 'image', image: picture }, { type: 'text', text: question }] },
+  {
+    role: 'user',
+    content: [
+      { type: 'image', image: picture },
+      { type: 'text', text: question },
+    ],
+  },
 ]
 
 test('a chat streams what ask answers', async (t) => {
@@ -275,7 +303,11 @@ test('a chat streams what ask answers', async (t) => {
 
 test('a chat with a past answers from all of it', async (t) => {
   await withModel(async (model) => {
-    const turns: readonly Message[] = [...conversation, { role: 'assistant', content: 'red' }, { role: 'user', content: 'And now?' }]
+    const turns: readonly Message[] = [
+      ...conversation,
+      { role: 'assistant', content: 'red' },
+      { role: 'user', content: 'And now?' },
+    ]
     const { usage } = await model.chat(turns, { maxTokens: 1 }).answer
     t.true(usage.promptTokens > (await model.chat(conversation, { maxTokens: 1 }).answer).usage.promptTokens)
     t.is(usage.imageTokens, 16)
@@ -431,9 +463,12 @@ test('a fork goes its own way, and a truncated context forgets', async (t) => {
     t.notDeepEqual(one, other)
     context.truncate(3)
     t.deepEqual(await context.forward([[8]]), other)
-    t.throws(() => {
-      context.truncate(99)
-    }, { code: 'INVALID_ARGUMENT' })
+    t.throws(
+      () => {
+        context.truncate(99)
+      },
+      { code: 'INVALID_ARGUMENT' },
+    )
   })
 })
 
@@ -497,7 +532,10 @@ test('an abort in the second chunk of a prompt takes back the first', async (t) 
       setTimeout(() => {
         controller.abort()
       }, 1.3 * oneChunk)
-      const aborted = await running.then(() => false, () => true)
+      const aborted = await running.then(
+        () => false,
+        () => true,
+      )
       if (!aborted) continue // the machine was faster this time
       t.is(context.length, 0)
       t.deepEqual(await context.forward([prompt.subarray(0, 512)]), expected)
@@ -528,7 +566,12 @@ async function traceAgainstGolden(t: ExecutionContext, options: OpenOptions): Pr
   t.true(distance(trace.logits.data, stage('logits').data) <= 1e-3)
   t.deepEqual(trace.generated.data, stage('generated').data)
   const { pixelValues, imageFeatures, projected, logits } = trace
-  for (const [name, { shape }] of Object.entries({ pixel_values: pixelValues, image_features: imageFeatures, projected, logits })) {
+  for (const [name, { shape }] of Object.entries({
+    pixel_values: pixelValues,
+    image_features: imageFeatures,
+    projected,
+    logits,
+  })) {
     t.deepEqual(shape, stage(name).shape)
   }
 }
@@ -556,14 +599,17 @@ test('info names the model, the machine and the memory', async (t) => {
 
 for (const kvCache of ['f32', 'f16', 'q8_0'] as const) {
   test(`info foretells what ${kvCache} keys and values take in a full context`, async (t) => {
-    await withModel(async (model) => {
-      const { memory: before, machine } = model.info()
-      using context = model.createContext()
-      await context.forward([new Int32Array(contextLength).fill(5)])
-      t.is(before.kvCache, 0)
-      t.is(model.info().memory.kvCache, before.kvCacheFull)
-      t.true(machine.available > 0 && machine.available <= machine.memory)
-    }, { kvCache })
+    await withModel(
+      async (model) => {
+        const { memory: before, machine } = model.info()
+        using context = model.createContext()
+        await context.forward([new Int32Array(contextLength).fill(5)])
+        t.is(before.kvCache, 0)
+        t.is(model.info().memory.kvCache, before.kvCacheFull)
+        t.true(machine.available > 0 && machine.available <= machine.memory)
+      },
+      { kvCache },
+    )
   })
 }
 
@@ -578,8 +624,14 @@ test('a benchmark has a line each for picture, prefill and decode', async (t) =>
   await withModel(async (model) => {
     const lines: BenchmarkLine[] = []
     for await (const line of model.benchmark({ prompt: 8, generate: 2, images: 1, repeat: 2 })) lines.push(line)
-    t.deepEqual(lines.map(({ what }) => what), ['image', 'prefill', 'decode'])
-    t.deepEqual(lines.map(({ tokens }) => tokens), [16, 8, 2])
+    t.deepEqual(
+      lines.map(({ what }) => what),
+      ['image', 'prefill', 'decode'],
+    )
+    t.deepEqual(
+      lines.map(({ tokens }) => tokens),
+      [16, 8, 2],
+    )
     for (const { achieved, peak, ratio, tokensPerSecond } of lines) {
       t.true(achieved > 0 && peak > 0 && tokensPerSecond > 0)
       t.is(ratio, achieved / peak)
@@ -595,7 +647,10 @@ test('a worker ended in the middle of an answer takes nothing with it', async (t
       const stream = model.chat([{ role: 'user', content: 'What is it?' }], { maxTokens: 200, temperature: 100, seed: 3 })
       for await (const piece of stream) parentPort.postMessage(piece)
     })`
-  const worker = new Worker(code, { eval: true, workerData: { library: new URL('../lib/index.js', import.meta.url).href, model: modelPath } })
+  const worker = new Worker(code, {
+    eval: true,
+    workerData: { library: new URL('../lib/index.js', import.meta.url).href, model: modelPath },
+  })
   await new Promise((resolve, reject) => {
     worker.once('message', resolve)
     worker.once('error', reject)
@@ -608,6 +663,9 @@ test('a worker ended in the middle of an answer takes nothing with it', async (t
 
 test('with no path, the model that comes with the package opens and says what its demo picture shows', async (t) => {
   await using model = await LLaVA.open()
-  const { text } = await model.ask(fileURLToPath(new URL('../../models/demo.png', import.meta.url)), 'What is in this picture?')
+  const { text } = await model.ask(
+    fileURLToPath(new URL('../../models/demo.png', import.meta.url)),
+    'What is in this picture?',
+  )
   t.is(text, 'The picture shows a rocket, a dog and a cactus.')
 })

@@ -20,7 +20,12 @@ test('the call waits for all, and each learns its place', async (t) => {
   t.deepEqual(calls, [])
   steps.push(lockstep.step(1, 21))
   t.deepEqual(await Promise.all(steps), [2, 0, 1])
-  t.deepEqual(calls, [[[0, 1, 2], [20, 21, 22]]])
+  t.deepEqual(calls, [
+    [
+      [0, 1, 2],
+      [20, 21, 22],
+    ],
+  ])
 })
 
 test('one that has left is not waited for', async (t) => {

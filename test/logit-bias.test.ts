@@ -22,6 +22,9 @@ test('keys of the same token add up', (t) => {
 })
 
 test('a text of several tokens, and an id that is none, are refused', (t) => {
-  t.throws(() => biasById({ 'red red': 1 }, tokenizer, 4), { code: 'INVALID_ARGUMENT', message: /"red red", whose tokens are 3, 1/ })
+  t.throws(() => biasById({ 'red red': 1 }, tokenizer, 4), {
+    code: 'INVALID_ARGUMENT',
+    message: /"red red", whose tokens are 3, 1/,
+  })
   t.throws(() => biasById({ 4: 1 }, tokenizer, 4), { code: 'INVALID_ARGUMENT', message: /\[0, 3\]/ })
 })

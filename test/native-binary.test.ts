@@ -44,10 +44,18 @@ function dynamicNames(elf: Buffer): { readonly strings: string; readonly defined
 }
 
 onLinux('the addon shows the two Node-API entry points and nothing else', (t) => {
-  t.deepEqual(dynamicNames(readFileSync(binary)).defined, ['napi_register_module_v1', 'node_api_module_get_api_version_v1'])
+  t.deepEqual(dynamicNames(readFileSync(binary)).defined, [
+    'napi_register_module_v1',
+    'node_api_module_get_api_version_v1',
+  ])
 })
 
 onLinux('the addon asks for no newer glibc than Node.js itself', (t) => {
-  const needed = [...dynamicNames(readFileSync(binary)).strings.matchAll(/\bGLIBC_(\d+)\.(\d+)/g)].map(([, major, minor]) => [Number(major), Number(minor)] as const)
-  t.deepEqual(needed.filter(([major, minor]) => major > newestGlibc[0] || (major === newestGlibc[0] && minor > newestGlibc[1])), [])
+  const needed = [...dynamicNames(readFileSync(binary)).strings.matchAll(/\bGLIBC_(\d+)\.(\d+)/g)].map(
+    ([, major, minor]) => [Number(major), Number(minor)] as const,
+  )
+  t.deepEqual(
+    needed.filter(([major, minor]) => major > newestGlibc[0] || (major === newestGlibc[0] && minor > newestGlibc[1])),
+    [],
+  )
 })

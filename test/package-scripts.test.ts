@@ -6,7 +6,10 @@ import { fileURLToPath } from 'node:url'
 import test from 'ava'
 
 const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../..')
-const { scripts, bin, exports } = JSON.parse(readFileSync(path.join(root, 'package.json'), 'utf8')) as Record<'scripts' | 'bin' | 'exports', object>
+const { scripts, bin, exports } = JSON.parse(readFileSync(path.join(root, 'package.json'), 'utf8')) as Record<
+  'scripts' | 'bin' | 'exports',
+  object
+>
 
 /** dist/bench/main.js comes from bench/main.ts: a file of an earlier build in dist proves nothing. */
 const source = (file: string): string => file.replace(/^(?:\.\/)?dist\/(.*?)(?:\.d\.ts|\.js)$/, '$1.ts')

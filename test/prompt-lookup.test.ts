@@ -28,7 +28,11 @@ test('a text that begins to repeat itself gets drafts of what followed', (t) => 
   }
   t.deepEqual(drafts[0], [])
   t.true((drafts[10]?.length ?? 0) > 3)
-  for (const [last, draft] of drafts.entries()) t.deepEqual(draft, draft.map((_, n) => last + 1 + n))
+  for (const [last, draft] of drafts.entries())
+    t.deepEqual(
+      draft,
+      draft.map((_, n) => last + 1 + n),
+    )
 })
 
 test('what repeats its own end is drafted on and on', (t) => {
@@ -72,20 +76,24 @@ test('drafts that are wrong time and again are given up, and come back when they
 
 test('a draft follows an earlier place whose last token is the text’s, and holds tokens only', (t) => {
   fc.assert(
-    fc.property(fc.array(fc.integer({ min: -1, max: 3 }), { maxLength: 60 }), fc.array(fc.integer({ min: 0, max: 3 }), { minLength: 1, maxLength: 60 }), (prompt, answer) => {
-      const lookup = new PromptLookup(prompt)
-      const text = [...prompt]
-      for (const id of answer) {
-        lookup.push(id)
-        text.push(id)
-        const draft = lookup.draft(7)
-        if (draft.length > 7 || draft.some((one) => one < 0)) return false
-        const whole = [...text, ...draft]
-        const from = text.map((_, n) => n).filter((n) => n > 0 && text[n - 1] === id)
-        if (draft.length > 0 && !from.some((n) => draft.every((one, i) => whole[n + i] === one))) return false
-      }
-      return true
-    }),
+    fc.property(
+      fc.array(fc.integer({ min: -1, max: 3 }), { maxLength: 60 }),
+      fc.array(fc.integer({ min: 0, max: 3 }), { minLength: 1, maxLength: 60 }),
+      (prompt, answer) => {
+        const lookup = new PromptLookup(prompt)
+        const text = [...prompt]
+        for (const id of answer) {
+          lookup.push(id)
+          text.push(id)
+          const draft = lookup.draft(7)
+          if (draft.length > 7 || draft.some((one) => one < 0)) return false
+          const whole = [...text, ...draft]
+          const from = text.map((_, n) => n).filter((n) => n > 0 && text[n - 1] === id)
+          if (draft.length > 0 && !from.some((n) => draft.every((one, i) => whole[n + i] === one))) return false
+        }
+        return true
+      },
+    ),
   )
   t.pass()
 })

@@ -12,9 +12,25 @@ const roofs: Roofs = {
 
 test('work above the ridge is bound by arithmetic, below it by reads', (t) => {
   const above = place({ operations: 51_000, read: 1000, written: 0 }, 102, roofs)
-  t.deepEqual(above, { roof: 'compute', achieved: 500, peak: 1000, unit: 'GOP/s', mix: 'multiply', ratio: 0.5, intensity: 51 })
+  t.deepEqual(above, {
+    roof: 'compute',
+    achieved: 500,
+    peak: 1000,
+    unit: 'GOP/s',
+    mix: 'multiply',
+    ratio: 0.5,
+    intensity: 51,
+  })
   const below = place({ operations: 49_000, read: 1000, written: 0 }, 100, roofs)
-  t.deepEqual(below, { roof: 'bandwidth', achieved: 10, peak: 20, unit: 'GB/s', mix: 'reads', ratio: 0.5, intensity: 49 })
+  t.deepEqual(below, {
+    roof: 'bandwidth',
+    achieved: 10,
+    peak: 20,
+    unit: 'GB/s',
+    mix: 'reads',
+    ratio: 0.5,
+    intensity: 49,
+  })
 })
 
 test('as many writes as reads are bound by the traffic of both, where its peak is known', (t) => {
@@ -31,12 +47,32 @@ test('a call that takes just as long as its roof allows has a ratio of 1', (t) =
 })
 
 for (const [name, request, work] of [
-  ['linear', { op: 'linear', dtype: 'Q4_0', rows: 3, columns: 64, depth: 32, outputs: 2 }, { operations: 2 * 3 * 64 * 32 * 2, read: 3 * 32 * 4 + 2 * 64 * 18, written: 2 * 3 * 64 * 4 }],
-  ['linear with bias and residual', { op: 'linear', dtype: 'F16', rows: 1, columns: 8, depth: 4, outputs: 1, bias: true, residual: true }, { operations: 64, read: 16 + 64 + 32 + 32, written: 32 }],
-  ['causal attention', { op: 'attention', dtype: 'F16', rows: 2, heads: 3, headDim: 16, keys: 10 }, { operations: 4 * 3 * 16 * (9 + 10), read: 3 * 16 * (2 * 10 * 2 + 2 * 4), written: 3 * 16 * 2 * 4 }],
-  ['attention of a picture', { op: 'attention', dtype: 'F32', rows: 2, heads: 1, headDim: 16, keys: 2, causal: false }, { operations: 4 * 16 * 4, read: 16 * (2 * 2 * 4 + 2 * 4), written: 16 * 2 * 4 }],
+  [
+    'linear',
+    { op: 'linear', dtype: 'Q4_0', rows: 3, columns: 64, depth: 32, outputs: 2 },
+    { operations: 2 * 3 * 64 * 32 * 2, read: 3 * 32 * 4 + 2 * 64 * 18, written: 2 * 3 * 64 * 4 },
+  ],
+  [
+    'linear with bias and residual',
+    { op: 'linear', dtype: 'F16', rows: 1, columns: 8, depth: 4, outputs: 1, bias: true, residual: true },
+    { operations: 64, read: 16 + 64 + 32 + 32, written: 32 },
+  ],
+  [
+    'causal attention',
+    { op: 'attention', dtype: 'F16', rows: 2, heads: 3, headDim: 16, keys: 10 },
+    { operations: 4 * 3 * 16 * (9 + 10), read: 3 * 16 * (2 * 10 * 2 + 2 * 4), written: 3 * 16 * 2 * 4 },
+  ],
+  [
+    'attention of a picture',
+    { op: 'attention', dtype: 'F32', rows: 2, heads: 1, headDim: 16, keys: 2, causal: false },
+    { operations: 4 * 16 * 4, read: 16 * (2 * 2 * 4 + 2 * 4), written: 16 * 2 * 4 },
+  ],
   ['silu_mul', { op: 'silu_mul', dtype: 'F32', rows: 2, columns: 10 }, { operations: 100, read: 160, written: 80 }],
-  ['patch_embed', { op: 'patch_embed', dtype: 'F32', rows: 5, columns: 8, imageSize: 28, patchSize: 14 }, { operations: 2 * 4 * 588 * 8, read: 4 * (3 * 784 + 588 * 8 + 5 * 8), written: 4 * 5 * 8 }],
+  [
+    'patch_embed',
+    { op: 'patch_embed', dtype: 'F32', rows: 5, columns: 8, imageSize: 28, patchSize: 14 },
+    { operations: 2 * 4 * 588 * 8, read: 4 * (3 * 784 + 588 * 8 + 5 * 8), written: 4 * 5 * 8 },
+  ],
 ] as const) {
   test(`the work of ${name} is counted from its shapes`, (t) => {
     t.deepEqual(workOf(request), work)

@@ -37,7 +37,9 @@ test('of two stop strings that end together the longer one is cut off', (t) => {
 
 test('how the text is cut into pieces makes no difference', (t) => {
   const letters = fc.string({ unit: fc.constantFrom('a', 'b', 'c'), maxLength: 24 })
-  const strings = fc.array(fc.string({ unit: fc.constantFrom('a', 'b', 'c'), minLength: 1, maxLength: 4 }), { maxLength: 3 })
+  const strings = fc.array(fc.string({ unit: fc.constantFrom('a', 'b', 'c'), minLength: 1, maxLength: 4 }), {
+    maxLength: 3,
+  })
   fc.assert(
     fc.property(letters, strings, fc.array(fc.nat(24)), (text, list, cuts) => {
       const whole = new StopStrings(list)

@@ -11,7 +11,13 @@ const main = fileURLToPath(new URL('../lib/cli/main.js', import.meta.url))
 /** Milliseconds until what should be on the screen is missed. */
 const patience = 60_000
 
-export const keys = { ctrlC: '\u0003', ctrlD: '\u0004', enter: '\r', pasteStart: '\u001B[200~', pasteEnd: '\u001B[201~' } as const
+export const keys = {
+  ctrlC: '\u0003',
+  ctrlD: '\u0004',
+  enter: '\r',
+  pasteStart: '\u001B[200~',
+  pasteEnd: '\u001B[201~',
+} as const
 
 export class TestTerminal implements Disposable {
   readonly #child: ChildProcessWithoutNullStreams
@@ -20,11 +26,16 @@ export class TestTerminal implements Disposable {
   /** Everything that was written, escape sequences too. */
   output = ''
 
-  constructor(args: readonly string[], { columns = 100, rows = 60, env = {} }: { columns?: number; rows?: number; env?: NodeJS.ProcessEnv } = {}) {
+  constructor(
+    args: readonly string[],
+    { columns = 100, rows = 60, env = {} }: { columns?: number; rows?: number; env?: NodeJS.ProcessEnv } = {},
+  ) {
     const command = [process.execPath, main, ...args].map((word) => `'${word.replaceAll("'", "'\\''")}'`).join(' ')
     const shell = `stty cols ${columns} rows ${rows}; exec ${command}`
     this.#screen = new xterm.Terminal({ cols: columns, rows, scrollback: 1000, allowProposedApi: true })
-    this.#child = spawn('script', ['-qefc', shell, '/dev/null'], { env: { ...process.env, DEBUG: undefined, NO_COLOR: '1', TERM: 'xterm-256color', ...env } })
+    this.#child = spawn('script', ['-qefc', shell, '/dev/null'], {
+      env: { ...process.env, DEBUG: undefined, NO_COLOR: '1', TERM: 'xterm-256color', ...env },
+    })
     this.#closed = once(this.#child, 'close') as Promise<[number | null]>
     this.#child.stdout.setEncoding('utf8').on('data', (text: string) => {
       this.output += text
@@ -41,7 +52,10 @@ export class TestTerminal implements Disposable {
   get text(): string {
     const { active } = this.#screen.buffer
     const lines = Array.from({ length: active.length }, (_, row) => active.getLine(row))
-    return lines.map((line) => (line?.isWrapped === true ? '' : '\n') + (line?.translateToString(true) ?? '')).join('').trim()
+    return lines
+      .map((line) => (line?.isWrapped === true ? '' : '\n') + (line?.translateToString(true) ?? ''))
+      .join('')
+      .trim()
   }
 
   /** Waits until the screen matches, and gives what it shows then. */

@@ -46,10 +46,19 @@ export function readTensors(file: string): ReadonlyMap<string, StoredTensor> {
   return new Map(
     Object.entries(header)
       .filter(([name]) => name !== '__metadata__')
-      .map(([name, { dtype, shape, data_offsets: [begin, end] }]) => {
-        const data = bytes.buffer.slice(8 + length + begin, 8 + length + end)
-        return [name, { shape, data: dtype === 'I32' ? new Int32Array(data) : new Float32Array(data) }]
-      }),
+      .map(
+        ([
+          name,
+          {
+            dtype,
+            shape,
+            data_offsets: [begin, end],
+          },
+        ]) => {
+          const data = bytes.buffer.slice(8 + length + begin, 8 + length + end)
+          return [name, { shape, data: dtype === 'I32' ? new Int32Array(data) : new Float32Array(data) }]
+        },
+      ),
   )
 }
 

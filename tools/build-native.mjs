@@ -37,12 +37,19 @@ function firstThat(works, candidates) {
 
 /** What this machine has: each a command, or undefined. */
 function findTools() {
-  const compiles = (cxx) => probe(cxx, ['-std=c++20', '-x', 'c++', '-fsyntax-only', '-'], '#include <span>\nstd::span<int> s;\n') !== undefined
+  const compiles = (cxx) =>
+    probe(cxx, ['-std=c++20', '-x', 'c++', '-fsyntax-only', '-'], '#include <span>\nstd::span<int> s;\n') !== undefined
   const answers = (command) => probe(command, ['--version']) !== undefined
   const isPython = (command) => probe(command, ['-c', 'import sys; sys.exit(sys.version_info < (3, 8))']) !== undefined
   return {
     compiler: firstThat(compiles, [process.env.CXX, 'g++', 'c++', 'clang++']),
-    python: firstThat(isPython, [process.env.NODE_GYP_FORCE_PYTHON, process.env.npm_config_python, process.env.PYTHON, 'python3', 'python']),
+    python: firstThat(isPython, [
+      process.env.NODE_GYP_FORCE_PYTHON,
+      process.env.npm_config_python,
+      process.env.PYTHON,
+      'python3',
+      'python',
+    ]),
     cmake: firstThat(answers, ['cmake']),
     make: firstThat(answers, [process.env.MAKE, 'make']),
     ninja: firstThat(answers, ['ninja', 'ninja-build']),
@@ -54,14 +61,20 @@ function chooseBuilder(tools, asked) {
   const missing = []
   if (tools.compiler === undefined) missing.push('a C++20 compiler (g++ 11 or clang++ 14, or newer)')
   if (tools.make === undefined && tools.ninja === undefined) missing.push('make or ninja')
-  if (tools.python === undefined && tools.cmake === undefined) missing.push('Python 3.8 or newer, or CMake 3.19 or newer')
+  if (tools.python === undefined && tools.cmake === undefined)
+    missing.push('Python 3.8 or newer, or CMake 3.19 or newer')
   if (missing.length > 0) {
-    throw new BuildError(`The native part cannot be built: please install ${missing.join(', and ')} (on Debian or Ubuntu: apt-get install g++ make python3).`)
+    throw new BuildError(
+      `The native part cannot be built: please install ${missing.join(', and ')} (on Debian or Ubuntu: apt-get install g++ make python3).`,
+    )
   }
   const builder = asked ?? (tools.python !== undefined ? 'node-gyp' : 'cmake-js')
-  if (builder !== 'node-gyp' && builder !== 'cmake-js') throw new BuildError(`--with takes node-gyp or cmake-js, not ${builder}.`)
-  if (builder === 'node-gyp' && tools.python === undefined) throw new BuildError('node-gyp needs Python 3.8 or newer: please install it, or leave out --with.')
-  if (builder === 'cmake-js' && tools.cmake === undefined) throw new BuildError('cmake-js needs CMake 3.19 or newer: please install it, or leave out --with.')
+  if (builder !== 'node-gyp' && builder !== 'cmake-js')
+    throw new BuildError(`--with takes node-gyp or cmake-js, not ${builder}.`)
+  if (builder === 'node-gyp' && tools.python === undefined)
+    throw new BuildError('node-gyp needs Python 3.8 or newer: please install it, or leave out --with.')
+  if (builder === 'cmake-js' && tools.cmake === undefined)
+    throw new BuildError('cmake-js needs CMake 3.19 or newer: please install it, or leave out --with.')
   return builder
 }
 
@@ -71,7 +84,10 @@ function packageFile(packageName, file) {
     return path.join(path.dirname(require.resolve(`${packageName}/package.json`)), file)
   } catch (cause) {
     const packages = 'node-addon-api@8 node-api-headers@1 node-gyp@12 cmake-js@8'
-    throw new BuildError(`The native part cannot be built without ${packageName}: run \`npm install --no-save ${packages}\` in ${root} first.`, { cause })
+    throw new BuildError(
+      `The native part cannot be built without ${packageName}: run \`npm install --no-save ${packages}\` in ${root} first.`,
+      { cause },
+    )
   }
 }
 
@@ -79,12 +95,15 @@ function packageFile(packageName, file) {
 function fingerprint(target) {
   const files = readdirSync(path.join(root, 'native'), { recursive: true, withFileTypes: true })
     .filter((entry) => entry.isFile())
-    .map((entry) => path.relative(root, path.join(entry.parentPath ?? entry.path, entry.name)).replaceAll(path.sep, '/'))
+    .map((entry) =>
+      path.relative(root, path.join(entry.parentPath ?? entry.path, entry.name)).replaceAll(path.sep, '/'),
+    )
     .filter(targets[target].isInput)
     .concat('binding.gyp', 'CMakeLists.txt')
     .sort()
   const hash = createHash('sha256').update(`${process.platform} ${process.arch} ${process.env.CXX ?? ''}\n`)
-  for (const name of ['node-addon-api', 'node-api-headers']) hash.update(readFileSync(packageFile(name, 'package.json')))
+  for (const name of ['node-addon-api', 'node-api-headers'])
+    hash.update(readFileSync(packageFile(name, 'package.json')))
   for (const file of files) hash.update(`\n${file}\n`).update(readFileSync(path.join(root, file)))
   return hash.digest('hex')
 }
@@ -92,7 +111,11 @@ function fingerprint(target) {
 const stampOf = (target) => path.join(root, `${targets[target].output}.fingerprint`)
 
 function isUpToDate(target, digest) {
-  return existsSync(path.join(root, targets[target].output)) && existsSync(stampOf(target)) && readFileSync(stampOf(target), 'utf8') === digest
+  return (
+    existsSync(path.join(root, targets[target].output)) &&
+    existsSync(stampOf(target)) &&
+    readFileSync(stampOf(target), 'utf8') === digest
+  )
 }
 
 function run(command, args, environment = {}) {
@@ -109,19 +132,49 @@ async function buildWithNodeGyp(tools, testing) {
   const useNinja = tools.make === undefined
   const gypArguments = [...(useNinja ? ['-f', 'ninja'] : []), `-Dllava_testing=${testing ? 1 : 0}`]
   const environment = { CXX: tools.compiler, LINK: tools.compiler }
-  run(process.execPath, [nodeGyp, 'configure', '--loglevel=warn', `--nodedir=${headers}`, `--python=${tools.python}`, '--', ...gypArguments], environment)
+  run(
+    process.execPath,
+    [
+      nodeGyp,
+      'configure',
+      '--loglevel=warn',
+      `--nodedir=${headers}`,
+      `--python=${tools.python}`,
+      '--',
+      ...gypArguments,
+    ],
+    environment,
+  )
   if (useNinja) run(tools.ninja, ['-C', 'build/Release', '-j', jobs], environment)
-  else run(process.execPath, [nodeGyp, 'build', '--loglevel=warn', `--nodedir=${headers}`, `--jobs=${jobs}`], { ...environment, MAKE: tools.make })
+  else
+    run(process.execPath, [nodeGyp, 'build', '--loglevel=warn', `--nodedir=${headers}`, `--jobs=${jobs}`], {
+      ...environment,
+      MAKE: tools.make,
+    })
   // gyp's make files also put a link to the testing addon beside the shipped one, where node-gyp-build takes the first it finds
   rmSync(path.join(root, 'build/Release/llava_testing.node'), { force: true })
 }
 
 function buildWithCmakeJs(tools, testing) {
   const generator = tools.ninja !== undefined ? 'Ninja' : 'Unix Makefiles'
-  run(process.execPath, [
-    packageFile('cmake-js', 'bin/cmake-js'), 'build', '--log-level=warn', '--out', 'build/cmake', '--generator', generator, '--config', 'Release',
-    '--parallel', jobs, `--CDLLAVA_TESTING=${testing ? 'ON' : 'OFF'}`,
-  ], { CXX: tools.compiler })
+  run(
+    process.execPath,
+    [
+      packageFile('cmake-js', 'bin/cmake-js'),
+      'build',
+      '--log-level=warn',
+      '--out',
+      'build/cmake',
+      '--generator',
+      generator,
+      '--config',
+      'Release',
+      '--parallel',
+      jobs,
+      `--CDLLAVA_TESTING=${testing ? 'ON' : 'OFF'}`,
+    ],
+    { CXX: tools.compiler },
+  )
 }
 
 async function main() {

@@ -9,7 +9,10 @@ const count = { passed: 0, failed: 0, skipped: 0 }
 
 // ava closes a report with lines such as `  41 tests passed`, `  1 test skipped`, `  2 tests failed`, `  1 uncaught exception`.
 for (const line of readFileSync(logPath, 'utf8').split('\n')) {
-  const [, number, verdict] = /^\s+(\d+) (?:tests? (passed|failed|skipped)|(?:test )?hooks? failed|uncaught exceptions?|unhandled rejections?)\s*$/.exec(line) ?? []
+  const [, number, verdict] =
+    /^\s+(\d+) (?:tests? (passed|failed|skipped)|(?:test )?hooks? failed|uncaught exceptions?|unhandled rejections?)\s*$/.exec(
+      line,
+    ) ?? []
   if (number !== undefined) count[verdict ?? 'failed'] += Number(number)
 }
 if (count.failed === 0 && (status !== '0' || count.passed === 0)) count.failed = 1

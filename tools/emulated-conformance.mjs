@@ -22,7 +22,15 @@ const needed = [
   ['libsimde-dev', () => existsSync('/usr/include/simde/x86/avx512.h')],
 ]
 
-const arm64 = { folder: 'build/conformance/arm64', program: 'llava_conformance', options: ['-DCMAKE_SYSTEM_NAME=Linux', '-DCMAKE_SYSTEM_PROCESSOR=aarch64', '-DCMAKE_CXX_COMPILER=aarch64-linux-gnu-g++'] }
+const arm64 = {
+  folder: 'build/conformance/arm64',
+  program: 'llava_conformance',
+  options: [
+    '-DCMAKE_SYSTEM_NAME=Linux',
+    '-DCMAKE_SYSTEM_PROCESSOR=aarch64',
+    '-DCMAKE_CXX_COMPILER=aarch64-linux-gnu-g++',
+  ],
+}
 const x64 = { folder: 'build/conformance/x64', program: 'llava_conformance_emulated', options: [] }
 const onCpu = (cpu) => ['qemu-aarch64-static', '-cpu', cpu]
 
@@ -39,7 +47,10 @@ const suites = [
 ]
 
 function build({ folder, program, options }) {
-  for (const line of [['-S', '.', '-B', folder, '-G', 'Ninja', ...options], ['--build', folder, '--target', program]]) {
+  for (const line of [
+    ['-S', '.', '-B', folder, '-G', 'Ninja', ...options],
+    ['--build', folder, '--target', program],
+  ]) {
     const { status, stdout, stderr } = spawnSync('cmake', line, { cwd: root, encoding: 'utf8', maxBuffer: 1 << 26 })
     if (status !== 0) throw new Error(`cmake ${line.join(' ')} failed:\n${stdout}${stderr}`)
   }
@@ -54,7 +65,9 @@ function run({ build: { folder, program }, on, isa }) {
     child.stdout.setEncoding('utf8').on('data', (part) => (text += part))
     child.on('error', reject)
     child.on('close', (code, signal) => {
-      console.log(`${text.trimEnd() || `${isa}: nothing ran`}  (${on.at(-1) ?? 'emulated'})${signal === null ? '' : `, ended by ${signal}`}`)
+      console.log(
+        `${text.trimEnd() || `${isa}: nothing ran`}  (${on.at(-1) ?? 'emulated'})${signal === null ? '' : `, ended by ${signal}`}`,
+      )
       const [, passed = 0, failed = 0] = /(\d+) passed, (\d+) failed\s*$/.exec(text) ?? []
       resolve({ passed: Number(passed), failed: code === 0 ? Number(failed) : Math.max(1, Number(failed)) })
     })
@@ -63,7 +76,9 @@ function run({ build: { folder, program }, on, isa }) {
 
 const missing = needed.filter(([, isThere]) => !isThere()).map(([name]) => name)
 if (missing.length > 0) {
-  console.error(`The emulated conformance suites need packages that are missing here; on Debian or Ubuntu: apt-get install ${missing.join(' ')}`)
+  console.error(
+    `The emulated conformance suites need packages that are missing here; on Debian or Ubuntu: apt-get install ${missing.join(' ')}`,
+  )
   process.exitCode = 1
 } else {
   for (const one of [arm64, x64]) build(one)

@@ -29,14 +29,18 @@ async function mark(model: LLaVA, folder: string, { things, hands }: Exam, withC
       const text = await answerTo(asked, model, path.join(folder, hand))
       marked.push({ hand, asked, answer: text, right: isRight(asked, text, things) })
     }
-    if (withClip) marked.push(...await retrieve(model, path.join(folder, hand), hand, galleryOf(questions, things)))
+    if (withClip) marked.push(...(await retrieve(model, path.join(folder, hand), hand, galleryOf(questions, things))))
     process.stderr.write(`${hand}: ${questions.length} questions\n`)
   }
   return marked
 }
 
 /** The answer to the last question of the conversation. */
-async function answerTo({ kind, picture, earlier = [], question }: Question, model: LLaVA, folder: string): Promise<string> {
+async function answerTo(
+  { kind, picture, earlier = [], question }: Question,
+  model: LLaVA,
+  folder: string,
+): Promise<string> {
   using conversation = model.createConversation()
   let answer = ''
   for (const [turn, text] of [...earlier, long.includes(kind) ? question : question + short].entries()) {
@@ -49,8 +53,14 @@ async function answerTo({ kind, picture, earlier = [], question }: Question, mod
 /** Each text finds the picture whose vector is nearest to its own: recall at 1. */
 async function retrieve(model: LLaVA, folder: string, hand: string, gallery: readonly Question[]): Promise<Marked[]> {
   const options = { normalize: true } as const
-  const pictures = await model.embed(gallery.map((one) => path.join(folder, one.picture)), { kind: 'clip_image', ...options })
-  const texts = await model.embed(gallery.map((one) => one.question), { kind: 'clip_text', ...options })
+  const pictures = await model.embed(
+    gallery.map((one) => path.join(folder, one.picture)),
+    { kind: 'clip_image', ...options },
+  )
+  const texts = await model.embed(
+    gallery.map((one) => one.question),
+    { kind: 'clip_text', ...options },
+  )
   return gallery.map((asked, row) => {
     const text = texts[row]?.data ?? new Float32Array()
     const likeness = pictures.map(({ data }) => data.reduce((sum, value, n) => sum + value * (text[n] ?? 0), 0))
@@ -65,24 +75,47 @@ const sum = (counts: readonly number[]): number => counts.reduce((total, count) 
 export function scoreTable(marked: readonly Marked[], things: readonly Thing[]): string {
   const hands = [...new Set(marked.map((one) => one.hand))]
   const kinds = [...new Set(marked.map((one) => one.asked.kind))]
-  const share = (part: number, whole: number): string => (whole === 0 ? '' : `${((100 * part) / whole).toFixed(1)} % (${part}/${whole})`)
+  const share = (part: number, whole: number): string =>
+    whole === 0 ? '' : `${((100 * part) / whole).toFixed(1)} % (${part}/${whole})`
   const line = (name: string, cell: (mine: readonly Marked[]) => string, kind = name): string =>
     `| ${name} | ${hands.map((hand) => cell(marked.filter((one) => one.asked.kind === kind && one.hand === hand))).join(' | ')} |`
   const right = (mine: readonly Marked[]): string => share(mine.filter((one) => one.right).length, mine.length)
-  const part = (of: 'invented' | 'found', whole: 'named' | 'there') => (mine: readonly Marked[]): string => {
-    const counts = mine.map(({ asked, answer }) => named(asked, answer, things))
-    return share(sum(counts.map((one) => one[of])), sum(counts.map((one) => one[whole])))
-  }
-  return [`| question | ${hands.join(' | ')} |`, `| --- |${' --- |'.repeat(hands.length)}`, ...kinds.map((kind) => line(kind, right)), line('invented', part('invented', 'named'), 'describe'), line('found', part('found', 'there'), 'describe')].join('\n')
+  const part =
+    (of: 'invented' | 'found', whole: 'named' | 'there') =>
+    (mine: readonly Marked[]): string => {
+      const counts = mine.map(({ asked, answer }) => named(asked, answer, things))
+      return share(sum(counts.map((one) => one[of])), sum(counts.map((one) => one[whole])))
+    }
+  return [
+    `| question | ${hands.join(' | ')} |`,
+    `| --- |${' --- |'.repeat(hands.length)}`,
+    ...kinds.map((kind) => line(kind, right)),
+    line('invented', part('invented', 'named'), 'describe'),
+    line('found', part('found', 'there'), 'describe'),
+  ].join('\n')
 }
 
 async function main(): Promise<void> {
-  const { values, positionals } = parseArgs({ allowPositionals: true, options: { model: { type: 'string' }, clip: { type: 'string' }, out: { type: 'string' }, threads: { type: 'string' } } })
+  const { values, positionals } = parseArgs({
+    allowPositionals: true,
+    options: {
+      model: { type: 'string' },
+      clip: { type: 'string' },
+      out: { type: 'string' },
+      threads: { type: 'string' },
+    },
+  })
   const [folder] = positionals
-  if (folder === undefined) throw new Error('usage: npm run eval -- FOLDER [--model FILE] [--clip FOLDER] [--out FOLDER] [--threads N] (models/recipe/exam.py writes FOLDER)')
+  if (folder === undefined)
+    throw new Error(
+      'usage: npm run eval -- FOLDER [--model FILE] [--clip FOLDER] [--out FOLDER] [--threads N] (models/recipe/exam.py writes FOLDER)',
+    )
   const exam = await readExam(folder)
   const { clip, threads } = values
-  const model = await LLaVA.open(values.model, { ...(clip !== undefined && { clip }), ...(threads !== undefined && { threads: Number(threads) }) })
+  const model = await LLaVA.open(values.model, {
+    ...(clip !== undefined && { clip }),
+    ...(threads !== undefined && { threads: Number(threads) }),
+  })
   try {
     const marked = await mark(model, folder, exam, clip !== undefined || values.model === undefined)
     process.stdout.write(`${scoreTable(marked, exam.things)}\n`)

@@ -40,7 +40,13 @@ export async function readExam(folder: string): Promise<Exam> {
   const hands = new Map<string, readonly Question[]>()
   for (const entry of entries.filter((one) => one.isDirectory()).sort((a, b) => a.name.localeCompare(b.name))) {
     const text = await readFile(path.join(folder, entry.name, 'questions.jsonl'), 'utf8')
-    hands.set(entry.name, text.trimEnd().split('\n').map((line) => JSON.parse(line) as Question))
+    hands.set(
+      entry.name,
+      text
+        .trimEnd()
+        .split('\n')
+        .map((line) => JSON.parse(line) as Question),
+    )
   }
   return { things, hands }
 }
@@ -55,12 +61,24 @@ export function galleryOf(questions: readonly Question[], things: readonly Thing
     const [thing] = one.things
     if (one.kind === 'name' && thing !== undefined && !first.has(thing)) first.set(thing, one)
   }
-  return [...first].slice(0, gallery).map(([thing, { picture }]) => ({ picture, kind: 'retrieve', question: `a drawing of a ${things[thing]?.name ?? ''}`, accept: [picture], things: [thing] }))
+  return [...first]
+    .slice(0, gallery)
+    .map(([thing, { picture }]) => ({
+      picture,
+      kind: 'retrieve',
+      question: `a drawing of a ${things[thing]?.name ?? ''}`,
+      accept: [picture],
+      things: [thing],
+    }))
 }
 
 /** A short answer without what does not count: case, a full stop, an article. */
 export function bare(answer: string): string {
-  return answer.trim().toLowerCase().replace(/\.$/, '').replace(/^(?:an?|the) /, '')
+  return answer
+    .trim()
+    .toLowerCase()
+    .replace(/\.$/, '')
+    .replace(/^(?:an?|the) /, '')
 }
 
 /** Names that are colours as well. */
@@ -71,13 +89,19 @@ const colours = ['orange']
  * fruit before what it belongs to ("an orange cat", "an orange animal") or after "is".
  */
 export function mentioned(text: string, things: readonly Thing[]): Set<number> {
-  const names = things.flatMap((thing, index) => [thing.name, thing.plural, ...thing.synonyms].map((name) => ({ name: name.toLowerCase(), index })))
+  const names = things.flatMap((thing, index) =>
+    [thing.name, thing.plural, ...thing.synonyms].map((name) => ({ name: name.toLowerCase(), index })),
+  )
   const last = ({ name }: { readonly name: string }): number => Number(colours.includes(name))
   names.sort((a, b) => last(a) - last(b) || b.name.length - a.name.length)
-  let rest = ` ${text.toLowerCase().replace(/[.,;:!?]+/g, ' , ').replace(/[^a-z0-9,'-]+/g, ' ')} `
+  let rest = ` ${text
+    .toLowerCase()
+    .replace(/[.,;:!?]+/g, ' , ')
+    .replace(/[^a-z0-9,'-]+/g, ' ')} `
   const found = new Set<number>()
   for (const { name, index } of names) {
-    if (colours.includes(name)) rest = rest.replace(new RegExp(` (?:is|are) ${name} | ${name} (?!and |or |with |on |in |at |, |$)`, 'g'), ' ')
+    if (colours.includes(name))
+      rest = rest.replace(new RegExp(` (?:is|are) ${name} | ${name} (?!and |or |with |on |in |at |, |$)`, 'g'), ' ')
     const words = ` ${name.replace(/[^a-z0-9'-]+/g, ' ')} `
     if (!rest.includes(words)) continue
     found.add(index)
@@ -90,7 +114,11 @@ export function mentioned(text: string, things: readonly Thing[]): Set<number> {
  * Of the things that a description names, how many are not in the picture, which CHAIR counts (Rohrbach et al. 2018); and of those in the picture how many it
  * names: who says only "an animal" invents nothing, and finds nothing.
  */
-export function named(question: Question, answer: string, things: readonly Thing[]): { readonly named: number; readonly invented: number; readonly there: number; readonly found: number } {
+export function named(
+  question: Question,
+  answer: string,
+  things: readonly Thing[],
+): { readonly named: number; readonly invented: number; readonly there: number; readonly found: number } {
   const said = mentioned(answer, things)
   const found = question.things.filter((index) => said.has(index)).length
   return { named: said.size, invented: said.size - found, there: question.things.length, found }

@@ -13,7 +13,8 @@ export function answerProgress(session: Session): ProgressListener {
 
 /** What an answer took: `13 tokens, 41.2 tokens/s; picture 8 ms, prompt 34 ms`. */
 export function summary({ usage, timings, finishReason }: Answer): string {
-  const rate = timings.generateMs > 0 ? `, ${((usage.completionTokens / timings.generateMs) * 1000).toFixed(1)} tokens/s` : ''
+  const rate =
+    timings.generateMs > 0 ? `, ${((usage.completionTokens / timings.generateMs) * 1000).toFixed(1)} tokens/s` : ''
   const picture = usage.imageTokens > 0 ? `picture ${timings.imageMs.toFixed(0)} ms, ` : ''
   const cut = finishReason === 'length' ? '; cut at the limit' : ''
   return `${usage.completionTokens} tokens${rate}; ${picture}prompt ${timings.promptMs.toFixed(0)} ms${cut}`

@@ -75,7 +75,9 @@ async function ask(words: readonly string[], flags: AskFlags, session: Session):
   checkWords(words, flags)
   const last = words.at(-1) as string
   const question = last === '-' ? String(await readImage(last, session)).trim() : last
-  const pictures = await Promise.all(words.slice(0, -1).map(async (name) => ({ name, image: await readImage(name, session) })))
+  const pictures = await Promise.all(
+    words.slice(0, -1).map(async (name) => ({ name, image: await readImage(name, session) })),
+  )
   const model = await openModel(flags, session, imageOptions(flags))
   try {
     if (flags.each === true) await answerEach(model, pictures, question, flags, session)
@@ -89,40 +91,65 @@ async function ask(words: readonly string[], flags: AskFlags, session: Session):
 function checkWords(words: readonly string[], { each }: AskFlags): void {
   const last = words.at(-1)
   const fail = (message: string) => new LlavaError('INVALID_ARGUMENT', message)
-  if (last === undefined) throw fail('a question is missing; pictures, if any, stand before it: llava ask cat.jpg "What is this?"')
-  if (words.filter((word) => word === '-').length > 1) throw fail('stdin can be read once: "-" may stand for one picture, or for the question')
+  if (last === undefined)
+    throw fail('a question is missing; pictures, if any, stand before it: llava ask cat.jpg "What is this?"')
+  if (words.filter((word) => word === '-').length > 1)
+    throw fail('stdin can be read once: "-" may stand for one picture, or for the question')
   if (last !== '-' && existsSync(last)) {
     const question = words.find((word) => word !== '-' && !/^[a-z]+:/i.test(word) && !existsSync(word))
     if (question !== undefined) throw fail(`the question comes last: llava ask ${last} ${JSON.stringify(question)}`)
-    if (statSync(last).isDirectory()) throw fail(`${last} is a directory; name the pictures in it, and then the question`)
+    if (statSync(last).isDirectory())
+      throw fail(`${last} is a directory; name the pictures in it, and then the question`)
     throw fail(`a question is missing after the picture ${last}`)
   }
   if (each === true && words.length === 1) throw fail('--each needs pictures')
 }
 
 /** One question to each picture; failures are told where they happen, and the exit code is then 1. */
-async function answerEach(model: LLaVA, pictures: readonly NamedPicture[], question: string, flags: AskFlags, session: Session): Promise<void> {
+async function answerEach(
+  model: LLaVA,
+  pictures: readonly NamedPicture[],
+  question: string,
+  flags: AskFlags,
+  session: Session,
+): Promise<void> {
   for (const picture of pictures) {
     try {
       await answer(model, [picture], question, flags, session, picture.name)
     } catch (error) {
       if (session.signal.aborted) throw error
       session.failed(error, flags.json === true)
-      if (flags.json === true) process.stdout.write(`${JSON.stringify({ image: picture.name, error: session.facts(error) })}\n`)
+      if (flags.json === true)
+        process.stdout.write(`${JSON.stringify({ image: picture.name, error: session.facts(error) })}\n`)
     }
   }
 }
 
 /** Answers to one question, written to stdout; with a name, that stands before each. */
-async function answer(model: LLaVA, pictures: readonly NamedPicture[], question: string, flags: AskFlags, session: Session, name?: string): Promise<void> {
-  const options: AnswerOptions = { ...answerOptions(flags), signal: session.signal, onProgress: answerProgress(session) }
+async function answer(
+  model: LLaVA,
+  pictures: readonly NamedPicture[],
+  question: string,
+  flags: AskFlags,
+  session: Session,
+  name?: string,
+): Promise<void> {
+  const options: AnswerOptions = {
+    ...answerOptions(flags),
+    signal: session.signal,
+    onProgress: answerProgress(session),
+  }
   const images = pictures.map(({ image }) => image)
-  if (flags.show !== undefined && flags.json !== true) for (const image of images) await showPicture(image, flags.show, session)
+  if (flags.show !== undefined && flags.json !== true)
+    for (const image of images) await showPicture(image, flags.show, session)
   if (flags.answers !== undefined) {
     show(await model.askMany(images, question, flags.answers, options), flags, session, name)
     return
   }
-  const content = [...images.map((image) => ({ type: 'image' as const, image })), { type: 'text' as const, text: question }]
+  const content = [
+    ...images.map((image) => ({ type: 'image' as const, image })),
+    { type: 'text' as const, text: question },
+  ]
   const stream = model.chat([{ role: 'user', content }], options)
   if (flags.json === true) show([await stream.answer], flags, session, name)
   else {
@@ -135,7 +162,8 @@ async function answer(model: LLaVA, pictures: readonly NamedPicture[], question:
 function show(answers: readonly Answer[], flags: AskFlags, session: Session, name: string | undefined): void {
   session.status('')
   for (const [n, one] of answers.entries()) {
-    if (flags.json === true) process.stdout.write(`${JSON.stringify({ ...(name !== undefined && { image: name }), ...one })}\n`)
+    if (flags.json === true)
+      process.stdout.write(`${JSON.stringify({ ...(name !== undefined && { image: name }), ...one })}\n`)
     else session.answer(`${n > 0 ? '\n' : ''}${heading(name)}${one.text}\n`)
   }
 }

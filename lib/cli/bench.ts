@@ -7,7 +7,9 @@ import { addHelp } from './help.js'
 import type { Session } from './session.js'
 
 const help = {
-  about: ["Every peak is measured in the same run, on the same threads and instruction set; work is counted from the model's own shapes."],
+  about: [
+    "Every peak is measured in the same run, on the same threads and instruction set; work is counted from the model's own shapes.",
+  ],
   examples: [
     'llava bench --model llava-v1.5-7b.Q4_0.gguf --prompt 512 --generate 32 --images 2 --threads 2',
     'llava bench --isa avx2 --repeat 1 --json',
@@ -43,7 +45,14 @@ async function bench(flags: BenchFlags, session: Session): Promise<void> {
   try {
     const { prompt, generate, sequences, images, repeat } = flags
     session.status('measuring …')
-    for await (const line of model.benchmark({ ...(prompt !== undefined && { prompt }), generate, sequences, images, repeat, signal: session.signal })) {
+    for await (const line of model.benchmark({
+      ...(prompt !== undefined && { prompt }),
+      generate,
+      sequences,
+      images,
+      repeat,
+      signal: session.signal,
+    })) {
       session.status('')
       process.stdout.write(`${flags.json === true ? JSON.stringify(line) : sentence(line)}\n`)
       session.status('measuring …')
@@ -55,7 +64,20 @@ async function bench(flags: BenchFlags, session: Session): Promise<void> {
 }
 
 /** `prefill Q4_0  512 tokens  avx2  2t  8.9 tokens/s  117.3 of 410.2 GOP/s (29 %, int8 maddubs+paddw)` */
-function sentence({ what, dtype, sequences, tokens, isa, threads, tokensPerSecond, achieved, peak, unit, ratio, roof }: BenchmarkLine): string {
+function sentence({
+  what,
+  dtype,
+  sequences,
+  tokens,
+  isa,
+  threads,
+  tokensPerSecond,
+  achieved,
+  peak,
+  unit,
+  ratio,
+  roof,
+}: BenchmarkLine): string {
   const rate = `${tokensPerSecond.toFixed(1)} tokens/s`
   const share = `${achieved.toFixed(1)} of ${peak.toFixed(1)} ${unit} (${(ratio * 100).toFixed(0)} %, ${roof})`
   return `${what.padEnd(7)} ${dtype}  ${tokens} tokens${sequences > 1 && what === 'decode' ? ` of ${sequences}` : ''}  ${isa}  ${threads}t  ${rate}  ${share}`

@@ -22,13 +22,17 @@ export function settingNames(): readonly string[] {
 /** The options with the flag `name` set to `value`, or where that is empty as if it had not been given. */
 export function withSetting(options: AnswerOptions, name: string, value: string): AnswerOptions {
   const flag = flags().find((option) => nameOf(option) === name.replace(/^--/, '').toLowerCase())
-  if (flag === undefined) throw new LlavaError('INVALID_ARGUMENT', `there is no setting ${name}; there are ${settingNames().join(', ')}`)
-  const command = addAnswerFlags(new Command()).exitOverride().configureOutput({ writeErr: () => undefined })
+  if (flag === undefined)
+    throw new LlavaError('INVALID_ARGUMENT', `there is no setting ${name}; there are ${settingNames().join(', ')}`)
+  const command = addAnswerFlags(new Command())
+    .exitOverride()
+    .configureOutput({ writeErr: () => undefined })
   const given = value === '' ? [] : [`${flag.long}=${value}`]
   try {
     command.parse(given, { from: 'user' })
   } catch (error) {
-    if (error instanceof CommanderError) throw new LlavaError('INVALID_ARGUMENT', error.message.replace(/^error: /, ''), { cause: error })
+    if (error instanceof CommanderError)
+      throw new LlavaError('INVALID_ARGUMENT', error.message.replace(/^error: /, ''), { cause: error })
     throw error
   }
   const [key, changed] = Object.entries(answerOptions(command.opts<AnswerFlags>()))[0] ?? []
@@ -46,7 +50,9 @@ function optionOf(flag: Option): string {
 export function settingLines(options: AnswerOptions): string {
   const set = flags().flatMap((flag) => {
     const value: unknown = options[optionOf(flag) as keyof AnswerOptions]
-    return value === undefined ? [] : [`  ${nameOf(flag)} ${typeof value === 'string' ? value : JSON.stringify(value)}\n`]
+    return value === undefined
+      ? []
+      : [`  ${nameOf(flag)} ${typeof value === 'string' ? value : JSON.stringify(value)}\n`]
   })
   return set.length > 0 ? set.join('') : '  nothing is set; the model answers by its defaults\n'
 }

@@ -29,17 +29,71 @@ interface ChatCommand {
 }
 
 const commands: Readonly<Record<string, ChatCommand>> = {
-  '/image': { usage: '/image PATH…', what: 'add pictures to the next question', run: (chat, text) => chat.addPictures(text) },
-  '/drop': { usage: '/drop', what: 'take these pictures back', run: ({ talk }) => { talk.dropPictures() } },
+  '/image': {
+    usage: '/image PATH…',
+    what: 'add pictures to the next question',
+    run: (chat, text) => chat.addPictures(text),
+  },
+  '/drop': {
+    usage: '/drop',
+    what: 'take these pictures back',
+    run: ({ talk }) => {
+      talk.dropPictures()
+    },
+  },
   '/retry': { usage: '/retry', what: 'ask the last question again', run: ({ talk }) => talk.retry() },
-  '/undo': { usage: '/undo', what: 'forget the last question and its answer; its pictures stay for the next one', run: ({ talk }) => { talk.undo() } },
-  '/clear': { usage: '/clear', what: 'forget everything', run: ({ talk }) => { talk.clear() } },
-  '/history': { usage: '/history', what: 'show the conversation so far', run: ({ talk }) => { talk.showHistory() } },
-  '/set': { usage: '/set [NAME [VALUE]]', what: 'show the settings, set one (/set temperature 0.2), or go back to its default', run: (chat, text) => { chat.set(text) } },
-  '/save': { usage: '/save FILE', what: 'write the conversation to a file', run: ({ talk }, text) => talk.save(fileIn(text, '/save')) },
-  '/open': { usage: '/open FILE', what: 'go on with a conversation that was saved', run: ({ talk }, text) => talk.open(fileIn(text, '/open')) },
-  '/help': { usage: '/help', what: 'show these commands', run: ({ talk }) => { talk.tell(commandHelp()) } },
-  '/quit': { usage: '/quit, /exit', what: 'end the chat, as Ctrl-D does', run: (chat) => { chat.end() } },
+  '/undo': {
+    usage: '/undo',
+    what: 'forget the last question and its answer; its pictures stay for the next one',
+    run: ({ talk }) => {
+      talk.undo()
+    },
+  },
+  '/clear': {
+    usage: '/clear',
+    what: 'forget everything',
+    run: ({ talk }) => {
+      talk.clear()
+    },
+  },
+  '/history': {
+    usage: '/history',
+    what: 'show the conversation so far',
+    run: ({ talk }) => {
+      talk.showHistory()
+    },
+  },
+  '/set': {
+    usage: '/set [NAME [VALUE]]',
+    what: 'show the settings, set one (/set temperature 0.2), or go back to its default',
+    run: (chat, text) => {
+      chat.set(text)
+    },
+  },
+  '/save': {
+    usage: '/save FILE',
+    what: 'write the conversation to a file',
+    run: ({ talk }, text) => talk.save(fileIn(text, '/save')),
+  },
+  '/open': {
+    usage: '/open FILE',
+    what: 'go on with a conversation that was saved',
+    run: ({ talk }, text) => talk.open(fileIn(text, '/open')),
+  },
+  '/help': {
+    usage: '/help',
+    what: 'show these commands',
+    run: ({ talk }) => {
+      talk.tell(commandHelp())
+    },
+  },
+  '/quit': {
+    usage: '/quit, /exit',
+    what: 'end the chat, as Ctrl-D does',
+    run: (chat) => {
+      chat.end()
+    },
+  },
 }
 
 /** Other names of commands. */
@@ -70,8 +124,13 @@ interface ChatFlags extends ModelFlags, AnswerFlags, ImageFlags, ShowFlags {
 }
 
 export function addChat(program: Command, session: Session): void {
-  const command = program.command('chat').description('talk about pictures').argument('[images...]', 'the pictures of the first question')
-  addShowFlag(addImageFlags(addAnswerFlags(addModelFlags(command)))).action((images: readonly string[], flags: ChatFlags) => chat(images, flags, session))
+  const command = program
+    .command('chat')
+    .description('talk about pictures')
+    .argument('[images...]', 'the pictures of the first question')
+  addShowFlag(addImageFlags(addAnswerFlags(addModelFlags(command)))).action(
+    (images: readonly string[], flags: ChatFlags) => chat(images, flags, session),
+  )
   addHelp(command, help)
 }
 
@@ -93,13 +152,20 @@ function terminalInput(session: Session): MessageInput {
   const onInterrupt = () => {
     session.interrupt() // a terminal in raw mode sends no signal
   }
-  return new TerminalInput(process.stdin, process.stdout, { prompt: colours(process.stdout).cyan('> '), completer: completeLine, onInterrupt })
+  return new TerminalInput(process.stdin, process.stdout, {
+    prompt: colours(process.stdout).cyan('> '),
+    completer: completeLine,
+    onInterrupt,
+  })
 }
 
 function header({ card, device, isa, threads, vision }: ModelInfo): string {
   const { bold, dim } = colours(process.stdout)
   const pictures = vision === undefined ? '; it takes no pictures' : ''
-  const lines = [`${bold(card.name)} on ${device} (${isa}, ${threads} threads)${pictures}`, dim('/help lists the commands, """ begins a text of several lines, Ctrl-D ends')]
+  const lines = [
+    `${bold(card.name)} on ${device} (${isa}, ${threads} threads)${pictures}`,
+    dim('/help lists the commands, """ begins a text of several lines, Ctrl-D ends'),
+  ]
   return `${lines.join('\n')}\n`
 }
 
@@ -174,7 +240,8 @@ class Chat {
     const name = word.toLowerCase()
     const command = Object.hasOwn(commands, aliases[name] ?? name) ? commands[aliases[name] ?? name] : undefined
     if (command !== undefined) await command.run(this, message.slice(word.length).trim())
-    else if (/^\/[a-z]+$/.test(name)) throw new LlavaError('INVALID_ARGUMENT', `there is no command ${word}; /help lists them`)
+    else if (/^\/[a-z]+$/.test(name))
+      throw new LlavaError('INVALID_ARGUMENT', `there is no command ${word}; /help lists them`)
     else await this.talk.ask(message)
   }
 }
@@ -188,7 +255,13 @@ function fileIn(text: string, command: string): string {
 /** What the tab key offers: commands, files, names of settings. */
 export function completeLine(line: string): [string[], string] {
   const [, word = '', rest] = /^(\/\S*)(?:\s+(.*))?$/.exec(line) ?? []
-  if (rest === undefined) return [[...Object.keys(commands), ...Object.keys(aliases)].filter((name) => word !== '' && name.startsWith(word.toLowerCase())), line]
+  if (rest === undefined)
+    return [
+      [...Object.keys(commands), ...Object.keys(aliases)].filter(
+        (name) => word !== '' && name.startsWith(word.toLowerCase()),
+      ),
+      line,
+    ]
   const name = word.toLowerCase()
   if (name === '/set') return [settingNames().filter((setting) => setting.startsWith(rest)), rest]
   return ['/image', '/save', '/open'].includes(name) ? completePath(rest) : [[], line]

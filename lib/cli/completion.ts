@@ -15,7 +15,10 @@ const help = {
   ],
 }
 
-const shells = { bash: bashScript, zsh: zshScript, fish: fishScript } as const satisfies Record<string, (name: string, verbs: readonly Verb[]) => string>
+const shells = { bash: bashScript, zsh: zshScript, fish: fishScript } as const satisfies Record<
+  string,
+  (name: string, verbs: readonly Verb[]) => string
+>
 
 export function addCompletion(program: Command): void {
   const command = program
@@ -95,8 +98,12 @@ const pulledNames = `  cache="\${HF_HUB_CACHE:-\${HF_HOME:-\${XDG_CACHE_HOME:-$H
       name="\${name%%--*}/\${name#*--}"
       case "$name" in
         *[!A-Za-z0-9._/-]*) break ;;
-${[...wellKnownRepositories].map(([name, repository]) => `        ${repository}) name=${name} ;;
-`).join('')}      esac
+${[...wellKnownRepositories]
+  .map(
+    ([name, repository]) => `        ${repository}) name=${name} ;;
+`,
+  )
+  .join('')}      esac
       echo "$name"
       break
     done
@@ -113,7 +120,9 @@ ${pulledNames}}
 }
 
 function bashScript(name: string, verbs: readonly Verb[]): string {
-  const withValues = verbs.flatMap((verb) => verb.flags.filter(({ takesValue }) => takesValue).map((flag) => ({ verb, flag })))
+  const withValues = verbs.flatMap((verb) =>
+    verb.flags.filter(({ takesValue }) => takesValue).map((flag) => ({ verb, flag })),
+  )
   const valueCases = withValues.flatMap(({ verb, flag }) =>
     flag.names.map((option) => `    '${verb.name} ${option}') ${bashValues(name, flag)}; return ;;\n`),
   )
@@ -123,7 +132,7 @@ function bashScript(name: string, verbs: readonly Verb[]): string {
     const words = names.length > 0 ? `*) words="${names.join(' ')}" ;;` : '*) return ;;'
     return `    ${verb}) case "$current" in -*) words='${options}' ;; ${words} esac ;;\n`
   })
-  return `${pulledFunction(name, 'local IFS=$\' \\t\\n\'')}_${name}_models() {
+  return `${pulledFunction(name, "local IFS=$' \\t\\n'")}_${name}_models() {
   COMPREPLY=($(compgen -W "$1 $(_${name}_pulled)" -- "$current"))
   [ \${#COMPREPLY[@]} -gt 0 ] || return # files are bash's own to complete
   local IFS=$'\\n' files
@@ -154,7 +163,8 @@ function bashValues(name: string, { values, pulled }: Flag): string {
 }
 
 function zshScript(name: string, verbs: readonly Verb[]): string {
-  const plain = (text: string) => text.replace(/['\\:[\]]/g, (character) => (character === "'" ? "'\\''" : `\\${character}`))
+  const plain = (text: string) =>
+    text.replace(/['\\:[\]]/g, (character) => (character === "'" ? "'\\''" : `\\${character}`))
   const listed = (values: readonly string[]) => `(${values.join(' ')})`
   const valuesOf = ({ values, pulled }: Flag) => {
     if (pulled) return `_${name}_models`
@@ -196,11 +206,15 @@ if [ "$funcstack[1]" = "_${name}" ]; then _${name} "$@"; else compdef _${name} $
 function fishScript(name: string, verbs: readonly Verb[]): string {
   const quoted = (text: string) => `'${text.replace(/['\\]/g, '\\$&')}'`
   const offered = (values: readonly string[]) => quoted([...values, `(__${name}_pulled)`].join(' '))
-  const first = verbs.map((verb) => `complete -c ${name} -n __fish_use_subcommand -f -a ${verb.name} -d ${quoted(verb.description)}\n`)
+  const first = verbs.map(
+    (verb) => `complete -c ${name} -n __fish_use_subcommand -f -a ${verb.name} -d ${quoted(verb.description)}\n`,
+  )
   const rest = verbs.flatMap((verb) => {
     const line = `complete -c ${name} -n '__fish_seen_subcommand_from ${verb.name}'`
     const flags = verb.flags.map(({ names, description, takesValue, values, pulled }) => {
-      const spelt = names.map((option) => (option.startsWith('--') ? `-l ${option.slice(2)}` : `-s ${option.slice(1)}`)).join(' ')
+      const spelt = names
+        .map((option) => (option.startsWith('--') ? `-l ${option.slice(2)}` : `-s ${option.slice(1)}`))
+        .join(' ')
       const listed = values.length > 0 ? ` -x -a ${quoted(values.join(' '))}` : takesValue ? ' -r' : ''
       const value = pulled ? ` -r -a ${offered(values)}` : listed
       return `${line} ${spelt}${value} -d ${quoted(description)}\n`

@@ -11,7 +11,7 @@ import { size } from './size.js'
 const help = {
   about: [
     'SOURCE is what --model takes elsewhere: a checkpoint directory, a GGUF, a pair, or a name that was pulled. ' +
-      'The single file holds everything; it is this package\'s own form, and `llava ask --model FILE` opens it.',
+      "The single file holds everything; it is this package's own form, and `llava ask --model FILE` opens it.",
     'OUT is the file; or a folder, which is made where the name ends in a slash. With --pair it may be what both names are made of: ' +
       'out/tiny gives out/tiny.gguf and out/mmproj-tiny.gguf, which llama.cpp opens. There a question stands on a line of its own after the picture:',
     String.raw`  llama-mtmd-cli -m out/tiny.gguf --mmproj out/mmproj-tiny.gguf --image cat.jpg -p $'<__media__>\nWhat is this?' --chat-template vicuna --temp 0`,
@@ -37,8 +37,15 @@ export function addConvert(program: Command, session: Session): void {
     .description('write a model as GGUF: one file, or the pair that llama.cpp opens')
     .argument('<source>', 'Hugging Face or original checkpoint directory, GGUF, or a name that was pulled')
     .requiredOption('-o, --out <path>', 'the file to write, or a folder; with --pair also what both names begin with')
-    .addOption(new Option('--type <type>', "the language model's matrices").choices(conversionTypes).makeOptionMandatory())
-    .addOption(new Option('--vision-type <type>', 'matrices of tower and projector (default: f32 for f32, bf16 for bf16, else f16; what is smaller stays as it is)').choices(visionTypes))
+    .addOption(
+      new Option('--type <type>', "the language model's matrices").choices(conversionTypes).makeOptionMandatory(),
+    )
+    .addOption(
+      new Option(
+        '--vision-type <type>',
+        'matrices of tower and projector (default: f32 for f32, bf16 for bf16, else f16; what is smaller stays as it is)',
+      ).choices(visionTypes),
+    )
     .option('--pair', 'language model and mmproj as two files')
     .option('--force', 'replace files that are there')
     .option('--mmproj <file>', 'vision half of a GGUF pair, if it is not the only one beside the model')
@@ -46,20 +53,33 @@ export function addConvert(program: Command, session: Session): void {
     .option('--adapter <path>', 'LoRA adapter to merge')
     .option('-t, --threads <n>', 'compute threads (default: as many as the process may use)', integer)
     .option('--vision-feature-layer <n>', "overrides the checkpoint's vision layer", integer)
-    .addOption(new Option('--image-aspect-ratio <how>', 'overrides how pictures are made square').choices(['pad', 'crop', 'stretch']))
+    .addOption(
+      new Option('--image-aspect-ratio <how>', 'overrides how pictures are made square').choices([
+        'pad',
+        'crop',
+        'stretch',
+      ]),
+    )
     .option('--json', 'machine-readable output')
     .action((source: string, flags: ConvertFlags) => convert(source, flags, session))
   addHelp(command, help)
 }
 
-async function convert(source: string, { out, force, json, ...options }: ConvertFlags, session: Session): Promise<void> {
+async function convert(
+  source: string,
+  { out, force, json, ...options }: ConvertFlags,
+  session: Session,
+): Promise<void> {
   using bar = new ProgressBar('converting')
   const result = await convertModel(source, out, {
     ...options,
     ...(force === true && { overwrite: true }),
     signal: session.signal,
     onPlan: ({ requantised }) => {
-      if (requantised > 0) session.warn(`${requantised} matrices are quantised already; quantising them again loses more than converting the original does`)
+      if (requantised > 0)
+        session.warn(
+          `${requantised} matrices are quantised already; quantising them again loses more than converting the original does`,
+        )
     },
     onProgress: ({ tensor, done, total }) => {
       bar.update(tensor, done, total)

@@ -2,7 +2,16 @@
 
 import { InvalidArgumentError, Option, type Command } from 'commander'
 import { LlavaError, type EmbedInput, type Embedding, type EmbeddingDtype, type EmbeddingKind } from '../index.js'
-import { addImageFlags, addModelFlags, collect, imageOptions, openModel, readImage, type ImageFlags, type ModelFlags } from './flags.js'
+import {
+  addImageFlags,
+  addModelFlags,
+  collect,
+  imageOptions,
+  openModel,
+  readImage,
+  type ImageFlags,
+  type ModelFlags,
+} from './flags.js'
 import { addHelp } from './help.js'
 import { writeNpy } from './npy.js'
 import type { Session } from './session.js'
@@ -28,10 +37,18 @@ const help = {
     'llava embed cat.jpg --text "What is it?" --kind hidden_last --json',
     'llava embed --clip clip-vit-large-patch14-336 --text "a cat" --text "a dog" --kind clip_text --out texts.npy',
   ],
-  json: ['Without --out: a line for each input, {"input","kind","shape","data"}. With --out and --json: {"file","kind","dtype","shape","inputs"}'],
+  json: [
+    'Without --out: a line for each input, {"input","kind","shape","data"}. With --out and --json: {"file","kind","dtype","shape","inputs"}',
+  ],
 } as const
 
-const pictureKinds: readonly EmbeddingKind[] = ['patch_features', 'pooled_features', 'projected', 'projected_mean', 'clip_image']
+const pictureKinds: readonly EmbeddingKind[] = [
+  'patch_features',
+  'pooled_features',
+  'projected',
+  'projected_mean',
+  'clip_image',
+]
 const kinds: readonly EmbeddingKind[] = [...pictureKinds, 'hidden_last', 'hidden_mean', 'clip_text']
 
 interface EmbedFlags extends ModelFlags, ImageFlags {
@@ -71,7 +88,10 @@ interface Named {
 
 async function embed(images: readonly string[], flags: EmbedFlags, session: Session): Promise<void> {
   const inputs = await inputsOf(images, flags, session)
-  const model = await openModel(flags, session, { ...imageOptions(flags), ...(flags.clip !== undefined && { clip: flags.clip }) })
+  const model = await openModel(flags, session, {
+    ...imageOptions(flags),
+    ...(flags.clip !== undefined && { clip: flags.clip }),
+  })
   try {
     const { kind, normalize = false, dtype, template, out } = flags
     const embeddings: Embedding[] = []
@@ -90,7 +110,11 @@ async function embed(images: readonly string[], flags: EmbedFlags, session: Sess
 }
 
 /** Which inputs a kind takes from pictures and texts. */
-async function inputsOf(images: readonly string[], { kind, text: texts = [] }: EmbedFlags, session: Session): Promise<readonly Named[]> {
+async function inputsOf(
+  images: readonly string[],
+  { kind, text: texts = [] }: EmbedFlags,
+  session: Session,
+): Promise<readonly Named[]> {
   const pictures = await Promise.all(images.map(async (name) => ({ name, input: await readImage(name, session) })))
   const fail = (needs: string) => new LlavaError('INVALID_ARGUMENT', `${kind} takes ${needs}`)
   if (pictureKinds.includes(kind)) {
@@ -106,7 +130,12 @@ async function inputsOf(images: readonly string[], { kind, text: texts = [] }: E
 }
 
 /** All embeddings as one array [inputs, …]. */
-async function save(file: string, inputs: readonly Named[], embeddings: readonly Embedding[], { kind, dtype, json }: EmbedFlags): Promise<void> {
+async function save(
+  file: string,
+  inputs: readonly Named[],
+  embeddings: readonly Embedding[],
+  { kind, dtype, json }: EmbedFlags,
+): Promise<void> {
   const shape = [embeddings.length, ...(embeddings[0]?.shape ?? [])]
   const length = shape.reduce((product, side) => product * side, 1)
   const all = dtype === 'f16' ? new Uint16Array(length) : new Float32Array(length)

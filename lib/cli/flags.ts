@@ -4,7 +4,16 @@ import { existsSync } from 'node:fs'
 import { addAbortSignal } from 'node:stream'
 import { buffer } from 'node:stream/consumers'
 import { InvalidArgumentError, Option, type Command } from 'commander'
-import { LLaVA, LlavaError, isas, templateNames, type AnswerOptions, type ImageOptions, type Isa, type OpenOptions } from '../index.js'
+import {
+  LLaVA,
+  LlavaError,
+  isas,
+  templateNames,
+  type AnswerOptions,
+  type ImageOptions,
+  type Isa,
+  type OpenOptions,
+} from '../index.js'
 import type { Session } from './session.js'
 import { pictureProtocols, type PictureProtocol } from './terminal-picture.js'
 
@@ -47,15 +56,30 @@ export interface ModelFlags {
 
 export function addModelFlags(command: Command): Command {
   return command
-    .option('-m, --model <path>', 'checkpoint directory, GGUF file, or a name that was pulled (default: the small model that comes with the package)')
+    .option(
+      '-m, --model <path>',
+      'checkpoint directory, GGUF file, or a name that was pulled (default: the small model that comes with the package)',
+    )
     .option('--mmproj <file>', 'vision half of a GGUF pair, if it is not the only one beside the model')
     .option('--vision-tower <dir>', 'CLIP directory of an original LLaVA checkpoint, if it is not in or beside it')
     .option('--adapter <path>', 'LoRA adapter (or projector) to run on top of the model')
     .option('-t, --threads <n>', 'compute threads (default: as many as the process may use)', integer)
     .addOption(new Option('--isa <name>', 'instruction set of the kernels').choices(['auto', ...isas]))
-    .addOption(new Option('--kv-cache <type>', 'element type of keys and values; q8_0 takes half of the memory of f16').choices(['f16', 'f32', 'q8_0']))
+    .addOption(
+      new Option('--kv-cache <type>', 'element type of keys and values; q8_0 takes half of the memory of f16').choices([
+        'f16',
+        'f32',
+        'q8_0',
+      ]),
+    )
     .option('--vision-feature-layer <n>', "overrides the checkpoint's vision layer", integer)
-    .addOption(new Option('--image-aspect-ratio <how>', 'overrides how pictures are made square').choices(['pad', 'crop', 'stretch']))
+    .addOption(
+      new Option('--image-aspect-ratio <how>', 'overrides how pictures are made square').choices([
+        'pad',
+        'crop',
+        'stretch',
+      ]),
+    )
     .option('--json', 'machine-readable output')
 }
 
@@ -81,7 +105,13 @@ export function addImageFlags(command: Command): Command {
     .option('--allow-private-network', 'read pictures from loopback and private addresses too')
 }
 
-export function imageOptions({ autoOrient, maxPixels, maxBytes, timeoutMs, allowPrivateNetwork }: ImageFlags): ImageOptions {
+export function imageOptions({
+  autoOrient,
+  maxPixels,
+  maxBytes,
+  timeoutMs,
+  allowPrivateNetwork,
+}: ImageFlags): ImageOptions {
   return given({ autoOrient, maxPixels, maxBytes, timeoutMs, allowPrivateNetwork })
 }
 
@@ -96,7 +126,11 @@ export interface ShowFlags {
 }
 
 export function addShowFlag(command: Command): Command {
-  return command.addOption(new Option('--show [how]', 'show the pictures, in a terminal that can').choices(['auto', ...pictureProtocols]).preset('auto'))
+  return command.addOption(
+    new Option('--show [how]', 'show the pictures, in a terminal that can')
+      .choices(['auto', ...pictureProtocols])
+      .preset('auto'),
+  )
 }
 
 /** Gives `--show` its value where the word after it is a picture or a question: an option with an optional value takes any word that follows. */
@@ -120,7 +154,11 @@ export interface AnswerFlags extends Omit<AnswerOptions, Reworded> {
 export function addAnswerFlags(command: Command): Command {
   return command
     .option('-n, --max-tokens <n>', 'most tokens to generate (default: 512)', integer)
-    .option('--prompt-lookup-tokens <n>', 'most tokens to compute ahead where the answer repeats what was said (default: 15, 0: none)', integer)
+    .option(
+      '--prompt-lookup-tokens <n>',
+      'most tokens to compute ahead where the answer repeats what was said (default: 15, 0: none)',
+      integer,
+    )
     .option('--temperature <t>', '0 takes the likeliest token (default), higher is more varied', decimal)
     .option('--top-k <k>', 'sample from the k likeliest tokens only', integer)
     .option('--top-p <p>', 'sample from the likeliest tokens that make up this probability', decimal)
@@ -130,21 +168,60 @@ export function addAnswerFlags(command: Command): Command {
     .option('--presence-penalty <p>', 'taken off the logits of tokens that were there, once', decimal)
     .option('--frequency-penalty <f>', 'taken off them as often as they were there', decimal)
     .option('--ngram-size <n>', 'no n tokens in a row come twice', integer)
-    .option('--logit-bias <token=b>', 'added to the logits of a token, given as id or text; -inf bans it; may be given several times', bias)
+    .option(
+      '--logit-bias <token=b>',
+      'added to the logits of a token, given as id or text; -inf bans it; may be given several times',
+      bias,
+    )
     .option('--min-tokens <n>', 'no end-of-sequence token before so many', integer)
-    .option('--logprobs <n>', 'with --json: log-probabilities of each token and of its n likeliest alternatives', integer)
+    .option(
+      '--logprobs <n>',
+      'with --json: log-probabilities of each token and of its n likeliest alternatives',
+      integer,
+    )
     .option('--seed <n>', 'same seed, same answer', integer)
     .option('--stop <text>', 'text that ends the answer; may be given several times', collect)
     .option('--system <text>', 'replaces the system text')
-    .option('--template <name>', `prompt format: ${templateNames.join(', ')} (the one the model brings); default: what fits the model`)
+    .option(
+      '--template <name>',
+      `prompt format: ${templateNames.join(', ')} (the one the model brings); default: what fits the model`,
+    )
 }
 
 export function answerOptions(flags: AnswerFlags): AnswerOptions {
-  const { maxTokens, temperature, topK, topP, minP, typicalP, repetitionPenalty, presencePenalty, frequencyPenalty, logitBias, minTokens, seed } = flags
+  const {
+    maxTokens,
+    temperature,
+    topK,
+    topP,
+    minP,
+    typicalP,
+    repetitionPenalty,
+    presencePenalty,
+    frequencyPenalty,
+    logitBias,
+    minTokens,
+    seed,
+  } = flags
   const { promptLookupTokens, ngramSize: noRepeatNgramSize, logprobs, stop, system, template, json } = flags
-  if (logprobs !== undefined && json !== true) throw new LlavaError('INVALID_ARGUMENT', '--logprobs needs --json, which shows them')
+  if (logprobs !== undefined && json !== true)
+    throw new LlavaError('INVALID_ARGUMENT', '--logprobs needs --json, which shows them')
   const penalties = { repetitionPenalty, presencePenalty, frequencyPenalty, noRepeatNgramSize, logitBias, minTokens }
-  return given({ maxTokens, promptLookupTokens, temperature, topK, topP, minP, typicalP, ...penalties, logprobs, seed, stop, system, template })
+  return given({
+    maxTokens,
+    promptLookupTokens,
+    temperature,
+    topK,
+    topP,
+    minP,
+    typicalP,
+    ...penalties,
+    logprobs,
+    seed,
+    stop,
+    system,
+    template,
+  })
 }
 
 /** Drops what was not given. The library checks the values themselves. */

@@ -20,8 +20,13 @@ export function addHelp(command: Command, { about = [], lists = {}, examples = [
   return command.addHelpText('after', ({ command: shown, error }) => {
     const output = shown.configureOutput()
     const width = (error ? output.getErrHelpWidth?.() : output.getOutHelpWidth?.()) ?? 80
-    const listed = Object.entries(lists).map(([title, entries]) => [wrapped(`${title}:`, width), ...listLines(shown, entries, width)].join('\n'))
-    const shownExamples = examples.length === 0 ? [] : [['Examples:', ...examples.map((example) => wrappedCommand(example, width))].join('\n')]
+    const listed = Object.entries(lists).map(([title, entries]) =>
+      [wrapped(`${title}:`, width), ...listLines(shown, entries, width)].join('\n'),
+    )
+    const shownExamples =
+      examples.length === 0
+        ? []
+        : [['Examples:', ...examples.map((example) => wrappedCommand(example, width))].join('\n')]
     const paragraphs = (texts: readonly string[]) => texts.map((text) => wrapped(text, width))
     return `\n${[...paragraphs(about), ...listed, ...shownExamples, ...paragraphs(json)].join('\n\n')}`
   })

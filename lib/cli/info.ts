@@ -11,7 +11,7 @@ import { size } from './size.js'
 const help = {
   about: [
     'Opens the model and says what it is, the instruction set it runs on, and the memory it takes: now, and with a full context; `llava show NAME` reads the headers of one that was pulled, and loads nothing. ' +
-      '--check reads every tensor, names those that hold NaN or infinite values (exit code 1), and prints each file\'s SHA-256.',
+      "--check reads every tensor, names those that hold NaN or infinite values (exit code 1), and prints each file's SHA-256.",
   ],
   examples: ['llava info', 'llava info --model llava-v1.5-7b-hf --json', 'llava info --model llava-v1.5-7b-hf --check'],
   json: [
@@ -39,9 +39,12 @@ async function info(flags: InfoFlags, session: Session): Promise<void> {
   if (flags.json === true) process.stdout.write(`${JSON.stringify({ ...facts, ...(checked && { check: checked }) })}\n`)
   else {
     const all = [...lines(facts), ...(checked === undefined ? [] : checkLines(checked))]
-    process.stdout.write(all.map(([name, value]) => `${colours(process.stdout).bold(name.padEnd(14))}${value}\n`).join(''))
+    process.stdout.write(
+      all.map(([name, value]) => `${colours(process.stdout).bold(name.padEnd(14))}${value}\n`).join(''),
+    )
   }
-  if (checked?.sound === false) throw new LlavaError('MODEL_CORRUPT', `${facts.path}: some of its weights are no numbers`)
+  if (checked?.sound === false)
+    throw new LlavaError('MODEL_CORRUPT', `${facts.path}: some of its weights are no numbers`)
 }
 
 async function factsOf(flags: InfoFlags, session: Session): Promise<ModelInfo> {
@@ -53,7 +56,11 @@ async function factsOf(flags: InfoFlags, session: Session): Promise<ModelInfo> {
   }
 }
 
-async function check({ path }: ModelInfo, { mmproj, visionTower, adapter, threads }: InfoFlags, session: Session): Promise<CheckedModel> {
+async function check(
+  { path }: ModelInfo,
+  { mmproj, visionTower, adapter, threads }: InfoFlags,
+  session: Session,
+): Promise<CheckedModel> {
   using bar = new ProgressBar('checking')
   return await checkModel(path, {
     ...(mmproj !== undefined && { mmproj }),
@@ -91,11 +98,17 @@ function lines(info: ModelInfo): readonly (readonly [string, string])[] {
     ['file', `${info.path} (${info.format})`],
     ['parameters', `${(card.parameters / 1e6).toFixed(1)} M`],
     ['weights', dtypes.join(', ')],
-    ['text', `${text.layers} layers, width ${text.hiddenSize}, ${text.heads} heads, context ${info.contextLength}, vocabulary ${info.vocabSize}`],
+    [
+      'text',
+      `${text.layers} layers, width ${text.hiddenSize}, ${text.heads} heads, context ${info.contextLength}, vocabulary ${info.vocabSize}`,
+    ],
     ['vision', vision === undefined ? 'none' : tower(vision)],
     ['template', info.template],
     ['device', info.device],
-    ['isa', `${info.isa} kernels, ${info.threads} threads; this CPU has ${info.cpuFeatures.join(', ') || 'no vector extension they use'}`],
+    [
+      'isa',
+      `${info.isa} kernels, ${info.threads} threads; this CPU has ${info.cpuFeatures.join(', ') || 'no vector extension they use'}`,
+    ],
     ['arithmetic', `${info.arithmetic}, keys and values ${info.kvCacheDtype}`],
     ['memory', `weights ${size(memory.weightsMapped)} mapped + ${size(memory.weightsHeap)}, ${held}`],
     ['full context', `${size(full)}, of which keys and values ${size(memory.kvCacheFull)}`],

@@ -7,7 +7,9 @@ import type { Session } from './session.js'
 import { size } from './size.js'
 
 const help = {
-  about: ["Names are what --model takes. Of what other programs keep in the hub's cache, only the models that llava opens are listed."],
+  about: [
+    "Names are what --model takes. Of what other programs keep in the hub's cache, only the models that llava opens are listed.",
+  ],
   examples: ['llava list', "llava list --json | jq -r 'select(.complete) | .name'"],
   json: [
     'With --json, one object a line: {"name","repository","commit","type","complete","path","files","nbytes","pulledAt"}; ' +

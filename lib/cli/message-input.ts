@@ -72,7 +72,14 @@ export class TerminalInput implements MessageInput {
     this.#options = options
     this.#keyboard = new Keyboard(stdin)
     const { prompt, completer } = options
-    this.#editor = createInterface({ input: this.#keyboard, output, terminal: true, prompt, completer, historySize: 1000 })
+    this.#editor = createInterface({
+      input: this.#keyboard,
+      output,
+      terminal: true,
+      prompt,
+      completer,
+      historySize: 1000,
+    })
     this.#editor.on('line', (line) => {
       this.#takeLine(line)
     })

@@ -4,7 +4,11 @@
 import { writeOutput } from './output-file.js'
 
 /** A Uint16Array holds float16 bits. */
-export async function writeNpy(file: string, shape: readonly number[], data: Float32Array | Uint16Array): Promise<void> {
+export async function writeNpy(
+  file: string,
+  shape: readonly number[],
+  data: Float32Array | Uint16Array,
+): Promise<void> {
   const dtype = data instanceof Float32Array ? '<f4' : '<f2'
   const header = `{'descr': '${dtype}', 'fortran_order': False, 'shape': (${shape.map((length) => `${length},`).join(' ')}), }`
   const padded = header.padEnd(Math.ceil((10 + header.length + 1) / 64) * 64 - 11) + '\n'

@@ -19,12 +19,18 @@ export async function looksLikePhotograph(image: string | Buffer): Promise<boole
 }
 
 /** Says on a terminal, where no model was named and a picture looks like a photograph, how to open one that knows them. */
-export async function remarkOnPhotographs(images: readonly (string | Buffer)[], flags: ModelFlags, session: Session): Promise<void> {
+export async function remarkOnPhotographs(
+  images: readonly (string | Buffer)[],
+  flags: ModelFlags,
+  session: Session,
+): Promise<void> {
   if (flags.model !== undefined || !process.stderr.isTTY) return
   for (const image of images) {
     const remote = typeof image === 'string' && /^https?:/i.test(image) // not fetched again
     if (remote || !(await looksLikePhotograph(image))) continue
-    session.remark('this model knows drawings only; for photographs: llava pull llava-1.5-7b, then --model llava-1.5-7b')
+    session.remark(
+      'this model knows drawings only; for photographs: llava pull llava-1.5-7b, then --model llava-1.5-7b',
+    )
     return
   }
 }

@@ -50,8 +50,12 @@ export async function run(args: readonly string[]): Promise<number> {
       session.verb = verb
     })
   addHelp(program, help)
-  const [models, tools] = [[addPull, addList, addShow, addRm], [addTrace, addBench, addCompletion]]
-  for (const add of [addAsk, addChat, addEmbed, addTokenize, addInfo, addConvert, ...models, ...tools]) add(program, session)
+  const [models, tools] = [
+    [addPull, addList, addShow, addRm],
+    [addTrace, addBench, addCompletion],
+  ]
+  for (const add of [addAsk, addChat, addEmbed, addTokenize, addInfo, addConvert, ...models, ...tools])
+    add(program, session)
   const json = args.includes('--json')
   try {
     await program.parseAsync(withShowValue(args), { from: 'user' })
@@ -65,6 +69,8 @@ export async function run(args: readonly string[]): Promise<number> {
 }
 
 function packageVersion(): string {
-  const { version } = JSON.parse(readFileSync(new URL('../../../package.json', import.meta.url), 'utf8')) as { readonly version: string }
+  const { version } = JSON.parse(readFileSync(new URL('../../../package.json', import.meta.url), 'utf8')) as {
+    readonly version: string
+  }
   return version
 }

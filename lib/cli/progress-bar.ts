@@ -9,7 +9,10 @@ export class ProgressBar implements Disposable {
   constructor(what: string) {
     if (!process.stderr.isTTY) return
     const format = `${what} {bar} {percentage} %  {mib} of {totalMib} MiB  {eta_formatted} left  {item}`
-    this.#bar = new SingleBar({ format, stream: process.stderr, clearOnComplete: true, hideCursor: true, gracefulExit: false, barsize: 24 }, Presets.shades_classic)
+    this.#bar = new SingleBar(
+      { format, stream: process.stderr, clearOnComplete: true, hideCursor: true, gracefulExit: false, barsize: 24 },
+      Presets.shades_classic,
+    )
   }
 
   /** @param item What is being worked on. */

@@ -1,7 +1,15 @@
 // llava pull NAME
 
 import { Option, type Command } from 'commander'
-import { pullModel, pullTypes, wellKnownNames, type PulledModel, type PullPlan, type PullProgress, type PullType } from '../index.js'
+import {
+  pullModel,
+  pullTypes,
+  wellKnownNames,
+  type PulledModel,
+  type PullPlan,
+  type PullProgress,
+  type PullType,
+} from '../index.js'
 import { addHelp } from './help.js'
 import { ProgressBar } from './progress-bar.js'
 import { agreed } from './question.js'
@@ -18,7 +26,10 @@ const help = {
   ],
   lists: {
     Environment: [
-      ['HF_TOKEN', 'token of an account; without it, that of `hf auth login`: in the file HF_TOKEN_PATH, or `token` in HF_HOME'],
+      [
+        'HF_TOKEN',
+        'token of an account; without it, that of `hf auth login`: in the file HF_TOKEN_PATH, or `token` in HF_HOME',
+      ],
       ['HF_HUB_DISABLE_IMPLICIT_TOKEN', '1: that file is not read'],
       ['HF_ENDPOINT', 'another hub, or a mirror'],
       ['HF_HUB_CACHE, HF_HOME', 'where downloads are kept'],
@@ -79,7 +90,8 @@ async function pull(name: string, { yes, json, ...wanted }: PullFlags, session: 
   } catch (error) {
     display[Symbol.dispose]()
     if (!declined) {
-      if (session.signal.aborted && display.hasBegun) session.remark('what has been downloaded is kept; the same command goes on from there')
+      if (session.signal.aborted && display.hasBegun)
+        session.remark('what has been downloaded is kept; the same command goes on from there')
       throw error
     }
     session.failed(error, true)
@@ -89,7 +101,8 @@ async function pull(name: string, { yes, json, ...wanted }: PullFlags, session: 
 
 /** What the download is, and on which terms. */
 function announcement({ repository, license, files }: PullPlan): string {
-  const here = (nbytes: number, received: number) => (received === 0 ? '' : received === nbytes ? ', here' : `, ${size(received)} of it here`)
+  const here = (nbytes: number, received: number) =>
+    received === 0 ? '' : received === nbytes ? ', here' : `, ${size(received)} of it here`
   const rows = files.map(({ path, nbytes, received }) => `  ${path}  ${size(nbytes)}${here(nbytes, received)}\n`)
   const terms = license === undefined ? 'the card of the model states no license' : `license: ${license}`
   return `${repository}\n${rows.join('')}${terms}; whoever uses the model accepts its terms\n`
@@ -124,7 +137,7 @@ class Display implements Disposable {
       this.#bar ??= new ProgressBar('downloading')
       this.#bar.update(file, done, total)
     }
-  }
+  };
 
   [Symbol.dispose](): void {
     this.#bar?.[Symbol.dispose]()

@@ -152,10 +152,14 @@ export function colours(stream: NodeJS.WriteStream): ReturnType<typeof pc.create
 }
 
 function errorFacts(error: unknown): { readonly code: string; readonly message: string } {
-  if (error instanceof CommanderError) return { code: 'INVALID_ARGUMENT', message: oneLine(error.message.replace(/^error: /, '')) }
+  if (error instanceof CommanderError)
+    return { code: 'INVALID_ARGUMENT', message: oneLine(error.message.replace(/^error: /, '')) }
   if (error instanceof LlavaError) return { code: error.code, message: oneLine(error.message) }
   const { code, message } = error as { readonly code?: unknown; readonly message?: unknown }
-  return { code: typeof code === 'string' ? code : 'INTERNAL', message: oneLine(typeof message === 'string' ? message : String(error)) }
+  return {
+    code: typeof code === 'string' ? code : 'INTERNAL',
+    message: oneLine(typeof message === 'string' ? message : String(error)),
+  }
 }
 
 /** What the library calls an option that has a flag, or an argument, of another name. */

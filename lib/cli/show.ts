@@ -34,7 +34,9 @@ export function addShow(program: Command): void {
 
 function text(model: InspectedModel): string {
   const bold = (word: string) => colours(process.stdout).bold(word.padEnd(14))
-  return lines(model).map(([name, value]) => `${bold(name)}${value}\n`).join('')
+  return lines(model)
+    .map(([name, value]) => `${bold(name)}${value}\n`)
+    .join('')
 }
 
 function tower({ layers, hiddenSize, imageSize }: NonNullable<InspectedModel['vision']>): string {

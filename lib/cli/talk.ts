@@ -99,7 +99,8 @@ export class Talk implements Disposable {
   async addPicture(place: string): Promise<void> {
     const picture = await this.#encode(place)
     this.#pending = [...this.#pending, picture]
-    if (this.#flags.show !== undefined && this.#flags.json !== true) await showPicture(place, this.#flags.show, this.#session)
+    if (this.#flags.show !== undefined && this.#flags.json !== true)
+      await showPicture(place, this.#flags.show, this.#session)
     await remarkOnPhotographs([place], this.#flags, this.#session)
   }
 
@@ -110,7 +111,8 @@ export class Talk implements Disposable {
   }
 
   dropPictures(): void {
-    if (this.#pending.length === 0) throw new LlavaError('INVALID_ARGUMENT', 'no picture waits for the next question; /undo takes back a turn')
+    if (this.#pending.length === 0)
+      throw new LlavaError('INVALID_ARGUMENT', 'no picture waits for the next question; /undo takes back a turn')
     this.#session.remark(`dropped: ${this.#pending.map(({ place }) => place).join(', ')}`)
     this.#pending = []
     this.#forgetUnused()
@@ -132,7 +134,8 @@ export class Talk implements Disposable {
     const options = { ...this.#sayOptions(), ...(seed !== undefined && { seed: seed + ++this.#retries }) }
     const answer = await this.#show(this.#conversation.retry(options))
     const last = this.#turns.at(-1)
-    if (answer.finishReason !== 'cancelled' && last !== undefined) this.#turns = [...this.#turns.slice(0, -1), { ...last, answer: answer.text }]
+    if (answer.finishReason !== 'cancelled' && last !== undefined)
+      this.#turns = [...this.#turns.slice(0, -1), { ...last, answer: answer.text }]
   }
 
   /** Forgets the last question, and gives its pictures to the next one. */
@@ -164,7 +167,11 @@ export class Talk implements Disposable {
 
   async save(file: string): Promise<void> {
     const { system } = this.#options
-    const turns = this.#turns.map(({ text, pictures, answer }) => ({ pictures: pictures.map(({ place }) => absolute(place)), question: text, answer }))
+    const turns = this.#turns.map(({ text, pictures, answer }) => ({
+      pictures: pictures.map(({ place }) => absolute(place)),
+      question: text,
+      answer,
+    }))
     await writeChat(file, { ...(system !== undefined && { system }), turns })
     this.#session.remark(`saved: ${turns.length} turns in ${file}`)
   }
@@ -230,7 +237,8 @@ export class Talk implements Disposable {
       if (this.#flags.json !== true) for await (const text of stream) this.#session.answer(text)
       const answer = await stream.answer
       this.#session.answer(this.#flags.json === true ? `${JSON.stringify(answer)}\n` : '\n')
-      if (this.#terminal) this.#session.remark(answer.finishReason === 'cancelled' ? 'stopped; /retry asks again' : summary(answer))
+      if (this.#terminal)
+        this.#session.remark(answer.finishReason === 'cancelled' ? 'stopped; /retry asks again' : summary(answer))
       return answer
     } finally {
       this.#stream = undefined
@@ -260,7 +268,11 @@ export class Talk implements Disposable {
 
   /** Frees the pictures that stand in no turn and wait for none. */
   #forgetUnused(): void {
-    const used = new Set([...this.#turns.flatMap(({ pictures }) => pictures), ...(this.#unanswered?.pictures ?? []), ...this.#pending])
+    const used = new Set([
+      ...this.#turns.flatMap(({ pictures }) => pictures),
+      ...(this.#unanswered?.pictures ?? []),
+      ...this.#pending,
+    ])
     for (const picture of this.#pictures) {
       if (used.has(picture)) continue
       picture.image.dispose()
@@ -270,7 +282,10 @@ export class Talk implements Disposable {
 }
 
 /** What a conversation has from its beginning, and what each turn may have its own way. */
-function parted({ system, template, ...say }: AnswerOptions): { readonly words: PromptOptions; readonly say: SayOptions } {
+function parted({ system, template, ...say }: AnswerOptions): {
+  readonly words: PromptOptions
+  readonly say: SayOptions
+} {
   return { words: { ...(template !== undefined && { template }), ...(system !== undefined && { system }) }, say }
 }
 

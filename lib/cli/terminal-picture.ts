@@ -30,7 +30,10 @@ export async function showPicture(image: ImageInput, how: PictureProtocol | 'aut
 /** The escape sequence that shows a picture. */
 export async function encode({ width, height, data }: RgbImage, protocol: PictureProtocol): Promise<string> {
   const { default: sharp } = await import('sharp')
-  const small = sharp(data, { raw: { width, height, channels: 3 } }).resize(longest, longest, { fit: 'inside', withoutEnlargement: true })
+  const small = sharp(data, { raw: { width, height, channels: 3 } }).resize(longest, longest, {
+    fit: 'inside',
+    withoutEnlargement: true,
+  })
   if (protocol === 'sixel') {
     const { image2sixel } = await import('sixel')
     const { data: rgba, info } = await small.ensureAlpha().raw().toBuffer({ resolveWithObject: true })
@@ -42,7 +45,9 @@ export async function encode({ width, height, data }: RgbImage, protocol: Pictur
 
 function kittyChunks(base64: string): string[] {
   const chunks = base64.match(/.{1,4096}/g) ?? []
-  return chunks.map((chunk, n) => `\u001B_G${n === 0 ? 'a=T,f=100,q=2,' : ''}m=${n < chunks.length - 1 ? 1 : 0};${chunk}\u001B\\`)
+  return chunks.map(
+    (chunk, n) => `\u001B_G${n === 0 ? 'a=T,f=100,q=2,' : ''}m=${n < chunks.length - 1 ? 1 : 0};${chunk}\u001B\\`,
+  )
 }
 
 async function findProtocol(): Promise<PictureProtocol | undefined> {
@@ -51,9 +56,20 @@ async function findProtocol(): Promise<PictureProtocol | undefined> {
 }
 
 /** What the environment tells of the terminal. */
-export function protocolOf({ TERM = '', TERM_PROGRAM = '', LC_TERMINAL = '', ...others }: NodeJS.ProcessEnv): PictureProtocol | undefined {
+export function protocolOf({
+  TERM = '',
+  TERM_PROGRAM = '',
+  LC_TERMINAL = '',
+  ...others
+}: NodeJS.ProcessEnv): PictureProtocol | undefined {
   if (['iTerm.app', 'WezTerm', 'mintty', 'vscode'].includes(TERM_PROGRAM) || LC_TERMINAL === 'iTerm2') return 'iterm'
-  if (/kitty|ghostty/.test(TERM) || TERM_PROGRAM === 'ghostty' || others['KITTY_WINDOW_ID'] !== undefined || others['KONSOLE_VERSION'] !== undefined) return 'kitty'
+  if (
+    /kitty|ghostty/.test(TERM) ||
+    TERM_PROGRAM === 'ghostty' ||
+    others['KITTY_WINDOW_ID'] !== undefined ||
+    others['KONSOLE_VERSION'] !== undefined
+  )
+    return 'kitty'
   return /sixel|^foot|^mlterm/.test(TERM) ? 'sixel' : undefined
 }
 

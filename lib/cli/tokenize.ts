@@ -8,7 +8,9 @@ import { addHelp } from './help.js'
 import type { Session } from './session.js'
 
 const help = {
-  about: ['Writes a line for each token: its id, and what it adds to the text as a JSON string. "-", or no text, reads stdin.'],
+  about: [
+    'Writes a line for each token: its id, and what it adds to the text as a JSON string. "-", or no text, reads stdin.',
+  ],
   examples: [
     'llava tokenize "What colour is it?"',
     'llava tokenize --special --no-bos "USER: hello</s>"',
@@ -33,10 +35,13 @@ export function addTokenize(program: Command, session: Session): void {
 }
 
 async function tokenize(content: string | undefined, flags: TokenizeFlags, session: Session): Promise<void> {
-  const text = content === undefined || content === '-' ? await readText(addAbortSignal(session.signal, process.stdin)) : content
+  const text =
+    content === undefined || content === '-' ? await readText(addAbortSignal(session.signal, process.stdin)) : content
   const model = await openModel(flags, session)
   try {
-    const ids = [...model.tokenize(text, { parseSpecial: flags.special === true, ...(!flags.bos && { addBos: false }) })]
+    const ids = [
+      ...model.tokenize(text, { parseSpecial: flags.special === true, ...(!flags.bos && { addBos: false }) }),
+    ]
     const pieces = model.pieces(ids)
     if (flags.json === true) process.stdout.write(`${JSON.stringify({ ids, pieces })}\n`)
     else process.stdout.write(ids.map((id, n) => `${id}\t${JSON.stringify(pieces[n])}\n`).join(''))

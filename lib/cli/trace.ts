@@ -51,7 +51,12 @@ async function trace(image: string, flags: TraceFlags, session: Session): Promis
       generated: result.generated.shape,
     }
     if (flags.json === true) process.stdout.write(`${JSON.stringify({ file: flags.out, tensors: shapes })}\n`)
-    else process.stdout.write(Object.entries(shapes).map(([name, shape]) => `${name.padEnd(16)}[${shape.join(', ')}]\n`).join(''))
+    else
+      process.stdout.write(
+        Object.entries(shapes)
+          .map(([name, shape]) => `${name.padEnd(16)}[${shape.join(', ')}]\n`)
+          .join(''),
+      )
   } finally {
     model.dispose()
   }

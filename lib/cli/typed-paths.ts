@@ -13,11 +13,14 @@ export function pathsIn(text: string): string[] {
 
 /** Words as a shell cuts them. On Windows a backslash stands between folders and escapes nothing. */
 function wordsOf(text: string): string[] {
-  const word = process.platform === 'win32' ? /(?:"[^"]*"|'[^']*'|[^\s"'])+/g : /(?:"[^"]*"|'[^']*'|\\.|[^\s"'\\])+|["'\\]/g
-  return (text.match(word) ?? []).map((one) => one.replace(/"([^"]*)"|'([^']*)'|\\(.)/g, (all, double?: string, single?: string, escaped?: string) => {
-    if (escaped !== undefined && process.platform === 'win32') return all
-    return double ?? single ?? escaped ?? all
-  }))
+  const word =
+    process.platform === 'win32' ? /(?:"[^"]*"|'[^']*'|[^\s"'])+/g : /(?:"[^"]*"|'[^']*'|\\.|[^\s"'\\])+|["'\\]/g
+  return (text.match(word) ?? []).map((one) =>
+    one.replace(/"([^"]*)"|'([^']*)'|\\(.)/g, (all, double?: string, single?: string, escaped?: string) => {
+      if (escaped !== undefined && process.platform === 'win32') return all
+      return double ?? single ?? escaped ?? all
+    }),
+  )
 }
 
 function withHome(place: string): string {
@@ -30,7 +33,12 @@ export function completePath(text: string): [string[], string] {
   const start = typed.replaceAll(/\\(.)/g, '$1')
   const folder = start.slice(0, start.lastIndexOf('/') + 1)
   const escaped = (place: string) => place.replaceAll(/[\s\\"'()&;]/g, String.raw`\$&`)
-  return [filesIn(folder).filter((place) => place.startsWith(start)).map(escaped), typed]
+  return [
+    filesIn(folder)
+      .filter((place) => place.startsWith(start))
+      .map(escaped),
+    typed,
+  ]
 }
 
 function filesIn(folder: string): string[] {

@@ -123,7 +123,8 @@ export class RepositoryCache {
     const names = await readdir(this.file(commit, ''), { recursive: true }).catch(() => [])
     const paths: string[] = []
     for (const name of names.sort()) {
-      if ((await stat(this.file(commit, name)).catch(() => undefined))?.isFile() === true) paths.push(name.replaceAll(path.sep, '/'))
+      if ((await stat(this.file(commit, name)).catch(() => undefined))?.isFile() === true)
+        paths.push(name.replaceAll(path.sep, '/'))
     }
     return { commit, paths }
   }

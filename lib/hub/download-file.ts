@@ -82,12 +82,20 @@ class Transfer {
   }
 
   async #part(part: Part, signal: AbortSignal): Promise<void> {
-    await this.#persist(signal, () => part.end - part.at, () => this.#range(part, signal))
+    await this.#persist(
+      signal,
+      () => part.end - part.at,
+      () => this.#range(part, signal),
+    )
   }
 
   async #asAWhole(): Promise<void> {
     const { signal, file } = this.#request
-    await this.#persist(signal, () => file.nbytes - this.#partial.received, () => this.#whole(signal))
+    await this.#persist(
+      signal,
+      () => file.nbytes - this.#partial.received,
+      () => this.#whole(signal),
+    )
   }
 
   /** Tries until nothing is missing; only tries in a row that bring nothing are counted. */
@@ -107,13 +115,19 @@ class Transfer {
   async #range(part: Part, signal: AbortSignal): Promise<void> {
     const { url, file } = this.#request
     const first = part.at
-    const response = await this.#http.get(url, { range: `bytes=${first}-${part.end - 1}`, 'accept-encoding': 'identity' }, signal)
+    const response = await this.#http.get(
+      url,
+      { range: `bytes=${first}-${part.end - 1}`, 'accept-encoding': 'identity' },
+      signal,
+    )
     const [, start, total] = /^bytes (\d+)-\d+\/(\d+|\*)$/.exec(response.headers.get('content-range') ?? '') ?? []
     const fits = response.status === 206 && Number(start) === first && (total === '*' || Number(total) === file.nbytes)
     if (fits) return this.#receive(response, first, part.end, signal)
     await discard(response)
     if (response.status === 200) throw new NoRanges()
-    throw this.#broken(`it sends ${response.headers.get('content-range') ?? 'an unnamed range'} of ${file.nbytes} bytes`)
+    throw this.#broken(
+      `it sends ${response.headers.get('content-range') ?? 'an unnamed range'} of ${file.nbytes} bytes`,
+    )
   }
 
   async #whole(signal: AbortSignal): Promise<void> {

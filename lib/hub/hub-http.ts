@@ -17,7 +17,11 @@ export class HubHttp implements AsyncDisposable {
   private constructor({ fetch, EnvHttpProxyAgent }: typeof undici, settings: HubSettings) {
     const { silenceMs } = settings
     this.#fetch = fetch
-    this.#dispatcher = new EnvHttpProxyAgent({ headersTimeout: silenceMs, bodyTimeout: silenceMs, connect: { timeout: silenceMs } })
+    this.#dispatcher = new EnvHttpProxyAgent({
+      headersTimeout: silenceMs,
+      bodyTimeout: silenceMs,
+      connect: { timeout: silenceMs },
+    })
     this.#settings = settings
   }
 
@@ -27,14 +31,22 @@ export class HubHttp implements AsyncDisposable {
 
   /** One try. @throws PassingFailure where another may do better, else LlavaError. */
   async get(url: string, headers: Readonly<Record<string, string>>, signal: AbortSignal): Promise<HubResponse> {
-    const response = await this.#request(url, { 'user-agent': 'llava-native', ...headers, ...this.#authorization(url) }, signal)
+    const response = await this.#request(
+      url,
+      { 'user-agent': 'llava-native', ...headers, ...this.#authorization(url) },
+      signal,
+    )
     if (response.ok) return response
     await discard(response)
     throw this.#refusal(url, response)
   }
 
   /** One try for a text, all of it. */
-  async text(url: string, headers: Readonly<Record<string, string>>, signal: AbortSignal): Promise<{ readonly text: string; readonly headers: Headers }> {
+  async text(
+    url: string,
+    headers: Readonly<Record<string, string>>,
+    signal: AbortSignal,
+  ): Promise<{ readonly text: string; readonly headers: Headers }> {
     const response = await this.get(url, headers, signal)
     try {
       return { text: await response.text(), headers: new Headers([...response.headers]) }
@@ -56,14 +68,17 @@ export class HubHttp implements AsyncDisposable {
   /** For the hub alone: fetch drops it at a redirect to another origin, and a listing may name the next page anywhere. */
   #authorization(url: string): Readonly<Record<string, string>> {
     const { token, endpoint } = this.#settings
-    return token !== undefined && new URL(url).origin === new URL(endpoint).origin ? { authorization: `Bearer ${token}` } : {}
+    return token !== undefined && new URL(url).origin === new URL(endpoint).origin
+      ? { authorization: `Bearer ${token}` }
+      : {}
   }
 
   /** What an answer that is none means, as an error to throw. */
   #refusal(url: string, { status, headers, url: answered }: HubResponse): Error {
     const words = headers.get('x-error-message')
     const cause = new Error(`status ${status}${words === null ? '' : `: ${words}`}`)
-    const failure = (code: LlavaErrorCode, problem: string) => new LlavaError(code, `${nameOf(url)}: ${problem} (status ${status})`, { cause })
+    const failure = (code: LlavaErrorCode, problem: string) =>
+      new LlavaError(code, `${nameOf(url)}: ${problem} (status ${status})`, { cause })
     if (status === 408 || status === 429 || status >= 500) {
       const afterMs = retryAfterMs(headers)
       const problem = status === 429 ? 'there were too many requests' : 'the server cannot answer now'
@@ -72,9 +87,11 @@ export class HubHttp implements AsyncDisposable {
     }
     const elsewhere = new URL(answered).origin !== new URL(this.#settings.endpoint).origin
     // an address that the hub signs expires; asked again, it signs another
-    if (elsewhere) return new PassingFailure(failure('DOWNLOAD_FAILED', 'where the hub redirects to refuses; try again later'))
+    if (elsewhere)
+      return new PassingFailure(failure('DOWNLOAD_FAILED', 'where the hub redirects to refuses; try again later'))
     if (status === 401 || status === 403) return failure('ACCESS_DENIED', this.#accessAdvice)
-    if (status === 404 || status === 410) return failure('MODEL_NOT_FOUND', 'the hub has nothing of this name; check its spelling')
+    if (status === 404 || status === 410)
+      return failure('MODEL_NOT_FOUND', 'the hub has nothing of this name; check its spelling')
     return failure('DOWNLOAD_FAILED', 'the server refuses')
   }
 
@@ -96,8 +113,11 @@ export async function discard({ body }: HubResponse): Promise<void> {
 
 /** What a connection that broke, or never came to be, is told as. */
 export function brokenConnection(url: string, cause: unknown): PassingFailure {
-  const advice = 'check the network, and HTTPS_PROXY and HF_ENDPOINT if they are to be used; what has been downloaded is kept'
-  return new PassingFailure(new LlavaError('DOWNLOAD_FAILED', `${nameOf(url)}: the connection failed (${rootOf(cause)}); ${advice}`, { cause }))
+  const advice =
+    'check the network, and HTTPS_PROXY and HF_ENDPOINT if they are to be used; what has been downloaded is kept'
+  return new PassingFailure(
+    new LlavaError('DOWNLOAD_FAILED', `${nameOf(url)}: the connection failed (${rootOf(cause)}); ${advice}`, { cause }),
+  )
 }
 
 /** fetch says "fetch failed"; what failed stands beneath. */

@@ -130,7 +130,9 @@ export class IncompleteFile {
       for (let end = this.#firstGap(); this.#hashed < end && !this.#closed; end = this.#firstGap()) {
         signal?.throwIfAborted()
         const length = Math.min(this.#buffer.length, end - this.#hashed)
-        const { bytesRead } = await outputFailure(this.#path, () => this.#handle.read(this.#buffer, 0, length, this.#hashed))
+        const { bytesRead } = await outputFailure(this.#path, () =>
+          this.#handle.read(this.#buffer, 0, length, this.#hashed),
+        )
         this.#hash.update(this.#buffer.subarray(0, bytesRead))
         this.#hashed += bytesRead
       }
@@ -145,7 +147,9 @@ export class IncompleteFile {
 
   async #record(): Promise<void> {
     this.#unrecorded = 0
-    const record = new Uint8Array(Float64Array.of(this.#nbytes, this.#partBytes, ...this.#parts.map(({ at }) => at)).buffer)
+    const record = new Uint8Array(
+      Float64Array.of(this.#nbytes, this.#partBytes, ...this.#parts.map(({ at }) => at)).buffer,
+    )
     await outputFailure(this.#path, () => this.#handle.write(record, 0, record.length, this.#nbytes))
   }
 
@@ -187,14 +191,22 @@ function hashLike(etag: string, nbytes: number): Hash {
 }
 
 /** The record of a file of this length, if there is a sound one. */
-async function readRecord(handle: FileHandle, nbytes: number): Promise<{ readonly partBytes: number; readonly ats: readonly number[] } | undefined> {
+async function readRecord(
+  handle: FileHandle,
+  nbytes: number,
+): Promise<{ readonly partBytes: number; readonly ats: readonly number[] } | undefined> {
   const { size } = await handle.stat()
   const length = size - nbytes
   if (length < 24 || length % 8 !== 0 || length > 8 << 20) return undefined
   const bytes = Buffer.alloc(length)
   await handle.read(bytes, 0, length, nbytes)
   const [stated, partBytes = 0, ...ats] = new Float64Array(bytes.buffer, bytes.byteOffset, length / 8)
-  const inRange = (at: number, i: number) => Number.isInteger(at) && at >= i * partBytes && at <= Math.min((i + 1) * partBytes, nbytes)
-  const sound = stated === nbytes && Number.isInteger(partBytes) && ats.length === Math.ceil(nbytes / partBytes) && ats.every(inRange)
+  const inRange = (at: number, i: number) =>
+    Number.isInteger(at) && at >= i * partBytes && at <= Math.min((i + 1) * partBytes, nbytes)
+  const sound =
+    stated === nbytes &&
+    Number.isInteger(partBytes) &&
+    ats.length === Math.ceil(nbytes / partBytes) &&
+    ats.every(inRange)
   return sound ? { partBytes, ats } : undefined
 }

@@ -22,14 +22,24 @@ const missedBeats = 10
 const lookEvery = 0.2
 
 /** Runs `work` while this process alone holds the lock; its signal aborts with the caller's, or when the lock is lost. */
-export async function withLock<T>(file: string, options: LockOptions, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+export async function withLock<T>(
+  file: string,
+  options: LockOptions,
+  work: (signal: AbortSignal) => Promise<T>,
+): Promise<T> {
   const beatMs = options.beatMs ?? 1000
   const token = randomUUID()
   await acquire(file, token, beatMs, options)
   const lost = new AbortController()
   const beat = setInterval(() => {
     touch(file, token).catch((cause: unknown) => {
-      lost.abort(new LlavaError('DOWNLOAD_FAILED', `${file}: another process has taken over this download, as this one stood still`, { cause }))
+      lost.abort(
+        new LlavaError(
+          'DOWNLOAD_FAILED',
+          `${file}: another process has taken over this download, as this one stood still`,
+          { cause },
+        ),
+      )
     })
   }, beatMs)
   try {

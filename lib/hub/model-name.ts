@@ -26,7 +26,8 @@ export const wellKnownNames: readonly string[] = [...wellKnownRepositories.keys(
 export function parseModelName(text: string): ModelName | undefined {
   const [, name = '', file] = /^([^:]+)(?::(.+))?$/.exec(text) ?? []
   const repository = wellKnownRepositories.get(name)
-  if (repository !== undefined) return { text, repository, license: 'LLaMA 2 Community License', ...(file !== undefined && { file }) }
+  if (repository !== undefined)
+    return { text, repository, license: 'LLaMA 2 Community License', ...(file !== undefined && { file }) }
   if (!/^[A-Za-z0-9][\w.-]*\/[A-Za-z0-9][\w.-]*$/.test(name) || /\.gguf$/i.test(name)) return undefined
   return { text, repository: name, ...(file !== undefined && { file }) }
 }

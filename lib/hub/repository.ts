@@ -47,7 +47,12 @@ export async function readRepository(
   }
   const asked = { hubUrl: endpoint, fetch: get as unknown as typeof fetch }
   try {
-    const { sha, cardData } = await modelInfo({ ...asked, name, revision: 'main', additionalFields: ['sha', 'cardData'] })
+    const { sha, cardData } = await modelInfo({
+      ...asked,
+      name,
+      revision: 'main',
+      additionalFields: ['sha', 'cardData'],
+    })
     const commit = matching(sha, /^[0-9a-f]{40}$/, `the commit of ${name}`)
     const files: HubFile[] = []
     for await (const entry of listFiles({ ...asked, repo: name, revision: commit, recursive: true })) {
@@ -58,7 +63,9 @@ export async function readRepository(
   } catch (error) {
     signal.throwIfAborted()
     if (error instanceof LlavaError) throw error
-    throw new LlavaError('DOWNLOAD_FAILED', `${endpoint}: its answer is none of a hub of models; check HF_ENDPOINT`, { cause: error })
+    throw new LlavaError('DOWNLOAD_FAILED', `${endpoint}: its answer is none of a hub of models; check HF_ENDPOINT`, {
+      cause: error,
+    })
   }
 }
 
@@ -66,7 +73,10 @@ function checkedFile(repository: string, { path, size, oid, lfs }: ListFileEntry
   const what = `${repository}/${path}`
   const leaves = path.split('/').some((part) => part === '' || part === '.' || part === '..')
   if (leaves || /[\\:\0]/.test(path))
-    throw new LlavaError('DOWNLOAD_FAILED', `${JSON.stringify(what)}: a file of this name would leave the cache; nothing of the repository is downloaded`)
+    throw new LlavaError(
+      'DOWNLOAD_FAILED',
+      `${JSON.stringify(what)}: a file of this name would leave the cache; nothing of the repository is downloaded`,
+    )
   const nbytes = lfs?.size ?? size
   if (!Number.isSafeInteger(nbytes) || nbytes < 0) throw answered(what, 'no length')
   if (lfs === undefined) return { path, nbytes, etag: matching(oid, /^[0-9a-f]{40}$/, `the SHA-1 of ${what}`) }
@@ -74,7 +84,10 @@ function checkedFile(repository: string, { path, size, oid, lfs }: ListFileEntry
 }
 
 function licenseOf(card: unknown): string | undefined {
-  const { license, license_name: name } = (card ?? {}) as { readonly license?: unknown; readonly license_name?: unknown }
+  const { license, license_name: name } = (card ?? {}) as {
+    readonly license?: unknown
+    readonly license_name?: unknown
+  }
   return [name, license].find((one) => typeof one === 'string')
 }
 

@@ -56,5 +56,8 @@ function expanded(location: string): string {
 function endpointOf(text: string): string {
   const url = URL.canParse(text) ? new URL(text) : undefined
   if (url?.protocol === 'http:' || url?.protocol === 'https:') return text.replace(/\/+$/, '')
-  throw new LlavaError('INVALID_ARGUMENT', `HF_ENDPOINT should be an http or https address, and is ${JSON.stringify(text)}`)
+  throw new LlavaError(
+    'INVALID_ARGUMENT',
+    `HF_ENDPOINT should be an http or https address, and is ${JSON.stringify(text)}`,
+  )
 }

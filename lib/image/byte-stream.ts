@@ -12,7 +12,10 @@ export interface ReadLimits {
 }
 
 /** Runs `work` with a signal that aborts with the caller's own, or when the time is over; what it throws then is the reason. */
-export async function withinTime<T>({ timeoutMs, signal }: Omit<ReadLimits, 'maxBytes'>, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+export async function withinTime<T>(
+  { timeoutMs, signal }: Omit<ReadLimits, 'maxBytes'>,
+  work: (signal: AbortSignal) => Promise<T>,
+): Promise<T> {
   const stop = new AbortController()
   const timer = setTimeout(() => {
     stop.abort(new Error(`it took longer than the ${timeoutMs} ms that \`timeoutMs\` allows`))
@@ -33,7 +36,12 @@ export async function withinTime<T>({ timeoutMs, signal }: Omit<ReadLimits, 'max
 }
 
 /** The stream's bytes. It is destroyed (a web stream: cancelled) when it is too long, when `signal` aborts, and when it gives anything but bytes. */
-export async function collectBytes(stream: AsyncIterable<unknown>, maxBytes: number, name: string, signal: AbortSignal): Promise<Buffer> {
+export async function collectBytes(
+  stream: AsyncIterable<unknown>,
+  maxBytes: number,
+  name: string,
+  signal: AbortSignal,
+): Promise<Buffer> {
   const chunks: Uint8Array[] = []
   let length = 0
   for await (const chunk of untilAborted(stream, signal)) {

@@ -86,14 +86,21 @@ export async function decodeImage(input: ImageInput, options: DecodeOptions = {}
   const { autoOrient = true, maxPixels = defaultMaxPixels, signal } = options
   const { maxBytes = defaultMaxBytes, timeoutMs = defaultTimeoutMs, allowPrivateNetwork = false } = options
   if (typeof autoOrient !== 'boolean') throw invalidArgument('autoOrient', 'a boolean', autoOrient)
-  if (typeof maxPixels !== 'number' || !(maxPixels > 0)) throw invalidArgument('maxPixels', 'a number above 0', maxPixels)
+  if (typeof maxPixels !== 'number' || !(maxPixels > 0))
+    throw invalidArgument('maxPixels', 'a number above 0', maxPixels)
   if (typeof maxBytes !== 'number' || !(maxBytes > 0)) throw invalidArgument('maxBytes', 'a number above 0', maxBytes)
-  if (typeof timeoutMs !== 'number' || !(timeoutMs > 0 && timeoutMs <= longestTimeoutMs)) throw invalidArgument('timeoutMs', 'a number above 0 and below 2^31', timeoutMs)
-  if (typeof allowPrivateNetwork !== 'boolean') throw invalidArgument('allowPrivateNetwork', 'a boolean', allowPrivateNetwork)
+  if (typeof timeoutMs !== 'number' || !(timeoutMs > 0 && timeoutMs <= longestTimeoutMs))
+    throw invalidArgument('timeoutMs', 'a number above 0 and below 2^31', timeoutMs)
+  if (typeof allowPrivateNetwork !== 'boolean')
+    throw invalidArgument('allowPrivateNetwork', 'a boolean', allowPrivateNetwork)
   if (typeof input !== 'string' && Object(input) !== input) throw notAnImage(input)
   if (isRawRgb(input)) return copyRaw(input, maxPixels)
   if (isSharp(input)) return decodePipeline(autoOrient ? input.clone().autoOrient() : input.clone(), maxPixels)
-  return decodeBytes(await encodedBytes(input, { maxBytes, timeoutMs, allowPrivateNetwork, signal }), autoOrient, maxPixels)
+  return decodeBytes(
+    await encodedBytes(input, { maxBytes, timeoutMs, allowPrivateNetwork, signal }),
+    autoOrient,
+    maxPixels,
+  )
 }
 
 type EncodedInput = Exclude<ImageInput, Sharp | RawRgb>
@@ -114,7 +121,10 @@ async function bytesOf(stream: AsyncIterable<unknown>, limits: DownloadLimits): 
 }
 
 /** The body of a fetch. What the server refused is no picture. */
-async function bytesOfResponse({ ok, status, url, body, bodyUsed }: Response, limits: DownloadLimits): Promise<Encoded> {
+async function bytesOfResponse(
+  { ok, status, url, body, bodyUsed }: Response,
+  limits: DownloadLimits,
+): Promise<Encoded> {
   const name = url === '' ? 'the picture in the Response' : nameOf(new URL(url))
   if (bodyUsed) throw invalidArgument('image', 'a Response whose body nobody has read', 'one that has been read')
   return read(name, async () => {
@@ -128,7 +138,8 @@ async function bytesAt(location: string | URL, limits: DownloadLimits): Promise<
   const text = String(location)
   const scheme = /^([a-z][a-z0-9+.-]+):/i.exec(text)?.[1]?.toLowerCase()
   // fetch decodes data: URLs itself, without a network
-  if (scheme === 'data') return read('the picture in the data: URL', async () => Buffer.from(await (await fetch(text)).arrayBuffer()))
+  if (scheme === 'data')
+    return read('the picture in the data: URL', async () => Buffer.from(await (await fetch(text)).arrayBuffer()))
   if (scheme === 'file') {
     const path = pathOf(text)
     return read(path, () => bytesOfFile(path, limits))
@@ -152,12 +163,18 @@ const base64Starts = { '/9j/': 'jpeg', iVBORw0KGgo: 'png', R0lGOD: 'gif', UklGR:
 
 /** What a text that names no file was meant for, where that is plain to see. */
 function notAPath(text: string, cause: unknown): LlavaError | undefined {
-  if (/^[a-z][a-z0-9+.-]*:\/\//i.test(text)) return invalidArgument('image', 'a path, or a file:, data:, http: or https: URL', text)
+  if (/^[a-z][a-z0-9+.-]*:\/\//i.test(text))
+    return invalidArgument('image', 'a path, or a file:, data:, http: or https: URL', text)
   const known = Object.entries(base64Starts).find(([start]) => text.startsWith(start))
-  if (!/^[A-Za-z0-9+/_\r\n-]+={0,2}\s*$/.test(text.slice(0, 256)) || (known === undefined && text.length < 1024)) return undefined
+  if (!/^[A-Za-z0-9+/_\r\n-]+={0,2}\s*$/.test(text.slice(0, 256)) || (known === undefined && text.length < 1024))
+    return undefined
   const advice = `put data:image/${known?.[1] ?? 'png'};base64, in front of it, or give Buffer.from(text, 'base64')`
   const begins = JSON.stringify(`${text.slice(0, 16)}…`)
-  return new LlavaError('INVALID_ARGUMENT', `expected \`image\` to be a path or URL, got ${text.length} characters that look like base64 (${begins}): ${advice}`, { cause })
+  return new LlavaError(
+    'INVALID_ARGUMENT',
+    `expected \`image\` to be a path or URL, got ${text.length} characters that look like base64 (${begins}): ${advice}`,
+    { cause },
+  )
 }
 
 /** Pipes and devices are streams: they may never end, or never begin. */
@@ -253,13 +270,21 @@ async function decodePipeline(pipeline: Sharp, maxPixels: number): Promise<RgbIm
 }
 
 async function decodeRgb(pipeline: Sharp): Promise<RgbImage> {
-  const { data, info } = await pipeline.toColourspace('srgb').removeAlpha().raw({ depth: 'uchar' }).toBuffer({ resolveWithObject: true })
+  const { data, info } = await pipeline
+    .toColourspace('srgb')
+    .removeAlpha()
+    .raw({ depth: 'uchar' })
+    .toBuffer({ resolveWithObject: true })
   return { width: info.width, height: info.height, data: new Uint8Array(data.buffer, data.byteOffset, data.byteLength) }
 }
 
 /** Ink as it is stored, without the profile that sharp would otherwise apply; then as Pillow mixes it. */
 async function decodeCmyk(pipeline: Sharp): Promise<RgbImage> {
-  const { data, info } = await pipeline.pipelineColourspace('cmyk').toColourspace('cmyk').raw({ depth: 'uchar' }).toBuffer({ resolveWithObject: true })
+  const { data, info } = await pipeline
+    .pipelineColourspace('cmyk')
+    .toColourspace('cmyk')
+    .raw({ depth: 'uchar' })
+    .toBuffer({ resolveWithObject: true })
   const { width, height, channels } = info
   const rgb = await eachPixel(width * height, (from, to, target) => {
     for (let pixel = from, source = from * channels; pixel < to; pixel++, source += channels) {
@@ -274,7 +299,10 @@ async function decodeCmyk(pipeline: Sharp): Promise<RgbImage> {
 const pixelsPerStep = 2 ** 15
 
 /** `area` pixels of RGB, written by `write`, which is given pixels [from, to) at a time. */
-async function eachPixel(area: number, write: (from: number, to: number, rgb: Uint8Array) => void): Promise<Uint8Array> {
+async function eachPixel(
+  area: number,
+  write: (from: number, to: number, rgb: Uint8Array) => void,
+): Promise<Uint8Array> {
   const rgb = new Uint8Array(area * 3)
   function* steps(): Generator<undefined, Uint8Array> {
     for (let from = 0; from < area; from += pixelsPerStep) {
@@ -289,11 +317,13 @@ async function eachPixel(area: number, write: (from: number, to: number, rgb: Ui
 async function copyRaw({ width, height, data }: RawRgb, maxPixels: number): Promise<RgbImage> {
   if (!Number.isSafeInteger(width) || width < 1) throw invalidArgument('image.width', 'a positive integer', width)
   if (!Number.isSafeInteger(height) || height < 1) throw invalidArgument('image.height', 'a positive integer', height)
-  if (!isUint8Array(data) && !isUint8ClampedArray(data)) throw invalidArgument('image.data', 'a Uint8Array or Uint8ClampedArray', data)
+  if (!isUint8Array(data) && !isUint8ClampedArray(data))
+    throw invalidArgument('image.data', 'a Uint8Array or Uint8ClampedArray', data)
   bytesIn(data.buffer)
   refuseTooLarge('the raw picture', width, height, maxPixels)
   const area = width * height
-  if (data.length !== 3 * area && data.length !== 4 * area) throw invalidArgument('image.data.length', `3 or 4 times ${width} × ${height}`, data.length)
+  if (data.length !== 3 * area && data.length !== 4 * area)
+    throw invalidArgument('image.data.length', `3 or 4 times ${width} × ${height}`, data.length)
   const copy = await copied(data)
   if (copy.length === 3 * area) return { width, height, data: new Uint8Array(copy.buffer) }
   const rgb = await eachPixel(area, (from, to, target) => {
@@ -322,12 +352,19 @@ function isSharp(input: ImageInput): input is Sharp {
 
 function refuseTooLarge(name: string, width: number, height: number, maxPixels: number): void {
   if (width * height > maxPixels) {
-    throw new LlavaError('IMAGE_TOO_LARGE', `${name} has ${width} × ${height} pixels, more than the ${maxPixels} allowed; raise \`maxPixels\` or shrink it first`)
+    throw new LlavaError(
+      'IMAGE_TOO_LARGE',
+      `${name} has ${width} × ${height} pixels, more than the ${maxPixels} allowed; raise \`maxPixels\` or shrink it first`,
+    )
   }
 }
 
 function notAnImage(input: unknown): LlavaError {
-  return invalidArgument('image', 'a path or URL, the bytes of a file, a Blob, a stream of bytes, a sharp instance, or { width, height, data }', input)
+  return invalidArgument(
+    'image',
+    'a path or URL, the bytes of a file, a Blob, a stream of bytes, a sharp instance, or { width, height, data }',
+    input,
+  )
 }
 
 /** What the system says of a file, in words that tell what to do. */

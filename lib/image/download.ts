@@ -40,7 +40,12 @@ export function nameOf({ origin, pathname }: URL): string {
   return origin + pathname
 }
 
-async function request(url: URL, allowPrivateNetwork: boolean, resolve: Resolve, signal: AbortSignal): Promise<http.IncomingMessage> {
+async function request(
+  url: URL,
+  allowPrivateNetwork: boolean,
+  resolve: Resolve,
+  signal: AbortSignal,
+): Promise<http.IncomingMessage> {
   const scheme = schemes[url.protocol]
   if (scheme === undefined) throw new Error(`it leads to a ${url.protocol} address`)
   const host = url.hostname.replace(/^\[(.*)\]$/, '$1')
@@ -76,12 +81,16 @@ function publicOnly(resolve: Resolve): Resolve {
 
 function checkPublic(address: string, host: string): void {
   if (isPublic(address)) return
-  throw new Error(`${host} is no address of the public internet (${address}); set \`allowPrivateNetwork\` if it is to be read all the same`)
+  throw new Error(
+    `${host} is no address of the public internet (${address}); set \`allowPrivateNetwork\` if it is to be read all the same`,
+  )
 }
 
 /** Whether an address is one of the public internet, by IANA's registries of special-purpose addresses. */
 export function isPublic(address: string): boolean {
-  return net.isIP(address) === 4 ? !specialV4.check(address, 'ipv4') : globalV6.check(address, 'ipv6') && !specialV6.check(address, 'ipv6')
+  return net.isIP(address) === 4
+    ? !specialV4.check(address, 'ipv4')
+    : globalV6.check(address, 'ipv6') && !specialV6.check(address, 'ipv6')
 }
 
 function subnets(family: 'ipv4' | 'ipv6', ...prefixes: readonly (readonly [string, number])[]): net.BlockList {

@@ -5,13 +5,17 @@
 import { type ImageProcessorSpec } from './image-processor.js'
 
 /** rgb [S, S, 3] → [3, S, S]. */
-export function pixelValues(rgb: Uint8Array, spec: Pick<ImageProcessorSpec, 'mean' | 'std' | 'rescaleFactor'>): Float32Array {
+export function pixelValues(
+  rgb: Uint8Array,
+  spec: Pick<ImageProcessorSpec, 'mean' | 'std' | 'rescaleFactor'>,
+): Float32Array {
   const area = rgb.length / 3
   const values = new Float32Array(3 * area)
   for (let channel = 0; channel < 3; channel++) {
     const table = normalisedBytes(spec.rescaleFactor, spec.mean[channel]!, spec.std[channel]!)
     const plane = channel * area
-    for (let pixel = 0, source = channel; pixel < area; pixel++, source += 3) values[plane + pixel] = table[rgb[source]!]!
+    for (let pixel = 0, source = channel; pixel < area; pixel++, source += 3)
+      values[plane + pixel] = table[rgb[source]!]!
   }
   return values
 }
@@ -20,5 +24,8 @@ export function pixelValues(rgb: Uint8Array, spec: Pick<ImageProcessorSpec, 'mea
 function normalisedBytes(rescaleFactor: number, mean: number, std: number): Float32Array {
   const mean32 = Math.fround(mean)
   const std32 = Math.fround(std)
-  return Float32Array.from({ length: 256 }, (_, byte) => Math.fround(Math.fround(byte * rescaleFactor) - mean32) / std32)
+  return Float32Array.from(
+    { length: 256 },
+    (_, byte) => Math.fround(Math.fround(byte * rescaleFactor) - mean32) / std32,
+  )
 }

@@ -19,7 +19,11 @@ export function preprocess(image: RgbImage, spec: ImageProcessorSpec): Float32Ar
 }
 
 /** The same in slices of a few milliseconds, between which other work gets its turn; `check` may throw there to stop it. */
-export async function preprocessInSlices(image: RgbImage, spec: ImageProcessorSpec, check?: () => void): Promise<Float32Array> {
+export async function preprocessInSlices(
+  image: RgbImage,
+  spec: ImageProcessorSpec,
+  check?: () => void,
+): Promise<Float32Array> {
   return pixelValues((await finishInSlices(squareSteps(image, spec), check)).data, spec)
 }
 
@@ -30,13 +34,24 @@ export function resizedSquare(image: RgbImage, spec: ImageProcessorSpec): RgbIma
 
 function* squareSteps(image: RgbImage, spec: ImageProcessorSpec): Generator<undefined, RgbImage> {
   if (Math.max(image.width, image.height) > maxSide) {
-    throw new LlavaError('IMAGE_TOO_LARGE', `the picture is ${image.width} × ${image.height} pixels; its sides may have ${maxSide} at most`)
+    throw new LlavaError(
+      'IMAGE_TOO_LARGE',
+      `the picture is ${image.width} × ${image.height} pixels; its sides may have ${maxSide} at most`,
+    )
   }
   const canvas = spec.aspectRatio === 'pad' ? squareCanvas(image, spec.mean) : bareCanvas(image)
-  const [width, height] = spec.aspectRatio === 'stretch' ? [spec.imageSize, spec.imageSize] : resizedSize(canvas, spec.shortestEdge)
+  const [width, height] =
+    spec.aspectRatio === 'stretch' ? [spec.imageSize, spec.imageSize] : resizedSize(canvas, spec.shortestEdge)
   const columns = centred(width, spec.imageSize)
   const rows = centred(height, spec.imageSize)
-  const window = { width, height, left: columns.from, top: rows.from, columns: columns.length, rows: rows.length } satisfies ResizedWindow
+  const window = {
+    width,
+    height,
+    left: columns.from,
+    top: rows.from,
+    columns: columns.length,
+    rows: rows.length,
+  } satisfies ResizedWindow
   return onZeros(yield* resizeBicubic(image, canvas, window), columns.margin, rows.margin, spec.imageSize)
 }
 
@@ -58,7 +73,10 @@ function resizedSize({ width, height }: Canvas, shortestEdge: number): readonly 
 }
 
 /** One axis of the centre crop: samples [from, from + length) of `size` go to `margin` and on in the crop. */
-function centred(size: number, crop: number): { readonly from: number; readonly length: number; readonly margin: number } {
+function centred(
+  size: number,
+  crop: number,
+): { readonly from: number; readonly length: number; readonly margin: number } {
   const offset = Math.floor((size - crop) / 2)
   return offset >= 0 ? { from: offset, length: crop, margin: 0 } : { from: 0, length: size, margin: -offset }
 }

@@ -39,7 +39,8 @@ export function* resizeBicubic(image: RgbImage, canvas: Canvas, wanted: ResizedW
   const down = yield* axisTaps(canvas.height, canvas.top, image.height, wanted.height, wanted.top, wanted.rows)
 
   const acrossStart = new Int32Array(wanted.columns * 3)
-  for (let i = 0; i < acrossStart.length; i++) acrossStart[i] = half + across.outside[Math.trunc(i / 3)]! * canvas.fill[i % 3]!
+  for (let i = 0; i < acrossStart.length; i++)
+    acrossStart[i] = half + across.outside[Math.trunc(i / 3)]! * canvas.fill[i % 3]!
   const canvasRow = clampedRow(canvasOnlySums(across, canvas.fill))
 
   // sums[rows, columns * 3]: rounding term and what bare canvas gives, to which the picture's rows are added in the columns that see the picture
@@ -69,7 +70,15 @@ export function* resizeBicubic(image: RgbImage, canvas: Canvas, wanted: ResizedW
     // output rows that see source row y; first rows grow with the output row, so the first that begins below ends the search
     for (let o = firstActive; o < wanted.rows && down.first[o]! <= y; o++) {
       const tap = y - down.first[o]!
-      if (tap < down.count[o]!) addRow(sums, o * rowLength, row, across.outputBegin * 3, across.outputEnd * 3, down.weights[down.offset[o]! + tap]!)
+      if (tap < down.count[o]!)
+        addRow(
+          sums,
+          o * rowLength,
+          row,
+          across.outputBegin * 3,
+          across.outputEnd * 3,
+          down.weights[down.offset[o]! + tap]!,
+        )
     }
   }
   const clamped = clampedRow(sums)
@@ -92,7 +101,14 @@ interface AxisTaps {
   readonly outputEnd: number
 }
 
-function* axisTaps(canvasSize: number, start: number, size: number, resized: number, from: number, outputs: number): Generator<undefined, AxisTaps> {
+function* axisTaps(
+  canvasSize: number,
+  start: number,
+  size: number,
+  resized: number,
+  from: number,
+  outputs: number,
+): Generator<undefined, AxisTaps> {
   const scale = canvasSize / resized
   const stretch = Math.max(scale, 1)
   const support = 2 * stretch
@@ -159,11 +175,22 @@ function fixedPoint(weight: number): number {
 
 /** The sums of a row that lies outside the picture: every tap sees the canvas colour. */
 function canvasOnlySums(across: AxisTaps, fill: readonly [number, number, number]): Int32Array {
-  return Int32Array.from({ length: across.total.length * 3 }, (_, i) => half + across.total[Math.trunc(i / 3)]! * fill[i % 3]!)
+  return Int32Array.from(
+    { length: across.total.length * 3 },
+    (_, i) => half + across.total[Math.trunc(i / 3)]! * fill[i % 3]!,
+  )
 }
 
 /** Horizontal pass of one source row that begins at byte `at`, in columns [from, to), which see the picture. */
-function resizeRow(source: Uint8Array, at: number, across: AxisTaps, start: Int32Array, row: Uint8ClampedArray, from: number, to: number): void {
+function resizeRow(
+  source: Uint8Array,
+  at: number,
+  across: AxisTaps,
+  start: Int32Array,
+  row: Uint8ClampedArray,
+  from: number,
+  to: number,
+): void {
   const { first, count, offset, weights } = across
   for (let u = from, o = u * 3; u < to; u++, o += 3) {
     let red = start[o]!
@@ -184,7 +211,14 @@ function resizeRow(source: Uint8Array, at: number, across: AxisTaps, start: Int3
 }
 
 /** sums[at + i] += weight · row[i] for begin ≤ i < end */
-function addRow(sums: Int32Array, at: number, row: Uint8ClampedArray, begin: number, end: number, weight: number): void {
+function addRow(
+  sums: Int32Array,
+  at: number,
+  row: Uint8ClampedArray,
+  begin: number,
+  end: number,
+  weight: number,
+): void {
   for (let i = begin; i < end; i++) sums[at + i] = (sums[at + i]! + Math.imul(weight, row[i]!)) | 0
 }
 

@@ -9,7 +9,10 @@ interface UnreadFormat {
 const toJpeg = (tools: string) => `convert it to JPEG or PNG first (${tools})`
 
 /** Brands of ISO media files, at byte 8 behind `ftyp`. */
-const branded = (...brands: readonly string[]) => (head: string) => head.startsWith('ftyp', 4) && brands.includes(head.slice(8, 12))
+const branded =
+  (...brands: readonly string[]) =>
+  (head: string) =>
+    head.startsWith('ftyp', 4) && brands.includes(head.slice(8, 12))
 
 const formats: readonly UnreadFormat[] = [
   {
@@ -18,13 +21,22 @@ const formats: readonly UnreadFormat[] = [
     begins: branded('heic', 'heix', 'hevc', 'hevx', 'heim', 'heis', 'mif1', 'msf1'),
   },
   { name: 'a BMP', advice: toJpeg('magick a.bmp a.png of ImageMagick'), begins: (head) => head.startsWith('BM') },
-  { name: 'JPEG XL', advice: toJpeg('djxl of libjxl'), begins: (head) => head.startsWith('\xFF\x0A') || head.startsWith('JXL ', 4) },
+  {
+    name: 'JPEG XL',
+    advice: toJpeg('djxl of libjxl'),
+    begins: (head) => head.startsWith('\xFF\x0A') || head.startsWith('JXL ', 4),
+  },
   { name: 'a Photoshop file', advice: 'export it as PNG or JPEG', begins: (head) => head.startsWith('8BPS') },
-  { name: 'a PDF', advice: 'make pictures of its pages first (pdftoppm -png of poppler)', begins: (head) => head.startsWith('%PDF') },
+  {
+    name: 'a PDF',
+    advice: 'make pictures of its pages first (pdftoppm -png of poppler)',
+    begins: (head) => head.startsWith('%PDF'),
+  },
   {
     name: 'a video',
     advice: 'take pictures out of it first (ffmpeg -i film.mp4 -vf fps=1 %d.png)',
-    begins: (head) => branded('isom', 'iso2', 'mp41', 'mp42', 'avc1', 'qt  ', 'M4V ')(head) || head.startsWith('\x1A\x45\xDF\xA3'),
+    begins: (head) =>
+      branded('isom', 'iso2', 'mp41', 'mp42', 'avc1', 'qt  ', 'M4V ')(head) || head.startsWith('\x1A\x45\xDF\xA3'),
   },
 ]
 

@@ -27,8 +27,14 @@ export async function renderCheckpointTemplate(
   chatTemplate: string,
   options: CheckpointTemplateOptions = {},
 ): Promise<PromptPart[]> {
-  const conversation = options.system === undefined || messages[0]?.role === 'system' ? messages : [systemMessage(options.system), ...messages]
-  const marks = chooseMarks([chatTemplate, ...conversation.flatMap(({ content }, position) => textsOf(content, position))])
+  const conversation =
+    options.system === undefined || messages[0]?.role === 'system'
+      ? messages
+      : [systemMessage(options.system), ...messages]
+  const marks = chooseMarks([
+    chatTemplate,
+    ...conversation.flatMap(({ content }, position) => textsOf(content, position)),
+  ])
   const imageText = options.imageToken?.text ?? '<image>'
   const context = {
     messages: templateMessages(conversation, takesParts(chatTemplate), imageText, marks),
@@ -47,7 +53,11 @@ async function compile(chatTemplate: string): Promise<Template> {
   try {
     return new Template(chatTemplate)
   } catch (cause) {
-    throw new LlavaError('MODEL_UNSUPPORTED', `the checkpoint's chat template is not Jinja that can be read here: ${messageOf(cause)}`, { cause })
+    throw new LlavaError(
+      'MODEL_UNSUPPORTED',
+      `the checkpoint's chat template is not Jinja that can be read here: ${messageOf(cause)}`,
+      { cause },
+    )
   }
 }
 
@@ -56,7 +66,11 @@ function render(template: Template, context: Record<string, unknown>): string {
     return template.render(context)
   } catch (cause) {
     // Templates refuse conversations they have no form for by raise_exception.
-    throw new LlavaError('INVALID_ARGUMENT', `the checkpoint's chat template refused the messages: ${messageOf(cause)}`, { cause })
+    throw new LlavaError(
+      'INVALID_ARGUMENT',
+      `the checkpoint's chat template refused the messages: ${messageOf(cause)}`,
+      { cause },
+    )
   }
 }
 
@@ -76,7 +90,13 @@ function takesParts(chatTemplate: string): boolean {
 function templateMessages(messages: readonly ChatMessage[], parts: boolean, imageText: string, marks: Marks): object[] {
   return messages.map(({ role, content }, position) => {
     const checked = contentParts(content, position)
-    if (parts) return { role, content: checked.map((part) => (part.type === 'text' ? { type: 'text', text: mark(part.text, marks) } : { type: 'image' })) }
+    if (parts)
+      return {
+        role,
+        content: checked.map((part) =>
+          part.type === 'text' ? { type: 'text', text: mark(part.text, marks) } : { type: 'image' },
+        ),
+      }
     const images = checked.filter(({ type }) => type === 'image').map(() => `${imageText}\n`)
     return { role, content: images.join('') + mark(textsOf(content, position).join('\n'), marks) }
   })
@@ -91,7 +111,8 @@ function chooseMarks(texts: readonly string[]): Marks {
     if (!used.has(character)) free.push(character)
   }
   const [begin, end] = free
-  if (begin === undefined || end === undefined) throw invalidArgument('messages', 'text that leaves two private-use characters free', 'text with all of them')
+  if (begin === undefined || end === undefined)
+    throw invalidArgument('messages', 'text that leaves two private-use characters free', 'text with all of them')
   return { begin, end }
 }
 
@@ -116,9 +137,13 @@ function cutAtMarks(text: string, { begin, end }: Marks, imageToken: ImageToken 
 
   function addTemplateText(between: string): void {
     if (between.includes(begin) || between.includes(end)) {
-      throw new LlavaError('MODEL_UNSUPPORTED', "the checkpoint's chat template takes messages apart, so that its own text and people's cannot be told from each other")
+      throw new LlavaError(
+        'MODEL_UNSUPPORTED',
+        "the checkpoint's chat template takes messages apart, so that its own text and people's cannot be told from each other",
+      )
     }
-    for (const part of cutAtPlaceholders(between, imageToken)) parts.push(part.kind === 'image' ? { ...part, index: images++ } : part)
+    for (const part of cutAtPlaceholders(between, imageToken))
+      parts.push(part.kind === 'image' ? { ...part, index: images++ } : part)
   }
 }
 

@@ -26,7 +26,13 @@ const byName: readonly (readonly [RegExp, TemplateName])[] = [
   [/mmtag/i, 'v0_mmtag'],
 ]
 
-export function defaultTemplate({ name, imageTokens, byteLevelVocabulary, imStartToken, chatTemplate }: CheckpointTraits): TemplateName {
+export function defaultTemplate({
+  name,
+  imageTokens,
+  byteLevelVocabulary,
+  imStartToken,
+  chatTemplate,
+}: CheckpointTraits): TemplateName {
   const named = byName.find(([pattern]) => pattern.test(name))?.[1]
   if (named !== undefined) return named
   if (imageTokens && !/v1/i.test(name)) return 'v0'

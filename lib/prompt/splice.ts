@@ -5,7 +5,8 @@
 import { LlavaError, invalidArgument } from '../errors.js'
 import type { PromptPart } from './templates.js'
 
-export type SpliceItem = { readonly kind: 'tokens'; readonly ids: Int32Array } | { readonly kind: 'image'; readonly index: number }
+export type SpliceItem =
+  { readonly kind: 'tokens'; readonly ids: Int32Array } | { readonly kind: 'image'; readonly index: number }
 
 /** The checkpoint's token that stands for an image. */
 export interface ImageToken {
@@ -30,14 +31,26 @@ export interface PromptTokenizer {
 
 const placeholder = '<image>'
 
-export function splicePrompt(parts: readonly PromptPart[], tokenizer: PromptTokenizer, imageToken?: ImageToken, around: ImageTokens = {}): SpliceItem[] {
-  const wrapped = parts.flatMap((part) => (part.kind === 'image' ? [...special(around.start), part, ...special(around.end)] : [part]))
+export function splicePrompt(
+  parts: readonly PromptPart[],
+  tokenizer: PromptTokenizer,
+  imageToken?: ImageToken,
+  around: ImageTokens = {},
+): SpliceItem[] {
+  const wrapped = parts.flatMap((part) =>
+    part.kind === 'image' ? [...special(around.start), part, ...special(around.end)] : [part],
+  )
   const items = imageToken ? spliceAtToken(wrapped, tokenizer, imageToken) : spliceChunks(wrapped, tokenizer)
   return withOneBos(items, tokenizer.bosId)
 }
 
 /** Raw text in which each `<image>` is a slot, in order; special tokens in it are recognised. */
-export function spliceText(text: string, tokenizer: PromptTokenizer, imageToken?: ImageToken, around?: ImageTokens): SpliceItem[] {
+export function spliceText(
+  text: string,
+  tokenizer: PromptTokenizer,
+  imageToken?: ImageToken,
+  around?: ImageTokens,
+): SpliceItem[] {
   return splicePrompt(cutAtPlaceholders(text, imageToken), tokenizer, imageToken, around)
 }
 
@@ -56,7 +69,11 @@ export function cutAtPlaceholders(text: string, imageToken?: ImageToken): Prompt
 /** Every slot needs its image and every image its slot. */
 export function checkImageCount(items: readonly { readonly kind: string }[], images: number): void {
   const slots = items.filter(({ kind }) => kind === 'image').length
-  if (slots !== images) throw new LlavaError('INVALID_ARGUMENT', `the prompt has ${count(slots, 'place')} for images, but ${count(images, 'image')} came with it`)
+  if (slots !== images)
+    throw new LlavaError(
+      'INVALID_ARGUMENT',
+      `the prompt has ${count(slots, 'place')} for images, but ${count(images, 'image')} came with it`,
+    )
 }
 
 function spliceAtToken(parts: readonly PromptPart[], tokenizer: PromptTokenizer, imageToken: ImageToken): SpliceItem[] {
@@ -64,14 +81,19 @@ function spliceAtToken(parts: readonly PromptPart[], tokenizer: PromptTokenizer,
   const indexes = parts.flatMap((part) => (part.kind === 'image' ? [part.index] : []))
   const items: SpliceItem[] = []
   let slot = 0
-  for (let from = 0; from <= ids.length; ) {
+  for (let from = 0; from <= ids.length;) {
     const found = ids.indexOf(imageToken.id, from)
     const to = found < 0 ? ids.length : found
     if (to > from) items.push({ kind: 'tokens', ids: ids.slice(from, to) })
     if (found >= 0) items.push({ kind: 'image', index: indexes[slot++] ?? -1 })
     from = to + 1
   }
-  if (slot !== indexes.length) throw invalidArgument('prompt', `text without the image token ${imageToken.text} besides its ${count(indexes.length, 'image')}`, slot)
+  if (slot !== indexes.length)
+    throw invalidArgument(
+      'prompt',
+      `text without the image token ${imageToken.text} besides its ${count(indexes.length, 'image')}`,
+      slot,
+    )
   return items
 }
 
@@ -99,7 +121,8 @@ function spliceChunks(parts: readonly PromptPart[], tokenizer: PromptTokenizer):
 /** A template that writes BOS itself meets a tokenizer that adds one: two in a row would put the model off. */
 function withOneBos(items: readonly SpliceItem[], bosId: number | undefined): SpliceItem[] {
   const [first, ...rest] = items
-  if (first?.kind !== 'tokens' || bosId === undefined || first.ids[0] !== bosId || first.ids[1] !== bosId) return [...items]
+  if (first?.kind !== 'tokens' || bosId === undefined || first.ids[0] !== bosId || first.ids[1] !== bosId)
+    return [...items]
   return [{ kind: 'tokens', ids: first.ids.subarray(1) }, ...rest]
 }
 

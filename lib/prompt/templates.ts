@@ -13,7 +13,8 @@
 
 import { invalidArgument, LlavaError } from '../errors.js'
 
-export type ContentPart<I> = { readonly type: 'text'; readonly text: string } | { readonly type: 'image'; readonly image: I }
+export type ContentPart<I> =
+  { readonly type: 'text'; readonly text: string } | { readonly type: 'image'; readonly image: I }
 
 export interface ChatMessage<I = unknown> {
   readonly role: 'system' | 'user' | 'assistant'
@@ -61,9 +62,21 @@ export const systemTexts = {
   mpt: 'A conversation between a user and an LLM-based AI assistant. The assistant gives helpful and honest answers.',
 } as const
 
-const vicuna: Roles = { system: systemTexts.user, aroundSystem: ['', ' '], user: ['USER: ', ' '], assistant: ['ASSISTANT: ', '</s>'], open: 'ASSISTANT:' }
+const vicuna: Roles = {
+  system: systemTexts.user,
+  aroundSystem: ['', ' '],
+  user: ['USER: ', ' '],
+  assistant: ['ASSISTANT: ', '</s>'],
+  open: 'ASSISTANT:',
+}
 
-const human: Roles = { system: systemTexts.human, aroundSystem: ['', '###'], user: ['Human: ', '###'], assistant: ['Assistant: ', '###'], open: 'Assistant:' }
+const human: Roles = {
+  system: systemTexts.human,
+  aroundSystem: ['', '###'],
+  user: ['Human: ', '###'],
+  assistant: ['Assistant: ', '###'],
+  open: 'Assistant:',
+}
 
 const imStart: Roles = {
   system: 'Answer the questions.',
@@ -103,8 +116,13 @@ export const builtInTemplates = Object.keys(templates) as readonly BuiltInTempla
 
 export const templateNames: readonly TemplateName[] = [...builtInTemplates, 'checkpoint']
 
-export function renderPrompt(messages: readonly ChatMessage[], template: BuiltInTemplate, options: TemplateOptions = {}): PromptPart[] {
-  if (!Object.hasOwn(templates, template)) throw invalidArgument('template', `one of ${builtInTemplates.join(', ')}`, template)
+export function renderPrompt(
+  messages: readonly ChatMessage[],
+  template: BuiltInTemplate,
+  options: TemplateOptions = {},
+): PromptPart[] {
+  if (!Object.hasOwn(templates, template))
+    throw invalidArgument('template', `one of ${builtInTemplates.join(', ')}`, template)
   return templates[template].render(messages, options)
 }
 
@@ -186,37 +204,59 @@ function questionOf({ texts, images }: Turn): string {
 }
 
 /** The conversation's rule for every template: perhaps a system message, then user and assistant in turn, the user last. */
-function readConversation(messages: readonly ChatMessage[], options: TemplateOptions): { readonly system?: string; readonly turns: readonly Turn[] } {
+function readConversation(
+  messages: readonly ChatMessage[],
+  options: TemplateOptions,
+): { readonly system?: string; readonly turns: readonly Turn[] } {
   const opening = messages[0]?.role === 'system' ? readContent(messages[0], 0) : undefined
   const system = opening?.texts.join('\n') ?? options.system
   const turns = messages.slice(opening ? 1 : 0).map((message, index): Turn => {
     const expected = index % 2 === 0 ? 'user' : 'assistant'
     const position = opening ? index + 1 : index
-    if (message.role !== expected) throw invalidArgument(`messages[${position}].role`, `'${expected}' (user and assistant take turns)`, message.role)
+    if (message.role !== expected)
+      throw invalidArgument(`messages[${position}].role`, `'${expected}' (user and assistant take turns)`, message.role)
     return { role: expected, ...readContent(message, position) }
   })
   const last = turns.at(-1)
   if (last?.role !== 'user') {
-    const got = last === undefined ? (messages.length === 0 ? 'no message' : 'a system message alone') : 'one that ends with an assistant message'
-    throw new LlavaError('INVALID_ARGUMENT', `expected \`messages\` to be a conversation that ends with a user message, got ${got}`)
+    const got =
+      last === undefined
+        ? messages.length === 0
+          ? 'no message'
+          : 'a system message alone'
+        : 'one that ends with an assistant message'
+    throw new LlavaError(
+      'INVALID_ARGUMENT',
+      `expected \`messages\` to be a conversation that ends with a user message, got ${got}`,
+    )
   }
   return { ...(system === undefined ? {} : { system }), turns }
 }
 
-function readContent({ role, content }: ChatMessage, position: number): { readonly texts: readonly string[]; readonly images: number } {
+function readContent(
+  { role, content }: ChatMessage,
+  position: number,
+): { readonly texts: readonly string[]; readonly images: number } {
   const parts = contentParts(content, position)
   const texts = parts.flatMap((part) => (part.type === 'text' ? [part.text] : []))
   const images = parts.length - texts.length
-  if (images > 0 && role !== 'user') throw invalidArgument(`messages[${position}].content`, 'text only, as its role is not user', 'an image')
+  if (images > 0 && role !== 'user')
+    throw invalidArgument(`messages[${position}].content`, 'text only, as its role is not user', 'an image')
   return { texts, images }
 }
 
 /** A message's content as a checked list of parts. */
 export function contentParts<I>(content: ChatMessage<I>['content'], position: number): readonly ContentPart<I>[] {
   if (typeof content === 'string') return [{ type: 'text', text: content }]
-  if (!Array.isArray(content)) throw invalidArgument(`messages[${position}].content`, 'a string or a list of text and image parts', content)
+  if (!Array.isArray(content))
+    throw invalidArgument(`messages[${position}].content`, 'a string or a list of text and image parts', content)
   for (const part of content as readonly unknown[]) {
-    if (!isPart(part)) throw invalidArgument(`messages[${position}].content`, "parts { type: 'text', text } or { type: 'image', image }", part)
+    if (!isPart(part))
+      throw invalidArgument(
+        `messages[${position}].content`,
+        "parts { type: 'text', text } or { type: 'image', image }",
+        part,
+      )
   }
   return content as readonly ContentPart<I>[]
 }
@@ -228,7 +268,9 @@ function isPart(part: unknown): boolean {
 
 /** The images of a conversation in the order in which `PromptPart.index` counts them. */
 export function conversationImages<I>(messages: readonly ChatMessage<I>[]): I[] {
-  return messages.flatMap(({ content }, position) => contentParts(content, position).flatMap((part) => (part.type === 'image' ? [part.image] : [])))
+  return messages.flatMap(({ content }, position) =>
+    contentParts(content, position).flatMap((part) => (part.type === 'image' ? [part.image] : [])),
+  )
 }
 
 /** Collects parts; text of one kind side by side is one part. */
@@ -264,7 +306,8 @@ class PromptBuilder {
   #text(text: string, special: boolean): this {
     const last = this.parts.at(-1)
     if (text === '') return this
-    if (last?.kind === 'text' && last.special === special) this.parts[this.parts.length - 1] = { ...last, text: last.text + text }
+    if (last?.kind === 'text' && last.special === special)
+      this.parts[this.parts.length - 1] = { ...last, text: last.text + text }
     else this.parts.push({ kind: 'text', text, special })
     return this
   }

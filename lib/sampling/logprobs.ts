@@ -7,7 +7,12 @@ export interface ScoredId {
 }
 
 /** log_softmax of `logits` [V] at `id`, and at the `top` likeliest of the ids under `from`, best first; of equals the lower id. */
-export function logprobsOf(logits: Float32Array, id: number, top: number, from = logits.length): ScoredId & { readonly top: readonly ScoredId[] } {
+export function logprobsOf(
+  logits: Float32Array,
+  id: number,
+  top: number,
+  from = logits.length,
+): ScoredId & { readonly top: readonly ScoredId[] } {
   const normaliser = logSumExp(logits)
   const likeliest = largest(logits, Math.min(top, from), from)
   const scored = (one: number): ScoredId => ({ id: one, logprob: (logits[one] as number) - normaliser })

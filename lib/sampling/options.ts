@@ -81,17 +81,22 @@ const biasRule = 'token ids or texts with numbers to add, or -Infinity'
 export function checkSampling(options: SamplingOptions): void {
   for (const [name, [expectation, holds]] of Object.entries(rules) as [keyof typeof rules, Rule][]) {
     const value = options[name]
-    if (value !== undefined && !(typeof value === 'number' && holds(value))) throw invalidArgument(name, expectation, value)
+    if (value !== undefined && !(typeof value === 'number' && holds(value)))
+      throw invalidArgument(name, expectation, value)
   }
   const { logitBias, logitsProcessor } = options
   if (logitBias !== undefined) checkBias(logitBias)
-  if (logitsProcessor !== undefined && typeof (logitsProcessor as Partial<LogitsProcessor> | null)?.process !== 'function') {
+  if (
+    logitsProcessor !== undefined &&
+    typeof (logitsProcessor as Partial<LogitsProcessor> | null)?.process !== 'function'
+  ) {
     throw invalidArgument('logitsProcessor', 'an object with a method `process`', logitsProcessor)
   }
 }
 
 function checkBias(bias: unknown): void {
-  if (typeof bias !== 'object' || bias === null || Array.isArray(bias) || bias instanceof Map) throw invalidArgument('logitBias', biasRule, bias)
+  if (typeof bias !== 'object' || bias === null || Array.isArray(bias) || bias instanceof Map)
+    throw invalidArgument('logitBias', biasRule, bias)
   for (const [key, value] of Object.entries(bias) as [string, unknown][]) {
     const sensible = typeof value === 'number' && (value === -Infinity || Number.isFinite(Math.fround(value)))
     if (!sensible) throw invalidArgument(`logitBias[${JSON.stringify(key)}]`, 'a number to add, or -Infinity', value)

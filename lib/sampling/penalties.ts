@@ -16,7 +16,12 @@ export class Penalties {
   /** How many ids of the answer are counted. */
   #counted = 0
 
-  constructor({ repetitionPenalty = 1, presencePenalty = 0, frequencyPenalty = 0, noRepeatNgramSize = 0 }: SamplingOptions) {
+  constructor({
+    repetitionPenalty = 1,
+    presencePenalty = 0,
+    frequencyPenalty = 0,
+    noRepeatNgramSize = 0,
+  }: SamplingOptions) {
     this.#repetition = repetitionPenalty
     this.#presence = presencePenalty
     this.#frequency = frequencyPenalty
@@ -42,7 +47,9 @@ export class Penalties {
     }
     for (const id of this.#seen) {
       const value = z[id] as number
-      z[id] = (value > 0 ? value / this.#repetition : value * this.#repetition) - (this.#frequency * (counts[id] as number) + this.#presence)
+      z[id] =
+        (value > 0 ? value / this.#repetition : value * this.#repetition) -
+        (this.#frequency * (counts[id] as number) + this.#presence)
     }
   }
 }

@@ -5,7 +5,10 @@ const rounds = 10
 const mask = 0xffffffffn
 
 /** Ten rounds over a counter of four words under a key of two. */
-export function philox(counter: readonly [number, number, number, number], key: readonly [number, number]): [number, number, number, number] {
+export function philox(
+  counter: readonly [number, number, number, number],
+  key: readonly [number, number],
+): [number, number, number, number] {
   let [c0, c1, c2, c3] = counter
   let [k0, k1] = key
   for (let round = 0; round < rounds; round++) {

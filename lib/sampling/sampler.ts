@@ -44,11 +44,15 @@ export class Sampler {
 
   /** @param logits [V]; left as they are */
   next(logits: Float32Array): number {
-    const { z, truncation } = (this.#scratch = this.#scratch?.z.length === logits.length ? this.#scratch : scratchOf(this.#options, logits.length))
+    const { z, truncation } = (this.#scratch =
+      this.#scratch?.z.length === logits.length ? this.#scratch : scratchOf(this.#options, logits.length))
     z.set(logits)
     this.#process(z)
     const best = argmax(z, logits)
-    const id = (this.#options.temperature ?? 0) === 0 ? best : draw(truncation, this.#random.next() * truncation.weigh(z, z[best] as number))
+    const id =
+      (this.#options.temperature ?? 0) === 0
+        ? best
+        : draw(truncation, this.#random.next() * truncation.weigh(z, z[best] as number))
     this.#ids.push(id)
     return id
   }

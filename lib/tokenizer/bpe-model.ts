@@ -18,14 +18,19 @@ export function* readVocabulary(vocab: unknown): Generator<undefined, ReadonlyMa
 }
 
 /** `what` names the list in errors. An entry is a pair of pieces, or both in one string with a space between. */
-export function* readMerges(merges: unknown, what: string, vocabulary: ReadonlyMap<string, number>): Generator<undefined, MergeTable> {
+export function* readMerges(
+  merges: unknown,
+  what: string,
+  vocabulary: ReadonlyMap<string, number>,
+): Generator<undefined, MergeTable> {
   const entries = list(merges ?? [], what)
   const ranks = new PairRanks(entries.length)
   const ids = new Int32Array(entries.length)
   yield
   for (const [rank, entry] of entries.entries()) {
     const [left, right, ...more] = typeof entry === 'string' ? entry.split(' ') : list(entry, `an entry of ${what}`)
-    if (typeof left !== 'string' || typeof right !== 'string' || more.length > 0) throw corrupt(`merge ${rank} is not a pair of pieces`)
+    if (typeof left !== 'string' || typeof right !== 'string' || more.length > 0)
+      throw corrupt(`merge ${rank} is not a pair of pieces`)
     const leftId = vocabulary.get(left)
     const rightId = vocabulary.get(right)
     const joined = vocabulary.get(left + right)

@@ -66,7 +66,13 @@ export class BytePairEncoder {
 
     const offer = (left: number, right: number): void => {
       const end = next[right] as number
-      const rule = rules.find(ids[left] as number, ids[right] as number, text, starts[left] as number, starts[end] as number)
+      const rule = rules.find(
+        ids[left] as number,
+        ids[right] as number,
+        text,
+        starts[left] as number,
+        starts[end] as number,
+      )
       if (rule >= 0) heap.push(rules.order(rule), left, end, rule)
     }
 
@@ -112,7 +118,8 @@ export class BytePairEncoder {
     for (const character of text) {
       const id = this.#pieces.get(at + character.length < text.length ? character : character + this.#endOfWord)
       if (id !== undefined) add(id)
-      else if (this.#bytesFirst && this.#byteIds) for (const byte of Buffer.from(character)) add(this.#byteIds[byte] as number)
+      else if (this.#bytesFirst && this.#byteIds)
+        for (const byte of Buffer.from(character)) add(this.#byteIds[byte] as number)
       else if (this.#byteLevel === undefined) add(noPiece)
       else if (unknown !== undefined && !(unknown.fused && ids[count - 1] === unknown.id)) add(unknown.id)
       at += character.length

@@ -30,7 +30,8 @@ function readNormalization(normalizer: unknown): ByteLevel['normalization'] {
   const [first, ...more] = steps(normalizer, 'normalizers').map(({ type }) => type)
   if (first === undefined) return undefined
   if (more.length > 0) throw unsupported(`the normalizers ${[first, ...more].join(', ')}`)
-  if (first !== 'NFC' && first !== 'NFD' && first !== 'NFKC' && first !== 'NFKD') throw unsupported(`the normalizer ${JSON.stringify(first)}`)
+  if (first !== 'NFC' && first !== 'NFD' && first !== 'NFKC' && first !== 'NFKD')
+    throw unsupported(`the normalizer ${JSON.stringify(first)}`)
   return first
 }
 
@@ -38,7 +39,8 @@ function readSplit(part: Json): WordSplit[] {
   const type = part['type']
   if (type === 'Split') return [{ regex: readPattern(part['pattern']), onlyMatches: onlyMatches(part) }]
   // `\p{N}` rather than `\d`: a digit there is whatever Unicode calls numeric.
-  if (type === 'Digits') return [{ regex: part['individual_digits'] === true ? String.raw`\p{N}` : String.raw`\p{N}+`, onlyMatches: false }]
+  if (type === 'Digits')
+    return [{ regex: part['individual_digits'] === true ? String.raw`\p{N}` : String.raw`\p{N}+`, onlyMatches: false }]
   if (type !== 'ByteLevel') throw unsupported(`the pre-tokenizer ${JSON.stringify(type)}`)
   if (part['add_prefix_space'] === true) throw unsupported('byte-level BPE with add_prefix_space')
   return part['use_regex'] === false ? [] : [{ regex: gpt2Words, onlyMatches: false }]
@@ -63,7 +65,9 @@ export function checkPatterns(splits: readonly WordSplit[]): void {
     try {
       wordCutter([split])
     } catch (cause) {
-      throw unsupported(`the regular expression ${split.regex} (${cause instanceof Error ? cause.message : String(cause)})`)
+      throw unsupported(
+        `the regular expression ${split.regex} (${cause instanceof Error ? cause.message : String(cause)})`,
+      )
     }
   }
 }

@@ -52,7 +52,8 @@ function lowerCase(text: string): string {
 /** From a CLIP directory's tokenizer.json. */
 export function clipVocabularyFromJson(tokenizerJson: unknown): Generator<undefined, TokenizerSpec> {
   const model = object(object(tokenizerJson, 'tokenizer.json')['model'], '`model`')
-  if (model['end_of_word_suffix'] !== byteLevel.endOfWord) throw unsupported("a vocabulary that is not CLIP's (no end_of_word_suffix </w>)")
+  if (model['end_of_word_suffix'] !== byteLevel.endOfWord)
+    throw unsupported("a vocabulary that is not CLIP's (no end_of_word_suffix </w>)")
   return clipVocabulary(model['vocab'], model['merges'])
 }
 

@@ -15,7 +15,8 @@ export function steps(component: unknown, members: string): Json[] {
 
 export function idWithin(id: unknown, count: number, what: string): number {
   const value = typeof id === 'bigint' ? Number(id) : id
-  if (typeof value !== 'number' || !Number.isInteger(value) || value < 0 || value >= count) throw corrupt(`${what} has the id ${String(id)}`)
+  if (typeof value !== 'number' || !Number.isInteger(value) || value < 0 || value >= count)
+    throw corrupt(`${what} has the id ${String(id)}`)
   return value
 }
 
@@ -49,7 +50,10 @@ export function strings(value: unknown, what: string): readonly string[] {
 }
 
 export function numbers(value: unknown, what: string, count: number): ArrayLike<number> {
-  const items = ArrayBuffer.isView(value) && !(value instanceof DataView) ? (value as unknown as ArrayLike<unknown>) : list(value, what)
+  const items =
+    ArrayBuffer.isView(value) && !(value instanceof DataView)
+      ? (value as unknown as ArrayLike<unknown>)
+      : list(value, what)
   if (items.length !== count) throw corrupt(`${what} has ${items.length} entries for ${count} pieces`)
   for (let i = 0; i < count; i++) if (typeof items[i] !== 'number') throw corrupt(`${what} is not a list of numbers`)
   return items as ArrayLike<number>

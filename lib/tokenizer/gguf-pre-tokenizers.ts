@@ -67,7 +67,9 @@ const byName: Readonly<Record<string, PreTokenizer>> = {
 
 export function ggufPreTokenizer(name: unknown = 'default'): PreTokenizer {
   if (typeof name === 'string' && Object.hasOwn(byName, name)) return byName[name] as PreTokenizer
-  throw unsupported(`the pre-tokenizer tokenizer.ggml.pre ${JSON.stringify(name)} (known: ${Object.keys(byName).join(', ')})`)
+  throw unsupported(
+    `the pre-tokenizer tokenizer.ggml.pre ${JSON.stringify(name)} (known: ${Object.keys(byName).join(', ')})`,
+  )
 }
 
 /** The first name that stands for this way of cutting text into words. */
@@ -75,6 +77,11 @@ export function ggufPreTokenizerName({ normalization, splits, wholeWords, endOfW
   if (endOfWord !== undefined) return undefined
   return Object.entries(byName).find(([name, known]) => {
     if (name === 'default' || known.normalization !== normalization || known.wholeWords !== wholeWords) return false
-    return known.splits.length === splits.length && known.splits.every(({ regex, onlyMatches }, i) => splits[i]?.regex === regex && splits[i].onlyMatches === onlyMatches)
+    return (
+      known.splits.length === splits.length &&
+      known.splits.every(
+        ({ regex, onlyMatches }, i) => splits[i]?.regex === regex && splits[i].onlyMatches === onlyMatches,
+      )
+    )
   })?.[0]
 }

@@ -51,7 +51,8 @@ export class PairHeap {
     for (;;) {
       let child = 2 * hole + 1
       if (child >= end) break
-      if (child + 1 < end && this.#before(this.#order[child + 1] as number, this.#left[child + 1] as number, child)) child++
+      if (child + 1 < end && this.#before(this.#order[child + 1] as number, this.#left[child + 1] as number, child))
+        child++
       if (this.#before(order, left, child)) break
       this.#move(child, hole)
       hole = child
@@ -65,7 +66,13 @@ export class PairHeap {
   }
 
   #move(from: number, to: number): void {
-    this.#put(to, this.#order[from] as number, this.#left[from] as number, this.#last[from] as number, this.#rule[from] as number)
+    this.#put(
+      to,
+      this.#order[from] as number,
+      this.#left[from] as number,
+      this.#last[from] as number,
+      this.#rule[from] as number,
+    )
   }
 
   #put(at: number, order: number, left: number, last: number, rule: number): void {

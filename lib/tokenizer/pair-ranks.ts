@@ -45,7 +45,8 @@ export class PairRanks {
     // Multiplicative hashing with two odd constants; the high bits are the mixed ones.
     const mixed = Math.imul(left, 0x9e3779b1) ^ Math.imul(right, 0x85ebca6b)
     let slot = (mixed ^ (mixed >>> 15)) & this.#mask
-    while (this.#left[slot] !== -1 && (this.#left[slot] !== left || this.#right[slot] !== right)) slot = (slot + 1) & this.#mask
+    while (this.#left[slot] !== -1 && (this.#left[slot] !== left || this.#right[slot] !== right))
+      slot = (slot + 1) & this.#mask
     return slot
   }
 }

@@ -5,7 +5,19 @@
 
 import { entriesPerStep, readMerges, readVocabulary, tokenIndex } from './bpe-model.js'
 import { readByteLevel, requirePrintable } from './byte-level.js'
-import { corrupt, flag, idWithin, list, numbers, object, settings, steps, strings, unsupported, type Json } from './fields.js'
+import {
+  corrupt,
+  flag,
+  idWithin,
+  list,
+  numbers,
+  object,
+  settings,
+  steps,
+  strings,
+  unsupported,
+  type Json,
+} from './fields.js'
 import { ggufPreTokenizer } from './gguf-pre-tokenizers.js'
 import { readSentencePieceModel } from './sentencepiece-model.js'
 import { PieceType, type AddedToken, type TokenizerSpec } from './spec.js'
@@ -14,7 +26,10 @@ const bytePiece = /^<0x[0-9A-Fa-f]{2}>$/
 /** Added pieces that read `<image>` are taken for special even where the file does not say so: users' words must not turn into them. */
 const markup = /^<[^\s<>]+>$/
 
-export function* tokenizerFromJson(tokenizerJson: unknown, tokenizerConfig?: unknown): Generator<undefined, TokenizerSpec> {
+export function* tokenizerFromJson(
+  tokenizerJson: unknown,
+  tokenizerConfig?: unknown,
+): Generator<undefined, TokenizerSpec> {
   const file = object(tokenizerJson, 'tokenizer.json')
   const config = settings(tokenizerConfig)
   const model = object(file['model'], '`model`')
@@ -23,7 +38,9 @@ export function* tokenizerFromJson(tokenizerJson: unknown, tokenizerConfig?: unk
   const spacing = byteLevel === undefined ? readSpacing(file['normalizer'], file['pre_tokenizer']) : unmarkedSpaces
   refuseOtherModels(model, byteLevel !== undefined)
 
-  const listed = list(file['added_tokens'] ?? [], '`added_tokens`').map((token) => readAddedToken(object(token, 'an entry of `added_tokens`')))
+  const listed = list(file['added_tokens'] ?? [], '`added_tokens`').map((token) =>
+    readAddedToken(object(token, 'an entry of `added_tokens`')),
+  )
   const addedTokens = uniqueById([...listed, ...addedTokensOf(config)])
   const { pieces, types } = yield* tablesOf(vocabulary, addedTokens, byteLevel === undefined)
   if (byteLevel !== undefined) requirePrintable(vocabulary, byteLevel)
@@ -33,7 +50,9 @@ export function* tokenizerFromJson(tokenizerJson: unknown, tokenizerConfig?: unk
   const unknownId = typeof unknown === 'string' ? tokenId(unknown) : tokenId(tokenText(config['unk_token']) ?? '<unk>')
   if (unknownId !== undefined) types[unknownId] = PieceType.unknown
   const ids = specialIds(config, tokenId, template === undefined ? undefined : tokenId(template))
-  const matched = addedTokens.map((token) => (token.normalized && byteLevel === undefined ? normalizeContent(token, spacing) : token))
+  const matched = addedTokens.map((token) =>
+    token.normalized && byteLevel === undefined ? normalizeContent(token, spacing) : token,
+  )
   for (const { id, content, special } of matched) if (!special) pieces[id] = content // Hugging Face decodes them as they are looked for
 
   return {
@@ -60,9 +79,18 @@ interface Spacing extends Pick<TokenizerSpec, 'prefixSpace' | 'prefixSpaceOnce' 
 }
 
 /** At byte level spaces are characters like others. */
-const unmarkedSpaces: Spacing = { prefixSpace: 'never', prefixSpaceOnce: false, splitAtSpaces: false, byNormalizer: false }
+const unmarkedSpaces: Spacing = {
+  prefixSpace: 'never',
+  prefixSpaceOnce: false,
+  splitAtSpaces: false,
+  byNormalizer: false,
+}
 
-const prependSchemes: ReadonlyMap<unknown, TokenizerSpec['prefixSpace']> = new Map([['always', 'every-segment'], ['first', 'first-segment'], ['never', 'never']] as const)
+const prependSchemes: ReadonlyMap<unknown, TokenizerSpec['prefixSpace']> = new Map([
+  ['always', 'every-segment'],
+  ['first', 'first-segment'],
+  ['never', 'never'],
+] as const)
 
 /** transformers 4 wrote a normaliser (Prepend, Replace), transformers 4 without `legacy` and 5 the pre-tokenizer Metaspace. */
 function readSpacing(normalizer: unknown, preTokenizer: unknown): Spacing {
@@ -70,12 +98,14 @@ function readSpacing(normalizer: unknown, preTokenizer: unknown): Spacing {
   let replaces = false
   for (const step of steps(normalizer, 'normalizers')) {
     if (step['type'] === 'Prepend' && step['prepend'] === '▁') prepends = true
-    else if (step['type'] === 'Replace' && step['content'] === '▁' && patternText(step['pattern']) === ' ') replaces = true
+    else if (step['type'] === 'Replace' && step['content'] === '▁' && patternText(step['pattern']) === ' ')
+      replaces = true
     else throw unsupported(`the normalizer ${JSON.stringify(step['type'])}`)
   }
   let metaspace: Json | undefined
   for (const step of steps(preTokenizer, 'pretokenizers')) {
-    if (step['type'] !== 'Metaspace' || step['replacement'] !== '▁' || metaspace) throw unsupported(`the pre-tokenizer ${JSON.stringify(step['type'])}`)
+    if (step['type'] !== 'Metaspace' || step['replacement'] !== '▁' || metaspace)
+      throw unsupported(`the pre-tokenizer ${JSON.stringify(step['type'])}`)
     metaspace = step
   }
   if (prepends && metaspace) throw unsupported('the normalizer Prepend beside the pre-tokenizer Metaspace')
@@ -86,13 +116,19 @@ function readSpacing(normalizer: unknown, preTokenizer: unknown): Spacing {
     return { prefixSpace, prefixSpaceOnce: true, splitAtSpaces: metaspace['split'] !== false, byNormalizer: false }
   }
   if (!replaces) throw unsupported('a vocabulary that does not write spaces as ▁')
-  return { prefixSpace: prepends ? 'every-segment' : 'never', prefixSpaceOnce: false, splitAtSpaces: false, byNormalizer: true }
+  return {
+    prefixSpace: prepends ? 'every-segment' : 'never',
+    prefixSpaceOnce: false,
+    splitAtSpaces: false,
+    byNormalizer: true,
+  }
 }
 
 function refuseOtherModels(model: Json, byteLevel: boolean): void {
   const type = model['type'] ?? 'BPE'
   if (type !== 'BPE') throw unsupported(`the tokenizer model ${JSON.stringify(type)}`)
-  for (const key of ['continuing_subword_prefix', 'end_of_word_suffix']) if (model[key]) throw unsupported(`BPE with ${key}`)
+  for (const key of ['continuing_subword_prefix', 'end_of_word_suffix'])
+    if (model[key]) throw unsupported(`BPE with ${key}`)
   if (model['ignore_merges'] === true && !byteLevel) throw unsupported('BPE with ignore_merges')
 }
 
@@ -124,7 +160,11 @@ function patternText(pattern: unknown): unknown {
 }
 
 /** `addedTokens` is the content of added_tokens.json (`{"<image>": 32000}`), which older checkpoints have beside tokenizer.model. */
-export function* tokenizerFromSentencePiece(bytes: Uint8Array, tokenizerConfig?: unknown, addedTokens?: unknown): Generator<undefined, TokenizerSpec> {
+export function* tokenizerFromSentencePiece(
+  bytes: Uint8Array,
+  tokenizerConfig?: unknown,
+  addedTokens?: unknown,
+): Generator<undefined, TokenizerSpec> {
   const model = readSentencePieceModel(bytes)
   const config = settings(tokenizerConfig)
   if (model.modelType !== 'bpe') throw unsupported(`the SentencePiece model type ${model.modelType}`)
@@ -134,9 +174,13 @@ export function* tokenizerFromSentencePiece(bytes: Uint8Array, tokenizerConfig?:
   }
 
   const vocabulary = model.pieces.map(({ text }, id) => [text, id] as const)
-  const extra = Object.entries(settings(addedTokens)).map(([content, id]) => plainToken(tokenIndex(id, content), content, true))
+  const extra = Object.entries(settings(addedTokens)).map(([content, id]) =>
+    plainToken(tokenIndex(id, content), content, true),
+  )
   const own = model.pieces.flatMap(({ text, type }, id) => {
-    return type === PieceType.control || type === PieceType.userDefined ? [plainToken(id, text, type === PieceType.control)] : []
+    return type === PieceType.control || type === PieceType.userDefined
+      ? [plainToken(id, text, type === PieceType.control)]
+      : []
   })
   const unknownId = idWithin(model.unknownId, model.pieces.length, 'the unknown piece')
   const unknown = plainToken(unknownId, model.pieces[unknownId]?.text ?? '<unk>', true)
@@ -186,7 +230,9 @@ export function* tokenizerFromGguf(metadata: ReadonlyMap<string, unknown>): Gene
 
 function* sentencePieceFromGguf(metadata: ReadonlyMap<string, unknown>): Generator<undefined, TokenizerSpec> {
   const pieces = strings(metadata.get('tokenizer.ggml.tokens'), 'tokenizer.ggml.tokens')
-  const types = yield* ggufTypes(metadata, pieces, (piece) => (bytePiece.test(piece) ? PieceType.byte : PieceType.normal))
+  const types = yield* ggufTypes(metadata, pieces, (piece) =>
+    bytePiece.test(piece) ? PieceType.byte : PieceType.normal,
+  )
   const addSpacePrefix = flag(metadata.get('tokenizer.ggml.add_space_prefix')) ?? true
   return {
     pieces,
@@ -238,13 +284,18 @@ function* byteLevelFromGguf(metadata: ReadonlyMap<string, unknown>): Generator<u
 }
 
 /** `guess` gives a piece's type where the file has none. */
-function* ggufTypes(metadata: ReadonlyMap<string, unknown>, pieces: readonly string[], guess: (piece: string) => number): Generator<undefined, Uint8Array> {
+function* ggufTypes(
+  metadata: ReadonlyMap<string, unknown>,
+  pieces: readonly string[],
+  guess: (piece: string) => number,
+): Generator<undefined, Uint8Array> {
   const key = 'tokenizer.ggml.token_type'
   const stated = metadata.has(key) ? numbers(metadata.get(key), key, pieces.length) : undefined
   const types = new Uint8Array(pieces.length)
   for (const [id, piece] of pieces.entries()) {
     const type = stated === undefined ? guess(piece) : (stated[id] as number)
-    if (!Number.isInteger(type) || type < PieceType.normal || type > PieceType.byte) throw corrupt(`piece ${id} has the unknown type ${type}`)
+    if (!Number.isInteger(type) || type < PieceType.normal || type > PieceType.byte)
+      throw corrupt(`piece ${id} has the unknown type ${type}`)
     if (type === PieceType.byte && !bytePiece.test(piece)) throw corrupt(`byte piece ${id} does not read <0xNN>`)
     types[id] = type
     if (id % entriesPerStep === 0) yield
@@ -262,7 +313,10 @@ function ggufAddedTokens(pieces: readonly string[], types: Uint8Array): AddedTok
   return guardMarkup(added)
 }
 
-function ggufIds(metadata: ReadonlyMap<string, unknown>, pieces: number): Pick<TokenizerSpec, 'bosId' | 'eosIds' | 'unknownId' | 'padId'> {
+function ggufIds(
+  metadata: ReadonlyMap<string, unknown>,
+  pieces: number,
+): Pick<TokenizerSpec, 'bosId' | 'eosIds' | 'unknownId' | 'padId'> {
   const id = (name: string): number | undefined => {
     const value = metadata.get(`tokenizer.ggml.${name}_token_id`)
     return value === undefined ? undefined : idWithin(value, pieces, name)
@@ -292,11 +346,17 @@ function specialIds(
   const bosId = named('bos_token') ?? bos ?? tokenId('<s>')
   const eosId = named('eos_token') ?? tokenId('</s>')
   const padId = named('pad_token')
-  return { ...(bosId === undefined ? {} : { bosId }), eosIds: eosId === undefined ? [] : [eosId], ...(padId === undefined ? {} : { padId }) }
+  return {
+    ...(bosId === undefined ? {} : { bosId }),
+    eosIds: eosId === undefined ? [] : [eosId],
+    ...(padId === undefined ? {} : { padId }),
+  }
 }
 
 /** Lets a later spread keep what it does not know better. */
-function definedOnly(ids: Pick<TokenizerSpec, 'bosId' | 'eosIds' | 'padId'>): Partial<Pick<TokenizerSpec, 'bosId' | 'eosIds' | 'padId'>> {
+function definedOnly(
+  ids: Pick<TokenizerSpec, 'bosId' | 'eosIds' | 'padId'>,
+): Partial<Pick<TokenizerSpec, 'bosId' | 'eosIds' | 'padId'>> {
   const { eosIds, ...rest } = ids
   return eosIds.length === 0 ? rest : ids
 }
@@ -351,7 +411,8 @@ function* tablesOf(
     if (entries++ % entriesPerStep === 0) yield
   }
   for (const { id } of addedTokens) count = Math.max(count, id + 1)
-  if (count > 2 * (entries + addedTokens.length) + 65536) throw corrupt(`id ${count - 1} lies far beyond its ${entries} pieces`)
+  if (count > 2 * (entries + addedTokens.length) + 65536)
+    throw corrupt(`id ${count - 1} lies far beyond its ${entries} pieces`)
   const pieces = new Array<string>(count).fill('')
   const types = new Uint8Array(count).fill(PieceType.unused)
   for (const [piece, id] of vocabulary) {

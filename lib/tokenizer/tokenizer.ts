@@ -156,7 +156,11 @@ class AddedTokenMatcher {
     for (const match of run.text.matchAll(pattern)) {
       const token = this.#byContent.get(match[0]) as AddedToken
       const end = match.index + match[0].length
-      if (token.singleWord && (/[\p{L}\p{N}_]$/u.test(run.text.slice(0, match.index)) || /^[\p{L}\p{N}_]/u.test(run.text.slice(end)))) continue
+      if (
+        token.singleWord &&
+        (/[\p{L}\p{N}_]$/u.test(run.text.slice(0, match.index)) || /^[\p{L}\p{N}_]/u.test(run.text.slice(end)))
+      )
+        continue
       const before = run.text.slice(done, match.index)
       items.push({ text: token.lstrip ? before.trimEnd() : before, special: run.special }, { id: token.id })
       done = token.rstrip ? run.text.length - run.text.slice(end).trimStart().length : end

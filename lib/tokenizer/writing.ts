@@ -80,7 +80,12 @@ class Bytes implements Writing {
 /** Text to words, by regular expressions in Oniguruma's syntax, which the library translates. Throws SyntaxError where it cannot. */
 export function wordCutter(splits: readonly WordSplit[]): (text: string) => string[] {
   const steps = splits.map(({ regex, onlyMatches }) => {
-    return new SplitPreTokenizer({ type: 'Split', pattern: { Regex: regex }, behavior: onlyMatches ? 'Removed' : 'Isolated', invert: onlyMatches })
+    return new SplitPreTokenizer({
+      type: 'Split',
+      pattern: { Regex: regex },
+      behavior: onlyMatches ? 'Removed' : 'Isolated',
+      invert: onlyMatches,
+    })
   })
   return (text) => steps.reduce((words, step) => words.flatMap((word) => step.pre_tokenize_text(word)), [text])
 }

@@ -39,7 +39,8 @@ export async function readAdapter(location: string): Promise<Adapter> {
   const settings = await readJsonFields(path.join(directory, 'adapter_config.json'))
   const stored = settings === undefined ? [] : await adapterTensors(directory, names)
   const whole = await wholeTensors(directory, names)
-  if (settings === undefined && whole.length === 0) throw notFound(directory, 'neither adapter_config.json nor mm_projector.bin is there: this is no adapter')
+  if (settings === undefined && whole.length === 0)
+    throw notFound(directory, 'neither adapter_config.json nor mm_projector.bin is there: this is no adapter')
   const { pairs, others } = pairUp(stored, fromHuggingFace)
   return {
     path: directory,
@@ -55,7 +56,8 @@ export async function readAdapter(location: string): Promise<Adapter> {
 
 async function adapterFiles(directory: string): Promise<ReadonlySet<string>> {
   try {
-    if (!(await stat(directory)).isDirectory()) throw unsupported(directory, 'a file as adapter of a checkpoint', 'the directory that holds adapter_config.json')
+    if (!(await stat(directory)).isDirectory())
+      throw unsupported(directory, 'a file as adapter of a checkpoint', 'the directory that holds adapter_config.json')
     return new Set(await readdir(directory))
   } catch (cause) {
     if (cause instanceof LlavaError) throw cause
@@ -64,13 +66,15 @@ async function adapterFiles(directory: string): Promise<ReadonlySet<string>> {
 }
 
 function adapterTensors(directory: string, names: ReadonlySet<string>): Promise<readonly StoredTensor[]> {
-  if (names.has('adapter_model.safetensors')) return readSafetensorsHeader(path.join(directory, 'adapter_model.safetensors'))
+  if (names.has('adapter_model.safetensors'))
+    return readSafetensorsHeader(path.join(directory, 'adapter_model.safetensors'))
   if (names.has('adapter_model.bin')) return readPytorchFile(path.join(directory, 'adapter_model.bin'))
   throw notFound(directory, 'adapter_config.json is there, but neither adapter_model.safetensors nor adapter_model.bin')
 }
 
 async function wholeTensors(directory: string, names: ReadonlySet<string>): Promise<readonly StoredTensor[]> {
-  for (const name of ['non_lora_trainables.bin', 'mm_projector.bin']) if (names.has(name)) return readPytorchFile(path.join(directory, name))
+  for (const name of ['non_lora_trainables.bin', 'mm_projector.bin'])
+    if (names.has(name)) return readPytorchFile(path.join(directory, name))
   return []
 }
 
@@ -100,7 +104,8 @@ export function pairUp(
     if (name === undefined) continue
     const pair = halves.get(name) ?? { storedName: module }
     const side = half?.toLowerCase() === 'a' ? 'a' : 'b'
-    if (pair[side] !== undefined) throw corrupt(tensor.path, `tensors "${pair[side].name}" and "${tensor.name}" both change ${name}`)
+    if (pair[side] !== undefined)
+      throw corrupt(tensor.path, `tensors "${pair[side].name}" and "${tensor.name}" both change ${name}`)
     halves.set(name, { ...pair, [side]: tensor })
   }
   const pairs = [...halves].map(([module, { a, b, storedName }]) => {
@@ -114,7 +119,11 @@ export function pairUp(
 /** `undefined` for what no computation reads. */
 function knownName(tensor: StoredTensor, name: CanonicalName): string | undefined {
   if (name !== undefined) return name ?? undefined
-  throw unsupported(tensor.path, `"${tensor.name}" changes something that this architecture does not have`, 'LoRA of linear layers, and whole tensors of LLaVA')
+  throw unsupported(
+    tensor.path,
+    `"${tensor.name}" changes something that this architecture does not have`,
+    'LoRA of linear layers, and whole tensors of LLaVA',
+  )
 }
 
 // Ways to begin that change the base's weights as well, which the saved adapter then does not say.
@@ -130,7 +139,8 @@ function weighed(pairs: readonly LoraPair[], settings: Fields): readonly LoraMod
   return pairs.map(({ module, storedName, a, b }) => {
     const peftName = storedName.replace(/^base_model\.model\./, '')
     const ownRank = ownRanks(peftName) ?? rank
-    if (a.shape[0] !== ownRank) throw corrupt(a.path, `"${a.name}" has rank ${a.shape[0]}, but \`r\` or \`rank_pattern\` says ${ownRank}`)
+    if (a.shape[0] !== ownRank)
+      throw corrupt(a.path, `"${a.name}" has rank ${a.shape[0]}, but \`r\` or \`rank_pattern\` says ${ownRank}`)
     return { module, a, b, scale: (ownAlphas(peftName) ?? alpha) / (isStabilised ? Math.sqrt(ownRank) : ownRank) }
   })
 }
@@ -140,10 +150,16 @@ function patternsOf(settings: Fields, key: string): (module: string) => number |
   const patterns = settings.object(key)
   const values = [...(patterns?.keys() ?? [])].map((pattern) => {
     const name = pattern.replaceAll('\\.', '.')
-    if (!/^\^?[\w.]+$/.test(name)) throw unsupported(settings.where, `\`${key}\` for the modules "${pattern}"`, 'names of modules, or their ends')
-    return { suffix: name.replace(/^\^/, ''), isWhole: name.startsWith('^'), value: patterns?.required(pattern, patterns.number(pattern, 0)) }
+    if (!/^\^?[\w.]+$/.test(name))
+      throw unsupported(settings.where, `\`${key}\` for the modules "${pattern}"`, 'names of modules, or their ends')
+    return {
+      suffix: name.replace(/^\^/, ''),
+      isWhole: name.startsWith('^'),
+      value: patterns?.required(pattern, patterns.number(pattern, 0)),
+    }
   })
-  return (module) => values.find(({ suffix, isWhole }) => module === suffix || (!isWhole && module.endsWith(`.${suffix}`)))?.value
+  return (module) =>
+    values.find(({ suffix, isWhole }) => module === suffix || (!isWhole && module.endsWith(`.${suffix}`)))?.value
 }
 
 function refuseOtherAdapters(settings: Fields): void {
@@ -153,7 +169,10 @@ function refuseOtherAdapters(settings: Fields): void {
     [settings.boolean('use_dora') === true, 'DoRA (`use_dora`)'],
     [settings.boolean('fan_in_fan_out') === true, 'transposed matrices (`fan_in_fan_out`)'],
     [(settings.string('bias') ?? 'none') !== 'none', `trained biases (\`bias\` "${settings.string('bias')}")`],
-    [typeof beginning === 'string' && changesBase.test(beginning), `\`init_lora_weights\` "${String(beginning)}", which changes the base's weights`],
+    [
+      typeof beginning === 'string' && changesBase.test(beginning),
+      `\`init_lora_weights\` "${String(beginning)}", which changes the base's weights`,
+    ],
     [settings.has('alora_invocation_tokens'), 'an adapter that works from some token on (`alora_invocation_tokens`)'],
     [settings.boolean('use_qalora') === true, 'pooled inputs (`use_qalora`)'],
     [settings.has('layer_replication'), 'replicated layers (`layer_replication`)'],

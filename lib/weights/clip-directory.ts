@@ -43,10 +43,15 @@ export interface ClipTokenizerFiles {
  */
 export async function describeClip(location: string): Promise<ClipDescription> {
   const clip = await openClip(path.resolve(location))
-  if (clip.text === undefined) throw unsupported(clip.path, 'a vision tower without its text tower', 'whole CLIP checkpoints (CLIPModel)')
+  if (clip.text === undefined)
+    throw unsupported(clip.path, 'a vision tower without its text tower', 'whole CLIP checkpoints (CLIPModel)')
   const model = new StoredModel(clip.path, await readTowerWeights(clip), fromClip)
   const vision = towerConfig(statedTower(clip.vision), model)
-  const config = { vision, text: clipTextConfig(statedText(clip.text), model), projectionDim: model.dimension('visual_projection.weight', 0, 2) }
+  const config = {
+    vision,
+    text: clipTextConfig(statedText(clip.text), model),
+    projectionDim: model.dimension('visual_projection.weight', 0, 2),
+  }
   const { files, tensors, parameters, weightDtypes } = collectClipTensors(model, config)
   return {
     path: clip.path,
@@ -71,7 +76,8 @@ export interface ClipDirectory {
 
 export async function readTowerWeights({ path: directory, names }: ClipDirectory): Promise<readonly StoredTensor[]> {
   const tensors = await readWeights(directory, names)
-  if (tensors === undefined) throw notFound(directory, 'neither model.safetensors nor pytorch_model.bin is in this CLIP directory')
+  if (tensors === undefined)
+    throw notFound(directory, 'neither model.safetensors nor pytorch_model.bin is in this CLIP directory')
   return tensors
 }
 
@@ -83,19 +89,32 @@ export function readClipPreprocessor({ path: directory }: ClipDirectory): Promis
  * The CLIP directory that an original LLaVA's `mm_vision_tower` stands for: the caller's own choice, else one of that name in or beside the
  * directories `near`, else the only one there whose tower is `width` wide.
  */
-export async function findClip({ where, towerName }: OriginalVision, near: readonly string[], width: number, chosen: string | undefined): Promise<ClipDirectory> {
+export async function findClip(
+  { where, towerName }: OriginalVision,
+  near: readonly string[],
+  width: number,
+  chosen: string | undefined,
+): Promise<ClipDirectory> {
   if (chosen !== undefined) return openClip(path.resolve(chosen))
   const places = [...new Set(near.flatMap((directory) => [directory, path.dirname(directory)]))]
   for (const place of towerName === '' ? [] : places) {
     const named = await tryClip(path.join(place, towerName))
     if (named !== undefined) return named
   }
-  const [only, ...others] = (await Promise.all(places.map(clipsIn))).flat().filter(({ vision }) => (vision.integer('hidden_size') ?? kDefaultWidth) === width)
+  const [only, ...others] = (await Promise.all(places.map(clipsIn)))
+    .flat()
+    .filter(({ vision }) => (vision.integer('hidden_size') ?? kDefaultWidth) === width)
   if (only === undefined)
-    throw notFound(where, `its vision tower is not in this checkpoint; put the CLIP checkpoint "${towerName}" inside or beside it, or name its directory as \`visionTower\``)
+    throw notFound(
+      where,
+      `its vision tower is not in this checkpoint; put the CLIP checkpoint "${towerName}" inside or beside it, or name its directory as \`visionTower\``,
+    )
   if (others.length === 0) return only
   const paths = [only, ...others].map((clip) => clip.path).join(', ')
-  throw new LlavaError('INVALID_ARGUMENT', `${where}: several CLIP checkpoints fit its vision tower; name one of them as \`visionTower\`: ${paths}`)
+  throw new LlavaError(
+    'INVALID_ARGUMENT',
+    `${where}: several CLIP checkpoints fit its vision tower; name one of them as \`visionTower\`: ${paths}`,
+  )
 }
 
 // CLIPVisionConfig's.
@@ -105,7 +124,12 @@ async function openClip(directory: string): Promise<ClipDirectory> {
   const config = await readJsonFields(path.join(directory, 'config.json'))
   if (config === undefined) throw notFound(directory, 'there is no CLIP checkpoint here (config.json is missing)')
   const parts = clipParts(config)
-  if (parts === undefined) throw unsupported(config.where, `as vision tower, model type ${JSON.stringify(config.raw('model_type') ?? null)}`, 'clip, clip_vision_model')
+  if (parts === undefined)
+    throw unsupported(
+      config.where,
+      `as vision tower, model type ${JSON.stringify(config.raw('model_type') ?? null)}`,
+      'clip, clip_vision_model',
+    )
   return { path: directory, names: new Set(await readdir(directory)), ...parts }
 }
 
@@ -135,7 +159,8 @@ function clipParts(config: Fields): Pick<ClipDirectory, 'vision' | 'text'> | und
   const kind = config.raw('model_type')
   if (kind === 'clip_vision_model') return { vision: config }
   if (kind !== 'clip') return undefined
-  const part = (key: string): Fields => (config.object(key) ?? Fields.fromJson(`${config.where}, ${key}`, {})).merged(config.object(`${key}_dict`))
+  const part = (key: string): Fields =>
+    (config.object(key) ?? Fields.fromJson(`${config.where}, ${key}`, {})).merged(config.object(`${key}_dict`))
   return { vision: part('vision_config'), text: part('text_config') }
 }
 
@@ -155,9 +180,16 @@ function tokenizerFiles({ path: directory, names }: ClipDirectory): ClipTokenize
 }
 
 /** OpenAI's towers are the ones whose configuration is known without a file: heads of 64, QuickGELU, and everything else shows in the tensors. */
-export function statedEmbeddedTower({ where, towerName }: OriginalVision, width: number): ReturnType<typeof statedTower> {
+export function statedEmbeddedTower(
+  { where, towerName }: OriginalVision,
+  width: number,
+): ReturnType<typeof statedTower> {
   if (!/^clip-vit-(?:base|large)-patch\d+(?:-\d+)?$/.test(towerName))
-    throw unsupported(where, `a tower "${towerName}" in the checkpoint without its configuration`, 'its CLIP directory as `visionTower`, or an OpenAI CLIP')
+    throw unsupported(
+      where,
+      `a tower "${towerName}" in the checkpoint without its configuration`,
+      'its CLIP directory as `visionTower`, or an OpenAI CLIP',
+    )
   if (width % 64 !== 0) throw corrupt(where, `a tower of width ${width} is not "${towerName}"`)
   return statedTower(Fields.fromJson(`${where}, mm_vision_tower`, { num_attention_heads: width / 64 }))
 }

@@ -8,7 +8,21 @@ import type { ModelDescription } from './model-description.js'
 import { bitsPerWeight, fitsBlocks, isQuantised, type GgufTensor } from './gguf-writer.js'
 import { toGguf } from './names.js'
 
-export const conversionTypes = ['f32', 'f16', 'bf16', 'q8_0', 'q5_1', 'q5_0', 'q4_1', 'q4_0', 'q6_k', 'q5_k_m', 'q4_k_m', 'q3_k_m', 'q2_k'] as const
+export const conversionTypes = [
+  'f32',
+  'f16',
+  'bf16',
+  'q8_0',
+  'q5_1',
+  'q5_0',
+  'q4_1',
+  'q4_0',
+  'q6_k',
+  'q5_k_m',
+  'q4_k_m',
+  'q3_k_m',
+  'q2_k',
+] as const
 
 /** What the language model's matrices become. The K types are llama.cpp's mixes. */
 export type ConversionType = (typeof conversionTypes)[number]
@@ -57,7 +71,12 @@ const mixes: Readonly<Record<ConversionType, Mix>> = {
   q5_k_m: { fileType: 17, base: 'Q5_K', output: 'Q6_K', better: moreBitsHereAndThere },
   q4_k_m: { fileType: 15, base: 'Q4_K', output: 'Q6_K', better: moreBitsHereAndThere },
   q3_k_m: { fileType: 12, base: 'Q3_K', output: 'Q6_K', better: aroundThreeBits },
-  q2_k: { fileType: 10, base: 'Q2_K', output: 'Q6_K', better: (projection) => (/^(?:v|o|down)_proj$/.test(projection) ? 'Q3_K' : undefined) },
+  q2_k: {
+    fileType: 10,
+    base: 'Q2_K',
+    output: 'Q6_K',
+    better: (projection) => (/^(?:v|o|down)_proj$/.test(projection) ? 'Q3_K' : undefined),
+  },
 }
 
 /** The first and the last eighth of the layers, and every third between. */
@@ -74,7 +93,13 @@ function aroundThreeBits(projection: string, layer: number, layers: number): Dty
 }
 
 /** What stands in for a type whose blocks the rows do not divide into; in the end F16, which has none. */
-const standIns: Readonly<Partial<Record<Dtype, Dtype>>> = { Q2_K: 'Q4_0', Q3_K: 'Q4_0', Q4_K: 'Q5_0', Q5_K: 'Q5_1', Q6_K: 'Q8_0' }
+const standIns: Readonly<Partial<Record<Dtype, Dtype>>> = {
+  Q2_K: 'Q4_0',
+  Q3_K: 'Q4_0',
+  Q4_K: 'Q5_0',
+  Q5_K: 'Q5_1',
+  Q6_K: 'Q8_0',
+}
 
 export function fileTypeOf(type: ConversionType): number {
   return mixes[type].fileType
@@ -86,18 +111,35 @@ function defaultVisionType(type: ConversionType): VisionType {
 }
 
 /** @param visionType Absent: the default, and what is smaller stays as it is. */
-export function planConversion(description: ModelDescription, type: ConversionType, visionType?: VisionType): ConversionPlan {
+export function planConversion(
+  description: ModelDescription,
+  type: ConversionType,
+  visionType?: VisionType,
+): ConversionPlan {
   const { text } = description.config
   const isTied = sharesBytes(description.tensors, 'language_model.embed_tokens.weight', 'lm_head.weight')
   const heads = text.ropeLayout === 'half' ? { q_proj: text.heads, k_proj: text.kvHeads } : {}
-  const merged = new Set(description.tensors.flatMap(({ name }) => (name.endsWith('.lora_B.weight') ? [name.replace('.lora_B', '')] : [])))
+  const merged = new Set(
+    description.tensors.flatMap(({ name }) => (name.endsWith('.lora_B.weight') ? [name.replace('.lora_B', '')] : [])),
+  )
   const planned = description.tensors.flatMap((stored, source): PlannedTensor[] => {
     if (/\.lora_[AB]\.weight$/.test(stored.name) || (isTied && stored.name === 'lm_head.weight')) return []
     const entry: TensorEntry = merged.has(stored.name) ? { ...stored, dtype: 'F32' } : stored // with its adapter added, it is float
-    const wanted = isVision(entry.name) ? visionDtype(entry, type, visionType) : languageDtype(entry, mixes[type], text.layers, isTied)
-    const projection = /^language_model\.layers\.\d+\.self_attn\.(q_proj|k_proj)\./.exec(entry.name)?.[1] as keyof typeof heads | undefined
+    const wanted = isVision(entry.name)
+      ? visionDtype(entry, type, visionType)
+      : languageDtype(entry, mixes[type], text.layers, isTied)
+    const projection = /^language_model\.layers\.\d+\.self_attn\.(q_proj|k_proj)\./.exec(entry.name)?.[1] as
+      keyof typeof heads | undefined
     const interleavedHeads = (projection && heads[projection]) ?? 0
-    return [{ name: toGguf(entry.name), dtype: fitting(wanted, entry.shape.at(-1) ?? 1), shape: entry.shape, source, interleavedHeads }]
+    return [
+      {
+        name: toGguf(entry.name),
+        dtype: fitting(wanted, entry.shape.at(-1) ?? 1),
+        shape: entry.shape,
+        source,
+        interleavedHeads,
+      },
+    ]
   })
   const sourceOf = ({ source }: PlannedTensor) => description.tensors[source] as TensorEntry
   const vision = planned.filter((tensor) => isVision(sourceOf(tensor).name))
@@ -105,14 +147,19 @@ export function planConversion(description: ModelDescription, type: ConversionTy
     language: planned.filter((tensor) => !isVision(sourceOf(tensor).name)),
     vision,
     visionFileType: fileTypeOf(visionType ?? typeOfMost(vision) ?? defaultVisionType(type)),
-    requantised: planned.filter((tensor) => isQuantised(sourceOf(tensor).dtype) && isQuantised(tensor.dtype) && tensor.dtype !== sourceOf(tensor).dtype).length,
+    requantised: planned.filter(
+      (tensor) =>
+        isQuantised(sourceOf(tensor).dtype) && isQuantised(tensor.dtype) && tensor.dtype !== sourceOf(tensor).dtype,
+    ).length,
   }
 }
 
 /** What most matrices are, where a file type is called so. */
 function typeOfMost(tensors: readonly PlannedTensor[]): VisionType | undefined {
   const matrices = tensors.filter(({ shape }) => shape.length === 2)
-  return visionTypes.find((type) => 2 * matrices.filter(({ dtype }) => dtype === mixes[type].base).length > matrices.length)
+  return visionTypes.find(
+    (type) => 2 * matrices.filter(({ dtype }) => dtype === mixes[type].base).length > matrices.length,
+  )
 }
 
 function isVision(name: string): boolean {
@@ -138,7 +185,11 @@ function hasFewerBits(source: Dtype, wanted: Dtype): boolean {
 }
 
 /** The convolution cannot be quantised, and binary16 does not hold all that BF16 does. */
-function visionDtype({ name, dtype, shape }: TensorEntry, type: ConversionType, visionType: VisionType | undefined): Dtype {
+function visionDtype(
+  { name, dtype, shape }: TensorEntry,
+  type: ConversionType,
+  visionType: VisionType | undefined,
+): Dtype {
   const wanted = visionType ?? defaultVisionType(type)
   if (shape.length < 2 || name.endsWith('embeddings.position_embedding.weight')) return 'F32'
   if (shape.length > 2) return wanted === 'f32' || wanted === 'bf16' ? 'F32' : 'F16'

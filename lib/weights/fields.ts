@@ -45,7 +45,10 @@ export class Fields {
   /** A whole number from `minimum` (default 1) to 2^31 - 1. */
   integer(key: string, minimum = 1): number | undefined {
     const value = this.raw(key)
-    if (value === undefined || (Number.isInteger(value) && (value as number) >= minimum && (value as number) <= kMaxInteger))
+    if (
+      value === undefined ||
+      (Number.isInteger(value) && (value as number) >= minimum && (value as number) <= kMaxInteger)
+    )
       return value as number | undefined
     throw this.mistake(key, `a whole number from ${minimum} to ${kMaxInteger}`)
   }

@@ -19,7 +19,11 @@ async function openRegularFile(path: string): Promise<FileHandle> {
     file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK) // a pipe that nobody writes to would keep us waiting
   } catch (cause) {
     const code = (cause as NodeJS.ErrnoException).code
-    throw notFound(path, code === 'ENOENT' ? 'there is no such file' : `the file cannot be opened (${code ?? 'unknown reason'})`, cause)
+    throw notFound(
+      path,
+      code === 'ENOENT' ? 'there is no such file' : `the file cannot be opened (${code ?? 'unknown reason'})`,
+      cause,
+    )
   }
   const stat = await file.stat()
   if (stat.isFile()) return file
@@ -32,7 +36,8 @@ export async function readExactly(file: FileHandle, path: string, offset: number
   const buffer = Buffer.allocUnsafeSlow(nbytes)
   for (let filled = 0; filled < nbytes;) {
     const { bytesRead } = await file.read(buffer, filled, nbytes - filled, offset + filled)
-    if (bytesRead === 0) throw corrupt(path, `ends ${nbytes - filled} bytes early; the file may be truncated, fetch it again`)
+    if (bytesRead === 0)
+      throw corrupt(path, `ends ${nbytes - filled} bytes early; the file may be truncated, fetch it again`)
     filled += bytesRead
   }
   return buffer
@@ -42,7 +47,8 @@ export async function readExactly(file: FileHandle, path: string, offset: number
 export async function readSideFile(path: string): Promise<Buffer | undefined> {
   try {
     return await withFile(path, (file, size) => {
-      if (size > kMaxSideFile) throw corrupt(path, `${size} bytes are too many for this kind of file (at most ${kMaxSideFile})`)
+      if (size > kMaxSideFile)
+        throw corrupt(path, `${size} bytes are too many for this kind of file (at most ${kMaxSideFile})`)
       return readExactly(file, path, 0, size)
     })
   } catch (error) {

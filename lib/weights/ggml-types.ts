@@ -4,7 +4,21 @@
 import type { Dtype } from '../native.js'
 
 /** Types that can be computed with. */
-export const dtypes: readonly Dtype[] = ['F32', 'F16', 'BF16', 'Q4_0', 'Q4_1', 'Q5_0', 'Q5_1', 'Q8_0', 'Q2_K', 'Q3_K', 'Q4_K', 'Q5_K', 'Q6_K']
+export const dtypes: readonly Dtype[] = [
+  'F32',
+  'F16',
+  'BF16',
+  'Q4_0',
+  'Q4_1',
+  'Q5_0',
+  'Q5_1',
+  'Q8_0',
+  'Q2_K',
+  'Q3_K',
+  'Q4_K',
+  'Q5_K',
+  'Q6_K',
+]
 
 export interface GgmlType {
   readonly name: string

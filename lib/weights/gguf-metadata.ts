@@ -29,7 +29,11 @@ export function* singleFields(description: ModelDescription, type: ConversionTyp
 export function* languageFields(description: ModelDescription, type: ConversionType): Generator<undefined, GgufFields> {
   const { byteLevel } = description.tokenizer
   if (byteLevel !== undefined && ggufPreTokenizerName(byteLevel) === undefined)
-    throw unsupported(description.path, 'a pre-tokenizer that GGUF has no name for, in a pair', 'the single file, which describes it')
+    throw unsupported(
+      description.path,
+      'a pre-tokenizer that GGUF has no name for, in a pair',
+      'the single file, which describes it',
+    )
   return new Map([
     ['general.architecture', ['string', 'llama']],
     ...generalFields(description),
@@ -52,7 +56,9 @@ export function mmprojFields(description: ModelDescription, fileType: number): G
 }
 
 /** llama3 scaling, and whatever else divides frequencies one by one, stands in a GGUF as a tensor. */
-export function ropeTensor({ config: { text } }: ModelDescription): { readonly tensor: GgufTensor; readonly data: Uint8Array } | undefined {
+export function ropeTensor({
+  config: { text },
+}: ModelDescription): { readonly tensor: GgufTensor; readonly data: Uint8Array } | undefined {
   const divisors = ropeDivisors(text.headDim, text.rope, text.ropeInvFreq)
   if (divisors === undefined) return undefined
   const data = Buffer.alloc(4 * divisors.length)
@@ -93,7 +99,10 @@ const floatFileTypes = (['f32', 'f16', 'bf16'] as const).map(fileTypeOf)
 
 function typeFields(fileType: number): Entries {
   const isQuantised = !floatFileTypes.includes(fileType)
-  return [['general.file_type', ['u32', fileType]], ...(isQuantised ? [['general.quantization_version', ['u32', 2]] as const] : [])]
+  return [
+    ['general.file_type', ['u32', fileType]],
+    ...(isQuantised ? [['general.quantization_version', ['u32', 2]] as const] : []),
+  ]
 }
 
 function textFields({ config: { text: c } }: ModelDescription): Entries {
@@ -158,7 +167,8 @@ function visionFields({ config: { vision }, imageProcessor }: ModelDescription):
 
 /** Tokens from `rows` on are not in the file. */
 function promptFields({ imageToken, imageTokens, generation, chatTemplate }: ModelDescription, rows: number): Entries {
-  const token = (key: string, id: number | undefined): Entries => (id === undefined || id >= rows ? [] : [[`llava.${key}`, ['u32', id]]])
+  const token = (key: string, id: number | undefined): Entries =>
+    id === undefined || id >= rows ? [] : [[`llava.${key}`, ['u32', id]]]
   return [
     ...token('image_token_index', imageToken?.id),
     ...token('image_start_token_index', imageTokens?.start?.id),
@@ -169,8 +179,13 @@ function promptFields({ imageToken, imageTokens, generation, chatTemplate }: Mod
   ]
 }
 
-function vocabularyFields({ tokenizer, generation, config }: ModelDescription, exactly: boolean): Generator<undefined, Entries> {
-  return tokenizerFields(tokenizer, config.text.vocabSize, exactly, [...new Set([...generation.eosTokenIds, ...tokenizer.eosIds])])
+function vocabularyFields(
+  { tokenizer, generation, config }: ModelDescription,
+  exactly: boolean,
+): Generator<undefined, Entries> {
+  return tokenizerFields(tokenizer, config.text.vocabSize, exactly, [
+    ...new Set([...generation.eosTokenIds, ...tokenizer.eosIds]),
+  ])
 }
 
 function given<T>(key: string, value: T | undefined, field: (value: T) => GgufField): Entries {

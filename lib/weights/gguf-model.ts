@@ -28,7 +28,10 @@ export async function describeGguf(file: string, options: DescribeOptions): Prom
   const language = await readWholeGguf(file)
   checkLanguageFile(language)
   if (options.visionTower !== undefined)
-    throw new LlavaError('INVALID_ARGUMENT', `${file} is a GGUF; \`visionTower\` belongs to an original LLaVA checkpoint, \`mmproj\` to a GGUF`)
+    throw new LlavaError(
+      'INVALID_ARGUMENT',
+      `${file} is a GGUF; \`visionTower\` belongs to an original LLaVA checkpoint, \`mmproj\` to a GGUF`,
+    )
   const isSingle = language.metadata.get('general.architecture') === 'llava'
   if (isSingle) return describeParts('gguf', language, ownVisionPart(language, options), options)
   const vision = await visionHalf(file, options.mmproj)
@@ -46,10 +49,15 @@ const keyPrefixes: ReadonlyMap<unknown, string> = new Map([
 export function checkLanguageFile({ path: file, metadata, tensors }: GgufHeader): void {
   const architecture = metadata.get('general.architecture')
   if (architecture === 'clip')
-    throw unsupported(file, 'this is the vision half of a pair (mmproj)', 'the path of the language model, with this one as `mmproj`')
+    throw unsupported(
+      file,
+      'this is the vision half of a pair (mmproj)',
+      'the path of the language model, with this one as `mmproj`',
+    )
   if (metadata.get('general.type') === 'adapter')
     throw unsupported(file, 'this is a LoRA adapter', 'the path of the model it belongs to, with this one as `adapter`')
-  if (!keyPrefixes.has(architecture)) throw unsupported(file, `architecture ${JSON.stringify(architecture ?? null)}`, [...keyPrefixes.keys()].join(', '))
+  if (!keyPrefixes.has(architecture))
+    throw unsupported(file, `architecture ${JSON.stringify(architecture ?? null)}`, [...keyPrefixes.keys()].join(', '))
   if (tensors.length === 0) throw unsupported(file, 'a vocabulary without weights', 'files that hold a language model')
 }
 
@@ -68,7 +76,10 @@ async function visionHalf(languageFile: string, named: string | undefined): Prom
   const [only, ...others] = headers.filter((header) => header.metadata.get('general.architecture') === 'clip')
   if (only === undefined) return undefined
   if (others.length === 0) return readWholeGguf(only.path)
-  throw new LlavaError('INVALID_ARGUMENT', `${directory}: several mmproj files are there; name one of them as \`mmproj\`: ${names.join(', ')}`)
+  throw new LlavaError(
+    'INVALID_ARGUMENT',
+    `${directory}: several mmproj files are there; name one of them as \`mmproj\`: ${names.join(', ')}`,
+  )
 }
 
 function checkVisionFile(header: GgufHeader): GgufHeader {
@@ -85,7 +96,8 @@ async function describeParts(
 ): Promise<ModelDescription> {
   const llama = new Fields(language.path, language.metadata)
   const clip = vision && new Fields(vision.path, vision.metadata)
-  const stored = vision === undefined || vision === language ? language.tensors : [...language.tensors, ...vision.tensors]
+  const stored =
+    vision === undefined || vision === language ? language.tensors : [...language.tensors, ...vision.tensors]
   if (clip !== undefined) refuseOtherProjectors(clip, stored)
   const ffnDownIsFirst = firstFfnIsCalledDown(stored)
   const model = new StoredModel(language.path, stored, (name) => fromGguf(name, ffnDownIsFirst))
@@ -127,10 +139,13 @@ function imageTokensOf(keys: Fields, tokenizer: TokenizerSpec): Pick<ModelDescri
   const token = (key: string): { readonly id: number; readonly text: string } | undefined => {
     const id = keys.integer(key, 0)
     const text = id === undefined ? undefined : tokenizer.addedTokens.find((added) => added.id === id)?.content
-    if (id !== undefined && text === undefined) throw keys.mistake(key, "the id of one of the vocabulary's added tokens")
+    if (id !== undefined && text === undefined)
+      throw keys.mistake(key, "the id of one of the vocabulary's added tokens")
     return id === undefined || text === undefined ? undefined : { id, text }
   }
-  const [imageToken, start, end] = ['image_token_index', 'image_start_token_index', 'image_end_token_index'].map((key) => token(`llava.${key}`))
+  const [imageToken, start, end] = ['image_token_index', 'image_start_token_index', 'image_end_token_index'].map(
+    (key) => token(`llava.${key}`),
+  )
   return {
     ...(imageToken && { imageToken }),
     ...((start ?? end) && { imageTokens: { ...(start && { start }), ...(end && { end }) } }),
@@ -139,8 +154,13 @@ function imageTokensOf(keys: Fields, tokenizer: TokenizerSpec): Pick<ModelDescri
 
 function generationDefaults(keys: Fields, tokenizer: TokenizerSpec): GenerationDefaults {
   const eosTokenIds = keys.numbers('llava.eos_token_ids') ?? tokenizer.eosIds
-  if (!eosTokenIds.every((id) => Number.isInteger(id) && id >= 0)) throw keys.mistake('llava.eos_token_ids', 'token ids')
-  const [temperature, topP, topK] = [keys.number('general.sampling.temp'), keys.number('general.sampling.top_p'), keys.integer('general.sampling.top_k', 0)]
+  if (!eosTokenIds.every((id) => Number.isInteger(id) && id >= 0))
+    throw keys.mistake('llava.eos_token_ids', 'token ids')
+  const [temperature, topP, topK] = [
+    keys.number('general.sampling.temp'),
+    keys.number('general.sampling.top_p'),
+    keys.integer('general.sampling.top_k', 0),
+  ]
   const doSample = keys.boolean('llava.do_sample')
   return {
     eosTokenIds,
@@ -160,11 +180,19 @@ function shortest(value: number): number {
 function statedText(llama: Fields, header: GgufHeader): StatedText {
   const prefix = keyPrefixes.get(header.metadata.get('general.architecture')) ?? 'llama'
   const required = (leaf: string): number => llama.required(`${prefix}.${leaf}`, llama.integer(`${prefix}.${leaf}`))
-  const [keys, values] = [llama.integer(`${prefix}.attention.key_length`), llama.integer(`${prefix}.attention.value_length`)]
+  const [keys, values] = [
+    llama.integer(`${prefix}.attention.key_length`),
+    llama.integer(`${prefix}.attention.value_length`),
+  ]
   const epsilon = `${prefix}.attention.layer_norm_rms_epsilon`
   if ((llama.number(`${prefix}.attention.temperature_scale`) ?? 0) !== 0)
-    throw unsupported(llama.where, 'attention that is scaled with the position (`attention.temperature_scale`)', 'plain attention')
-  if ((llama.integer(`${prefix}.expert_count`, 0) ?? 0) > 0) throw unsupported(llama.where, 'a mixture of experts', 'dense decoders')
+    throw unsupported(
+      llama.where,
+      'attention that is scaled with the position (`attention.temperature_scale`)',
+      'plain attention',
+    )
+  if ((llama.integer(`${prefix}.expert_count`, 0) ?? 0) > 0)
+    throw unsupported(llama.where, 'a mixture of experts', 'dense decoders')
   if (values !== undefined && keys !== undefined && values !== keys)
     throw unsupported(llama.where, 'keys and values of different length', 'equal lengths')
   return {
@@ -186,7 +214,12 @@ function statedText(llama: Fields, header: GgufHeader): StatedText {
 /** llama3 scaling stands in a GGUF as one divisor per frequency, the tensor `rope_freqs.weight`. */
 async function ropeFromGguf(llama: Fields, header: GgufHeader, prefix: string, headDim: number): Promise<Rope> {
   const rotated = llama.integer(`${prefix}.rope.dimension_count`) ?? headDim
-  if (rotated !== headDim) throw unsupported(llama.where, `rotation of ${rotated} of ${headDim} dimensions`, 'rotary embeddings over whole heads')
+  if (rotated !== headDim)
+    throw unsupported(
+      llama.where,
+      `rotation of ${rotated} of ${headDim} dimensions`,
+      'rotary embeddings over whole heads',
+    )
   const theta = llama.number(`${prefix}.rope.freq_base`, 0) ?? 10_000
   const factor = linearFactor(llama, prefix)
   const divisors = header.tensors.find((tensor) => tensor.name === 'rope_freqs.weight')
@@ -197,7 +230,8 @@ async function ropeFromGguf(llama: Fields, header: GgufHeader, prefix: string, h
 function linearFactor(llama: Fields, prefix: string): number {
   const kind = llama.string(`${prefix}.rope.scaling.type`) ?? 'linear'
   if (kind === 'none') return 1
-  if (kind !== 'linear') throw unsupported(llama.where, `rope scaling "${kind}"`, 'none, linear, llama3 (as rope_freqs.weight)')
+  if (kind !== 'linear')
+    throw unsupported(llama.where, `rope scaling "${kind}"`, 'none, linear, llama3 (as rope_freqs.weight)')
   // 0 stands for "not scaled"; `scale_linear` is the key's older name.
   const factor = llama.number(`${prefix}.rope.scaling.factor`) ?? llama.number(`${prefix}.rope.scale_linear`) ?? 1
   if (factor < 0) throw llama.mistake(`${prefix}.rope.scaling.factor`, 'a positive number')
@@ -225,7 +259,10 @@ function refuseOtherProjectors(clip: Fields, stored: readonly StoredTensor[]): v
     [names.has('mm.3.weight'), 'a projector with layer norms (mm.3)'],
     [(pinpoints?.length ?? 0) > 0 || names.has('model.image_newline'), 'a LLaVA 1.6 tower that tiles its pictures'],
     [clip.boolean('clip.use_silu') === true, 'a tower with SiLU activations'],
-    [names.has('v.class_embd') === names.has('v.patch_embd.bias'), 'a tower that is neither CLIP (class token) nor SigLIP (biased patches)'],
+    [
+      names.has('v.class_embd') === names.has('v.patch_embd.bias'),
+      'a tower that is neither CLIP (class token) nor SigLIP (biased patches)',
+    ],
     [!names.has('v.class_embd') && clip.boolean('clip.use_gelu') !== true, 'a SigLIP tower with QuickGELU'],
     [!names.has('v.class_embd') && names.has('v.post_ln.weight'), 'a SigLIP tower with a norm after its last layer'],
   ]
@@ -244,7 +281,8 @@ function statedVision(clip: Fields, model: StoredModel): StatedVision {
   const hiddenSize = required('clip.vision.embedding_length')
   const layers = clip.required('clip.vision.block_count', clip.integer('clip.vision.block_count', 0))
   const indices = clip.numbers('clip.vision.feature_layer') ?? []
-  if (indices.length > 1) throw unsupported(clip.where, `features of ${indices.length} layers side by side`, 'one feature layer')
+  if (indices.length > 1)
+    throw unsupported(clip.where, `features of ${indices.length} layers side by side`, 'one feature layer')
   const tower = model.has('vision_tower.embeddings.class_embedding') ? 'clip' : 'siglip'
   return {
     where: clip.where,
@@ -258,7 +296,8 @@ function statedVision(clip: Fields, model: StoredModel): StatedVision {
     patchSize: required('clip.vision.patch_size'),
     layerNormEps: clip.number('clip.vision.attention.layer_norm_epsilon', 0) ?? 1e-5,
     // llama.cpp computes the approximation for both; CLIP towers were trained with the exact function.
-    activation: clip.boolean('clip.use_gelu') !== true ? 'quick_gelu' : tower === 'siglip' ? 'gelu_pytorch_tanh' : 'gelu',
+    activation:
+      clip.boolean('clip.use_gelu') !== true ? 'quick_gelu' : tower === 'siglip' ? 'gelu_pytorch_tanh' : 'gelu',
     dropClassRow: dropsClassRow(clip, tower),
     projectorLayers: undefined,
   }
@@ -272,7 +311,12 @@ function dropsClassRow(clip: Fields, tower: StatedVision['tower']): boolean {
 
 // Converters drop the layers that do not run, so all that is stored runs. Only CLIP ViT-L is known to have 24: there the last one was kept.
 function isWholeClipLarge(layers: number, hiddenSize: number, model: StoredModel): boolean {
-  return layers === 24 && hiddenSize === 1024 && model.has('vision_tower.embeddings.class_embedding') && model.has('vision_tower.encoder.layers.23.layer_norm1.weight')
+  return (
+    layers === 24 &&
+    hiddenSize === 1024 &&
+    model.has('vision_tower.embeddings.class_embedding') &&
+    model.has('vision_tower.encoder.layers.23.layer_norm1.weight')
+  )
 }
 
 function checkProjectorWidth(where: string, model: StoredModel, layers: number, hiddenSize: number): void {
@@ -293,9 +337,17 @@ async function ggufAdapter(location: string, hasVision: boolean): Promise<Adapte
   const adapter = await readAdapter(location)
   const permuted = adapter.replacements.find(([name]) => /^language_model\..*\.self_attn\.[qk]_proj\./.test(name))
   if (permuted !== undefined)
-    throw unsupported(adapter.path, `"${permuted[1].name}" takes the place of query or key rows, which a GGUF keeps in another order`, 'LoRA of them, or the checkpoint as safetensors')
+    throw unsupported(
+      adapter.path,
+      `"${permuted[1].name}" takes the place of query or key rows, which a GGUF keeps in another order`,
+      'LoRA of them, or the checkpoint as safetensors',
+    )
   if (!hasVision && adapter.replacements.some(([name]) => name.startsWith('multi_modal_projector.')))
-    throw unsupported(adapter.path, 'a projector for a language model without a vision tower', 'the language model with its `mmproj`')
+    throw unsupported(
+      adapter.path,
+      'a projector for a language model without a vision tower',
+      'the language model with its `mmproj`',
+    )
   return adapter
 }
 
@@ -304,7 +356,8 @@ function ggufLora(header: GgufHeader): Adapter {
   if (fields.raw('general.type') !== 'adapter' || (fields.string('adapter.type') ?? 'lora') !== 'lora')
     throw unsupported(header.path, 'as adapter, a GGUF that is none (`general.type`, `adapter.type`)', 'LoRA adapters')
   const { pairs, others } = pairUp(header.tensors, (name) => fromGguf(name, false))
-  if (others[0] !== undefined) throw unsupported(header.path, `"${others[0].name}" is not half of a pair`, 'LoRA of linear layers')
+  if (others[0] !== undefined)
+    throw unsupported(header.path, `"${others[0].name}" is not half of a pair`, 'LoRA of linear layers')
   const alpha = fields.required('adapter.lora.alpha', fields.number('adapter.lora.alpha', 0))
   if (pairs.length === 0) throw corrupt(header.path, 'an adapter without tensors')
   const modules = pairs.map(({ module, a, b }) => ({ module, a, b, scale: alpha / (a.shape[0] ?? 1) }))

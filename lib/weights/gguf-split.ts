@@ -21,7 +21,9 @@ export function firstParts(names: readonly string[]): readonly string[] {
 /** The names of all parts of the file that is called `name`, in order; its own where it is whole. */
 export function partNames(name: string): readonly string[] {
   const [, stem, , count] = partName.exec(name) ?? []
-  return stem === undefined ? [name] : Array.from({ length: Number(count) }, (_, i) => `${stem}-${number(i + 1)}-of-${count}.gguf`)
+  return stem === undefined
+    ? [name]
+    : Array.from({ length: Number(count) }, (_, i) => `${stem}-${number(i + 1)}-of-${count}.gguf`)
 }
 
 /** The header of the file at `file`; where it is one part of several, that of all of them. */
@@ -31,7 +33,10 @@ export async function readWholeGguf(file: string): Promise<GgufHeader> {
   if (count === 0 || count === 1) return part
   const [, stem, , counted] = partName.exec(path.basename(file)) ?? []
   if (typeof count !== 'number' || stem === undefined || Number(counted) !== count)
-    throw corrupt(file, `it is one of ${String(count)} parts, but its name does not say which (name-00001-of-${number(Number(count))}.gguf)`)
+    throw corrupt(
+      file,
+      `it is one of ${String(count)} parts, but its name does not say which (name-00001-of-${number(Number(count))}.gguf)`,
+    )
   const paths = partNames(path.basename(file)).map((name) => path.join(path.dirname(file), name))
   await checkAllThere(file, paths)
   return joined(paths.length, await readAll(paths))
@@ -61,10 +66,13 @@ function joined(count: number, parts: readonly GgufHeader[]): GgufHeader {
   const tensors = parts.flatMap((part) => part.tensors)
   for (const [i, { path: where, metadata }] of parts.entries()) {
     const [no, of] = [metadata.get('split.no'), metadata.get('split.count')]
-    if (typeof no !== 'number' || of === undefined) throw corrupt(where, `it should be part ${i + 1} of ${count}, but does not say which part it is`)
-    if (no !== i || of !== count) throw corrupt(where, `it should be part ${i + 1} of ${count}, but calls itself part ${no + 1} of ${String(of)}`)
+    if (typeof no !== 'number' || of === undefined)
+      throw corrupt(where, `it should be part ${i + 1} of ${count}, but does not say which part it is`)
+    if (no !== i || of !== count)
+      throw corrupt(where, `it should be part ${i + 1} of ${count}, but calls itself part ${no + 1} of ${String(of)}`)
     const total = metadata.get('split.tensors.count')
-    if (total !== tensors.length) throw corrupt(where, `the parts should hold ${String(total)} tensors together, but hold ${tensors.length}`)
+    if (total !== tensors.length)
+      throw corrupt(where, `the parts should hold ${String(total)} tensors together, but hold ${tensors.length}`)
   }
   return { ...(first as GgufHeader), tensors }
 }

@@ -87,7 +87,13 @@ function byteLevelFields({ normalization, splits, wholeWords, unknown }: ByteLev
 }
 
 /** Bits of added_token_flags. */
-const flags = ['special', 'normalized', 'lstrip', 'rstrip', 'singleWord'] as const satisfies readonly (keyof AddedToken)[]
+const flags = [
+  'special',
+  'normalized',
+  'lstrip',
+  'rstrip',
+  'singleWord',
+] as const satisfies readonly (keyof AddedToken)[]
 
 function flagsOf(token: AddedToken): number {
   return flags.reduce((bits, name, i) => bits | (token[name] ? 1 << i : 0), 0)
@@ -101,9 +107,16 @@ function* mergedPieces(spec: TokenizerSpec): Generator<undefined, string[]> {
   let done = 0
   for (const [left, right, rank] of merges?.ranks.entries() ?? []) {
     const [first, second] = [pieces[left] ?? '', pieces[right] ?? '']
-    const isPlain = vocabulary.get(first) === left && vocabulary.get(second) === right && vocabulary.get(first + second) === merges?.ids[rank]
+    const isPlain =
+      vocabulary.get(first) === left &&
+      vocabulary.get(second) === right &&
+      vocabulary.get(first + second) === merges?.ids[rank]
     if (!isPlain || first.includes(' ') || second.includes(' '))
-      throw unsupported('the tokenizer', `a merge (${first} + ${second}) that its pieces' texts do not name`, 'vocabularies in which every text is one piece')
+      throw unsupported(
+        'the tokenizer',
+        `a merge (${first} + ${second}) that its pieces' texts do not name`,
+        'vocabularies in which every text is one piece',
+      )
     merged[rank] = `${first} ${second}`
     if (done++ % entriesPerStep === 0) yield
   }
@@ -111,7 +124,11 @@ function* mergedPieces(spec: TokenizerSpec): Generator<undefined, string[]> {
 }
 
 /** The pieces that a reader looks merges up in. */
-function* mergeVocabulary({ pieces, types, byteLevel }: Pick<TokenizerSpec, 'pieces' | 'types' | 'byteLevel'>): Generator<undefined, ReadonlyMap<string, number>> {
+function* mergeVocabulary({
+  pieces,
+  types,
+  byteLevel,
+}: Pick<TokenizerSpec, 'pieces' | 'types' | 'byteLevel'>): Generator<undefined, ReadonlyMap<string, number>> {
   const vocabulary = new Map<string, number>()
   for (const [id, piece] of pieces.entries()) {
     if (byteLevel === undefined ? !vocabulary.has(piece) : types[id] === PieceType.normal) vocabulary.set(piece, id)
@@ -129,16 +146,24 @@ function scoresOfMerges({ merges, pieces }: TokenizerSpec): Float32Array {
 }
 
 /** What the keys say, those of our own over those of every GGUF. */
-export function* ggufTokenizer(where: string, metadata: ReadonlyMap<string, GgufValue>): Generator<undefined, TokenizerSpec> {
+export function* ggufTokenizer(
+  where: string,
+  metadata: ReadonlyMap<string, GgufValue>,
+): Generator<undefined, TokenizerSpec> {
   const keys = new Fields(where, metadata)
   const plain = yield* tokenizerFromGguf(withKnownPreTokenizer(keys, metadata))
   if (!keys.has(`${own}.prefix_space`)) return plain
   const flag = (key: string): boolean => keys.required(`${own}.${key}`, keys.boolean(`${own}.${key}`))
   return {
     ...plain,
-    ...(plain.byteLevel === undefined && metadata.has('tokenizer.ggml.merges') && {
-      merges: yield* readMerges(metadata.get('tokenizer.ggml.merges'), 'tokenizer.ggml.merges', yield* mergeVocabulary(plain)),
-    }),
+    ...(plain.byteLevel === undefined &&
+      metadata.has('tokenizer.ggml.merges') && {
+        merges: yield* readMerges(
+          metadata.get('tokenizer.ggml.merges'),
+          'tokenizer.ggml.merges',
+          yield* mergeVocabulary(plain),
+        ),
+      }),
     ...(plain.byteLevel !== undefined && { byteLevel: ownByteLevel(keys, plain.pieces.length) ?? plain.byteLevel }),
     prefixSpace: prefixSpace(keys),
     prefixSpaceOnce: flag('prefix_space_once'),
@@ -159,7 +184,8 @@ function ownByteLevel(keys: Fields, pieces: number): ByteLevel | undefined {
   const normalization = keys.string(`${own}.normalization`)
   const regexes = strings(keys, 'splits')
   const onlyMatches = parallel(keys, 'splits_only_matches', regexes.length)
-  if (normalization !== undefined && !isNormalization(normalization)) throw unsupported(keys.where, `the normalisation "${normalization}"`, normalizations.join(', '))
+  if (normalization !== undefined && !isNormalization(normalization))
+    throw unsupported(keys.where, `the normalisation "${normalization}"`, normalizations.join(', '))
   const splits = regexes.map((regex, i) => ({ regex, onlyMatches: onlyMatches[i] === 1 }))
   checkPatterns(splits)
   return {
@@ -195,9 +221,18 @@ function addedTokens(keys: Fields, pieces: number): readonly AddedToken[] {
   const bits = parallel(keys, 'added_token_flags', contents.length)
   return contents.map((content, i) => {
     const id = ids[i] as number
-    if (content === '' || !Number.isInteger(id) || id < 0 || id >= pieces) throw corrupt(keys.where, `added token ${i} (${JSON.stringify(content)}) has the id ${id}`)
+    if (content === '' || !Number.isInteger(id) || id < 0 || id >= pieces)
+      throw corrupt(keys.where, `added token ${i} (${JSON.stringify(content)}) has the id ${id}`)
     const is = (flag: (typeof flags)[number]): boolean => ((bits[i] as number) & (1 << flags.indexOf(flag))) !== 0
-    return { id, content, special: is('special'), normalized: is('normalized'), lstrip: is('lstrip'), rstrip: is('rstrip'), singleWord: is('singleWord') }
+    return {
+      id,
+      content,
+      special: is('special'),
+      normalized: is('normalized'),
+      lstrip: is('lstrip'),
+      rstrip: is('rstrip'),
+      singleWord: is('singleWord'),
+    }
   })
 }
 

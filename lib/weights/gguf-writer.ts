@@ -82,7 +82,9 @@ function padded(nbytes: number): number {
   return Math.ceil(nbytes / kAlignment) * kAlignment
 }
 
-const byName: ReadonlyMap<string, { readonly id: number; readonly type: GgmlType }> = new Map([...ggmlTypes].map(([id, type]) => [type.name, { id, type }]))
+const byName: ReadonlyMap<string, { readonly id: number; readonly type: GgmlType }> = new Map(
+  [...ggmlTypes].map(([id, type]) => [type.name, { id, type }]),
+)
 
 function typeOf(dtype: Dtype): { readonly id: number; readonly type: GgmlType } {
   return byName.get(dtype) as { readonly id: number; readonly type: GgmlType } // every Dtype is listed

@@ -61,10 +61,12 @@ function* parseGgufHeader(path: string, bytes: Buffer, fileSize: number): Genera
 }
 
 function checkMagicAndVersion(path: string, cursor: Cursor): void {
-  if (cursor.bytes.subarray(0, 4).toString('latin1') !== 'GGUF') throw corrupt(path, 'not a GGUF file (its first bytes are not "GGUF")')
+  if (cursor.bytes.subarray(0, 4).toString('latin1') !== 'GGUF')
+    throw corrupt(path, 'not a GGUF file (its first bytes are not "GGUF")')
   cursor.take(4)
   const version = cursor.u32()
-  if ((version & 0xffff) === 0) throw unsupported(path, 'a big-endian GGUF file', 'little-endian GGUF, versions 2 and 3')
+  if ((version & 0xffff) === 0)
+    throw unsupported(path, 'a big-endian GGUF file', 'little-endian GGUF, versions 2 and 3')
   if (version !== 2 && version !== 3) throw unsupported(path, `GGUF version ${version}`, 'GGUF versions 2 and 3')
 }
 
@@ -112,29 +114,49 @@ function readAlignment(path: string, metadata: ReadonlyMap<string, GgufValue>): 
 }
 
 /** Absolute offsets and byte counts; every tensor lies inside the file, aligned, and none overlaps another. */
-function placeTensors(path: string, infos: readonly TensorInfo[], dataStart: number, alignment: number, fileSize: number): readonly StoredTensor[] {
+function placeTensors(
+  path: string,
+  infos: readonly TensorInfo[],
+  dataStart: number,
+  alignment: number,
+  fileSize: number,
+): readonly StoredTensor[] {
   const tensors = infos.map((info) => placeTensor(path, info, dataStart, alignment, fileSize))
   const byOffset = tensors.toSorted((a, b) => a.offset - b.offset)
   byOffset.forEach((tensor, i) => {
     const next = byOffset[i + 1]
-    if (next !== undefined && tensor.offset + tensor.nbytes > next.offset) throw corrupt(path, `tensors "${tensor.name}" and "${next.name}" overlap`)
+    if (next !== undefined && tensor.offset + tensor.nbytes > next.offset)
+      throw corrupt(path, `tensors "${tensor.name}" and "${next.name}" overlap`)
   })
   return tensors
 }
 
-function placeTensor(path: string, info: TensorInfo, dataStart: number, alignment: number, fileSize: number): StoredTensor {
+function placeTensor(
+  path: string,
+  info: TensorInfo,
+  dataStart: number,
+  alignment: number,
+  fileSize: number,
+): StoredTensor {
   const { name, ne, offset } = info
   const type = ggmlTypes.get(info.type)
-  if (type === undefined) throw unsupported(path, `tensor "${name}" has the unknown type ${info.type}`, dtypes.join(', '))
+  if (type === undefined)
+    throw unsupported(path, `tensor "${name}" has the unknown type ${info.type}`, dtypes.join(', '))
   const elements = elementCount(ne)
   const row = ne[0] ?? 0
-  if (elements === undefined || elements === 0) throw corrupt(path, `tensor "${name}" has impossible dimensions ${ne.join(' x ')}`)
-  if (row % type.block !== 0) throw corrupt(path, `tensor "${name}": rows of ${row} do not divide into ${type.name} blocks of ${type.block}`)
-  if (offset % alignment !== 0) throw corrupt(path, `tensor "${name}": offset ${offset} is not a multiple of the alignment ${alignment}`)
+  if (elements === undefined || elements === 0)
+    throw corrupt(path, `tensor "${name}" has impossible dimensions ${ne.join(' x ')}`)
+  if (row % type.block !== 0)
+    throw corrupt(path, `tensor "${name}": rows of ${row} do not divide into ${type.name} blocks of ${type.block}`)
+  if (offset % alignment !== 0)
+    throw corrupt(path, `tensor "${name}": offset ${offset} is not a multiple of the alignment ${alignment}`)
   const nbytes = (elements / type.block) * type.nbytes
   const end = dataStart + offset + nbytes
   if (!(end <= fileSize)) {
-    throw corrupt(path, `tensor "${name}" ends at byte ${end}, but the file has ${fileSize}; it may be truncated, fetch it again`)
+    throw corrupt(
+      path,
+      `tensor "${name}" ends at byte ${end}, but the file has ${fileSize}; it may be truncated, fetch it again`,
+    )
   }
   return { name, dtype: type.name, shape: ne.toReversed(), path, offset: dataStart + offset, nbytes }
 }
@@ -203,7 +225,8 @@ class Cursor {
 
   *#array(key: string): Generator<undefined, GgufValue> {
     const type = this.u32()
-    if (type === kArray) throw unsupported(this.#path, `key "${key}" holds arrays in an array`, 'arrays of scalars and strings')
+    if (type === kArray)
+      throw unsupported(this.#path, `key "${key}" holds arrays in an array`, 'arrays of scalars and strings')
     if (type === kString) {
       const count = this.count(`strings of "${key}"`, 8)
       const strings: string[] = []
@@ -230,7 +253,8 @@ class Cursor {
 
   #bool(key: string): boolean {
     const byte = this.bytes[this.take(1)]
-    if (byte !== 0 && byte !== 1) throw corrupt(this.#path, `key "${key}" should be true or false, but its byte is ${byte}`)
+    if (byte !== 0 && byte !== 1)
+      throw corrupt(this.#path, `key "${key}" should be true or false, but its byte is ${byte}`)
     return byte === 1
   }
 

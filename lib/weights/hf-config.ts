@@ -21,12 +21,18 @@ export interface HfConfig {
 export function readHfConfig(config: Fields): HfConfig {
   const { kind, decoder } = architectureOf(config)
   if (config.has('quantization_config'))
-    throw unsupported(config.where, 'a quantised checkpoint (`quantization_config`)', 'F32, F16, BF16 weights; for quantised weights, GGUF')
+    throw unsupported(
+      config.where,
+      'a quantised checkpoint (`quantization_config`)',
+      'F32, F16, BF16 weights; for quantised weights, GGUF',
+    )
   const tied = config.boolean('tie_word_embeddings') === true
   if (kind === 'text') return { text: statedText(config, decoder), tiedEmbeddings: tied }
-  if (kind === 'original') return { text: statedText(config, decoder), original: readOriginalVision(config), tiedEmbeddings: tied }
+  if (kind === 'original')
+    return { text: statedText(config, decoder), original: readOriginalVision(config), tiedEmbeddings: tied }
   const text = config.object('text_config') ?? Fields.fromJson(`${config.where}, text_config`, {})
-  const imageTokenId = config.integer('image_token_index', kNoImageToken) ?? config.integer('image_token_id', kNoImageToken) ?? 32_000
+  const imageTokenId =
+    config.integer('image_token_index', kNoImageToken) ?? config.integer('image_token_id', kNoImageToken) ?? 32_000
   return {
     text: statedText(text, text.string('model_type') ?? 'llama'),
     vision: statedVision(config),
@@ -69,7 +75,11 @@ const modelTypes: ReadonlyMap<unknown, string> = new Map([
 function architectureOf(config: Fields): Architecture {
   const architecture = namedArchitecture(config)
   if (architecture !== undefined) return architecture
-  throw unsupported(config.where, `architecture ${JSON.stringify(architectureName(config) ?? config.raw('model_type') ?? null)}`, [...architectures.keys()].join(', '))
+  throw unsupported(
+    config.where,
+    `architecture ${JSON.stringify(architectureName(config) ?? config.raw('model_type') ?? null)}`,
+    [...architectures.keys()].join(', '),
+  )
 }
 
 function namedArchitecture(config: Fields): Architecture | undefined {
@@ -84,7 +94,10 @@ function architectureName(config: Fields): unknown {
 }
 
 /** What a decoder's configuration class has where the file says nothing, and no tensor shows it. */
-const decoderDefaults: ReadonlyMap<string, { readonly maxPositions: number; readonly slidingWindow: number | undefined }> = new Map([
+const decoderDefaults: ReadonlyMap<
+  string,
+  { readonly maxPositions: number; readonly slidingWindow: number | undefined }
+> = new Map([
   ['llama', { maxPositions: 2048, slidingWindow: undefined }],
   ['mistral', { maxPositions: 131_072, slidingWindow: 4096 }],
 ])
@@ -92,7 +105,8 @@ const decoderDefaults: ReadonlyMap<string, { readonly maxPositions: number; read
 function statedText(text: Fields, kind: string): StatedText {
   const defaults = decoderDefaults.get(kind)
   const activation = text.string('hidden_act') ?? 'silu'
-  if (defaults === undefined) throw unsupported(text.where, `language model "${kind}"`, [...decoderDefaults.keys()].join(', '))
+  if (defaults === undefined)
+    throw unsupported(text.where, `language model "${kind}"`, [...decoderDefaults.keys()].join(', '))
   if (activation !== 'silu') throw unsupported(text.where, `activation "${activation}"`, 'silu')
   for (const bias of ['attention_bias', 'mlp_bias'])
     if (text.boolean(bias) === true) throw unsupported(text.where, `\`${bias}\``, 'projections without biases')
@@ -125,7 +139,8 @@ function statedVision(config: Fields): StatedVision {
   refuseOtherProjectors(config)
   // Without a vision_config LlavaConfig means CLIP ViT-L/14-336; with one, its class's defaults fill it.
   const given = config.object('vision_config')
-  const vision = given ?? Fields.fromJson(`${config.where}, vision_config`, { num_attention_heads: 16, image_size: 336 })
+  const vision =
+    given ?? Fields.fromJson(`${config.where}, vision_config`, { num_attention_heads: 16, image_size: 336 })
   const isSiglip = vision.string('model_type') === 'siglip_vision_model'
   return {
     ...(isSiglip ? statedSiglipTower(vision) : statedTower(vision)),
@@ -138,20 +153,28 @@ function statedVision(config: Fields): StatedVision {
 /** A CLIPVisionConfig by itself: all layers, the class row too. */
 export function statedTower(vision: Fields): StatedVision {
   const kind = vision.string('model_type') ?? 'clip_vision_model'
-  if (kind !== 'clip_vision_model') throw unsupported(vision.where, `vision tower "${kind}"`, 'clip_vision_model, siglip_vision_model')
+  if (kind !== 'clip_vision_model')
+    throw unsupported(vision.where, `vision tower "${kind}"`, 'clip_vision_model, siglip_vision_model')
   return { ...towerSizes(vision), ...clipBlock(vision), tower: 'clip' }
 }
 
 /** A SiglipVisionConfig. Its hidden states end before post_layernorm, the last one too. */
 function statedSiglipTower(vision: Fields): StatedVision {
   const activation = vision.string('hidden_act') ?? 'gelu_pytorch_tanh'
-  if (activation !== 'gelu_pytorch_tanh') throw unsupported(vision.where, `activation "${activation}" in a SigLIP tower`, 'gelu_pytorch_tanh')
-  return { ...towerSizes(vision), tower: 'siglip', layerNormEps: vision.number('layer_norm_eps', 0) ?? 1e-6, activation }
+  if (activation !== 'gelu_pytorch_tanh')
+    throw unsupported(vision.where, `activation "${activation}" in a SigLIP tower`, 'gelu_pytorch_tanh')
+  return {
+    ...towerSizes(vision),
+    tower: 'siglip',
+    layerNormEps: vision.number('layer_norm_eps', 0) ?? 1e-6,
+    activation,
+  }
 }
 
 /** What both classes say in the same words. */
 function towerSizes(vision: Fields): Omit<StatedVision, 'tower' | 'layerNormEps' | 'activation'> {
-  if ((vision.integer('num_channels') ?? 3) !== 3) throw unsupported(vision.where, `${vision.integer('num_channels')} colour channels`, '3')
+  if ((vision.integer('num_channels') ?? 3) !== 3)
+    throw unsupported(vision.where, `${vision.integer('num_channels')} colour channels`, '3')
   return {
     ...statedLayers(vision, 12),
     featureLayer: undefined,
@@ -172,7 +195,10 @@ function clipBlock(config: Fields): Pick<StatedClipText, 'layerNormEps' | 'activ
 }
 
 /** What every transformer says. */
-function statedLayers(config: Fields, heads: number): Omit<StatedClipText, 'contextLength' | 'layerNormEps' | 'activation'> {
+function statedLayers(
+  config: Fields,
+  heads: number,
+): Omit<StatedClipText, 'contextLength' | 'layerNormEps' | 'activation'> {
   return {
     where: config.where,
     hiddenSize: config.integer('hidden_size'),
@@ -185,14 +211,16 @@ function statedLayers(config: Fields, heads: number): Omit<StatedClipText, 'cont
 function refuseOtherProjectors(config: Fields): void {
   const activation = config.string('projector_hidden_act') ?? 'gelu'
   if (activation !== 'gelu') throw unsupported(config.where, `projector activation "${activation}"`, 'gelu')
-  if (config.boolean('multimodal_projector_bias') === false) throw unsupported(config.where, 'a projector without biases', 'a projector with biases')
+  if (config.boolean('multimodal_projector_bias') === false)
+    throw unsupported(config.where, 'a projector without biases', 'a projector with biases')
 }
 
 /** A list of layers concatenates their features; of one layer it is that layer. */
 function featureLayer(config: Fields): number {
   const value = config.raw('vision_feature_layer') ?? -2
   const [layer, ...more] = Array.isArray(value) ? (value as readonly unknown[]) : [value]
-  if (more.length > 0) throw unsupported(config.where, `\`vision_feature_layer\` with ${more.length + 1} layers`, 'one layer')
+  if (more.length > 0)
+    throw unsupported(config.where, `\`vision_feature_layer\` with ${more.length + 1} layers`, 'one layer')
   if (Number.isInteger(layer)) return layer as number
   throw config.mistake('vision_feature_layer', 'a whole number')
 }
@@ -213,6 +241,7 @@ function clipActivation(vision: Fields): 'quick_gelu' | 'gelu' {
 function squareSize(vision: Fields, key: string): number | undefined {
   if (!Array.isArray(vision.raw(key))) return vision.integer(key)
   const [height, width] = vision.numbers(key) ?? []
-  if (height === undefined || height !== width) throw unsupported(vision.where, `\`${key}\` that is not square`, 'square sizes')
+  if (height === undefined || height !== width)
+    throw unsupported(vision.where, `\`${key}\` that is not square`, 'square sizes')
   return height
 }

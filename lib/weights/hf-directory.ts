@@ -9,7 +9,13 @@ import type { TokenizerSpec } from '../tokenizer/spec.js'
 import { tokenizerFromJson, tokenizerFromSentencePiece } from '../tokenizer/parse.js'
 import { Fields, readJson, readJsonFields } from './fields.js'
 import { readAdapter, type Adapter } from './adapter.js'
-import { findClip, readClipPreprocessor, readTowerWeights, statedEmbeddedTower, type ClipDirectory } from './clip-directory.js'
+import {
+  findClip,
+  readClipPreprocessor,
+  readTowerWeights,
+  statedEmbeddedTower,
+  type ClipDirectory,
+} from './clip-directory.js'
 import { isOriginalConfig, readHfConfig, statedTower, type HfConfig } from './hf-config.js'
 import { addImageTokens } from './image-tokens.js'
 import { fromHuggingFace, towerFromClip } from './names.js'
@@ -26,9 +32,16 @@ import { corrupt, notFound, unsupported } from './model-error.js'
 import type { DescribeOptions, GenerationDefaults, ModelDescription } from './model-description.js'
 
 /** @param names The directory's entries. */
-export async function describeHfDirectory(directory: string, names: ReadonlySet<string>, options: DescribeOptions): Promise<ModelDescription> {
+export async function describeHfDirectory(
+  directory: string,
+  names: ReadonlySet<string>,
+  options: DescribeOptions,
+): Promise<ModelDescription> {
   if (options.mmproj !== undefined)
-    throw new LlavaError('INVALID_ARGUMENT', `${directory} is a checkpoint with its own vision tower; \`mmproj\` belongs to a GGUF language model`)
+    throw new LlavaError(
+      'INVALID_ARGUMENT',
+      `${directory} is a checkpoint with its own vision tower; \`mmproj\` belongs to a GGUF language model`,
+    )
   const adapter = options.adapter === undefined ? undefined : await readAdapter(options.adapter)
   const rawConfig = await readConfig(directory, adapter)
   const config = readHfConfig(rawConfig)
@@ -44,7 +57,8 @@ export async function describeHfDirectory(directory: string, names: ReadonlySet<
   const { tokenizer, imageTokens } = withImageTokens(rawConfig, config, await readTokenizer(directory), text.vocabSize)
   checkVocabulary(directory, tokenizer, text.vocabSize)
   const processor = await readJsonFields(path.join(directory, 'processor_config.json'))
-  const imageToken = config.imageTokenId === undefined ? undefined : imageTokenOf(rawConfig.where, tokenizer, config.imageTokenId)
+  const imageToken =
+    config.imageTokenId === undefined ? undefined : imageTokenOf(rawConfig.where, tokenizer, config.imageTokenId)
   const chatTemplate = await readChatTemplate(directory, processor)
   return {
     format: 'hf-directory',
@@ -85,7 +99,10 @@ async function storedTensors(directory: string, names: ReadonlySet<string>): Pro
   const tensors = await readWeights(directory, names)
   if (tensors !== undefined) return tensors
   if (names.has('adapter_config.json') || names.has('mm_projector.bin'))
-    throw notFound(directory, 'this is an adapter without the model it belongs to; open that model, with this directory as `adapter`')
+    throw notFound(
+      directory,
+      'this is an adapter without the model it belongs to; open that model, with this directory as `adapter`',
+    )
   throw notFound(directory, 'neither model.safetensors nor pytorch_model.bin is there, nor an index of shards')
 }
 
@@ -101,15 +118,23 @@ async function originalTower(
   options: DescribeOptions,
 ): Promise<{ readonly stated: StatedVision; readonly preprocessor: Fields | undefined }> {
   const projector = 'multi_modal_projector.linear_1.weight'
-  if (!model.has(projector) && names.has('mm_projector.bin')) model.add(await readPytorchFile(path.join(directory, 'mm_projector.bin')), fromHuggingFace)
+  if (!model.has(projector) && names.has('mm_projector.bin'))
+    model.add(await readPytorchFile(path.join(directory, 'mm_projector.bin')), fromHuggingFace)
   const isEmbedded = model.has('vision_tower.embeddings.class_embedding')
   const width = model.dimension(projector, 1, 2)
   const near = [directory, ...(options.adapter === undefined ? [] : [path.resolve(options.adapter)])]
-  const clip = await clipUnless(isEmbedded && options.visionTower === undefined, () => findClip(original, near, width, options.visionTower))
+  const clip = await clipUnless(isEmbedded && options.visionTower === undefined, () =>
+    findClip(original, near, width, options.visionTower),
+  )
   if (clip !== undefined && !isEmbedded) model.add(await readTowerWeights(clip), towerFromClip)
   const { featureLayer, dropClassRow, projectorLayers } = original
   return {
-    stated: { ...(clip === undefined ? statedEmbeddedTower(original, width) : statedTower(clip.vision)), featureLayer, dropClassRow, projectorLayers },
+    stated: {
+      ...(clip === undefined ? statedEmbeddedTower(original, width) : statedTower(clip.vision)),
+      featureLayer,
+      dropClassRow,
+      projectorLayers,
+    },
     preprocessor: clip && (await readClipPreprocessor(clip)),
   }
 }
@@ -124,11 +149,24 @@ async function clipUnless(optional: boolean, find: () => Promise<ClipDirectory>)
   }
 }
 
-function checkOptionsFit(directory: string, config: HfConfig, hasVision: boolean, adapter: Adapter | undefined, options: DescribeOptions): void {
+function checkOptionsFit(
+  directory: string,
+  config: HfConfig,
+  hasVision: boolean,
+  adapter: Adapter | undefined,
+  options: DescribeOptions,
+): void {
   if (options.visionTower !== undefined && config.original === undefined)
-    throw new LlavaError('INVALID_ARGUMENT', `${directory} is not an original LLaVA checkpoint; \`visionTower\` belongs to one`)
+    throw new LlavaError(
+      'INVALID_ARGUMENT',
+      `${directory} is not an original LLaVA checkpoint; \`visionTower\` belongs to one`,
+    )
   if (!hasVision && adapter?.replacements.some(([name]) => name.startsWith('multi_modal_projector.')) === true)
-    throw unsupported(adapter.path, 'a projector for a language model without a vision tower', "LLaVA's config.json beside it, or a LLaVA as its base")
+    throw unsupported(
+      adapter.path,
+      'a projector for a language model without a vision tower',
+      "LLaVA's config.json beside it, or a LLaVA as its base",
+    )
 }
 
 function withImageTokens(
@@ -152,7 +190,9 @@ async function readTokenizer(directory: string): Promise<TokenizerSpec> {
   if (tokenizerJson !== undefined) return finishInSlices(tokenizerFromJson(tokenizerJson, tokenizerConfig))
   const pieces = await readSideFile(path.join(directory, 'tokenizer.model'))
   if (pieces === undefined) throw notFound(directory, 'neither tokenizer.json nor tokenizer.model is there')
-  return finishInSlices(tokenizerFromSentencePiece(pieces, tokenizerConfig, await readJson(path.join(directory, 'added_tokens.json'))))
+  return finishInSlices(
+    tokenizerFromSentencePiece(pieces, tokenizerConfig, await readJson(path.join(directory, 'added_tokens.json'))),
+  )
 }
 
 /** The image token, where the tokenizer knows it; two different ideas of its id would put features over the wrong rows. */
@@ -166,7 +206,9 @@ function imageTokenOf(where: string, tokenizer: TokenizerSpec, id: number): Mode
 
 /** A file of its own (4.x), or the `image_processor` inside processor_config.json (5.x). */
 async function readPreprocessor(directory: string, processor: Fields | undefined): Promise<Fields | undefined> {
-  return (await readJsonFields(path.join(directory, 'preprocessor_config.json'))) ?? processor?.object('image_processor')
+  return (
+    (await readJsonFields(path.join(directory, 'preprocessor_config.json'))) ?? processor?.object('image_processor')
+  )
 }
 
 async function readChatTemplate(directory: string, processor: Fields | undefined): Promise<string | undefined> {
@@ -192,11 +234,20 @@ function templateOf(source: Fields): string | undefined {
   return named.find((entry) => entry.string('name') === 'default')?.string('template')
 }
 
-async function readGeneration(directory: string, config: Fields, tokenizer: TokenizerSpec): Promise<GenerationDefaults> {
-  const generation = (await readJsonFields(path.join(directory, 'generation_config.json'))) ?? Fields.fromJson(directory, {})
+async function readGeneration(
+  directory: string,
+  config: Fields,
+  tokenizer: TokenizerSpec,
+): Promise<GenerationDefaults> {
+  const generation =
+    (await readJsonFields(path.join(directory, 'generation_config.json'))) ?? Fields.fromJson(directory, {})
   const text = config.object('text_config')
   const bosTokenId = generation.integer('bos_token_id', 0) ?? tokenizer.bosId
-  const [temperature, topP, topK] = [generation.number('temperature'), generation.number('top_p'), generation.integer('top_k', 0)]
+  const [temperature, topP, topK] = [
+    generation.number('temperature'),
+    generation.number('top_p'),
+    generation.integer('top_k', 0),
+  ]
   const doSample = generation.boolean('do_sample')
   return {
     eosTokenIds: tokenIds(generation) ?? tokenIds(config) ?? (text && tokenIds(text)) ?? tokenizer.eosIds,

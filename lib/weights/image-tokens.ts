@@ -13,13 +13,20 @@ export interface ImageTokens {
 const [patch, start, end] = ['<im_patch>', '<im_start>', '<im_end>']
 
 /** @param config The checkpoint's config.json, which has `mm_use_im_start_end`. */
-export function addImageTokens(config: Fields, spec: TokenizerSpec, rows: number): { readonly tokenizer: TokenizerSpec; readonly imageTokens: ImageTokens } {
+export function addImageTokens(
+  config: Fields,
+  spec: TokenizerSpec,
+  rows: number,
+): { readonly tokenizer: TokenizerSpec; readonly imageTokens: ImageTokens } {
   const first = config.boolean('mm_use_im_patch_token') === false ? [] : [patch]
   const tokenizer = withTokens(config.where, spec, [...first, start, end])
   const find = (text: string): { readonly id: number; readonly text: string } => {
     const id = tokenizer.addedTokens.find(({ content }) => content === text)?.id
     if (id !== undefined && id < rows) return { id, text }
-    throw corrupt(config.where, `\`mm_use_im_start_end\` asks for the token "${text}", but the embedding table of ${rows} rows has none for it`)
+    throw corrupt(
+      config.where,
+      `\`mm_use_im_start_end\` asks for the token "${text}", but the embedding table of ${rows} rows has none for it`,
+    )
   }
   return { tokenizer, imageTokens: { start: find(start), end: find(end) } }
 }

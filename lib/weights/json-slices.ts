@@ -75,7 +75,8 @@ function endMember(frame: Frame, text: string, at: number, segment: number): voi
 /** Whole members, one or more. */
 function add(frame: Frame, members: string): void {
   if (members.trim() === '') throw new SyntaxError('Unexpected comma in JSON')
-  if (frame.isArray) for (const value of JSON.parse(`[${members}]`) as unknown[]) (valueOf(frame) as unknown[]).push(value)
+  if (frame.isArray)
+    for (const value of JSON.parse(`[${members}]`) as unknown[]) (valueOf(frame) as unknown[]).push(value)
   else Object.assign(valueOf(frame), JSON.parse(`{${members}}`) as object)
 }
 

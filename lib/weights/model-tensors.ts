@@ -49,7 +49,8 @@ export class StoredModel {
         'LLaVA 1.5 (LLaMA without biases, CLIP or SigLIP tower, projector of linear layers)',
       )
     const twin = this.#tensors.get(name)
-    if (twin !== undefined) throw corrupt(tensor.path, `tensors "${twin.name}" and "${tensor.name}" both stand for ${name}`)
+    if (twin !== undefined)
+      throw corrupt(tensor.path, `tensors "${twin.name}" and "${tensor.name}" both stand for ${name}`)
     this.#tensors.set(name, tensor)
   }
 
@@ -104,8 +105,12 @@ export function collectTensors(
     for (const wanted of towerTensors(vision)) collector.add(wanted, wanted.name)
     for (const wanted of projectorTensors(vision, text.hiddenSize)) collector.add(wanted, wanted.name)
   }
-  const permuted = text.ropeLayout === 'interleaved' && adapter?.ropeLayout === 'half' ? { q_proj: text.heads, k_proj: text.kvHeads } : {}
-  for (const each of adapter?.modules ?? []) if (vision === undefined || !isBeyond(each.module, vision.layers)) collector.addLora(each, permuted)
+  const permuted =
+    text.ropeLayout === 'interleaved' && adapter?.ropeLayout === 'half'
+      ? { q_proj: text.heads, k_proj: text.kvHeads }
+      : {}
+  for (const each of adapter?.modules ?? [])
+    if (vision === undefined || !isBeyond(each.module, vision.layers)) collector.addLora(each, permuted)
   return collector
 }
 
@@ -154,7 +159,8 @@ class Collector implements CollectedTensors {
     const rank = a.shape[0]
     if (out === undefined || input === undefined || rank === undefined || embeddings.test(module))
       throw unsupported(a.path, `it changes "${a.name}"`, "the model's linear layers")
-    const projection = /^language_model\..*\.self_attn\.([qk]_proj)$/.exec(module)?.[1] as keyof typeof permuted | undefined
+    const projection = /^language_model\..*\.self_attn\.([qk]_proj)$/.exec(module)?.[1] as
+      keyof typeof permuted | undefined
     const lora = { scale, interleavedHeads: (projection && permuted[projection]) ?? 0 }
     const parts = [
       { name: `${module}.lora_A.weight`, shape: [rank, input], isMatrix: false, stored: a },
@@ -169,7 +175,15 @@ class Collector implements CollectedTensors {
 
   #push(name: string, stored: StoredTensor, lora?: LoraWeighing): void {
     const { dtype, shape, offset, nbytes } = stored
-    this.tensors.push({ name, dtype: dtype as Dtype, shape, file: this.#fileIndex(stored.path), offset, nbytes, ...(lora && { lora }) })
+    this.tensors.push({
+      name,
+      dtype: dtype as Dtype,
+      shape,
+      file: this.#fileIndex(stored.path),
+      offset,
+      nbytes,
+      ...(lora && { lora }),
+    })
   }
 
   #count(stored: StoredTensor): void {
@@ -195,10 +209,17 @@ function isBeyond(module: string, layers: number): boolean {
 function checkWanted(wanted: Wanted, stored: StoredTensor): void {
   const shape = stored.shape.join(', ')
   if (shape !== wanted.shape.join(', '))
-    throw corrupt(stored.path, `tensor "${stored.name}" has shape [${shape}], but the model's other sizes ask for [${wanted.shape.join(', ')}]`)
+    throw corrupt(
+      stored.path,
+      `tensor "${stored.name}" has shape [${shape}], but the model's other sizes ask for [${wanted.shape.join(', ')}]`,
+    )
   const types = wanted.isMatrix ? matrixTypes : floatTypes
   if (!types.has(stored.dtype))
-    throw unsupported(stored.path, `tensor "${stored.name}" has the type ${stored.dtype}`, `${[...types].join(', ')} for this tensor`)
+    throw unsupported(
+      stored.path,
+      `tensor "${stored.name}" has the type ${stored.dtype}`,
+      `${[...types].join(', ')} for this tensor`,
+    )
 }
 
 function* textTensors(c: TextConfig): Generator<Wanted> {
@@ -221,8 +242,14 @@ function* textTensors(c: TextConfig): Generator<Wanted> {
 
 function* towerTensors(c: VisionConfig): Generator<Wanted> {
   const [Dv, Fv, isClip] = [c.hiddenSize, c.intermediateSize, c.tower !== 'siglip']
-  yield isClip ? vector('vision_tower.embeddings.class_embedding', Dv) : vector('vision_tower.embeddings.patch_embedding.bias', Dv)
-  yield { name: 'vision_tower.embeddings.patch_embedding.weight', shape: [Dv, 3, c.patchSize, c.patchSize], isMatrix: false }
+  yield isClip
+    ? vector('vision_tower.embeddings.class_embedding', Dv)
+    : vector('vision_tower.embeddings.patch_embedding.bias', Dv)
+  yield {
+    name: 'vision_tower.embeddings.patch_embedding.weight',
+    shape: [Dv, 3, c.patchSize, c.patchSize],
+    isMatrix: false,
+  }
   yield matrix('vision_tower.embeddings.position_embedding', towerRows(c), Dv)
   if (isClip) yield* layerNorm('vision_tower.pre_layrnorm', Dv)
   for (let n = 0; n < c.layers; n++) yield* clipLayer(`vision_tower.encoder.layers.${n}`, Dv, Fv)
@@ -238,14 +265,16 @@ function* clipTensors({ vision, text, projectionDim }: ClipConfig): Generator<Wa
   yield matrix('visual_projection', projectionDim, vision.hiddenSize)
   yield matrix('text_model.embeddings.token_embedding', text.vocabSize, text.hiddenSize)
   yield matrix('text_model.embeddings.position_embedding', text.contextLength, text.hiddenSize)
-  for (let n = 0; n < text.layers; n++) yield* clipLayer(`text_model.encoder.layers.${n}`, text.hiddenSize, text.intermediateSize)
+  for (let n = 0; n < text.layers; n++)
+    yield* clipLayer(`text_model.encoder.layers.${n}`, text.hiddenSize, text.intermediateSize)
   yield* layerNorm('text_model.final_layer_norm', text.hiddenSize)
   yield matrix('text_projection', projectionDim, text.hiddenSize)
 }
 
 function* clipLayer(layer: string, Dv: number, Fv: number): Generator<Wanted> {
   yield* layerNorm(`${layer}.layer_norm1`, Dv)
-  for (const projection of ['q_proj', 'k_proj', 'v_proj', 'out_proj']) yield* linear(`${layer}.self_attn.${projection}`, Dv, Dv)
+  for (const projection of ['q_proj', 'k_proj', 'v_proj', 'out_proj'])
+    yield* linear(`${layer}.self_attn.${projection}`, Dv, Dv)
   yield* layerNorm(`${layer}.layer_norm2`, Dv)
   yield* linear(`${layer}.mlp.fc1`, Fv, Dv)
   yield* linear(`${layer}.mlp.fc2`, Dv, Fv)

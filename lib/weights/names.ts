@@ -8,8 +8,10 @@
 /** The canonical name; `null` for a tensor that no computation reads; `undefined` for one this architecture does not have. */
 export type CanonicalName = string | null | undefined
 
-const prefix = /^(?:(?:base_model|model|language_model|vision_tower|vision_model|multi_modal_projector|mm_projector)\.)*/
-const unused = /(?:^|\.)(?:rotary_emb\.inv_freq|position_ids|post_layernorm\.(?:weight|bias))$|(?:^|\.)vision_(?:tower|model)\.head\./
+const prefix =
+  /^(?:(?:base_model|model|language_model|vision_tower|vision_model|multi_modal_projector|mm_projector)\.)*/
+const unused =
+  /(?:^|\.)(?:rotary_emb\.inv_freq|position_ids|post_layernorm\.(?:weight|bias))$|(?:^|\.)vision_(?:tower|model)\.head\./
 
 const known = new RegExp(
   [
@@ -43,14 +45,17 @@ function partOf(modules: string): string {
 /** `2.weight` is the second linear of a Sequential in which activations stand between them; a linear projector is no Sequential. */
 function projectorName(leaf: string): string | undefined {
   const [, index = '0', kind] = /^(?:(\d{1,3})\.)?(weight|bias)$/.exec(leaf) ?? []
-  return kind === undefined || Number(index) % 2 !== 0 ? undefined : `multi_modal_projector.linear_${Number(index) / 2 + 1}.${kind}`
+  return kind === undefined || Number(index) % 2 !== 0
+    ? undefined
+    : `multi_modal_projector.linear_${Number(index) / 2 + 1}.${kind}`
 }
 
 const clipWhole: ReadonlyMap<string, string> = new Map([
   ['vision_model.post_layernorm.weight', 'vision_tower.post_layernorm.weight'],
   ['vision_model.post_layernorm.bias', 'vision_tower.post_layernorm.bias'],
 ])
-const clipOwn = /^(?:visual_projection\.weight|text_projection\.weight|text_model\.(?:embeddings\.(?:token|position)_embedding\.weight|final_layer_norm\.(?:weight|bias)|encoder\.layers\.\d+\.(?:layer_norm[12]|self_attn\.(?:[qkv]|out)_proj|mlp\.fc[12])\.(?:weight|bias)))$/
+const clipOwn =
+  /^(?:visual_projection\.weight|text_projection\.weight|text_model\.(?:embeddings\.(?:token|position)_embedding\.weight|final_layer_norm\.(?:weight|bias)|encoder\.layers\.\d+\.(?:layer_norm[12]|self_attn\.(?:[qkv]|out)_proj|mlp\.fc[12])\.(?:weight|bias)))$/
 
 /** A CLIP checkpoint (CLIPModel, or CLIPVisionModel, which newer transformers saves without a prefix). */
 export function fromClip(name: string): CanonicalName {
@@ -120,7 +125,8 @@ export function fromGguf(name: string, ffnDownIsFirst: boolean): CanonicalName {
 export function toGguf(canonical: string): string {
   const [, text, textLeaf] = /^language_model\.layers\.(\d+)\.(.*)\.weight$/.exec(canonical) ?? []
   if (text !== undefined) return `blk.${text}.${keyOf(ggufTextLeaf, textLeaf)}.weight`
-  const [, vision, visionLeaf, kind] = /^vision_tower\.encoder\.layers\.(\d+)\.(.*)\.(weight|bias)$/.exec(canonical) ?? []
+  const [, vision, visionLeaf, kind] =
+    /^vision_tower\.encoder\.layers\.(\d+)\.(.*)\.(weight|bias)$/.exec(canonical) ?? []
   if (vision !== undefined) return `v.blk.${vision}.${keyOf(ggufVisionLeaf, visionLeaf)}.${kind}`
   // LLaVA's projector is a Sequential: activations take the odd numbers.
   const [, linear, end] = /^multi_modal_projector\.linear_(\d+)\.(weight|bias)$/.exec(canonical) ?? []

@@ -21,7 +21,8 @@ export interface OriginalVision {
 export function readOriginalVision(config: Fields): OriginalVision {
   const tower = config.string('mm_vision_tower') ?? config.string('vision_tower')
   const featureLayer = config.raw('mm_vision_select_layer')
-  if (featureLayer !== undefined && !Number.isInteger(featureLayer)) throw config.mistake('mm_vision_select_layer', 'a whole number')
+  if (featureLayer !== undefined && !Number.isInteger(featureLayer))
+    throw config.mistake('mm_vision_select_layer', 'a whole number')
   return {
     where: config.where,
     towerName: towerName(config, tower),
@@ -35,7 +36,11 @@ export function readOriginalVision(config: Fields): OriginalVision {
 }
 
 function towerName(config: Fields, tower: string | undefined): string {
-  const name = config.required('mm_vision_tower', tower).split(/[/\\]/).findLast((part) => part !== '') ?? ''
+  const name =
+    config
+      .required('mm_vision_tower', tower)
+      .split(/[/\\]/)
+      .findLast((part) => part !== '') ?? ''
   if (/siglip/i.test(name)) throw unsupported(config.where, `vision tower "${name}"`, 'CLIP towers')
   return name === '.' || name === '..' ? '' : name
 }
@@ -58,6 +63,11 @@ function projectorLayers(config: Fields): number {
 /** Everything but `pad` and the tiles of 1.6 goes straight to CLIP's own processor, which crops. */
 function aspectRatio(config: Fields): 'pad' | 'crop' {
   const aspect = config.string('image_aspect_ratio') ?? 'square'
-  if (/^anyres/.test(aspect)) throw unsupported(config.where, `\`image_aspect_ratio\` "${aspect}" (LLaVA 1.6, which tiles its pictures)`, 'pad, square')
+  if (/^anyres/.test(aspect))
+    throw unsupported(
+      config.where,
+      `\`image_aspect_ratio\` "${aspect}" (LLaVA 1.6, which tiles its pictures)`,
+      'pad, square',
+    )
   return aspect === 'pad' ? 'pad' : 'crop'
 }

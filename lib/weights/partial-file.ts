@@ -28,7 +28,8 @@ export class PartialFile {
   async write(bytes: Uint8Array): Promise<void> {
     await outputFailure(this.path, async () => {
       for (let written = 0; written < bytes.length;) {
-        written += (await this.#handle.write(bytes, written, bytes.length - written, this.nbytes + written)).bytesWritten
+        written += (await this.#handle.write(bytes, written, bytes.length - written, this.nbytes + written))
+          .bytesWritten
       }
     })
     this.nbytes += bytes.length
@@ -56,7 +57,10 @@ export async function checkRoom(directory: string, nbytes: number): Promise<void
   const disk = await outputFailure(directory, () => statfs(directory))
   const free = disk.bavail * disk.bsize
   if (free >= nbytes) return
-  throw new LlavaError('OUTPUT_FAILED', `${directory}: ${nbytes} bytes are to be written, but its disk has ${free} free`)
+  throw new LlavaError(
+    'OUTPUT_FAILED',
+    `${directory}: ${nbytes} bytes are to be written, but its disk has ${free} free`,
+  )
 }
 
 /** Renames last only once the directory is on the disk; file systems that cannot flush one say so. */

@@ -29,7 +29,13 @@ export function imageProcessorFromConfig(
 ): ImageProcessorSpec {
   const own = processors[tower]
   if (config !== undefined) return fromConfig(config, imageSize, aspectOption)
-  return { ...own, imageSize, aspectRatio: aspectOption ?? own.aspectRatio, rescaleFactor: 1 / 255, shortestEdge: imageSize }
+  return {
+    ...own,
+    imageSize,
+    aspectRatio: aspectOption ?? own.aspectRatio,
+    rescaleFactor: 1 / 255,
+    shortestEdge: imageSize,
+  }
 }
 
 function fromConfig(config: Fields, imageSize: number, aspectOption: ImageAspectRatio | undefined): ImageProcessorSpec {
@@ -52,7 +58,12 @@ function fromConfig(config: Fields, imageSize: number, aspectOption: ImageAspect
 function processorKind(config: Fields): keyof typeof processors {
   const name = config.string('image_processor_type') ?? config.string('feature_extractor_type') ?? 'CLIPImageProcessor'
   const [, family] = /^(CLIP|Llava|Siglip)(?:ImageProcessor|FeatureExtractor)(?:Fast|Pil)?$/.exec(name) ?? []
-  if (family === undefined) throw unsupported(config.where, `image processor "${name}"`, 'CLIPImageProcessor, LlavaImageProcessor, SiglipImageProcessor')
+  if (family === undefined)
+    throw unsupported(
+      config.where,
+      `image processor "${name}"`,
+      'CLIPImageProcessor, LlavaImageProcessor, SiglipImageProcessor',
+    )
   return family === 'Siglip' ? 'siglip' : 'clip'
 }
 
@@ -63,17 +74,37 @@ function statedAspectRatio(config: Fields, kind: keyof typeof processors): Image
   return typeof size === 'object' && config.object('size')?.has('height') === true ? 'stretch' : 'crop'
 }
 
-function refuseOtherProcessors(config: Fields, imageSize: number, shortestEdge: number, aspectRatio: ImageAspectRatio): void {
+function refuseOtherProcessors(
+  config: Fields,
+  imageSize: number,
+  shortestEdge: number,
+  aspectRatio: ImageAspectRatio,
+): void {
   const crop = edge(config, 'crop_size') ?? imageSize
   const isSquare = aspectRatio !== 'crop' && shortestEdge === imageSize
-  const crops = processorKind(config) === 'siglip' ? config.boolean('do_center_crop') === true : config.boolean('do_center_crop') !== false
+  const crops =
+    processorKind(config) === 'siglip'
+      ? config.boolean('do_center_crop') === true
+      : config.boolean('do_center_crop') !== false
   const refusals: readonly (readonly [boolean, string, string])[] = [
     [config.boolean('do_resize') === false, 'pictures that are not resized', '`do_resize` true'],
     [!crops && !isSquare, 'pictures that are not cropped', '`do_center_crop` true'],
-    [aspectRatio === 'stretch' && shortestEdge !== imageSize, `pictures stretched to ${shortestEdge}`, `${imageSize}, the image size of the vision tower`],
-    [(config.integer('resample', 0) ?? kBicubic) !== kBicubic, `resampling filter ${config.integer('resample', 0)}`, `${kBicubic} (bicubic)`],
+    [
+      aspectRatio === 'stretch' && shortestEdge !== imageSize,
+      `pictures stretched to ${shortestEdge}`,
+      `${imageSize}, the image size of the vision tower`,
+    ],
+    [
+      (config.integer('resample', 0) ?? kBicubic) !== kBicubic,
+      `resampling filter ${config.integer('resample', 0)}`,
+      `${kBicubic} (bicubic)`,
+    ],
     [crops && crop !== imageSize, `pictures cropped to ${crop}`, `${imageSize}, the image size of the vision tower`],
-    [shortestEdge < imageSize, `pictures resized to ${shortestEdge}`, `at least ${imageSize}, the image size of the vision tower`],
+    [
+      shortestEdge < imageSize,
+      `pictures resized to ${shortestEdge}`,
+      `at least ${imageSize}, the image size of the vision tower`,
+    ],
   ]
   for (const [applies, what, supported] of refusals) if (applies) throw unsupported(config.where, what, supported)
 }
@@ -85,16 +116,27 @@ function edge(config: Fields, key: string): number | undefined {
   const shortest = size?.integer('shortest_edge')
   if (size === undefined || shortest !== undefined) return shortest
   const height = size.required('height', size.integer('height'))
-  if (height !== size.integer('width')) throw unsupported(size.where, 'pictures that are not square', 'equal `height` and `width`')
+  if (height !== size.integer('width'))
+    throw unsupported(size.where, 'pictures that are not square', 'equal `height` and `width`')
   return height
 }
 
 /** One number per channel, or one for all; each above `above`. */
-export function channels(fields: Fields, key: string, above = -Infinity): readonly [number, number, number] | undefined {
+export function channels(
+  fields: Fields,
+  key: string,
+  above = -Infinity,
+): readonly [number, number, number] | undefined {
   const value = fields.raw(key)
   if (value === undefined) return undefined
   const [red, green, blue, ...more] = typeof value === 'number' ? [value, value, value] : (fields.numbers(key) ?? [])
-  if (red === undefined || green === undefined || blue === undefined || more.length > 0 || Math.min(red, green, blue) <= above) {
+  if (
+    red === undefined ||
+    green === undefined ||
+    blue === undefined ||
+    more.length > 0 ||
+    Math.min(red, green, blue) <= above
+  ) {
     throw fields.mistake(key, above === 0 ? 'three positive numbers' : 'three numbers')
   }
   return [red, green, blue]

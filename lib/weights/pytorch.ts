@@ -34,7 +34,8 @@ export async function readPytorchFile(path: string): Promise<readonly StoredTens
     await archive.checkByteOrder()
     const tensors: StoredTensor[] = []
     for (const [name, value] of dict) {
-      if (typeof name !== 'string' || !(value instanceof PickledTensor)) throw corrupt(path, `its dictionary holds something that is not a tensor with a name`)
+      if (typeof name !== 'string' || !(value instanceof PickledTensor))
+        throw corrupt(path, `its dictionary holds something that is not a tensor with a name`)
       tensors.push(await archive.place(name, value))
     }
     return tensors
@@ -42,7 +43,12 @@ export async function readPytorchFile(path: string): Promise<readonly StoredTens
 }
 
 function notAnArchive(path: string, head: Buffer): Error {
-  if (head[0] === 0x80) return unsupported(path, 'the format of torch before 1.6', 'the zip format: load the file with torch and `torch.save` it again, or save safetensors')
+  if (head[0] === 0x80)
+    return unsupported(
+      path,
+      'the format of torch before 1.6',
+      'the zip format: load the file with torch and `torch.save` it again, or save safetensors',
+    )
   return corrupt(path, 'not a PyTorch file (its first bytes are not those of a zip archive)')
 }
 
@@ -82,7 +88,8 @@ class Archive {
 
   async #read(name: string, maximum: number): Promise<Buffer> {
     const entry = this.#entry(name)
-    if (entry.nbytes > maximum) throw corrupt(this.#path, `${entry.name} has ${entry.nbytes} bytes, more than any checkpoint needs`)
+    if (entry.nbytes > maximum)
+      throw corrupt(this.#path, `${entry.name} has ${entry.nbytes} bytes, more than any checkpoint needs`)
     return readExactly(this.#file, this.#path, await this.#offset(entry), entry.nbytes)
   }
 
@@ -93,7 +100,8 @@ class Archive {
   }
 
   async #offset(entry: ZipEntry): Promise<number> {
-    const known = this.#offsets.get(entry.name) ?? (await dataOffset(this.#file, this.#path, entry, this.#directory.end))
+    const known =
+      this.#offsets.get(entry.name) ?? (await dataOffset(this.#file, this.#path, entry, this.#directory.end))
     this.#offsets.set(entry.name, known)
     return known
   }
@@ -103,14 +111,31 @@ class Archive {
     const entry = this.#entry(`data/${storage.key}`)
     const elementSize = elementSizes.get(storage.dtype) ?? 0
     if (storage.elements * elementSize !== entry.nbytes)
-      throw corrupt(this.#path, `tensor "${name}": ${storage.elements} elements of ${storage.dtype} are not the ${entry.nbytes} bytes of ${entry.name}`)
+      throw corrupt(
+        this.#path,
+        `tensor "${name}": ${storage.elements} elements of ${storage.dtype} are not the ${entry.nbytes} bytes of ${entry.name}`,
+      )
     const elements = elementCount(shape)
     if (elements === undefined || offset + elements > storage.elements)
-      throw corrupt(this.#path, `tensor "${name}" of shape [${shape.join(', ')}] reaches beyond its storage of ${storage.elements} elements`)
+      throw corrupt(
+        this.#path,
+        `tensor "${name}" of shape [${shape.join(', ')}] reaches beyond its storage of ${storage.elements} elements`,
+      )
     if (!isRowMajor(shape, strides))
-      throw unsupported(this.#path, `tensor "${name}" is a transposed or strided view`, 'contiguous tensors (`tensor.contiguous()` before saving)')
+      throw unsupported(
+        this.#path,
+        `tensor "${name}" is a transposed or strided view`,
+        'contiguous tensors (`tensor.contiguous()` before saving)',
+      )
     const start = await this.#offset(entry)
-    return { name, dtype: storage.dtype, shape, path: this.#path, offset: start + offset * elementSize, nbytes: elements * elementSize }
+    return {
+      name,
+      dtype: storage.dtype,
+      shape,
+      path: this.#path,
+      offset: start + offset * elementSize,
+      nbytes: elements * elementSize,
+    }
   }
 }
 

@@ -33,7 +33,9 @@ export function ropeInvFreq(headDim: number, rope: Rope): Float32Array {
   const { scaling } = rope
   if (scaling.kind === 'llama3') return unscaled.map((frequency) => llama3(frequency, scaling))
   const scaled = unscaled.map((frequency) => f32(frequency / f32(scaling.factor)))
-  return scaling.kind === 'divisors' ? scaled.map((frequency, j) => f32(frequency / (scaling.divisors[j] ?? 1))) : scaled
+  return scaling.kind === 'divisors'
+    ? scaled.map((frequency, j) => f32(frequency / (scaling.divisors[j] ?? 1)))
+    : scaled
 }
 
 // A number divided by a tensor is computed there as number * (1 / tensor), in two rounded steps.
@@ -53,7 +55,10 @@ export function ropeFromConfig(text: Fields, maxPositions: number): Rope {
     throw unsupported(text.where, 'a `partial_rotary_factor` other than 1', 'rotary embeddings over whole heads')
   }
   const theta = parameters?.number('rope_theta', 0) ?? text.number('rope_theta', 0) ?? 10_000
-  return { theta, scaling: parameters === undefined ? { kind: 'linear', factor: 1 } : scalingFromConfig(parameters, maxPositions) }
+  return {
+    theta,
+    scaling: parameters === undefined ? { kind: 'linear', factor: 1 } : scalingFromConfig(parameters, maxPositions),
+  }
 }
 
 function scalingFromConfig(parameters: Fields, maxPositions: number): RopeScaling {

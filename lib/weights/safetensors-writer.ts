@@ -22,7 +22,10 @@ export async function writeSafetensors(file: string, tensors: Readonly<Record<st
 }
 
 function header(tensors: Readonly<Record<string, WritableTensor>>): Uint8Array {
-  const entries: Record<string, { readonly dtype: string; readonly shape: readonly number[]; readonly data_offsets: readonly [number, number] }> = {}
+  const entries: Record<
+    string,
+    { readonly dtype: string; readonly shape: readonly number[]; readonly data_offsets: readonly [number, number] }
+  > = {}
   let begin = 0
   for (const [name, { shape, data }] of Object.entries(tensors)) {
     const end = begin + data.byteLength

@@ -32,23 +32,36 @@ export async function readSafetensorsHeader(file: string): Promise<readonly Stor
   return withFile(file, async (handle, size) => {
     if (size < 8) throw corrupt(file, `${size} bytes are too few for a safetensors file`)
     const nbytes = (await readExactly(handle, file, 0, 8)).readBigUInt64LE()
-    if (nbytes > kMaxHeader) throw corrupt(file, `a header of ${nbytes} bytes (at most ${kMaxHeader} are possible); is this a safetensors file?`)
+    if (nbytes > kMaxHeader)
+      throw corrupt(
+        file,
+        `a header of ${nbytes} bytes (at most ${kMaxHeader} are possible); is this a safetensors file?`,
+      )
     const headerSize = Number(nbytes)
     if (headerSize + 8 > size)
-      throw corrupt(file, `its header should have ${headerSize} bytes, but the file has ${size}; it may be truncated, fetch it again`)
+      throw corrupt(
+        file,
+        `its header should have ${headerSize} bytes, but the file has ${size}; it may be truncated, fetch it again`,
+      )
     const header = await readExactly(handle, file, 8, headerSize)
     return parseSafetensorsHeader(file, header, size)
   })
 }
 
-async function parseSafetensorsHeader(file: string, header: Buffer, fileSize: number): Promise<readonly StoredTensor[]> {
+async function parseSafetensorsHeader(
+  file: string,
+  header: Buffer,
+  fileSize: number,
+): Promise<readonly StoredTensor[]> {
   const text = decodeUtf8(file, header)
   if (!text.startsWith('{')) throw corrupt(file, 'its header is not a JSON object')
   const entries = (await parseJson(`${file}, header`, text)) as Readonly<Record<string, unknown>>
   const names = Object.keys(entries)
   if (countMembers(text) !== names.length) throw corrupt(file, 'its header names a tensor twice')
   const dataStart = 8 + header.length
-  const tensors = names.filter((name) => name !== '__metadata__').map((name) => parseEntry(file, name, entries[name], dataStart))
+  const tensors = names
+    .filter((name) => name !== '__metadata__')
+    .map((name) => parseEntry(file, name, entries[name], dataStart))
   checkTiling(file, tensors, dataStart, fileSize)
   return tensors
 }
@@ -85,7 +98,10 @@ function parseEntry(file: string, name: string, value: unknown, dataStart: numbe
   if (elementSize === undefined) throw unsupported(file, `tensor "${name}" has the type ${dtype}`, 'F32, F16, BF16')
   const elements = elementCount(shape)
   if (elements === undefined || elements * elementSize !== end - begin) {
-    throw corrupt(file, `tensor "${name}": ${dtype} of shape [${shape.join(', ')}] does not take the ${end - begin} bytes it is given`)
+    throw corrupt(
+      file,
+      `tensor "${name}": ${dtype} of shape [${shape.join(', ')}] does not take the ${end - begin} bytes it is given`,
+    )
   }
   return { name, dtype, shape, path: file, offset: dataStart + begin, nbytes: end - begin }
 }
@@ -101,8 +117,15 @@ function checkTiling(file: string, tensors: readonly StoredTensor[], dataStart: 
   let at = dataStart
   for (const tensor of tensors.toSorted((a, b) => a.offset - b.offset || a.nbytes - b.nbytes)) {
     if (tensor.offset !== at)
-      throw corrupt(file, `tensor "${tensor.name}" begins at byte ${tensor.offset}, where ${at} was due (a hole or an overlap)`)
+      throw corrupt(
+        file,
+        `tensor "${tensor.name}" begins at byte ${tensor.offset}, where ${at} was due (a hole or an overlap)`,
+      )
     at += tensor.nbytes
   }
-  if (at !== fileSize) throw corrupt(file, `its tensors end at byte ${at}, but the file has ${fileSize}; it may be truncated, fetch it again`)
+  if (at !== fileSize)
+    throw corrupt(
+      file,
+      `its tensors end at byte ${at}, but the file has ${fileSize}; it may be truncated, fetch it again`,
+    )
 }

@@ -16,7 +16,12 @@ interface WeightFormat {
 }
 
 const formats: readonly WeightFormat[] = [
-  { whole: 'model.safetensors', shardName: /^[^./\\\0][^/\\\0]*\.safetensors$/, what: 'a safetensors file', read: readSafetensorsHeader },
+  {
+    whole: 'model.safetensors',
+    shardName: /^[^./\\\0][^/\\\0]*\.safetensors$/,
+    what: 'a safetensors file',
+    read: readSafetensorsHeader,
+  },
   { whole: 'pytorch_model.bin', shardName: /^[^./\\\0][^/\\\0]*\.bin$/, what: 'a .bin file', read: readPytorchFile },
 ]
 
@@ -34,7 +39,10 @@ export async function shardNames(name: string, file: string): Promise<readonly s
 }
 
 /** All tensors of a directory with these entries; `undefined` when it has no weights. */
-export async function readWeights(directory: string, names: ReadonlySet<string>): Promise<readonly StoredTensor[] | undefined> {
+export async function readWeights(
+  directory: string,
+  names: ReadonlySet<string>,
+): Promise<readonly StoredTensor[] | undefined> {
   for (const format of formats) {
     if (names.has(format.whole)) return format.read(path.join(directory, format.whole))
     const index = await readJsonFields(path.join(directory, indexOf(format.whole)))
@@ -65,7 +73,8 @@ async function readShards(directory: string, index: Fields, format: WeightFormat
     const stored = shards.get(shard) ?? byName(await format.read(path.join(directory, shard)))
     shards.set(shard, stored)
     const tensor = stored.get(name)
-    if (tensor === undefined) throw corrupt(path.join(directory, shard), `lacks tensor "${name}", which the index places there`)
+    if (tensor === undefined)
+      throw corrupt(path.join(directory, shard), `lacks tensor "${name}", which the index places there`)
     tensors.push(tensor)
   }
   return tensors

@@ -70,7 +70,11 @@ export interface DescribedText extends TextConfig {
 export async function textConfig(stated: StatedText, model: StoredModel): Promise<DescribedText> {
   const embeddings = 'language_model.embed_tokens.weight'
   const hiddenSize = agreed(stated.where, 'hidden size', stated.hiddenSize, model.dimension(embeddings, 1, 2))
-  const layers = layerCount(stated.where, stated.layers, model.countLayers('language_model.layers', 'input_layernorm.weight'))
+  const layers = layerCount(
+    stated.where,
+    stated.layers,
+    model.countLayers('language_model.layers', 'input_layernorm.weight'),
+  )
   const first = 'language_model.layers.0'
   const headDim = stated.headDim ?? quotient(stated.where, 'hidden size', hiddenSize, 'heads', stated.heads)
   const kvRows = model.dimension(`${first}.self_attn.k_proj.weight`, 0, 2)
@@ -85,7 +89,12 @@ export async function textConfig(stated: StatedText, model: StoredModel): Promis
   const rope = await stated.rope(headDim)
   return {
     hiddenSize,
-    intermediateSize: agreed(stated.where, 'intermediate size', stated.intermediateSize, model.dimension(`${first}.mlp.gate_proj.weight`, 0, 2)),
+    intermediateSize: agreed(
+      stated.where,
+      'intermediate size',
+      stated.intermediateSize,
+      model.dimension(`${first}.mlp.gate_proj.weight`, 0, 2),
+    ),
     layers,
     heads: stated.heads,
     kvHeads,
@@ -108,8 +117,18 @@ export function visionConfig(stated: StatedVision, model: StoredModel, layerOpti
 
 /** A tower without a projector. */
 export function towerConfig(stated: StatedVision, model: StoredModel, layerOption?: number): VisionConfig {
-  const hiddenSize = agreed(stated.where, 'vision hidden size', stated.hiddenSize, model.dimension('vision_tower.embeddings.position_embedding.weight', 1, 2))
-  const patchSize = agreed(stated.where, 'patch size', stated.patchSize, model.dimension('vision_tower.embeddings.patch_embedding.weight', 3, 4))
+  const hiddenSize = agreed(
+    stated.where,
+    'vision hidden size',
+    stated.hiddenSize,
+    model.dimension('vision_tower.embeddings.position_embedding.weight', 1, 2),
+  )
+  const patchSize = agreed(
+    stated.where,
+    'patch size',
+    stated.patchSize,
+    model.dimension('vision_tower.embeddings.patch_embedding.weight', 3, 4),
+  )
   const imageSize = checkedImageSize(stated, model, patchSize)
   quotient(stated.where, 'vision hidden size', hiddenSize, 'heads', stated.heads)
   const stored = model.countLayers('vision_tower.encoder.layers', 'layer_norm1.weight')
@@ -135,7 +154,12 @@ export function clipTextConfig(stated: StatedClipText, model: StoredModel): Clip
   quotient(where, 'text hidden size', hiddenSize, 'heads', stated.heads)
   return {
     hiddenSize,
-    intermediateSize: agreed(where, 'text intermediate size', stated.intermediateSize, model.dimension('text_model.encoder.layers.0.mlp.fc1.weight', 0, 2)),
+    intermediateSize: agreed(
+      where,
+      'text intermediate size',
+      stated.intermediateSize,
+      model.dimension('text_model.encoder.layers.0.mlp.fc1.weight', 0, 2),
+    ),
     layers: layerCount(where, stated.layers, model.countLayers('text_model.encoder.layers', 'layer_norm1.weight')),
     heads: stated.heads,
     vocabSize: model.dimension(tokens, 0, 2),
@@ -153,12 +177,16 @@ function checkedImageSize(stated: StatedVision, model: StoredModel, patchSize: n
   const wanted = towerRows({ tower: stated.tower, imageSize, patchSize })
   if (wanted === rows) return imageSize
   const asked = `images of ${imageSize} in patches of ${patchSize} ask for ${wanted} positions`
-  throw corrupt(stated.where, `${asked}, but the position table has ${rows}: weights and configuration are of different towers`)
+  throw corrupt(
+    stated.where,
+    `${asked}, but the position table has ${rows}: weights and configuration are of different towers`,
+  )
 }
 
 /** Of the tower's first layer; a tower that runs no layer has none to show it. */
 function intermediateSize(stated: StatedVision, model: StoredModel, storedLayers: number): number {
-  if (storedLayers === 0) return stated.intermediateSize ?? model.dimension('vision_tower.embeddings.position_embedding.weight', 1, 2)
+  if (storedLayers === 0)
+    return stated.intermediateSize ?? model.dimension('vision_tower.embeddings.position_embedding.weight', 1, 2)
   return agreed(
     stated.where,
     'vision intermediate size',
@@ -172,8 +200,10 @@ function layersToRun(stated: StatedVision, stored: number, option: number | unde
   const index = option ?? stated.featureLayer ?? whole
   const count = index < 0 ? whole + 1 + index : index
   const possible = `from ${-whole - 1} to ${whole} for the ${whole} layers of this tower`
-  if ((count < 0 || count > whole) && option !== undefined) throw invalidArgument('visionFeatureLayer', possible, option)
-  if (count < 0 || count > whole) throw corrupt(stated.where, `the vision feature layer is ${index}, expected one ${possible}`)
+  if ((count < 0 || count > whole) && option !== undefined)
+    throw invalidArgument('visionFeatureLayer', possible, option)
+  if (count < 0 || count > whole)
+    throw corrupt(stated.where, `the vision feature layer is ${index}, expected one ${possible}`)
   return layerCount(stated.where, count, stored)
 }
 
@@ -181,7 +211,8 @@ function layersToRun(stated: StatedVision, stored: number, option: number | unde
 function projectorLayers(stated: StatedVision, model: StoredModel): number {
   let stored = 0
   while (model.has(`multi_modal_projector.linear_${stored + 1}.weight`)) stored++
-  if (stored === 0) throw corrupt(stated.where, 'the weights lack the projector (multi_modal_projector.linear_1, or mm_projector)')
+  if (stored === 0)
+    throw corrupt(stated.where, 'the weights lack the projector (multi_modal_projector.linear_1, or mm_projector)')
   return agreed(stated.where, 'number of projector layers', stated.projectorLayers, stored)
 }
 
@@ -193,7 +224,10 @@ function layerCount(where: string, stated: Stated, stored: number): number {
 
 function agreed(where: string, what: string, stated: Stated, shown: number): number {
   if (stated === undefined || stated === shown) return shown
-  throw corrupt(where, `the ${what} is given as ${stated}, but the weights have ${shown}: configuration and weights are of different models`)
+  throw corrupt(
+    where,
+    `the ${what} is given as ${stated}, but the weights have ${shown}: configuration and weights are of different models`,
+  )
 }
 
 function quotient(where: string, what: string, dividend: number, by: string, divisor: number): number {

@@ -34,7 +34,19 @@ export class PickledTensor {
 }
 
 export type PickledDict = Map<Pickled, Pickled>
-export type Pickled = null | boolean | number | bigint | string | Storage | PickledTensor | PickledTuple | Pickled[] | PickledDict | StorageType | Callable
+export type Pickled =
+  | null
+  | boolean
+  | number
+  | bigint
+  | string
+  | Storage
+  | PickledTensor
+  | PickledTuple
+  | Pickled[]
+  | PickledDict
+  | StorageType
+  | Callable
 
 class PickledTuple {
   readonly items: readonly Pickled[]
@@ -77,14 +89,18 @@ const storageTypes = {
 
 const globals: ReadonlyMap<string, StorageType | Callable> = new Map<string, StorageType | Callable>([
   ...Object.entries(storageTypes).map(([name, dtype]) => [`torch.${name}`, new StorageType(dtype)] as const),
-  ['collections.OrderedDict', new Callable((parameters) => (parameters.length === 0 ? new Map<Pickled, Pickled>() : undefined))],
+  [
+    'collections.OrderedDict',
+    new Callable((parameters) => (parameters.length === 0 ? new Map<Pickled, Pickled>() : undefined)),
+  ],
   ['torch._utils._rebuild_tensor_v2', new Callable(rebuildTensor)],
 ])
 
 /** (storage, storage_offset, size, stride, requires_grad, backward_hooks[, metadata]); what follows the stride does not change the values. */
 function rebuildTensor([storage, offset, size, stride]: readonly Pickled[]): PickledTensor | undefined {
   const [shape, strides] = [counts(size), counts(stride)]
-  if (!(storage instanceof Storage) || !isCount(offset) || shape === undefined || strides?.length !== shape.length) return undefined
+  if (!(storage instanceof Storage) || !isCount(offset) || shape === undefined || strides?.length !== shape.length)
+    return undefined
   return new PickledTensor(storage, offset, shape, strides)
 }
 
@@ -100,7 +116,8 @@ function isCount(value: Pickled | undefined): value is number {
 function storageOf(id: Pickled): Storage | undefined {
   if (!(id instanceof PickledTuple) || id.items.length !== 5) return undefined
   const [kind, type, key, , elements] = id.items
-  if (kind !== 'storage' || !(type instanceof StorageType) || typeof key !== 'string' || !isCount(elements)) return undefined
+  if (kind !== 'storage' || !(type instanceof StorageType) || typeof key !== 'string' || !isCount(elements))
+    return undefined
   return new Storage(type.dtype, key, elements)
 }
 
@@ -133,7 +150,8 @@ class Machine {
       const code = this.#byte()
       if (code === kStop) return this.#pop()
       const execute = instructions.get(code)
-      if (execute === undefined) throw unsupported(this.#path, `its pickle has the instruction 0x${code.toString(16).padStart(2, '0')}`, only)
+      if (execute === undefined)
+        throw unsupported(this.#path, `its pickle has the instruction 0x${code.toString(16).padStart(2, '0')}`, only)
       execute(this)
     }
   }
@@ -141,7 +159,8 @@ class Machine {
   /** Where the next `nbytes` of the program begin. */
   take(nbytes: number): number {
     const start = this.#at
-    if (start + nbytes > this.#bytes.length) throw corrupt(this.#path, 'its pickle ends in the middle of an instruction')
+    if (start + nbytes > this.#bytes.length)
+      throw corrupt(this.#path, 'its pickle ends in the middle of an instruction')
     this.#at = start + nbytes
     return start
   }
@@ -186,7 +205,8 @@ class Machine {
   }
 
   push(value: Pickled | typeof mark): void {
-    if (value instanceof Object && ++this.#objects > kMaxObjects) throw corrupt(this.#path, `its pickle builds more than ${kMaxObjects} objects`)
+    if (value instanceof Object && ++this.#objects > kMaxObjects)
+      throw corrupt(this.#path, `its pickle builds more than ${kMaxObjects} objects`)
     this.#stack.push(value)
   }
 
@@ -211,7 +231,12 @@ class Machine {
   global(): void {
     const name = `${this.line()}.${this.line()}`
     const known = globals.get(name)
-    if (known === undefined) throw unsupported(this.#path, `its pickle asks for "${name.slice(0, 200)}", which is refused: it could run code`, only)
+    if (known === undefined)
+      throw unsupported(
+        this.#path,
+        `its pickle asks for "${name.slice(0, 200)}", which is refused: it could run code`,
+        only,
+      )
     this.push(known)
   }
 
@@ -219,7 +244,8 @@ class Machine {
   reduce(): void {
     const parameters = this.#pop()
     const callable = this.#pop()
-    const value = callable instanceof Callable && parameters instanceof PickledTuple ? callable.apply(parameters.items) : undefined
+    const value =
+      callable instanceof Callable && parameters instanceof PickledTuple ? callable.apply(parameters.items) : undefined
     if (value === undefined) throw corrupt(this.#path, 'its pickle builds something that is not a tensor')
     this.push(value)
   }
@@ -233,12 +259,17 @@ class Machine {
   /** State of an OrderedDict is torch's `_metadata`: versions of modules, which no tensor depends on. */
   build(): void {
     this.#pop()
-    if (!(this.#top() instanceof Map)) throw corrupt(this.#path, 'its pickle sets the state of something that is not a dictionary')
+    if (!(this.#top() instanceof Map))
+      throw corrupt(this.#path, 'its pickle sets the state of something that is not a dictionary')
   }
 
   tuple(size?: number): void {
     if (size !== undefined && size > this.#stack.length) throw this.#underflow()
-    this.push(new PickledTuple(size === undefined ? this.#popToMark() : Array.from({ length: size }, () => this.#pop()).reverse()))
+    this.push(
+      new PickledTuple(
+        size === undefined ? this.#popToMark() : Array.from({ length: size }, () => this.#pop()).reverse(),
+      ),
+    )
   }
 
   append(values: readonly Pickled[]): void {
@@ -266,7 +297,8 @@ class Machine {
 
   #set(items: readonly Pickled[]): void {
     const dict = this.#top()
-    if (!(dict instanceof Map) || items.length % 2 !== 0) throw corrupt(this.#path, 'its pickle adds to something that is not a dictionary')
+    if (!(dict instanceof Map) || items.length % 2 !== 0)
+      throw corrupt(this.#path, 'its pickle adds to something that is not a dictionary')
     for (let i = 0; i < items.length; i += 2) dict.set(items[i] as Pickled, items[i + 1] as Pickled)
   }
 
@@ -296,37 +328,192 @@ const kStop = 0x2e
 
 /** Protocol 2 without the instructions that build objects (INST, OBJ, NEWOBJ, EXT) or juggle the stack (POP, DUP). */
 const instructions: ReadonlyMap<number, (machine: Machine) => void> = new Map<number, (machine: Machine) => void>([
-  [0x80, (machine) => { machine.protocol() }],
-  [code('('), (machine) => { machine.push(mark) }],
-  [code('N'), (machine) => { machine.push(null) }],
-  [0x88, (machine) => { machine.push(true) }],
-  [0x89, (machine) => { machine.push(false) }],
-  [code('K'), (machine) => { machine.push(machine.unsigned(1)) }],
-  [code('M'), (machine) => { machine.push(machine.unsigned(2)) }],
-  [code('J'), (machine) => { machine.push(machine.int32()) }],
-  [0x8a, (machine) => { machine.push(machine.long()) }],
-  [code('G'), (machine) => { machine.push(machine.double()) }],
-  [code('X'), (machine) => { machine.push(machine.text(machine.unsigned(4))) }],
-  [code('U'), (machine) => { machine.push(machine.text(machine.unsigned(1))) }],
-  [code('}'), (machine) => { machine.push(new Map<Pickled, Pickled>()) }],
-  [code(']'), (machine) => { machine.push([]) }],
-  [code(')'), (machine) => { machine.tuple(0) }],
-  [0x85, (machine) => { machine.tuple(1) }],
-  [0x86, (machine) => { machine.tuple(2) }],
-  [0x87, (machine) => { machine.tuple(3) }],
-  [code('t'), (machine) => { machine.tuple() }],
-  [code('a'), (machine) => { machine.appendOne() }],
-  [code('e'), (machine) => { machine.appendMany() }],
-  [code('s'), (machine) => { machine.setOne() }],
-  [code('u'), (machine) => { machine.setMany() }],
-  [code('q'), (machine) => { machine.remember(machine.unsigned(1)) }],
-  [code('r'), (machine) => { machine.remember(machine.unsigned(4)) }],
-  [code('h'), (machine) => { machine.recall(machine.unsigned(1)) }],
-  [code('j'), (machine) => { machine.recall(machine.unsigned(4)) }],
-  [code('c'), (machine) => { machine.global() }],
-  [code('Q'), (machine) => { machine.persistent() }],
-  [code('R'), (machine) => { machine.reduce() }],
-  [code('b'), (machine) => { machine.build() }],
+  [
+    0x80,
+    (machine) => {
+      machine.protocol()
+    },
+  ],
+  [
+    code('('),
+    (machine) => {
+      machine.push(mark)
+    },
+  ],
+  [
+    code('N'),
+    (machine) => {
+      machine.push(null)
+    },
+  ],
+  [
+    0x88,
+    (machine) => {
+      machine.push(true)
+    },
+  ],
+  [
+    0x89,
+    (machine) => {
+      machine.push(false)
+    },
+  ],
+  [
+    code('K'),
+    (machine) => {
+      machine.push(machine.unsigned(1))
+    },
+  ],
+  [
+    code('M'),
+    (machine) => {
+      machine.push(machine.unsigned(2))
+    },
+  ],
+  [
+    code('J'),
+    (machine) => {
+      machine.push(machine.int32())
+    },
+  ],
+  [
+    0x8a,
+    (machine) => {
+      machine.push(machine.long())
+    },
+  ],
+  [
+    code('G'),
+    (machine) => {
+      machine.push(machine.double())
+    },
+  ],
+  [
+    code('X'),
+    (machine) => {
+      machine.push(machine.text(machine.unsigned(4)))
+    },
+  ],
+  [
+    code('U'),
+    (machine) => {
+      machine.push(machine.text(machine.unsigned(1)))
+    },
+  ],
+  [
+    code('}'),
+    (machine) => {
+      machine.push(new Map<Pickled, Pickled>())
+    },
+  ],
+  [
+    code(']'),
+    (machine) => {
+      machine.push([])
+    },
+  ],
+  [
+    code(')'),
+    (machine) => {
+      machine.tuple(0)
+    },
+  ],
+  [
+    0x85,
+    (machine) => {
+      machine.tuple(1)
+    },
+  ],
+  [
+    0x86,
+    (machine) => {
+      machine.tuple(2)
+    },
+  ],
+  [
+    0x87,
+    (machine) => {
+      machine.tuple(3)
+    },
+  ],
+  [
+    code('t'),
+    (machine) => {
+      machine.tuple()
+    },
+  ],
+  [
+    code('a'),
+    (machine) => {
+      machine.appendOne()
+    },
+  ],
+  [
+    code('e'),
+    (machine) => {
+      machine.appendMany()
+    },
+  ],
+  [
+    code('s'),
+    (machine) => {
+      machine.setOne()
+    },
+  ],
+  [
+    code('u'),
+    (machine) => {
+      machine.setMany()
+    },
+  ],
+  [
+    code('q'),
+    (machine) => {
+      machine.remember(machine.unsigned(1))
+    },
+  ],
+  [
+    code('r'),
+    (machine) => {
+      machine.remember(machine.unsigned(4))
+    },
+  ],
+  [
+    code('h'),
+    (machine) => {
+      machine.recall(machine.unsigned(1))
+    },
+  ],
+  [
+    code('j'),
+    (machine) => {
+      machine.recall(machine.unsigned(4))
+    },
+  ],
+  [
+    code('c'),
+    (machine) => {
+      machine.global()
+    },
+  ],
+  [
+    code('Q'),
+    (machine) => {
+      machine.persistent()
+    },
+  ],
+  [
+    code('R'),
+    (machine) => {
+      machine.reduce()
+    },
+  ],
+  [
+    code('b'),
+    (machine) => {
+      machine.build()
+    },
+  ],
 ])
 
 function code(character: string): number {

@@ -42,7 +42,10 @@ export async function readZipDirectory(file: FileHandle, path: string, size: num
   const { count, nbytes, offset } = await readEnd(file, path, size)
   // A central record has at least 46 bytes.
   if (nbytes > kMaxDirectory || offset + nbytes > size || count * 46 > nbytes)
-    throw corrupt(path, `its zip directory claims ${count} entries in ${nbytes} bytes at ${offset}, but the file has ${size}; it may be truncated`)
+    throw corrupt(
+      path,
+      `its zip directory claims ${count} entries in ${nbytes} bytes at ${offset}, but the file has ${size}; it may be truncated`,
+    )
   const directory = await readExactly(file, path, offset, nbytes)
   const entries = new Map<string, ZipEntry>()
   for (let at = 0, i = 0; i < count; i++) {
@@ -62,7 +65,10 @@ export async function dataOffset(file: FileHandle, path: string, entry: ZipEntry
   const start = entry.headerOffset + 30 + nameLength + header.readUInt16LE(28)
   const name = Buffer.from(entry.name)
   if (header.readUInt32LE(0) !== kLocalHeader || nameLength !== name.length || start + entry.nbytes > end)
-    throw corrupt(path, `zip entry "${entry.name}" is not where the directory says; the file may be truncated, fetch it again`)
+    throw corrupt(
+      path,
+      `zip entry "${entry.name}" is not where the directory says; the file may be truncated, fetch it again`,
+    )
   if (name.equals(await readExactly(file, path, entry.headerOffset + 30, nameLength))) return start
   throw corrupt(path, `zip entry "${entry.name}" has another name in its own header`)
 }
@@ -78,9 +84,15 @@ async function readEnd(file: FileHandle, path: string, size: number): Promise<En
   const tail = await readExactly(file, path, size - tailSize, tailSize)
   for (let at = tailSize - kEndSize; at >= 0; at--) {
     if (tail.readUInt32LE(at) !== kEndRecord || at + kEndSize + tail.readUInt16LE(at + 20) !== tailSize) continue
-    const [disk, count, nbytes, offset] = [tail.readUInt16LE(at + 4), tail.readUInt16LE(at + 10), tail.readUInt32LE(at + 12), tail.readUInt32LE(at + 16)]
+    const [disk, count, nbytes, offset] = [
+      tail.readUInt16LE(at + 4),
+      tail.readUInt16LE(at + 10),
+      tail.readUInt32LE(at + 12),
+      tail.readUInt32LE(at + 16),
+    ]
     const end = size - tailSize + at
-    if (at >= 20 && tail.readUInt32LE(at - 20) === kEnd64Locator) return readEnd64(file, path, tail.subarray(at - 20, at), end - 20)
+    if (at >= 20 && tail.readUInt32LE(at - 20) === kEnd64Locator)
+      return readEnd64(file, path, tail.subarray(at - 20, at), end - 20)
     if (disk !== 0 || offset + nbytes > end) throw corrupt(path, 'its zip directory does not lie in this file')
     return { count, nbytes, offset }
   }
@@ -93,12 +105,19 @@ async function readEnd64(file: FileHandle, path: string, locator: Buffer, limit:
   const record = await readExactly(file, path, at, 56)
   if (record.readUInt32LE(0) !== kEnd64Record) throw corrupt(path, 'its zip64 end record is not where the locator says')
   const [count, nbytes, offset] = [safe(path, record, 32), safe(path, record, 40), safe(path, record, 48)]
-  if (record.readUInt32LE(16) !== 0 || offset + nbytes > at) throw corrupt(path, 'its zip directory does not lie in this file')
+  if (record.readUInt32LE(16) !== 0 || offset + nbytes > at)
+    throw corrupt(path, 'its zip directory does not lie in this file')
   return { count, nbytes, offset }
 }
 
-function readRecord(path: string, directory: Buffer, at: number, end: number): { readonly entry: ZipEntry; readonly next: number } {
-  if (at + 46 > directory.length || directory.readUInt32LE(at) !== kCentralRecord) throw corrupt(path, 'its zip directory ends in the middle of a record')
+function readRecord(
+  path: string,
+  directory: Buffer,
+  at: number,
+  end: number,
+): { readonly entry: ZipEntry; readonly next: number } {
+  if (at + 46 > directory.length || directory.readUInt32LE(at) !== kCentralRecord)
+    throw corrupt(path, 'its zip directory ends in the middle of a record')
   const [flags, method] = [directory.readUInt16LE(at + 8), directory.readUInt16LE(at + 10)]
   const nameEnd = at + 46 + directory.readUInt16LE(at + 28)
   const extraEnd = nameEnd + directory.readUInt16LE(at + 30)
@@ -110,9 +129,19 @@ function readRecord(path: string, directory: Buffer, at: number, end: number): {
   // In the order in which the zip64 extra lists those that did not fit.
   const [size, packed] = [number(directory.readUInt32LE(at + 24)), number(directory.readUInt32LE(at + 20))]
   const headerOffset = number(directory.readUInt32LE(at + 42))
-  if ((flags & 1) !== 0) throw unsupported(path, `zip entry "${name}" is encrypted`, 'archives as `torch.save` writes them')
-  if (method !== 0 || size !== packed) throw unsupported(path, `zip entry "${name}" is compressed`, 'archives as `torch.save` writes them: stored, not compressed')
-  if (headerOffset + size > end) throw corrupt(path, `zip entry "${name}" of ${size} bytes does not fit into the file; it may be truncated, fetch it again`)
+  if ((flags & 1) !== 0)
+    throw unsupported(path, `zip entry "${name}" is encrypted`, 'archives as `torch.save` writes them')
+  if (method !== 0 || size !== packed)
+    throw unsupported(
+      path,
+      `zip entry "${name}" is compressed`,
+      'archives as `torch.save` writes them: stored, not compressed',
+    )
+  if (headerOffset + size > end)
+    throw corrupt(
+      path,
+      `zip entry "${name}" of ${size} bytes does not fit into the file; it may be truncated, fetch it again`,
+    )
   return { entry: { name, nbytes: size, headerOffset }, next }
 }
 

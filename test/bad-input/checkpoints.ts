@@ -1,7 +1,15 @@
 // Checkpoint directories in Hugging Face's layout whose configuration, weights or side files do not fit each other, or this package.
 
 import { type OpenOptions } from '../../lib/index.js'
-import { checkpoint, llavaConfig, savedName, textShapes, tokenizerJson, visionShapes, type Shapes } from '../weights/tiny-llava.js'
+import {
+  checkpoint,
+  llavaConfig,
+  savedName,
+  textShapes,
+  tokenizerJson,
+  visionShapes,
+  type Shapes,
+} from '../weights/tiny-llava.js'
 import { opening, type BadInput, type Files } from './row.js'
 
 const all: Shapes = new Map([...textShapes(), ...visionShapes()])
@@ -20,7 +28,11 @@ const unsupported: readonly (readonly [what: string, files: Files, message: RegE
   ['another text activation', withText({ hidden_act: 'gelu' }), /supported: silu/],
   ['biases in the attention', withText({ attention_bias: true }), /attention_bias/],
   ['biases in the MLP', withText({ mlp_bias: true }), /mlp_bias/],
-  ['yarn', withText({ rope_parameters: { rope_type: 'yarn', factor: 4, rope_theta: 1e4 } }), /"yarn".*default, linear, llama3/],
+  [
+    'yarn',
+    withText({ rope_parameters: { rope_type: 'yarn', factor: 4, rope_theta: 1e4 } }),
+    /"yarn".*default, linear, llama3/,
+  ],
   ['a partial rotation', withText({ partial_rotary_factor: 0.5 }), /partial_rotary_factor/],
   ['another vision activation', withVision({ hidden_act: 'gelu_new' }), /quick_gelu, gelu/],
   ['four channels', withVision({ num_channels: 4 }), /colour channels/],
@@ -29,8 +41,16 @@ const unsupported: readonly (readonly [what: string, files: Files, message: RegE
   ['another select strategy', withConfig({ vision_feature_select_strategy: 'cls' }), /default, full/],
   ['another projector activation', withConfig({ projector_hidden_act: 'relu' }), /supported: gelu/],
   ['a projector without biases', withConfig({ multimodal_projector_bias: false }), /biases/],
-  ['a tensor of another model', checkpoint(new Map([...all, ['language_model.layers.0.self_attn.q_norm.weight', [8]]])), /q_norm/],
-  ['a bias beside a projection', checkpoint(new Map([...all, ['language_model.layers.0.self_attn.q_proj.bias', [32]]])), /q_proj\.bias/],
+  [
+    'a tensor of another model',
+    checkpoint(new Map([...all, ['language_model.layers.0.self_attn.q_norm.weight', [8]]])),
+    /q_norm/,
+  ],
+  [
+    'a bias beside a projection',
+    checkpoint(new Map([...all, ['language_model.layers.0.self_attn.q_proj.bias', [32]]])),
+    /q_proj\.bias/,
+  ],
   ['F8 weights', checkpoint(all, savedName, 'F8_E4M3'), /F8_E4M3.*F32, F16, BF16/],
 ]
 
@@ -39,7 +59,12 @@ const without = (name: string): Shapes => new Map([...all].filter(([each]) => ea
 const reshaped = (name: string, shape: readonly number[]): Shapes => new Map([...all, [name, shape]])
 
 const corrupt: readonly (readonly [what: string, files: Files, message: RegExp, cause?: RegExp])[] = [
-  ['a config.json that is not JSON', { ...checkpoint(), 'config.json': '{' }, /config\.json: is not valid JSON/, /JSON/],
+  [
+    'a config.json that is not JSON',
+    { ...checkpoint(), 'config.json': '{' },
+    /config\.json: is not valid JSON/,
+    /JSON/,
+  ],
   ['a config.json that is a list', { ...checkpoint(), 'config.json': [] }, /JSON object/],
   ['a hidden size in words', withText({ hidden_size: 'large' }), /hidden_size.*whole number.*"large"/],
   ['no heads', withText({ num_attention_heads: 0 }), /num_attention_heads/],
@@ -51,24 +76,68 @@ const corrupt: readonly (readonly [what: string, files: Files, message: RegExp, 
   ['a patch size unlike its tensors', withVision({ patch_size: 4 }), /patch size/],
   ['a feature layer that the tower lacks', withConfig({ vision_feature_layer: -5 }), /from -4 to 3/],
   ['rope scaling without a factor', withText({ rope_parameters: { rope_type: 'linear' } }), /factor.*missing/],
-  ['a missing tensor', checkpoint(without('language_model.layers.1.mlp.up_proj.weight')), /lacks.*layers\.1\.mlp\.up_proj/],
+  [
+    'a missing tensor',
+    checkpoint(without('language_model.layers.1.mlp.up_proj.weight')),
+    /lacks.*layers\.1\.mlp\.up_proj/,
+  ],
   ['no output matrix', checkpoint(without('lm_head.weight')), /lm_head.*tie_word_embeddings/],
-  ['a misshapen tensor', checkpoint(reshaped('language_model.layers.1.self_attn.o_proj.weight', [32, 16])), /o_proj.*\[32, 16\].*\[32, 32\]/],
-  ['a projector for another hidden size', checkpoint(reshaped('multi_modal_projector.linear_2.bias', [40])), /linear_2\.bias/],
-  ['one tensor under two names', checkpoint(new Map([...all, ['model.language_model.norm.weight', [32]]])), /both stand for language_model\.norm/],
-  ['an image token elsewhere in the tokenizer', withConfig({ image_token_index: 5000 }), /image_token_index.*5000.*269/],
+  [
+    'a misshapen tensor',
+    checkpoint(reshaped('language_model.layers.1.self_attn.o_proj.weight', [32, 16])),
+    /o_proj.*\[32, 16\].*\[32, 32\]/,
+  ],
+  [
+    'a projector for another hidden size',
+    checkpoint(reshaped('multi_modal_projector.linear_2.bias', [40])),
+    /linear_2\.bias/,
+  ],
+  [
+    'one tensor under two names',
+    checkpoint(new Map([...all, ['model.language_model.norm.weight', [32]]])),
+    /both stand for language_model\.norm/,
+  ],
+  [
+    'an image token elsewhere in the tokenizer',
+    withConfig({ image_token_index: 5000 }),
+    /image_token_index.*5000.*269/,
+  ],
   [
     'more pieces than embeddings',
-    { ...checkpoint(), 'tokenizer.json': { ...tokenizerJson, model: { ...tokenizerJson.model, vocab: { ...tokenizerJson.model.vocab, zz: 400 } } } },
+    {
+      ...checkpoint(),
+      'tokenizer.json': {
+        ...tokenizerJson,
+        model: { ...tokenizerJson.model, vocab: { ...tokenizerJson.model.vocab, zz: 400 } },
+      },
+    },
     /"zz".*400.*270 rows/,
   ],
-  ['no language model in its config.json', withConfig({ text_config: 'llama' }), /`text_config` to be an object, got "llama"/],
+  [
+    'no language model in its config.json',
+    withConfig({ text_config: 'llama' }),
+    /`text_config` to be an object, got "llama"/,
+  ],
   ['a rope_theta of zero', withText({ rope_parameters: { rope_type: 'default', rope_theta: 0 } }), /rope_theta/],
   ['more sizes than 2^31', withText({ hidden_size: 2 ** 31 }), /hidden_size.*whole number from 1 to 2147483647/],
   ['half a layer', withText({ num_hidden_layers: 1.5 }), /num_hidden_layers.*whole number.*1\.5/],
-  ['a generation_config.json that is not JSON', { ...checkpoint(), 'generation_config.json': '{' }, /generation_config\.json: is not valid JSON/, /JSON/],
-  ['a tokenizer.json that is not JSON', { ...checkpoint(), 'tokenizer.json': '{"model":' }, /tokenizer\.json: is not valid JSON/, /JSON/],
-  ['a chat template that is a number', { ...checkpoint(), 'tokenizer_config.json': { chat_template: 7 } }, /chat_template/],
+  [
+    'a generation_config.json that is not JSON',
+    { ...checkpoint(), 'generation_config.json': '{' },
+    /generation_config\.json: is not valid JSON/,
+    /JSON/,
+  ],
+  [
+    'a tokenizer.json that is not JSON',
+    { ...checkpoint(), 'tokenizer.json': '{"model":' },
+    /tokenizer\.json: is not valid JSON/,
+    /JSON/,
+  ],
+  [
+    'a chat template that is a number',
+    { ...checkpoint(), 'tokenizer_config.json': { chat_template: 7 } },
+    /chat_template/,
+  ],
 ]
 
 const plainProcessor = {
@@ -90,22 +159,77 @@ const processors: readonly (readonly [what: string, change: object, code: BadInp
   ['a deviation of zero', { image_std: [0.5, 0, 0.5] }, 'MODEL_CORRUPT', /image_std/],
 ]
 
-const callers: readonly (readonly [title: string, code: BadInput['code'], message: RegExp, files: Files, what?: string, options?: OpenOptions])[] = [
-  ['a checkpoint without model.safetensors', 'MODEL_NOT_FOUND', /neither model\.safetensors nor pytorch_model\.bin/, { ...checkpoint(), 'model.safetensors': undefined }],
-  ['a checkpoint without tokenizer.json', 'MODEL_NOT_FOUND', /tokenizer/, { ...checkpoint(), 'tokenizer.json': undefined }],
-  ['an mmproj beside a checkpoint', 'INVALID_ARGUMENT', /`mmproj` belongs to a GGUF/, checkpoint(), '', { mmproj: 'mmproj.gguf' }],
-  ['a feature layer beyond the tower, as an option', 'INVALID_ARGUMENT', /visionFeatureLayer/, checkpoint(), '', { visionFeatureLayer: 4 }],
+const callers: readonly (readonly [
+  title: string,
+  code: BadInput['code'],
+  message: RegExp,
+  files: Files,
+  what?: string,
+  options?: OpenOptions,
+])[] = [
+  [
+    'a checkpoint without model.safetensors',
+    'MODEL_NOT_FOUND',
+    /neither model\.safetensors nor pytorch_model\.bin/,
+    { ...checkpoint(), 'model.safetensors': undefined },
+  ],
+  [
+    'a checkpoint without tokenizer.json',
+    'MODEL_NOT_FOUND',
+    /tokenizer/,
+    { ...checkpoint(), 'tokenizer.json': undefined },
+  ],
+  [
+    'an mmproj beside a checkpoint',
+    'INVALID_ARGUMENT',
+    /`mmproj` belongs to a GGUF/,
+    checkpoint(),
+    '',
+    { mmproj: 'mmproj.gguf' },
+  ],
+  [
+    'a feature layer beyond the tower, as an option',
+    'INVALID_ARGUMENT',
+    /visionFeatureLayer/,
+    checkpoint(),
+    '',
+    { visionFeatureLayer: 4 },
+  ],
   ['an empty directory', 'MODEL_NOT_FOUND', /neither config\.json.*nor a \.gguf/, {}],
   ['a path where nothing is', 'MODEL_NOT_FOUND', /no such/, {}, 'none'],
   ['a file of a checkpoint', 'MODEL_UNSUPPORTED', /directory/, { 'model.safetensors': '' }, 'model.safetensors'],
   ['a directory with only a safetensors file', 'MODEL_NOT_FOUND', /config\.json/, { 'model.safetensors': '' }],
 ]
 
-const processed = (change: object): Files => ({ ...checkpoint(), 'preprocessor_config.json': { ...plainProcessor, ...change } })
+const processed = (change: object): Files => ({
+  ...checkpoint(),
+  'preprocessor_config.json': { ...plainProcessor, ...change },
+})
 
 export const checkpoints: readonly BadInput[] = [
-  ...unsupported.map(([what, files, message]): BadInput => ({ title: `a checkpoint with ${what}`, code: 'MODEL_UNSUPPORTED', message, call: opening(files) })),
-  ...corrupt.map(([what, files, message, cause]): BadInput => ({ title: `a checkpoint with ${what}`, code: 'MODEL_CORRUPT', message, ...(cause && { cause }), call: opening(files) })),
-  ...processors.map(([what, change, code, message]): BadInput => ({ title: `preprocessing with ${what}`, code, message, call: opening(processed(change)) })),
-  ...callers.map(([title, code, message, files, what, options]): BadInput => ({ title, code, message, call: opening(files, what, options) })),
+  ...unsupported.map(([what, files, message]): BadInput => ({
+    title: `a checkpoint with ${what}`,
+    code: 'MODEL_UNSUPPORTED',
+    message,
+    call: opening(files),
+  })),
+  ...corrupt.map(([what, files, message, cause]): BadInput => ({
+    title: `a checkpoint with ${what}`,
+    code: 'MODEL_CORRUPT',
+    message,
+    ...(cause && { cause }),
+    call: opening(files),
+  })),
+  ...processors.map(([what, change, code, message]): BadInput => ({
+    title: `preprocessing with ${what}`,
+    code,
+    message,
+    call: opening(processed(change)),
+  })),
+  ...callers.map(([title, code, message, files, what, options]): BadInput => ({
+    title,
+    code,
+    message,
+    call: opening(files, what, options),
+  })),
 ]

@@ -6,9 +6,12 @@ import { opening, type BadInput } from './row.js'
 const one = { name: 'a', type: 0, ne: [8] } as const
 const twice = { key: 'k', type: 'u8', value: 1 } as const
 const alignment = (value: number): GgufParts => ({ keys: [{ key: 'general.alignment', type: 'u32', value }] })
-const head = (version: number, tensors: bigint, keys: bigint): Buffer => Buffer.concat([Buffer.from('GGUF'), u32(version), u64(tensors), u64(keys)])
-const key = (name: string, type: number, value: Buffer): Buffer => Buffer.concat([head(3, 0n, 1n), string(name), u32(type), value])
-const array = (type: number, count: bigint, ...values: readonly Buffer[]): Buffer => key('k', 9, Buffer.concat([u32(type), u64(count), ...values]))
+const head = (version: number, tensors: bigint, keys: bigint): Buffer =>
+  Buffer.concat([Buffer.from('GGUF'), u32(version), u64(tensors), u64(keys)])
+const key = (name: string, type: number, value: Buffer): Buffer =>
+  Buffer.concat([head(3, 0n, 1n), string(name), u32(type), value])
+const array = (type: number, count: bigint, ...values: readonly Buffer[]): Buffer =>
+  key('k', 9, Buffer.concat([u32(type), u64(count), ...values]))
 
 const corrupt: readonly (readonly [what: string, bytes: Buffer, message: RegExp])[] = [
   ['no bytes', Buffer.alloc(0), /first bytes are not "GGUF"/],
@@ -22,7 +25,11 @@ const corrupt: readonly (readonly [what: string, bytes: Buffer, message: RegExp]
   ['a thousand tensors promised and none there', ggufFile({ tensorCount: 1000n }), /1000 tensors cannot fit/],
   ['a thousand key-values promised and none there', ggufFile({ keyCount: 1000n }), /1000 key-values cannot fit/],
   ['a key-value that is not there', ggufFile({ keyCount: 1n, tensors: [one] }), /0 dimensions/],
-  ['a key of 70,000 bytes', ggufFile({ keys: [{ key: 'k'.repeat(70_000), type: 'u8', value: 1 }] }), /name of 70000 bytes/],
+  [
+    'a key of 70,000 bytes',
+    ggufFile({ keys: [{ key: 'k'.repeat(70_000), type: 'u8', value: 1 }] }),
+    /name of 70000 bytes/,
+  ],
   ['a string longer than the file', key('k', 8, u64(1000n)), /in the middle of a value of 1000/],
   ['a string of 2^64 - 1 bytes', key('k', 8, u64(2n ** 64n - 1n)), /beyond 2\^53/],
   ['an unknown value type', key('k', 13, u64(0n)), /key "k" has the unknown value type 13/],
@@ -40,13 +47,42 @@ const corrupt: readonly (readonly [what: string, bytes: Buffer, message: RegExp]
   ['no dimension', ggufFile({ tensors: [{ ...one, ne: [] }] }), /0 dimensions/],
   ['five dimensions', ggufFile({ tensors: [{ ...one, ne: [1, 1, 1, 1, 1] }] }), /5 dimensions/],
   ['a dimension of 0', ggufFile({ tensors: [{ ...one, ne: [8, 0] }] }), /impossible dimensions 8 x 0/],
-  ['a product of dimensions beyond 2^64', ggufFile({ tensors: [{ ...one, ne: [2n ** 40n, 2n ** 40n] }] }), /impossible dimensions/],
+  [
+    'a product of dimensions beyond 2^64',
+    ggufFile({ tensors: [{ ...one, ne: [2n ** 40n, 2n ** 40n] }] }),
+    /impossible dimensions/,
+  ],
   ['a dimension beyond 2^53', ggufFile({ tensors: [{ ...one, ne: [2n ** 63n] }] }), /beyond 2\^53/],
-  ['rows that do not divide into blocks', ggufFile({ tensors: [{ name: 'a', type: 2, ne: [48, 2] }] }), /rows of 48 do not divide into Q4_0 blocks of 32/],
-  ['an offset that is not aligned', ggufFile({ tensors: [{ ...one, offset: 8 }] }), /offset 8 is not a multiple of the alignment 32/],
-  ['an offset beyond the file', ggufFile({ tensors: [{ ...one, offset: 1 << 20 }] }).subarray(0, 200), /tensor "a" ends at byte 1048\d+, but the file has 200/],
-  ['data one byte short', ggufFile({ tensors: [one] }).subarray(0, -1), /tensor "a" ends at byte \d+, but the file has \d+; it may be truncated/],
-  ['tensors that overlap', ggufFile({ tensors: [{ ...one, ne: [16] }, { ...one, name: 'b', offset: 32 }] }), /tensors "a" and "b" overlap/],
+  [
+    'rows that do not divide into blocks',
+    ggufFile({ tensors: [{ name: 'a', type: 2, ne: [48, 2] }] }),
+    /rows of 48 do not divide into Q4_0 blocks of 32/,
+  ],
+  [
+    'an offset that is not aligned',
+    ggufFile({ tensors: [{ ...one, offset: 8 }] }),
+    /offset 8 is not a multiple of the alignment 32/,
+  ],
+  [
+    'an offset beyond the file',
+    ggufFile({ tensors: [{ ...one, offset: 1 << 20 }] }).subarray(0, 200),
+    /tensor "a" ends at byte 1048\d+, but the file has 200/,
+  ],
+  [
+    'data one byte short',
+    ggufFile({ tensors: [one] }).subarray(0, -1),
+    /tensor "a" ends at byte \d+, but the file has \d+; it may be truncated/,
+  ],
+  [
+    'tensors that overlap',
+    ggufFile({
+      tensors: [
+        { ...one, ne: [16] },
+        { ...one, name: 'b', offset: 32 },
+      ],
+    }),
+    /tensors "a" and "b" overlap/,
+  ],
   ['an alignment of 24', ggufFile(alignment(24)), /`general\.alignment` is not a power of two/],
   ['an alignment of 0', ggufFile(alignment(0)), /`general\.alignment` is not a power of two/],
 ]
@@ -56,7 +92,11 @@ const unsupported: readonly (readonly [what: string, bytes: Buffer, message: Reg
   ['version 4', head(4, 0n, 0n), /GGUF version 4/],
   ['a big-endian version', head(0x0300_0000, 0n, 0n), /big-endian/],
   ['arrays in an array', array(9, 1n, u32(4), u64(0n)), /arrays in an array/],
-  ['an unknown tensor type', ggufFile({ tensors: [{ ...one, type: 4 }] }), /tensor "a" has the unknown type 4; supported: .*Q4_0/],
+  [
+    'an unknown tensor type',
+    ggufFile({ tensors: [{ ...one, type: 4 }] }),
+    /tensor "a" has the unknown type 4; supported: .*Q4_0/,
+  ],
 ]
 
 export const ggufHeaders: readonly BadInput[] = (
@@ -64,4 +104,11 @@ export const ggufHeaders: readonly BadInput[] = (
     ['MODEL_CORRUPT', corrupt],
     ['MODEL_UNSUPPORTED', unsupported],
   ] as const
-).flatMap(([code, rows]) => rows.map(([what, bytes, message]) => ({ title: `a GGUF with ${what}`, code, message, call: opening({ 'model.gguf': bytes }, 'model.gguf') })))
+).flatMap(([code, rows]) =>
+  rows.map(([what, bytes, message]) => ({
+    title: `a GGUF with ${what}`,
+    code,
+    message,
+    call: opening({ 'model.gguf': bytes }, 'model.gguf'),
+  })),
+)

@@ -35,7 +35,11 @@ export function opening(files: Files, what = '', options: OpenOptions = {}): Bad
 }
 
 /** Opens `what` of folders with these files; paths in the options count from the folder that holds them all. */
-export function openingOf(folders: Readonly<Record<string, Files>>, what: string, options: OpenOptions = {}): BadInput['call'] {
+export function openingOf(
+  folders: Readonly<Record<string, Files>>,
+  what: string,
+  options: OpenOptions = {},
+): BadInput['call'] {
   return async ({ folder }) => {
     for (const [name, files] of Object.entries(folders)) {
       await mkdir(path.join(folder, name), { recursive: true })

@@ -14,11 +14,17 @@ const short = [...tiny, '--max-tokens', '8']
 const question = 'What is it?'
 
 function answers(stdout: string): Answer[] {
-  return stdout.trimEnd().split('\n').map((line) => JSON.parse(line) as Answer)
+  return stdout
+    .trimEnd()
+    .split('\n')
+    .map((line) => JSON.parse(line) as Answer)
 }
 
 async function chat(lines: readonly string[], ...args: readonly string[]): Promise<Answer[]> {
-  const { code, stdout, stderr } = await llava(['chat', ...short, '--json', ...args], lines.map((line) => `${line}\n`).join(''))
+  const { code, stdout, stderr } = await llava(
+    ['chat', ...short, '--json', ...args],
+    lines.map((line) => `${line}\n`).join(''),
+  )
   if (code !== 0 || stderr !== '') throw new Error(`exit code ${code}: ${stderr}`)
   return answers(stdout)
 }
@@ -53,7 +59,20 @@ test('/undo forgets the last turn, and gives its picture back to the next questi
 test('/history shows the conversation and /help the commands', async (t) => {
   const { stdout } = await llava(['chat', picture, ...short], `${question}\n/history\n/help\n/exit\nnot read\n`)
   t.regex(stdout, /user: \[picture picture\.png\] What is it\?\nassistant: /)
-  for (const command of ['/image PATH…', '/drop', '/retry', '/undo', '/clear', '/history', '/set', '/save FILE', '/open FILE', '/help', '/quit, /exit']) t.true(stdout.includes(`  ${command} `), command)
+  for (const command of [
+    '/image PATH…',
+    '/drop',
+    '/retry',
+    '/undo',
+    '/clear',
+    '/history',
+    '/set',
+    '/save FILE',
+    '/open FILE',
+    '/help',
+    '/quit, /exit',
+  ])
+    t.true(stdout.includes(`  ${command} `), command)
 })
 
 for (const [what, line] of [
@@ -101,11 +120,29 @@ test('ask --each answers each picture by itself, its name first', async (t) => {
 })
 
 test('ask --each --json writes a line for each picture, also for one that fails, and goes on', async (t) => {
-  const { code, stdout, stderr } = await llava(['ask', '--each', picture, 'no/such.png', picture, question, ...short, '--json'])
+  const { code, stdout, stderr } = await llava([
+    'ask',
+    '--each',
+    picture,
+    'no/such.png',
+    picture,
+    question,
+    ...short,
+    '--json',
+  ])
   t.is(stderr, '')
-  const lines = stdout.trimEnd().split('\n').map((line) => JSON.parse(line) as { image: string; text?: string; error?: { code: string } })
-  t.deepEqual(lines.map(({ image }) => image), [picture, 'no/such.png', picture])
-  t.deepEqual(lines.map(({ error }) => error?.code), [undefined, 'IMAGE_UNREADABLE', undefined])
+  const lines = stdout
+    .trimEnd()
+    .split('\n')
+    .map((line) => JSON.parse(line) as { image: string; text?: string; error?: { code: string } })
+  t.deepEqual(
+    lines.map(({ image }) => image),
+    [picture, 'no/such.png', picture],
+  )
+  t.deepEqual(
+    lines.map(({ error }) => error?.code),
+    [undefined, 'IMAGE_UNREADABLE', undefined],
+  )
   t.is(lines[0]?.text, lines[2]?.text)
   t.is(code, 1)
 })
@@ -134,7 +171,22 @@ for (const [wrong, args] of [
 }
 
 test('an interrupt ends ask with exit code 130', async (t) => {
-  const child = start(['ask', '--each', picture, picture, question, ...tiny, '--max-tokens', '150', '--isa', 'scalar', '--temperature', '100', '--seed', '3'])
+  const child = start([
+    'ask',
+    '--each',
+    picture,
+    picture,
+    question,
+    ...tiny,
+    '--max-tokens',
+    '150',
+    '--isa',
+    'scalar',
+    '--temperature',
+    '100',
+    '--seed',
+    '3',
+  ])
   const end = once(child, 'close') as Promise<[number | null]>
   await once(child.stdout, 'data')
   child.kill('SIGINT')

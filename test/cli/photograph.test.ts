@@ -5,9 +5,21 @@ import test from 'ava'
 import sharp from 'sharp'
 import { looksLikePhotograph } from '../../lib/cli/photograph.js'
 
-const drawing = sharp(Buffer.from('<svg xmlns="http://www.w3.org/2000/svg" width="200" height="150"><rect width="200" height="150" fill="#fec"/><circle cx="90" cy="70" r="50" fill="#36c"/></svg>'))
+const drawing = sharp(
+  Buffer.from(
+    '<svg xmlns="http://www.w3.org/2000/svg" width="200" height="150"><rect width="200" height="150" fill="#fec"/><circle cx="90" cy="70" r="50" fill="#36c"/></svg>',
+  ),
+)
 /** Soft light and dark places with grain, as a camera sees a wall. */
-const photograph = sharp({ create: { width: 200, height: 150, channels: 3, background: '#888', noise: { type: 'gaussian', mean: 128, sigma: 90 } } }).blur(3)
+const photograph = sharp({
+  create: {
+    width: 200,
+    height: 150,
+    channels: 3,
+    background: '#888',
+    noise: { type: 'gaussian', mean: 128, sigma: 90 },
+  },
+}).blur(3)
 
 for (const format of ['png', 'jpeg'] as const) {
   test(`a drawing is no photograph, also as ${format}`, async (t) => {
@@ -23,5 +35,11 @@ test('the picture of the README is a drawing', async (t) => {
 })
 
 test('a picture of one column has nothing side by side', async (t) => {
-  t.false(await looksLikePhotograph(await sharp({ create: { width: 1, height: 9, channels: 3, background: '#888' } }).png().toBuffer()))
+  t.false(
+    await looksLikePhotograph(
+      await sharp({ create: { width: 1, height: 9, channels: 3, background: '#888' } })
+        .png()
+        .toBuffer(),
+    ),
+  )
 })

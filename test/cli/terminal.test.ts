@@ -12,23 +12,43 @@ const { model, picture } = goldenCase('hf-f32')
 const tiny = ['--model', model, '--threads', '1', '--template', 'hf']
 const short = [...tiny, '--max-tokens', '4']
 /** Answers of so many tokens, by the small model that comes with the package on its slowest kernels. */
-const answersOf = (tokens: number) => ['--threads', '1', '--isa', 'scalar', '--temperature', '3', '--min-tokens', `${tokens}`, '--max-tokens', `${tokens}`]
+const answersOf = (tokens: number) => [
+  '--threads',
+  '1',
+  '--isa',
+  'scalar',
+  '--temperature',
+  '3',
+  '--min-tokens',
+  `${tokens}`,
+  '--max-tokens',
+  `${tokens}`,
+]
 
 const { enter } = keys
 
 /** Lines of the screen that a person typed at the prompt. */
 function typed(screen: string): string[] {
-  return screen.split('\n').filter((line) => line.startsWith('> ')).map((line) => line.slice(2))
+  return screen
+    .split('\n')
+    .filter((line) => line.startsWith('> '))
+    .map((line) => line.slice(2))
 }
 
-test.serial('a header names the model, what it runs on and /help; Ctrl-D ends with 0 on a line of its own', async (t) => {
-  using terminal = new TestTerminal(['chat', picture, ...short])
-  const screen = await terminal.shows(/\n>$/)
-  t.regex(screen, /^checkpoint on .+ \([\w-]+, 1 threads\)\n\/help lists the commands, """ begins a text of several lines, Ctrl-D ends\nwith the next question: .*picture\.png\n>$/)
-  terminal.type(keys.ctrlD)
-  t.is(await terminal.end(), 0)
-  t.true(terminal.output.trimEnd().endsWith('\u001B[?2004l'))
-})
+test.serial(
+  'a header names the model, what it runs on and /help; Ctrl-D ends with 0 on a line of its own',
+  async (t) => {
+    using terminal = new TestTerminal(['chat', picture, ...short])
+    const screen = await terminal.shows(/\n>$/)
+    t.regex(
+      screen,
+      /^checkpoint on .+ \([\w-]+, 1 threads\)\n\/help lists the commands, """ begins a text of several lines, Ctrl-D ends\nwith the next question: .*picture\.png\n>$/,
+    )
+    terminal.type(keys.ctrlD)
+    t.is(await terminal.end(), 0)
+    t.true(terminal.output.trimEnd().endsWith('\u001B[?2004l'))
+  },
+)
 
 test.serial('Ctrl-C on a half-typed line takes it back: the next line is what is typed next', async (t) => {
   using terminal = new TestTerminal(['chat', ...short])
@@ -98,25 +118,28 @@ test.serial('what is pasted is one text, and so is what stands between """', asy
   t.regex(screen, /user: three\n\/undo\nfive\nassistant: /)
 })
 
-test.serial('/image takes quotes, escaped blanks and ~, and says what waits; /drop and /undo say what they did', async (t) => {
-  const home = await temporaryFolder(t)
-  await mkdir(path.join(home, 'my cats'))
-  await copyFile(picture, path.join(home, 'my cats', 'a b.png'))
-  using terminal = new TestTerminal(['chat', ...short], { env: { HOME: home } })
-  await terminal.shows(/\n>$/)
-  terminal.type(String.raw`/IMAGE ~/my\ cats/a\ b.png`, enter)
-  await terminal.shows(/with the next question: .*\/my cats\/a b\.png\n>$/)
-  terminal.type(`/image "${path.join(home, 'my cats', 'a b.png')}" ~/my\\ cats/a\\ b.png`, enter)
-  await terminal.shows(/with the next question: .*a b\.png, .*a b\.png, .*a b\.png\n>$/)
-  terminal.type('/drop', enter)
-  await terminal.shows(/dropped: .*a b\.png, .*a b\.png, .*a b\.png\n>$/)
-  terminal.type('/image ~/my cats/a b.png', enter, 'red?', enter)
-  await terminal.shows(/picture \d+ ms[^\n]*\n>$/)
-  terminal.type('/undo', enter)
-  await terminal.shows(/forgotten: red\?\nwith the next question: .*a b\.png\n>$/)
-  terminal.type('/clear', enter, '/undo', enter)
-  t.regex(await terminal.shows(/error: [^\n]*\n>$/), /forgotten: everything\n> \/undo\nerror: nothing was said yet/)
-})
+test.serial(
+  '/image takes quotes, escaped blanks and ~, and says what waits; /drop and /undo say what they did',
+  async (t) => {
+    const home = await temporaryFolder(t)
+    await mkdir(path.join(home, 'my cats'))
+    await copyFile(picture, path.join(home, 'my cats', 'a b.png'))
+    using terminal = new TestTerminal(['chat', ...short], { env: { HOME: home } })
+    await terminal.shows(/\n>$/)
+    terminal.type(String.raw`/IMAGE ~/my\ cats/a\ b.png`, enter)
+    await terminal.shows(/with the next question: .*\/my cats\/a b\.png\n>$/)
+    terminal.type(`/image "${path.join(home, 'my cats', 'a b.png')}" ~/my\\ cats/a\\ b.png`, enter)
+    await terminal.shows(/with the next question: .*a b\.png, .*a b\.png, .*a b\.png\n>$/)
+    terminal.type('/drop', enter)
+    await terminal.shows(/dropped: .*a b\.png, .*a b\.png, .*a b\.png\n>$/)
+    terminal.type('/image ~/my cats/a b.png', enter, 'red?', enter)
+    await terminal.shows(/picture \d+ ms[^\n]*\n>$/)
+    terminal.type('/undo', enter)
+    await terminal.shows(/forgotten: red\?\nwith the next question: .*a b\.png\n>$/)
+    terminal.type('/clear', enter, '/undo', enter)
+    t.regex(await terminal.shows(/error: [^\n]*\n>$/), /forgotten: everything\n> \/undo\nerror: nothing was said yet/)
+  },
+)
 
 test.serial('a progress line is gone before an error', async (t) => {
   using terminal = new TestTerminal(['chat', ...short])
@@ -134,7 +157,11 @@ test.serial('/save writes a conversation that /open goes on with', async (t) => 
   first.type('red?', enter, `/save ${file}`, enter)
   await first.shows(/saved: 1 turns in .*chat\.json\n>$/)
   const saved = JSON.parse(await readFile(file, 'utf8')) as { turns: [{ answer: string }] }
-  t.like(saved, { format: 'llava-chat', system: 'Be kind.', turns: [{ pictures: [path.resolve(picture)], question: 'red?' }] })
+  t.like(saved, {
+    format: 'llava-chat',
+    system: 'Be kind.',
+    turns: [{ pictures: [path.resolve(picture)], question: 'red?' }],
+  })
   first.type('blue?', enter, '/history', enter)
   const [, answer] = /user: blue\?\nassistant: (.*)/.exec(await first.shows(/user: blue\?\nassistant: .*\n>$/)) ?? []
   using second = new TestTerminal(['chat', ...short])
@@ -181,14 +208,35 @@ test.serial('ask --show does not swallow the picture behind it', async (t) => {
 test.serial('list says how to pull where nothing has been pulled', async (t) => {
   using terminal = new TestTerminal(['list'], { env: { HF_HUB_CACHE: await temporaryFolder(t) } })
   t.is(await terminal.end(), 0)
-  t.regex(terminal.text, /^NAME .*\ndefault .*\nnothing has been pulled; `llava pull llava-1\.5-7b` downloads a model for photographs$/)
+  t.regex(
+    terminal.text,
+    /^NAME .*\ndefault .*\nnothing has been pulled; `llava pull llava-1\.5-7b` downloads a model for photographs$/,
+  )
 })
 
-for (const verb of ['', 'ask', 'chat', 'embed', 'info', 'convert', 'pull', 'list', 'show', 'rm', 'trace', 'bench', 'tokenize', 'completion']) {
+for (const verb of [
+  '',
+  'ask',
+  'chat',
+  'embed',
+  'info',
+  'convert',
+  'pull',
+  'list',
+  'show',
+  'rm',
+  'trace',
+  'bench',
+  'tokenize',
+  'completion',
+]) {
   test.serial(`llava ${verb} --help fits a terminal of 60 columns`, async (t) => {
     using terminal = new TestTerminal([...(verb === '' ? [] : [verb]), '--help'], { columns: 60 })
     t.is(await terminal.end(), 0)
     const plain = terminal.output.replaceAll('\r', '')
-    t.deepEqual(plain.split('\n').filter((line) => line.length > 60 && line.trim().includes(' ')), [])
+    t.deepEqual(
+      plain.split('\n').filter((line) => line.length > 60 && line.trim().includes(' ')),
+      [],
+    )
   })
 }

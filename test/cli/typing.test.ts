@@ -76,11 +76,19 @@ test('a setting is a flag: its value is checked, an empty one takes it back', (t
   t.deepEqual(withSetting({}, 'ngram-size', '2'), { noRepeatNgramSize: 2 })
   t.deepEqual(withSetting({}, 'stop', '- and so on'), { stop: ['- and so on'] })
   t.throws(() => withSetting({}, 'top-k', 'many'), { code: 'INVALID_ARGUMENT', message: /It is not a whole number/ })
-  t.throws(() => withSetting({}, 'logprobs', '2'), { code: 'INVALID_ARGUMENT', message: /there is no setting logprobs/ })
+  t.throws(() => withSetting({}, 'logprobs', '2'), {
+    code: 'INVALID_ARGUMENT',
+    message: /there is no setting logprobs/,
+  })
 })
 
 test('--show takes a protocol, and leaves pictures and questions where they are', (t) => {
-  t.deepEqual(withShowValue(['ask', '--show', 'package.json', 'What?']), ['ask', '--show=auto', 'package.json', 'What?'])
+  t.deepEqual(withShowValue(['ask', '--show', 'package.json', 'What?']), [
+    'ask',
+    '--show=auto',
+    'package.json',
+    'What?',
+  ])
   t.deepEqual(withShowValue(['ask', 'a.png', 'What?', '--show']), ['ask', 'a.png', 'What?', '--show=auto'])
   t.deepEqual(withShowValue(['ask', '--show', 'kitty', 'a.png', 'What?']), ['ask', '--show', 'kitty', 'a.png', 'What?'])
   t.deepEqual(withShowValue(['ask', '--show', 'fax', 'a.png']), ['ask', '--show', 'fax', 'a.png'])
@@ -89,7 +97,10 @@ test('--show takes a protocol, and leaves pictures and questions where they are'
 
 test('help is wrapped at blanks and commas; a command stays one for the shell', (t) => {
   t.is(wrapped('one two {"three","four"}', 12), 'one two\n{"three",\n"four"}')
-  t.is(wrappedCommand('llava ask cat.jpg "What is the cat doing?" --json', 36), '  llava ask cat.jpg \\\n      "What is the cat doing?" \\\n      --json')
+  t.is(
+    wrappedCommand('llava ask cat.jpg "What is the cat doing?" --json', 36),
+    '  llava ask cat.jpg \\\n      "What is the cat doing?" \\\n      --json',
+  )
   t.is(wrappedCommand('llava info', 36), '  llava info')
 })
 

@@ -38,9 +38,16 @@ async function readNpy(file: string): Promise<Npy> {
   if (bytes.toString('latin1', 0, 8) !== '\x93NUMPY\x01\x00') throw new Error('no .npy')
   const end = 10 + bytes.readUInt16LE(8)
   if (end % 64 !== 0 || bytes[end - 1] !== 10) throw new Error('the data is not aligned')
-  const [, dtype = '', shape = ''] = /^\{'descr': '(...)', 'fortran_order': False, 'shape': \(([^)]*)\), \} *\n$/.exec(bytes.toString('latin1', 10, end)) ?? []
+  const [, dtype = '', shape = ''] =
+    /^\{'descr': '(...)', 'fortran_order': False, 'shape': \(([^)]*)\), \} *\n$/.exec(
+      bytes.toString('latin1', 10, end),
+    ) ?? []
   const data = Uint8Array.from(bytes.subarray(end)).buffer
-  return { dtype, shape: shape.split(',').filter(Boolean).map(Number), data: dtype === '<f4' ? new Float32Array(data) : new Uint16Array(data) }
+  return {
+    dtype,
+    shape: shape.split(',').filter(Boolean).map(Number),
+    data: dtype === '<f4' ? new Float32Array(data) : new Uint16Array(data),
+  }
 }
 
 test('embed writes one entry for each input, as the library gives it, and only the finished file', async (t) => {
@@ -55,16 +62,31 @@ test('embed writes one entry for each input, as the library gives it, and only t
       ['clip_text', [], ['red', 'blue star']],
       ['clip_image', [picture], []],
     ] as const satisfies readonly (readonly [EmbeddingKind, readonly string[], readonly string[]])[]) {
-      const { code, stdout, stderr } = await llava(['embed', ...images, ...texts.flatMap((text) => ['--text', text]), '--kind', kind, '--out', out, '--clip', clip, ...tiny])
+      const { code, stdout, stderr } = await llava([
+        'embed',
+        ...images,
+        ...texts.flatMap((text) => ['--text', text]),
+        '--kind',
+        kind,
+        '--out',
+        out,
+        '--clip',
+        clip,
+        ...tiny,
+      ])
       t.is(stderr, '')
       t.is(code, 0)
       const [text = ''] = texts
-      const inputs = images.length === 0 ? texts : images.map((image) => (texts.length === 0 ? image : { text, images: image }))
+      const inputs =
+        images.length === 0 ? texts : images.map((image) => (texts.length === 0 ? image : { text, images: image }))
       const expected = await opened.embed(inputs, { kind })
       const npy = await readNpy(out)
       t.is(npy.dtype, '<f4')
       t.deepEqual(npy.shape, [inputs.length, ...(expected[0]?.shape ?? [])])
-      t.deepEqual([...npy.data], expected.flatMap(({ data }) => [...data]))
+      t.deepEqual(
+        [...npy.data],
+        expected.flatMap(({ data }) => [...data]),
+      )
       t.is(stdout, `${out}  ${kind} f32 [${npy.shape.join(', ')}]\n`)
     }
     t.deepEqual(await readdir(folder), ['v.npy'])
@@ -74,8 +96,26 @@ test('embed writes one entry for each input, as the library gives it, and only t
 test('embed writes float16, normalised, and says so as JSON', async (t) => {
   await inFolder(async (folder) => {
     const out = path.join(folder, 'v.npy')
-    const { stdout } = await llava(['embed', picture, '--kind', 'projected', '--dtype', 'f16', '--normalize', '--out', out, '--json', ...tiny])
-    t.deepEqual(JSON.parse(stdout), { file: out, kind: 'projected', dtype: 'f16', shape: [1, 16, 32], inputs: [picture] })
+    const { stdout } = await llava([
+      'embed',
+      picture,
+      '--kind',
+      'projected',
+      '--dtype',
+      'f16',
+      '--normalize',
+      '--out',
+      out,
+      '--json',
+      ...tiny,
+    ])
+    t.deepEqual(JSON.parse(stdout), {
+      file: out,
+      kind: 'projected',
+      dtype: 'f16',
+      shape: [1, 16, 32],
+      inputs: [picture],
+    })
     await using opened = await LLaVA.open(model, { threads: 2 })
     const { data } = await opened.embed(picture, { kind: 'projected', dtype: 'f16', normalize: true })
     const npy = await readNpy(out)
@@ -86,8 +126,17 @@ test('embed writes float16, normalised, and says so as JSON', async (t) => {
 
 test('embed without --out writes a line of JSON for each input', async (t) => {
   const { stdout } = await llava(['embed', '--text', 'red', '--text', 'blue', '--kind', 'hidden_last', ...tiny])
-  const lines = stdout.trimEnd().split('\n').map((line) => JSON.parse(line) as { input: string; kind: string; shape: number[]; data: number[] })
-  t.deepEqual(lines.map(({ input, kind, shape }) => [input, kind, shape]), [['red', 'hidden_last', [32]], ['blue', 'hidden_last', [32]]])
+  const lines = stdout
+    .trimEnd()
+    .split('\n')
+    .map((line) => JSON.parse(line) as { input: string; kind: string; shape: number[]; data: number[] })
+  t.deepEqual(
+    lines.map(({ input, kind, shape }) => [input, kind, shape]),
+    [
+      ['red', 'hidden_last', [32]],
+      ['blue', 'hidden_last', [32]],
+    ],
+  )
   await using opened = await LLaVA.open(model, { threads: 2 })
   t.deepEqual(lines[1]?.data, [...(await opened.embed('blue', { kind: 'hidden_last' })).data])
 })
@@ -108,8 +157,18 @@ const run = promisify(execFile)
 
 /** What bash offers for the last of these words. */
 async function bashOffers(script: string, ...words: readonly string[]): Promise<readonly string[]> {
-  const { stdout } = await run('bash', ['--norc', '-c', 'source "$1"; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _llava; printf "%s\\n" "${COMPREPLY[@]}"', 'bash', script, ...words])
-  return stdout.trimEnd().split('\n').filter((word) => word !== '')
+  const { stdout } = await run('bash', [
+    '--norc',
+    '-c',
+    'source "$1"; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _llava; printf "%s\\n" "${COMPREPLY[@]}"',
+    'bash',
+    script,
+    ...words,
+  ])
+  return stdout
+    .trimEnd()
+    .split('\n')
+    .filter((word) => word !== '')
 }
 
 test('the completion of bash knows verbs, options and their values, and leaves files to bash', async (t) => {
@@ -119,7 +178,8 @@ test('the completion of bash knows verbs, options and their values, and leaves f
     const script = path.join(folder, 'llava.bash')
     await writeFile(script, stdout)
     const verbs = await bashOffers(script, 'llava', '')
-    for (const verb of ['ask', 'chat', 'embed', 'tokenize', 'info', 'trace', 'bench', 'completion']) t.true(verbs.includes(verb), verb)
+    for (const verb of ['ask', 'chat', 'embed', 'tokenize', 'info', 'trace', 'bench', 'completion'])
+      t.true(verbs.includes(verb), verb)
     t.deepEqual(await bashOffers(script, 'llava', 'tok'), ['tokenize'])
     t.deepEqual(await bashOffers(script, 'llava', 'ask', '--max-t'), ['--max-tokens'])
     t.deepEqual(await bashOffers(script, 'llava', 'ask', 'cat.jpg', '--isa', ''), ['auto', ...isas])
@@ -137,7 +197,11 @@ test('the completions of zsh and fish name every verb and option', async (t) => 
   const fish = (await llava(['completion', 'fish'])).stdout
   t.true(zsh.startsWith('#compdef llava\n'))
   t.true(zsh.includes(`'*--isa[instruction set of the kernels]:value:(auto ${isas.join(' ')})'`))
-  t.true(fish.includes(`-n '__fish_seen_subcommand_from ask' -l isa -x -a 'auto ${isas.join(' ')}' -d 'instruction set of the kernels'\n`))
+  t.true(
+    fish.includes(
+      `-n '__fish_seen_subcommand_from ask' -l isa -x -a 'auto ${isas.join(' ')}' -d 'instruction set of the kernels'\n`,
+    ),
+  )
   t.regex(fish, /-n '__fish_seen_subcommand_from ask' -l max-tokens -s n -r -d /)
   for (const verb of ['ask', 'chat', 'embed', 'tokenize', 'completion']) {
     t.true(zsh.includes(`    '${verb}:`))
@@ -158,9 +222,14 @@ test('a picture for kitty and iTerm is a PNG in base64, in chunks where kitty wa
   const data = Uint8Array.from({ length: 3 * 300 * 200 }, (_, i) => (i * 7919) >> 5) // does not compress into one chunk
   const image = { width: 300, height: 200, data }
   const [, base64 = ''] = /^<ESC>\]1337;File=inline=1:([A-Za-z0-9+/=]+)<BEL>$/.exec(await shown(image, 'iterm')) ?? []
-  const kitty = [...(await shown(image, 'kitty')).matchAll(/<ESC>_G([^;]*);([^<]*)<ESC>\\/g)].map(([, keys = '', chunk = '']) => ({ keys, chunk }))
+  const kitty = [...(await shown(image, 'kitty')).matchAll(/<ESC>_G([^;]*);([^<]*)<ESC>\\/g)].map(
+    ([, keys = '', chunk = '']) => ({ keys, chunk }),
+  )
   t.true(kitty.length > 1)
-  t.deepEqual(kitty.map(({ keys }) => keys), ['a=T,f=100,q=2,m=1', ...new Array<string>(kitty.length - 2).fill('m=1'), 'm=0'])
+  t.deepEqual(
+    kitty.map(({ keys }) => keys),
+    ['a=T,f=100,q=2,m=1', ...new Array<string>(kitty.length - 2).fill('m=1'), 'm=0'],
+  )
   t.true(kitty.every(({ chunk }) => chunk.length <= 4096))
   t.is(kitty.map(({ chunk }) => chunk).join(''), base64)
   t.deepEqual(await decodeImage(Buffer.from(base64, 'base64')), image)

@@ -14,7 +14,10 @@ import { LlavaError } from '../../lib/errors.js'
 
 const pictures = fileURLToPath(new URL('../../../test/fixtures/pictures/', import.meta.url))
 const fixture = (name: string): string => path.join(pictures, name)
-const pillow = JSON.parse(readFileSync(fixture('pillow.json'), 'utf8')) as Record<string, readonly [number, number, number]>
+const pillow = JSON.parse(readFileSync(fixture('pillow.json'), 'utf8')) as Record<
+  string,
+  readonly [number, number, number]
+>
 const [width, height, rgbCrc] = pillow['rgb.png']!
 
 async function failure(input: unknown, options?: DecodeOptions): Promise<LlavaError> {
@@ -30,7 +33,10 @@ async function failure(input: unknown, options?: DecodeOptions): Promise<LlavaEr
 for (const [name, [expectedWidth, expectedHeight, crc]] of Object.entries(pillow)) {
   test(`${name} decodes to the bytes that Pillow gives`, async (t) => {
     const image = await decodeImage(fixture(name), { autoOrient: false })
-    t.deepEqual([image.width, image.height, image.data.length], [expectedWidth, expectedHeight, expectedWidth * expectedHeight * 3])
+    t.deepEqual(
+      [image.width, image.height, image.data.length],
+      [expectedWidth, expectedHeight, expectedWidth * expectedHeight * 3],
+    )
     t.is(crc32(image.data), crc)
   })
 }
@@ -40,18 +46,29 @@ test('EXIF orientation is applied unless asked not to', async (t) => {
   const stored = await decodeImage(fixture('turned.jpg'), { autoOrient: false })
   t.deepEqual([upright.width, upright.height, stored.width, stored.height], [height, width, width, height])
   // orientation 6: the stored left column, from the bottom up, is the top row
-  t.deepEqual([...upright.data.subarray(0, 3)], [...stored.data.subarray((height - 1) * width * 3, (height - 1) * width * 3 + 3)])
+  t.deepEqual(
+    [...upright.data.subarray(0, 3)],
+    [...stored.data.subarray((height - 1) * width * 3, (height - 1) * width * 3 + 3)],
+  )
 })
 
 test('16-bit grey keeps its high byte in all three channels', async (t) => {
   const values = Uint16Array.of(0, 255, 256, 300, 32768, 65535)
-  const png = await sharp(values, { raw: { width: 6, height: 1, channels: 1, depth: 'ushort' } as never }).toColourspace('grey16').png().toBuffer()
+  const png = await sharp(values, { raw: { width: 6, height: 1, channels: 1, depth: 'ushort' } as never })
+    .toColourspace('grey16')
+    .png()
+    .toBuffer()
   t.is((await sharp(png).metadata()).depth, 'ushort')
-  t.deepEqual([...(await decodeImage(png)).data], [...values].flatMap((value) => [value >> 8, value >> 8, value >> 8]))
+  t.deepEqual(
+    [...(await decodeImage(png)).data],
+    [...values].flatMap((value) => [value >> 8, value >> 8, value >> 8]),
+  )
 })
 
 test('alpha is dropped and the stored colour kept', async (t) => {
-  const png = await sharp(Uint8Array.of(10, 20, 30, 0), { raw: { width: 1, height: 1, channels: 4 } }).png().toBuffer()
+  const png = await sharp(Uint8Array.of(10, 20, 30, 0), { raw: { width: 1, height: 1, channels: 4 } })
+    .png()
+    .toBuffer()
   t.deepEqual([...(await decodeImage(png)).data], [10, 20, 30])
 })
 
@@ -190,10 +207,13 @@ test('a picture over the pixel limit is refused before it is decoded, and one at
 for (const [what, stream] of [
   ['a Readable', () => new Readable({ read: () => undefined })],
   ['a web stream', () => new ReadableStream()],
-  ['an async generator', async function* () {
-    await new Promise(() => undefined)
-    yield new Uint8Array(1)
-  }],
+  [
+    'an async generator',
+    async function* () {
+      await new Promise(() => undefined)
+      yield new Uint8Array(1)
+    },
+  ],
 ] as const) {
   test(`${what} that never gives anything is given up when the time is over, or when the reader leaves`, async (t) => {
     const late = await failure(stream(), { timeoutMs: 20 })

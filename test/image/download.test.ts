@@ -12,7 +12,9 @@ import { download, isPublic } from '../../lib/image/download.js'
 
 const pictures = fileURLToPath(new URL('../../../test/fixtures/pictures/', import.meta.url))
 const png = readFileSync(`${pictures}rgb.png`)
-const { 'rgb.png': [, , rgbCrc] } = JSON.parse(readFileSync(`${pictures}pillow.json`, 'utf8')) as { 'rgb.png': readonly [number, number, number] }
+const {
+  'rgb.png': [, , rgbCrc],
+} = JSON.parse(readFileSync(`${pictures}pillow.json`, 'utf8')) as { 'rgb.png': readonly [number, number, number] }
 
 let requests = 0
 const server = http.createServer((request, response) => {
@@ -21,8 +23,10 @@ const server = http.createServer((request, response) => {
   const hops = Number(searchParams.get('hops'))
   if (pathname === '/picture') response.end(png)
   else if (pathname === '/sized') response.writeHead(200, { 'content-length': 1e9 }).write(png)
-  else if (pathname === '/cut') response.writeHead(200, { 'content-length': png.length }).write(png.subarray(0, 50), () => response.destroy())
-  else if (pathname === '/redirect') response.writeHead(302, { location: hops > 1 ? `/redirect?hops=${hops - 1}` : '/picture' }).end()
+  else if (pathname === '/cut')
+    response.writeHead(200, { 'content-length': png.length }).write(png.subarray(0, 50), () => response.destroy())
+  else if (pathname === '/redirect')
+    response.writeHead(302, { location: hops > 1 ? `/redirect?hops=${hops - 1}` : '/picture' }).end()
   else if (pathname === '/to') response.writeHead(307, { location: searchParams.get('location') ?? '' }).end()
   else if (pathname === '/endless') {
     const timer = setInterval(() => response.write(Buffer.alloc(1000)), 1)
@@ -57,7 +61,13 @@ async function failure(place: string | URL, options: DecodeOptions = allowed): P
 }
 
 test('a picture on the web is read, as text or URL, also after five redirects', async (t) => {
-  for (const place of [at('/picture'), new URL(at('/picture')), at('/picture').replace('http:', 'HTTP:'), at('/redirect?hops=5'), at('/picture', 'localhost')]) {
+  for (const place of [
+    at('/picture'),
+    new URL(at('/picture')),
+    at('/picture').replace('http:', 'HTTP:'),
+    at('/redirect?hops=5'),
+    at('/picture', 'localhost'),
+  ]) {
     t.is(crc32((await decodeImage(place, allowed)).data), rgbCrc)
   }
 })
@@ -121,7 +131,19 @@ test('an error does not show what may be secret in the address', async (t) => {
   t.true(message.includes(`http://127.0.0.1:${port}/none`))
 })
 
-for (const host of ['127.0.0.1', 'localhost', '127.1', '2130706433', '0x7f000001', '0.0.0.0', '[::1]', '[::ffff:127.0.0.1]', '169.254.169.254', '10.1.2.3', '[fd00::1]']) {
+for (const host of [
+  '127.0.0.1',
+  'localhost',
+  '127.1',
+  '2130706433',
+  '0x7f000001',
+  '0.0.0.0',
+  '[::1]',
+  '[::ffff:127.0.0.1]',
+  '169.254.169.254',
+  '10.1.2.3',
+  '[fd00::1]',
+]) {
   test.serial(`without being allowed, nothing is read from ${host}`, async (t) => {
     const before = requests
     const error = await failure(at('/picture', host), {})
@@ -146,21 +168,30 @@ function resolver(...answers: readonly (readonly string[])[]): { readonly lookup
 
 const limits = { maxBytes: 1e6, timeoutMs: 5000 }
 
-test.serial('a name that leads to a private address is refused, also when only one of its addresses does, and also after a redirect', async (t) => {
-  const before = requests
-  for (const answer of [['127.0.0.1'], ['93.184.216.34', '127.0.0.1']]) {
-    const { lookup } = resolver(answer)
-    await t.throwsAsync(download(new URL(at('/picture', 'rebound.test')), { ...limits, allowPrivateNetwork: false }, lookup), { message: /allowPrivateNetwork/ })
-  }
-  t.is(requests, before)
-})
+test.serial(
+  'a name that leads to a private address is refused, also when only one of its addresses does, and also after a redirect',
+  async (t) => {
+    const before = requests
+    for (const answer of [['127.0.0.1'], ['93.184.216.34', '127.0.0.1']]) {
+      const { lookup } = resolver(answer)
+      await t.throwsAsync(
+        download(new URL(at('/picture', 'rebound.test')), { ...limits, allowPrivateNetwork: false }, lookup),
+        { message: /allowPrivateNetwork/ },
+      )
+    }
+    t.is(requests, before)
+  },
+)
 
-test.serial('a name is looked up once for each connection: the address that was checked is the one that is used', async (t) => {
-  const names = resolver(['127.0.0.1'], ['127.0.0.1'], [])
-  const place = new URL(at('/redirect?hops=1', 'here.test'))
-  t.deepEqual(await download(place, { ...limits, allowPrivateNetwork: true }, names.lookup), png)
-  t.is(names.calls, 2)
-})
+test.serial(
+  'a name is looked up once for each connection: the address that was checked is the one that is used',
+  async (t) => {
+    const names = resolver(['127.0.0.1'], ['127.0.0.1'], [])
+    const place = new URL(at('/redirect?hops=1', 'here.test'))
+    t.deepEqual(await download(place, { ...limits, allowPrivateNetwork: true }, names.lookup), png)
+    t.is(names.calls, 2)
+  },
+)
 
 test.serial('a connection that was allowed is not used again by a call that is not', async (t) => {
   await decodeImage(at('/picture', 'localhost'), allowed)
@@ -168,10 +199,46 @@ test.serial('a connection that was allowed is not used again by a call that is n
 })
 
 test('addresses of the public internet are told from all others', (t) => {
-  for (const address of ['8.8.8.8', '93.184.216.34', '172.15.255.255', '172.32.0.0', '100.63.255.255', '100.128.0.0', '2606:4700::1111', '2a00:1450:4001::5']) t.true(isPublic(address), address)
   for (const address of [
-    '0.0.0.0', '10.255.255.255', '100.64.0.1', '127.255.0.1', '169.254.169.254', '172.16.0.1', '172.31.255.255', '192.0.0.1', '192.0.2.1', '192.168.1.1',
-    '198.18.0.1', '198.51.100.7', '203.0.113.9', '224.0.0.1', '255.255.255.255', '::', '::1', '::ffff:8.8.8.8', '::ffff:127.0.0.1', '64:ff9b::7f00:1',
-    'fc00::1', 'fd12::1', 'fe80::1', 'ff02::1', '2001::1', '2001:db8::1', '2002:7f00:1::', '3fff::1',
-  ]) t.false(isPublic(address), address)
+    '8.8.8.8',
+    '93.184.216.34',
+    '172.15.255.255',
+    '172.32.0.0',
+    '100.63.255.255',
+    '100.128.0.0',
+    '2606:4700::1111',
+    '2a00:1450:4001::5',
+  ])
+    t.true(isPublic(address), address)
+  for (const address of [
+    '0.0.0.0',
+    '10.255.255.255',
+    '100.64.0.1',
+    '127.255.0.1',
+    '169.254.169.254',
+    '172.16.0.1',
+    '172.31.255.255',
+    '192.0.0.1',
+    '192.0.2.1',
+    '192.168.1.1',
+    '198.18.0.1',
+    '198.51.100.7',
+    '203.0.113.9',
+    '224.0.0.1',
+    '255.255.255.255',
+    '::',
+    '::1',
+    '::ffff:8.8.8.8',
+    '::ffff:127.0.0.1',
+    '64:ff9b::7f00:1',
+    'fc00::1',
+    'fd12::1',
+    'fe80::1',
+    'ff02::1',
+    '2001::1',
+    '2001:db8::1',
+    '2002:7f00:1::',
+    '3fff::1',
+  ])
+    t.false(isPublic(address), address)
 })

@@ -24,5 +24,8 @@ test('every byte of every channel is rescaled in float64 and normalised in float
 
 test('the padding colour is nearly but not exactly zero', (t) => {
   const values = pixelValues(Uint8Array.of(122, 116, 104), clip)
-  t.deepEqual([...values].map((value) => value.toFixed(5)), ['-0.01125', '-0.01120', '-0.00133'])
+  t.deepEqual(
+    [...values].map((value) => value.toFixed(5)),
+    ['-0.01125', '-0.01120', '-0.00133'],
+  )
 })

@@ -24,31 +24,105 @@ const f2: Formula = (x, y, c) => 3 * x + 5 * y + 7 * c + Math.floor((x * y) / 16
 
 function picture(width: number, height: number, formula: Formula): RgbImage {
   const data = new Uint8Array(width * height * 3)
-  for (let y = 0, at = 0; y < height; y++) for (let x = 0; x < width; x++) for (let c = 0; c < 3; c++, at++) data[at] = formula(x, y, c)
+  for (let y = 0, at = 0; y < height; y++)
+    for (let x = 0; x < width; x++) for (let c = 0; c < 3; c++, at++) data[at] = formula(x, y, c)
   return { width, height, data }
 }
 
-const pixel = ({ width, data }: RgbImage, y: number, x: number): number[] => [...data.subarray((y * width + x) * 3, (y * width + x) * 3 + 3)]
+const pixel = ({ width, data }: RgbImage, y: number, x: number): number[] => [
+  ...data.subarray((y * width + x) * 3, (y * width + x) * 3 + 3),
+]
 
 /** The golden values: 8-bit squares, some pixels [y, x] of them, and the normalised tensor of mode pad. */
 const golden = [
-  { name: 'A', image: picture(5, 7, f1), padCrc: 0x555f813b, cropCrc: 0x47855be6, stretchCrc: 0x41737892, padSum: 39826037, tensorCrc: 0xcff23fd3,
-    padPixels: [[138, 130, 115], [33, 45, 57], [105, 102, 94]], cropPixel: [54, 65, 76], floats: [-1.3105145, -1.0767475, -0.669676] },
-  { name: 'B', image: picture(640, 480, f2), padCrc: 0x4a4f4dfa, cropCrc: 0xc09dd76f, stretchCrc: 0x1b84cf83, padSum: 42041661, tensorCrc: 0xc2741d2b,
-    padPixels: [[122, 116, 104], [134, 42, 48], [181, 188, 198]], cropPixel: [72, 79, 86], floats: [0.16392669, -1.1217709, -0.7976566] },
-  { name: 'C', image: picture(480, 641, f2), padCrc: 0xec4f1b23, cropCrc: 0xbbef8d62, stretchCrc: 0xc8980e9d, padSum: 42037226, tensorCrc: 0x8122002a,
-    padPixels: [[122, 116, 104], [38, 50, 62], [122, 116, 104]], cropPixel: [34, 33, 13] },
-  { name: 'D', image: picture(336, 336, f2), padCrc: 0x5ca9474e, cropCrc: 0x5ca9474e, stretchCrc: 0x5ca9474e, padSum: 43183540, tensorCrc: 0x2b8ef84f,
-    padPixels: [[0, 7, 14], [130, 137, 144], [18, 25, 32]], cropPixel: [130, 137, 144], floats: [0.10553299, 0.3039672, 0.56746984] },
-  { name: 'E', image: picture(1001, 333, f2), padCrc: 0xb51769af, cropCrc: 0xffe20996, stretchCrc: 0x4512d1b0, padSum: 40130396, tensorCrc: 0xbd2734e8,
-    padPixels: [[122, 116, 104], [193, 204, 202], [116, 125, 135]], cropPixel: [207, 230, 237] },
+  {
+    name: 'A',
+    image: picture(5, 7, f1),
+    padCrc: 0x555f813b,
+    cropCrc: 0x47855be6,
+    stretchCrc: 0x41737892,
+    padSum: 39826037,
+    tensorCrc: 0xcff23fd3,
+    padPixels: [
+      [138, 130, 115],
+      [33, 45, 57],
+      [105, 102, 94],
+    ],
+    cropPixel: [54, 65, 76],
+    floats: [-1.3105145, -1.0767475, -0.669676],
+  },
+  {
+    name: 'B',
+    image: picture(640, 480, f2),
+    padCrc: 0x4a4f4dfa,
+    cropCrc: 0xc09dd76f,
+    stretchCrc: 0x1b84cf83,
+    padSum: 42041661,
+    tensorCrc: 0xc2741d2b,
+    padPixels: [
+      [122, 116, 104],
+      [134, 42, 48],
+      [181, 188, 198],
+    ],
+    cropPixel: [72, 79, 86],
+    floats: [0.16392669, -1.1217709, -0.7976566],
+  },
+  {
+    name: 'C',
+    image: picture(480, 641, f2),
+    padCrc: 0xec4f1b23,
+    cropCrc: 0xbbef8d62,
+    stretchCrc: 0xc8980e9d,
+    padSum: 42037226,
+    tensorCrc: 0x8122002a,
+    padPixels: [
+      [122, 116, 104],
+      [38, 50, 62],
+      [122, 116, 104],
+    ],
+    cropPixel: [34, 33, 13],
+  },
+  {
+    name: 'D',
+    image: picture(336, 336, f2),
+    padCrc: 0x5ca9474e,
+    cropCrc: 0x5ca9474e,
+    stretchCrc: 0x5ca9474e,
+    padSum: 43183540,
+    tensorCrc: 0x2b8ef84f,
+    padPixels: [
+      [0, 7, 14],
+      [130, 137, 144],
+      [18, 25, 32],
+    ],
+    cropPixel: [130, 137, 144],
+    floats: [0.10553299, 0.3039672, 0.56746984],
+  },
+  {
+    name: 'E',
+    image: picture(1001, 333, f2),
+    padCrc: 0xb51769af,
+    cropCrc: 0xffe20996,
+    stretchCrc: 0x4512d1b0,
+    padSum: 40130396,
+    tensorCrc: 0xbd2734e8,
+    padPixels: [
+      [122, 116, 104],
+      [193, 204, 202],
+      [116, 125, 135],
+    ],
+    cropPixel: [207, 230, 237],
+  },
 ]
 
 for (const { name, image, padCrc, cropCrc, stretchCrc, padSum, tensorCrc, padPixels, cropPixel, floats } of golden) {
   test(`picture ${name}, ${image.width} × ${image.height}, padded, equals Pillow byte for byte`, (t) => {
     const square = resizedSquare(image, pad)
     t.deepEqual([pixel(square, 0, 0), pixel(square, 167, 100), pixel(square, 200, 300)], padPixels)
-    t.is(square.data.reduce((sum, value) => sum + value, 0), padSum)
+    t.is(
+      square.data.reduce((sum, value) => sum + value, 0),
+      padSum,
+    )
     t.is(crc32(square.data), padCrc)
   })
 
@@ -64,7 +138,11 @@ for (const { name, image, padCrc, cropCrc, stretchCrc, padSum, tensorCrc, padPix
 
   test(`picture ${name}, padded and normalised, equals Hugging Face bit for bit`, (t) => {
     const values = preprocess(image, pad)
-    if (floats !== undefined) t.deepEqual([0, 1, 2].map((c) => values[(c * 336 + 167) * 336 + 100]), floats.map(Math.fround))
+    if (floats !== undefined)
+      t.deepEqual(
+        [0, 1, 2].map((c) => values[(c * 336 + 167) * 336 + 100]),
+        floats.map(Math.fround),
+      )
     t.is(crc32(new Uint8Array(values.buffer)), tensorCrc)
   })
 }
@@ -91,7 +169,14 @@ for (const { width, height, shortestEdge, imageSize, padCrc, cropCrc } of [
 }
 
 test('padding a picture equals painting it on a canvas first', (t) => {
-  for (const [width, height] of [[1, 400], [400, 1], [37, 38], [38, 37], [3, 700], [701, 2]] as const) {
+  for (const [width, height] of [
+    [1, 400],
+    [400, 1],
+    [37, 38],
+    [38, 37],
+    [3, 700],
+    [701, 2],
+  ] as const) {
     const image = picture(width, height, f1)
     const side = Math.max(width, height)
     const left = Math.floor((side - width) / 2)
@@ -107,7 +192,10 @@ test('padding a picture equals painting it on a canvas first', (t) => {
 test('a very wide picture and a very high one on a canvas of their own colour are all in that colour', (t) => {
   const grey = 200
   const mean = [(grey + 0.5) / 255, (grey + 0.5) / 255, (grey + 0.5) / 255] as const
-  for (const [width, height] of [[40_000, 200], [200, 40_000]] as const) {
+  for (const [width, height] of [
+    [40_000, 200],
+    [200, 40_000],
+  ] as const) {
     // in 8 columns each of them sees so many pixels of a row that the row is not done in one step
     const small = { ...pad, mean, imageSize: 8, shortestEdge: 8 }
     const square = resizedSquare({ width, height, data: new Uint8Array(3 * width * height).fill(grey) }, small)
@@ -116,15 +204,27 @@ test('a very wide picture and a very high one on a canvas of their own colour ar
 })
 
 test('a picture in one colour stays in that colour, whatever its size', (t) => {
-  for (const [width, height] of [[1, 1], [2, 1], [335, 337], [1000, 1001], [5000, 3]] as const) {
-    const square = resizedSquare(picture(width, height, (_x, _y, c) => 40 + 80 * c), crop)
+  for (const [width, height] of [
+    [1, 1],
+    [2, 1],
+    [335, 337],
+    [1000, 1001],
+    [5000, 3],
+  ] as const) {
+    const square = resizedSquare(
+      picture(width, height, (_x, _y, c) => 40 + 80 * c),
+      crop,
+    )
     t.true(square.data.every((value, i) => value === 40 + 80 * (i % 3)))
   }
 })
 
 test('a line of a million pixels costs neither memory nor time beyond its own size in either mode', (t) => {
   const side = 1_000_000
-  for (const [width, height] of [[1, side], [side, 1]] as const) {
+  for (const [width, height] of [
+    [1, side],
+    [side, 1],
+  ] as const) {
     const image = { width, height, data: new Uint8Array(3 * side).fill(200) }
     for (const spec of [pad, crop]) {
       const before = process.memoryUsage().arrayBuffers
@@ -136,7 +236,9 @@ test('a line of a million pixels costs neither memory nor time beyond its own si
 })
 
 test('a picture with a side beyond what 22-bit weights can hold is refused as too large', (t) => {
-  const error = t.throws(() => preprocess({ width: 2 ** 22 + 1, height: 1, data: new Uint8Array(0) }, pad), { instanceOf: LlavaError })
+  const error = t.throws(() => preprocess({ width: 2 ** 22 + 1, height: 1, data: new Uint8Array(0) }, pad), {
+    instanceOf: LlavaError,
+  })
   t.is(error.code, 'IMAGE_TOO_LARGE')
 })
 

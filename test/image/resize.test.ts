@@ -6,8 +6,19 @@ import { type RgbImage } from '../../lib/image/decode.js'
 import { resizeBicubic } from '../../lib/image/resize.js'
 import { finish } from '../../lib/slices.js'
 
-function resize(image: RgbImage, width: number, height: number, window = { left: 0, top: 0, columns: width, rows: height }): RgbImage {
-  return finish(resizeBicubic(image, { width: image.width, height: image.height, left: 0, top: 0, fill: [0, 0, 0] }, { width, height, ...window }))
+function resize(
+  image: RgbImage,
+  width: number,
+  height: number,
+  window = { left: 0, top: 0, columns: width, rows: height },
+): RgbImage {
+  return finish(
+    resizeBicubic(
+      image,
+      { width: image.width, height: image.height, left: 0, top: 0, fill: [0, 0, 0] },
+      { width, height, ...window },
+    ),
+  )
 }
 
 /** A row that is black but for one white pixel. */
@@ -26,25 +37,40 @@ for (const [from, to, output, first, weights] of [
 ] as const) {
   test(`output ${output} of ${from} to ${to} samples sees source samples ${first} and on with Pillow's weights`, (t) => {
     const seen = Array.from({ length: from }, (_, at) => resize(impulse(from, at), to, 1).data[output * 3]!)
-    const expected = Array.from({ length: from }, (_, at) => Math.min(255, Math.max(0, Math.round(255 * (weights[at - first] ?? 0)))))
+    const expected = Array.from({ length: from }, (_, at) =>
+      Math.min(255, Math.max(0, Math.round(255 * (weights[at - first] ?? 0)))),
+    )
     t.deepEqual(seen, expected)
   })
 }
 
-const pictures = fc.record({ width: fc.integer({ min: 1, max: 40 }), height: fc.integer({ min: 1, max: 40 }) }).chain(({ width, height }) =>
-  fc.uint8Array({ minLength: width * height * 3, maxLength: width * height * 3 }).map((data): RgbImage => ({ width, height, data })),
-)
+const pictures = fc
+  .record({ width: fc.integer({ min: 1, max: 40 }), height: fc.integer({ min: 1, max: 40 }) })
+  .chain(({ width, height }) =>
+    fc
+      .uint8Array({ minLength: width * height * 3, maxLength: width * height * 3 })
+      .map((data): RgbImage => ({ width, height, data })),
+  )
 
 test('a picture resized to its own size is itself', (t) => {
   t.notThrows(() => {
-    fc.assert(fc.property(pictures, (image) => Buffer.from(resize(image, image.width, image.height).data).equals(image.data)))
+    fc.assert(
+      fc.property(pictures, (image) => Buffer.from(resize(image, image.width, image.height).data).equals(image.data)),
+    )
   })
 })
 
 test('a window of the resized picture equals that part of the whole', (t) => {
-  const sizes = fc.record({ width: fc.integer({ min: 3, max: 60 }), height: fc.integer({ min: 3, max: 60 }), left: fc.nat(1), top: fc.nat(2) })
+  const sizes = fc.record({
+    width: fc.integer({ min: 3, max: 60 }),
+    height: fc.integer({ min: 3, max: 60 }),
+    left: fc.nat(1),
+    top: fc.nat(2),
+  })
   const part = ({ width, data }: RgbImage, left: number, top: number, columns: number, rows: number) =>
-    Array.from({ length: rows }, (_, y) => [...data.subarray(((top + y) * width + left) * 3, ((top + y) * width + left + columns) * 3)]).flat()
+    Array.from({ length: rows }, (_, y) => [
+      ...data.subarray(((top + y) * width + left) * 3, ((top + y) * width + left + columns) * 3),
+    ]).flat()
   t.notThrows(() => {
     fc.assert(
       fc.property(pictures, sizes, (image, { width, height, left, top }) => {
@@ -60,7 +86,10 @@ test('turning a picture by its diagonal before or after a resize along one axis 
   const turn = ({ width, height, data }: RgbImage): RgbImage => ({
     width: height,
     height: width,
-    data: Uint8Array.from(data, (_, i) => data[((Math.trunc(i / 3) % height) * width + Math.trunc(Math.trunc(i / 3) / height)) * 3 + (i % 3)]!),
+    data: Uint8Array.from(
+      data,
+      (_, i) => data[((Math.trunc(i / 3) % height) * width + Math.trunc(Math.trunc(i / 3) / height)) * 3 + (i % 3)]!,
+    ),
   })
   t.notThrows(() => {
     fc.assert(

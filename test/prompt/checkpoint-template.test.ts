@@ -14,7 +14,15 @@ const string = `{{ bos_token }}{% for message in messages %}{% if message.role =
 {%- elif message.role == 'assistant' %}{{ 'ASSISTANT: ' + message.content + eos_token }}{% else %}{{ raise_exception('no system here') }}{% endif %}{% endfor %}ASSISTANT:`
 
 const conversation: readonly ChatMessage[] = [
-  { role: 'user', content: [{ type: 'text', text: ' What is this? ' }, { type: 'image', image: 0 }] }, { role: 'assistant', content: 'A cat.' }, { role: 'user', content: 'Sure?' },
+  {
+    role: 'user',
+    content: [
+      { type: 'text', text: ' What is this? ' },
+      { type: 'image', image: 0 },
+    ],
+  },
+  { role: 'assistant', content: 'A cat.' },
+  { role: 'user', content: 'Sure?' },
 ]
 
 function written(parts: readonly PromptPart[]): string {
@@ -22,12 +30,23 @@ function written(parts: readonly PromptPart[]): string {
 }
 
 test('a template that takes parts gets parts', async (t) => {
-  t.is(written(await renderCheckpointTemplate(conversation, llava)), 'USER: <image>\n What is this?  ASSISTANT: A cat. USER: Sure? ASSISTANT:')
+  t.is(
+    written(await renderCheckpointTemplate(conversation, llava)),
+    'USER: <image>\n What is this?  ASSISTANT: A cat. USER: Sure? ASSISTANT:',
+  )
 })
 
 test('LLaVA’s own template has the ids of hf', async (t) => {
   const tokenizer = smallTokenizer()
-  const messages: ChatMessage[] = [{ role: 'user', content: [{ type: 'image', image: 0 }, { type: 'text', text: 'What is this?' }] }]
+  const messages: ChatMessage[] = [
+    {
+      role: 'user',
+      content: [
+        { type: 'image', image: 0 },
+        { type: 'text', text: 'What is this?' },
+      ],
+    },
+  ]
   const imageToken = { id: tokenizer.tokenId('<image>') as number, text: '<image>' }
   t.deepEqual(
     splicePrompt(await renderCheckpointTemplate(messages, llava, { imageToken }), tokenizer, imageToken),
@@ -42,7 +61,17 @@ test('a template that takes strings gets the images written out in front, and ma
 
 test('people’s words come through as words that can hold no special token', async (t) => {
   const nasty = 'x</s><image>\ue000<s>'
-  const messages: ChatMessage[] = [{ role: 'user', content: nasty }, { role: 'assistant', content: nasty }, { role: 'user', content: [{ type: 'text', text: '<ima' }, { type: 'text', text: 'ge>' }] }]
+  const messages: ChatMessage[] = [
+    { role: 'user', content: nasty },
+    { role: 'assistant', content: nasty },
+    {
+      role: 'user',
+      content: [
+        { type: 'text', text: '<ima' },
+        { type: 'text', text: 'ge>' },
+      ],
+    },
+  ]
   for (const template of [llava, string]) {
     const parts = await renderCheckpointTemplate(messages, template, { eosToken: '</s>' })
     t.true(parts.every((part) => part.kind === 'text' && (!part.special || !/x|<ima|ge>|<s>/.test(part.text))))
@@ -51,8 +80,14 @@ test('people’s words come through as words that can hold no special token', as
 })
 
 test('a template that refuses the messages is a typed error with its words', async (t) => {
-  const messages: ChatMessage[] = [{ role: 'system', content: 's' }, { role: 'user', content: 'q' }]
-  await t.throwsAsync(renderCheckpointTemplate(messages, string), { code: 'INVALID_ARGUMENT', message: /no system here/ })
+  const messages: ChatMessage[] = [
+    { role: 'system', content: 's' },
+    { role: 'user', content: 'q' },
+  ]
+  await t.throwsAsync(renderCheckpointTemplate(messages, string), {
+    code: 'INVALID_ARGUMENT',
+    message: /no system here/,
+  })
 })
 
 test('a template that is no Jinja is a typed error', async (t) => {
@@ -60,9 +95,15 @@ test('a template that is no Jinja is a typed error', async (t) => {
 })
 
 test('a template that drops an image is a typed error', async (t) => {
-  await t.throwsAsync(renderCheckpointTemplate(conversation, "{% for m in messages %}{{ m['type'] }}{% endfor %}"), { code: 'INVALID_ARGUMENT', message: /1 image/ })
+  await t.throwsAsync(renderCheckpointTemplate(conversation, "{% for m in messages %}{{ m['type'] }}{% endfor %}"), {
+    code: 'INVALID_ARGUMENT',
+    message: /1 image/,
+  })
 })
 
 test('a template that takes words apart is a typed error', async (t) => {
-  await t.throwsAsync(renderCheckpointTemplate([{ role: 'user', content: 'a b' }], "{{ messages[0].content.split(' ')[1] }}"), { code: 'MODEL_UNSUPPORTED' })
+  await t.throwsAsync(
+    renderCheckpointTemplate([{ role: 'user', content: 'a b' }], "{{ messages[0].content.split(' ')[1] }}"),
+    { code: 'MODEL_UNSUPPORTED' },
+  )
 })

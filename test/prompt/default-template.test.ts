@@ -2,13 +2,27 @@ import test from 'ava'
 import { defaultTemplate, type CheckpointTraits } from '../../lib/prompt/default-template.js'
 import type { TemplateName } from '../../lib/prompt/templates.js'
 
-const traits: CheckpointTraits = { name: 'model', imageTokens: false, byteLevelVocabulary: false, imStartToken: false, chatTemplate: false }
+const traits: CheckpointTraits = {
+  name: 'model',
+  imageTokens: false,
+  byteLevelVocabulary: false,
+  imStartToken: false,
+  chatTemplate: false,
+}
 
 test("a checkpoint's name says its template, as in the original", (t) => {
   const names: Readonly<Record<string, TemplateName>> = {
-    'llava-v1.5-7b': 'vicuna_v1', 'llava-1.5-7b-hf': 'vicuna_v1', 'ggml-model-q4_k': 'vicuna_v1', 'bakllava-1': 'vicuna_v1', 'Mistral-7B': 'vicuna_v1',
-    'llava-llama-2-13b-chat-lightning-preview': 'llava_llama_2', 'llava-v1.6-mistral-7b-hf': 'mistral_instruct', 'llava-v1.6-34b': 'chatml', 'LLaVA-Lightning-MPT-7B-preview': 'mpt',
-    'llava-pretrain-v1-mmtag': 'v1_mmtag', 'llava-7b-mmtag': 'v0_mmtag',
+    'llava-v1.5-7b': 'vicuna_v1',
+    'llava-1.5-7b-hf': 'vicuna_v1',
+    'ggml-model-q4_k': 'vicuna_v1',
+    'bakllava-1': 'vicuna_v1',
+    'Mistral-7B': 'vicuna_v1',
+    'llava-llama-2-13b-chat-lightning-preview': 'llava_llama_2',
+    'llava-v1.6-mistral-7b-hf': 'mistral_instruct',
+    'llava-v1.6-34b': 'chatml',
+    'LLaVA-Lightning-MPT-7B-preview': 'mpt',
+    'llava-pretrain-v1-mmtag': 'v1_mmtag',
+    'llava-7b-mmtag': 'v0_mmtag',
   }
   for (const [name, template] of Object.entries(names)) t.is(defaultTemplate({ ...traits, name }), template, name)
 })

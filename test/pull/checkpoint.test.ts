@@ -34,23 +34,26 @@ const snapshot = ({ cached }: Place): string => path.join(cached, 'snapshots', c
 test('a repository without GGUF gives its checkpoint, and no file that is not read', async (t) => {
   const other = Buffer.from('another file')
   const others = { 'README.md': other, 'training_args.bin': other, 'sub/model.safetensors': other }
-  await withServer(async (place) => {
-    const { pull, cached, folder, listed } = place
-    const { elapsedMs, files, ...result } = await pull()
-    t.deepEqual(result, { repository, commit, license: 'llama2', model: snapshot(place) })
-    t.true(elapsedMs > 0)
-    t.deepEqual(files.map((file) => path.basename(file.path)).sort(), names.toSorted())
-    t.is(path.basename(files[0]?.path ?? ''), 'model.safetensors')
-    for (const { path: file, nbytes, sha256: sum } of files) {
-      const bytes = whole[path.basename(file)] ?? Buffer.alloc(0)
-      t.true((await readFile(file)).equals(bytes))
-      t.deepEqual([nbytes, sum], [bytes.length, sha256(bytes)])
-      t.is(await readlink(file), path.join('..', '..', 'blobs', etagOf(file, bytes)))
-    }
-    t.is((await listed()).length, 2 * names.length + 1) // blobs, links, and refs/main
-    t.true(existsSync(path.join(cached, 'refs', 'main')))
-    t.deepEqual(await findPulled(asked, folder), { model: snapshot(place) })
-  }, { ...others, ...whole })
+  await withServer(
+    async (place) => {
+      const { pull, cached, folder, listed } = place
+      const { elapsedMs, files, ...result } = await pull()
+      t.deepEqual(result, { repository, commit, license: 'llama2', model: snapshot(place) })
+      t.true(elapsedMs > 0)
+      t.deepEqual(files.map((file) => path.basename(file.path)).sort(), names.toSorted())
+      t.is(path.basename(files[0]?.path ?? ''), 'model.safetensors')
+      for (const { path: file, nbytes, sha256: sum } of files) {
+        const bytes = whole[path.basename(file)] ?? Buffer.alloc(0)
+        t.true((await readFile(file)).equals(bytes))
+        t.deepEqual([nbytes, sum], [bytes.length, sha256(bytes)])
+        t.is(await readlink(file), path.join('..', '..', 'blobs', etagOf(file, bytes)))
+      }
+      t.is((await listed()).length, 2 * names.length + 1) // blobs, links, and refs/main
+      t.true(existsSync(path.join(cached, 'refs', 'main')))
+      t.deepEqual(await findPulled(asked, folder), { model: snapshot(place) })
+    },
+    { ...others, ...whole },
+  )
 })
 
 test('shards are those that the index names, which is read before anybody is asked for the rest', async (t) => {
@@ -64,14 +67,20 @@ test('shards are those that the index names, which is read before anybody is ask
     t.deepEqual(missing, [total])
     await t.throwsAsync(findPulled(asked, folder), { code: 'MODEL_NOT_FOUND' })
     const { files } = await pull()
-    t.deepEqual(files.slice(0, 3).map((file) => path.basename(file.path)), ['model.safetensors.index.json', ...shards])
+    t.deepEqual(
+      files.slice(0, 3).map((file) => path.basename(file.path)),
+      ['model.safetensors.index.json', ...shards],
+    )
     t.false(existsSync(path.join(snapshot(place), 'consolidated.safetensors')))
     t.deepEqual(await findPulled(asked, folder), { model: snapshot(place) })
   }, sharded)
 })
 
 test('weights of PyTorch are taken where there are no others', async (t) => {
-  const [torch, both] = [{ ...settings, 'pytorch_model.bin': weights }, { ...whole, 'pytorch_model.bin': weights }]
+  const [torch, both] = [
+    { ...settings, 'pytorch_model.bin': weights },
+    { ...whole, 'pytorch_model.bin': weights },
+  ]
   await withServer(async ({ pull }) => {
     t.is(path.basename((await pull()).files[0]?.path ?? ''), 'pytorch_model.bin')
   }, torch)
@@ -81,15 +90,18 @@ test('weights of PyTorch are taken where there are no others', async (t) => {
 })
 
 test('where there are both, the GGUF is taken, and the checkpoint by the name of its weights', async (t) => {
-  await withServer(async (place) => {
-    const { pull, folder } = place
-    t.is((await pull()).model, path.join(snapshot(place), 'tiny-Q4_0.gguf'))
-    const byWeights = { ...asked, file: 'model.safetensors' }
-    await t.throwsAsync(findPulled(byWeights, folder), { code: 'MODEL_NOT_FOUND', message: /llava pull/ })
-    t.is((await pull({ file: 'model.safetensors' })).model, snapshot(place))
-    t.is((await findPulled(asked, folder)).model, path.join(snapshot(place), 'tiny-Q4_0.gguf'))
-    t.is((await findPulled(byWeights, folder)).model, snapshot(place))
-  }, { ...whole, 'tiny-Q4_0.gguf': Buffer.from('a model') })
+  await withServer(
+    async (place) => {
+      const { pull, folder } = place
+      t.is((await pull()).model, path.join(snapshot(place), 'tiny-Q4_0.gguf'))
+      const byWeights = { ...asked, file: 'model.safetensors' }
+      await t.throwsAsync(findPulled(byWeights, folder), { code: 'MODEL_NOT_FOUND', message: /llava pull/ })
+      t.is((await pull({ file: 'model.safetensors' })).model, snapshot(place))
+      t.is((await findPulled(asked, folder)).model, path.join(snapshot(place), 'tiny-Q4_0.gguf'))
+      t.is((await findPulled(byWeights, folder)).model, snapshot(place))
+    },
+    { ...whole, 'tiny-Q4_0.gguf': Buffer.from('a model') },
+  )
 })
 
 const next = { ...whole, 'config.json': Buffer.from('{"architectures":["LlavaNextForConditionalGeneration"]}') }
@@ -121,7 +133,10 @@ test('a small file whose bytes are not the listed ones is MODEL_CORRUPT, and is 
   await withServer(async ({ server, pull, listed }) => {
     server.stated = { sha1: 'f'.repeat(40) }
     await t.throwsAsync(pull(), { instanceOf: LlavaError, code: 'MODEL_CORRUPT', message: /SHA-1/ })
-    t.deepEqual((await listed()).filter((file) => /f{40}|snapshots|refs/.test(file)), [])
+    t.deepEqual(
+      (await listed()).filter((file) => /f{40}|snapshots|refs/.test(file)),
+      [],
+    )
   }, whole)
 })
 

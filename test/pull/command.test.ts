@@ -54,10 +54,16 @@ test('pull writes paths, and the license beside them; the name then stands for t
     const { stdout, stderr, code } = await llava(['pull', repository], '', env)
     const at = (file: string) => path.join(place.cached, 'snapshots', commit, file)
     t.is(stdout, `${at('tiny-q4_0.gguf')}  83.3 KiB\n${at('tiny-mmproj-f16.gguf')}  56.4 KiB\n`)
-    t.is(stderr, `${repository}\n  tiny-q4_0.gguf  83.3 KiB\n  tiny-mmproj-f16.gguf  56.4 KiB\nlicense: llama2; whoever uses the model accepts its terms\n`)
+    t.is(
+      stderr,
+      `${repository}\n  tiny-q4_0.gguf  83.3 KiB\n  tiny-mmproj-f16.gguf  56.4 KiB\nlicense: llama2; whoever uses the model accepts its terms\n`,
+    )
     t.is(code, 0)
     const flags = ['--max-tokens', '8', '--threads', '1', '--model']
-    const [byName, byPath] = [await llava(['ask', picture, 'What?', ...flags, repository], '', env), await llava(['ask', picture, 'What?', ...flags, model])]
+    const [byName, byPath] = [
+      await llava(['ask', picture, 'What?', ...flags, repository], '', env),
+      await llava(['ask', picture, 'What?', ...flags, model]),
+    ]
     t.is(byName.stdout, byPath.stdout)
     t.is(byName.code, 0)
     const info = await llava(['info', '--json', '--model', `${repository}:tiny-q4_0.gguf`], '', env)
@@ -67,12 +73,19 @@ test('pull writes paths, and the license beside them; the name then stands for t
 
 test('pull --json writes one object, and asks nobody', async (t) => {
   await withServer(async (place) => {
-    const { stdout, stderr, code } = await llava(['pull', `${repository}:tiny-q4_0.gguf`, '--json'], '', environment(place))
+    const { stdout, stderr, code } = await llava(
+      ['pull', `${repository}:tiny-q4_0.gguf`, '--json'],
+      '',
+      environment(place),
+    )
     t.is(stderr, '')
     t.is(code, 0)
     const result = JSON.parse(stdout) as { readonly files: readonly { readonly sha256: string }[] }
     t.deepEqual(Object.keys(result), ['repository', 'commit', 'license', 'model', 'mmproj', 'files', 'elapsedMs'])
-    t.deepEqual(result.files.map((file) => file.sha256), Object.values(files).map(sha256))
+    t.deepEqual(
+      result.files.map((file) => file.sha256),
+      Object.values(files).map(sha256),
+    )
   }, files)
 })
 
@@ -105,7 +118,10 @@ test('two processes download a file once, and both succeed', async (t) => {
     const [one, other] = await Promise.all([firstEnd, secondEnd])
     t.deepEqual([one.code, other.code, one.stderr, other.stderr], [0, 0, '', ''])
     t.is(place.server.ranges.length, 2)
-    t.deepEqual((JSON.parse(one.stdout) as { files: unknown }).files, (JSON.parse(other.stdout) as { files: unknown }).files)
+    t.deepEqual(
+      (JSON.parse(one.stdout) as { files: unknown }).files,
+      (JSON.parse(other.stdout) as { files: unknown }).files,
+    )
   }, files)
 })
 
@@ -125,7 +141,10 @@ test('a proxy of the environment is gone through, but for hosts that it excepts'
 test('HF_TOKEN reaches the hub', async (t) => {
   await withServer(async (place) => {
     t.is((await llava(['pull', repository], '', { ...environment(place), HF_TOKEN: ' hf_secret\n' })).code, 0)
-    t.deepEqual([...new Set(place.server.requests.map(({ server, headers }) => `${server} ${headers.authorization}`))], ['hub Bearer hf_secret', 'store undefined'])
+    t.deepEqual(
+      [...new Set(place.server.requests.map(({ server, headers }) => `${server} ${headers.authorization}`))],
+      ['hub Bearer hf_secret', 'store undefined'],
+    )
   }, files)
 })
 
@@ -133,7 +152,12 @@ for (const [what, args, env, message] of [
   ['a name that is none', ['nothing'], {}, /expected `name` to be llava-1\.5-7b, llava-1\.5-13b or owner\/name/],
   ['two files', ['a/b:c.gguf', '--file', 'd.gguf'], {}, /leave one of them out/],
   ['an unknown type', ['a/b', '--type', 'q9_z'], {}, /Allowed choices are f32, f16/],
-  ['an endpoint that is no address', ['a/b'], { HF_ENDPOINT: 'ftp://a' }, /HF_ENDPOINT should be an http or https address/],
+  [
+    'an endpoint that is no address',
+    ['a/b'],
+    { HF_ENDPOINT: 'ftp://a' },
+    /HF_ENDPOINT should be an http or https address/,
+  ],
 ] as const) {
   test(`${what}: exit code 2`, async (t) => {
     const { code, stderr, stdout } = await llava(['pull', ...args], '', env)
@@ -154,7 +178,10 @@ test.serial('the library opens, checks and converts by name; what is on the disk
       await copyFile(pulled.mmproj ?? '', path.join(path.dirname(pulled.model), 'tiny-mmproj-Q8_0.gguf')) // two are beside it, and the name says which
       await using opened = await LLaVA.open(repository, { threads: 1 })
       t.is(opened.info().path, pulled.model)
-      t.deepEqual((await checkModel(repository)).files.map(({ sha256: sum }) => sum), pulled.files.map(({ sha256: sum }) => sum))
+      t.deepEqual(
+        (await checkModel(repository)).files.map(({ sha256: sum }) => sum),
+        pulled.files.map(({ sha256: sum }) => sum),
+      )
       const out = path.join(folder, 'out.gguf')
       await convertModel(repository, out, { type: 'f16', threads: 1 })
       t.true(existsSync(out))
@@ -166,7 +193,10 @@ test.serial('the library opens, checks and converts by name; what is on the disk
       controller.abort(new Error('left'))
       const error = await t.throwsAsync(pullModel(repository, { signal: controller.signal }), { name: 'AbortError' })
       t.is((error?.cause as Error).message, 'left')
-      await t.throwsAsync(pullModel(repository, { colour: 'red' } as never), { code: 'INVALID_ARGUMENT', message: /no option `colour`/ })
+      await t.throwsAsync(pullModel(repository, { colour: 'red' } as never), {
+        code: 'INVALID_ARGUMENT',
+        message: /no option `colour`/,
+      })
     } finally {
       process.chdir(directory)
       for (const name of Object.keys(process.env)) if (!(name in saved)) Reflect.deleteProperty(process.env, name)

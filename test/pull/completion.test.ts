@@ -48,8 +48,11 @@ test('names of models are completed: known ones to pull, pulled ones to open, sh
     t.deepEqual([...(await offers(place, 'show', ''))].sort(), ['default', ...names].sort())
     t.deepEqual(await offers(place, 'ask', '--model', 'o'), ['owner/tiny-GGUF', 'own models'])
     t.deepEqual(await offers(place, 'info', '-m', 'd'), ['default'])
-    t.deepEqual(await offers(place, 'ask', '--template', 'vic'), templateNames.filter((name) => name.startsWith('vic')))
-    t.deepEqual((await offers(place, 'ask', '--model', 'pwned')), [])
+    t.deepEqual(
+      await offers(place, 'ask', '--template', 'vic'),
+      templateNames.filter((name) => name.startsWith('vic')),
+    )
+    t.deepEqual(await offers(place, 'ask', '--model', 'pwned'), [])
   })
 })
 

@@ -13,8 +13,15 @@ import { always, commit, dropAfter, rangeOf, repository, sendRange, sha256, stat
 const name = { text: repository, repository }
 
 async function assertNoModel(t: ExecutionContext, { folder, listed }: Place): Promise<void> {
-  t.deepEqual((await listed()).filter((file) => /snapshots|refs/.test(file) || file === blobOf(language)), [])
-  await t.throwsAsync(findPulled(name, folder), { instanceOf: LlavaError, code: 'MODEL_NOT_FOUND', message: /run `llava pull owner\/tiny-GGUF`/ })
+  t.deepEqual(
+    (await listed()).filter((file) => /snapshots|refs/.test(file) || file === blobOf(language)),
+    [],
+  )
+  await t.throwsAsync(findPulled(name, folder), {
+    instanceOf: LlavaError,
+    code: 'MODEL_NOT_FOUND',
+    message: /run `llava pull owner\/tiny-GGUF`/,
+  })
 }
 
 test('a pair of four bits is downloaded, laid out as huggingface_hub does it', async (t) => {
@@ -25,12 +32,21 @@ test('a pair of four bits is downloaded, laid out as huggingface_hub does it', a
       { path: at('tiny-Q4_K_M.gguf'), nbytes: language.length, sha256: sha256(language) },
       { path: at('tiny-mmproj-f16.gguf'), nbytes: vision.length, sha256: sha256(vision) },
     ]
-    t.deepEqual(result, { repository, commit, license: 'llama2', model: files[0]?.path ?? '', mmproj: files[1]?.path ?? '', files })
+    t.deepEqual(result, {
+      repository,
+      commit,
+      license: 'llama2',
+      model: files[0]?.path ?? '',
+      mmproj: files[1]?.path ?? '',
+      files,
+    })
     t.true(elapsedMs > 0)
     t.true(await isWhole({ ...result, elapsedMs }))
     t.is(await readlink(at('tiny-Q4_K_M.gguf')), path.join('..', '..', 'blobs', sha256(language)))
     t.is(await readFile(path.join(cached, 'refs', 'main'), 'utf8'), commit)
-    const names = ['refs/main', `snapshots/${commit}/tiny-Q4_K_M.gguf`, `snapshots/${commit}/tiny-mmproj-f16.gguf`].map((file) => path.join('models--owner--tiny-GGUF', file))
+    const names = ['refs/main', `snapshots/${commit}/tiny-Q4_K_M.gguf`, `snapshots/${commit}/tiny-mmproj-f16.gguf`].map(
+      (file) => path.join('models--owner--tiny-GGUF', file),
+    )
     t.deepEqual(await listed(), [blobOf(language), blobOf(vision), ...names].sort())
     t.deepEqual(await findPulled(name, folder), { model: result.model, mmproj: result.mmproj ?? '' })
   })
@@ -57,8 +73,19 @@ test('connections that drop are taken up where they broke', async (t) => {
   await withServer(async ({ server, pull }) => {
     server.storeFaults = [5000, 0, 700, 16_000, 1].map(dropAfter)
     t.true(await isWhole(await pull({}, { connections: 1 })))
-    const asked = [[0, 16_383], [5000, 16_383], [5000, 16_383], [5700, 16_383], [16_384, 32_767], [16_385, 32_767], [32_768, 49_151]]
-    t.deepEqual(server.ranges.slice(0, 7), asked.map((range) => `bytes=${range.join('-')}`))
+    const asked = [
+      [0, 16_383],
+      [5000, 16_383],
+      [5000, 16_383],
+      [5700, 16_383],
+      [16_384, 32_767],
+      [16_385, 32_767],
+      [32_768, 49_151],
+    ]
+    t.deepEqual(
+      server.ranges.slice(0, 7),
+      asked.map((range) => `bytes=${range.join('-')}`),
+    )
   })
 })
 
@@ -73,7 +100,11 @@ test('connections that always drop end the download after tries that bring nothi
   await withServer(async (place) => {
     const { server, pull, listed } = place
     server.storeFaults = [dropAfter(5000), ...always(dropAfter(0))]
-    const error = await t.throwsAsync<LlavaError>(pull({}, { connections: 1 }), { instanceOf: LlavaError, code: 'DOWNLOAD_FAILED', message: /connection failed .* is kept/ })
+    const error = await t.throwsAsync<LlavaError>(pull({}, { connections: 1 }), {
+      instanceOf: LlavaError,
+      code: 'DOWNLOAD_FAILED',
+      message: /connection failed .* is kept/,
+    })
     t.true(error?.cause instanceof Error)
     t.deepEqual(await listed(), [`${blobOf(language)}.llava-incomplete`])
     await assertNoModel(t, place)
@@ -98,28 +129,40 @@ test('a server that ignores ranges is read from the beginning, also where a part
 
 test('a server that ignores ranges and drops is read again, and again', async (t) => {
   await withServer(async ({ server, pull }) => {
-    const wholeUntil = (nbytes: number): Fault => (request, response, bytes) => {
-      response.writeHead(200, { 'content-length': bytes.length })
-      if (request.headers.range !== undefined || nbytes === Infinity) response.end(bytes)
-      else response.write(bytes.subarray(0, nbytes), () => response.destroy())
-      return true
-    }
-    server.storeFaults = [wholeUntil(1), wholeUntil(1), wholeUntil(1), wholeUntil(1), wholeUntil(90_000), wholeUntil(10), ...always(wholeUntil(Infinity))]
+    const wholeUntil =
+      (nbytes: number): Fault =>
+      (request, response, bytes) => {
+        response.writeHead(200, { 'content-length': bytes.length })
+        if (request.headers.range !== undefined || nbytes === Infinity) response.end(bytes)
+        else response.write(bytes.subarray(0, nbytes), () => response.destroy())
+        return true
+      }
+    server.storeFaults = [
+      wholeUntil(1),
+      wholeUntil(1),
+      wholeUntil(1),
+      wholeUntil(1),
+      wholeUntil(90_000),
+      wholeUntil(10),
+      ...always(wholeUntil(Infinity)),
+    ]
     t.true(await isWhole(await pull()))
   })
 })
 
 /** A body of other bytes than its headers say. */
-const lyingLength = (stated: (asked: number) => number): Fault => (request, response, bytes) => {
-  const { first, end } = rangeOf(request, bytes)
-  const length = Math.max(1, stated(end - first))
-  response.writeHead(206, { 'content-length': length, 'content-range': `bytes ${first}-${end - 1}/${bytes.length}` })
-  response.write(bytes.subarray(first, Math.min(end, first + length)), () => {
-    if (length > end - first) response.destroy()
-    else response.end()
-  })
-  return true
-}
+const lyingLength =
+  (stated: (asked: number) => number): Fault =>
+  (request, response, bytes) => {
+    const { first, end } = rangeOf(request, bytes)
+    const length = Math.max(1, stated(end - first))
+    response.writeHead(206, { 'content-length': length, 'content-range': `bytes ${first}-${end - 1}/${bytes.length}` })
+    response.write(bytes.subarray(first, Math.min(end, first + length)), () => {
+      if (length > end - first) response.destroy()
+      else response.end()
+    })
+    return true
+  }
 
 test('a Content-Length that is too short costs a request, one that is too long nothing', async (t) => {
   await withServer(async ({ server, pull }) => {
@@ -142,8 +185,14 @@ test('more bytes than were asked for are not taken', async (t) => {
 })
 
 for (const [what, rangeHeader] of [
-  ['other bytes', (first: number, end: number) => ({ 'content-range': `bytes ${first + 1}-${end}/${language.length}` })],
-  ['a file of another length', (first: number, end: number) => ({ 'content-range': `bytes ${first}-${end - 1}/${language.length + 1}` })],
+  [
+    'other bytes',
+    (first: number, end: number) => ({ 'content-range': `bytes ${first + 1}-${end}/${language.length}` }),
+  ],
+  [
+    'a file of another length',
+    (first: number, end: number) => ({ 'content-range': `bytes ${first}-${end - 1}/${language.length + 1}` }),
+  ],
   ['nobody knows what', () => ({})],
 ] as const) {
   test(`a part of ${what} is refused`, async (t) => {
@@ -153,7 +202,11 @@ for (const [what, rangeHeader] of [
         response.writeHead(206, rangeHeader(first, end)).end(bytes.subarray(first, end))
         return true
       })
-      await t.throwsAsync(place.pull(), { instanceOf: LlavaError, code: 'DOWNLOAD_FAILED', message: /it sends .* of 200000 bytes/ })
+      await t.throwsAsync(place.pull(), {
+        instanceOf: LlavaError,
+        code: 'DOWNLOAD_FAILED',
+        message: /it sends .* of 200000 bytes/,
+      })
       await assertNoModel(t, place)
     })
   })
@@ -165,29 +218,43 @@ test('a whole file of another length is refused before its bytes are read', asyn
       response.writeHead(200, { 'content-length': 5 }).end('12345')
       return true
     })
-    await t.throwsAsync(place.pull(), { instanceOf: LlavaError, code: 'DOWNLOAD_FAILED', message: /it calls 200000 bytes 5/ })
+    await t.throwsAsync(place.pull(), {
+      instanceOf: LlavaError,
+      code: 'DOWNLOAD_FAILED',
+      message: /it calls 200000 bytes 5/,
+    })
     await assertNoModel(t, place)
   })
 })
 
 for (const [what, faults] of [
-  ['in parts', always((request, response, bytes) => {
-    const other = Buffer.from(bytes)
-    other[other.length - 1]! ^= 1
-    sendRange(request, response, other)
-    return true
-  })],
-  ['as a whole', always((_request, response, bytes) => {
-    const other = Buffer.from(bytes)
-    other[0]! ^= 1
-    response.writeHead(200).end(other)
-    return true
-  })],
+  [
+    'in parts',
+    always((request, response, bytes) => {
+      const other = Buffer.from(bytes)
+      other[other.length - 1]! ^= 1
+      sendRange(request, response, other)
+      return true
+    }),
+  ],
+  [
+    'as a whole',
+    always((_request, response, bytes) => {
+      const other = Buffer.from(bytes)
+      other[0]! ^= 1
+      response.writeHead(200).end(other)
+      return true
+    }),
+  ],
 ] as const) {
   test(`a file with one other bit, sent ${what}, becomes no model and leaves nothing`, async (t) => {
     await withServer(async (place) => {
       place.server.storeFaults = faults
-      await t.throwsAsync(place.pull(), { instanceOf: LlavaError, code: 'MODEL_CORRUPT', message: /SHA-256.*try again/ })
+      await t.throwsAsync(place.pull(), {
+        instanceOf: LlavaError,
+        code: 'MODEL_CORRUPT',
+        message: /SHA-256.*try again/,
+      })
       t.deepEqual(await place.listed(), [])
       await assertNoModel(t, place)
     })
@@ -203,7 +270,10 @@ test('a vision half that fails leaves a language model that is no model yet', as
     }
     server.storeFaults = always(failVision)
     await t.throwsAsync(pull(), { code: 'DOWNLOAD_FAILED' })
-    t.deepEqual((await listed()).filter((file) => !file.endsWith('incomplete')), [blobOf(language)])
+    t.deepEqual(
+      (await listed()).filter((file) => !file.endsWith('incomplete')),
+      [blobOf(language)],
+    )
     await t.throwsAsync(findPulled(name, folder), { code: 'MODEL_NOT_FOUND' })
     const before = server.ranges.length
     server.storeFaults = []
@@ -226,16 +296,38 @@ test('names that cannot all be given make no model, also where the commit is kno
 for (const [what, faults, token, code, words] of [
   ['a repository that is not there', [status(404)], undefined, 'MODEL_NOT_FOUND', /check its spelling/],
   ['a repository that is shown to some, without a token', [status(401)], undefined, 'ACCESS_DENIED', /set HF_TOKEN/],
-  ['terms that were not accepted', [status(403, { 'x-error-message': 'Access is restricted' })], 'hf_x', 'ACCESS_DENIED', /accept the terms/],
-  ['too many requests for an hour', [status(429, { 'retry-after': '3600' })], undefined, 'DOWNLOAD_FAILED', /too many requests; try again in 3600 s/],
-  ['a server that stays down', always(status(503)), undefined, 'DOWNLOAD_FAILED', /cannot answer now; try again later .status 503/],
+  [
+    'terms that were not accepted',
+    [status(403, { 'x-error-message': 'Access is restricted' })],
+    'hf_x',
+    'ACCESS_DENIED',
+    /accept the terms/,
+  ],
+  [
+    'too many requests for an hour',
+    [status(429, { 'retry-after': '3600' })],
+    undefined,
+    'DOWNLOAD_FAILED',
+    /too many requests; try again in 3600 s/,
+  ],
+  [
+    'a server that stays down',
+    always(status(503)),
+    undefined,
+    'DOWNLOAD_FAILED',
+    /cannot answer now; try again later .status 503/,
+  ],
   ['a server that is none of a hub', [status(200)], undefined, 'DOWNLOAD_FAILED', /check HF_ENDPOINT/],
   ['a redirect without end', always(status(302, { location: '/' })), undefined, 'DOWNLOAD_FAILED', /redirect/],
 ] as const) {
   test(`${what} is ${code}`, async (t) => {
     await withServer(async (place) => {
       place.server.hubFaults = [...faults]
-      const error = await t.throwsAsync<LlavaError>(place.pull({}, token === undefined ? {} : { token }), { instanceOf: LlavaError, code, message: words })
+      const error = await t.throwsAsync<LlavaError>(place.pull({}, token === undefined ? {} : { token }), {
+        instanceOf: LlavaError,
+        code,
+        message: words,
+      })
       t.true(error?.cause instanceof Error)
       t.deepEqual(await place.listed(), [])
     })
@@ -263,14 +355,20 @@ test('a server that falls silent is asked again', async (t) => {
 test('a server that cannot be reached is DOWNLOAD_FAILED, with the reason', async (t) => {
   await withServer(async ({ server, pull }) => {
     server[Symbol.dispose]()
-    await t.throwsAsync(pull(), { instanceOf: LlavaError, code: 'DOWNLOAD_FAILED', message: /ECONNREFUSED.*HF_ENDPOINT/ })
+    await t.throwsAsync(pull(), {
+      instanceOf: LlavaError,
+      code: 'DOWNLOAD_FAILED',
+      message: /ECONNREFUSED.*HF_ENDPOINT/,
+    })
   })
 })
 
 test('the hub gets the token, and whom it redirects to does not', async (t) => {
   await withServer(async ({ server, pull }) => {
     await pull({}, { token: 'hf_secret' })
-    const [hub, store] = (['hub', 'store'] as const).map((which) => server.requests.filter((one) => one.server === which).map(({ headers }) => headers.authorization))
+    const [hub, store] = (['hub', 'store'] as const).map((which) =>
+      server.requests.filter((one) => one.server === which).map(({ headers }) => headers.authorization),
+    )
     t.deepEqual([...new Set(hub)], ['Bearer hf_secret'])
     t.deepEqual([...new Set(store)], [undefined])
   })
@@ -291,13 +389,18 @@ test('a listing that goes on elsewhere is read there, without the token', async 
   await withServer(async ({ server, pull }) => {
     const goOn: Fault = (request, response) => {
       if (request.url?.includes('/tree/') !== true) return false
-      response.writeHead(200, { 'content-type': 'application/json', link: `<${server.store}/page>; rel="next"` }).end('[]')
+      response
+        .writeHead(200, { 'content-type': 'application/json', link: `<${server.store}/page>; rel="next"` })
+        .end('[]')
       return true
     }
     server.hubFaults = [goOn]
     server.storeFaults = [(_request, response) => (response.end('[]'), true)]
     await t.throwsAsync(pull({}, { token: 'hf_secret' }), { code: 'MODEL_NOT_FOUND', message: /no GGUF file/ })
-    t.deepEqual(server.requests.map(({ server: which, headers }) => `${which} ${headers.authorization}`), ['hub Bearer hf_secret', 'hub Bearer hf_secret', 'store undefined'])
+    t.deepEqual(
+      server.requests.map(({ server: which, headers }) => `${which} ${headers.authorization}`),
+      ['hub Bearer hf_secret', 'hub Bearer hf_secret', 'store undefined'],
+    )
   })
 })
 
@@ -321,7 +424,10 @@ test('a download that is not confirmed does not begin; whoever is asked hears wh
     await t.throwsAsync(
       pull({
         confirm: (plan) => {
-          const files = [{ path: 'tiny-Q4_K_M.gguf', nbytes: 200_000, received: 5000 }, { path: 'tiny-mmproj-f16.gguf', nbytes: 20_000, received: 0 }]
+          const files = [
+            { path: 'tiny-Q4_K_M.gguf', nbytes: 200_000, received: 5000 },
+            { path: 'tiny-mmproj-f16.gguf', nbytes: 20_000, received: 0 },
+          ]
           t.deepEqual(plan, { repository, license: 'llama2', cacheDirectory: folder, files, missingBytes: 215_000 })
           return false
         },
@@ -334,13 +440,26 @@ test('a download that is not confirmed does not begin; whoever is asked hears wh
 test('a disk without room is told before anything is asked for', async (t) => {
   await withServer(async (place) => {
     place.server.stated = { nbytes: 2 ** 52 }
-    await t.throwsAsync(place.pull({ confirm: () => t.fail() }), { instanceOf: LlavaError, code: 'OUTPUT_FAILED', message: /bytes are to be written, but its disk has \d+ free/ })
+    await t.throwsAsync(place.pull({ confirm: () => t.fail() }), {
+      instanceOf: LlavaError,
+      code: 'OUTPUT_FAILED',
+      message: /bytes are to be written, but its disk has \d+ free/,
+    })
     t.is(place.server.ranges.length, 0)
     await assertNoModel(t, place)
   })
 })
 
-for (const hostile of ['../x.gguf', 'a/../../x.gguf', '/x.gguf', 'a//x.gguf', './x.gguf', 'a\\..\\x.gguf', 'C:x.gguf', 'x\0.gguf']) {
+for (const hostile of [
+  '../x.gguf',
+  'a/../../x.gguf',
+  '/x.gguf',
+  'a//x.gguf',
+  './x.gguf',
+  'a\\..\\x.gguf',
+  'C:x.gguf',
+  'x\0.gguf',
+]) {
   test(`a file called ${JSON.stringify(hostile)} is refused`, async (t) => {
     await withServer(async ({ server, pull, listed }) => {
       server.stated = { path: hostile }
@@ -358,7 +477,11 @@ for (const [what, stated] of [
   test(`a listing with ${what} is refused`, async (t) => {
     await withServer(async ({ server, pull, listed }) => {
       server.stated = stated
-      await t.throwsAsync(pull(), { instanceOf: LlavaError, code: 'DOWNLOAD_FAILED', message: /the hub gives .* for it/ })
+      await t.throwsAsync(pull(), {
+        instanceOf: LlavaError,
+        code: 'DOWNLOAD_FAILED',
+        message: /the hub gives .* for it/,
+      })
       t.deepEqual(await listed(), [])
     })
   })
@@ -385,7 +508,9 @@ test('an abort in the middle leaves what came, and the next call asks for the re
     const reason = new Error('enough')
     const hang: Fault = (request, response, bytes) => {
       const { first, end } = rangeOf(request, bytes)
-      response.writeHead(206, { 'content-length': end - first, 'content-range': `bytes ${first}-${end - 1}/${bytes.length}` }).write(bytes.subarray(first, first + 1000))
+      response
+        .writeHead(206, { 'content-length': end - first, 'content-range': `bytes ${first}-${end - 1}/${bytes.length}` })
+        .write(bytes.subarray(first, first + 1000))
       void onceAsLarge(path.join(place.folder, `${blobOf(language)}.llava-incomplete`), first + 1000).then(() => {
         stop.abort(reason)
       })
@@ -481,8 +606,14 @@ test('a type or a file singles out what is pulled', async (t) => {
     const byFile = await pull({ file: 'tiny-Q4_K_M.gguf' })
     t.is((await findPulled(name, folder)).model, byFile.model)
     t.is((await findPulled({ ...name, file: 'tiny-Q8_0.gguf' }, folder)).model, byType.model)
-    await t.throwsAsync(pull({ type: 'q2_k' }), { code: 'MODEL_NOT_FOUND', message: /no file of type q2_k is there, but tiny-Q4_K_M.gguf, tiny-Q8_0.gguf/ })
-    await t.throwsAsync(pull({ file: 'none.gguf' }), { code: 'MODEL_NOT_FOUND', message: /none.gguf is not there, but/ })
+    await t.throwsAsync(pull({ type: 'q2_k' }), {
+      code: 'MODEL_NOT_FOUND',
+      message: /no file of type q2_k is there, but tiny-Q4_K_M.gguf, tiny-Q8_0.gguf/,
+    })
+    await t.throwsAsync(pull({ file: 'none.gguf' }), {
+      code: 'MODEL_NOT_FOUND',
+      message: /none.gguf is not there, but/,
+    })
   })
 })
 
@@ -498,15 +629,25 @@ test('a card without a license has none here', async (t) => {
 test('what huggingface_hub has downloaded is found by its name', async (t) => {
   await withServer(async ({ folder, cached }) => {
     const snapshot = path.join(cached, 'snapshots', commit)
-    const files = [['README.md', 'a card'], ['q4/tiny-Q4_0.gguf', 'a model'], ['tiny-Q8_0.gguf', 'another'], ['mmproj-tiny-f16.gguf', 'a tower'], ['mmproj-tiny-Q8_0.gguf', 'its like']] as const
+    const files = [
+      ['README.md', 'a card'],
+      ['q4/tiny-Q4_0.gguf', 'a model'],
+      ['tiny-Q8_0.gguf', 'another'],
+      ['mmproj-tiny-f16.gguf', 'a tower'],
+      ['mmproj-tiny-Q8_0.gguf', 'its like'],
+    ] as const
     for (const [file, text] of files) {
       const [blob, place] = [path.join(cached, 'blobs', sha256(Buffer.from(text))), path.join(snapshot, file)]
-      for (const each of [blob, place, path.join(cached, 'refs', 'main')]) await mkdir(path.dirname(each), { recursive: true })
+      for (const each of [blob, place, path.join(cached, 'refs', 'main')])
+        await mkdir(path.dirname(each), { recursive: true })
       await writeFile(blob, text)
       await symlink(path.relative(path.dirname(place), blob), place)
     }
     await symlink('../../blobs/gone', path.join(snapshot, 'tiny-Q4_K_M.gguf'))
     await writeFile(path.join(cached, 'refs', 'main'), `${commit}\n`)
-    t.deepEqual(await findPulled(name, folder), { model: path.join(snapshot, 'q4/tiny-Q4_0.gguf'), mmproj: path.join(snapshot, 'mmproj-tiny-f16.gguf') })
+    t.deepEqual(await findPulled(name, folder), {
+      model: path.join(snapshot, 'q4/tiny-Q4_0.gguf'),
+      mmproj: path.join(snapshot, 'mmproj-tiny-f16.gguf'),
+    })
   })
 })

@@ -14,7 +14,11 @@ export const partBytes = 16 << 10
 export const language = randomBytes(200_000)
 export const vision = randomBytes(20_000)
 
-export const pair: Files = { 'tiny-Q8_0.gguf': randomBytes(1000), 'tiny-Q4_K_M.gguf': language, 'tiny-mmproj-f16.gguf': vision }
+export const pair: Files = {
+  'tiny-Q8_0.gguf': randomBytes(1000),
+  'tiny-Q4_K_M.gguf': language,
+  'tiny-mmproj-f16.gguf': vision,
+}
 
 export interface Place {
   readonly server: HubServer
@@ -32,17 +36,28 @@ export async function withServer(work: (place: Place) => Promise<void>, files = 
   const folder = await mkdtemp(path.join(os.tmpdir(), 'llava-'))
   try {
     using server = await HubServer.start(files)
-    const settings = { endpoint: server.endpoint, cacheDirectory: folder, connections: 4, partBytes, retryMs: 1, silenceMs: 5000 }
+    const settings = {
+      endpoint: server.endpoint,
+      cacheDirectory: folder,
+      connections: 4,
+      partBytes,
+      retryMs: 1,
+      silenceMs: 5000,
+    }
     const signal = new AbortController().signal
     await work({
       server,
       folder,
       settings,
-      pull: (options = {}, changed = {}, stop = signal) => pullFrom({ ...settings, ...changed }, repository, options, stop),
+      pull: (options = {}, changed = {}, stop = signal) =>
+        pullFrom({ ...settings, ...changed }, repository, options, stop),
       cached: path.join(folder, 'models--owner--tiny-GGUF'),
       listed: async () => {
         const entries = await readdir(folder, { recursive: true, withFileTypes: true })
-        return entries.filter((entry) => !entry.isDirectory()).map((entry) => path.relative(folder, path.join(entry.parentPath, entry.name))).sort()
+        return entries
+          .filter((entry) => !entry.isDirectory())
+          .map((entry) => path.relative(folder, path.join(entry.parentPath, entry.name)))
+          .sort()
       },
     })
   } finally {

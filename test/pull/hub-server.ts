@@ -105,7 +105,8 @@ export class HubServer {
     const bytes = this.#files[file]
     if (bytes !== undefined && !isStored(file)) sendRange(request, response, bytes)
     else if (bytes !== undefined) response.writeHead(302, { location: `${this.store}/bytes/${sha256(bytes)}` }).end()
-    else if (path === `/api/models/${repository}/revision/main`) sendJson(response, { _id: '1', id: repository, sha: commit, cardData: this.card, lastModified: '2024-01-01' })
+    else if (path === `/api/models/${repository}/revision/main`)
+      sendJson(response, { _id: '1', id: repository, sha: commit, cardData: this.card, lastModified: '2024-01-01' })
     else if (path === `/api/models/${repository}/tree/${commit}`) sendJson(response, this.#tree())
     else response.writeHead(404, { 'x-error-code': 'RepoNotFound', 'x-error-message': 'Repository not found' }).end()
   }
@@ -115,9 +116,19 @@ export class HubServer {
     const files = Object.entries(this.#files).map(([path, bytes]) => {
       const size = nbytes ?? bytes.length
       if (!isStored(path)) return { type: 'file', path: statedPath ?? path, size, oid: sha1 ?? gitSha1(bytes) }
-      return { type: 'file', path: statedPath ?? path, size, oid: '0', lfs: { oid: statedSum ?? sha256(bytes), size, pointerSize: 130 } }
+      return {
+        type: 'file',
+        path: statedPath ?? path,
+        size,
+        oid: '0',
+        lfs: { oid: statedSum ?? sha256(bytes), size, pointerSize: 130 },
+      }
     })
-    return [{ type: 'directory', path: 'folder', size: 0 }, { type: 'file', path: 'README.md', size: 10, oid: '0' }, ...files]
+    return [
+      { type: 'directory', path: 'folder', size: 0 },
+      { type: 'file', path: 'README.md', size: 10, oid: '0' },
+      ...files,
+    ]
   }
 }
 
@@ -128,10 +139,17 @@ function sendJson(response: ServerResponse, body: object): void {
 /** The range that a request asks for, or all. */
 export function rangeOf(request: IncomingMessage, bytes: Buffer): { readonly first: number; readonly end: number } {
   const [, first, last] = /^bytes=(\d+)-(\d+)$/.exec(request.headers.range ?? '') ?? []
-  return first === undefined ? { first: 0, end: bytes.length } : { first: Number(first), end: Math.min(Number(last) + 1, bytes.length) }
+  return first === undefined
+    ? { first: 0, end: bytes.length }
+    : { first: Number(first), end: Math.min(Number(last) + 1, bytes.length) }
 }
 
-export function sendRange(request: IncomingMessage, response: ServerResponse, bytes: Buffer, length = bytes.length): void {
+export function sendRange(
+  request: IncomingMessage,
+  response: ServerResponse,
+  bytes: Buffer,
+  length = bytes.length,
+): void {
   const { first, end } = rangeOf(request, bytes)
   const partial = request.headers.range !== undefined
   response.writeHead(partial ? 206 : 200, {
@@ -145,7 +163,10 @@ export function sendRange(request: IncomingMessage, response: ServerResponse, by
 export function dropAfter(nbytes: number): Fault {
   return (request, response, bytes) => {
     const { first, end } = rangeOf(request, bytes)
-    response.writeHead(206, { 'content-length': end - first, 'content-range': `bytes ${first}-${end - 1}/${bytes.length}` })
+    response.writeHead(206, {
+      'content-length': end - first,
+      'content-range': `bytes ${first}-${end - 1}/${bytes.length}`,
+    })
     response.write(bytes.subarray(first, first + nbytes), () => response.destroy())
     return true
   }

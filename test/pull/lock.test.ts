@@ -45,7 +45,10 @@ test('a lock that nobody touches any more is taken over', async (t) => {
 test('a signal ends the waiting', async (t) => {
   await withFile(async (file) => {
     await writeFile(file, 'of another')
-    await t.throwsAsync(withLock(file, { signal: AbortSignal.timeout(50) }, () => Promise.resolve()), { name: 'AbortError' })
+    await t.throwsAsync(
+      withLock(file, { signal: AbortSignal.timeout(50) }, () => Promise.resolve()),
+      { name: 'AbortError' },
+    )
     t.is(await readFile(file, 'utf8'), 'of another')
   })
 })
@@ -64,7 +67,10 @@ test('who lost it hears of it, and leaves it to its new holder', async (t) => {
 
 test('work that fails lets go of it', async (t) => {
   await withFile(async (file) => {
-    await t.throwsAsync(withLock(file, { signal }, () => Promise.reject(new Error('broken'))), { message: 'broken' })
+    await t.throwsAsync(
+      withLock(file, { signal }, () => Promise.reject(new Error('broken'))),
+      { message: 'broken' },
+    )
     await t.throwsAsync(readFile(file), { code: 'ENOENT' })
   })
 })

@@ -24,7 +24,11 @@ export class Proxy {
         client.write('HTTP/1.1 200 OK\r\n\r\n')
         target.pipe(client).pipe(target)
       })
-      for (const [one, other] of [[client, target], [target, client]] as const) one.on('error', () => other.destroy())
+      for (const [one, other] of [
+        [client, target],
+        [target, client],
+      ] as const)
+        one.on('error', () => other.destroy())
     })
     await new Promise<void>((resolve) => proxy.#server.listen(0, '127.0.0.1', resolve))
     return proxy

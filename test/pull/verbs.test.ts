@@ -31,7 +31,10 @@ interface Listed {
 async function listed(env: NodeJS.ProcessEnv): Promise<readonly Listed[]> {
   const { stdout, stderr, code } = await llava(['list', '--json'], '', env)
   if (code !== 0 || stderr !== '') throw new Error(stderr)
-  return stdout.trimEnd().split('\n').map((line) => JSON.parse(line) as Listed)
+  return stdout
+    .trimEnd()
+    .split('\n')
+    .map((line) => JSON.parse(line) as Listed)
 }
 
 const blobs = ({ cached }: Place) => path.join(cached, 'blobs')
@@ -86,26 +89,32 @@ test('list: one row for a pair, one for each of several files; every name is one
 })
 
 test('list: a checkpoint is one model, and models of other programs are none', async (t) => {
-  await withServer(async (place) => {
-    const env = await pulled(place)
-    for (const [name, text] of [['bert/base', '{"model_type":"bert"}'], ['none/none', 'no JSON']] as const) {
-      const folder = path.join(place.folder, `models--${name.replace('/', '--')}`)
-      const at = path.join(folder, 'snapshots', commit)
-      for (const each of [at, path.join(folder, 'refs')]) await mkdir(each, { recursive: true })
-      await writeFile(path.join(folder, 'refs', 'main'), commit)
-      await writeFile(path.join(at, 'config.json'), text)
-      await writeFile(path.join(at, 'model.safetensors'), 'x')
-    }
-    await mkdir(path.join(place.folder, 'datasets--a--b'))
-    t.like((await listed(env)).slice(1), [{ name: repository, type: 'safetensors', path: snapshot(place) }])
-    const { stdout } = await llava(['show', repository], '', env)
-    t.regex(stdout, /^model +owner\/tiny-GGUF\nrepository +owner\/tiny-GGUF\ncommit +c0ffee0+\n/)
-    t.regex(stdout, /\npath +\S+ \(hf-directory\)\nfiles +model\.safetensors {2}304\.4 KiB\n/)
-    t.regex(stdout, /\nparameters .*\nweights +F32 .*\ntext .* context 256\nvision .*\ntemplate +vicuna_v1\n$/)
-    const removed = await llava(['rm', `${repository}:model.safetensors`], '', env)
-    t.is(removed.code, 0)
-    t.false(existsSync(place.cached))
-  }, await filesOf(checkpoint))
+  await withServer(
+    async (place) => {
+      const env = await pulled(place)
+      for (const [name, text] of [
+        ['bert/base', '{"model_type":"bert"}'],
+        ['none/none', 'no JSON'],
+      ] as const) {
+        const folder = path.join(place.folder, `models--${name.replace('/', '--')}`)
+        const at = path.join(folder, 'snapshots', commit)
+        for (const each of [at, path.join(folder, 'refs')]) await mkdir(each, { recursive: true })
+        await writeFile(path.join(folder, 'refs', 'main'), commit)
+        await writeFile(path.join(at, 'config.json'), text)
+        await writeFile(path.join(at, 'model.safetensors'), 'x')
+      }
+      await mkdir(path.join(place.folder, 'datasets--a--b'))
+      t.like((await listed(env)).slice(1), [{ name: repository, type: 'safetensors', path: snapshot(place) }])
+      const { stdout } = await llava(['show', repository], '', env)
+      t.regex(stdout, /^model +owner\/tiny-GGUF\nrepository +owner\/tiny-GGUF\ncommit +c0ffee0+\n/)
+      t.regex(stdout, /\npath +\S+ \(hf-directory\)\nfiles +model\.safetensors {2}304\.4 KiB\n/)
+      t.regex(stdout, /\nparameters .*\nweights +F32 .*\ntext .* context 256\nvision .*\ntemplate +vicuna_v1\n$/)
+      const removed = await llava(['rm', `${repository}:model.safetensors`], '', env)
+      t.is(removed.code, 0)
+      t.false(existsSync(place.cached))
+    },
+    await filesOf(checkpoint),
+  )
 })
 
 test('list and rm: a download that was left is shown with what is there, and can be deleted', async (t) => {
@@ -149,9 +158,15 @@ test('list: what is broken in a cache is passed over', async (t) => {
     await writeFile(path.join(place.folder, 'models--file--file'), '')
     await symlink('nowhere', path.join(place.folder, 'models--gone--gone'))
     await symlink('../../blobs/gone', path.join(snapshot(place), 'other-q8_0.gguf'))
-    t.deepEqual((await listed(env)).map(({ name }) => name), ['default', repository])
+    t.deepEqual(
+      (await listed(env)).map(({ name }) => name),
+      ['default', repository],
+    )
     await writeFile(path.join(blobs(place), sha256(language)), 'no GGUF')
-    t.deepEqual((await listed(env)).map(({ name }) => name), ['default'])
+    t.deepEqual(
+      (await listed(env)).map(({ name }) => name),
+      ['default'],
+    )
   }, pair)
 })
 
@@ -166,7 +181,10 @@ test('rm deletes all of a model, says what was freed, and a second time finds no
     t.true(freedBytes >= language.length + vision.length - 8192 && freedBytes <= language.length + vision.length + 8192)
     t.false(existsSync(place.cached))
     assertFailed(t, await llava(['rm', repository], '', env), 'MODEL_NOT_FOUND', /no model of this name/)
-    t.deepEqual((await listed(env)).map(({ name }) => name), ['default'])
+    t.deepEqual(
+      (await listed(env)).map(({ name }) => name),
+      ['default'],
+    )
     await pulled(place)
   }, pair)
 })

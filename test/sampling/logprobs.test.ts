@@ -25,10 +25,19 @@ test('the likeliest come best first, of equals the lower id, and none from the l
 
 test('the likeliest are those of a full sort', (t) => {
   fc.assert(
-    fc.property(fc.array(fc.oneof(fc.integer({ min: -3, max: 3 }), fc.constant(-Infinity)), { minLength: 1, maxLength: 40 }), fc.nat(20), (list, count) => {
-      const sorted = list.map((value, id) => ({ value, id })).sort((a, b) => (a.value === b.value ? a.id - b.id : b.value - a.value))
-      const { top } = logprobsOf(Float32Array.from(list), 0, count)
-      t.deepEqual(top.map(({ id }) => id), sorted.slice(0, count).map(({ id }) => id))
-    }),
+    fc.property(
+      fc.array(fc.oneof(fc.integer({ min: -3, max: 3 }), fc.constant(-Infinity)), { minLength: 1, maxLength: 40 }),
+      fc.nat(20),
+      (list, count) => {
+        const sorted = list
+          .map((value, id) => ({ value, id }))
+          .sort((a, b) => (a.value === b.value ? a.id - b.id : b.value - a.value))
+        const { top } = logprobsOf(Float32Array.from(list), 0, count)
+        t.deepEqual(
+          top.map(({ id }) => id),
+          sorted.slice(0, count).map(({ id }) => id),
+        )
+      },
+    ),
   )
 })

@@ -28,7 +28,8 @@ function probabilities({ options, ids, logits: raw }: Case): number[] {
   const truncation = new Truncation(options, z.length)
   const total = truncation.weigh(z, Math.max(...z))
   const shares = new Array<number>(z.length).fill(0)
-  for (let i = 0; i < truncation.count; i++) shares[truncation.ids[i] as number] = (truncation.weights[i] as number) / total
+  for (let i = 0; i < truncation.count; i++)
+    shares[truncation.ids[i] as number] = (truncation.weights[i] as number) / total
   return shares
 }
 
@@ -51,5 +52,6 @@ test('transformers leaves the same ids, with the same probabilities', (t) => {
 test('log-probabilities are torch.log_softmax of the raw logits', (t) => {
   const raw = Float32Array.from(logits)
   const scale = Math.max(...logSoftmax.map(Math.abs))
-  for (const [id, expected] of logSoftmax.entries()) t.true(Math.abs(logprobsOf(raw, id, 0).logprob - expected) <= 2 ** -22 * scale)
+  for (const [id, expected] of logSoftmax.entries())
+    t.true(Math.abs(logprobsOf(raw, id, 0).logprob - expected) <= 2 ** -22 * scale)
 })

@@ -28,7 +28,9 @@ test('repetition comes before frequency and presence', (t) => {
 })
 
 test('an id that is ruled out stays so', (t) => {
-  t.deepEqual(penalised({ repetitionPenalty: 2, frequencyPenalty: -1, presencePenalty: -1 }, [-Infinity], [0]), [-Infinity])
+  t.deepEqual(penalised({ repetitionPenalty: 2, frequencyPenalty: -1, presencePenalty: -1 }, [-Infinity], [0]), [
+    -Infinity,
+  ])
 })
 
 test('what would complete an n-gram again is ruled out', (t) => {
@@ -47,7 +49,11 @@ test('n-grams longer than what was said rule out nothing', (t) => {
 test('counting goes on where the last call stopped', (t) => {
   const penalties = new Penalties({ frequencyPenalty: 1 })
   const ids: number[] = []
-  for (const [id, expected] of [[0, [-1, 0]], [1, [-1, -1]], [0, [-2, -1]]] as const) {
+  for (const [id, expected] of [
+    [0, [-1, 0]],
+    [1, [-1, -1]],
+    [0, [-2, -1]],
+  ] as const) {
     ids.push(id)
     const z = new Float32Array(2)
     penalties.apply(z, ids)

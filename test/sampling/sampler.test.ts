@@ -6,11 +6,15 @@ import { Sampler } from '../../lib/sampling/sampler.js'
 import { ThresholdFinder } from '../../lib/sampling/threshold.js'
 
 /** The plainest sampler: which ids may be drawn, and with what probability. */
-function distribution(logits: ArrayLike<number>, { temperature = 1, topK = 0, topP = 1 }: SamplingOptions): Map<number, number> {
+function distribution(
+  logits: ArrayLike<number>,
+  { temperature = 1, topK = 0, topP = 1 }: SamplingOptions,
+): Map<number, number> {
   const order = Array.from(logits, (logit, id) => ({ id, logit })).sort((a, b) => b.logit - a.logit || a.id - b.id)
   const cut = topK > 0 ? (order[Math.min(topK, order.length) - 1]?.logit ?? -Infinity) : -Infinity
   const kept = order.filter(({ logit }) => logit >= cut)
-  const mass = (list: readonly { readonly logit: number }[]): number => list.reduce((sum, { logit }) => sum + Math.exp((logit - (order[0]?.logit ?? 0)) / temperature), 0)
+  const mass = (list: readonly { readonly logit: number }[]): number =>
+    list.reduce((sum, { logit }) => sum + Math.exp((logit - (order[0]?.logit ?? 0)) / temperature), 0)
   const total = mass(kept)
   let count = 1
   while (count < kept.length && mass(kept.slice(0, count)) < topP * total) count++
@@ -41,7 +45,14 @@ test('banned ids are never chosen and the logits stay as they are', (t) => {
 test('draws follow the probabilities of temperature, top-k and top-p', (t) => {
   const logits = Float32Array.of(1, 2, 0.5, 2, -1, 1.5, 0, -3)
   const draws = 20_000
-  for (const options of [{ temperature: 1 }, { temperature: 0.5 }, { temperature: 2, topK: 3 }, { temperature: 1, topP: 0.7 }, { temperature: 1.5, topK: 5, topP: 0.8 }, { temperature: 1, topK: 1 }]) {
+  for (const options of [
+    { temperature: 1 },
+    { temperature: 0.5 },
+    { temperature: 2, topK: 3 },
+    { temperature: 1, topP: 0.7 },
+    { temperature: 1.5, topK: 5, topP: 0.8 },
+    { temperature: 1, topK: 1 },
+  ]) {
     const sampler = new Sampler({ ...options, seed: 11 })
     const counts = new Map<number, number>()
     for (let i = 0; i < draws; i++) {
@@ -50,7 +61,11 @@ test('draws follow the probabilities of temperature, top-k and top-p', (t) => {
     }
     const shares = distribution(logits, options)
     t.deepEqual([...counts.keys()].sort(), [...shares.keys()].sort(), JSON.stringify(options))
-    for (const [id, p] of shares) t.true(Math.abs((counts.get(id) ?? 0) / draws - p) <= 6 * Math.sqrt((p * (1 - p)) / draws), JSON.stringify({ options, id }))
+    for (const [id, p] of shares)
+      t.true(
+        Math.abs((counts.get(id) ?? 0) / draws - p) <= 6 * Math.sqrt((p * (1 - p)) / draws),
+        JSON.stringify({ options, id }),
+      )
   }
 })
 
@@ -74,7 +89,8 @@ test('the most probable id stays, however small top-p is', (t) => {
 test('a temperature next to 0 is greedy', (t) => {
   const logits = noise(500, 4)
   const greedy = new Sampler().next(logits)
-  for (const temperature of [1e-9, Number.MIN_VALUE]) t.is(new Sampler({ temperature, topP: 0.9, topK: 50, seed: 2 }).next(logits), greedy)
+  for (const temperature of [1e-9, Number.MIN_VALUE])
+    t.is(new Sampler({ temperature, topP: 0.9, topK: 50, seed: 2 }).next(logits), greedy)
 })
 
 test('the same seed draws the same ids, another seed other ones', (t) => {
@@ -94,7 +110,11 @@ test('without a seed each sampler has its own, and says which', (t) => {
 
 test('the threshold is that of a full sort', (t) => {
   // Any float, corner cases, and values so close that they part only in the last digits of the descent.
-  const value = fc.oneof(fc.float({ noNaN: true }), fc.constantFrom(0, -0, 1, -1, Infinity, -Infinity), fc.nat(4000).map((n) => 1 + n / 2 ** 16))
+  const value = fc.oneof(
+    fc.float({ noNaN: true }),
+    fc.constantFrom(0, -0, 1, -1, Infinity, -Infinity),
+    fc.nat(4000).map((n) => 1 + n / 2 ** 16),
+  )
   fc.assert(
     fc.property(fc.array(value, { minLength: 1, maxLength: 50 }), fc.nat(), (list, pick) => {
       const k = 1 + (pick % list.length)
@@ -107,7 +127,8 @@ test('the threshold is that of a full sort', (t) => {
 test('logits that are not numbers are a typed error', (t) => {
   for (const temperature of [0, 1]) {
     const sampler = new Sampler({ temperature, seed: 1 })
-    for (const logits of [[0, Number.NaN, 1], [0, Infinity], [-Infinity, -Infinity], []]) t.throws(() => sampler.next(Float32Array.from(logits)), { code: 'MODEL_CORRUPT', message: /llava info --check/ })
+    for (const logits of [[0, Number.NaN, 1], [0, Infinity], [-Infinity, -Infinity], []])
+      t.throws(() => sampler.next(Float32Array.from(logits)), { code: 'MODEL_CORRUPT', message: /llava info --check/ })
   }
 })
 
@@ -138,7 +159,10 @@ test('a logit bias is added first, and -Infinity rules out', (t) => {
 test('penalties count what the sampler chose', (t) => {
   const sampler = new Sampler({ frequencyPenalty: 1 })
   const logits = Float32Array.of(3, 1.5, 0)
-  t.deepEqual(Array.from({ length: 6 }, () => sampler.next(logits)), [0, 0, 1, 0, 1, 0]) // 3, 2; 1.5 against 1; 1; 0.5 against 0; of 0, -0.5 and 0 the lower id
+  t.deepEqual(
+    Array.from({ length: 6 }, () => sampler.next(logits)),
+    [0, 0, 1, 0, 1, 0],
+  ) // 3, 2; 1.5 against 1; 1; 0.5 against 0; of 0, -0.5 and 0 the lower id
 })
 
 test('no n-gram comes twice', (t) => {
@@ -159,15 +183,27 @@ test('min-p and typical-p cut the tail', (t) => {
 
 test('temperature comes before min-p, penalties before temperature', (t) => {
   const logits = Float32Array.of(0, Math.log(0.25))
-  t.deepEqual(choosable(() => new Sampler({ temperature: 2, minP: 0.4 }), logits), [0, 1]) // 0.25 ^ (1 / 2) = 0.5
-  t.deepEqual(choosable(() => new Sampler({ temperature: 1, minP: 0.4 }), logits), [0])
-  t.deepEqual(choosable(() => new Sampler({ temperature: 4, presencePenalty: 8, minP: 0.5 }), new Float32Array(3), [1]), [0, 2]) // exp(-8 / 4) < 0.5
+  t.deepEqual(
+    choosable(() => new Sampler({ temperature: 2, minP: 0.4 }), logits),
+    [0, 1],
+  ) // 0.25 ^ (1 / 2) = 0.5
+  t.deepEqual(
+    choosable(() => new Sampler({ temperature: 1, minP: 0.4 }), logits),
+    [0],
+  )
+  t.deepEqual(
+    choosable(() => new Sampler({ temperature: 4, presencePenalty: 8, minP: 0.5 }), new Float32Array(3), [1]),
+    [0, 2],
+  ) // exp(-8 / 4) < 0.5
 })
 
 test('end-of-sequence ids are not chosen before minTokens others', (t) => {
   const sampler = new Sampler({ minTokens: 2 }, { ids: [], eosIds: [0, 2] })
   const logits = Float32Array.of(3, 1, 2)
-  t.deepEqual([1, 2, 3].map(() => sampler.next(logits)), [1, 1, 0])
+  t.deepEqual(
+    [1, 2, 3].map(() => sampler.next(logits)),
+    [1, 1, 0],
+  )
 })
 
 test('a logits processor sees penalised logits and the tokens so far, and may change the logits', (t) => {
@@ -181,7 +217,10 @@ test('a logits processor sees penalised logits and the tokens so far, and may ch
   }
   const sampler = new Sampler({ logitsProcessor, presencePenalty: 1 })
   t.deepEqual([sampler.next(Float32Array.of(1, 2, 3)), sampler.next(Float32Array.of(1, 2, 3))], [2, 2])
-  t.deepEqual(seen, [[[1, 2, 3], []], [[1, 2, 2], [2]]])
+  t.deepEqual(seen, [
+    [[1, 2, 3], []],
+    [[1, 2, 2], [2]],
+  ])
 })
 
 test('a logits processor cannot bring back what is never chosen', (t) => {
@@ -190,7 +229,12 @@ test('a logits processor cannot bring back what is never chosen', (t) => {
       logits.fill(0)
     },
   }
-  t.is(new Sampler({ logitsProcessor, minTokens: 1 }, { ids: [0], from: 3, eosIds: [1] }).next(Float32Array.of(0, 0, -5, 0, 0)), 2)
+  t.is(
+    new Sampler({ logitsProcessor, minTokens: 1 }, { ids: [0], from: 3, eosIds: [1] }).next(
+      Float32Array.of(0, 0, -5, 0, 0),
+    ),
+    2,
+  )
 })
 
 test('what a logits processor throws comes out as it is', (t) => {
@@ -200,7 +244,10 @@ test('what a logits processor throws comes out as it is', (t) => {
       throw error
     },
   }
-  t.is(t.throws(() => new Sampler({ logitsProcessor }).next(new Float32Array(2))), error)
+  t.is(
+    t.throws(() => new Sampler({ logitsProcessor }).next(new Float32Array(2))),
+    error,
+  )
 })
 
 test('streams of one seed are different, each the same every time', (t) => {
@@ -209,7 +256,15 @@ test('streams of one seed are different, each the same every time', (t) => {
     const sampler = new Sampler({ temperature: 1, seed: 4 }, { ids: [] }, stream)
     return rows.map((row) => sampler.next(row))
   }
-  t.deepEqual(ids(0), rows.map(((sampler) => (row: Float32Array) => sampler.next(row))(new Sampler({ temperature: 1, seed: 4 }))))
+  t.deepEqual(
+    ids(0),
+    rows.map(
+      (
+        (sampler) => (row: Float32Array) =>
+          sampler.next(row)
+      )(new Sampler({ temperature: 1, seed: 4 })),
+    ),
+  )
   t.deepEqual(ids(1), ids(1))
   t.notDeepEqual(ids(1), ids(0))
   t.notDeepEqual(ids(1), ids(2))

@@ -16,9 +16,13 @@ function tokenizerOf({ document }: ByteLevelVariant): Tokenizer {
 function ggufKeys({ name, document }: ByteLevelVariant): Map<string, unknown> {
   const { pieces, types } = finish(tokenizerFromJson(document))
   return new Map<string, unknown>([
-    ['tokenizer.ggml.model', 'gpt2'], ['tokenizer.ggml.pre', name], ['tokenizer.ggml.tokens', pieces], ['tokenizer.ggml.token_type', Int32Array.from(types)],
+    ['tokenizer.ggml.model', 'gpt2'],
+    ['tokenizer.ggml.pre', name],
+    ['tokenizer.ggml.tokens', pieces],
+    ['tokenizer.ggml.token_type', Int32Array.from(types)],
     ['tokenizer.ggml.merges', document.model.merges.map((pair) => pair.join(' '))],
-    ['tokenizer.ggml.bos_token_id', pieces.indexOf('<|begin|>')], ['tokenizer.ggml.eos_token_id', pieces.indexOf('</s>')],
+    ['tokenizer.ggml.bos_token_id', pieces.indexOf('<|begin|>')],
+    ['tokenizer.ggml.eos_token_id', pieces.indexOf('</s>')],
   ])
 }
 
@@ -80,10 +84,18 @@ test('the post-processor says whether BOS comes first', (t) => {
 })
 
 test('without add_bos_token a GGUF file has BOS where its pre-tokenizer has', (t) => {
-  for (const [name, addBos] of [['llama-bpe', true], ['tekken', true], ['qwen2', false], ['gpt-2', false]] as const) {
+  for (const [name, addBos] of [
+    ['llama-bpe', true],
+    ['tekken', true],
+    ['qwen2', false],
+    ['gpt-2', false],
+  ] as const) {
     t.is(finish(tokenizerFromGguf(ggufKeys(byteLevelVariant(name)))).addBos, addBos, name)
   }
-  t.false(finish(tokenizerFromGguf(ggufKeys(byteLevelVariant('llama-bpe')).set('tokenizer.ggml.add_bos_token', false))).addBos)
+  t.false(
+    finish(tokenizerFromGguf(ggufKeys(byteLevelVariant('llama-bpe')).set('tokenizer.ggml.add_bos_token', false)))
+      .addBos,
+  )
 })
 
 test('byte-level text never becomes a special token unless that is asked for', (t) => {
@@ -91,7 +103,10 @@ test('byte-level text never becomes a special token unless that is asked for', (
     const tokenizer = tokenizerOf(variant)
     for (const { text } of variant.rows) {
       const ids = [...tokenizer.encode(text, { addBos: false })]
-      t.false(ids.some((id) => tokenizer.isSpecial(id)), text)
+      t.false(
+        ids.some((id) => tokenizer.isSpecial(id)),
+        text,
+      )
       t.is(tokenizer.decode(ids), variant.name === 'qwen2' ? text.normalize('NFC') : text)
     }
   }
@@ -99,10 +114,19 @@ test('byte-level text never becomes a special token unless that is asked for', (
 
 test('parts side by side are one byte-level text, but a special token is only seen inside one', (t) => {
   const tokenizer = tokenizerOf(byteLevelVariant('llama-bpe'))
-  const encode = (...parts: (readonly [string, boolean])[]): number[] => [...tokenizer.encodeParts(parts.map(([text, special]) => ({ text, special })), { addBos: false })]
+  const encode = (...parts: (readonly [string, boolean])[]): number[] => [
+    ...tokenizer.encodeParts(
+      parts.map(([text, special]) => ({ text, special })),
+      { addBos: false },
+    ),
+  ]
   t.deepEqual(encode(['the ca', true], ['t sees', false]), encode(['the cat sees', false]))
   const end = tokenizer.tokenId('<|end|>')
-  t.deepEqual(encode(['a', false], ['<|end|>', true], ['b', false]), [...encode(['a', false]), end as number, ...encode(['b', false])])
+  t.deepEqual(encode(['a', false], ['<|end|>', true], ['b', false]), [
+    ...encode(['a', false]),
+    end as number,
+    ...encode(['b', false]),
+  ])
   t.false(encode(['<|', true], ['end|>', true]).includes(end as number))
   t.false(encode(['<|end|>', false]).includes(end as number))
 })
@@ -121,13 +145,19 @@ test('half a character waits in the stream, and becomes U+FFFD at the end', (t) 
   const tokenizer = tokenizerOf(byteLevelVariant('gpt-2'))
   const bytes = [...Buffer.from('🦙')].map((byte) => tokenizer.tokenId(byteAlphabet[byte] as string) as number)
   const stream = new DecodeStream(tokenizer)
-  t.deepEqual(bytes.map((id) => stream.push(id)), ['', '', '', '🦙'])
+  t.deepEqual(
+    bytes.map((id) => stream.push(id)),
+    ['', '', '', '🦙'],
+  )
   t.deepEqual([...bytes.slice(0, 2).map((id) => stream.push(id)), stream.flush()], ['', '', '\ufffd'])
 })
 
 test('the byte alphabet has 256 characters, printable ones for themselves', (t) => {
   t.is(new Set(byteAlphabet).size, 256)
-  t.deepEqual([byteAlphabet[0x41], byteAlphabet[0x20], byteAlphabet[0x0a], byteAlphabet[0xad], byteAlphabet[0xff]], ['A', 'Ġ', 'Ċ', 'Ń', 'ÿ'])
+  t.deepEqual(
+    [byteAlphabet[0x41], byteAlphabet[0x20], byteAlphabet[0x0a], byteAlphabet[0xad], byteAlphabet[0xff]],
+    ['A', 'Ġ', 'Ċ', 'Ń', 'ÿ'],
+  )
 })
 
 test("tokens that end a turn end a GGUF model's answer whether or not a key names them", (t) => {
@@ -141,13 +171,19 @@ test('a piece that merely reads like a special token is not taken for BOS', (t) 
   const { document } = byteLevelVariant('gpt-2')
   const vocab = { ...(document.model['vocab'] as object), '<s>': 641 }
   const added = (document['added_tokens'] as { id: number }[]).map((token) => ({ ...token, id: token.id + 1 }))
-  t.is(finish(tokenizerFromJson({ ...document, model: { ...document.model, vocab }, added_tokens: added })).bosId, undefined)
+  t.is(
+    finish(tokenizerFromJson({ ...document, model: { ...document.model, vocab }, added_tokens: added })).bosId,
+    undefined,
+  )
 })
 
 test('an unknown pre-tokenizer of a GGUF file is refused by name', (t) => {
   const keys = ggufKeys(byteLevelVariant('gpt-2'))
   for (const name of ['kimi-k2', 'toString', 7]) {
-    t.throws(() => finish(tokenizerFromGguf(keys.set('tokenizer.ggml.pre', name))), { code: 'MODEL_UNSUPPORTED', message: new RegExp(`tokenizer\\.ggml\\.pre "?${name}`) })
+    t.throws(() => finish(tokenizerFromGguf(keys.set('tokenizer.ggml.pre', name))), {
+      code: 'MODEL_UNSUPPORTED',
+      message: new RegExp(`tokenizer\\.ggml\\.pre "?${name}`),
+    })
   }
 })
 
@@ -155,8 +191,15 @@ test('damaged GGUF keys of a byte-level vocabulary give a typed error', (t) => {
   const keys = (): Map<string, unknown> => ggufKeys(byteLevelVariant('gpt-2'))
   const types = keys().get('tokenizer.ggml.token_type') as Int32Array
   const damage: [string, unknown][] = [
-    ['tokenizer.ggml.tokens', 7], ['tokenizer.ggml.token_type', types.slice(1)], ['tokenizer.ggml.token_type', types.map(() => PieceType.byte)], ['tokenizer.ggml.merges', 'a b'],
-    ['tokenizer.ggml.merges', ['a']], ['tokenizer.ggml.merges', ['a b c']], ['tokenizer.ggml.merges', [3]], ['tokenizer.ggml.bos_token_id', 100_000],
+    ['tokenizer.ggml.tokens', 7],
+    ['tokenizer.ggml.token_type', types.slice(1)],
+    ['tokenizer.ggml.token_type', types.map(() => PieceType.byte)],
+    ['tokenizer.ggml.merges', 'a b'],
+    ['tokenizer.ggml.merges', ['a']],
+    ['tokenizer.ggml.merges', ['a b c']],
+    ['tokenizer.ggml.merges', [3]],
+    ['tokenizer.ggml.bos_token_id', 100_000],
   ]
-  for (const [key, value] of damage) t.throws(() => finish(tokenizerFromGguf(keys().set(key, value))), { code: 'MODEL_CORRUPT' }, key)
+  for (const [key, value] of damage)
+    t.throws(() => finish(tokenizerFromGguf(keys().set(key, value))), { code: 'MODEL_CORRUPT' }, key)
 })

@@ -40,10 +40,22 @@ test("CLIP's special tokens written out are text", (t) => {
 })
 
 test("a vocabulary that is not CLIP's is refused, a damaged one too", (t) => {
-  t.throws(() => finish(clipVocabularyFromJson(tokenizerJson)), { code: 'MODEL_UNSUPPORTED', message: /end_of_word_suffix/ })
+  t.throws(() => finish(clipVocabularyFromJson(tokenizerJson)), {
+    code: 'MODEL_UNSUPPORTED',
+    message: /end_of_word_suffix/,
+  })
   const endless = without(vocabulary, '<|endoftext|>')
-  t.throws(() => new ClipTokenizer(new Tokenizer(finish(clipVocabularyFromFiles(endless, mergesText)))), { code: 'MODEL_CORRUPT', message: /<\|endoftext\|>/ })
-  for (const [vocab, merges] of [[{}, ''], [[], ''], [vocabulary, 'a'], [vocabulary, 'a zz'], [{ ...vocabulary, far: 9_000_000 }, '']] as const) {
+  t.throws(() => new ClipTokenizer(new Tokenizer(finish(clipVocabularyFromFiles(endless, mergesText)))), {
+    code: 'MODEL_CORRUPT',
+    message: /<\|endoftext\|>/,
+  })
+  for (const [vocab, merges] of [
+    [{}, ''],
+    [[], ''],
+    [vocabulary, 'a'],
+    [vocabulary, 'a zz'],
+    [{ ...vocabulary, far: 9_000_000 }, ''],
+  ] as const) {
     t.throws(() => finish(clipVocabularyFromFiles(vocab, merges)), { code: 'MODEL_CORRUPT' })
   }
 })

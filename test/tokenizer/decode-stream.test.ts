@@ -13,9 +13,12 @@ function stream(ids: Iterable<number>): string[] {
 
 test('streamed text is the text decoded at once, whatever the ids', (t) => {
   fc.assert(
-    fc.property(fc.array(fc.oneof(fc.integer({ min: 0, max: 601 }), fc.integer({ min: 3, max: 258 })), { maxLength: 40 }), (ids) => {
-      t.is(stream(ids).join(''), tokenizer.decode(ids))
-    }),
+    fc.property(
+      fc.array(fc.oneof(fc.integer({ min: 0, max: 601 }), fc.integer({ min: 3, max: 258 })), { maxLength: 40 }),
+      (ids) => {
+        t.is(stream(ids).join(''), tokenizer.decode(ids))
+      },
+    ),
     { numRuns: 2000 },
   )
 })
@@ -31,7 +34,8 @@ test('a character left incomplete becomes U+FFFD at the end and not before', (t)
 })
 
 test('no text given out holds half a surrogate pair', (t) => {
-  for (const text of expected.texts) for (const piece of stream(tokenizer.encode(text))) t.notRegex(piece, /[\ud800-\udfff]/u)
+  for (const text of expected.texts)
+    for (const piece of stream(tokenizer.encode(text))) t.notRegex(piece, /[\ud800-\udfff]/u)
 })
 
 test('exactly one leading space is dropped, wherever the text begins', (t) => {

@@ -10,8 +10,13 @@ import { expected, sentencePieceModel, sentencePieceTokenizer, tokenizerConfig, 
 function ggufKeys(): Map<string, unknown> {
   const { pieces, scores, types } = finish(tokenizerFromSentencePiece(sentencePieceModel))
   return new Map<string, unknown>([
-    ['tokenizer.ggml.model', 'llama'], ['tokenizer.ggml.tokens', pieces], ['tokenizer.ggml.scores', scores], ['tokenizer.ggml.token_type', Int32Array.from(types)],
-    ['tokenizer.ggml.bos_token_id', 1], ['tokenizer.ggml.eos_token_id', 2], ['tokenizer.ggml.unknown_token_id', 0],
+    ['tokenizer.ggml.model', 'llama'],
+    ['tokenizer.ggml.tokens', pieces],
+    ['tokenizer.ggml.scores', scores],
+    ['tokenizer.ggml.token_type', Int32Array.from(types)],
+    ['tokenizer.ggml.bos_token_id', 1],
+    ['tokenizer.ggml.eos_token_id', 2],
+    ['tokenizer.ggml.unknown_token_id', 0],
   ])
 }
 
@@ -27,8 +32,18 @@ test('add_bos_token of tokenizer_config.json wins over the post-processor', (t) 
 })
 
 test('added_tokens_decoder and added_tokens.json give a tokenizer.model its image token', (t) => {
-  const entry = { content: '<image>', special: true, normalized: false, lstrip: false, rstrip: false, single_word: false }
-  const specs = [finish(tokenizerFromSentencePiece(sentencePieceModel, { added_tokens_decoder: { 600: entry } })), finish(tokenizerFromSentencePiece(sentencePieceModel, {}, { '<image>': 600 }))]
+  const entry = {
+    content: '<image>',
+    special: true,
+    normalized: false,
+    lstrip: false,
+    rstrip: false,
+    single_word: false,
+  }
+  const specs = [
+    finish(tokenizerFromSentencePiece(sentencePieceModel, { added_tokens_decoder: { 600: entry } })),
+    finish(tokenizerFromSentencePiece(sentencePieceModel, {}, { '<image>': 600 })),
+  ]
   for (const spec of specs) {
     const tokenizer = new Tokenizer(spec)
     t.is(tokenizer.tokenId('<image>'), 600)

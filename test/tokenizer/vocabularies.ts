@@ -29,7 +29,9 @@ interface Expected {
   readonly processor: readonly { readonly prompt: string; readonly ids: readonly number[] }[]
 }
 
-export type TokenizerJson = Readonly<Record<string, unknown>> & { readonly model: Readonly<Record<string, unknown>> & { readonly merges: readonly (readonly [string, string])[] } }
+export type TokenizerJson = Readonly<Record<string, unknown>> & {
+  readonly model: Readonly<Record<string, unknown>> & { readonly merges: readonly (readonly [string, string])[] }
+}
 
 export const expected = readJson('expected.json') as Expected
 export const tokenizerJson = readJson('tokenizer.json') as TokenizerJson
@@ -63,17 +65,27 @@ export function sentencePieceTokenizer(config: unknown = {}): Tokenizer {
 interface ByteLevelFixture {
   readonly texts: readonly string[]
   readonly tokenizer: TokenizerJson
-  readonly variants: Readonly<Record<string, {
-    readonly differences: Readonly<Record<string, unknown>> & { readonly ignoreMerges?: boolean }
-    /** Without BOS; `null`: as in the first variant. */
-    readonly ids: readonly (readonly number[] | null)[]
-    readonly decoded: Readonly<Record<string, string>>
-  }>>
+  readonly variants: Readonly<
+    Record<
+      string,
+      {
+        readonly differences: Readonly<Record<string, unknown>> & { readonly ignoreMerges?: boolean }
+        /** Without BOS; `null`: as in the first variant. */
+        readonly ids: readonly (readonly number[] | null)[]
+        readonly decoded: Readonly<Record<string, string>>
+      }
+    >
+  >
   /** Without the pieces of some bytes. */
   readonly missing: {
     readonly pieces: readonly string[]
     readonly texts: readonly string[]
-    readonly variants: Readonly<Record<string, { readonly change: Readonly<Record<string, unknown>>; readonly ids: readonly (readonly number[])[] }>>
+    readonly variants: Readonly<
+      Record<
+        string,
+        { readonly change: Readonly<Record<string, unknown>>; readonly ids: readonly (readonly number[])[] }
+      >
+    >
   }
 }
 
@@ -87,21 +99,29 @@ export interface ByteLevelVariant {
   readonly rows: readonly { readonly text: string; readonly ids: readonly number[]; readonly decoded: string }[]
 }
 
-export const byteLevelVariants: readonly ByteLevelVariant[] = Object.entries(byteLevel.variants).map(([name, { differences, ids, decoded }]) => {
-  const { ignoreMerges = false, ...rest } = differences
-  const model = { ...byteLevel.tokenizer.model, ignore_merges: ignoreMerges }
-  const first = Object.values(byteLevel.variants)[0]?.ids ?? []
-  const rows = allTexts.map((text, index) => ({ text, ids: ids[index] ?? first[index] ?? [], decoded: decoded[index] ?? text }))
-  return { name, document: { ...byteLevel.tokenizer, ...rest, model }, rows }
-})
+export const byteLevelVariants: readonly ByteLevelVariant[] = Object.entries(byteLevel.variants).map(
+  ([name, { differences, ids, decoded }]) => {
+    const { ignoreMerges = false, ...rest } = differences
+    const model = { ...byteLevel.tokenizer.model, ignore_merges: ignoreMerges }
+    const first = Object.values(byteLevel.variants)[0]?.ids ?? []
+    const rows = allTexts.map((text, index) => ({
+      text,
+      ids: ids[index] ?? first[index] ?? [],
+      decoded: decoded[index] ?? text,
+    }))
+    return { name, document: { ...byteLevel.tokenizer, ...rest, model }, rows }
+  },
+)
 
 /** Vocabularies in which some bytes have no piece. */
-export const missingByteVariants: readonly ByteLevelVariant[] = Object.entries(byteLevel.missing.variants).map(([name, { change, ids }]) => {
-  const { model } = byteLevel.tokenizer
-  const vocab = byteLevel.missing.pieces.reduce(without, model['vocab'] as object)
-  const rows = byteLevel.missing.texts.map((text, index) => ({ text, ids: ids[index] ?? [], decoded: '' }))
-  return { name, document: { ...byteLevel.tokenizer, model: { ...model, vocab, ...change } }, rows }
-})
+export const missingByteVariants: readonly ByteLevelVariant[] = Object.entries(byteLevel.missing.variants).map(
+  ([name, { change, ids }]) => {
+    const { model } = byteLevel.tokenizer
+    const vocab = byteLevel.missing.pieces.reduce(without, model['vocab'] as object)
+    const rows = byteLevel.missing.texts.map((text, index) => ({ text, ids: ids[index] ?? [], decoded: '' }))
+    return { name, document: { ...byteLevel.tokenizer, model: { ...model, vocab, ...change } }, rows }
+  },
+)
 
 export function byteLevelVariant(name: string): ByteLevelVariant {
   const found = byteLevelVariants.find((one) => one.name === name)
@@ -109,7 +129,11 @@ export function byteLevelVariant(name: string): ByteLevelVariant {
   return found
 }
 
-export const clip = readJson('clip.json') as { readonly tokenizer: TokenizerJson; readonly long: string; readonly ids: readonly (readonly number[])[] }
+export const clip = readJson('clip.json') as {
+  readonly tokenizer: TokenizerJson
+  readonly long: string
+  readonly ids: readonly (readonly number[])[]
+}
 export const clipTexts: readonly string[] = [...allTexts.filter((text) => !text.includes('<|')), clip.long]
 
 const llamaFile = path.resolve(packageRoot, '../shared/data/ggml-vocab-llama-spm.gguf')

@@ -16,7 +16,8 @@ async function describe(t: ExecutionContext, files: Readonly<Record<string, unkn
   return describeClip(folder)
 }
 
-const shapesOf = ({ tensors }: ClipDescription): Record<string, readonly number[]> => Object.fromEntries(tensors.map(({ name, shape }) => [name, shape]))
+const shapesOf = ({ tensors }: ClipDescription): Record<string, readonly number[]> =>
+  Object.fromEntries(tensors.map(({ name, shape }) => [name, shape]))
 
 test('a CLIP directory gives both towers whole, their sizes and the files of its tokenizer', async (t) => {
   const clip = await describe(t, clipCheckpoint())
@@ -34,7 +35,10 @@ test('a CLIP directory gives both towers whole, their sizes and the files of its
   t.like(clip.config.vision, { layers: tiny.visionLayers, dropClassRow: false, imageSize: tiny.image })
   t.is(clip.config.projectionDim, clipText.projection)
   t.like(clip.imageProcessor, { aspectRatio: 'crop', imageSize: tiny.image })
-  t.deepEqual(clip.tokenizer, { vocabulary: path.join(clip.path, 'vocab.json'), merges: path.join(clip.path, 'merges.txt') })
+  t.deepEqual(clip.tokenizer, {
+    vocabulary: path.join(clip.path, 'vocab.json'),
+    merges: path.join(clip.path, 'merges.txt'),
+  })
 })
 
 test('tokenizer.json alone will do', async (t) => {
@@ -60,11 +64,19 @@ test('embeddings of a picture and of a text equal those of transformers', async 
   const { files, tensors, config } = await describeClip(path.join(golden, 'clip-vit-tiny'))
   const expected = await tensorsOf(path.join(golden, 'clip.safetensors'))
   for (const isa of native().cpuInfo().isas) {
-    const clip = await native().openClip(files, tensors, config, { threads: 1, isa, kvCache: 'f32', arithmetic: 'exact' })
+    const clip = await native().openClip(files, tensors, config, {
+      threads: 1,
+      isa,
+      kvCache: 'f32',
+      arithmetic: 'exact',
+    })
     const cancellation = new (native().Cancellation)()
     const image = await clip.encodeImages(new Float32Array(expected('pixel_values')), 1, cancellation)
     const text = await clip.encodeText(new Int32Array(expected('input_ids')), cancellation)
-    for (const [name, actual] of [['image_embedding', image], ['text_embedding', text]] as const) {
+    for (const [name, actual] of [
+      ['image_embedding', image],
+      ['text_embedding', text],
+    ] as const) {
       const reference = new Float32Array(expected(name))
       const scale = Math.max(...reference.map(Math.abs))
       const error = Math.max(...reference.map((value, i) => Math.abs(value - (actual[i] ?? NaN)))) / scale

@@ -1,6 +1,7 @@
 // Writes small GGUF files by the format's own rules, and, where a test asks for it, against them.
 
-export type GgufScalarType = 'u8' | 'i8' | 'u16' | 'i16' | 'u32' | 'i32' | 'f32' | 'bool' | 'string' | 'u64' | 'i64' | 'f64'
+export type GgufScalarType =
+  'u8' | 'i8' | 'u16' | 'i16' | 'u32' | 'i32' | 'f32' | 'bool' | 'string' | 'u64' | 'i64' | 'f64'
 
 export interface GgufKey {
   readonly key: string
@@ -81,10 +82,17 @@ export function ggufHead({ version = 3, keys = [], tensors = [], keyCount, tenso
   ])
   const dataStart = Math.ceil(header.length / alignment) * alignment
   const size = Math.max(header.length, ...placed.map(({ offset, nbytes }) => dataStart + offset + nbytes))
-  return { header, size, data: placed.flatMap(({ data, offset }) => (data === undefined ? [] : [[data, dataStart + offset] as const])) }
+  return {
+    header,
+    size,
+    data: placed.flatMap(({ data, offset }) => (data === undefined ? [] : [[data, dataStart + offset] as const])),
+  }
 }
 
-function place(tensors: readonly GgufTensorInfo[], alignment: number): (GgufTensorInfo & { readonly offset: number; readonly nbytes: number })[] {
+function place(
+  tensors: readonly GgufTensorInfo[],
+  alignment: number,
+): (GgufTensorInfo & { readonly offset: number; readonly nbytes: number })[] {
   let end = 0
   return tensors.map((tensor) => {
     const [block, size] = blocks.get(tensor.type) ?? [1, 0]
@@ -99,7 +107,12 @@ function place(tensors: readonly GgufTensorInfo[], alignment: number): (GgufTens
 function keyValue(type: GgufKey['type'], value: unknown): Buffer {
   if (typeof type === 'string') return Buffer.concat([u32(typeIds[type]), scalar(type, value)])
   const values = Array.from(value as Iterable<unknown>)
-  return Buffer.concat([u32(9), u32(typeIds[type[0]]), u64(BigInt(values.length)), ...values.map((each) => scalar(type[0], each))])
+  return Buffer.concat([
+    u32(9),
+    u32(typeIds[type[0]]),
+    u64(BigInt(values.length)),
+    ...values.map((each) => scalar(type[0], each)),
+  ])
 }
 
 function scalar(type: GgufScalarType, value: unknown): Buffer {
@@ -111,7 +124,10 @@ function scalar(type: GgufScalarType, value: unknown): Buffer {
   if (type === 'f64') return bytes.subarray(0, bytes.writeDoubleLE(number))
   if (type === 'f32') return bytes.subarray(0, bytes.writeFloatLE(number))
   const size = type === 'bool' ? 1 : Number(type.slice(1)) / 8
-  return bytes.subarray(0, type.startsWith('i') ? bytes.writeIntLE(number, 0, size) : bytes.writeUIntLE(number, 0, size))
+  return bytes.subarray(
+    0,
+    type.startsWith('i') ? bytes.writeIntLE(number, 0, size) : bytes.writeUIntLE(number, 0, size),
+  )
 }
 
 export function string(text: string): Buffer {

@@ -38,8 +38,13 @@ const pair = { 'model.gguf': languageFile(), 'mmproj-model.gguf': mmprojFile() }
 const all = Object.fromEntries([...textShapes(), ...visionShapes()])
 const shapesOf = (model: ModelDescription): Record<string, readonly number[]> =>
   Object.fromEntries(model.tensors.map(({ name, shape }) => [name, shape]))
-const language = (...changes: GgufKey[]): Record<string, unknown> => ({ 'model.gguf': languageFile(withKeys(languageKeys, ...changes)) })
-const vision = (...changes: GgufKey[]): Record<string, unknown> => ({ ...pair, 'mmproj-model.gguf': mmprojFile(withKeys(visionKeys, ...changes)) })
+const language = (...changes: GgufKey[]): Record<string, unknown> => ({
+  'model.gguf': languageFile(withKeys(languageKeys, ...changes)),
+})
+const vision = (...changes: GgufKey[]): Record<string, unknown> => ({
+  ...pair,
+  'mmproj-model.gguf': mmprojFile(withKeys(visionKeys, ...changes)),
+})
 
 for (const what of ['', 'model.gguf']) {
   test(`a pair opens by ${what === '' ? 'its directory' : 'its language model'}, with the mmproj beside it`, async (t) => {
@@ -94,7 +99,10 @@ test('the tokenizer of a pair keeps its pieces', async (t) => {
 
 for (const ffn of ['legacy', 'new'] as const) {
   test(`the ${ffn} names of the tower’s MLP lead to the same matrices`, async (t) => {
-    const model = await describe(t, { ...pair, 'mmproj-model.gguf': mmprojFile(visionKeys, ggufTensors(visionShapes(), 1, ffn)) })
+    const model = await describe(t, {
+      ...pair,
+      'mmproj-model.gguf': mmprojFile(visionKeys, ggufTensors(visionShapes(), 1, ffn)),
+    })
     t.deepEqual(shapesOf(model), all)
   })
 }
@@ -116,7 +124,10 @@ test('an mmproj elsewhere is opened when it is named', async (t) => {
 test('several mmproj files beside a model are named in the error, and one of them can be chosen', async (t) => {
   const folder = await temporaryFolder(t)
   await writeFiles(folder, { ...pair, 'mmproj-other.gguf': mmprojFile() })
-  await t.throwsAsync(describeModel(folder), { code: 'INVALID_ARGUMENT', message: /mmproj-model\.gguf, mmproj-other\.gguf/ })
+  await t.throwsAsync(describeModel(folder), {
+    code: 'INVALID_ARGUMENT',
+    message: /mmproj-model\.gguf, mmproj-other\.gguf/,
+  })
   t.is((await describeModel(folder, { mmproj: path.join(folder, 'mmproj-other.gguf') })).format, 'gguf-pair')
 })
 
@@ -163,7 +174,10 @@ for (const [name, type] of [
   ['Q8_0', 8],
 ] as const) {
   test(`matrices in ${name} open`, async (t) => {
-    const model = await describe(t, { ...pair, 'model.gguf': languageFile(languageKeys, ggufTensors(textShapes(), type)) })
+    const model = await describe(t, {
+      ...pair,
+      'model.gguf': languageFile(languageKeys, ggufTensors(textShapes(), type)),
+    })
     t.is(model.card.languageDtype, name)
     t.deepEqual(shapesOf(model), all)
   })
@@ -183,10 +197,14 @@ test('rope keys are honoured: freq_base, linear scaling, one divisor per frequen
   ]
   const data = Buffer.from(Float32Array.of(1, 1, 4, 8).buffer)
   const divisors: GgufTensorInfo = { name: 'rope_freqs.weight', type: 0, ne: [4], data }
-  const model = await describe(t, { 'model.gguf': languageFile(withKeys(languageKeys, ...keys), [...ggufTensors(textShapes()), divisors]) })
+  const model = await describe(t, {
+    'model.gguf': languageFile(withKeys(languageKeys, ...keys), [...ggufTensors(textShapes()), divisors]),
+  })
   const expected = [1 / 2, 10 ** -1.5 / 2, 10 ** -3 / 8, 10 ** -4.5 / 16]
   // Four float32 roundings: theta^x, 1/x, the factor, the divisor.
-  model.config.text.ropeInvFreq.forEach((frequency, j) => t.true(Math.abs(frequency / (expected[j] ?? NaN) - 1) <= 4 * 2 ** -24))
+  model.config.text.ropeInvFreq.forEach((frequency, j) =>
+    t.true(Math.abs(frequency / (expected[j] ?? NaN) - 1) <= 4 * 2 ** -24),
+  )
 })
 
 test('rope scaling "none" ignores the factor', async (t) => {
@@ -238,17 +256,27 @@ const withoutVisionTensors = (pattern: RegExp): Record<string, unknown> => ({
 /** A mmproj of a SigLIP: no class token, no norm in front, a bias on the patches. */
 const siglip = (keys: readonly GgufKey[], ...more: readonly GgufTensorInfo[]): Record<string, unknown> => {
   const tensors = visionTensors.filter(({ name }) => !/class_embd|pre_ln|position_embd/.test(name))
-  const own = [{ name: 'v.patch_embd.bias', type: 0, ne: [tiny.Dv] }, { name: 'v.position_embd.weight', type: 0, ne: [tiny.Dv, 4] }]
+  const own = [
+    { name: 'v.patch_embd.bias', type: 0, ne: [tiny.Dv] },
+    { name: 'v.position_embd.weight', type: 0, ne: [tiny.Dv, 4] },
+  ]
   return { ...pair, 'mmproj-model.gguf': mmprojFile(withKeys(visionKeys, ...keys), [...tensors, ...own, ...more]) }
 }
 
 test('an mmproj without a class token whose patches have a bias is a SigLIP tower, all of whose rows are kept', async (t) => {
   const { config } = await describe(t, siglip([{ key: 'clip.use_gelu', type: 'bool', value: true }]))
-  t.like(config.vision, { tower: 'siglip', activation: 'gelu_pytorch_tanh', dropClassRow: false, layers: tiny.visionLayers })
+  t.like(config.vision, {
+    tower: 'siglip',
+    activation: 'gelu_pytorch_tanh',
+    dropClassRow: false,
+    layers: tiny.visionLayers,
+  })
 })
 
 const mistralKeys: readonly GgufKey[] = [
-  ...languageKeys.map((key) => ({ ...key, key: key.key.replace(/^llama\./, 'mistral3.') })).filter(({ key }) => key !== 'general.architecture'),
+  ...languageKeys
+    .map((key) => ({ ...key, key: key.key.replace(/^llama\./, 'mistral3.') }))
+    .filter(({ key }) => key !== 'general.architecture'),
   { key: 'general.architecture', type: 'string', value: 'mistral3' },
 ]
 
@@ -260,7 +288,8 @@ test('architecture mistral3 is the same decoder under its own keys', async (t) =
 })
 
 test('a sliding window is read, and 0 is none', async (t) => {
-  const window = (value: number): Record<string, unknown> => language({ key: 'llama.attention.sliding_window', type: 'u32', value })
+  const window = (value: number): Record<string, unknown> =>
+    language({ key: 'llama.attention.sliding_window', type: 'u32', value })
   t.is((await describe(t, window(128))).config.text.slidingWindow, 128)
   t.is((await describe(t, window(0))).config.text.slidingWindow, undefined)
 })
@@ -272,7 +301,10 @@ for (const layers of [1, 2, 3]) {
       { name: `mm.${2 * n}.weight`, type: 1, ne: [n === 0 ? tiny.Dv : tiny.D, tiny.D] },
       { name: `mm.${2 * n}.bias`, type: 0, ne: [tiny.D] },
     ])
-    const model = await describe(t, { ...pair, 'mmproj-model.gguf': mmprojFile(visionKeys, [...ggufTensors(shapes), ...projector.flat()]) })
+    const model = await describe(t, {
+      ...pair,
+      'mmproj-model.gguf': mmprojFile(visionKeys, [...ggufTensors(shapes), ...projector.flat()]),
+    })
     t.is(model.config.vision?.projectorLayers, layers)
     t.is(Object.keys(shapesOf(model)).filter((name) => name.startsWith('multi_modal_projector.')).length, 2 * layers)
   })
@@ -281,7 +313,11 @@ for (const layers of [1, 2, 3]) {
 const unsupported: readonly (readonly [what: string, files: Record<string, unknown>, message: RegExp])[] = [
   ['an mmproj without a class token', withoutVisionTensors(/class_embd/), /neither CLIP.* nor SigLIP/],
   ['an mmproj of a SigLIP with QuickGELU', siglip([]), /SigLIP.*QuickGELU/],
-  ['an mmproj of a SigLIP with a last norm', siglip([{ key: 'clip.use_gelu', type: 'bool', value: true }], { name: 'v.post_ln.weight', type: 0, ne: [64] }), /SigLIP.*norm after/],
+  [
+    'an mmproj of a SigLIP with a last norm',
+    siglip([{ key: 'clip.use_gelu', type: 'bool', value: true }], { name: 'v.post_ln.weight', type: 0, ne: [64] }),
+    /SigLIP.*norm after/,
+  ],
 ]
 
 for (const [what, files, message] of unsupported) {
@@ -316,7 +352,11 @@ const lora = (module: string, rank: number, input: number, out: number): GgufTen
   { name: `${module}.weight.lora_a`, type: 0, ne: [input, rank] },
   { name: `${module}.weight.lora_b`, type: 0, ne: [rank, out] },
 ]
-const withAdapter = async (t: ExecutionContext, keys: readonly GgufKey[], tensors: readonly GgufTensorInfo[]): Promise<ModelDescription> => {
+const withAdapter = async (
+  t: ExecutionContext,
+  keys: readonly GgufKey[],
+  tensors: readonly GgufTensorInfo[],
+): Promise<ModelDescription> => {
   const folder = await temporaryFolder(t)
   await writeFiles(folder, pair)
   await writeFiles(path.join(folder, 'adapters'), { 'lora.gguf': ggufFile({ keys, tensors }) })
@@ -324,10 +364,17 @@ const withAdapter = async (t: ExecutionContext, keys: readonly GgufKey[], tensor
 }
 
 test('a GGUF adapter’s pairs stand beside their matrices', async (t) => {
-  const model = await withAdapter(t, adapterKeys, [...lora('blk.0.attn_q', 3, 32, 32), ...lora('blk.1.ffn_down', 3, 64, 32), ...lora('output', 3, 32, 270)])
+  const model = await withAdapter(t, adapterKeys, [
+    ...lora('blk.0.attn_q', 3, 32, 32),
+    ...lora('blk.1.ffn_down', 3, 64, 32),
+    ...lora('output', 3, 32, 270),
+  ])
   const q = 'language_model.layers.0.self_attn.q_proj'
   const down = 'language_model.layers.1.mlp.down_proj'
-  t.deepEqual(model.tensors.flatMap(({ lora }) => lora ?? []), Array(3).fill({ scale: 2, interleavedHeads: 0 }))
+  t.deepEqual(
+    model.tensors.flatMap(({ lora }) => lora ?? []),
+    Array(3).fill({ scale: 2, interleavedHeads: 0 }),
+  )
   t.deepEqual(shapesOf(model), {
     ...all,
     [`${q}.lora_A.weight`]: [3, 32],
@@ -340,13 +387,23 @@ test('a GGUF adapter’s pairs stand beside their matrices', async (t) => {
 })
 
 test('layers of a GGUF adapter may have different ranks', async (t) => {
-  const model = await withAdapter(t, adapterKeys, [...lora('blk.0.attn_q', 3, 32, 32), ...lora('blk.1.attn_q', 2, 32, 32)])
-  t.deepEqual(model.tensors.flatMap(({ lora }) => lora?.scale ?? []), [2, 3])
+  const model = await withAdapter(t, adapterKeys, [
+    ...lora('blk.0.attn_q', 3, 32, 32),
+    ...lora('blk.1.attn_q', 2, 32, 32),
+  ])
+  t.deepEqual(
+    model.tensors.flatMap(({ lora }) => lora?.scale ?? []),
+    [2, 3],
+  )
 })
 
-const refusedAdapters: readonly (readonly [what: string, code: string, keys: readonly GgufKey[], tensors: readonly GgufTensorInfo[], message: RegExp])[] = [
-  ['of embeddings', 'MODEL_UNSUPPORTED', adapterKeys, lora('token_embd', 3, 32, 270), /linear layers/],
-]
+const refusedAdapters: readonly (readonly [
+  what: string,
+  code: string,
+  keys: readonly GgufKey[],
+  tensors: readonly GgufTensorInfo[],
+  message: RegExp,
+])[] = [['of embeddings', 'MODEL_UNSUPPORTED', adapterKeys, lora('token_embd', 3, 32, 270), /linear layers/]]
 
 for (const [what, code, keys, tensors, message] of refusedAdapters) {
   test(`a GGUF adapter ${what} fails with ${code}`, async (t) => {

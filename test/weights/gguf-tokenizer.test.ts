@@ -18,9 +18,17 @@ import { temporaryFolder } from './tiny-llava.js'
 const texts = [...expected.texts, ...expected.specialTexts, ...expected.addedTexts]
 
 /** `spec` by way of a file. */
-async function throughGguf(t: ExecutionContext, spec: TokenizerSpec, rows: number, exactly = false): Promise<TokenizerSpec> {
+async function throughGguf(
+  t: ExecutionContext,
+  spec: TokenizerSpec,
+  rows: number,
+  exactly = false,
+): Promise<TokenizerSpec> {
   const file = path.join(await temporaryFolder(t), 'vocabulary.gguf')
-  await writeFile(file, finish(layoutGguf(new Map(finish(tokenizerFields(spec, rows, exactly, spec.eosIds))), [])).header)
+  await writeFile(
+    file,
+    finish(layoutGguf(new Map(finish(tokenizerFields(spec, rows, exactly, spec.eosIds))), [])).header,
+  )
   return finish(ggufTokenizer(file, (await readGgufHeader(file)).metadata))
 }
 
@@ -69,7 +77,17 @@ test('pieces beyond the rows stay, unless there may only be as many as rows', as
 function byteLevelJson(regex: string): unknown {
   const pieces = [...byteAlphabet, 'he', 'll', 'hell', 'hello', 'Ġw', '12']
   return {
-    added_tokens: [{ id: pieces.length, content: '<|eot_id|>', special: true, normalized: false, lstrip: false, rstrip: false, single_word: false }],
+    added_tokens: [
+      {
+        id: pieces.length,
+        content: '<|eot_id|>',
+        special: true,
+        normalized: false,
+        lstrip: false,
+        rstrip: false,
+        single_word: false,
+      },
+    ],
     normalizer: null,
     pre_tokenizer: {
       type: 'Sequence',
@@ -82,7 +100,14 @@ function byteLevelJson(regex: string): unknown {
       type: 'BPE',
       ignore_merges: true,
       vocab: Object.fromEntries(pieces.map((piece, id) => [piece, id])),
-      merges: [['h', 'e'], ['l', 'l'], ['he', 'll'], ['hell', 'o'], ['Ġ', 'w'], ['1', '2']],
+      merges: [
+        ['h', 'e'],
+        ['l', 'l'],
+        ['he', 'll'],
+        ['hell', 'o'],
+        ['Ġ', 'w'],
+        ['1', '2'],
+      ],
     },
   }
 }
@@ -107,7 +132,9 @@ test('a way of cutting words that has no name is described in the file', async (
 
 test('scores derived from merges put the earlier merge first', (t) => {
   const spec = finish(tokenizerFromJson(documentOf(variant(Object.keys(expected.variants)[0]!)), tokenizerConfig))
-  const scores = new Map(finish(tokenizerFields(spec, spec.pieces.length, false, []))).get('tokenizer.ggml.scores')?.[1] as readonly number[]
+  const scores = new Map(finish(tokenizerFields(spec, spec.pieces.length, false, []))).get(
+    'tokenizer.ggml.scores',
+  )?.[1] as readonly number[]
   const ids = [...spec.merges!.ids]
   const firstRanks = ids.map((id) => ids.indexOf(id))
   for (const [rank, id] of ids.entries()) t.is(scores[id]! + firstRanks[rank]!, 0)
@@ -124,7 +151,10 @@ for (const [what, change] of Object.entries({
     const spec = finish(tokenizerFromSentencePiece(sentencePieceModel))
     t.is(spec.addedTokens.length, 3)
     const file = path.join(await temporaryFolder(t), 'vocabulary.gguf')
-    await writeFile(file, finish(layoutGguf(new Map([...finish(tokenizerFields(spec, spec.pieces.length, false, [])), change]), [])).header)
+    await writeFile(
+      file,
+      finish(layoutGguf(new Map([...finish(tokenizerFields(spec, spec.pieces.length, false, [])), change]), [])).header,
+    )
     const { metadata } = await readGgufHeader(file)
     t.throws(() => finish(ggufTokenizer(file, metadata)), { code: 'MODEL_CORRUPT' })
   })
@@ -135,7 +165,11 @@ test.serial('a long vocabulary is written and read in slices, between which othe
   const merges = Array.from({ length: 100_000 }, (_, n) => `${pieces[256 + n] as string} `.repeat(2).trimEnd())
   const doubled = merges.map((merge) => merge.replace(' ', ''))
   const vocab = Object.fromEntries([...pieces, ...doubled].map((piece, id) => [piece, id]))
-  const document = { ...(byteLevelJson(String.raw`\p{L}+`) as object), added_tokens: [], model: { type: 'BPE', vocab, merges } }
+  const document = {
+    ...(byteLevelJson(String.raw`\p{L}+`) as object),
+    added_tokens: [],
+    model: { type: 'BPE', vocab, merges },
+  }
   const file = path.join(await temporaryFolder(t), 'vocabulary.gguf')
   let turns = 0
   const counter = setInterval(() => turns++, 0)
@@ -154,6 +188,9 @@ test.serial('a long vocabulary is written and read in slices, between which othe
   const read = await turnsOf(() => finishInSlices(ggufTokenizer(file, metadata)))
   await turnsOf(() => finishInSlices(indexPieces(read)))
   clearInterval(counter)
-  t.true(each.every((count) => count >= 2), `turns: ${each.join(', ')}`)
+  t.true(
+    each.every((count) => count >= 2),
+    `turns: ${each.join(', ')}`,
+  )
   t.deepEqual(read.merges?.ids, spec.merges?.ids)
 })

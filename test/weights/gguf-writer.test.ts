@@ -30,7 +30,11 @@ test('keys of every type read back as written', async (t) => {
   t.deepEqual([...metadata.keys()], Object.keys(fields))
   for (const [key, [, value]] of Object.entries(fields)) {
     const read = metadata.get(key)
-    t.deepEqual<unknown, unknown>(ArrayBuffer.isView(read) ? Array.from(read as unknown as ArrayLike<number>) : read, typeof value === 'object' ? Array.from(value as ArrayLike<unknown>) : value, key)
+    t.deepEqual<unknown, unknown>(
+      ArrayBuffer.isView(read) ? Array.from(read as unknown as ArrayLike<number>) : read,
+      typeof value === 'object' ? Array.from(value as ArrayLike<unknown>) : value,
+      key,
+    )
   }
 })
 
@@ -41,13 +45,19 @@ test('tensors lie in order, aligned, and fill the file', async (t) => {
     { name: 'c', dtype: 'F16', shape: [2, 3, 7, 7] },
   ] as const
   const { header, extents, nbytes } = finish(layoutGguf(new Map(), tensors))
-  t.deepEqual(extents.map((extent) => extent.nbytes), [12, 5 * 2 * 144, 2 * 3 * 49 * 2])
+  t.deepEqual(
+    extents.map((extent) => extent.nbytes),
+    [12, 5 * 2 * 144, 2 * 3 * 49 * 2],
+  )
   const file = path.join(await temporaryFolder(t), 'tensors.gguf')
   const data = extents.flatMap((extent, i) => [Buffer.alloc(extent.nbytes, i + 1), Buffer.alloc(extent.padding)])
   await writeFile(file, Buffer.concat([header, ...data]))
   t.is((await readFile(file)).length, nbytes)
   const { tensors: read } = await readGgufHeader(file)
-  t.deepEqual(read.map(({ name, dtype, shape }) => ({ name, dtype, shape: [...shape] })), tensors.map((tensor) => ({ ...tensor, shape: [...tensor.shape] })))
+  t.deepEqual(
+    read.map(({ name, dtype, shape }) => ({ name, dtype, shape: [...shape] })),
+    tensors.map((tensor) => ({ ...tensor, shape: [...tensor.shape] })),
+  )
   const bytes = await readFile(file)
   for (const [i, { offset, nbytes: size }] of read.entries()) {
     t.is(offset % 32, 0)
@@ -87,5 +97,8 @@ test('a partial file that is discarded leaves nothing', async (t) => {
 test('more bytes than the disk has room for are refused before any is written', async (t) => {
   const folder = await temporaryFolder(t)
   await t.notThrowsAsync(checkRoom(folder, 1))
-  await t.throwsAsync(checkRoom(folder, 2 ** 60), { code: 'OUTPUT_FAILED', message: /bytes are to be written, but its disk has \d+ free/ })
+  await t.throwsAsync(checkRoom(folder, 2 ** 60), {
+    code: 'OUTPUT_FAILED',
+    message: /bytes are to be written, but its disk has \d+ free/,
+  })
 })

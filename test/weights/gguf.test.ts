@@ -46,7 +46,14 @@ test('arrays read back as typed arrays, strings and booleans as plain ones', asy
   const { metadata } = await read(t, ggufFile({ keys }))
   t.deepEqual(
     [...metadata.values()],
-    [Float32Array.of(1, -0.5), Int32Array.of(1, -2, 3), BigUint64Array.of(7n), ['', '▁a'], [true, false], new Uint8Array()],
+    [
+      Float32Array.of(1, -0.5),
+      Int32Array.of(1, -2, 3),
+      BigUint64Array.of(7n),
+      ['', '▁a'],
+      [true, false],
+      new Uint8Array(),
+    ],
   )
 })
 
@@ -54,7 +61,10 @@ test('a header longer than the first read is read to its end', async (t) => {
   const pieces = Array.from({ length: 60_000 }, (_, id) => `piece number ${id}`)
   const { metadata, tensors } = await read(
     t,
-    ggufFile({ keys: [{ key: 'pieces', type: ['string'], value: pieces }], tensors: [{ name: 'x', type: 0, ne: [3] }] }),
+    ggufFile({
+      keys: [{ key: 'pieces', type: ['string'], value: pieces }],
+      tensors: [{ name: 'x', type: 0, ne: [3] }],
+    }),
   )
   t.deepEqual(metadata.get('pieces'), pieces)
   t.is(tensors[0]?.nbytes, 12)

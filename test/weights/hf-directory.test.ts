@@ -20,7 +20,11 @@ import {
 } from './tiny-llava.js'
 
 /** Opens a checkpoint made of `files`; `undefined` leaves one out. */
-async function describe(t: ExecutionContext, files: Readonly<Record<string, unknown>>, options?: DescribeOptions): Promise<ModelDescription> {
+async function describe(
+  t: ExecutionContext,
+  files: Readonly<Record<string, unknown>>,
+  options?: DescribeOptions,
+): Promise<ModelDescription> {
   const folder = await temporaryFolder(t)
   await writeFiles(folder, files)
   return describeModel(folder, options)
@@ -38,7 +42,8 @@ const layouts: readonly (readonly [what: string, fileName: (canonical: string) =
   ['as the modules of transformers 5 are called', (name) => (name === 'lm_head.weight' ? name : `model.${name}`)],
   [
     'as the modules of transformers 4.52 are called',
-    (name) => (name === 'lm_head.weight' ? name : `model.${name}`).replace(/vision_tower\./, 'vision_tower.vision_model.'),
+    (name) =>
+      (name === 'lm_head.weight' ? name : `model.${name}`).replace(/vision_tower\./, 'vision_tower.vision_model.'),
   ],
   [
     'with a tower embedded in the original layout',
@@ -101,7 +106,9 @@ test('each tensor lies in its file, one behind the other', async (t) => {
   const { files, tensors } = await describeModel(folder)
   t.deepEqual(files, [path.join(folder, 'model.safetensors')])
   const { size } = await stat(files[0] ?? '')
-  const end = tensors.toSorted((a, b) => b.offset - a.offset).reduce((next, { offset, nbytes }) => (t.is(offset + nbytes, next), offset), size)
+  const end = tensors
+    .toSorted((a, b) => b.offset - a.offset)
+    .reduce((next, { offset, nbytes }) => (t.is(offset + nbytes, next), offset), size)
   t.true(end > 8)
 })
 
@@ -125,13 +132,20 @@ for (const dtype of ['F32', 'F16', 'BF16']) {
   test(`the card counts the parameters and bytes of ${dtype} weights that run`, async (t) => {
     const parameters = [...runs.values()].reduce((sum, shape) => sum + shape.reduce((product, n) => product * n), 0)
     const { card } = await describe(t, checkpoint(all, savedName, dtype))
-    t.like(card, { parameters, weightDtypes: { [dtype]: parameters * (dtype === 'F32' ? 4 : 2) }, languageDtype: dtype })
+    t.like(card, {
+      parameters,
+      weightDtypes: { [dtype]: parameters * (dtype === 'F32' ? 4 : 2) },
+      languageDtype: dtype,
+    })
   })
 }
 
 test('LlamaForCausalLM opens as a model without pictures', async (t) => {
   const config = { ...llavaConfig.text_config, architectures: ['LlamaForCausalLM'] }
-  const model = await describe(t, { ...checkpoint(textShapes(), (name) => name.replace(/^language_model\./, 'model.')), 'config.json': config })
+  const model = await describe(t, {
+    ...checkpoint(textShapes(), (name) => name.replace(/^language_model\./, 'model.')),
+    'config.json': config,
+  })
   t.deepEqual(shapesOf(model), Object.fromEntries(textShapes()))
   t.is(model.config.vision, undefined)
   t.is(model.imageProcessor, undefined)
@@ -140,9 +154,14 @@ test('LlamaForCausalLM opens as a model without pictures', async (t) => {
 // ---- config.json
 
 type Json = Readonly<Record<string, unknown>>
-const withConfig = (config: Json): Record<string, unknown> => ({ ...checkpoint(), 'config.json': { ...llavaConfig, ...config } })
-const withText = (text: Json): Record<string, unknown> => withConfig({ text_config: { ...llavaConfig.text_config, ...text } })
-const withVision = (vision: Json): Record<string, unknown> => withConfig({ vision_config: { ...llavaConfig.vision_config, ...vision } })
+const withConfig = (config: Json): Record<string, unknown> => ({
+  ...checkpoint(),
+  'config.json': { ...llavaConfig, ...config },
+})
+const withText = (text: Json): Record<string, unknown> =>
+  withConfig({ text_config: { ...llavaConfig.text_config, ...text } })
+const withVision = (vision: Json): Record<string, unknown> =>
+  withConfig({ vision_config: { ...llavaConfig.vision_config, ...vision } })
 
 test('a text_config that lists only what is not default is filled from the tensors', async (t) => {
   const text = { model_type: 'llama', num_attention_heads: tiny.H, max_position_embeddings: 4096 }
@@ -165,14 +184,23 @@ test('a vocabulary resized after the configuration was written counts as the tab
 
 test('head_dim is honoured where it is not hidden size over heads', async (t) => {
   const shapes = new Map([...textShapes({ ...tiny, Dh: 16 }), ...visionShapes()])
-  const model = await describe(t, { ...withText({ head_dim: 16 }), 'model.safetensors': checkpoint(shapes)['model.safetensors'] })
+  const model = await describe(t, {
+    ...withText({ head_dim: 16 }),
+    'model.safetensors': checkpoint(shapes)['model.safetensors'],
+  })
   t.is(model.config.text.headDim, 16)
 })
 
 const linear = { rope_type: 'linear', factor: 4 }
 const ropeSpellings: readonly (readonly [what: string, text: Json])[] = [
-  ['rope_theta beside rope_scaling with `type`', { rope_parameters: undefined, rope_theta: 5000, rope_scaling: { type: 'linear', factor: 4 } }],
-  ['rope_theta beside rope_scaling with `rope_type`', { rope_parameters: undefined, rope_theta: 5000, rope_scaling: linear }],
+  [
+    'rope_theta beside rope_scaling with `type`',
+    { rope_parameters: undefined, rope_theta: 5000, rope_scaling: { type: 'linear', factor: 4 } },
+  ],
+  [
+    'rope_theta beside rope_scaling with `rope_type`',
+    { rope_parameters: undefined, rope_theta: 5000, rope_scaling: linear },
+  ],
   ['rope_parameters with rope_theta', { rope_parameters: { ...linear, rope_theta: 5000 } }],
   ['rope_parameters beside rope_theta', { rope_parameters: linear, rope_theta: 5000 }],
 ]
@@ -189,12 +217,18 @@ for (const [what, text] of ropeSpellings) {
 test('tied embeddings give the output matrix the bytes of the embedding, counted once', async (t) => {
   const untied = new Map(all)
   untied.delete('lm_head.weight')
-  const model = await describe(t, { ...withText({ tie_word_embeddings: true }), 'model.safetensors': checkpoint(untied)['model.safetensors'] })
+  const model = await describe(t, {
+    ...withText({ tie_word_embeddings: true }),
+    'model.safetensors': checkpoint(untied)['model.safetensors'],
+  })
   const entry = (name: string): object => ({ ...model.tensors.find((tensor) => tensor.name === name), name: '' })
   t.deepEqual(entry('lm_head.weight'), entry('language_model.embed_tokens.weight'))
   t.is(
     model.card.parameters,
-    [...runs].reduce((sum, [name, shape]) => sum + (name === 'lm_head.weight' ? 0 : shape.reduce((product, n) => product * n)), 0),
+    [...runs].reduce(
+      (sum, [name, shape]) => sum + (name === 'lm_head.weight' ? 0 : shape.reduce((product, n) => product * n)),
+      0,
+    ),
   )
 })
 
@@ -212,7 +246,12 @@ for (const [what, text, window] of windows) {
 }
 
 test('a Mistral without pictures opens', async (t) => {
-  const config = { ...llavaConfig.text_config, architectures: ['MistralForCausalLM'], model_type: 'mistral', sliding_window: 8 }
+  const config = {
+    ...llavaConfig.text_config,
+    architectures: ['MistralForCausalLM'],
+    model_type: 'mistral',
+    sliding_window: 8,
+  }
   const model = await describe(t, { ...checkpoint(textShapes()), 'config.json': config })
   t.is(model.config.vision, undefined)
   t.is(model.config.text.slidingWindow, 8)
@@ -247,7 +286,11 @@ test('a tower with exact GELU is honoured', async (t) => {
 })
 
 const unsupported: readonly (readonly [what: string, files: Record<string, unknown>, message: RegExp])[] = [
-  ['SigLIP with another activation', withVision({ model_type: 'siglip_vision_model', hidden_act: 'gelu' }), /"gelu" in a SigLIP tower/],
+  [
+    'SigLIP with another activation',
+    withVision({ model_type: 'siglip_vision_model', hidden_act: 'gelu' }),
+    /"gelu" in a SigLIP tower/,
+  ],
 ]
 
 for (const [what, files, message] of unsupported) {
@@ -274,11 +317,18 @@ test('the tokenizer keeps its pieces', async (t) => {
 const endings: readonly (readonly [what: string, files: Json, ids: readonly number[]])[] = [
   [
     'generation_config.json',
-    { 'generation_config.json': { eos_token_id: [2, 7], bos_token_id: 1 }, 'config.json': { ...llavaConfig, eos_token_id: 9 } },
+    {
+      'generation_config.json': { eos_token_id: [2, 7], bos_token_id: 1 },
+      'config.json': { ...llavaConfig, eos_token_id: 9 },
+    },
     [2, 7],
   ],
   ['config.json', { 'config.json': { ...llavaConfig, eos_token_id: 9 } }, [9]],
-  ['text_config', { 'config.json': { ...llavaConfig, text_config: { ...llavaConfig.text_config, eos_token_id: [4, 5] } } }, [4, 5]],
+  [
+    'text_config',
+    { 'config.json': { ...llavaConfig, text_config: { ...llavaConfig.text_config, eos_token_id: [4, 5] } } },
+    [4, 5],
+  ],
   ['the tokenizer', {}, [2]],
 ]
 
@@ -299,7 +349,10 @@ test('sampling defaults come from generation_config.json', async (t) => {
 const template = '{{ messages }}'
 const templateFiles: readonly (readonly [what: string, files: Json])[] = [
   ['chat_template.jinja', { 'chat_template.jinja': template, 'chat_template.json': { chat_template: 'other' } }],
-  ['chat_template.json', { 'chat_template.json': { chat_template: template }, 'tokenizer_config.json': { chat_template: 'other' } }],
+  [
+    'chat_template.json',
+    { 'chat_template.json': { chat_template: template }, 'tokenizer_config.json': { chat_template: 'other' } },
+  ],
   ['processor_config.json', { 'processor_config.json': { chat_template: template } }],
   ['tokenizer_config.json', { 'tokenizer_config.json': { chat_template: template } }],
   [
@@ -322,15 +375,45 @@ for (const [what, files] of templateFiles) {
 }
 
 const siglip = visionShapes()
-for (const name of ['vision_tower.embeddings.class_embedding', 'vision_tower.pre_layrnorm.weight', 'vision_tower.pre_layrnorm.bias']) siglip.delete(name)
-siglip.set('vision_tower.embeddings.patch_embedding.bias', [tiny.Dv]).set('vision_tower.embeddings.position_embedding.weight', [4, tiny.Dv])
-const siglipConfig = { ...llavaConfig, vision_feature_select_strategy: 'full', vision_config: { ...llavaConfig.vision_config, model_type: 'siglip_vision_model', image_size: 5, hidden_act: undefined } }
-const unusedOfSiglip = [['vision_tower.post_layernorm.weight', [tiny.Dv]], ['vision_tower.head.probe', [1, 1, tiny.Dv]], ['vision_tower.head.mlp.fc1.weight', [8, tiny.Dv]]] as const
-const siglipCheckpoint = (shapes = siglip): Record<string, unknown> => ({ ...checkpoint(new Map([...textShapes(), ...shapes, ...unusedOfSiglip])), 'config.json': siglipConfig })
+for (const name of [
+  'vision_tower.embeddings.class_embedding',
+  'vision_tower.pre_layrnorm.weight',
+  'vision_tower.pre_layrnorm.bias',
+])
+  siglip.delete(name)
+siglip
+  .set('vision_tower.embeddings.patch_embedding.bias', [tiny.Dv])
+  .set('vision_tower.embeddings.position_embedding.weight', [4, tiny.Dv])
+const siglipConfig = {
+  ...llavaConfig,
+  vision_feature_select_strategy: 'full',
+  vision_config: {
+    ...llavaConfig.vision_config,
+    model_type: 'siglip_vision_model',
+    image_size: 5,
+    hidden_act: undefined,
+  },
+}
+const unusedOfSiglip = [
+  ['vision_tower.post_layernorm.weight', [tiny.Dv]],
+  ['vision_tower.head.probe', [1, 1, tiny.Dv]],
+  ['vision_tower.head.mlp.fc1.weight', [8, tiny.Dv]],
+] as const
+const siglipCheckpoint = (shapes = siglip): Record<string, unknown> => ({
+  ...checkpoint(new Map([...textShapes(), ...shapes, ...unusedOfSiglip])),
+  'config.json': siglipConfig,
+})
 
 test('a SigLIP tower has its class’s defaults, a bias on its patches, and no class row', async (t) => {
   const model = await describe(t, siglipCheckpoint())
-  t.like(model.config.vision, { tower: 'siglip', activation: 'gelu_pytorch_tanh', layerNormEps: 1e-6, imageSize: 5, patchSize: 2, dropClassRow: false })
+  t.like(model.config.vision, {
+    tower: 'siglip',
+    activation: 'gelu_pytorch_tanh',
+    layerNormEps: 1e-6,
+    imageSize: 5,
+    patchSize: 2,
+    dropClassRow: false,
+  })
   const names = model.tensors.map(({ name }) => name)
   t.true(names.includes('vision_tower.embeddings.patch_embedding.bias'))
   t.false(names.some((name) => /class_embedding|pre_layrnorm|post_layernorm|\.head\./.test(name)))
@@ -339,11 +422,21 @@ test('a SigLIP tower has its class’s defaults, a bias on its patches, and no c
 test('a SigLIP tower without a bias on its patches is MODEL_CORRUPT', async (t) => {
   const shapes = new Map(siglip)
   shapes.delete('vision_tower.embeddings.patch_embedding.bias')
-  await t.throwsAsync(describe(t, siglipCheckpoint(shapes)), { code: 'MODEL_CORRUPT', message: /patch_embedding\.bias/ })
+  await t.throwsAsync(describe(t, siglipCheckpoint(shapes)), {
+    code: 'MODEL_CORRUPT',
+    message: /patch_embedding\.bias/,
+  })
 })
 
 test('a SigLIP tower’s pictures are stretched, with SigLIP’s numbers', async (t) => {
-  const expected = { imageSize: 5, aspectRatio: 'stretch', mean: [0.5, 0.5, 0.5], std: [0.5, 0.5, 0.5], rescaleFactor: 1 / 255, shortestEdge: 5 } as const
+  const expected = {
+    imageSize: 5,
+    aspectRatio: 'stretch',
+    mean: [0.5, 0.5, 0.5],
+    std: [0.5, 0.5, 0.5],
+    rescaleFactor: 1 / 255,
+    shortestEdge: 5,
+  } as const
   t.deepEqual<unknown, unknown>((await describe(t, siglipCheckpoint())).imageProcessor, expected)
   const stated = { image_processor_type: 'SiglipImageProcessor', size: { height: 5, width: 5 }, resample: 3 }
   const files = { ...siglipCheckpoint(), 'preprocessor_config.json': stated }
@@ -353,7 +446,10 @@ test('a SigLIP tower’s pictures are stretched, with SigLIP’s numbers', async
 
 test('CLIP’s processor stretches when it is given a height and a width', async (t) => {
   const stated = { ...plainProcessor, size: { height: 4, width: 4 } }
-  t.is((await describe(t, { ...checkpoint(), 'preprocessor_config.json': stated })).imageProcessor?.aspectRatio, 'stretch')
+  t.is(
+    (await describe(t, { ...checkpoint(), 'preprocessor_config.json': stated })).imageProcessor?.aspectRatio,
+    'stretch',
+  )
 })
 
 const plainProcessor = {
@@ -363,15 +459,26 @@ const plainProcessor = {
   image_mean: [0.5, 0.4, 0.3],
   image_std: [0.5, 0.5, 0.25],
 }
-const plainSpec = { imageSize: 4, aspectRatio: 'crop', mean: [0.5, 0.4, 0.3], std: [0.5, 0.5, 0.25], rescaleFactor: 1 / 255, shortestEdge: 6 }
+const plainSpec = {
+  imageSize: 4,
+  aspectRatio: 'crop',
+  mean: [0.5, 0.4, 0.3],
+  std: [0.5, 0.5, 0.25],
+  rescaleFactor: 1 / 255,
+  shortestEdge: 6,
+}
 
 test('preprocessing follows preprocessor_config.json', async (t) => {
-  t.deepEqual<unknown, unknown>((await describe(t, { ...checkpoint(), 'preprocessor_config.json': plainProcessor })).imageProcessor, plainSpec)
+  t.deepEqual<unknown, unknown>(
+    (await describe(t, { ...checkpoint(), 'preprocessor_config.json': plainProcessor })).imageProcessor,
+    plainSpec,
+  )
 })
 
 test('preprocessing follows the image_processor inside processor_config.json', async (t) => {
   t.deepEqual<unknown, unknown>(
-    (await describe(t, { ...checkpoint(), 'processor_config.json': { image_processor: plainProcessor } })).imageProcessor,
+    (await describe(t, { ...checkpoint(), 'processor_config.json': { image_processor: plainProcessor } }))
+      .imageProcessor,
     plainSpec,
   )
 })
@@ -386,7 +493,10 @@ test('without a file preprocessing is CLIP’s own, cropped', async (t) => {
 })
 
 test('do_pad makes pictures square by padding, and an option wins over it', async (t) => {
-  const files = { ...checkpoint(), 'preprocessor_config.json': { ...plainProcessor, image_processor_type: 'LlavaImageProcessor', do_pad: true } }
+  const files = {
+    ...checkpoint(),
+    'preprocessor_config.json': { ...plainProcessor, image_processor_type: 'LlavaImageProcessor', do_pad: true },
+  }
   t.is((await describe(t, files)).imageProcessor?.aspectRatio, 'pad')
   t.is((await describe(t, files, { imageAspectRatio: 'crop' })).imageProcessor?.aspectRatio, 'crop')
 })
@@ -413,9 +523,12 @@ const refusedProcessors: readonly (readonly [what: string, change: Json, code: s
 
 for (const [what, change, code] of refusedProcessors) {
   test(`preprocessing with ${what} fails with ${code}`, async (t) => {
-    await t.throwsAsync(describe(t, { ...checkpoint(), 'preprocessor_config.json': { ...plainProcessor, ...change } }), {
-      instanceOf: LlavaError,
-      code,
-    })
+    await t.throwsAsync(
+      describe(t, { ...checkpoint(), 'preprocessor_config.json': { ...plainProcessor, ...change } }),
+      {
+        instanceOf: LlavaError,
+        code,
+      },
+    )
   })
 }

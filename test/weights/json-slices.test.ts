@@ -31,10 +31,36 @@ test('damaged text is refused exactly where JSON.parse refuses it', (t) => {
     const text = JSON.stringify(value)
     const place = at % (text.length + 1)
     const damaged = text.slice(0, place) + inserted + text.slice(place + removed)
-    t.deepEqual(plain(outcome(() => finish(parseJsonInSlices(damaged, segment)))), plain(outcome(() => JSON.parse(damaged) as unknown)), damaged)
+    t.deepEqual(
+      plain(outcome(() => finish(parseJsonInSlices(damaged, segment)))),
+      plain(outcome(() => JSON.parse(damaged) as unknown)),
+      damaged,
+    )
   }
-  const piece = fc.constantFrom('', ',', ',,', '[', ']', '{', '}', '"', ':', ' ', '0', '\\', 'x', '{}', '[]', '"a":1', ']}', '}{', '\n')
-  fc.assert(fc.property(fc.jsonValue({ maxDepth: 4 }), fc.nat(), piece, fc.nat(2), fc.nat(20), check), { numRuns: 3000 })
+  const piece = fc.constantFrom(
+    '',
+    ',',
+    ',,',
+    '[',
+    ']',
+    '{',
+    '}',
+    '"',
+    ':',
+    ' ',
+    '0',
+    '\\',
+    'x',
+    '{}',
+    '[]',
+    '"a":1',
+    ']}',
+    '}{',
+    '\n',
+  )
+  fc.assert(fc.property(fc.jsonValue({ maxDepth: 4 }), fc.nat(), piece, fc.nat(2), fc.nat(20), check), {
+    numRuns: 3000,
+  })
 })
 
 test('members that nothing separates are refused, also behind one that was parsed by itself', (t) => {
@@ -47,7 +73,17 @@ test('keys that objects have by themselves are keys, and the later of two wins',
   const text = '{"__proto__": [1, 2, 3], "constructor": 4, "a": {"__proto__": 5, "b": 6}, "c": 7, "c": 8}'
   const value = finish(parseJsonInSlices(text, 0)) as Record<string, unknown>
   t.deepEqual(Object.keys(value), ['__proto__', 'constructor', 'a', 'c'])
-  t.deepEqual([value['__proto__'], value['c'], Object.entries(value['a'] as object)], [[1, 2, 3], 8, [['__proto__', 5], ['b', 6]]])
+  t.deepEqual(
+    [value['__proto__'], value['c'], Object.entries(value['a'] as object)],
+    [
+      [1, 2, 3],
+      8,
+      [
+        ['__proto__', 5],
+        ['b', 6],
+      ],
+    ],
+  )
 })
 
 test('a long text is parsed in many steps', (t) => {

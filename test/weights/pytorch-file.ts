@@ -52,17 +52,35 @@ export interface PickledTensorParts {
 }
 
 /** As torch writes a tensor; `shape` decides what is not given. */
-export function tensor({ storage = 'FloatStorage', key = '0', shape = [2, 3], ...more }: PickledTensorParts = {}): Buffer {
+export function tensor({
+  storage = 'FloatStorage',
+  key = '0',
+  shape = [2, 3],
+  ...more
+}: PickledTensorParts = {}): Buffer {
   const elements = more.elements ?? shape.reduce((product, n) => product * n, 1)
   const strides = more.strides ?? shape.map((_, axis) => shape.slice(axis + 1).reduce((product, n) => product * n, 1))
   const storageId = tuple(text('storage'), global('torch', storage), text(key), text('cpu'), int(elements))
-  const parameters = [storageId, opcode('Q'), more.offset ?? int(0), tuple(...shape.map(int)), tuple(...strides.map(int)), Buffer.from([0x89]), orderedDict]
+  const parameters = [
+    storageId,
+    opcode('Q'),
+    more.offset ?? int(0),
+    tuple(...shape.map(int)),
+    tuple(...strides.map(int)),
+    Buffer.from([0x89]),
+    orderedDict,
+  ]
   return Buffer.concat([global('torch._utils', '_rebuild_tensor_v2'), tuple(...parameters), reduce])
 }
 
 /** A dictionary, from names to what code leaves on the stack. */
 export function dict(entries: Readonly<Record<string, Buffer>>): Buffer {
-  return Buffer.concat([emptyDict, mark, ...Object.entries(entries).flatMap(([name, value]) => [text(name), value]), setItems])
+  return Buffer.concat([
+    emptyDict,
+    mark,
+    ...Object.entries(entries).flatMap(([name, value]) => [text(name), value]),
+    setItems,
+  ])
 }
 
 // ---- zip
@@ -95,11 +113,41 @@ export function zipFile({ entries, zip64 = false, comment = '', ...claims }: Zip
   let at = 0
   for (const { name, data, method = 0, flags = 0, localName = name } of entries) {
     const padding = Buffer.concat([u16(0x4246), u16(5), Buffer.alloc(5)]) // torch aligns its storages with a field of this kind
-    const header = Buffer.concat([u32(0x04034b50), u16(20), u16(flags), u16(method), u32(0), u32(0), u32(data.length), u32(data.length), u16(Buffer.byteLength(localName)), u16(padding.length)])
-    const numbers = zip64 ? Buffer.concat([u16(1), u16(24), u64(BigInt(data.length)), u64(BigInt(data.length)), u64(BigInt(at))]) : Buffer.alloc(0)
+    const header = Buffer.concat([
+      u32(0x04034b50),
+      u16(20),
+      u16(flags),
+      u16(method),
+      u32(0),
+      u32(0),
+      u32(data.length),
+      u32(data.length),
+      u16(Buffer.byteLength(localName)),
+      u16(padding.length),
+    ])
+    const numbers = zip64
+      ? Buffer.concat([u16(1), u16(24), u64(BigInt(data.length)), u64(BigInt(data.length)), u64(BigInt(at))])
+      : Buffer.alloc(0)
     const [size, offset] = zip64 ? [wide, wide] : [data.length, at]
     central.push(
-      Buffer.concat([u32(0x02014b50), u16(20), u16(20), u16(flags), u16(method), u32(0), u32(0), u32(size), u32(size), u16(Buffer.byteLength(name)), u16(numbers.length), u16(0), u16(0), u16(0), u32(0), u32(offset)]),
+      Buffer.concat([
+        u32(0x02014b50),
+        u16(20),
+        u16(20),
+        u16(flags),
+        u16(method),
+        u32(0),
+        u32(0),
+        u32(size),
+        u32(size),
+        u16(Buffer.byteLength(name)),
+        u16(numbers.length),
+        u16(0),
+        u16(0),
+        u16(0),
+        u32(0),
+        u32(offset),
+      ]),
       Buffer.from(name),
       numbers,
     )
@@ -107,10 +155,35 @@ export function zipFile({ entries, zip64 = false, comment = '', ...claims }: Zip
     at += header.length + Buffer.byteLength(localName) + padding.length + data.length
   }
   const directory = Buffer.concat(central)
-  const [count, size, offset] = [claims.count ?? entries.length, claims.directorySize ?? directory.length, claims.directoryOffset ?? at]
-  const end64 = Buffer.concat([u32(0x06064b50), u64(44n), u16(45), u16(45), u32(0), u32(0), u64(BigInt(count)), u64(BigInt(count)), u64(BigInt(size)), u64(BigInt(offset))])
+  const [count, size, offset] = [
+    claims.count ?? entries.length,
+    claims.directorySize ?? directory.length,
+    claims.directoryOffset ?? at,
+  ]
+  const end64 = Buffer.concat([
+    u32(0x06064b50),
+    u64(44n),
+    u16(45),
+    u16(45),
+    u32(0),
+    u32(0),
+    u64(BigInt(count)),
+    u64(BigInt(count)),
+    u64(BigInt(size)),
+    u64(BigInt(offset)),
+  ])
   const locator = Buffer.concat([u32(0x07064b50), u32(0), u64(BigInt(at + directory.length)), u32(1)])
-  const end = Buffer.concat([u32(0x06054b50), u16(0), u16(0), u16(zip64 ? 0xffff : count), u16(zip64 ? 0xffff : count), u32(zip64 ? wide : size), u32(zip64 ? wide : offset), u16(comment.length), Buffer.from(comment)])
+  const end = Buffer.concat([
+    u32(0x06054b50),
+    u16(0),
+    u16(0),
+    u16(zip64 ? 0xffff : count),
+    u16(zip64 ? 0xffff : count),
+    u32(zip64 ? wide : size),
+    u32(zip64 ? wide : offset),
+    u16(comment.length),
+    Buffer.from(comment),
+  ])
   return Buffer.concat([...local, directory, ...(zip64 ? [end64, locator] : []), end])
 }
 
@@ -124,7 +197,10 @@ export function torchEntries(program: Buffer, storages: Readonly<Record<string, 
   ]
 }
 
-export function torchFile(program: Buffer, storages: Readonly<Record<string, Buffer>> = { 0: Buffer.alloc(24) }): Buffer {
+export function torchFile(
+  program: Buffer,
+  storages: Readonly<Record<string, Buffer>> = { 0: Buffer.alloc(24) },
+): Buffer {
   return zipFile({ entries: torchEntries(program, storages) })
 }
 

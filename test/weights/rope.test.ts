@@ -3,8 +3,18 @@ import { ropeInvFreq, type RopeScaling } from '../../lib/weights/rope.js'
 
 // inv_freq of transformers 5.23's LlamaRotaryEmbedding for heads of 16, printed with the digits that tell one float32 from the next.
 const cases: readonly (readonly [what: string, theta: number, scaling: RopeScaling, expected: readonly number[]])[] = [
-  ['plain', 10_000, { kind: 'linear', factor: 1 }, [1, 0.31622776, 0.1, 0.03162278, 0.01, 0.0031622779, 0.001, 0.0003162278]],
-  ['linear', 10_000, { kind: 'linear', factor: 2.5 }, [0.4, 0.1264911, 0.04, 0.012649111, 0.0039999997, 0.0012649111, 0.00040000002, 0.00012649111]],
+  [
+    'plain',
+    10_000,
+    { kind: 'linear', factor: 1 },
+    [1, 0.31622776, 0.1, 0.03162278, 0.01, 0.0031622779, 0.001, 0.0003162278],
+  ],
+  [
+    'linear',
+    10_000,
+    { kind: 'linear', factor: 2.5 },
+    [0.4, 0.1264911, 0.04, 0.012649111, 0.0039999997, 0.0012649111, 0.00040000002, 0.00012649111],
+  ],
   [
     'llama3',
     500_000,

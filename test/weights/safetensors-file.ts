@@ -8,7 +8,10 @@ export interface SafetensorsEntry {
 
 const sizes: Readonly<Record<string, number>> = { F32: 4, F16: 2, BF16: 2, I64: 8, F8_E4M3: 1 }
 
-export function safetensorsFile(entries: readonly SafetensorsEntry[], metadata?: Readonly<Record<string, string>>): Buffer {
+export function safetensorsFile(
+  entries: readonly SafetensorsEntry[],
+  metadata?: Readonly<Record<string, string>>,
+): Buffer {
   let end = 0
   const header: Record<string, unknown> = metadata === undefined ? {} : { __metadata__: metadata }
   for (const { name, dtype, shape } of entries) {

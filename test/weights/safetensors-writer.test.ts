@@ -51,7 +51,9 @@ test('a part of a larger array is written, not the whole', async (t) => {
 test('a failed write leaves nothing behind', async (t) => {
   await inTemporaryFolder(async (folder) => {
     const file = path.join(folder, 'missing', 'x.safetensors')
-    await t.throwsAsync(writeSafetensors(file, { a: { shape: [1], data: Float32Array.of(1) } }), { code: 'OUTPUT_FAILED' })
+    await t.throwsAsync(writeSafetensors(file, { a: { shape: [1], data: Float32Array.of(1) } }), {
+      code: 'OUTPUT_FAILED',
+    })
     t.deepEqual(await readdir(folder), [])
   })
 })

@@ -63,7 +63,11 @@ const shard = (name: string): Buffer => safetensorsFile([{ name, dtype: 'F32', s
 test('the index says which shard each tensor is in', async (t) => {
   const folder = await temporaryFolder(t)
   const weightMap = { a: 'model-00001-of-00002.safetensors', b: 'model-00002-of-00002.safetensors' }
-  await writeFiles(folder, { [index]: { metadata: { total_size: 8 }, weight_map: weightMap }, [weightMap.a]: shard('a'), [weightMap.b]: shard('b') })
+  await writeFiles(folder, {
+    [index]: { metadata: { total_size: 8 }, weight_map: weightMap },
+    [weightMap.a]: shard('a'),
+    [weightMap.b]: shard('b'),
+  })
   const tensors = await readWeights(folder, new Set([index]))
   t.deepEqual(
     tensors?.map(({ name, path: file }) => [name, path.basename(file)]),

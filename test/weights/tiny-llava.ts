@@ -7,12 +7,29 @@ import type { ExecutionContext } from 'ava'
 import { ggufFile, type GgufKey, type GgufTensorInfo } from './gguf-file.js'
 import { safetensorsFile } from './safetensors-file.js'
 
-export const tiny = { D: 32, F: 64, H: 4, Hk: 2, Dh: 8, V: 270, layers: 2, Dv: 64, Fv: 96, Hv: 2, visionLayers: 3, patch: 2, image: 4 } as const
+export const tiny = {
+  D: 32,
+  F: 64,
+  H: 4,
+  Hk: 2,
+  Dh: 8,
+  V: 270,
+  layers: 2,
+  Dv: 64,
+  Fv: 96,
+  Hv: 2,
+  visionLayers: 3,
+  patch: 2,
+  image: 4,
+} as const
 
 export type Shapes = ReadonlyMap<string, readonly number[]>
 
 /** Canonical names and row-major shapes of the language model. */
-export function textShapes({ D, F, H, Hk, Dh, V, layers }: Readonly<Record<keyof typeof tiny, number>> = tiny): Map<string, readonly number[]> {
+export function textShapes({ D, F, H, Hk, Dh, V, layers }: Readonly<Record<keyof typeof tiny, number>> = tiny): Map<
+  string,
+  readonly number[]
+> {
   const shapes = new Map<string, readonly number[]>([
     ['language_model.embed_tokens.weight', [V, D]],
     ['language_model.norm.weight', [D]],
@@ -29,7 +46,8 @@ export function textShapes({ D, F, H, Hk, Dh, V, layers }: Readonly<Record<keyof
     'mlp.up_proj': [F, D],
     'mlp.down_proj': [D, F],
   }
-  for (let n = 0; n < layers; n++) for (const [leaf, shape] of Object.entries(leaves)) shapes.set(`language_model.layers.${n}.${leaf}.weight`, shape)
+  for (let n = 0; n < layers; n++)
+    for (const [leaf, shape] of Object.entries(leaves)) shapes.set(`language_model.layers.${n}.${leaf}.weight`, shape)
   return shapes
 }
 
@@ -53,12 +71,18 @@ export function visionShapes(
 }
 
 /** Modules of CLIP's transformer, of the tower or of its text half, with the shapes of their weights. */
-export function clipLayers(part: string, layers: number, width: number, inner: number): Record<string, readonly number[]> {
+export function clipLayers(
+  part: string,
+  layers: number,
+  width: number,
+  inner: number,
+): Record<string, readonly number[]> {
   const modules: Record<string, readonly number[]> = {}
   for (let n = 0; n < layers; n++) {
     const layer = `${part}.encoder.layers.${n}`
     for (const norm of ['layer_norm1', 'layer_norm2']) modules[`${layer}.${norm}`] = [width]
-    for (const projection of ['q_proj', 'k_proj', 'v_proj', 'out_proj']) modules[`${layer}.self_attn.${projection}`] = [width, width]
+    for (const projection of ['q_proj', 'k_proj', 'v_proj', 'out_proj'])
+      modules[`${layer}.self_attn.${projection}`] = [width, width]
     modules[`${layer}.mlp.fc1`] = [inner, width]
     modules[`${layer}.mlp.fc2`] = [width, inner]
   }
@@ -66,7 +90,10 @@ export function clipLayers(part: string, layers: number, width: number, inner: n
 }
 
 /** Adds each module's weight and bias. */
-export function addModules(shapes: Map<string, readonly number[]>, modules: Readonly<Record<string, readonly number[]>>): void {
+export function addModules(
+  shapes: Map<string, readonly number[]>,
+  modules: Readonly<Record<string, readonly number[]>>,
+): void {
   for (const [module, shape] of Object.entries(modules)) {
     shapes.set(`${module}.weight`, shape)
     shapes.set(`${module}.bias`, shape.slice(0, 1))
@@ -169,7 +196,10 @@ export async function writeFiles(folder: string, files: Readonly<Record<string, 
   await mkdir(folder, { recursive: true })
   for (const [name, content] of Object.entries(files)) {
     if (content === undefined) continue
-    await writeFile(path.join(folder, name), typeof content === 'string' || Buffer.isBuffer(content) ? content : JSON.stringify(content))
+    await writeFile(
+      path.join(folder, name),
+      typeof content === 'string' || Buffer.isBuffer(content) ? content : JSON.stringify(content),
+    )
   }
 }
 
@@ -263,14 +293,24 @@ export function ggufName(canonical: string, ffn: 'legacy' | 'new'): string {
 
 /** Tensor infos for shapes: matrices in `matrixType`, the rest in F32. */
 export function ggufTensors(shapes: Shapes, matrixType = 1, ffn: 'legacy' | 'new' = 'legacy'): GgufTensorInfo[] {
-  return [...shapes].map(([name, shape]) => ({ name: ggufName(name, ffn), type: shape.length === 2 ? matrixType : 0, ne: shape.toReversed() }))
+  return [...shapes].map(([name, shape]) => ({
+    name: ggufName(name, ffn),
+    type: shape.length === 2 ? matrixType : 0,
+    ne: shape.toReversed(),
+  }))
 }
 
-export function languageFile(keys: readonly GgufKey[] = languageKeys, tensors: readonly GgufTensorInfo[] = ggufTensors(textShapes())): Buffer {
+export function languageFile(
+  keys: readonly GgufKey[] = languageKeys,
+  tensors: readonly GgufTensorInfo[] = ggufTensors(textShapes()),
+): Buffer {
   return ggufFile({ keys, tensors })
 }
 
-export function mmprojFile(keys: readonly GgufKey[] = visionKeys, tensors: readonly GgufTensorInfo[] = ggufTensors(visionShapes())): Buffer {
+export function mmprojFile(
+  keys: readonly GgufKey[] = visionKeys,
+  tensors: readonly GgufTensorInfo[] = ggufTensors(visionShapes()),
+): Buffer {
   return ggufFile({ keys, tensors })
 }
 
@@ -282,8 +322,16 @@ export const splitKeys = (no: number, count: number, tensors: number): GgufKey[]
 ]
 export const partName = (no: number): string => `big-${String(no + 1).padStart(5, '0')}-of-00003.gguf`
 /** One of three parts of the language model. */
-export const part = (no: number, tensors: readonly GgufTensorInfo[], keys = splitKeys(no, 3, ggufTensors(textShapes()).length)): Record<string, Buffer> => ({
+export const part = (
+  no: number,
+  tensors: readonly GgufTensorInfo[],
+  keys = splitKeys(no, 3, ggufTensors(textShapes()).length),
+): Record<string, Buffer> => ({
   [partName(no)]: languageFile([...(no === 0 ? languageKeys : []), ...keys], tensors),
 })
 /** The language model in three parts: keys alone, five tensors, the others. */
-export const parts = { ...part(0, []), ...part(1, ggufTensors(textShapes()).slice(0, 5)), ...part(2, ggufTensors(textShapes()).slice(5)) }
+export const parts = {
+  ...part(0, []),
+  ...part(1, ggufTensors(textShapes()).slice(0, 5)),
+  ...part(2, ggufTensors(textShapes()).slice(5)),
+}

@@ -2,12 +2,24 @@
 
 import { zerosFile } from './pytorch-file.js'
 import { safetensorsFile } from './safetensors-file.js'
-import { addModules, clipLayers, textShapes, textSizes, tiny, tokenizerJson, visionShapes, visionSizes, type Shapes } from './tiny-llava.js'
+import {
+  addModules,
+  clipLayers,
+  textShapes,
+  textSizes,
+  tiny,
+  tokenizerJson,
+  visionShapes,
+  visionSizes,
+  type Shapes,
+} from './tiny-llava.js'
 
 export const originalName = (canonical: string): string => {
   const [, layer, kind] = /^multi_modal_projector\.linear_(\d+)\.(\w+)$/.exec(canonical) ?? []
   if (layer !== undefined) return `model.mm_projector.${2 * (Number(layer) - 1)}.${kind}`
-  return canonical.replace(/^language_model\./, 'model.').replace(/^vision_tower\./, 'model.vision_tower.vision_tower.vision_model.')
+  return canonical
+    .replace(/^language_model\./, 'model.')
+    .replace(/^vision_tower\./, 'model.vision_tower.vision_tower.vision_model.')
 }
 
 const isProjector = (name: string): boolean => name.startsWith('multi_modal_projector.')
@@ -34,15 +46,26 @@ export const originalConfig = {
   mm_vision_tower: 'openai/clip-vit-tiny',
 }
 
-const plainTokenizer = { ...tokenizerJson, added_tokens: tokenizerJson.added_tokens.filter(({ content }) => content !== '<image>') }
+const plainTokenizer = {
+  ...tokenizerJson,
+  added_tokens: tokenizerJson.added_tokens.filter(({ content }) => content !== '<image>'),
+}
 
 const stored = (shapes: Iterable<readonly [string, readonly number[]]>, dtype = 'F16'): Buffer =>
   safetensorsFile([...shapes].map(([name, shape]) => ({ name, dtype, shape })))
 
-export const renamed = (shapes: Shapes, rename: (name: string) => string): [string, readonly number[]][] => [...shapes].map(([name, shape]) => [rename(name), shape])
+export const renamed = (shapes: Shapes, rename: (name: string) => string): [string, readonly number[]][] =>
+  [...shapes].map(([name, shape]) => [rename(name), shape])
 
-export function originalCheckpoint(config: object = originalConfig, shapes: Shapes = ownShapes): Record<string, unknown> {
-  return { 'config.json': config, 'tokenizer.json': plainTokenizer, 'model.safetensors': stored(renamed(shapes, originalName)) }
+export function originalCheckpoint(
+  config: object = originalConfig,
+  shapes: Shapes = ownShapes,
+): Record<string, unknown> {
+  return {
+    'config.json': config,
+    'tokenizer.json': plainTokenizer,
+    'model.safetensors': stored(renamed(shapes, originalName)),
+  }
 }
 
 /** The base of an adapter: a language model by itself. */
@@ -105,15 +128,24 @@ export interface AdapterParts {
   readonly rank?: number
 }
 
-const attention = { 'base_model.model.model.layers.0.self_attn.q_proj': [tiny.D, tiny.H * tiny.Dh], 'base_model.model.model.layers.1.mlp.down_proj': [tiny.F, tiny.D] } as const
+const attention = {
+  'base_model.model.model.layers.0.self_attn.q_proj': [tiny.D, tiny.H * tiny.Dh],
+  'base_model.model.model.layers.1.mlp.down_proj': [tiny.F, tiny.D],
+} as const
 
 /** What PEFT saves; `lora_alpha` 6 over rank 3. */
-export function adapterFiles({ settings = {}, modules = attention, rank = 3 }: AdapterParts = {}): Record<string, unknown> {
+export function adapterFiles({ settings = {}, modules = attention, rank = 3 }: AdapterParts = {}): Record<
+  string,
+  unknown
+> {
   const shapes = Object.entries(modules).flatMap(([module, [input, out]]) => [
     [`${module}.lora_A.weight`, [rank, input]] as const,
     [`${module}.lora_B.weight`, [out, rank]] as const,
   ])
-  return { 'adapter_config.json': { peft_type: 'LORA', r: rank, lora_alpha: 6, bias: 'none', ...settings }, 'adapter_model.safetensors': stored(shapes, 'F32') }
+  return {
+    'adapter_config.json': { peft_type: 'LORA', r: rank, lora_alpha: 6, bias: 'none', ...settings },
+    'adapter_model.safetensors': stored(shapes, 'F32'),
+  }
 }
 
 /** Tensors saved whole, under an adapter's prefix. */
