@@ -61,15 +61,13 @@ export function galleryOf(questions: readonly Question[], things: readonly Thing
     const [thing] = one.things
     if (one.kind === 'name' && thing !== undefined && !first.has(thing)) first.set(thing, one)
   }
-  return [...first]
-    .slice(0, gallery)
-    .map(([thing, { picture }]) => ({
-      picture,
-      kind: 'retrieve',
-      question: `a drawing of a ${things[thing]?.name ?? ''}`,
-      accept: [picture],
-      things: [thing],
-    }))
+  return [...first].slice(0, gallery).map(([thing, { picture }]) => ({
+    picture,
+    kind: 'retrieve',
+    question: `a drawing of a ${things[thing]?.name ?? ''}`,
+    accept: [picture],
+    things: [thing],
+  }))
 }
 
 /** A short answer without what does not count: case, a full stop, an article. */
