@@ -12,15 +12,17 @@ const help = {
   about: [
     'SOURCE is what --model takes elsewhere: a checkpoint directory, a GGUF, a pair, or a name that was pulled. ' +
       "The single file holds everything; it is this package's own form, and `llava ask --model FILE` opens it.",
-    'OUT is the file; or a folder, which is made where the name ends in a slash. With --pair it may be what both names are made of: ' +
-      'out/tiny gives out/tiny.gguf and out/mmproj-tiny.gguf, which llama.cpp opens. There a question stands on a line of its own after the picture:',
-    String.raw`  llama-mtmd-cli -m out/tiny.gguf --mmproj out/mmproj-tiny.gguf --image cat.jpg -p $'<__media__>\nWhat is this?' --chat-template vicuna --temp 0`,
+    'OUT is the file; or a folder, which is made where the name ends in a slash. With --pair it may be what both names ' +
+      'are made of: out/tiny gives out/tiny.gguf and out/mmproj-tiny.gguf, which llama.cpp opens. There a question stands ' +
+      'on a line of its own after the picture, as in the last example.',
     'A file only gets its name once it is whole; Ctrl-C leaves nothing behind.',
   ],
   examples: [
     'llava convert llava-1.5-7b-hf --type q4_k_m --out llava-1.5-7b.Q4_K_M.gguf',
     'llava convert llava-v1.5-7b --vision-tower clip-vit-large-patch14-336 --type q8_0 --pair --out models/llava',
     'llava convert vicuna-7b --adapter llava-lora --type f16 --out merged.gguf --json',
+    String.raw`llama-mtmd-cli -m out/tiny.gguf --mmproj out/mmproj-tiny.gguf --image cat.jpg -p $'<__media__>\nWhat is this?' ` +
+      '--chat-template vicuna --temp 0',
   ],
   json: ['With --json: {"files":[{"path","nbytes"}],"weightDtypes":{TYPE: BYTES},"requantised","elapsedMs"}'],
 }
