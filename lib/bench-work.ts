@@ -1,4 +1,4 @@
-// How much work a model's stages are, from its own shapes (spec 10): one multiply-add is two operations.
+// How much work a model's stages are, from its own shapes: one multiply-add is two operations.
 
 import type { ComputePeak, KvDtype, ModelConfig, TensorEntry, TextConfig } from './native.js'
 import { imageRows, patchCount, towerRows } from './weights/tower-rows.js'

@@ -26,7 +26,7 @@ import { imageRows } from './weights/tower-rows.js'
 /** Rows of one prefill call. The cancellation flag is read between layers, and other calls get their turn between chunks. */
 export const rowsPerCall = 512
 
-/** Pictures of one encode call, for the same reasons; the tower is bound by arithmetic, so that more at once gain nothing (spec 1.5, 10.1). */
+/** Pictures of one encode call, for the same reasons; the tower is bound by arithmetic, so that more at once gain nothing. */
 const imagesPerCall = 4
 
 export class Engine {
@@ -61,7 +61,7 @@ export class Engine {
     return this.#disposed
   }
 
-  /** Rows one picture takes in the prompt: the grid's patches, and CLIP's class row where the checkpoint keeps it (spec 4.3). */
+  /** Rows one picture takes in the prompt: the grid's patches, and CLIP's class row where the checkpoint keeps it. */
   get rowsPerImage(): number {
     const { vision } = this.config
     return vision === undefined ? 0 : imageRows(vision)

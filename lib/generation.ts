@@ -1,5 +1,5 @@
 // The one cycle of the pipeline: logits → token → text, until something ends it.
-//   EOS ends it as 'stop', a stop string as 'stop_string', the token limit or the end of the context as 'length' (spec 7.2).
+//   EOS ends it as 'stop', a stop string as 'stop_string', the token limit or the end of the context as 'length'.
 
 import { StopStrings } from './stop-strings.js'
 import type { TokenLogprobs } from './token-logprobs.js'

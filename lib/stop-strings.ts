@@ -1,4 +1,4 @@
-// Stop strings in streamed text: text that may still turn into one is held back until it is decided (spec 4.4).
+// Stop strings in streamed text: text that may still turn into one is held back until it is decided.
 // The result does not depend on how the text was cut into pieces: the stop string that is complete first wins.
 
 export class StopStrings {

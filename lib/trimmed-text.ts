@@ -1,4 +1,4 @@
-// Streamed text without the white space at its two ends (spec 4.4): the pieces given out, joined, equal the whole text trimmed.
+// Streamed text without the white space at its two ends: the pieces given out, joined, equal the whole text trimmed.
 
 export class TrimmedText {
   #begun = false

@@ -1,4 +1,4 @@
-// Log-probabilities of raw logits: log_softmax(z) = z - max - ln sum exp(z - max), before bias, penalties and temperature (spec 7.3).
+// Log-probabilities of raw logits: log_softmax(z) = z - max - ln sum exp(z - max), before bias, penalties and temperature.
 
 /** A token and the logarithm of its probability. */
 export interface ScoredId {

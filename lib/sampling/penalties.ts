@@ -1,4 +1,4 @@
-// What an answer said weighs on what it says next (spec 7.3). For the ids it holds, with `count` their number in it:
+// What an answer said weighs on what it says next. For the ids it holds, with `count` their number in it:
 //   repetition  z > 0: z / r, else z · r;      frequency, presence  z -= f · count + p
 // and no n tokens in a row come twice: what would complete such an n-gram again is ruled out.
 

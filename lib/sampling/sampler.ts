@@ -1,4 +1,4 @@
-// Logits to one id, in Hugging Face's order (spec 7.3):
+// Logits to one id, in the order of Hugging Face's `generate`:
 //   bias → penalties → n-grams → the caller's processor → masks → temperature, top-k, top-p, min-p, typical-p → a draw.
 // Temperature 0 is greedy: the largest logit, ties to the lowest id. Nothing of the length of the vocabulary is made anew for a token.
 

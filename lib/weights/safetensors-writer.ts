@@ -1,4 +1,4 @@
-// Writes a safetensors file (spec 13.1): u64 header length, JSON padded to 8 bytes, then the tensors one after another, little-endian.
+// Writes a safetensors file: u64 header length, JSON padded to 8 bytes, then the tensors one after another, little-endian.
 
 import { PartialFile } from './partial-file.js'
 

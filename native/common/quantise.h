@@ -1,5 +1,5 @@
 // Rows of f32 to every element type and back: blocks.h read, and written.
-//   Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 follow the reference's rules to the bit (one division, one rounding per value; spec 12.3).
+//   Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 follow the reference's rules to the bit (one division, one rounding per value), that is ggml's quantize_row_*_ref.
 //   K types have no such rule: any codes that decode by blocks.h are valid, so scales and mins are searched for least weighted error.
 #pragma once
 #include <cstddef>
