@@ -52,7 +52,7 @@ async function pairOf(t: ExecutionContext, model: string, type: ConvertOptions['
 }
 
 /** Their answers do not hang on the words around them: llama.cpp's template has no system text, and it puts a space behind a picture. */
-const questions = ['What is in this picture?', 'Is there a cat in the picture?']
+const questions = ['What is in this picture?', 'Is there a dog in the picture?']
 
 /** The demo picture at the tower's own size: llama.cpp resizes in its own way. */
 async function demo(t: ExecutionContext, model: LLaVA): Promise<string> {
