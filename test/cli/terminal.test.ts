@@ -4,6 +4,7 @@ import { execFileSync } from 'node:child_process'
 import { copyFile, mkdir, readFile, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import test from 'ava'
+import { llava } from '../command.js'
 import { goldenCase } from '../tiny-model.js'
 import { keys, TestTerminal } from '../terminal.js'
 import { temporaryFolder } from '../weights/tiny-llava.js'
@@ -203,6 +204,27 @@ test.serial('ask --show does not swallow the picture behind it', async (t) => {
   using terminal = new TestTerminal(['ask', '--show', picture, 'red?', ...short], { env: { TERM: 'xterm-kitty' } })
   t.is(await terminal.end(), 0)
   t.true(terminal.output.includes('\u001B_Ga=T'))
+})
+
+test.serial('an answer cannot steer the terminal; a pipe gets it as it is', async (t) => {
+  const args = [
+    'ask',
+    'red?',
+    ...tiny,
+    '--temperature',
+    '100',
+    '--seed',
+    '3',
+    '--max-tokens',
+    '220',
+    '--min-tokens',
+    '220',
+  ]
+  const control = /(?![\t\n\r\u001B])\p{Cc}/u // but for what this command writes itself
+  t.regex((await llava(args)).stdout, control)
+  using terminal = new TestTerminal(args)
+  t.is(await terminal.end(), 0)
+  t.notRegex(terminal.output, control)
 })
 
 test.serial('list says how to pull where nothing has been pulled', async (t) => {
