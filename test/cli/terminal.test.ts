@@ -220,11 +220,11 @@ test.serial('an answer cannot steer the terminal; a pipe gets it as it is', asyn
     '--min-tokens',
     '220',
   ]
-  const control = /(?![\t\n\r\u001B])\p{Cc}/u // but for what this command writes itself
+  const control = /(?![\t\n\r])\p{Cc}/u
   t.regex((await llava(args)).stdout, control)
   using terminal = new TestTerminal(args)
   t.is(await terminal.end(), 0)
-  t.notRegex(terminal.output, control)
+  t.notRegex(terminal.output.replaceAll('\u001B', ''), control) // this command's own lines have those
 })
 
 test.serial('list says how to pull where nothing has been pulled', async (t) => {
