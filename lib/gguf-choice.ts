@@ -30,9 +30,13 @@ const languageTypes: readonly PullType[] = ['q4_k_m', 'q4_0', 'q4_k_s', 'q4_1']
 /** Halves and better: towers are small, and lose more by quantisation. */
 const visionTypes: readonly PullType[] = ['f16', 'bf16', 'f32', 'q8_0']
 
+export function isGguf(file: string): boolean {
+  return /\.gguf$/i.test(file)
+}
+
 /** Chooses among the paths of files at `where`. @throws LlavaError MODEL_NOT_FOUND where none fits, INVALID_ARGUMENT where several do. */
 export function chooseGguf(where: string, paths: readonly string[], { type, file }: Wanted): GgufChoice {
-  const ggufs = firstParts(paths.filter((name) => /\.gguf$/i.test(name)))
+  const ggufs = firstParts(paths.filter(isGguf))
   const languages = ggufs.filter((name) => !isVision(name))
   if (ggufs.length === 0) throw new LlavaError('MODEL_NOT_FOUND', `${where}: no GGUF file is there`)
   if (file !== undefined && isVision(file)) return { language: wholeOf(where, paths, named(where, ggufs, file)) }
@@ -48,7 +52,7 @@ export function chooseGguf(where: string, paths: readonly string[], { type, file
 
 /** Of the paths of files, those that a language model is opened by. */
 export function languageFiles(paths: readonly string[]): readonly string[] {
-  return firstParts(paths.filter((name) => /\.gguf$/i.test(name))).filter((name) => !isVision(name))
+  return firstParts(paths.filter(isGguf)).filter((name) => !isVision(name))
 }
 
 /** Paths of all parts of the file that this one is, or is a part of. */

@@ -4,7 +4,7 @@
 // index says which.
 
 import { LlavaError } from './errors.js'
-import { chooseGguf, type Wanted } from './gguf-choice.js'
+import { chooseGguf, isGguf, type Wanted } from './gguf-choice.js'
 import { weightEntries } from './weights/shards.js'
 
 export interface ModelChoice {
@@ -62,10 +62,6 @@ export async function chooseModel(
 }
 
 const neither = 'no GGUF file is there, and no checkpoint (config.json with model.safetensors or pytorch_model.bin)'
-
-function isGguf(path: string): boolean {
-  return /\.gguf$/i.test(path)
-}
 
 /** The weights of a checkpoint, whole or as an index; undefined where there is no checkpoint. */
 export function weightsOf(paths: readonly string[]): string | undefined {

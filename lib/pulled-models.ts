@@ -2,7 +2,7 @@
 // that the hub's cache holds, for other programs, are passed over.
 
 import { lstat, stat } from 'node:fs/promises'
-import { languageFiles, typeOf } from './gguf-choice.js'
+import { isGguf, languageFiles, typeOf } from './gguf-choice.js'
 import { RepositoryCache } from './hub/cache.js'
 import { unnamedBytes } from './hub/contents.js'
 import { parseModelName, shortestName, type ModelName } from './hub/model-name.js'
@@ -91,7 +91,7 @@ async function described(name: ModelName, cacheDirectory: string): Promise<Liste
 }
 
 function typeOfFile(file: string): string | undefined {
-  if (/\.gguf$/i.test(file)) return typeOf(file)
+  if (isGguf(file)) return typeOf(file)
   return file.startsWith('model.safetensors') ? 'safetensors' : 'pytorch'
 }
 

@@ -2,6 +2,7 @@
 
 import { Command, CommanderError, type Option } from 'commander'
 import { LlavaError, type AnswerOptions } from '../index.js'
+import { flagNameOf } from './flag-names.js'
 import { addAnswerFlags, answerOptions, type AnswerFlags } from './flags.js'
 
 /** Of no use here: log-probabilities are shown as JSON only. */
@@ -35,21 +36,15 @@ export function withSetting(options: AnswerOptions, name: string, value: string)
       throw new LlavaError('INVALID_ARGUMENT', error.message.replace(/^error: /, ''), { cause: error })
     throw error
   }
-  const [key, changed] = Object.entries(answerOptions(command.opts<AnswerFlags>()))[0] ?? []
-  const others = Object.entries(options).filter(([option]) => option !== (key ?? optionOf(flag)))
-  return Object.fromEntries(key === undefined ? others : [...others, [key, changed]])
-}
-
-/** What the library calls a flag. */
-function optionOf(flag: Option): string {
-  const name = flag.attributeName()
-  return name === 'ngramSize' ? 'noRepeatNgramSize' : name
+  const others = Object.entries(options).filter(([option]) => flagNameOf(option) !== flag.attributeName())
+  return { ...Object.fromEntries(others), ...answerOptions(command.opts<AnswerFlags>()) }
 }
 
 /** What is set, a line each. */
 export function settingLines(options: AnswerOptions): string {
   const set = flags().flatMap((flag) => {
-    const value: unknown = options[optionOf(flag) as keyof AnswerOptions]
+    const [, value]: readonly unknown[] =
+      Object.entries(options).find(([option]) => flagNameOf(option) === flag.attributeName()) ?? []
     return value === undefined
       ? []
       : [`  ${nameOf(flag)} ${typeof value === 'string' ? value : JSON.stringify(value)}\n`]

@@ -4,6 +4,7 @@ import { setImmediate } from 'node:timers/promises'
 import { CommanderError, type Command } from 'commander'
 import pc from 'picocolors'
 import { LlavaError } from '../index.js'
+import { flagNameOf } from './flag-names.js'
 
 const interrupted = 'interrupted'
 const readerLeft = 'the reader of the output left'
@@ -162,18 +163,10 @@ function errorFacts(error: unknown): { readonly code: string; readonly message: 
   }
 }
 
-/** What the library calls an option that has a flag, or an argument, of another name. */
-const otherNames: Readonly<Record<string, string>> = {
-  noRepeatNgramSize: 'ngramSize',
-  count: 'answers',
-  overwrite: 'force',
-  target: 'out',
-}
-
 /** A message of the library in which its options have the names of the verb's flags: `topP` is --top-p. */
 function withFlags(message: string, verb: Command | undefined): string {
   return message.replaceAll(/`([a-z]+(?:[A-Z][a-z]*)*)`/g, (all, name: string) => {
-    const flag = verb?.options.find((option) => option.attributeName() === (otherNames[name] ?? name))
+    const flag = verb?.options.find((option) => option.attributeName() === flagNameOf(name))
     return flag?.long ?? all
   })
 }

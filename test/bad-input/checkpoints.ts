@@ -1,6 +1,5 @@
 // Checkpoint directories in Hugging Face's layout whose configuration, weights or side files do not fit each other, or this package.
 
-import { type OpenOptions } from '../../lib/index.js'
 import {
   checkpoint,
   llavaConfig,
@@ -10,7 +9,7 @@ import {
   visionShapes,
   type Shapes,
 } from '../weights/tiny-llava.js'
-import { opening, type BadInput, type Files } from './row.js'
+import { calling, opening, type BadInput, type Caller, type Files } from './row.js'
 
 const all: Shapes = new Map([...textShapes(), ...visionShapes()])
 const withConfig = (config: object): Files => ({ ...checkpoint(), 'config.json': { ...llavaConfig, ...config } })
@@ -159,14 +158,7 @@ const processors: readonly (readonly [what: string, change: object, code: BadInp
   ['a deviation of zero', { image_std: [0.5, 0, 0.5] }, 'MODEL_CORRUPT', /image_std/],
 ]
 
-const callers: readonly (readonly [
-  title: string,
-  code: BadInput['code'],
-  message: RegExp,
-  files: Files,
-  what?: string,
-  options?: OpenOptions,
-])[] = [
+const callers: readonly Caller[] = [
   [
     'a checkpoint without model.safetensors',
     'MODEL_NOT_FOUND',
@@ -226,10 +218,5 @@ export const checkpoints: readonly BadInput[] = [
     message,
     call: opening(processed(change)),
   })),
-  ...callers.map(([title, code, message, files, what, options]): BadInput => ({
-    title,
-    code,
-    message,
-    call: opening(files, what, options),
-  })),
+  ...callers.map(calling),
 ]

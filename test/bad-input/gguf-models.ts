@@ -1,6 +1,5 @@
 // GGUF models, pairs, models in parts and adapters whose keys and tensors do not fit each other, or this package.
 
-import { type OpenOptions } from '../../lib/index.js'
 import { ggufFile, type GgufKey, type GgufTensorInfo } from '../weights/gguf-file.js'
 import {
   ggufTensors,
@@ -17,7 +16,7 @@ import {
   visionShapes,
   withKeys,
 } from '../weights/tiny-llava.js'
-import { opening, openingOf, type BadInput, type Files } from './row.js'
+import { calling, opening, openingOf, type BadInput, type Caller, type Files } from './row.js'
 
 const pair: Files = { 'model.gguf': languageFile(), 'mmproj-model.gguf': mmprojFile() }
 const textTensors = ggufTensors(textShapes())
@@ -271,14 +270,7 @@ const ggufAdapters: readonly (readonly [
   ],
 ]
 
-const callers: readonly (readonly [
-  title: string,
-  code: BadInput['code'],
-  message: RegExp,
-  files: Files,
-  what?: string,
-  options?: OpenOptions,
-])[] = [
+const callers: readonly Caller[] = [
   ['the vision half of a pair alone', 'MODEL_UNSUPPORTED', /language model.*`mmproj`/, pair, 'mmproj-model.gguf'],
   [
     'a language model named as mmproj',
@@ -375,10 +367,5 @@ export const ggufModels: readonly BadInput[] = [
       call: openingOf(folders, 'base', { adapter: 'adapters/lora.gguf' }),
     }
   }),
-  ...callers.map(([title, code, message, files, what, options]): BadInput => ({
-    title,
-    code,
-    message,
-    call: opening(files, what, options),
-  })),
+  ...callers.map(calling),
 ]

@@ -51,3 +51,17 @@ export function openingOf(
     return model.info()
   }
 }
+
+/** A caller that opens `what` of a folder with these files. */
+export type Caller = readonly [
+  title: string,
+  code: LlavaErrorCode,
+  message: RegExp,
+  files: Files,
+  what?: string,
+  options?: OpenOptions,
+]
+
+export function calling([title, code, message, files, what, options]: Caller): BadInput {
+  return { title, code, message, call: opening(files, what, options) }
+}
