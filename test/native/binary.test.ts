@@ -15,7 +15,7 @@ const objectFolders = ['build/Release/obj.target/llava_core/native/cpu/kernels',
 /** Sources with code beyond the baseline of this architecture: they open a target region; those of another compile to nothing here. */
 const isaSources = readdirSync(kernels).filter((file) => {
   if (!file.endsWith('.cc') || file.startsWith('neon') !== (process.arch === 'arm64')) return false
-  return readFileSync(path.join(kernels, file), 'utf8').includes('#pragma GCC target')
+  return readFileSync(path.join(kernels, file), 'utf8').includes('LLAVA_TARGET_BEGIN')
 })
 
 const symbolTable = 2
