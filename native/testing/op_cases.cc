@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
-#include <ranges>
 
 #include "common/blocks.h"
 #include "common/error.h"
@@ -194,9 +193,11 @@ struct CachedBlock {
   std::vector<int8_t> codes;
   explicit CachedBlock(std::span<const float> values) {
     const float step = largest_magnitude(values) / 127;
-    const auto halves = std::views::iota(uint16_t{0}, uint16_t{0x7C00});
-    const auto below = [](uint16_t half, float value) { return static_cast<float>(half_value(half)) < value; };
-    scale = *std::lower_bound(halves.begin(), halves.end(), step, below);  // halves from 0 on are in order
+    scale = 0;
+    for (uint16_t bit = 0x4000; bit != 0; bit /= 2) {  // halves from 0 on are in order: the last one below the step, and then the next
+      if (static_cast<float>(half_value(scale + bit)) < step) scale += bit;
+    }
+    if (static_cast<float>(half_value(scale)) < step) scale++;
     const float inverse = scale == 0 ? 0 : 1 / static_cast<float>(half_value(scale));
     for (const float value : values) codes.push_back(static_cast<int8_t>(std::nearbyintf(value * inverse)));
   }
@@ -631,9 +632,9 @@ void rope(Trial& t) {
 void kv_append(Trial& t) {
   Rig rig(t);
   for (const KvType type : kKvTypes) {
-    for (const auto& [first, tokens] : {std::pair<int64_t, int64_t>{0, 1}, {0, 64}, {5, 3}, {62, 5}, {63, 1}, {64, 1}, {60, 75}}) {
+    for (const auto& [start, tokens] : {std::pair<int64_t, int64_t>{0, 1}, {0, 64}, {5, 3}, {62, 5}, {63, 1}, {64, 1}, {60, 75}}) {
       for (const int64_t head_dim : {8, 20, 36, 64}) {
-        const int64_t kv_heads = 3, width = kv_heads * head_dim;
+        const int64_t first = start, kv_heads = 3, width = kv_heads * head_dim;
         Cache cache = random_cache(t, type, kv_heads, head_dim, first);
         std::vector<std::vector<std::byte>> before;
         const Matrix k = random_matrix(t, tokens, width, 1e-7f, 60000.0f), v = random_matrix(t, tokens, width, 1e-7f, 60000.0f);  // half's subnormals to its top
