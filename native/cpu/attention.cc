@@ -106,7 +106,7 @@ struct Block {
   const void* after_values(int64_t at) const {
     if (at + kPageTokens < span_end(at)) return page(at + kPageTokens).values;
     if (span_end(at) < visible()) return page(span_end(at)).keys;
-    return next_head < a.cache.kv_heads ? Head(a.cache, a.cache.pages[oldest() / kSpan * (kSpan / kPageTokens)], next_head).keys : nullptr;
+    return next_head < a.cache.kv_heads ? Head(a.cache, a.cache.pages[oldest() / kSpan * (kSpan / kPageTokens)], next_head).keys : page(at).values;
   }
   bool reads_halves() const { return a.cache.type == KvType::kF16 && rows() <= kFewRows; }
   // Of the page at `at`: positions that some row of the tile that begins at `row` sees.
