@@ -2,6 +2,7 @@
 //   Each op runs on back ends of 1 and of 3 threads, whose outputs must be the same bits, against loops written here from args.h alone:
 //   in double they are the truth, in float they say what rounding costs.
 #include <algorithm>
+#include <cfloat>
 #include <cmath>
 #include <functional>
 
@@ -187,7 +188,8 @@ void for_each_linear(const std::function<void(DType, Arithmetic, int64_t K)>& bo
 
 // ---- attention --------------------------------------------------------------------------------------------------------------
 
-// A block of a q8_0 cache: codes of at most 32 values and the half that is their scale, the least one with which all codes lie in [-127, 127].
+// A block of a q8_0 cache: codes of at most 32 values and the half that is their scale, the least one with which all codes lie in [-127, 127],
+// or the largest finite half, and then codes end there.
 struct CachedBlock {
   uint16_t scale;
   std::vector<int8_t> codes;
@@ -197,9 +199,9 @@ struct CachedBlock {
     for (uint16_t bit = 0x4000; bit != 0; bit /= 2) {  // halves from 0 on are in order: the last one below the step, and then the next
       if (static_cast<float>(half_value(scale + bit)) < step) scale += bit;
     }
-    if (static_cast<float>(half_value(scale)) < step) scale++;
+    if (static_cast<float>(half_value(scale)) < step && scale < 0x7BFF) scale++;
     const float inverse = scale == 0 ? 0 : 1 / static_cast<float>(half_value(scale));
-    for (const float value : values) codes.push_back(static_cast<int8_t>(std::nearbyintf(value * inverse)));
+    for (const float value : values) codes.push_back(static_cast<int8_t>(std::clamp(std::nearbyintf(value * inverse), -127.0f, 127.0f)));
   }
 };
 
@@ -637,7 +639,8 @@ void kv_append(Trial& t) {
         const int64_t first = start, kv_heads = 3, width = kv_heads * head_dim;
         Cache cache = random_cache(t, type, kv_heads, head_dim, first);
         std::vector<std::vector<std::byte>> before;
-        const Matrix k = random_matrix(t, tokens, width, 1e-7f, 60000.0f), v = random_matrix(t, tokens, width, 1e-7f, 60000.0f);  // half's subnormals to its top
+        const float top = t.random.below(2) == 0 ? 60000.0f : FLT_MAX;  // from half's subnormals to its top, or beyond
+        const Matrix k = random_matrix(t, tokens, width, 1e-7f, top), v = random_matrix(t, tokens, width, 1e-7f, top);
         Cache after = cache;
         after.positions = first + tokens;
         after.k.insert(after.k.end(), k.values.begin(), k.values.end());
@@ -962,6 +965,21 @@ double cached_error(std::span<const float> values) {
 
 // With keys off by dk and values by dv at most, a score is off by s <= |q|_1 dk / sqrt(Dh); a weight p, by the factor e^(+-2 s); so
 //   |y' - y| <= (e^(2 s) - 1) max|v| + dv,  and the float sums over Dh and over the keys add their own rounding.
+void attention_overflow(Trial& t) {
+  Rig rig(t);
+  for (const AttentionShape& shape : kAttentions) {
+    for (const KvType type : {KvType::kF16, KvType::kF32}) {
+      const Cache cache = random_cache(t, type, shape.kv_heads, shape.head_dim, shape.keys);
+      const Matrix q = random_matrix(t, shape.tokens, shape.heads * shape.head_dim);
+      Cache overflown = cache;
+      const int64_t row = shape.tokens / 2, width = shape.kv_heads * shape.head_dim;
+      std::fill_n(overflown.v.begin() + (shape.keys - shape.tokens + row) * width, width, std::numeric_limits<float>::infinity());
+      const Values got = attention(t, rig, q, overflown, shape.heads, true), want = attention(t, rig, q, cache, shape.heads, true);
+      t.exact("rows before", Values(got.begin(), got.begin() + row * q.cols), Values(want.begin(), want.begin() + row * q.cols));
+    }
+  }
+}
+
 void cached_attention_error(Trial& t) {
   Rig rig(t);
   for (const AttentionShape& shape : kAttentions) {
@@ -1041,6 +1059,7 @@ std::vector<Case> op_cases() {
       {"float linear gives a row the same bits alone and beside a few others", float_few_rows_alone},
       {"int8 arithmetic strays from the exact product by no more than half a step of each activation", quantised_linear_error},
       {"attention gives a row the same bits alone and in a block, so decode equals prefill", attention_rows_alone},
+      {"attention lets no row see that a later position's values overflowed", attention_overflow},
       {"attention over q8_0 keys and values strays from float32's by no more than half a step of each", cached_attention_error},
       {"attention holds for scores far apart", attention_extremes},
       {"rope of permuted heads in the interleaved layout equals rope in the half layout", rope_layouts},
