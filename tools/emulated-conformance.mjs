@@ -43,7 +43,14 @@ const suites = [
 ]
 
 /** Runs one suite and prints what it says; resolves to its counts. A program that says no sum, or ends badly without a failure, counts one. */
-function run({ build: { folder, targets: [program] }, on, isa }) {
+function run({
+  build: {
+    folder,
+    targets: [program],
+  },
+  on,
+  isa,
+}) {
   const [command, ...words] = [...on, path.join(root, folder, program), isa]
   return new Promise((resolve, reject) => {
     const child = spawn(command, words, { stdio: ['ignore', 'pipe', 'inherit'] })

@@ -20,7 +20,7 @@ const suites = {
     sanitize: 'address,undefined',
     runtime: 'asan',
     // Node leaves much to the end of its process; and what it maps and frees by itself is none of ours
-    options: { ASAN_OPTIONS: 'detect_leaks=0', UBSAN_OPTIONS: 'print_stacktrace=1' },
+    options: { ASAN_OPTIONS: 'detect_leaks=0', UBSAN_OPTIONS: 'halt_on_error=1:print_stacktrace=1' },
     tests: ['native/conformance', 'golden', 'native/boundary', 'native/lifetime', 'native/properties'],
   },
   thread: {
@@ -34,7 +34,9 @@ const suites = {
 
 const asked = process.argv[2] === undefined ? Object.keys(suites) : [process.argv[2]]
 if (compiler === undefined) {
-  console.error('The sanitized tests need clang 19 or 14 and its runtimes; on Debian or Ubuntu: clang-19 libclang-rt-19-dev')
+  console.error(
+    'The sanitized tests need clang 19 or 14 and its runtimes; on Debian or Ubuntu: clang-19 libclang-rt-19-dev',
+  )
   process.exitCode = 1
 } else {
   for (const name of asked) {

@@ -150,8 +150,9 @@ void weigh_span(const KernelTable& k, const Block& block, int64_t at, int64_t wi
   }
 }
 
-// product(row, rows, from, to): rows [row, row + rows) times positions [from, to) of the page at `at`. Together they are what each of the rows from r on
-// sees, in order: first what all see, then what is left row by row. A weight of 0 would not do, as 0 times a value that overflowed is NaN.
+// product(row, rows, from, to): rows [row, row + rows) times positions [from, to) of the page at `at`. Together they
+// are what each of the rows from r on sees, in order: first what all see, then what is left row by row. A weight of 0
+// would not do, as 0 times a value that overflowed is NaN.
 template <class Product>
 void for_positions_seen(const Block& block, int64_t r, int64_t rows, int64_t at, const Product& product) {
   const int64_t common = block.held_by(r, at);
@@ -170,15 +171,18 @@ void gather_span(const KernelTable& k, const Block& block, int64_t at, int64_t w
     const Head head = block.page(at + page);
     if (block.reads_halves()) {
       for_positions_seen(block, 0, block.rows(), at + page, [&](int64_t row, int64_t rows, int64_t from, int64_t to) {
-        k.gemm_f16(rows, dhp, to - from, s.scores + row * kSpan + page + from, kSpan, reinterpret_cast<const uint16_t*>(head.values) + from * dhp, dhp,
+        const auto* values = reinterpret_cast<const uint16_t*>(head.values) + from * dhp;
+        k.gemm_f16(rows, dhp, to - from, s.scores + row * kSpan + page + from, kSpan, values, dhp,
                    block.after_values(at + page), s.out + row * dhp, dhp, true);
       });
       continue;
     }
     const float* values = f32_values(k, cache, head, std::min(kPageTokens, block.visible() - at - page), s.values);
     for (int64_t r = 0; r < block.rows(); r += kTileRows) {
-      for_positions_seen(block, r, std::min(kTileRows, block.rows() - r), at + page, [&](int64_t row, int64_t rows, int64_t from, int64_t to) {
-        k.gemm_f32(rows, dhp, to - from, s.scores + row * kSpan + page + from, kSpan, values + from * dhp, dhp, s.out + row * dhp, dhp, true);
+      const int64_t tile = std::min(kTileRows, block.rows() - r);
+      for_positions_seen(block, r, tile, at + page, [&](int64_t row, int64_t rows, int64_t from, int64_t to) {
+        k.gemm_f32(rows, dhp, to - from, s.scores + row * kSpan + page + from, kSpan, values + from * dhp, dhp,
+                   s.out + row * dhp, dhp, true);
       });
     }
   }
@@ -271,8 +275,8 @@ uint16_t half_at_least(float x) {
   return std::min<uint16_t>(half_to_float(nearest) < x ? nearest + 1 : nearest, kLargestHalf);
 }
 
-// s.codes of values[Dh]; scales `step` apart. Values beyond 127 times the largest half become that. A block that is not finite has a scale that is not,
-// and codes 0: it reads as NaN.
+// s.codes of values[Dh]; scales `step` apart. Values beyond 127 times the largest half become that. A block that is not
+// finite has a scale that is not, and codes 0: it reads as NaN.
 void quantise_row(const KernelTable& k, const float* values, int64_t dh, uint16_t* scales, int64_t step, const Append& s) {
   const int64_t blocks = kv_blocks(dh);
   std::memcpy(s.row, values, static_cast<size_t>(dh) * sizeof(float));

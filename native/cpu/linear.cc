@@ -111,7 +111,8 @@ class RowTasks {
     const int64_t first = (index - begin_[i]) * height_;
     return {&a_.output[i], first, std::min(height_, a_.output[i].weight.rows - first)};
   }
-  // Tasks take about the same time, so the one that comes next on this thread is as many further on as there are threads; this one where there is none.
+  // Tasks take about the same time, so the one that comes next on this thread is as many further on as there are
+  // threads; this one where there is none.
   RowTask after(int64_t index) const { return at(index + threads_ < total() ? index + threads_ : index); }
 
  private:
