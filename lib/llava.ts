@@ -31,7 +31,9 @@ import { machine, type Machine } from './machine.js'
 import { modelTemplate } from './model-template.js'
 import { defaultModel, describeNamedModel } from './named-model.js'
 import {
+  imageResults,
   isas,
+  type ImageResult,
   type Isa,
   type KvDtype,
   type NativeImageFeatures,
@@ -812,7 +814,7 @@ export class LLaVA implements Disposable, AsyncDisposable {
     const encoded = (count: number) => onProgress?.({ stage: 'image', done: total - raw.length + count, total })
     if (total > 0) encoded(0)
     const pixelValues = await Promise.all(raw.map((image) => this.#pixelValues(image, options, job)))
-    const made = (await this.#engine.encode(pixelValues, false, job, encoded)).images
+    const made = (await this.#engine.encode(pixelValues, ['projected'], job, encoded)).images
     cleanUp.push(() => {
       for (const image of made) image.dispose()
     })
@@ -836,8 +838,7 @@ export class LLaVA implements Disposable, AsyncDisposable {
     return {
       visionWidth: config.vision?.hiddenSize ?? 0,
       textWidth: config.text.hiddenSize,
-      encode: (image) =>
-        image instanceof EncodedImage ? Promise.resolve(image.share()) : this.#encodeImage(image, options, job),
+      picture: (image, result) => this.#pictureResult(image, result, options, job),
       hidden: (prompt, all) => this.#hidden(prompt, all, options, job),
       clipImage: async (image) => {
         const opened = await clip()
@@ -879,8 +880,27 @@ export class LLaVA implements Disposable, AsyncDisposable {
   }
 
   async #encodeImage(image: ImageInput, options: ImageOptions, job: Job): Promise<EncodedImage> {
-    const { images } = await this.#engine.encode([await this.#pixelValues(image, options, job)], true, job)
+    const { images } = await this.#engine.encode([await this.#pixelValues(image, options, job)], imageResults, job)
     return new EncodedImage(images[0] as NativeImageFeatures, this.#engine)
+  }
+
+  async #pictureResult(
+    image: ImageSource,
+    result: ImageResult,
+    options: ImageOptions,
+    job: Job,
+  ): Promise<Float32Array> {
+    if (image instanceof EncodedImage) {
+      using shared = image.share()
+      return shared.read(result)
+    }
+    const { images } = await this.#engine.encode([await this.#pixelValues(image, options, job)], [result], job)
+    const encoded = images[0] as NativeImageFeatures
+    try {
+      return this.#engine.read(encoded, result)
+    } finally {
+      encoded.dispose()
+    }
   }
 
   async #pixelValues(image: ImageInput, options: ImageOptions, job: Job): Promise<Float32Array> {
@@ -945,6 +965,7 @@ async function openEngine(modelPath: string, options: OpenOptions): Promise<Engi
   )
   const nativeOptions: NativeOptions = {
     threads: options.threads ?? 0,
+    device: 'auto',
     isa: options.isa ?? 'auto',
     kvCache: options.kvCache ?? (description.card.languageDtype === 'F32' ? 'f32' : 'f16'),
     arithmetic: options.arithmetic ?? 'fast',

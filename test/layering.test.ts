@@ -15,7 +15,7 @@ const nativeLayers: Readonly<Record<string, readonly string[]>> = {
   'cpu/kernels': ['ops', 'common'],
   cuda: ['ops', 'common'],
   model: ['ops', 'common'],
-  bench: ['cpu', 'cpu/kernels', 'ops', 'common'],
+  bench: ['cpu', 'cpu/kernels', 'ops', 'common'], // the CPU's tables: what a product rounds, and the plain kernels
   binding: ['bench', 'model', 'ops', 'common'],
   testing: ['binding', 'model', 'cpu', 'cpu/kernels', 'cuda', 'ops', 'common'],
 }
@@ -65,6 +65,8 @@ const placed: readonly { readonly word: RegExp; readonly allowed: (file: string)
     word: /#\s*include\s*[<"](?:napi|node_api|js_native_api)\.h[>"]/,
     allowed: (file) => /^native\/(binding|testing)\//.test(file),
   },
+  // device memory is a back end's own
+  { word: /#\s*include\s*"ops\/device_address\.h"/, allowed: (file) => /^native\/(cpu|cuda|testing)\//.test(file) },
   { word: /<<</, allowed: (file) => file === 'native/cuda/launch.h' },
   { word: /-ffast-math|#pragma\s+STDC\s+FP_CONTRACT\s+ON/, allowed: () => false },
 ]
@@ -161,7 +163,9 @@ test('the rooms of lib import only what stands below them', (t) => {
 })
 
 for (const [file, text] of [
-  ['native/common/arena.h', '#include "ops/args.h"'],
+  ['native/common/aligned.h', '#include "ops/args.h"'],
+  ['native/model/decoder.cc', '#include "ops/device_address.h"'],
+  ['native/bench/linear_op.cc', '#include "ops/device_address.h"'],
   ['native/ops/check.h', '#include "cpu/backend.h"'],
   ['native/model/decoder.cc', '#include "cpu/kernels/table.h"'],
   ['native/model/decoder.cc', '#include "binding/convert.h"'],

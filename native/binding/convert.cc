@@ -157,8 +157,16 @@ DType dtype_of(const std::string& name) {
   throw Error(ErrorCode::kModelUnsupported, "tensor type " + name + " is not supported");
 }
 
+ImageResult image_result_of(const Napi::Value& value, const char* name) {
+  return one_of<ImageResult>(value, name,
+                             {{"image_features", ImageResult::kImageFeatures},
+                              {"pooled_features", ImageResult::kPooledFeatures},
+                              {"projected", ImageResult::kProjected},
+                              {"projected_mean", ImageResult::kProjectedMean}});
+}
+
 PeakKind peak_kind_of(const Napi::Value& value) {
-  return one_of<PeakKind>(value, "kind", {{"fma", PeakKind::kFma}, {"bf16", PeakKind::kBf16}, {"int8", PeakKind::kInt8}, {"read", PeakKind::kRead}});
+  return one_of<PeakKind>(value, "kind", {{"fma", PeakKind::kFma}, {"bf16", PeakKind::kBf16}, {"int8", PeakKind::kInt8}, {"read", PeakKind::kRead}, {"update", PeakKind::kUpdate}});
 }
 
 Napi::Object peak_to_js(Napi::Env env, const Peak& peak) {
@@ -200,6 +208,7 @@ ModelOptions model_options_of(const Napi::Value& value) {
   const int64_t threads = integer_of(o.Get("threads"), "threads");
   if (threads < 0 || threads > 1024) expected("threads", "between 0 and 1024");
   options.threads = static_cast<int>(threads);
+  options.device = string_of(o.Get("device"), "device");
   options.isa = string_of(o.Get("isa"), "isa");
   options.kv_cache = one_of<KvType>(o.Get("kvCache"), "kvCache", {{"f16", KvType::kF16}, {"f32", KvType::kF32}, {"q8_0", KvType::kQ8_0}});
   options.arithmetic = one_of<Arithmetic>(o.Get("arithmetic"), "arithmetic", {{"fast", Arithmetic::kFast}, {"exact", Arithmetic::kExact}});

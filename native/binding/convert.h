@@ -56,6 +56,7 @@ std::vector<float> copy_float32_array(const Napi::Value& value, const char* name
 Napi::Uint8Array uint8_array_of(const Napi::Value& value, const char* name);
 
 DType dtype_of(const std::string& name);
+ImageResult image_result_of(const Napi::Value& value, const char* name);
 PeakKind peak_kind_of(const Napi::Value& value);
 Napi::Object peak_to_js(Napi::Env env, const Peak& peak);
 

@@ -42,7 +42,7 @@ std::shared_ptr<const ImageFeatures> FeaturesWrap::image() const {
   return image_;
 }
 
-int64_t FeaturesWrap::bytes() const { return image_ ? static_cast<int64_t>((image_->image_features.size() + image_->projected.size()) * sizeof(float)) : 0; }
+int64_t FeaturesWrap::bytes() const { return image_ ? static_cast<int64_t>(image_->nbytes()) : 0; }
 
 Napi::Value FeaturesWrap::rows(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&] { return Napi::Number::New(info.Env(), static_cast<double>(unwrap<FeaturesWrap>(info.This(), "this").image()->rows)); });
@@ -50,9 +50,7 @@ Napi::Value FeaturesWrap::rows(const Napi::CallbackInfo& info) {
 
 Napi::Value FeaturesWrap::read(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
-    const bool projected = one_of<bool>(info[0], "kind", {{"projected", true}, {"image_features", false}});
-    const std::vector<float>& values = projected ? image()->projected : image()->image_features;
-    if (values.empty()) throw Error(ErrorCode::kInvalidArgument, "the tower's output was not kept when this picture was encoded");
+    const std::vector<float> values = image()->read(image_result_of(info[0], "kind"));
     Napi::Float32Array copy = Napi::Float32Array::New(info.Env(), values.size());
     std::memcpy(copy.Data(), values.data(), values.size() * sizeof(float));
     return copy;

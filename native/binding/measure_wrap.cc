@@ -1,7 +1,6 @@
 // OpBench: a back end of its own, and one op at a time on random operands. Everything runs on the runner thread, through the model's own op table.
 #include <chrono>
 #include <cstring>
-#include <optional>
 
 #include "bench/measured_op.h"
 #include "binding/convert.h"
@@ -13,12 +12,12 @@ const napi_type_tag MeasureWrap::kTag = {0x6c6c61766162656e, 0x6368000000000001}
 
 // Runner thread only, after it is made.
 struct Bench {
-  explicit Bench(std::unique_ptr<Backend> b) : backend(std::move(b)) {}
+  explicit Bench(std::shared_ptr<Backend> b) : backend(std::move(b)) {}
   void run() {
-    op->run(*backend, next++ % op->sets());
-    backend->stream().arena.reset();
+    op->run(next++ % op->sets());
+    backend->synchronize(backend->stream());
   }
-  std::unique_ptr<Backend> backend;
+  std::shared_ptr<Backend> backend;
   std::unique_ptr<bench::MeasuredOp> op;
   int64_t next = 0;
 };
@@ -38,7 +37,7 @@ class BenchJob : public Job {
  protected:
   virtual void measure() = 0;
   void execute() final {
-    bench_->backend->stream().cancel = &cancel();
+    bench_->backend->stream().cancel = Cancellation(cancel());
     measure();
     if (cancel().load(std::memory_order_relaxed)) throw Error(ErrorCode::kAborted, "the work was cancelled");
   }
@@ -84,7 +83,7 @@ class OutputJob : public BenchJob {
   using BenchJob::BenchJob;
 
  private:
-  void measure() override { output_ = op_of(*bench_).output(*bench_->backend); }
+  void measure() override { output_ = op_of(*bench_).output(); }
   Napi::Value result(Napi::Env env) override {
     Napi::Float32Array copy = Napi::Float32Array::New(env, output_.size());
     std::memcpy(copy.Data(), output_.data(), output_.size() * sizeof(float));
@@ -119,15 +118,14 @@ class JudgeJob : public BenchJob {
 
 class PeakJob : public BenchJob {
  public:
-  // Without a kind: reads and writes in place.
-  PeakJob(Napi::Env env, std::shared_ptr<Bench> bench, std::optional<PeakKind> kind) : BenchJob(env, std::move(bench)), kind_(kind) {}
+  PeakJob(Napi::Env env, std::shared_ptr<Bench> bench, PeakKind kind) : BenchJob(env, std::move(bench)), kind_(kind) {}
 
  private:
   void measure() override {
-    peak_ = kind_ ? bench_->backend->measure_peak(*kind_) : bench::measure_update_peak(*bench_->backend);
+    peak_ = bench_->backend->measure_peak(kind_);
   }
   Napi::Value result(Napi::Env env) override { return peak_to_js(env, peak_); }
-  std::optional<PeakKind> kind_;
+  PeakKind kind_;
   Peak peak_{};
 };
 
@@ -243,10 +241,7 @@ Napi::Value MeasureWrap::judge(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value MeasureWrap::measure_peak(const Napi::CallbackInfo& info) {
-  return guarded(info.Env(), [&] {
-    const bool update = string_of(info[0], "kind") == "update";
-    return enqueue<PeakJob>(info, update ? std::nullopt : std::optional(peak_kind_of(info[0])));
-  });
+  return guarded(info.Env(), [&] { return enqueue<PeakJob>(info, peak_kind_of(info[0])); });
 }
 
 Napi::Value MeasureWrap::dispose(const Napi::CallbackInfo& info) {

@@ -11,6 +11,18 @@
 
 namespace llava::binding {
 
+// Of the externals that carry an opened model to the constructor of its class.
+inline constexpr napi_type_tag kOpenedTag = {0x6c6c6176616f7065, 0x6e65640000000001};
+
+// The model in an external of ours; anything else is refused.
+template <class Model>
+std::shared_ptr<Model> opened(const Napi::Value& value, const char* how) {
+  bool ours = false;
+  if (value.IsExternal()) napi_check_object_type_tag(value.Env(), value, &kOpenedTag, &ours);
+  if (!ours) throw Error(ErrorCode::kInvalidArgument, how);
+  return *value.As<Napi::External<std::shared_ptr<Model>>>().Data();
+}
+
 template <class Model>
 class OpenWorker : public Napi::AsyncWorker {
  public:
@@ -40,7 +52,9 @@ class OpenWorker : public Napi::AsyncWorker {
       return;
     }
     try {
-      deferred_.Resolve(constructor_.New({Napi::External<std::shared_ptr<Model>>::New(Env(), &model_)}));
+      const auto carrier = Napi::External<std::shared_ptr<Model>>::New(Env(), &model_);
+      if (napi_type_tag_object(Env(), carrier, &kOpenedTag) != napi_ok) throw Napi::Error::New(Env());
+      deferred_.Resolve(constructor_.New({carrier}));
     } catch (const Napi::Error& error) {
       deferred_.Reject(error.Value());
     }

@@ -15,7 +15,7 @@ void Job::run() noexcept {
 
 void Job::settle(Napi::Env env) {
   const Napi::HandleScope scope(env);
-  settled();
+  settled(env);
   try {
     deliver(env);
   } catch (const Napi::Error&) {  // the environment is ending (worker.terminate()): there is nobody left to tell

@@ -31,7 +31,7 @@ class Job {
   virtual void execute() = 0;                     // runner thread; throws Error
   virtual Napi::Value result(Napi::Env env) = 0;  // JavaScript thread, after execute() succeeded
   virtual void queued() {}                        // JavaScript thread, once the job is sure to be settled
-  virtual void settled() {}                       // JavaScript thread, whatever came out
+  virtual void settled(Napi::Env) {}              // JavaScript thread, whatever came out
   Napi::Object kept(size_t index) const { return kept_[index].Value(); }
   const std::atomic<bool>& cancel() const { return *cancel_; }
 

@@ -38,7 +38,7 @@ Napi::Value SequenceWrap::length(const Napi::CallbackInfo& info) {
 Napi::Value SequenceWrap::fork(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&] {
     const SequenceState& current = idle();
-    return make(info.Env(), std::make_shared<SequenceState>(SequenceState{current.model, current.cache.fork()}));
+    return make(info.Env(), std::make_shared<SequenceState>(SequenceState{current.model, current.report, current.cache.fork()}));
   });
 }
 
@@ -48,13 +48,27 @@ Napi::Value SequenceWrap::truncate(const Napi::CallbackInfo& info) {
     const int64_t length = integer_of(info[0], "length");
     if (length < 0 || length > current.cache.length()) throw Error(ErrorCode::kInvalidArgument, "expected `length` to be between 0 and the sequence's length");
     current.cache.truncate(length);
+    current.report->update(info.Env());
     return info.Env().Undefined();
   });
 }
 
 Napi::Value SequenceWrap::dispose(const Napi::CallbackInfo& info) {
-  state_.reset();
+  Finalize(info.Env());
   return info.Env().Undefined();
+}
+
+void SequenceWrap::Finalize(Napi::BasicEnv env) {
+  if (!state_) return;
+  const std::shared_ptr<KvReport> report = state_->report;
+  state_.reset();
+  report->update(env);
+}
+
+void KvReport::update(Napi::BasicEnv env) {
+  const auto held = static_cast<int64_t>(pool_->held.load(std::memory_order_relaxed));
+  if (held != reported_) Napi::MemoryManagement::AdjustExternalMemory(env, held - reported_);
+  reported_ = held;
 }
 
 }  // namespace llava::binding

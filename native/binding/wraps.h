@@ -58,9 +58,21 @@ class FeaturesWrap : public Napi::ObjectWrap<FeaturesWrap> {
   std::shared_ptr<const ImageFeatures> image_;
 };
 
+// Tells V8 how much the pages of a model's sequences take outside of its heap, so that it collects those that nobody holds. JavaScript thread only.
+class KvReport {
+ public:
+  explicit KvReport(std::shared_ptr<const KvPool> pool) : pool_(std::move(pool)) {}
+  void update(Napi::BasicEnv env);
+
+ private:
+  std::shared_ptr<const KvPool> pool_;
+  int64_t reported_ = 0;
+};
+
 // A sequence's cache; jobs that use it hold it too.
 struct SequenceState {
   std::shared_ptr<const Llava> model;
+  std::shared_ptr<KvReport> report;
   KvCache cache;
   int64_t busy = 0;  // jobs that will write it; JavaScript thread only
 };
@@ -71,6 +83,7 @@ class SequenceWrap : public Napi::ObjectWrap<SequenceWrap> {
   static Napi::Function define(Napi::Env env);
   static Napi::Object make(Napi::Env env, std::shared_ptr<SequenceState> state);
   explicit SequenceWrap(const Napi::CallbackInfo& info);
+  void Finalize(Napi::BasicEnv env) override;  // public: a private one is not found, and never called
   const std::shared_ptr<SequenceState>& state() const;  // throws kDisposed
 
  private:
@@ -83,7 +96,9 @@ class SequenceWrap : public Napi::ObjectWrap<SequenceWrap> {
 };
 
 // The one place that picks a back end.
-std::unique_ptr<Backend> make_backend(const ModelOptions& options);
+std::shared_ptr<Backend> make_backend(const ModelOptions& options);
+// What it picks from then on: for the tests, which have a back end of their own.
+void set_backend_maker(std::shared_ptr<Backend> (*make)(const ModelOptions& options));
 
 class ModelWrap : public Napi::ObjectWrap<ModelWrap> {
  public:
@@ -104,6 +119,7 @@ class ModelWrap : public Napi::ObjectWrap<ModelWrap> {
   Napi::Value measure_peak(const Napi::CallbackInfo& info);
   Napi::Value dispose(const Napi::CallbackInfo& info);
   std::shared_ptr<Llava> model_;
+  std::shared_ptr<KvReport> report_;
   std::shared_ptr<Runner> runner_;
 };
 
@@ -118,7 +134,7 @@ class ClipWrap : public Napi::ObjectWrap<ClipWrap> {
  private:
   const std::shared_ptr<Clip>& clip() const;  // throws kDisposed
   Napi::Value encode_images(const Napi::CallbackInfo& info);
-  Napi::Value encode_text(const Napi::CallbackInfo& info);
+  Napi::Value encode_texts(const Napi::CallbackInfo& info);
   Napi::Value dispose(const Napi::CallbackInfo& info);
   std::shared_ptr<Clip> clip_;
   std::shared_ptr<Runner> runner_;

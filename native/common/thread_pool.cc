@@ -60,7 +60,7 @@ void ThreadPool::run_job(const Job& job) {
 void ThreadPool::work(int worker) {
   const Job job = job_;
   for (int64_t index = next_.fetch_add(1, std::memory_order_relaxed); index < job.tasks; index = next_.fetch_add(1, std::memory_order_relaxed)) {
-    if (job.cancel != nullptr && job.cancel->load(std::memory_order_relaxed)) return;
+    if (job.cancel.requested()) return;
     job.call(job.context, index, worker);
   }
 }

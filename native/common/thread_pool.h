@@ -1,11 +1,13 @@
 // Compute threads: run() hands out task numbers from an atomic counter and returns when all are done.
 //   The caller works too. No lock on the hot path; a waiting thread spins some tens of microseconds, then sleeps on a futex.
-//   A cancel flag makes the remaining tasks of a run return at once (their outputs are then meaningless).
+//   A cancellation makes the remaining tasks of a run return at once (their outputs are then meaningless).
 #pragma once
 #include <atomic>
 #include <cstdint>
 #include <thread>
 #include <vector>
+
+#include "common/cancellation.h"
 
 namespace llava {
 
@@ -20,7 +22,7 @@ class ThreadPool {
 
   // task(index, worker) for index in [0, tasks); worker in [0, threads()).
   template <class Task>
-  void run(int64_t tasks, const Task& task, const std::atomic<bool>* cancel = nullptr) {
+  void run(int64_t tasks, const Task& task, const Cancellation& cancel = {}) {
     run_job({[](const void* context, int64_t index, int worker) { (*static_cast<const Task*>(context))(index, worker); }, &task, tasks, cancel});
   }
 
@@ -30,7 +32,7 @@ class ThreadPool {
     void (*call)(const void* context, int64_t index, int worker) = nullptr;
     const void* context = nullptr;
     int64_t tasks = 0;
-    const std::atomic<bool>* cancel = nullptr;
+    Cancellation cancel;
   };
   void run_job(const Job& job);
   void work(int worker);

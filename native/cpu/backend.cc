@@ -2,8 +2,11 @@
 #include "cpu/backend.h"
 
 #include <chrono>
+#include <cstring>
 
 #include "common/cpu_features.h"
+#include "cpu/host_view.h"
+#include "cpu/kv_layout.h"
 #include "cpu/stream.h"
 #include "ops/check.h"
 
@@ -34,14 +37,33 @@ class CpuBackend : public Backend {
   BackendInfo info() const override { return {cpu_features().model, stream_.kernels.isa, stream_.pool.threads()}; }
   Peak measure_peak(PeakKind kind) override;
 
+  DeviceMemory allocate(uint64_t nbytes, PageSize pages) override {
+    std::byte* data = static_cast<std::byte*>(allocate_aligned(nbytes, pages));
+    if (data == nullptr) throw Error(ErrorCode::kOutOfMemory, "out of memory: could not allocate " + std::to_string(nbytes) + " bytes");
+    return {std::shared_ptr<const void>(data, [](std::byte* p) { std::free(p); }), DeviceAddress::of(data), nbytes};
+  }
+  DeviceMemory adopt(std::shared_ptr<const MappedFile> file, uint64_t first, uint64_t nbytes) override {
+    const DeviceBytes data = DeviceAddress::of(const_cast<std::byte*>(file->data() + first));  // mapped read-only: a write to it faults
+    return {std::move(file), data, nbytes};
+  }
+  void copy_in(Stream&, DeviceBytes to, std::span<const std::byte> from) override { std::memcpy(cpu::host(to), from.data(), from.size()); }
+  void copy_out(Stream&, std::span<std::byte> to, Device<const std::byte> from) override { read(to, from); }
+  void copy(Stream&, DeviceBytes to, Device<const std::byte> from, uint64_t nbytes) override { std::memcpy(cpu::host(to), cpu::host(from), nbytes); }
+  void synchronize(Stream&) override {}
+  void read(std::span<std::byte> to, Device<const std::byte> from) override { std::memcpy(to.data(), cpu::host(from), to.size()); }
+  uint64_t kv_layer_bytes(const KvLayout& layout) const override { return static_cast<uint64_t>(cpu::page_layer_bytes(layout)); }
+
  private:
   double best_rate(double (*work)(const CpuBackend&, int worker));
+  int64_t part_bytes() const;
+  static double read_part(const CpuBackend& self, int worker);
+  static double update_part(const CpuBackend& self, int worker);
   cpu::CpuStream stream_;
-  std::vector<std::byte> memory_;
+  DeviceMemory memory_;
 };
 
 constexpr int64_t kPeakIterations = 4'000'000;   // tens of milliseconds per try
-constexpr int64_t kReadBytes = int64_t{256} << 20;  // well beyond any last-level cache share
+constexpr uint64_t kMemoryBytes = uint64_t{256} << 20;  // well beyond any last-level cache share
 
 // Best of five: work done by all threads over the wall time from the first start to the last end.
 double CpuBackend::best_rate(double (*work)(const CpuBackend&, int worker)) {
@@ -70,26 +92,34 @@ Peak CpuBackend::measure_peak(PeakKind kind) {
   if (kind == PeakKind::kInt8) {
     return {best_rate([](const CpuBackend& self, int) { return self.stream_.kernels.peak_int8(kPeakIterations); }), "GOP/s", stream_.kernels.int8_mix};
   }
-  try {
-    memory_.assign(static_cast<size_t>(kReadBytes), std::byte{1});
-  } catch (const std::bad_alloc&) {
-    throw Error(ErrorCode::kOutOfMemory, "out of memory: measuring read bandwidth needs 256 MiB");
-  }
-  const double rate = best_rate([](const CpuBackend& self, int worker) {
-    const int64_t part = kReadBytes / self.stream_.pool.threads() / 128 * 128;
-    return self.stream_.kernels.peak_read(self.memory_.data() + worker * part, part);
-  });
+  memory_ = allocate(kMemoryBytes, PageSize::kLarge);
+  std::memset(cpu::host(memory_.data()), 0, kMemoryBytes);
+  const bool update = kind == PeakKind::kUpdate;
+  const double rate = best_rate(update ? &CpuBackend::update_part : &CpuBackend::read_part);
   memory_ = {};
-  return {rate, "GB/s", "reads"};
+  return {rate, "GB/s", update ? "reads and writes" : "reads"};
+}
+
+// Bytes of each thread's part of the memory.
+int64_t CpuBackend::part_bytes() const { return static_cast<int64_t>(kMemoryBytes) / stream_.pool.threads() / 128 * 128; }
+
+double CpuBackend::read_part(const CpuBackend& self, int worker) {
+  return self.stream_.kernels.peak_read(cpu::host(self.memory_.data()) + worker * self.part_bytes(), self.part_bytes());
+}
+
+double CpuBackend::update_part(const CpuBackend& self, int worker) {
+  float* values = reinterpret_cast<float*>(cpu::host(self.memory_.data()) + worker * self.part_bytes());
+  self.stream_.kernels.scale(values, -1.0f, values, self.part_bytes() / static_cast<int64_t>(sizeof(float)));
+  return 2 * static_cast<double>(self.part_bytes());
 }
 
 }  // namespace
 
 std::vector<std::string> cpu_isas() { return available_isas(); }
 
-std::unique_ptr<Backend> make_cpu_backend(int threads, const std::string& isa) {
+std::shared_ptr<Backend> make_cpu_backend(int threads, const std::string& isa) {
   const KernelTable& table = select_kernels(isa);
-  return std::make_unique<CpuBackend>(threads > 0 ? threads : usable_cpus(), table);
+  return std::make_shared<CpuBackend>(threads > 0 ? threads : usable_cpus(), table);
 }
 
 }  // namespace llava

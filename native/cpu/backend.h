@@ -9,7 +9,7 @@
 namespace llava {
 
 // threads 0: as many as this process may use. isa "auto": the best this CPU has; throws kInvalidArgument for one it lacks.
-std::unique_ptr<Backend> make_cpu_backend(int threads, const std::string& isa);
+std::shared_ptr<Backend> make_cpu_backend(int threads, const std::string& isa);
 
 // Kernel tables this CPU can execute, weakest first.
 std::vector<std::string> cpu_isas();

@@ -14,6 +14,7 @@
 #include "cpu/block_float.h"
 #include "cpu/expand.h"
 #include "cpu/factors.h"
+#include "cpu/host_view.h"
 #include "cpu/stream.h"
 
 namespace llava::cpu {
@@ -57,9 +58,9 @@ auto gemv_kernel(const KernelTable& k, DType dtype) {
 // be null.
 void finish_products(const KernelTable& k, const LinearOutput& o, int64_t first_row, int64_t rows, int64_t column, int64_t columns, float* c, int64_t width,
                      const float* row_scale) {
-  float* y = o.y.row(first_row) + column;
-  const float* bias = o.bias == nullptr ? nullptr : o.bias + column;
-  const float* residual = o.residual.data == nullptr ? nullptr : o.residual.row(first_row) + column;
+  float* y = host(o.y.row(first_row)) + column;
+  const float* bias = o.bias ? host(o.bias) + column : nullptr;
+  const float* residual = o.residual ? host(o.residual.row(first_row)) + column : nullptr;
   const bool past_caches = residual == nullptr && o.y.rows * o.y.stride * static_cast<int64_t>(sizeof(float)) >= kCacheBytes;
   const ActivationKernel activation = activation_kernel(k, o.activation);
   if (activation == nullptr) {
@@ -95,7 +96,7 @@ struct RowTask {
   int64_t first = 0;
   int64_t rows = 0;
   const Weight& weight() const { return output->weight; }
-  const std::byte* row(int64_t r) const { return weight().row(first + r); }
+  const std::byte* row(int64_t r) const { return host(weight().row(first + r)); }
 };
 
 // Tasks of all outputs in one run, of `height` rows but for an output's last.
@@ -131,7 +132,7 @@ int64_t gemv_height(const LinearArgs& a) {
 // ---- float arithmetic -------------------------------------------------------------------------------------------------------
 
 // y[M][kGemvRows] = x · w[first … first + rows - 1, :]ᵀ; quantised rows are expanded some at a time, as [kPanelRows][K].
-void gemv_rows(const KernelTable& kernels, const RowTask& task, const std::byte* next, ConstActivations x, float* expanded, float* y) {
+void gemv_rows(const KernelTable& kernels, const RowTask& task, const std::byte* next, HostRows<const float> x, float* expanded, float* y) {
   const Weight& w = task.weight();
   if (!traits(w.dtype).quantised()) {
     return gemv_kernel(kernels, w.dtype)(task.row(0), w.row_bytes(), task.rows, w.cols, next, x.rows, x.data, x.stride, y, kGemvRows, false);
@@ -150,7 +151,7 @@ void gemv_float(CpuStream& stream, const LinearArgs& a) {
   stream.parallel(tasks.total(), [&](int64_t index, int worker) {
     const RowTask task = tasks.at(index), after = tasks.after(index);
     float* result = reinterpret_cast<float*>(stream.of_worker(worker));
-    gemv_rows(stream.kernels, task, after.rows > 0 ? after.row(0) : nullptr, a.x, result + a.x.rows * kGemvRows, result);
+    gemv_rows(stream.kernels, task, after.rows > 0 ? after.row(0) : nullptr, host(a.x), result + a.x.rows * kGemvRows, result);
     finish_products(stream.kernels, *task.output, 0, a.x.rows, task.first, task.rows, result, kGemvRows, nullptr);
   });
 }
@@ -163,7 +164,7 @@ auto transpose_kernel(const KernelTable& k, DType dtype) {
 template <class Value, int64_t columns, int64_t height>
 struct PanelsForRows {
   const KernelTable& kernels;
-  Rows<const Value> x;
+  HostRows<const Value> x;
 
   int64_t chunk() const { return columns; }
   int64_t length() const { return x.cols; }
@@ -180,7 +181,7 @@ struct PanelsForRows {
 // Panels b[KC][32] of float weights.
 struct FloatPanels : PanelsForRows<float, kKC, kKC> {
   void pack(const Weight& w, int64_t first, int64_t rows, int64_t k, int64_t depth, std::byte*, std::byte* panel) const {
-    transpose_kernel(kernels, w.dtype)(w.row(first) + row_bytes(w.dtype, k), w.row_bytes(), rows, depth, begin(panel, rows), kColumns);
+    transpose_kernel(kernels, w.dtype)(host(w.row(first)) + row_bytes(w.dtype, k), w.row_bytes(), rows, depth, begin(panel, rows), kColumns);
   }
   void multiply(const Weight&, const std::byte* panel, int64_t first, int64_t rows, int64_t k, int64_t depth, float* product, int64_t width) const {
     kernels.gemm_f32(rows, kColumns, depth, x.row(first) + k, x.stride, reinterpret_cast<const float*>(panel), kColumns, product, width, k > 0);
@@ -190,7 +191,7 @@ struct FloatPanels : PanelsForRows<float, kKC, kKC> {
 // Panels b[KC / 2][32][2] of bf16 weights, for activations rounded to bf16.
 struct BfloatPanels : PanelsForRows<uint16_t, 2 * kKC, kKC> {
   void pack(const Weight& w, int64_t first, int64_t rows, int64_t k, int64_t depth, std::byte*, std::byte* panel) const {
-    kernels.transpose_f32(w.row(first) + row_bytes(w.dtype, k), w.row_bytes(), rows, depth / 2, begin(panel, rows), kColumns);
+    kernels.transpose_f32(host(w.row(first)) + row_bytes(w.dtype, k), w.row_bytes(), rows, depth / 2, begin(panel, rows), kColumns);
   }
   void multiply(const Weight&, const std::byte* panel, int64_t first, int64_t rows, int64_t k, int64_t depth, float* product, int64_t width) const {
     kernels.gemm_bf16(rows, kColumns, depth / 2, x.row(first) + k, x.stride / 2, panel, kColumns, product, width, k > 0);
@@ -205,7 +206,7 @@ struct RowPanels : PanelsForRows<float, kGemvStretch, kPanelRow / kFloat> {
   void pack(const Weight& w, int64_t first, int64_t rows, int64_t k, int64_t depth, std::byte*, std::byte* panel) const {
     const ExpandKernel expand = expand_kernel(kernels, w.dtype);
     float* to = begin(panel, rows);
-    for (int64_t r = 0; r < rows; r++) expand(w.row(first + r) + row_bytes(w.dtype, k), to + r * (kPanelRow / kFloat), depth);
+    for (int64_t r = 0; r < rows; r++) expand(host(w.row(first + r)) + row_bytes(w.dtype, k), to + r * (kPanelRow / kFloat), depth);
   }
   void multiply(const Weight&, const std::byte* panel, int64_t first, int64_t rows, int64_t k, int64_t depth, float* product, int64_t width) const {
     kernels.gemv_f32(panel, kPanelRow, kColumns, depth, nullptr, rows, x.row(first) + k, x.stride, product, width, k > 0);
@@ -250,18 +251,18 @@ void gemm_panels(CpuStream& stream, const LinearArgs& a, const Panels& kind) {
 
 void gemm_float(CpuStream& stream, const LinearArgs& a) {
   if (a.arithmetic == Arithmetic::kExact) {
-    gemm_panels(stream, a, RowPanels{{stream.kernels, a.x}});
+    gemm_panels(stream, a, RowPanels{{stream.kernels, host(a.x)}});
     return;
   }
-  gemm_panels(stream, a, FloatPanels{{stream.kernels, a.x}});
+  gemm_panels(stream, a, FloatPanels{{stream.kernels, host(a.x)}});
 }
 
 void gemm_bfloat(CpuStream& stream, const LinearArgs& a) {
   constexpr auto kValue = static_cast<int64_t>(sizeof(uint16_t));
   const int64_t stride = row_pitch(a.x.cols * kValue) / kValue;
-  const Rows<uint16_t> x(reinterpret_cast<uint16_t*>(stream.shared(static_cast<uint64_t>(a.x.rows * stride * kValue))), a.x.rows, a.x.cols, stride);
+  const HostRows<uint16_t> x(reinterpret_cast<uint16_t*>(stream.shared(static_cast<uint64_t>(a.x.rows * stride * kValue))), a.x.rows, a.x.cols, stride);
   stream.parallel_rows(x.rows, [&](int64_t first, int64_t count) {
-    for (int64_t m = first; m < first + count; m++) stream.kernels.narrow_bf16(a.x.row(m), x.row(m), x.cols);
+    for (int64_t m = first; m < first + count; m++) stream.kernels.narrow_bf16(host(a.x.row(m)), x.row(m), x.cols);
   });
   gemm_panels(stream, a, BfloatPanels{{stream.kernels, x}});
 }
@@ -299,7 +300,7 @@ struct Quantised {
 constexpr int64_t kBlockScratch = 2;
 
 // Group g of the rows of x; tokens that fill the last group are zero.
-void quantise_group(const KernelTable& k, ConstActivations x, int64_t g, const Quantised& out, float* scratch) {
+void quantise_group(const KernelTable& k, HostRows<const float> x, int64_t g, const Quantised& out, float* scratch) {
   const int64_t first = g * out.group, rows = std::min(out.group, x.rows - first);
   float *inverse = scratch, *origin = scratch + out.group * out.blocks;
   std::fill(inverse + rows * out.blocks, inverse + out.group * out.blocks, 0.0f);
@@ -326,7 +327,7 @@ void quantise_group(const KernelTable& k, ConstActivations x, int64_t g, const Q
 }
 
 // group: 1, or kTokenGroup.
-Quantised quantise(CpuStream& stream, ConstActivations x, int64_t group, int64_t chunk) {
+Quantised quantise(CpuStream& stream, HostRows<const float> x, int64_t group, int64_t chunk) {
   const int64_t padded = (x.rows + group - 1) / group * group, blocks = x.cols / kBlock, scales = (padded + 15) / 16 * 16;
   std::byte* memory = stream.shared(static_cast<uint64_t>(padded * blocks * (kBlock + 12) + scales * 4));
   Quantised out{.group = group, .padded = padded, .blocks = blocks, .chunk = chunk};
@@ -341,10 +342,10 @@ Quantised quantise(CpuStream& stream, ConstActivations x, int64_t group, int64_t
 
 // The last rows of a matrix whose height is no multiple of `set`: copied into a full set, the missing ones zero.
 const std::byte* whole_rows(const Weight& w, int64_t first, int64_t rows, int64_t set, std::byte* copy) {
-  if (rows == set) return w.row(first);
+  if (rows == set) return host(w.row(first));
   const auto bytes = static_cast<size_t>(w.row_bytes());
   std::memset(copy, 0, static_cast<size_t>(set) * bytes);
-  std::memcpy(copy, w.row(first), static_cast<size_t>(rows) * bytes);
+  std::memcpy(copy, host(w.row(first)), static_cast<size_t>(rows) * bytes);
   return copy;
 }
 
@@ -378,7 +379,7 @@ void rows_int8(CpuStream& stream, const LinearArgs& a, const Quantised& x, int64
 // One or two tokens, one after another.
 void gemv_int8(CpuStream& stream, const LinearArgs& a) {
   const int64_t blocks = a.x.cols / kBlock;
-  const Quantised x = quantise(stream, a.x, 1, blocks);
+  const Quantised x = quantise(stream, host(a.x), 1, blocks);
   const Quantised::Part part = x.part(0);
   rows_int8(stream, a, x, kPanelRows, [&](const Weight& weight, const std::byte* w, const std::byte* next, float* y) {
     const auto gemv = quantised_kernels(stream.kernels, weight.dtype).gemv;
@@ -390,7 +391,7 @@ void gemv_int8(CpuStream& stream, const LinearArgs& a) {
 
 // A few tokens.
 void skinny_int8(CpuStream& stream, const LinearArgs& a) {
-  const Quantised x = quantise(stream, a.x, kTokenGroup, kChunkBlocks);
+  const Quantised x = quantise(stream, host(a.x), kTokenGroup, kChunkBlocks);
   rows_int8(stream, a, x, kColumns, [&](const Weight& weight, const std::byte* w, const std::byte* next, float* y) {
     const auto skinny = quantised_kernels(stream.kernels, weight.dtype).skinny;
     for (int64_t b = 0; b < x.blocks; b += x.chunk) {
@@ -447,7 +448,7 @@ void QuantisedPanels::multiply(const Weight& w, std::byte* panel, int64_t first,
 }
 
 void gemm_int8(CpuStream& stream, const LinearArgs& a) {
-  const Quantised x = quantise(stream, a.x, kTokenGroup, kChunkBlocks);
+  const Quantised x = quantise(stream, host(a.x), kTokenGroup, kChunkBlocks);
   gemm_panels(stream, a, QuantisedPanels{stream.kernels, x, copied_rows_bytes(a, kPanelRows)});
 }
 

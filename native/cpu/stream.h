@@ -3,11 +3,13 @@
 #include <algorithm>
 #include <cstdlib>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "common/aligned.h"
 #include "common/error.h"
 #include "common/thread_pool.h"
+#include "cpu/host_view.h"
 #include "cpu/kernels/table.h"
 #include "ops/backend.h"
 
@@ -51,6 +53,13 @@ class CpuStream : public Stream {
   void reserve_per_worker(uint64_t bytes) {
     for (Workspace& workspace : per_worker_) workspace.at_least(bytes);
   }
+  // Of patch_embed: patches [rows, depth] and their products [rows, width].
+  std::pair<HostRows<float>, HostRows<float>> patches(int64_t rows, int64_t depth, int64_t width) {
+    constexpr auto kFloat = static_cast<int64_t>(sizeof(float));
+    const int64_t stride = row_pitch(depth * kFloat) / kFloat;
+    float* memory = reinterpret_cast<float*>(patches_.at_least(static_cast<uint64_t>(rows * (stride + width) * kFloat)));
+    return {{memory, rows, depth, stride}, {memory + rows * stride, rows, width}};
+  }
   std::byte* of_worker(int worker) { return per_worker_[static_cast<size_t>(worker)].at_least(0); }
 
   // task(index, worker); returns early when the pass is cancelled.
@@ -67,13 +76,13 @@ class CpuStream : public Stream {
   }
 
   uint64_t scratch_bytes() const override {
-    uint64_t total = shared_.size();
+    uint64_t total = shared_.size() + patches_.size();
     for (const Workspace& workspace : per_worker_) total += workspace.size();
     return total;
   }
 
  private:
-  Workspace shared_;
+  Workspace shared_, patches_;
   std::vector<Workspace> per_worker_;
 };
 

@@ -39,9 +39,9 @@ struct VisionConfig {
   bool drop_class_row = true;  // the first row: of SigLIP, as in transformers, the first patch
   int64_t projector_layers = 2;
 
-  int64_t patches() const { return (image_size / patch_size) * (image_size / patch_size); }
-  int64_t rows() const { return patches() + (tower == VisionTower::kClip ? 1 : 0); }  // Tv
-  int64_t image_rows() const { return rows() - (drop_class_row ? 1 : 0); }
+  constexpr int64_t patches() const { return (image_size / patch_size) * (image_size / patch_size); }
+  constexpr int64_t rows() const { return patches() + (tower == VisionTower::kClip ? 1 : 0); }  // Tv
+  constexpr int64_t image_rows() const { return rows() - (drop_class_row ? 1 : 0); }
 };
 
 struct ModelConfig {
@@ -71,6 +71,7 @@ struct ClipConfig {
 
 struct ModelOptions {
   int threads = 0;  // 0: as many as this process may use
+  std::string device = "auto";
   std::string isa = "auto";
   KvType kv_cache = KvType::kF16;
   Arithmetic arithmetic = Arithmetic::kFast;

@@ -51,7 +51,7 @@ void run_all(ThreadPool& pool, int64_t tasks, const std::atomic<bool>& cancel, c
           if (!failure) failure = std::current_exception();
         }
       },
-      &cancel);
+      Cancellation(cancel));
   if (failure) std::rethrow_exception(failure);
   if (cancel.load(std::memory_order_relaxed)) throw Error(ErrorCode::kAborted, "the conversion was cancelled");
 }

@@ -51,6 +51,7 @@ class WeightBinder {
       if (!by_name_.emplace(entry.name, &entry).second) corrupt(entry.name + ": listed twice");
       store.mapped_bytes_ += entry.nbytes;
     }
+    adopt(directory);
   }
 
   Weight matrix(const std::string& name, int64_t rows, int64_t cols) {
@@ -59,13 +60,26 @@ class WeightBinder {
     for (size_t i = 1; i < entry.shape.size(); i++) inner *= entry.shape[i];
     if (entry.shape.size() < 2 || entry.shape[0] != rows || inner != cols) mismatch(entry, {rows, cols});
     if (traits(entry.dtype).quantised() && entry.shape.size() != 2) corrupt(name + ": a quantised tensor must have two dimensions");
-    return {data(entry), entry.dtype, rows, cols};
+    return {device_data(entry), entry.dtype, rows, cols};
   }
 
-  const float* vector(const std::string& name, std::vector<int64_t> shape) { return widened(name, std::move(shape)); }
+  Vector vector(const std::string& name, int64_t length) { return stored(widened(name, {length})); }
+
+  // [rows, cols] as f32.
+  ConstActivations rows(const std::string& name, int64_t rows, int64_t cols) { return {stored(widened(name, {rows, cols})).data, rows, cols}; }
+
+  // Values that no file holds.
+  Vector stored(const std::vector<float>& values) {
+    DeviceMemory memory = store_.backend_.allocate(values.size() * sizeof(float));
+    const Vector vector{memory.data().as<const float>(), static_cast<int64_t>(values.size())};
+    copy_in<float>(store_.backend_, memory.data().as<float>(), values);
+    store_.heap_bytes_ += memory.nbytes();
+    store_.vectors_.push_back(std::move(memory));
+    return vector;
+  }
 
   Linear linear(const std::string& name, int64_t out, int64_t in, bool bias) {
-    Linear linear{matrix(name + ".weight", out, in), bias ? vector(name + ".bias", {out}) : nullptr};
+    Linear linear{matrix(name + ".weight", out, in), bias ? vector(name + ".bias", out) : Vector{}};
     const auto adapter = by_name_.find(name + ".lora_A.weight");
     if (adapter == by_name_.end()) return linear;
     const TensorEntry& a = *adapter->second;
@@ -75,7 +89,7 @@ class WeightBinder {
     linear.lora_scale = find(name + ".lora_B.weight").lora_scale;
     return linear;
   }
-  Norm norm(const std::string& name, int64_t size, bool bias) { return {vector(name + ".weight", {size}), bias ? vector(name + ".bias", {size}) : nullptr}; }
+  Norm norm(const std::string& name, int64_t size, bool bias) { return {vector(name + ".weight", size), bias ? vector(name + ".bias", size) : Vector{}}; }
 
  private:
   const TensorEntry& find(const std::string& name) const {
@@ -86,18 +100,34 @@ class WeightBinder {
   [[noreturn]] void mismatch(const TensorEntry& entry, const std::vector<int64_t>& expected) const {
     corrupt(entry.name + ": shape " + shape_text(entry.shape) + " where the config asks for " + shape_text(expected));
   }
-  float* widened(const std::string& name, std::vector<int64_t> shape) {
+  // Puts the part of each file that holds tensors where the device reads it.
+  void adopt(const std::vector<TensorEntry>& directory) {
+    for (size_t i = 0; i < store_.files_.size(); i++) {
+      uint64_t first = store_.files_[i]->size(), end = 0;
+      for (const TensorEntry& entry : directory) {
+        if (static_cast<size_t>(entry.file) != i) continue;
+        first = std::min(first, entry.offset);
+        end = std::max(end, entry.offset + entry.nbytes);
+      }
+      first_.push_back(std::min(first, end));
+      store_.adopted_.push_back(end > 0 ? store_.backend_.adopt(store_.files_[i], first_.back(), end - first_.back()) : DeviceMemory());
+    }
+  }
+  Device<const std::byte> device_data(const TensorEntry& entry) const {
+    const auto file = static_cast<size_t>(entry.file);
+    return store_.adopted_[file].data() + static_cast<int64_t>(entry.offset - first_[file]);
+  }
+
+  std::vector<float> widened(const std::string& name, const std::vector<int64_t>& shape) {
     const TensorEntry& entry = find(name);
     int64_t expected = 1, count = 1;
     for (const int64_t size : shape) expected *= size;
     for (const int64_t size : entry.shape) count *= size;
     if (count != expected) mismatch(entry, shape);
-    std::unique_ptr<float[]> values(new (std::nothrow) float[static_cast<size_t>(count)]);
-    if (values == nullptr) throw Error(ErrorCode::kOutOfMemory, "out of memory while loading " + name);
-    widen(entry, values.get(), count);
-    store_.heap_bytes_ += static_cast<uint64_t>(count) * sizeof(float);
+    std::vector<float> values(static_cast<size_t>(count));
+    widen(entry, values.data(), count);
     store_.mapped_bytes_ -= entry.nbytes;
-    return store_.vectors_.emplace_back(std::move(values)).get();
+    return values;
   }
 
   // Its rows in the order of the module's.
@@ -106,10 +136,10 @@ class WeightBinder {
     const int64_t heads = find(name).interleaved_heads;
     if (heads == 0) return weight;
     if (heads < 0 || out % heads != 0 || out / heads % 2 != 0) corrupt(name + ": its rows do not divide into heads of pairs");
-    float* rows = widened(name, {out, rank});
-    const std::vector<float> stored(rows, rows + out * rank);
-    for (int64_t row = 0; row < out; row++) std::copy_n(stored.data() + half_row(row, out / heads) * rank, rank, rows + row * rank);
-    return {reinterpret_cast<const std::byte*>(rows), DType::F32, out, rank};
+    const std::vector<float> in_file = widened(name, {out, rank});
+    std::vector<float> rows(in_file.size());
+    for (int64_t row = 0; row < out; row++) std::copy_n(in_file.data() + half_row(row, out / heads) * rank, rank, rows.data() + row * rank);
+    return {stored(rows).data.as<const std::byte>(), DType::F32, out, rank};
   }
   const std::byte* data(const TensorEntry& entry) const { return store_.files_[static_cast<size_t>(entry.file)]->data() + entry.offset; }
 
@@ -143,6 +173,7 @@ class WeightBinder {
 
   WeightStore& store_;
   std::unordered_map<std::string, const TensorEntry*> by_name_;
+  std::vector<uint64_t> first_;  // of each file, where its adopted part begins
 };
 
 namespace {
@@ -150,6 +181,7 @@ namespace {
 TextWeights bind_text(WeightBinder& bind, const TextConfig& c) {
   TextWeights w;
   const int64_t D = c.hidden_size, F = c.intermediate_size, Q = c.heads * c.head_dim, KV = c.kv_heads * c.head_dim;
+  w.rope_inv_freq = bind.stored(c.rope_inv_freq);
   w.embed_tokens = bind.matrix("language_model.embed_tokens.weight", c.vocab_size, D);
   w.norm = bind.norm("language_model.norm", D, false);
   w.lm_head = bind.linear("lm_head", c.vocab_size, D, false);
@@ -193,10 +225,10 @@ VisionWeights bind_vision(WeightBinder& bind, const VisionConfig& c) {
   VisionWeights w;
   const int64_t D = c.hidden_size;
   const bool clip = c.tower == VisionTower::kClip;
-  if (clip) w.class_embedding = bind.vector("vision_tower.embeddings.class_embedding", {D});
+  if (clip) w.class_embedding = bind.vector("vision_tower.embeddings.class_embedding", D);
   w.patch_embedding = bind.matrix("vision_tower.embeddings.patch_embedding.weight", D, 3 * c.patch_size * c.patch_size);
-  if (!clip) w.patch_embedding_bias = bind.vector("vision_tower.embeddings.patch_embedding.bias", {D});
-  w.position_embedding = bind.vector("vision_tower.embeddings.position_embedding.weight", {c.rows(), D});
+  if (!clip) w.patch_embedding_bias = bind.vector("vision_tower.embeddings.patch_embedding.bias", D);
+  w.position_embedding = bind.rows("vision_tower.embeddings.position_embedding.weight", c.rows(), D);
   if (clip) w.pre_layrnorm = bind.norm("vision_tower.pre_layrnorm", D, true);
   w.layers = bind_clip_layers(bind, "vision_tower.encoder", c.layers, D, c.intermediate_size);
   return w;
@@ -254,11 +286,12 @@ void check_config(const ClipConfig& config) {
 
 }  // namespace
 
-WeightStore::WeightStore(const std::vector<std::string>& files) {
-  for (const std::string& path : files) files_.push_back(std::make_unique<MappedFile>(path));
+WeightStore::WeightStore(const std::vector<std::string>& files, Backend& backend) : backend_(backend) {
+  for (const std::string& path : files) files_.push_back(std::make_shared<const MappedFile>(path));
 }
 
-LlavaWeights::LlavaWeights(const std::vector<std::string>& files, const std::vector<TensorEntry>& directory, const ModelConfig& config) : store(files) {
+LlavaWeights::LlavaWeights(const std::vector<std::string>& files, const std::vector<TensorEntry>& directory, const ModelConfig& config, Backend& backend)
+    : store(files, backend) {
   check_config(config);
   WeightBinder bind(store, directory);
   text = bind_text(bind, config.text);
@@ -267,7 +300,8 @@ LlavaWeights::LlavaWeights(const std::vector<std::string>& files, const std::vec
   projector = bind_projector(bind, config.vision, config.text.hidden_size);
 }
 
-ClipWeights::ClipWeights(const std::vector<std::string>& files, const std::vector<TensorEntry>& directory, const ClipConfig& config) : store(files) {
+ClipWeights::ClipWeights(const std::vector<std::string>& files, const std::vector<TensorEntry>& directory, const ClipConfig& config, Backend& backend)
+    : store(files, backend) {
   check_config(config);
   WeightBinder bind(store, directory);
   vision = bind_vision(bind, config.vision);

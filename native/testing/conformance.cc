@@ -12,14 +12,12 @@
 #include <new>
 
 #include "common/error.h"
-#include "cpu/backend.h"
+#include "testing/far_backend.h"
 
 namespace llava::testing {
 
 namespace {
 
-constexpr std::byte kGuard{0xA5};
-constexpr int64_t kFenceBytes = 256;  // four AVX-512 stores
 constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
 
 std::string text(double value) {
@@ -91,7 +89,7 @@ const std::vector<Target>& targets() {
   static const std::vector<Target> all = [] {
     std::vector<Target> list;
     for (const std::string& isa : available_isas()) {
-      list.push_back({isa, &select_kernels(isa), [isa](int threads) { return make_cpu_backend(threads, isa); }});
+      list.push_back({isa, &select_kernels(isa), [isa](int threads) { return make_far_backend(threads, select_kernels(isa)); }});
     }
     return list;
   }();

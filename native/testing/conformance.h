@@ -3,7 +3,7 @@
 //     err(fast) <= 2 err(float reference) + 4        (written so that NaN fails; truth is the same reference in double)
 //   Errors are gathered per label over all sizes and seeds of a case, so that one lucky rounding of the reference proves nothing.
 //   Operands are fenced: outputs start as NaN between guard words, inputs are hashed before and after,
-//   and behind each lies a page that nobody may touch.
+//   and behind each lies a page that nobody may touch. Those of ops lie in far memory, which only ops and the back end's verbs reach.
 #pragma once
 #include <csignal>
 #include <cstddef>
@@ -25,7 +25,7 @@ namespace llava::testing {
 struct Target {
   std::string isa;
   const KernelTable* kernels;
-  std::function<std::unique_ptr<Backend>(int threads)> backend;
+  std::function<std::shared_ptr<Backend>(int threads)> backend;
 };
 const std::vector<Target>& targets();
 
@@ -150,6 +150,9 @@ class Output : Fenced {
   operator T*() const { return data(); }
   std::vector<T> values() const { return std::vector<T>(data(), data() + bytes_ / static_cast<int64_t>(sizeof(T))); }
 };
+
+constexpr int64_t kFenceBytes = 256;  // of guard words before an operand: four AVX-512 stores
+constexpr std::byte kGuard{0xA5};
 
 // A matrix whose rows lie `stride` apart, without the padding.
 std::vector<float> rows_of(const std::vector<float>& strided, int64_t rows, int64_t cols, int64_t stride);

@@ -3,7 +3,7 @@
 #include <cstddef>
 #include <vector>
 
-#include "common/tensor.h"
+#include "common/dtype.h"
 #include "testing/conformance.h"
 
 namespace llava::testing {

@@ -233,7 +233,7 @@ const scenarios: Readonly<Record<string, () => Promise<void>>> = {
     await collected()
     say(`${right ? 'right' : 'wrong'}, ${golden.model.info().memory.kvCache} bytes of keys and values left`)
     // a model that is only reachable through its running work
-    const { late } = await (async () => ({ late: (await openDescribed(golden.description, { threads: 2 })).encodeImages(golden.pixels(1, 300), 300, false, null) }))()
+    const { late } = await (async () => ({ late: (await openDescribed(golden.description, { threads: 2 })).encodeImages(golden.pixels(1, 300), 300, ['projected'], null) }))()
     await collected()
     say(`${(await late).images.length} pictures`)
     const orphan = (await openDescribed(golden.description)).createSequence()
