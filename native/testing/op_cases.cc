@@ -476,12 +476,13 @@ std::vector<std::byte> appended(Rig& rig, const Matrix& k, const Matrix& v, std:
 struct AttentionShape {
   int64_t tokens, keys, heads, kv_heads, head_dim;
 };
-// One token and many; keys that end in, at and after a page; heads that share keys; head_dim off the vector widths.
-constexpr AttentionShape kAttentions[] = {{1, 1, 1, 1, 8},    {1, 64, 2, 2, 16},  {1, 65, 4, 2, 20},  {5, 5, 2, 1, 80},    {7, 67, 3, 3, 12},
-                                          {13, 130, 6, 2, 64}, {66, 66, 2, 2, 24}, {61, 190, 4, 4, 36}, {70, 128, 8, 1, 40}};
+// One token and many; keys that end in, at and after a page, and after several spans of pages; heads that share keys; head_dim off the vector widths.
+constexpr AttentionShape kAttentions[] = {{1, 1, 1, 1, 8},     {1, 64, 2, 2, 16},   {1, 65, 4, 2, 20},   {5, 5, 2, 1, 80},    {7, 67, 3, 3, 12},
+                                          {13, 130, 6, 2, 64}, {66, 66, 2, 2, 24},  {61, 190, 4, 4, 36}, {70, 128, 8, 1, 40}, {1, 700, 4, 2, 20},
+                                          {3, 513, 2, 2, 12},  {66, 600, 2, 1, 16}, {270, 270, 1, 1, 8}};
 
-// Of one position, within a page, of a page and beyond.
-constexpr int64_t kWindows[] = {1, 5, 63, 64, 65, 100, 1000};
+// Of one position, within a page, of a page and beyond; the last but one skips whole spans of the longest shapes.
+constexpr int64_t kWindows[] = {1, 5, 63, 64, 65, 100, 300, 1000};
 
 // ---- one-matrix ops ---------------------------------------------------------------------------------------------------------
 
@@ -759,6 +760,64 @@ void linear(Trial& t) {
         compare_linear(t, rig, label_of(dtype, arithmetic), random_matrix(t, M, K), {random_weight(t, dtype, N, K), {}}, arithmetic);
       }
     }
+  });
+}
+
+// Shapes that the roads of a product part at: rows around the limits of the few (32) and of sets in registers (48), more than one slab (640), tasks of several
+// panels on one thread and on three, and outputs of 4 MiB and more, which are written around the caches.
+struct LinearShape {
+  int64_t rows, columns;
+};
+constexpr LinearShape kParted[] = {{31, 33}, {32, 33}, {33, 33}, {47, 33}, {48, 33}, {49, 33}, {0, 33}, {50, 1057}, {49, 3100}, {650, 67}};
+constexpr LinearShape kBeyondCaches = {650, 1633};
+
+void linear_at_limits(Trial& t) {
+  Rig rig(t);
+  const auto compare = [&](DType dtype, Arithmetic arithmetic, const LinearShape& shape) {
+    const int64_t K = traits(dtype).elements == kSuperBlock ? kSuperBlock : 32;
+    const std::string label = label_of(dtype, arithmetic) + ", " + std::to_string(shape.rows) + " rows, " + std::to_string(shape.columns) + " columns";
+    const Matrix x = random_matrix(t, shape.rows, K);
+    if (shape.rows > 0) return compare_linear(t, rig, label, x, {random_weight(t, dtype, shape.columns, K), t.random.values(shape.columns)}, arithmetic);
+    t.exact(label, linear(t, rig, x, {random_weight(t, dtype, shape.columns, K), {}}, arithmetic), Values{});
+  };
+  for (const LinearShape& shape : kParted) {
+    for (const DType dtype : {DType::F32, DType::F16, DType::BF16, DType::Q4_0, DType::Q8_0, DType::Q6_K}) {
+      for (const Arithmetic arithmetic : {Arithmetic::kFast, Arithmetic::kExact}) compare(dtype, arithmetic, shape);
+    }
+  }
+  for (const DType dtype : {DType::F32, DType::BF16, DType::Q4_0}) compare(dtype, Arithmetic::kFast, kBeyondCaches);
+}
+
+// Ops of no rows write nothing, and do not fail.
+void no_rows(Trial& t) {
+  Rig rig(t);
+  const Matrix x{0, 16, 16, {}};
+  const Values some = t.random.values(16);
+  const In<float> xs(rig, {}), weight(rig, some);
+  const In<int32_t> ids(rig, {});
+  const auto none = [&](const std::string& label, const std::function<void(const OpTable&, Stream&, Activations)>& call) {
+    t.exact(label, rig.run([&](const OpTable& ops, Stream& s) { return written(rig, x, [&](Activations y) { call(ops, s, y); }); }), Values{});
+  };
+  const RandomWeight table = random_weight(t, DType::F32, 4, 16);
+  const In<std::byte> bytes(rig, table.bytes);
+  none("embed_rows", [&](const OpTable& ops, Stream& s, Activations y) { ops.embed_rows(s, {.ids = ids, .table = view(table, bytes), .y = y}); });
+  none("copy_rows", [&](const OpTable& ops, Stream& s, Activations y) { ops.copy_rows(s, {.x = view(x, xs), .y = y}); });
+  none("mean_rows", [&](const OpTable& ops, Stream& s, Activations y) { ops.mean_rows(s, {.x = view(x, xs), .rows = 3, .y = y}); });
+  none("layer_norm", [&](const OpTable& ops, Stream& s, Activations y) {
+    ops.layer_norm(s, {.x = view(x, xs), .weight = weight.vector(), .bias = weight.vector(), .eps = 1e-5f, .y = y});
+  });
+  none("rms_norm", [&](const OpTable& ops, Stream& s, Activations y) { ops.rms_norm(s, {.x = view(x, xs), .weight = weight.vector(), .eps = 1e-5f, .y = y}); });
+  none("activate", [&](const OpTable& ops, Stream& s, Activations y) { ops.activate(s, {.x = view(x, xs), .activation = Activation::kGelu, .y = y}); });
+  none("silu_mul", [&](const OpTable& ops, Stream& s, Activations y) { ops.silu_mul(s, {.gate = view(x, xs), .up = view(x, xs), .y = y}); });
+  none("add_rows", [&](const OpTable& ops, Stream& s, Activations y) { ops.add_rows(s, {.a = view(x, xs), .b = view(x, xs), .y = y}); });
+  const Matrix angles{0, 4, 4, {}};
+  none("rope", [&](const OpTable& ops, Stream& s, Activations y) {
+    ops.rope(s, {.x = y, .cos = view(angles, xs), .sin = view(angles, xs), .head_dim = 8, .layout = RopeLayout::kHalf});
+  });
+  const KvLayout layout{2, 8, KvType::kF16};
+  none("kv_append", [&](const OpTable& ops, Stream& s, Activations) { ops.kv_append(s, {.k = view(x, xs), .v = view(x, xs), .cache = {layout, 0, {}}}); });
+  none("attention", [&](const OpTable& ops, Stream& s, Activations y) {
+    ops.attention(s, {.q = view(x, xs), .cache = {layout, 0, {}}, .heads = 2, .causal = true, .y = y});
   });
 }
 
@@ -1299,6 +1358,8 @@ std::vector<Case> op_cases() {
 #include "ops/ops.def"
 #undef OP
       {"linear applies scale, bias, activation and residual in this order; the residual may stand in y", linear_epilogue},
+      {"linear holds on both sides of every limit between its roads", op_case::linear_at_limits},
+      {"ops of no rows write nothing", op_case::no_rows},
       {"linear computes two or three outputs together to the same bits as apart", linear_outputs},
       {"quantised linear gives a row the same bits alone and in any batch", quantised_rows_alone},
       {"float linear under exact arithmetic gives a row the same bits alone and in any batch", float_rows_alone},
