@@ -19,6 +19,7 @@ import {
   type NativeSegment,
   type NativeSequence,
   type NativeStep,
+  type OpenListener,
 } from './native.js'
 import { finishInSlices } from './slices.js'
 import { indexPieces } from './tokenizer/piece-index.js'
@@ -47,11 +48,11 @@ export class Engine {
     this.tokenizer = tokenizer
   }
 
-  /** Maps the weights. */
-  static async open(description: ModelDescription, options: NativeOptions): Promise<Engine> {
+  /** Maps the weights, or copies them. */
+  static async open(description: ModelDescription, options: NativeOptions, onProgress?: OpenListener): Promise<Engine> {
     const tokenizer = new Tokenizer(description.tokenizer, await finishInSlices(indexPieces(description.tokenizer)))
     const model = await guarded(() =>
-      native().openModel(description.files, description.tensors, description.config, options),
+      native().openModel(description.files, description.tensors, description.config, options, onProgress),
     )
     return new Engine(model, description, options, tokenizer)
   }

@@ -118,7 +118,12 @@ export interface NativeOptions {
   readonly kvCache: KvDtype
   /** `exact`: quantised weights are dequantised and multiplied in float32; `fast`: activations are quantised to int8 blocks as well. */
   readonly arithmetic: 'fast' | 'exact'
+  /** `mapped`: read where the file is mapped; `copied`: into memory on large pages. */
+  readonly weights: 'mapped' | 'copied'
 }
+
+/** Hears how many bytes of the weights have been taken over, of how many; must not throw. */
+export type OpenListener = (nbytes: number, total: number) => void
 
 export interface NativeInfo {
   readonly device: string
@@ -335,6 +340,7 @@ export interface NativeAddon {
     tensors: readonly TensorEntry[],
     config: ModelConfig,
     options: NativeOptions,
+    onProgress?: OpenListener,
   ): Promise<NativeModel>
   openClip(
     files: readonly string[],

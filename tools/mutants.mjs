@@ -408,8 +408,8 @@ const mutants = [
   {
     name: 'patches without a class row take positions as if there were one',
     file: 'native/cpu/patch_embed.cc',
-    from: 'a.position_embedding + class_rows * width',
-    to: 'a.position_embedding + width',
+    from: 'host(a.position_embedding.row(row))',
+    to: 'host(a.position_embedding.row(std::min(row + 1 - class_rows, a.position_embedding.rows - 1)))',
   },
   { name: 'the bias of patches is forgotten', file: 'native/cpu/patch_embed.cc', from: '.bias = a.bias, ', to: '' },
   {
@@ -451,14 +451,80 @@ const mutants = [
   {
     name: 'linear takes a residual of any shape',
     file: 'native/ops/check.h',
-    from: 'o.residual.data == nullptr ||',
+    from: '!o.residual ||',
     to: 'true ||',
   },
   {
-    name: 'embed_rows takes an id of V',
+    name: 'a bias of any length is taken',
     file: 'native/ops/check.h',
-    from: 'a.ids[t] < a.table.rows',
-    to: 'a.ids[t] <= a.table.rows',
+    from: '!vector || vector.length == length',
+    to: 'length >= 0 || vector',
+  },
+  {
+    name: 'a ragged batch forgets where its sequences begin',
+    file: 'native/cpu/attention.cc',
+    from: 'return begin + first + row / sharing;',
+    to: 'return first + row / sharing;',
+  },
+  {
+    name: 'kv_append writes all sequences from the first row on',
+    file: 'native/cpu/attention.cc',
+    from: 'host(x.row(begin + first))',
+    to: 'host(x.row(first))',
+  },
+  {
+    name: "a layer's offset in a page is left out",
+    file: 'native/cpu/attention.cc',
+    from: '+ cache.layer_offset',
+    to: '',
+  },
+  {
+    name: 'sums are not rescaled between spans of keys',
+    file: 'native/cpu/attention.cc',
+    from: 'if (rescale != 1.0f) k.scale(',
+    to: 'if (rescale < 0) k.scale(',
+  },
+  {
+    name: 'a window begins at a page of its span',
+    file: 'native/cpu/attention.cc',
+    from: 'for (int64_t at = block.oldest() / kSpan * kSpan;',
+    to: 'for (int64_t at = block.oldest() / kPageTokens * kPageTokens;',
+  },
+  {
+    name: 'the second slab of a product takes the rows of the first',
+    file: 'native/cpu/linear.cc',
+    from: 'panel(p), m + step, rows, k, depth',
+    to: 'panel(p), step, rows, k, depth',
+  },
+  {
+    name: 'every panel of a task has the weights of its first',
+    file: 'native/cpu/linear.cc',
+    from: 'task.first + p * kColumns, std::min(kColumns',
+    to: 'task.first, std::min(kColumns',
+  },
+  {
+    name: 'streaming stores lose a row',
+    file: 'native/cpu/linear.cc',
+    from: 'k.finish_rows(rows, columns, c, width, o.scale, row_scale, bias, residual,',
+    to: 'k.finish_rows(past_caches ? rows - 1 : rows, columns, c, width, o.scale, row_scale, bias, residual,',
+  },
+  {
+    name: 'mean_rows leaves out the last row',
+    file: 'native/cpu/rows.cc',
+    from: 'r < x.rows; r++) {\n    for (int64_t i = 0; i < columns; i++) sum',
+    to: 'r + 1 < x.rows; r++) {\n    for (int64_t i = 0; i < columns; i++) sum',
+  },
+  {
+    name: 'angles are not rounded to float32 first',
+    file: 'native/cpu/rope.cc',
+    from: 'static_cast<double>(position * inv_freq[j])',
+    to: 'static_cast<double>(position) * static_cast<double>(inv_freq[j])',
+  },
+  {
+    name: 'patches of all pictures are those of the first',
+    file: 'native/cpu/patch_embed.cc',
+    from: 'host(a.pixel_values) + r / patches * 3 * size * size',
+    to: 'host(a.pixel_values)',
   },
 ]
 

@@ -45,9 +45,9 @@ Napi::Function ClipWrap::define(Napi::Env env) {
 Napi::Value ClipWrap::open(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     const ModelOptions options = model_options_of(info[3]);
-    return open_in_background<Clip>(info.Env(), classes(info.Env()).clip,
-                                    [files = files_of(info[0]), directory = directory_of(info[1]), config = clip_config_of(info[2]), options] {
-                                      return std::make_shared<Clip>(files, directory, config, options, make_backend(options));
+    return open_in_background<Clip>(info.Env(), classes(info.Env()).clip, info[4],
+                                    [files = files_of(info[0]), directory = directory_of(info[1]), config = clip_config_of(info[2]), options](const OpenProgress& progress) {
+                                      return std::make_shared<Clip>(files, directory, config, options, make_backend(options), progress);
                                     });
   });
 }

@@ -69,8 +69,8 @@ Napi::Value ConversionWrap::open(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     const int64_t threads = integer_of(info[2], "threads");
     if (threads < 0 || threads > 1024) throw Error(ErrorCode::kInvalidArgument, "expected `threads` to be between 0 and 1024");
-    return open_in_background<Conversion>(info.Env(), classes(info.Env()).conversion,
-                                          [files = files_of(info[0]), directory = directory_of(info[1]), threads] {
+    return open_in_background<Conversion>(info.Env(), classes(info.Env()).conversion, info.Env().Undefined(),
+                                          [files = files_of(info[0]), directory = directory_of(info[1]), threads](const OpenProgress&) {
                                             return std::make_shared<Conversion>(files, directory, static_cast<int>(threads));
                                           });
   });

@@ -212,6 +212,7 @@ ModelOptions model_options_of(const Napi::Value& value) {
   options.isa = string_of(o.Get("isa"), "isa");
   options.kv_cache = one_of<KvType>(o.Get("kvCache"), "kvCache", {{"f16", KvType::kF16}, {"f32", KvType::kF32}, {"q8_0", KvType::kQ8_0}});
   options.arithmetic = one_of<Arithmetic>(o.Get("arithmetic"), "arithmetic", {{"fast", Arithmetic::kFast}, {"exact", Arithmetic::kExact}});
+  options.copies_weights = one_of<bool>(o.Get("weights"), "weights", {{"mapped", false}, {"copied", true}});
   return options;
 }
 

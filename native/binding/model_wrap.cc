@@ -147,7 +147,7 @@ LogitsOf logits_of(const Napi::Value& value) {
 
 namespace {
 
-std::shared_ptr<Backend> make_cpu(const ModelOptions& options) { return make_cpu_backend(options.threads, options.isa); }
+std::shared_ptr<Backend> make_cpu(const ModelOptions& options) { return make_cpu_backend(options.threads, options.isa, options.copies_weights); }
 
 std::atomic<std::shared_ptr<Backend> (*)(const ModelOptions&)> backend_maker{make_cpu};
 
@@ -172,9 +172,9 @@ Napi::Function ModelWrap::define(Napi::Env env) {
 Napi::Value ModelWrap::open(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     const ModelOptions options = model_options_of(info[3]);
-    return open_in_background<Llava>(info.Env(), classes(info.Env()).model,
-                                     [files = files_of(info[0]), directory = directory_of(info[1]), config = model_config_of(info[2]), options] {
-                                       return std::make_shared<Llava>(files, directory, config, options, make_backend(options));
+    return open_in_background<Llava>(info.Env(), classes(info.Env()).model, info[4],
+                                     [files = files_of(info[0]), directory = directory_of(info[1]), config = model_config_of(info[2]), options](const OpenProgress& progress) {
+                                       return std::make_shared<Llava>(files, directory, config, options, make_backend(options), progress);
                                      });
   });
 }

@@ -23,22 +23,49 @@ std::shared_ptr<Model> opened(const Napi::Value& value, const char* how) {
   return *value.As<Napi::External<std::shared_ptr<Model>>>().Data();
 }
 
+// JavaScript's listener to OpenProgress, called from the thread that opens. Its exceptions are its own: it must not throw.
+class ProgressListener {
+ public:
+  explicit ProgressListener(const Napi::Value& listener) {
+    if (!listener.IsFunction()) return;
+    call_ = Napi::ThreadSafeFunction::New(listener.Env(), listener.As<Napi::Function>(), "llava-native progress", 0, 1);
+    call_->Unref(listener.Env());  // the opening itself keeps the process alive
+  }
+  OpenProgress progress() const {
+    if (!call_) return {};
+    return [call = *call_](uint64_t nbytes, uint64_t total) {
+      call.NonBlockingCall([=](Napi::Env env, Napi::Function listener) {
+        listener.Call({Napi::Number::New(env, static_cast<double>(nbytes)), Napi::Number::New(env, static_cast<double>(total))});
+      });
+    };
+  }
+  void end() {
+    if (call_) call_->Release();
+    call_.reset();
+  }
+
+ private:
+  std::optional<Napi::ThreadSafeFunction> call_;
+};
+
 template <class Model>
 class OpenWorker : public Napi::AsyncWorker {
  public:
-  OpenWorker(Napi::Env env, const Napi::FunctionReference& constructor, std::function<std::shared_ptr<Model>()> make)
-      : AsyncWorker(env), deferred_(Napi::Promise::Deferred::New(env)), constructor_(constructor), make_(std::move(make)) {}
+  using Make = std::function<std::shared_ptr<Model>(const OpenProgress&)>;
+  OpenWorker(Napi::Env env, const Napi::FunctionReference& constructor, const Napi::Value& listener, Make make)
+      : AsyncWorker(env), deferred_(Napi::Promise::Deferred::New(env)), constructor_(constructor), listener_(listener), make_(std::move(make)) {}
   Napi::Promise promise() const { return deferred_.Promise(); }
 
   void Execute() override {
     try {
-      model_ = make_();
+      model_ = make_(listener_.progress());
     } catch (...) {
       failure_ = from_current_exception();
     }
   }
   void OnOK() override {
     const Napi::HandleScope scope(Env());
+    listener_.end();
     try {
       settle();
     } catch (const Napi::Error&) {  // the environment is ending (worker.terminate()): there is nobody left to tell
@@ -62,14 +89,16 @@ class OpenWorker : public Napi::AsyncWorker {
 
   Napi::Promise::Deferred deferred_;
   const Napi::FunctionReference& constructor_;  // lives as long as the environment
-  std::function<std::shared_ptr<Model>()> make_;
+  ProgressListener listener_;
+  Make make_;
   std::shared_ptr<Model> model_;
   std::optional<Error> failure_;
 };
 
+// listener: a function of the bytes taken over so far and of all of them, or anything else for none.
 template <class Model>
-Napi::Promise open_in_background(Napi::Env env, const Napi::FunctionReference& constructor, std::function<std::shared_ptr<Model>()> make) {
-  auto worker = std::make_unique<OpenWorker<Model>>(env, constructor, std::move(make));
+Napi::Promise open_in_background(Napi::Env env, const Napi::FunctionReference& constructor, const Napi::Value& listener, typename OpenWorker<Model>::Make make) {
+  auto worker = std::make_unique<OpenWorker<Model>>(env, constructor, listener, std::move(make));
   const Napi::Promise promise = worker->promise();
   worker.release()->Queue();  // deletes itself when done
   return promise;

@@ -31,7 +31,7 @@ constexpr OpTable kOps = {
 
 class CpuBackend : public Backend {
  public:
-  CpuBackend(int threads, const KernelTable& table) : stream_(threads, table) {}
+  CpuBackend(int threads, const KernelTable& table, bool copies_weights) : stream_(threads, table), copies_weights_(copies_weights) {}
   const OpTable& ops() const override { return kOps; }
   Stream& stream() override { return stream_; }
   BackendInfo info() const override { return {cpu_features().model, stream_.kernels.isa, stream_.pool.threads()}; }
@@ -42,8 +42,10 @@ class CpuBackend : public Backend {
     if (data == nullptr) throw Error(ErrorCode::kOutOfMemory, "out of memory: could not allocate " + std::to_string(nbytes) + " bytes");
     return {std::shared_ptr<const void>(data, [](std::byte* p) { std::free(p); }), DeviceAddress::of(data), nbytes};
   }
-  DeviceMemory adopt(std::shared_ptr<const MappedFile> file, uint64_t first, uint64_t nbytes) override {
+  DeviceMemory adopt(std::shared_ptr<const MappedFile> file, uint64_t first, uint64_t nbytes, const AdoptProgress& progress) override {
+    if (copies_weights_) return copied(file->data() + first, nbytes, progress);
     const DeviceBytes data = DeviceAddress::of(const_cast<std::byte*>(file->data() + first));  // mapped read-only: a write to it faults
+    progress(nbytes);
     return {std::move(file), data, nbytes};
   }
   void copy_in(Stream&, DeviceBytes to, std::span<const std::byte> from) override { std::memcpy(cpu::host(to), from.data(), from.size()); }
@@ -55,15 +57,34 @@ class CpuBackend : public Backend {
 
  private:
   double best_rate(double (*work)(const CpuBackend&, int worker));
+  DeviceMemory copied(const std::byte* from, uint64_t nbytes, const AdoptProgress& progress);
   int64_t part_bytes() const;
   static double read_part(const CpuBackend& self, int worker);
   static double update_part(const CpuBackend& self, int worker);
   cpu::CpuStream stream_;
+  bool copies_weights_;
   DeviceMemory memory_;
 };
 
 constexpr int64_t kPeakIterations = 4'000'000;   // tens of milliseconds per try
+constexpr uint64_t kCopyBytes = uint64_t{64} << 20;     // between two reports of progress: about a tenth of a second from a disk
 constexpr uint64_t kMemoryBytes = uint64_t{256} << 20;  // well beyond any last-level cache share
+
+// On large pages, which a mapping of a file does not have: a token reads all weights, and looks each page up.
+DeviceMemory CpuBackend::copied(const std::byte* from, uint64_t nbytes, const AdoptProgress& progress) {
+  DeviceMemory memory = allocate(nbytes, PageSize::kLarge);
+  std::byte* to = cpu::host(memory.data());
+  const uint64_t part = kCopyBytes / 16;
+  for (uint64_t first = 0; first < nbytes; first += kCopyBytes) {
+    const uint64_t some = std::min(kCopyBytes, nbytes - first);
+    stream_.pool.run(static_cast<int64_t>((some + part - 1) / part), [&](int64_t index, int) {
+      const uint64_t at = first + static_cast<uint64_t>(index) * part;
+      std::memcpy(to + at, from + at, std::min(part, first + some - at));
+    });
+    progress(first + some);
+  }
+  return memory;
+}
 
 // Best of five: work done by all threads over the wall time from the first start to the last end.
 double CpuBackend::best_rate(double (*work)(const CpuBackend&, int worker)) {
@@ -117,9 +138,9 @@ double CpuBackend::update_part(const CpuBackend& self, int worker) {
 
 std::vector<std::string> cpu_isas() { return available_isas(); }
 
-std::shared_ptr<Backend> make_cpu_backend(int threads, const std::string& isa) {
+std::shared_ptr<Backend> make_cpu_backend(int threads, const std::string& isa, bool copies_weights) {
   const KernelTable& table = select_kernels(isa);
-  return std::make_shared<CpuBackend>(threads > 0 ? threads : usable_cpus(), table);
+  return std::make_shared<CpuBackend>(threads > 0 ? threads : usable_cpus(), table, copies_weights);
 }
 
 }  // namespace llava

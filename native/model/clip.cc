@@ -25,10 +25,10 @@ void check_texts(std::span<const int32_t> ids, std::span<const int64_t> lengths,
 }  // namespace
 
 Clip::Clip(const std::vector<std::string>& files, const std::vector<TensorEntry>& directory, ClipConfig config, const ModelOptions& options,
-           std::shared_ptr<Backend> backend)
+           std::shared_ptr<Backend> backend, const OpenProgress& progress)
     : config_(std::move(config)),
       backend_(std::move(backend)),
-      weights_(files, directory, config_, *backend_),
+      weights_(files, directory, config_, *backend_, progress),
       passes_(*backend_, options.arithmetic) {}
 
 void Clip::project_rows(ConstActivations rows, const Linear& projection, float* out) {

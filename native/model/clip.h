@@ -12,7 +12,7 @@ namespace llava {
 class Clip {
  public:
   Clip(const std::vector<std::string>& files, const std::vector<TensorEntry>& directory, ClipConfig config, const ModelOptions& options,
-       std::shared_ptr<Backend> backend);
+       std::shared_ptr<Backend> backend, const OpenProgress& progress = {});
 
   const ClipConfig& config() const { return config_; }
   BackendInfo info() const { return backend_->info(); }

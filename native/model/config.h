@@ -1,6 +1,7 @@
 // Sizes of a LLaVA model, as lib/weights resolved them from the checkpoint.
 #pragma once
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -69,12 +70,16 @@ struct ClipConfig {
   int64_t projection_dim = 0;
 };
 
+// Hears how many bytes of the weights have been taken over, of how many.
+using OpenProgress = std::function<void(uint64_t nbytes, uint64_t total)>;
+
 struct ModelOptions {
   int threads = 0;  // 0: as many as this process may use
   std::string device = "auto";
   std::string isa = "auto";
   KvType kv_cache = KvType::kF16;
   Arithmetic arithmetic = Arithmetic::kFast;
+  bool copies_weights = false;
 };
 
 }  // namespace llava

@@ -17,10 +17,10 @@ std::vector<float> ImageFeatures::read(ImageResult which) const {
 }
 
 Llava::Llava(const std::vector<std::string>& files, const std::vector<TensorEntry>& directory, ModelConfig config, const ModelOptions& options,
-             std::shared_ptr<Backend> backend)
+             std::shared_ptr<Backend> backend, const OpenProgress& progress)
     : config_(std::move(config)),
       backend_(std::move(backend)),
-      weights_(files, directory, config_, *backend_),
+      weights_(files, directory, config_, *backend_, progress),
       passes_(*backend_, options.arithmetic),
       kv_pool_(new KvPool{*backend_, {config_.text.kv_heads, config_.text.head_dim, options.kv_cache}, config_.text.layers}) {}
 

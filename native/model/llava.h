@@ -69,7 +69,7 @@ struct MemoryUse {
 class Llava {
  public:
   Llava(const std::vector<std::string>& files, const std::vector<TensorEntry>& directory, ModelConfig config, const ModelOptions& options,
-        std::shared_ptr<Backend> backend);
+        std::shared_ptr<Backend> backend, const OpenProgress& progress = {});
 
   const ModelConfig& config() const { return config_; }
   KvCache new_cache() const;

@@ -39,7 +39,7 @@ uint64_t stored_bytes(const TensorEntry& entry) {
 // Looks tensors up by canonical name and re-checks everything the directory claims.
 class WeightBinder {
  public:
-  WeightBinder(WeightStore& store, const std::vector<TensorEntry>& directory) : store_(store) {
+  WeightBinder(WeightStore& store, const std::vector<TensorEntry>& directory, const OpenProgress& progress) : store_(store) {
     for (const TensorEntry& entry : directory) {
       for (const int64_t size : entry.shape) {
         if (size <= 0) corrupt(entry.name + ": shape " + shape_text(entry.shape) + " has a size below 1");
@@ -51,7 +51,7 @@ class WeightBinder {
       if (!by_name_.emplace(entry.name, &entry).second) corrupt(entry.name + ": listed twice");
       store.mapped_bytes_ += entry.nbytes;
     }
-    adopt(directory);
+    adopt(directory, progress);
   }
 
   Weight matrix(const std::string& name, int64_t rows, int64_t cols) {
@@ -100,22 +100,35 @@ class WeightBinder {
   [[noreturn]] void mismatch(const TensorEntry& entry, const std::vector<int64_t>& expected) const {
     corrupt(entry.name + ": shape " + shape_text(entry.shape) + " where the config asks for " + shape_text(expected));
   }
-  // Puts the part of each file that holds tensors where the device reads it.
-  void adopt(const std::vector<TensorEntry>& directory) {
-    for (size_t i = 0; i < store_.files_.size(); i++) {
-      uint64_t first = store_.files_[i]->size(), end = 0;
-      for (const TensorEntry& entry : directory) {
-        if (static_cast<size_t>(entry.file) != i) continue;
-        first = std::min(first, entry.offset);
-        end = std::max(end, entry.offset + entry.nbytes);
-      }
-      first_.push_back(std::min(first, end));
-      store_.adopted_.push_back(end > 0 ? store_.backend_.adopt(store_.files_[i], first_.back(), end - first_.back()) : DeviceMemory());
+  // The stretch of a file that holds tensors.
+  struct Stretch {
+    uint64_t first, end;
+    uint64_t nbytes() const { return end - first; }
+  };
+  Stretch stretch_of(const std::vector<TensorEntry>& directory, size_t file) const {
+    Stretch stretch{store_.files_[file]->size(), 0};
+    for (const TensorEntry& entry : directory) {
+      if (static_cast<size_t>(entry.file) != file) continue;
+      stretch = {std::min(stretch.first, entry.offset), std::max(stretch.end, entry.offset + entry.nbytes)};
+    }
+    return {std::min(stretch.first, stretch.end), stretch.end};
+  }
+  // Puts what the files hold where the device reads it.
+  void adopt(const std::vector<TensorEntry>& directory, const OpenProgress& progress) {
+    uint64_t total = 0, before = 0;
+    for (size_t i = 0; i < store_.files_.size(); i++) stretches_.push_back(stretch_of(directory, i));
+    for (const Stretch& stretch : stretches_) total += stretch.nbytes();
+    if (progress) progress(0, total);
+    for (size_t i = 0; i < stretches_.size(); i++) {
+      const auto [first, end] = stretches_[i];
+      const AdoptProgress so_far = [&](uint64_t nbytes) { if (progress) progress(before + nbytes, total); };
+      store_.adopted_.push_back(end > first ? store_.backend_.adopt(store_.files_[i], first, end - first, so_far) : DeviceMemory());
+      before += end - first;
     }
   }
   Device<const std::byte> device_data(const TensorEntry& entry) const {
     const auto file = static_cast<size_t>(entry.file);
-    return store_.adopted_[file].data() + static_cast<int64_t>(entry.offset - first_[file]);
+    return store_.adopted_[file].data() + static_cast<int64_t>(entry.offset - stretches_[file].first);
   }
 
   std::vector<float> widened(const std::string& name, const std::vector<int64_t>& shape) {
@@ -173,7 +186,7 @@ class WeightBinder {
 
   WeightStore& store_;
   std::unordered_map<std::string, const TensorEntry*> by_name_;
-  std::vector<uint64_t> first_;  // of each file, where its adopted part begins
+  std::vector<Stretch> stretches_;  // of each file, what was adopted
 };
 
 namespace {
@@ -290,25 +303,37 @@ WeightStore::WeightStore(const std::vector<std::string>& files, Backend& backend
   for (const std::string& path : files) files_.push_back(std::make_shared<const MappedFile>(path));
 }
 
-LlavaWeights::LlavaWeights(const std::vector<std::string>& files, const std::vector<TensorEntry>& directory, const ModelConfig& config, Backend& backend)
-    : store(files, backend) {
-  check_config(config);
-  WeightBinder bind(store, directory);
-  text = bind_text(bind, config.text);
-  if (!config.has_vision) return;
-  vision = bind_vision(bind, config.vision);
-  projector = bind_projector(bind, config.vision, config.text.hidden_size);
+void WeightStore::release_files() {
+  for (size_t i = 0; i < files_.size(); i++) {
+    if (files_[i].use_count() > 1) continue;
+    heap_bytes_ += adopted_[i].nbytes();
+    mapped_bytes_ = 0;
+  }
+  files_.clear();
 }
 
-ClipWeights::ClipWeights(const std::vector<std::string>& files, const std::vector<TensorEntry>& directory, const ClipConfig& config, Backend& backend)
+LlavaWeights::LlavaWeights(const std::vector<std::string>& files, const std::vector<TensorEntry>& directory, const ModelConfig& config, Backend& backend, const OpenProgress& progress)
     : store(files, backend) {
   check_config(config);
-  WeightBinder bind(store, directory);
+  WeightBinder bind(store, directory, progress);
+  text = bind_text(bind, config.text);
+  if (config.has_vision) {
+    vision = bind_vision(bind, config.vision);
+    projector = bind_projector(bind, config.vision, config.text.hidden_size);
+  }
+  store.release_files();
+}
+
+ClipWeights::ClipWeights(const std::vector<std::string>& files, const std::vector<TensorEntry>& directory, const ClipConfig& config, Backend& backend, const OpenProgress& progress)
+    : store(files, backend) {
+  check_config(config);
+  WeightBinder bind(store, directory, progress);
   vision = bind_vision(bind, config.vision);
   post_layernorm = bind.norm("vision_tower.post_layernorm", config.vision.hidden_size, true);
   visual_projection = bind.linear("visual_projection", config.projection_dim, config.vision.hidden_size, false);
   text = bind_clip_text(bind, config.text);
   text_projection = bind.linear("text_projection", config.projection_dim, config.text.hidden_size, false);
+  store.release_files();
 }
 
 }  // namespace llava

@@ -80,6 +80,8 @@ struct ClipTextWeights {
 class WeightStore {
  public:
   WeightStore(const std::vector<std::string>& files, Backend& backend);  // throws kModelNotFound
+  // Lets go of the files; what was adopted without a copy keeps its mapping.
+  void release_files();
   uint64_t mapped_bytes() const { return mapped_bytes_; }
   uint64_t heap_bytes() const { return heap_bytes_; }
 
@@ -95,7 +97,7 @@ class WeightStore {
 
 // Every tensor a LLaVA's config asks for. Throws kModelNotFound, kModelCorrupt.
 struct LlavaWeights {
-  LlavaWeights(const std::vector<std::string>& files, const std::vector<TensorEntry>& directory, const ModelConfig& config, Backend& backend);
+  LlavaWeights(const std::vector<std::string>& files, const std::vector<TensorEntry>& directory, const ModelConfig& config, Backend& backend, const OpenProgress& progress);
   WeightStore store;
   TextWeights text;
   VisionWeights vision;
@@ -104,7 +106,7 @@ struct LlavaWeights {
 
 // Every tensor a CLIP's config asks for.
 struct ClipWeights {
-  ClipWeights(const std::vector<std::string>& files, const std::vector<TensorEntry>& directory, const ClipConfig& config, Backend& backend);
+  ClipWeights(const std::vector<std::string>& files, const std::vector<TensorEntry>& directory, const ClipConfig& config, Backend& backend, const OpenProgress& progress);
   WeightStore store;
   VisionWeights vision;
   Norm post_layernorm;

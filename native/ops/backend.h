@@ -44,6 +44,9 @@ struct BackendInfo {
   int threads;
 };
 
+// Hears how many bytes of a file have been taken over so far.
+using AdoptProgress = std::function<void(uint64_t nbytes)>;
+
 class Backend {
  public:
   virtual ~Backend() = default;
@@ -54,8 +57,9 @@ class Backend {
 
   // 64-byte aligned, contents undefined; from any thread. Throws kOutOfMemory.
   virtual DeviceMemory allocate(uint64_t nbytes, PageSize pages = PageSize::kLarge) = 0;
-  // Bytes [first, first + nbytes) of a file, for reading: its mapping where the device can read it, else a copy. Throws kOutOfMemory.
-  virtual DeviceMemory adopt(std::shared_ptr<const MappedFile> file, uint64_t first, uint64_t nbytes) = 0;
+  // Bytes [first, first + nbytes) of a file, for reading: its mapping where the device can read it and no copy is asked for, else a copy.
+  // Throws kOutOfMemory.
+  virtual DeviceMemory adopt(std::shared_ptr<const MappedFile> file, uint64_t first, uint64_t nbytes, const AdoptProgress& progress) = 0;
 
   // Host to device; `from` may be used again after the call.
   virtual void copy_in(Stream& stream, DeviceBytes to, std::span<const std::byte> from) = 0;

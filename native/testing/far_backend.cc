@@ -114,9 +114,10 @@ class FarBackend : public Backend {
     std::byte* data = stream_.memory->allocate(nbytes);
     return {std::shared_ptr<const void>(data, [memory = stream_.memory](std::byte* p) { memory->free(p); }), DeviceAddress::of(data), nbytes};
   }
-  DeviceMemory adopt(std::shared_ptr<const MappedFile> file, uint64_t first, uint64_t nbytes) override {
+  DeviceMemory adopt(std::shared_ptr<const MappedFile> file, uint64_t first, uint64_t nbytes, const AdoptProgress& progress) override {
     DeviceMemory memory = allocate(nbytes, PageSize::kUsual);
     copy_in(stream_, memory.data(), {file->data() + first, nbytes});
+    progress(nbytes);
     return memory;
   }
   void copy_in(Stream&, DeviceBytes to, std::span<const std::byte> from) override {

@@ -126,6 +126,7 @@ const openFields = {
   '3.isa': 'string',
   '3.kvCache': 'string',
   '3.arithmetic': 'string',
+  '3.weights': 'string',
   ...(Object.fromEntries(Object.entries(visionFields).map(([field, kind]) => [`2.vision.${field}`, kind])) as Readonly<Record<string, Kind>>),
 } as const satisfies Readonly<Record<string, Kind>>
 
@@ -200,6 +201,7 @@ const words: Readonly<Record<string, readonly (readonly [where: string, message:
     ['2.vision.tower', /`vision\.tower` to be one of clip, siglip, got other/],
     ['3.kvCache', /`kvCache` to be one of f16, f32, q8_0, got other/],
     ['3.arithmetic', /`arithmetic` to be one of fast, exact, got other/],
+    ['3.weights', /`weights` to be one of mapped, copied, got other/],
   ],
   openClip: [['2.text.activation', /`activation` to be one of/]],
   forward: [['0.0.logits', /`logits` to be one of none, last, all, got other/]],

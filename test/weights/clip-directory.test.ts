@@ -70,6 +70,7 @@ test('embeddings of a picture and of a text equal those of transformers', async 
       isa,
       kvCache: 'f32',
       arithmetic: 'exact',
+      weights: 'mapped',
     })
     const cancellation = new (native().Cancellation)()
     const image = await clip.encodeImages(new Float32Array(expected('pixel_values')), 1, cancellation)
