@@ -84,6 +84,7 @@
       "-Wno-maybe-uninitialized",
       "-Wno-uninitialized",
       "-Wno-unknown-warning-option",
+      "-Wno-ignored-optimization-argument",
       "-Wno-missing-field-initializers",
       "-fPIC",
       "-fexceptions",

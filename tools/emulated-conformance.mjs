@@ -3,15 +3,11 @@
 //   x86 tables: AVX-512 through SIMDe, AVX-VNNI on plain AVX2.
 // Ends as ava does, with lines that tools/count-tests.mjs sums up.
 
-import { spawn, spawnSync } from 'node:child_process'
+import { spawn } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import path from 'node:path'
-import { fileURLToPath } from 'node:url'
-
-const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '..')
-
-const answers = (command) => spawnSync(command, ['--version']).status === 0
+import { answers, cmakeBuild, root } from './cmake-build.mjs'
 
 /** What this needs, and the Debian package that has it. */
 const needed = [
@@ -24,14 +20,14 @@ const needed = [
 
 const arm64 = {
   folder: 'build/conformance/arm64',
-  program: 'llava_conformance',
+  targets: ['llava_conformance'],
   options: [
     '-DCMAKE_SYSTEM_NAME=Linux',
     '-DCMAKE_SYSTEM_PROCESSOR=aarch64',
     '-DCMAKE_CXX_COMPILER=aarch64-linux-gnu-g++',
   ],
 }
-const x64 = { folder: 'build/conformance/x64', program: 'llava_conformance_emulated', options: [] }
+const x64 = { folder: 'build/conformance/x64', targets: ['llava_conformance_emulated'], options: [] }
 const onCpu = (cpu) => ['qemu-aarch64-static', '-cpu', cpu]
 
 /** A suite is one table: `on` is the command that runs the program. */
@@ -46,18 +42,15 @@ const suites = [
   { build: x64, on: [], isa: 'avx512-bf16' },
 ]
 
-function build({ folder, program, options }) {
-  for (const line of [
-    ['-S', '.', '-B', folder, '-G', 'Ninja', ...options],
-    ['--build', folder, '--target', program],
-  ]) {
-    const { status, stdout, stderr } = spawnSync('cmake', line, { cwd: root, encoding: 'utf8', maxBuffer: 1 << 26 })
-    if (status !== 0) throw new Error(`cmake ${line.join(' ')} failed:\n${stdout}${stderr}`)
-  }
-}
-
 /** Runs one suite and prints what it says; resolves to its counts. A program that says no sum, or ends badly without a failure, counts one. */
-function run({ build: { folder, program }, on, isa }) {
+function run({
+  build: {
+    folder,
+    targets: [program],
+  },
+  on,
+  isa,
+}) {
   const [command, ...words] = [...on, path.join(root, folder, program), isa]
   return new Promise((resolve, reject) => {
     const child = spawn(command, words, { stdio: ['ignore', 'pipe', 'inherit'] })
@@ -81,7 +74,7 @@ if (missing.length > 0) {
   )
   process.exitCode = 1
 } else {
-  for (const one of [arm64, x64]) build(one)
+  for (const one of [arm64, x64]) cmakeBuild(one)
   const waiting = [...suites]
   const total = { passed: 0, failed: 0 }
   const worker = async () => {

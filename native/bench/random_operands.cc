@@ -14,11 +14,11 @@ namespace {
 // Random bits give a type's values the standard deviation of this many steps of its scale d; mins of `offset` steps centre them (from each type's formula).
 template <class Block>
 struct Steps;
-#define LLAVA_STEPS(T, steps, offset_steps)       \
-  template <>                                     \
-  struct Steps<Block##T> {                        \
-    static constexpr float kDeviation = steps;    \
-    static constexpr float kOffset = offset_steps; \
+#define LLAVA_STEPS(T, steps, offset_steps)                         \
+  template <>                                                       \
+  struct Steps<Block##T> {                                          \
+    static constexpr float kDeviation = steps;                      \
+    [[maybe_unused]] static constexpr float kOffset = offset_steps; \
   };
 LLAVA_STEPS(Q4_0, 4.6f, 0)
 LLAVA_STEPS(Q4_1, 4.6f, 7.5f)

@@ -1,6 +1,7 @@
 // Quantised blocks as GGUF stores them (ggml's layouts), drawn byte by byte, and what one value of each is worth.
 //   Every type reads  y = scale * code + min  with a whole-number code; scale and min hold for 32 or 16 neighbouring values.
 //   d, dmin and m are IEEE halves. i is a value's index in its block; K blocks hold 256 values, the others 32.
+//   A file may put them at any address (general.alignment = 1): packed structs are read wherever they lie.
 #pragma once
 #include <cstdint>
 
@@ -12,7 +13,7 @@ constexpr int kBlock = 32;        // values that share a scale at most, and the 
 constexpr int kSuperBlock = 256;  // values in a K block
 
 // | d (2) | qs (16) |   low nibbles are values 0 … 15, high nibbles 16 … 31
-struct BlockQ4_0 {
+struct [[gnu::packed]] BlockQ4_0 {
   uint16_t d;
   uint8_t qs[16];
   int code(int i) const { return (qs[i % 16] >> 4 * (i / 16) & 15) - 8; }
@@ -22,7 +23,7 @@ struct BlockQ4_0 {
 static_assert(sizeof(BlockQ4_0) == 18);
 
 // | d (2) | m (2) | qs (16) |
-struct BlockQ4_1 {
+struct [[gnu::packed]] BlockQ4_1 {
   uint16_t d, m;
   uint8_t qs[16];
   int code(int i) const { return qs[i % 16] >> 4 * (i / 16) & 15; }
@@ -32,7 +33,7 @@ struct BlockQ4_1 {
 static_assert(sizeof(BlockQ4_1) == 20);
 
 // | d (2) | qh (4) | qs (16) |   bit i of qh is the fifth bit of value i
-struct BlockQ5_0 {
+struct [[gnu::packed]] BlockQ5_0 {
   uint16_t d;
   uint8_t qh[4];
   uint8_t qs[16];
@@ -43,7 +44,7 @@ struct BlockQ5_0 {
 static_assert(sizeof(BlockQ5_0) == 22);
 
 // | d (2) | m (2) | qh (4) | qs (16) |
-struct BlockQ5_1 {
+struct [[gnu::packed]] BlockQ5_1 {
   uint16_t d, m;
   uint8_t qh[4];
   uint8_t qs[16];
@@ -54,7 +55,7 @@ struct BlockQ5_1 {
 static_assert(sizeof(BlockQ5_1) == 24);
 
 // | d (2) | qs (32) |
-struct BlockQ8_0 {
+struct [[gnu::packed]] BlockQ8_0 {
   uint16_t d;
   int8_t qs[32];
   int code(int i) const { return qs[i]; }
@@ -65,7 +66,7 @@ static_assert(sizeof(BlockQ8_0) == 34);
 
 // | scales (16) | qs (64) | d (2) | dmin (2) |   16 values share a scale (low nibble) and a min (high nibble);
 //   qs[32 h + r] holds values 128 h + r + {0, 32, 64, 96} in its four bit pairs
-struct BlockQ2_K {
+struct [[gnu::packed]] BlockQ2_K {
   uint8_t scales[16];
   uint8_t qs[64];
   uint16_t d, dmin;
@@ -77,7 +78,7 @@ static_assert(sizeof(BlockQ2_K) == 84);
 
 // | hmask (32) | qs (64) | scales (12) | d (2) |   bit pairs as Q2_K, third bit in hmask; 6-bit scales with offset 32:
 //   scales[j % 8] holds the low four bits of j and j + 8, scales[8 + j % 4] the high two
-struct BlockQ3_K {
+struct [[gnu::packed]] BlockQ3_K {
   uint8_t hmask[32];
   uint8_t qs[64];
   uint8_t scales[12];
@@ -97,7 +98,7 @@ inline int k_scale(const uint8_t* s, int j) { return j < 4 ? s[j] & 63 : (s[j + 
 inline int k_min(const uint8_t* s, int j) { return j < 4 ? s[j + 4] & 63 : s[j + 4] >> 4 | s[j] >> 6 << 4; }
 
 // | d (2) | dmin (2) | scales (12) | qs (128) |   qs[32 g + r] holds values 64 g + r (low) and 64 g + 32 + r (high)
-struct BlockQ4_K {
+struct [[gnu::packed]] BlockQ4_K {
   uint16_t d, dmin;
   uint8_t scales[12];
   uint8_t qs[128];
@@ -108,7 +109,7 @@ struct BlockQ4_K {
 static_assert(sizeof(BlockQ4_K) == 144);
 
 // | d (2) | dmin (2) | scales (12) | qh (32) | qs (128) |   bit j of qh[r] is the fifth bit of value 32 j + r
-struct BlockQ5_K {
+struct [[gnu::packed]] BlockQ5_K {
   uint16_t d, dmin;
   uint8_t scales[12];
   uint8_t qh[32];
@@ -121,7 +122,7 @@ static_assert(sizeof(BlockQ5_K) == 176);
 
 // | ql (128) | qh (64) | scales (16, int8) | d (2) |   ql[64 h + r] holds values 128 h + r (low) and 128 h + 64 + r (high), r < 64;
 //   qh[32 h + r] the high two bits of values 128 h + r + {0, 32, 64, 96}
-struct BlockQ6_K {
+struct [[gnu::packed]] BlockQ6_K {
   uint8_t ql[128];
   uint8_t qh[64];
   int8_t scales[16];

@@ -104,8 +104,8 @@ void encode(const float* x, BlockQ8_0& block) {
   int32_t codes[kBlock];
   for (int i = 0; i < kBlock; i += kLanes) {
     const F v = load(x + i) * splat(inverse);
-    const I sign = std::bit_cast<I>(v) >> 31;
-    F a = std::bit_cast<F>(std::bit_cast<I>(v) & 0x7FFFFFFF);
+    const I sign = __builtin_bit_cast(I, v) >> 31;
+    F a = __builtin_bit_cast(F, __builtin_bit_cast(I, v) & 0x7FFFFFFF);
     a = a < splat(128) ? a : splat(0);  // infinity times 0 is NaN
     const I whole = __builtin_convertvector(a, I);
     const I code = whole - (a - __builtin_convertvector(whole, F) >= splat(0.5f));  // true is -1

@@ -9,6 +9,7 @@
 #include "common/blocks.h"
 #include "common/cpu_features.h"
 #include "common/half.h"
+#include "common/target_region.h"
 
 #pragma GCC diagnostic ignored "-Wpsabi"  // no vector crosses a binary interface here: all that take one are inlined
 
@@ -22,13 +23,12 @@ constexpr RowCodec kCodec = {"plain", encode_row, decode_row, largest_magnitude}
 }  // namespace plain
 
 #if defined(__x86_64__)
-#pragma GCC push_options
-#pragma GCC target("avx2")
+LLAVA_TARGET_BEGIN("avx2")
 namespace avx2 {
 #include "common/quantise-inl.h"
 constexpr RowCodec kCodec = {"avx2", encode_row, decode_row, largest_magnitude};
 }  // namespace avx2
-#pragma GCC pop_options
+LLAVA_TARGET_END
 #endif
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <span>
 
 #include "common/half.h"
 #include "cpu/host_view.h"
@@ -117,11 +118,13 @@ struct Block {
   const void* after_keys(int64_t at) const { return at + kPageTokens < span_end(at) ? page(at + kPageTokens).keys : page(at / kSpan * kSpan).values; }
   const void* after_values(int64_t at) const {
     if (at + kPageTokens < span_end(at)) return page(at + kPageTokens).values;
-    return span_end(at) < visible() ? page(span_end(at)).keys : next;
+    if (span_end(at) < visible()) return page(span_end(at)).keys;
+    return next != nullptr ? next : page(at).values;
   }
   bool reads_halves() const { return layout().type == KvType::kF16 && rows() <= kFewRows; }
   // Of the page at `at`: positions that some row of the tile that begins at `row` sees.
-  int64_t held(int64_t row, int64_t at) const { return std::clamp<int64_t>(visible_to(std::min(row + kTileRows, rows()) - 1) - at, 0, kPageTokens); }
+  int64_t held(int64_t row, int64_t at) const { return held_by(std::min(row + kTileRows, rows()) - 1, at); }
+  int64_t held_by(int64_t row, int64_t at) const { return std::clamp<int64_t>(visible_to(row) - at, 0, kPageTokens); }
 };
 
 // scores[rows, width] of the positions from `at` on, which are whole pages.
@@ -159,20 +162,39 @@ void weigh_span(const KernelTable& k, const Block& block, int64_t at, int64_t wi
   }
 }
 
+// product(row, rows, from, to): rows [row, row + rows) times positions [from, to) of the page at `at`. Together they
+// are what each of the rows from r on sees, in order: first what all see, then what is left row by row. A weight of 0
+// would not do, as 0 times a value that overflowed is NaN.
+template <class Product>
+void for_positions_seen(const Block& block, int64_t r, int64_t rows, int64_t at, const Product& product) {
+  const int64_t common = block.held_by(r, at);
+  if (common > 0) product(r, rows, 0, common);
+  for (int64_t row = r + 1; row < r + rows; row++) {
+    const int64_t held = block.held_by(row, at);
+    if (held > common) product(row, 1, common, held);
+  }
+}
+
 // out += weights · values
 void gather_span(const KernelTable& k, const Block& block, int64_t at, int64_t width, const Scratch& s) {
   const int64_t dhp = padded_head_dim(block.layout().head_dim);
   for (int64_t page = 0; page < width; page += kPageTokens) {
     const Head head = block.page(at + page);
     if (block.reads_halves()) {
-      k.gemm_f16(block.rows(), dhp, block.held(0, at + page), s.scores + page, kSpan, reinterpret_cast<const uint16_t*>(head.values), dhp,
-                 block.after_values(at + page), s.out, dhp, true);
+      for_positions_seen(block, 0, block.rows(), at + page, [&](int64_t row, int64_t rows, int64_t from, int64_t to) {
+        const auto* values = reinterpret_cast<const uint16_t*>(head.values) + from * dhp;
+        k.gemm_f16(rows, dhp, to - from, s.scores + row * kSpan + page + from, kSpan, values, dhp,
+                   block.after_values(at + page), s.out + row * dhp, dhp, true);
+      });
       continue;
     }
     const float* values = f32_values(k, block.layout(), head, std::min(kPageTokens, block.visible() - at - page), s.values);
     for (int64_t r = 0; r < block.rows(); r += kTileRows) {
-      const int64_t held = block.held(r, at + page), rows = std::min(kTileRows, block.rows() - r);
-      if (held > 0) k.gemm_f32(rows, dhp, held, s.scores + r * kSpan + page, kSpan, values, dhp, s.out + r * dhp, dhp, true);
+      const int64_t tile = std::min(kTileRows, block.rows() - r);
+      for_positions_seen(block, r, tile, at + page, [&](int64_t row, int64_t rows, int64_t from, int64_t to) {
+        k.gemm_f32(rows, dhp, to - from, s.scores + row * kSpan + page + from, kSpan, values + from * dhp, dhp,
+                   s.out + row * dhp, dhp, true);
+      });
     }
   }
 }
@@ -294,20 +316,27 @@ void append_plain(const KernelTable& k, const KvLayout& layout, const Head& head
   }
 }
 
-// The nearest half that is not below x >= 0: with it as the scale of a block no code passes 127.
+constexpr uint16_t kLargestHalf = 0x7BFF;  // 65504
+
+// The nearest half that is not below x >= 0: with it as the scale of a block no code passes 127. Finite where x is.
 uint16_t half_at_least(float x) {
   const uint16_t nearest = float_to_half(x);
-  return half_to_float(nearest) < x ? nearest + 1 : nearest;
+  if (!std::isfinite(x)) return nearest;
+  return std::min<uint16_t>(half_to_float(nearest) < x ? nearest + 1 : nearest, kLargestHalf);
 }
 
-// s.codes of values[Dh]; scales `step` apart. A block that is not finite has a scale that is not, and codes 0: it reads as NaN.
+// s.codes of values[Dh]; scales `step` apart. Values beyond 127 times the largest half become that. A block that is not
+// finite has a scale that is not, and codes 0: it reads as NaN.
 void quantise_row(const KernelTable& k, const float* values, int64_t dh, uint16_t* scales, int64_t step, const Append& s) {
   const int64_t blocks = kv_blocks(dh);
   std::memcpy(s.row, values, static_cast<size_t>(dh) * sizeof(float));
   k.block_largest(s.row, blocks * kKvBlock, s.inverse);
   for (int64_t b = 0; b < blocks; b++) {
     scales[b * step] = half_at_least(s.inverse[b] / 127);
-    const float scale = half_to_float(scales[b * step]);
+    const float scale = half_to_float(scales[b * step]), most = 127 * scale;
+    if (scales[b * step] == kLargestHalf) {
+      for (float& value : std::span(s.row + b * kKvBlock, kKvBlock)) value = std::clamp(value, -most, most);
+    }
     s.inverse[b] = scale > 0 ? 1 / scale : 0;
   }
   k.quantize_q8(s.row, blocks * kKvBlock, s.inverse, s.codes, s.sum);

@@ -112,8 +112,9 @@ class RowTasks {
     const int64_t first = (index - begin_[i]) * height_;
     return {&a_.output[i], first, std::min(height_, a_.output[i].weight.rows - first)};
   }
-  // Tasks take about the same time, so the one that comes next on this thread is as many further on as there are threads. Without rows where there is none.
-  RowTask after(int64_t index) const { return index + threads_ < total() ? at(index + threads_) : RowTask{}; }
+  // Tasks take about the same time, so the one that comes next on this thread is as many further on as there are
+  // threads; this one where there is none.
+  RowTask after(int64_t index) const { return at(index + threads_ < total() ? index + threads_ : index); }
 
  private:
   const LinearArgs& a_;
@@ -141,7 +142,7 @@ void gemv_rows(const KernelTable& kernels, const RowTask& task, const std::byte*
   for (int64_t r = 0; r < task.rows; r += kPanelRows) {
     const int64_t count = std::min<int64_t>(kPanelRows, task.rows - r);
     for (int64_t i = 0; i < count; i++) expand(task.row(r + i), expanded + i * w.cols, w.cols);
-    kernels.gemv_f32(expanded, w.cols * static_cast<int64_t>(sizeof(float)), count, w.cols, nullptr, x.rows, x.data, x.stride, y + r, kGemvRows, false);
+    kernels.gemv_f32(expanded, w.cols * static_cast<int64_t>(sizeof(float)), count, w.cols, expanded, x.rows, x.data, x.stride, y + r, kGemvRows, false);
   }
 }
 
@@ -151,7 +152,7 @@ void gemv_float(CpuStream& stream, const LinearArgs& a) {
   stream.parallel(tasks.total(), [&](int64_t index, int worker) {
     const RowTask task = tasks.at(index), after = tasks.after(index);
     float* result = reinterpret_cast<float*>(stream.of_worker(worker));
-    gemv_rows(stream.kernels, task, after.rows > 0 ? after.row(0) : nullptr, host(a.x), result + a.x.rows * kGemvRows, result);
+    gemv_rows(stream.kernels, task, after.row(0), host(a.x), result + a.x.rows * kGemvRows, result);
     finish_products(stream.kernels, *task.output, 0, a.x.rows, task.first, task.rows, result, kGemvRows, nullptr);
   });
 }
@@ -369,7 +370,7 @@ void rows_int8(CpuStream& stream, const LinearArgs& a, const Quantised& x, int64
     std::byte* copy = stream.of_worker(worker);
     float* result = reinterpret_cast<float*>(copy + copied);
     for (int64_t r = 0; r < task.rows; r += set) {
-      const std::byte* next = r + set < task.rows ? task.row(r + set) : after.rows > 0 ? after.row(0) : nullptr;
+      const std::byte* next = r + set < task.rows ? task.row(r + set) : after.row(0);
       product(weight, whole_rows(weight, task.first + r, std::min(set, task.rows - r), set, copy), next, result + r);
     }
     finish_products(stream.kernels, *task.output, 0, a.x.rows, task.first, task.rows, result, kGemvRows, x.scale);

@@ -139,16 +139,21 @@ class Input : Fenced {
 template <class T>
 class Output : Fenced {
  public:
-  Output(Trial& trial, int64_t count) : Fenced(trial, count * static_cast<int64_t>(sizeof(T)), random_gap(trial) * static_cast<int64_t>(sizeof(T))) {
-    std::memset(values_, 0xFF, static_cast<size_t>(bytes_));
-  }
-  Output(Trial& trial, const std::vector<T>& values) : Output(trial, static_cast<int64_t>(values.size())) {
-    std::memcpy(values_, values.data(), values.size() * sizeof(T));
+  Output(Trial& trial, int64_t count) : Output(trial, count, random_gap(trial) * static_cast<int64_t>(sizeof(T))) {}
+  Output(Trial& trial, const std::vector<T>& values) : Output(trial, static_cast<int64_t>(values.size())) { fill(values); }
+  Output(Trial& trial, const std::vector<T>& values, int64_t gap) : Output(trial, static_cast<int64_t>(values.size()), gap) {
+    fill(values);
   }
   ~Output() { trial_.require(fences_hold(), "nothing is written outside of the outputs"); }
   T* data() const { return reinterpret_cast<T*>(values_); }
   operator T*() const { return data(); }
   std::vector<T> values() const { return std::vector<T>(data(), data() + bytes_ / static_cast<int64_t>(sizeof(T))); }
+
+ private:
+  Output(Trial& trial, int64_t count, int64_t gap) : Fenced(trial, count * static_cast<int64_t>(sizeof(T)), gap) {
+    std::memset(values_, 0xFF, static_cast<size_t>(bytes_));
+  }
+  void fill(const std::vector<T>& values) { std::memcpy(values_, values.data(), values.size() * sizeof(T)); }
 };
 
 constexpr int64_t kFenceBytes = 256;  // of guard words before an operand: four AVX-512 stores

@@ -121,7 +121,7 @@ void gemv_float(Trial& t, decltype(KernelTable::gemv_f32) KernelTable::*kernel, 
         const Input<std::byte> w(t, strided_bytes(weight, stride), t.random.below(4));
         const Input<float> x(t, with_stride(values, tokens, k, ldx));
         const std::vector<float> before = with_stride(accumulate ? t.random.values(tokens * rows, spread.low, spread.high) : unwritten(tokens * rows), tokens, rows, ldy);
-        const auto call = [&](const KernelTable& table, float* y) { (table.*kernel)(w.data(), stride, rows, k, t.random.below(2) == 0 ? nullptr : w.data(), tokens, x, ldx, y, ldy, accumulate); };
+        const auto call = [&](const KernelTable& table, float* y) { (table.*kernel)(w.data(), stride, rows, k, w.data(), tokens, x, ldx, y, ldy, accumulate); };
         agree(t, spread.name, before, call, largest_dot_norm(weight.values, values, k));
       }
     }
@@ -261,7 +261,7 @@ std::vector<float> gemv_product(Trial& t, const KernelTable& table, const Quanti
   const Input<float> origin(t, x.origin);
   const Input<int32_t> sum(t, x.sum);
   const Output<float> y(t, kPanelRows);
-  (table.*type.gemv)(w, stride, x.blocks, nullptr, q, origin, sum, y);
+  (table.*type.gemv)(w, stride, x.blocks, w, q, origin, sum, y);
   return y.values();
 }
 
@@ -286,7 +286,7 @@ std::vector<float> skinny_product(Trial& t, const KernelTable& table, const Quan
   const Input<float> origin(t, x.origin);
   const Input<int32_t> sum(t, x.sum);
   const Output<float> y(t, before);
-  (table.*type.skinny)(w, stride, x.blocks, nullptr, x.groups, q, x.q_stride, origin, sum, x.o_stride, y, ldy, accumulate);
+  (table.*type.skinny)(w, stride, x.blocks, w, x.groups, q, x.q_stride, origin, sum, x.o_stride, y, ldy, accumulate);
   return y.values();
 }
 
@@ -508,7 +508,7 @@ void gemm_f16(Trial& t) {
         const Input<uint16_t> b(t, halves);
         const Input<float> b_f32(t, floats);
         const std::vector<float> c = with_stride(accumulate ? t.random.values(m * n) : unwritten(m * n), m, n, ldc);
-        const auto call = [&](const KernelTable& table, float* y) { table.gemm_f16(m, n, k, a, lda, b, ldb, nullptr, y, ldc, accumulate); };
+        const auto call = [&](const KernelTable& table, float* y) { table.gemm_f16(m, n, k, a, lda, b, ldb, b, y, ldc, accumulate); };
         agree(t, "values in binary16", c, call);
         const Output<float> from_halves(t, c), from_floats(t, c);
         call(t.kernels, from_halves.data());
@@ -901,7 +901,7 @@ void gemv_alone(Trial& t, decltype(KernelTable::gemv_f32) KernelTable::*gemv, de
       (t.kernels.*expand)(w.data() + r * stride, row.data(), k);
       for (int64_t token = 0; token < tokens; token++) {
         for (int64_t p = 0; p < k; p += kGemvStretch) {
-          t.kernels.gemv_f32(row.data() + p, 0, 1, std::min<int64_t>(kGemvStretch, k - p), nullptr, 1, x.data() + token * k + p, 0, alone.data() + token * rows + r, 0, p > 0);
+          t.kernels.gemv_f32(row.data() + p, 0, 1, std::min<int64_t>(kGemvStretch, k - p), row.data(), 1, x.data() + token * k + p, 0, alone.data() + token * rows + r, 0, p > 0);
         }
       }
     }

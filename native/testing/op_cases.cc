@@ -2,10 +2,10 @@
 //   Each op runs on back ends of 1 and of 3 threads, whose outputs must be the same bits, against loops written here from args.h alone:
 //   in double they are the truth, in float they say what rounding costs.
 #include <algorithm>
+#include <cfloat>
 #include <cmath>
 #include <functional>
 #include <map>
-#include <ranges>
 
 #include "common/blocks.h"
 #include "common/error.h"
@@ -275,17 +275,20 @@ void for_each_linear(const std::function<void(DType, Arithmetic, int64_t K)>& bo
 
 // ---- attention --------------------------------------------------------------------------------------------------------------
 
-// A block of a q8_0 cache: codes of at most 32 values and the half that is their scale, the least one with which all codes lie in [-127, 127].
+// A block of a q8_0 cache: codes of at most 32 values and the half that is their scale, the least one with which all codes lie in [-127, 127],
+// or the largest finite half, and then codes end there.
 struct CachedBlock {
   uint16_t scale;
   std::vector<int8_t> codes;
   explicit CachedBlock(std::span<const float> values) {
     const float step = largest_magnitude(values) / 127;
-    const auto halves = std::views::iota(uint16_t{0}, uint16_t{0x7C00});
-    const auto below = [](uint16_t half, float value) { return static_cast<float>(half_value(half)) < value; };
-    scale = *std::lower_bound(halves.begin(), halves.end(), step, below);  // halves from 0 on are in order
+    scale = 0;
+    for (uint16_t bit = 0x4000; bit != 0; bit /= 2) {  // halves from 0 on are in order: the last one below the step, and then the next
+      if (static_cast<float>(half_value(scale + bit)) < step) scale += bit;
+    }
+    if (static_cast<float>(half_value(scale)) < step && scale < 0x7BFF) scale++;
     const float inverse = scale == 0 ? 0 : 1 / static_cast<float>(half_value(scale));
-    for (const float value : values) codes.push_back(static_cast<int8_t>(std::nearbyintf(value * inverse)));
+    for (const float value : values) codes.push_back(static_cast<int8_t>(std::clamp(std::nearbyintf(value * inverse), -127.0f, 127.0f)));
   }
 };
 
@@ -896,11 +899,12 @@ void rope(Trial& t) {
 void kv_append(Trial& t) {
   Rig rig(t);
   for (const KvType type : kKvTypes) {
-    for (const auto& [first, tokens] : {std::pair<int64_t, int64_t>{0, 1}, {0, 64}, {5, 3}, {62, 5}, {63, 1}, {64, 1}, {60, 75}}) {
+    for (const auto& [start, tokens] : {std::pair<int64_t, int64_t>{0, 1}, {0, 64}, {5, 3}, {62, 5}, {63, 1}, {64, 1}, {60, 75}}) {
       for (const int64_t head_dim : {8, 20, 36, 64}) {
-        const int64_t kv_heads = 3, width = kv_heads * head_dim;
+        const int64_t first = start, kv_heads = 3, width = kv_heads * head_dim;
         Cache cache = random_cache(t, type, kv_heads, head_dim, first);
-        const Matrix k = random_matrix(t, tokens, width, 1e-7f, 60000.0f), v = random_matrix(t, tokens, width, 1e-7f, 60000.0f);  // half's subnormals to its top
+        const float top = t.random.below(2) == 0 ? 60000.0f : FLT_MAX;  // from half's subnormals to its top, or beyond
+        const Matrix k = random_matrix(t, tokens, width, 1e-7f, top), v = random_matrix(t, tokens, width, 1e-7f, top);
         Cache after = cache;
         after.positions = first + tokens;
         after.k.insert(after.k.end(), k.values.begin(), k.values.end());
@@ -1283,6 +1287,25 @@ double cached_error(std::span<const float> values) {
   return largest * (0.5 + 127 * 3 * 0x1p-24);
 }
 
+// A value that overflowed is seen from its own position on, and by no row before.
+void attention_overflow(Trial& t) {
+  Rig rig(t);
+  for (const AttentionShape& shape : kAttentions) {
+    for (const KvType type : {KvType::kF16, KvType::kF32}) {
+      const Cache cache = random_cache(t, type, shape.kv_heads, shape.head_dim, shape.keys);
+      const Matrix q = random_matrix(t, shape.tokens, shape.heads * shape.head_dim);
+      Cache overflown = cache;
+      const int64_t row = shape.tokens / 2, width = shape.kv_heads * shape.head_dim;
+      const auto from = overflown.v.begin() + (shape.keys - shape.tokens + row) * width;
+      std::fill_n(from, width, std::numeric_limits<float>::infinity());
+      const Values got = attention(rig, q, overflown, shape.heads, true);
+      const Values want = attention(rig, q, cache, shape.heads, true);
+      const int64_t before = row * q.cols;
+      t.exact("rows before", Values(got.begin(), got.begin() + before), Values(want.begin(), want.begin() + before));
+    }
+  }
+}
+
 // With keys off by dk and values by dv at most, a score is off by s <= |q|_1 dk / sqrt(Dh); a weight p, by the factor e^(+-2 s); so
 //   |y' - y| <= (e^(2 s) - 1) max|v| + dv,  and the float sums over Dh and over the keys add their own rounding.
 void cached_attention_error(Trial& t) {
@@ -1367,6 +1390,7 @@ std::vector<Case> op_cases() {
       {"int8 arithmetic strays from the exact product by no more than half a step of each activation", quantised_linear_error},
       {"attention gives a row the same bits alone and in a block, so decode equals prefill", attention_rows_alone},
       {"kv_append and attention give each sequence of a batch the bits it has alone", ragged_batches},
+      {"attention lets no row see that a later position's values overflowed", attention_overflow},
       {"attention over q8_0 keys and values strays from float32's by no more than half a step of each", cached_attention_error},
       {"attention holds for scores far apart", attention_extremes},
       {"rope of permuted heads in the interleaved layout equals rope in the half layout", rope_layouts},

@@ -1,6 +1,7 @@
 // Every kernel and every op against plain references, on each instruction set this CPU has: the cases of native/testing, one test each.
 
 import { createRequire } from 'node:module'
+import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import test from 'ava'
 import { isas } from '../../lib/index.js'
@@ -10,7 +11,9 @@ interface TestingAddon {
   runCase(name: string, isa: string): { readonly ok: boolean; readonly worstError: number; readonly bound: number; readonly detail: string }
 }
 
-const addon = createRequire(import.meta.url)(fileURLToPath(new URL('../../../build/testing/llava_testing.node', import.meta.url))) as TestingAddon
+/** As for the addon beside it (node-gyp-build): another folder that has build/ in it. */
+const root = process.env['LLAVA_NATIVE_PREBUILD'] ?? fileURLToPath(new URL('../../..', import.meta.url))
+const addon = createRequire(import.meta.url)(path.join(root, 'build/testing/llava_testing.node')) as TestingAddon
 const cases = addon.listCases()
 
 for (const { name, isa } of cases) {

@@ -6,10 +6,10 @@
 #include <cmath>
 #include <cstring>
 
+#include "common/target_region.h"
 #include "cpu/kernels/reference.h"
 
-#pragma GCC push_options
-#pragma GCC target("avx2,fma,f16c")
+LLAVA_TARGET_BEGIN("avx2,fma,f16c")
 
 namespace llava {
 namespace {
@@ -154,7 +154,7 @@ void fill(KernelTable& t) {
 }  // namespace
 }  // namespace llava
 
-#pragma GCC pop_options
+LLAVA_TARGET_END
 
 namespace llava {
 

@@ -8,10 +8,10 @@
 #include <cmath>
 #include <cstring>
 
+#include "common/target_region.h"
 #include "cpu/kernels/reference.h"
 
-#pragma GCC push_options
-#pragma GCC target("avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")
+LLAVA_TARGET_BEGIN("avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")
 
 namespace llava {
 namespace {
@@ -59,7 +59,7 @@ double peak_int8(int64_t iterations) noexcept {
 }  // namespace
 }  // namespace llava
 
-#pragma GCC pop_options
+LLAVA_TARGET_END
 
 namespace llava {
 

@@ -2,10 +2,10 @@
 #if defined(__x86_64__)
 #include <immintrin.h>
 
+#include "common/target_region.h"
 #include "cpu/kernels/reference.h"
 
-#pragma GCC push_options
-#pragma GCC target("avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")
+LLAVA_TARGET_BEGIN("avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")
 
 namespace llava {
 namespace {
@@ -60,7 +60,7 @@ double peak_bf16(int64_t iterations) noexcept {
 }  // namespace
 }  // namespace llava
 
-#pragma GCC pop_options
+LLAVA_TARGET_END
 
 namespace llava {
 

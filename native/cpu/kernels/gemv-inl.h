@@ -92,7 +92,7 @@ inline void gemv_stretches(const unsigned char* w, int64_t stride, int64_t rows,
   for (int64_t p = 0; p < k; p += kGemvStretch) {
     const int64_t width = std::min<int64_t>(kGemvStretch, k - p);
     const unsigned char* stretch = w + p * W::kBytes;
-    const unsigned char* fetched = next == nullptr ? nullptr : next + kRows * p * W::kBytes;
+    const unsigned char* fetched = next + kRows * p * W::kBytes;
     int64_t t = 0;
     for (; t + kTokens <= tokens; t += kTokens, fetched = nullptr) {
       gemv_tile<W, kRows, kTokens>(stretch, stride, rows, width, fetched, x + t * ldx + p, ldx, y + t * ldy, ldy, accumulate || p > 0);

@@ -11,14 +11,10 @@
 #include <cmath>
 #include <cstring>
 
+#include "common/target_region.h"
 #include "cpu/kernels/reference.h"
 
-#if defined(__clang__)
-#pragma clang attribute push(__attribute__((target("dotprod,i8mm"))), apply_to = function)
-#else
-#pragma GCC push_options
-#pragma GCC target("arch=armv8.2-a+dotprod+i8mm")
-#endif
+LLAVA_TARGET_BEGIN("i8mm")
 
 namespace llava {
 namespace {
@@ -155,11 +151,7 @@ double peak_int8(int64_t iterations) noexcept {
 }  // namespace
 }  // namespace llava
 
-#if defined(__clang__)
-#pragma clang attribute pop
-#else
-#pragma GCC pop_options
-#endif
+LLAVA_TARGET_END
 
 namespace llava {
 

@@ -1,0 +1,19 @@
+// node tools/clang-tests.mjs: both addons by each clang that is there, without a warning, and the tests that compare numbers on them.
+// GCC's build has the whole suite; here it is what a compiler can get wrong. Needs dist (npm run build:ts), CMake and Ninja. Installs nothing.
+
+import { answers, buildAddons, runTests } from './cmake-build.mjs'
+
+/** The oldest that is supported, and a newer one. */
+const versions = [14, 19]
+
+const there = versions.filter((version) => answers(`clang++-${version}`))
+if (there.length === 0) {
+  const packages = versions.map((version) => `clang-${version}`).join(' or ')
+  console.error(`The tests of clang's builds need a clang; on Debian or Ubuntu: apt-get install ${packages}`)
+  process.exitCode = 1
+}
+for (const version of there) {
+  const environment = buildAddons(`build/clang-${version}`, `clang++-${version}`)
+  console.log(`built by clang ${version}:`)
+  if (!runTests(['native/binary', 'native/conformance', 'golden', 'native/boundary'], environment)) process.exitCode = 1
+}
