@@ -38,7 +38,7 @@ class BenchJob : public Job {
  protected:
   virtual void measure() = 0;
   void execute() final {
-    bench_->backend->stream().cancel = &cancel();
+    bench_->backend->stream().cancel = Cancellation(cancel());
     measure();
     if (cancel().load(std::memory_order_relaxed)) throw Error(ErrorCode::kAborted, "the work was cancelled");
   }

@@ -5,13 +5,13 @@
 namespace llava {
 
 void Passes::begin(const std::atomic<bool>& cancel) {
-  stream.cancel = &cancel;
+  stream.cancel = Cancellation(cancel);
   stream.arena.reset();
   layer_arena.reset();
 }
 
 void Passes::stop_if_cancelled() const {
-  if (stream.cancel->load(std::memory_order_relaxed)) throw Error(ErrorCode::kAborted, "the work was cancelled");
+  if (stream.cancel.requested()) throw Error(ErrorCode::kAborted, "the work was cancelled");
 }
 
 std::vector<float> Passes::values_of(ConstActivations x) {

@@ -1,12 +1,12 @@
 // What a back end is: a stream (its threads and scratch memory) and a table with one function per line of ops.def.
 //   An op may throw kOutOfMemory before it has written anything, and nothing else.
 #pragma once
-#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <string>
 
 #include "common/arena.h"
+#include "common/cancellation.h"
 #include "ops/args.h"
 
 namespace llava {
@@ -16,7 +16,7 @@ class Stream {
  public:
   virtual ~Stream() = default;
   Arena arena;                                  // activations of the pass under way
-  const std::atomic<bool>* cancel = nullptr;    // set: ops return early and their outputs are meaningless
+  Cancellation cancel;                          // requested: ops return early and their outputs are meaningless
   virtual uint64_t scratch_bytes() const = 0;   // the back end's own workspaces
 };
 
