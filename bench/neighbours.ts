@@ -8,6 +8,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { availableParallelism, tmpdir } from 'node:os'
 import path from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
 import { LLaVA, type Dtype } from '../lib/index.js'
 import { median } from '../lib/statistics.js'
 import { decoders } from './shapes.js'
@@ -18,14 +19,12 @@ export interface NeighbourOptions {
   readonly threads?: number
   /** Busy processes beside ours; default: half as many as there are CPUs. */
   readonly busy?: number
-  /** Of the 7B shape; default 2. 0 leaves it out. */
+  /** Of the 7B shape; default 2. */
   readonly layers?: number
   /** Of its weights; default Q4_0. */
   readonly type?: Dtype
   /** Turns, of which the median counts; default 5. */
   readonly repeat?: number
-  /** Of one measurement, at least; default 400. */
-  readonly milliseconds?: number
 }
 
 export interface NeighbourLine {
@@ -54,22 +53,24 @@ interface Rates {
 interface Stage {
   readonly name: string
   readonly unit: string
-  prepare(model: LLaVA): Promise<Repeated>
+  prepare(model: LLaVA): Repeated | Promise<Repeated>
 }
 
 type Repeated = () => Promise<number>
 
+/** Of one measurement, at least: a hundred time slices of the operating system. */
+const milliseconds = 400
 const promptTokens = 256
 const decodedTokens = 16
 const questions = 200
+const picturePath = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../../models/demo.png')
 
 export async function* measureNeighbours(options: NeighbourOptions = {}): AsyncGenerator<NeighbourLine> {
   const { layers = 2, type = 'Q4_0' } = options
   yield* measureModel(undefined, 'embedded', [picture, prefill, decode, asking], options)
-  if (layers === 0) return
   const directory = await mkdtemp(path.join(tmpdir(), 'llava-bench-'))
   try {
-    const file = await writeSyntheticModel(directory, { ...decoders['7b'], layers }, type, 'F16')
+    const file = await writeSyntheticModel(directory, { ...decoders['7b'], layers }, type, 'Q8_0')
     yield* measureModel(file, `7B, ${layers} layers, ${type}`, [picture, prefill, decode], options)
   } finally {
     await rm(directory, { recursive: true, force: true })
@@ -82,12 +83,12 @@ async function* measureModel(
   stages: readonly Stage[],
   options: NeighbourOptions,
 ): AsyncGenerator<NeighbourLine> {
-  const { threads, busy = Math.ceil(availableParallelism() / 2) } = options
+  const { threads, busy = Math.ceil(availableParallelism() / 2), repeat = 5 } = options
   using one = await LLaVA.open(file, { threads: 1 })
   using several = await LLaVA.open(file, threads === undefined ? {} : { threads })
   const { device, threads: count } = several.info()
   for (const stage of stages) {
-    const { idle, loaded } = await inTurns(await stage.prepare(one), await stage.prepare(several), busy, options)
+    const { idle, loaded } = await inTurns(await stage.prepare(one), await stage.prepare(several), busy, repeat)
     const measured = { idle, loaded, ratio: loaded.several / loaded.one }
     yield { device, model: name, stage: stage.name, unit: stage.unit, threads: count, busy, ...measured }
   }
@@ -98,13 +99,13 @@ async function inTurns(
   one: Repeated,
   several: Repeated,
   busy: number,
-  { repeat = 5, milliseconds = 400 }: NeighbourOptions,
+  repeat: number,
 ): Promise<{ readonly idle: Rates; readonly loaded: Rates }> {
   const idle: Rates[] = []
   const loaded: Rates[] = []
   const both = async (): Promise<Rates> => ({
-    one: await rateOf(one, milliseconds),
-    several: await rateOf(several, milliseconds),
+    one: await rateOf(one),
+    several: await rateOf(several),
   })
   await both()
   for (let turn = 0; turn < repeat; turn++) {
@@ -124,15 +125,12 @@ function medians(rates: readonly Rates[]): Rates {
 }
 
 /** Work per second. */
-async function rateOf(work: Repeated, milliseconds: number): Promise<number> {
+async function rateOf(work: Repeated): Promise<number> {
   const start = performance.now()
-  let done = 0
-  let elapsed = 0
-  do {
-    done += await work()
-    elapsed = performance.now() - start
-  } while (elapsed < milliseconds)
-  return (done / elapsed) * 1000
+  const elapsed = () => performance.now() - start
+  let done = await work()
+  while (elapsed() < milliseconds) done += await work()
+  return (done / elapsed()) * 1000
 }
 
 /** Computes without end, and ends when its standard input does: with this process, whatever becomes of it. */
@@ -162,7 +160,7 @@ async function stopNeighbours(neighbours: readonly ChildProcess[]): Promise<void
 const picture: Stage = {
   name: 'picture',
   unit: 'pictures/s',
-  async prepare(model) {
+  prepare(model) {
     const { imageSize } = model.info().vision ?? { imageSize: 1 }
     const image = { width: imageSize, height: imageSize, data: new Uint8Array(imageSize * imageSize * 3).fill(90) }
     return async () => {
@@ -175,7 +173,7 @@ const picture: Stage = {
 const prefill: Stage = {
   name: 'prefill',
   unit: 'tokens/s',
-  async prepare(model) {
+  prepare(model) {
     const context = model.createContext()
     const tokens = Int32Array.from({ length: promptTokens }, (_, n) => 300 + n)
     return async () => {
@@ -205,7 +203,7 @@ const asking: Stage = {
   name: `${questions} questions at once`,
   unit: 'answers/s',
   async prepare(model) {
-    const encoded = await model.encodeImage(path.join(import.meta.dirname, '../../models/demo.png'))
+    const encoded = await model.encodeImage(picturePath)
     return async () => {
       const ask = (_: unknown, n: number) => model.ask(encoded, `What is in this picture? (${n})`, { maxTokens: 8 })
       await Promise.all(Array.from({ length: questions }, ask))
