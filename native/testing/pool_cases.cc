@@ -1,8 +1,9 @@
 // The thread pool: its team of workers on jobs of all sizes, and the decision how many threads a job gets on made-up times.
-#include <algorithm>
 #include <array>
+#include <atomic>
+#include <chrono>
 #include <new>
-#include <stdexcept>
+#include <thread>
 
 #include "common/thread_pool.h"
 #include "testing/conformance.h"
@@ -20,7 +21,7 @@ void run(WorkerTeam& team, int64_t tasks, const Task& task, Cancellation cancel 
   team.run({[](const void* context, int64_t index, int worker) { (*static_cast<const Task*>(context))(index, worker); }, &task, tasks, cancel});
 }
 
-// Until `holds`, or for so long that something must be wrong.
+// Waits until `holds`, or for so long that something must be wrong.
 template <class Condition>
 bool waited_for(const Condition& holds) {
   for (int i = 0; i < 20'000 && !holds(); i++) std::this_thread::sleep_for(microseconds(100));
@@ -64,8 +65,11 @@ void threads_without_a_seat_sleep(Trial& t) {
   team.set_active(1);
   t.require(waited_for([&] { return team.all_asleep(); }), "workers without a seat sleep");
   std::array<int, 3> by{};
-  run(team, 1000, [&](int64_t, int worker) { by[static_cast<size_t>(worker)]++; });
-  t.exact("tasks of each thread", std::vector<int>(by.begin(), by.end()), {1000, 0, 0});
+  run(team, 50, [&](int64_t, int worker) {
+    by[static_cast<size_t>(worker)]++;
+    std::this_thread::sleep_for(microseconds(100));  // others have time to come
+  });
+  t.exact("tasks of each thread", std::vector<int>(by.begin(), by.end()), {50, 0, 0});
 }
 
 // The failing task is the caller's, or a worker's; both threads are in a task then.
@@ -79,10 +83,7 @@ void throwing_tasks(Trial& t) {
       bool caught = false;
       try {
         run(team, 1000, [&](int64_t, int worker) {
-          if (worker == thrower) {
-            thrown = true;
-            throw std::bad_alloc();
-          }
+          if (worker == thrower && !thrown.exchange(true)) throw std::bad_alloc();
           waited_for([&] { return thrown.load(); });
           std::this_thread::sleep_for(microseconds(100));  // longer, all in all, than an exception takes to be caught
           done++;
@@ -145,6 +146,7 @@ void runs_inside_tasks(Trial& t) {
   std::array<std::array<int, 5>, 40> times{};
   std::atomic<bool> same{true};
   pool.run(40, [&](int64_t index, int worker) {
+    std::this_thread::sleep_for(microseconds(100));  // others have time to come
     pool.run(5, [&](int64_t inner, int inner_worker) {
       if (inner_worker != worker) same = false;
       times[static_cast<size_t>(index)][static_cast<size_t>(inner)]++;
