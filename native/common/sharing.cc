@@ -13,9 +13,9 @@ using std::chrono::milliseconds;
 constexpr microseconds kWorthSharing{3};   // one thread's time: below, spinning workers come too late
 constexpr microseconds kWorthWaking{50};   // a sleeping worker begins after some tens of microseconds
 constexpr int kMeasureOneIn = 8;
-constexpr int kHold = 32;                  // so trying costs 1 / 33 at most
+constexpr int kHold = 16;                  // so trying costs 1 / 17 at most
 constexpr milliseconds kLongestHold{200};  // until a machine that is free again is noticed
-constexpr microseconds kMostBalance{500};  // what is forgiven after a good time: far less than the operating system's time slice
+constexpr milliseconds kMostBalance{4};    // what is forgiven after a good time: about one time slice of the operating system
 
 }  // namespace
 
