@@ -2,6 +2,8 @@
   "variables": {
     "llava_core_sources": [
       "native/common/mapped_file.cc",
+      "native/common/sharing.cc",
+      "native/common/worker_team.cc",
       "native/common/thread_pool.cc",
       "native/common/cpu_features.cc",
       "native/ops/arena.cc",
@@ -65,6 +67,7 @@
       "native/testing/kernel_cases.cc",
       "native/testing/op_cases.cc",
       "native/testing/codec_cases.cc",
+      "native/testing/pool_cases.cc",
       "native/testing/testing_addon.cc"
     ],
     "llava_probe_sources": [

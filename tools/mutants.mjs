@@ -526,6 +526,54 @@ const mutants = [
     from: 'host(a.pixel_values) + r / patches * 3 * size * size',
     to: 'host(a.pixel_values)',
   },
+  {
+    name: 'a task of a job is done twice, and another is left out',
+    file: 'native/common/worker_team.cc',
+    from: 'job_.tasks - left, worker',
+    to: 'job_.tasks - left + (left == 7 ? 1 : 0), worker',
+  },
+  {
+    name: 'the pool keeps what a task threw to itself',
+    file: 'native/common/worker_team.cc',
+    from: 'if (failed_.load(std::memory_order_relaxed)) std::rethrow',
+    to: 'if (false) std::rethrow',
+  },
+  {
+    name: 'after a task that throws the others go on',
+    file: 'native/common/worker_team.cc',
+    from: 'failed_.load(std::memory_order_relaxed) || ',
+    to: '',
+  },
+  {
+    name: 'the caller does not wait for tasks under way',
+    file: 'native/common/worker_team.cc',
+    from: '  await_tasks();\n',
+    to: '',
+  },
+  {
+    name: 'workers without a seat work',
+    file: 'native/common/worker_team.cc',
+    from: 'if (worker < active) return;',
+    to: 'if (worker < 99) return;',
+  },
+  {
+    name: 'one of several flags cancels',
+    file: 'native/common/cancellation.h',
+    from: 'if (!flag->load(std::memory_order_relaxed)) return false;',
+    to: 'if (flag->load(std::memory_order_relaxed)) return true;',
+  },
+  {
+    name: 'a small job wakes workers',
+    file: 'native/common/sharing.cc',
+    from: 'workers_asleep ? kWorthWaking : kWorthSharing',
+    to: 'kWorthSharing',
+  },
+  {
+    name: 'sharing goes on at a loss',
+    file: 'native/common/sharing.cc',
+    from: '  if (balance_.count() >= 0) return;',
+    to: '  return;',
+  },
 ]
 
 const asked = process.argv.slice(2)

@@ -4,7 +4,6 @@
 #include <bit>
 #include <cmath>
 #include <cstring>
-#include <mutex>
 
 #include "common/cpu_features.h"
 #include "common/crc32.h"
@@ -36,23 +35,10 @@ Findings not_finite(const float* values, int64_t n) {
 
 Findings operator+(const Findings& a, const Findings& b) { return {a.nan + b.nan, a.infinite + b.infinite, a.overflowed + b.overflowed}; }
 
-// Runs task(index, worker) on the pool; the first exception of any of them is thrown here.
+// Runs task(index, worker) on the pool; throws kAborted when it was cancelled.
 template <class Task>
 void run_all(ThreadPool& pool, int64_t tasks, const std::atomic<bool>& cancel, const Task& task) {
-  std::mutex mutex;
-  std::exception_ptr failure;
-  pool.run(
-      tasks,
-      [&](int64_t index, int worker) {
-        try {
-          task(index, worker);
-        } catch (...) {
-          const std::lock_guard lock(mutex);
-          if (!failure) failure = std::current_exception();
-        }
-      },
-      Cancellation(cancel));
-  if (failure) std::rethrow_exception(failure);
+  pool.run(tasks, task, Cancellation(cancel));
   if (cancel.load(std::memory_order_relaxed)) throw Error(ErrorCode::kAborted, "the conversion was cancelled");
 }
 

@@ -101,6 +101,7 @@ const std::vector<Case>& all_cases() {
     std::vector<Case> list = kernel_cases();
     for (const Case& op : op_cases()) list.push_back(op);
     for (const Case& codec : codec_cases()) list.push_back(codec);
+    for (const Case& pool : pool_cases()) list.push_back(pool);
     return list;
   }();
   return all;
