@@ -220,6 +220,36 @@ const mutants = [
     to: '1 / scale',
   },
   {
+    name: 'no value is an outlier',
+    file: 'native/cpu/block_float.cc',
+    from: 'if (!(top * top > wanted)) break;',
+    to: 'break;',
+  },
+  {
+    name: 'an outlier stays in its block as well',
+    file: 'native/cpu/linear.cc',
+    from: 'copy_without(out.outliers[first + t],',
+    to: 'copy_without(Outliers{},',
+  },
+  {
+    name: 'outliers are not in units of D',
+    file: 'native/cpu/linear.cc',
+    from: 'outliers.of[i].value /= out.scale[t];',
+    to: '',
+  },
+  {
+    name: 'columns of outliers are those of the first slab',
+    file: 'native/cpu/linear.cc',
+    from: 'columns + static_cast<uint64_t>(t / slab)',
+    to: 'columns + static_cast<uint64_t>(0)',
+  },
+  {
+    name: 'the place of a column counts only those of its word',
+    file: 'native/cpu/outliers.h',
+    from: 'total += std::popcount(word(i)), i++) before_[i] = total',
+    to: 'total += std::popcount(word(i)), i++) before_[i] = 0',
+  },
+  {
     name: 'quantize_q8_group leaves words where their tokens have them',
     file: `${kernels}/quantize_x86-inl.h`,
     from: 'words_of_tokens(codes, words);',

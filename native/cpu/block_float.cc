@@ -4,6 +4,7 @@
 #include <bit>
 #include <cmath>
 #include <limits>
+#include <utility>
 #include <vector>
 
 #include "common/blocks.h"
@@ -39,7 +40,56 @@ float choose_limit(const float* largest, int64_t blocks, float top) {
   return best;
 }
 
+// The block with the largest value, the largest value of all others, and the sum of squares of all blocks' largest values.
+struct Peak {
+  int64_t block = 0;
+  float others = 0, squares = 0;
+};
+
+Peak peak_of(const float* largest, int64_t blocks) {
+  Peak peak{.squares = largest[0] * largest[0]};
+  for (int64_t b = 1; b < blocks; b++) {
+    const bool higher = largest[b] > largest[peak.block];
+    peak.others = std::max(peak.others, higher ? largest[peak.block] : largest[b]);
+    if (higher) peak.block = b;
+    peak.squares += largest[b] * largest[b];
+  }
+  return peak;
+}
+
+float magnitude_of(const float* values) {
+  float top = 0;
+  for (int i = 0; i < kBlock; i++) top = std::max(top, std::fabs(values[i]));
+  return top;
+}
+
 }  // namespace
+
+void copy_without(const Outliers& outliers, const float* x, int64_t b, float* rest) {
+  std::copy_n(x + b * kBlock, kBlock, rest);
+  for (int i = 0; i < outliers.count; i++) {
+    if (outliers.of[i].column / kBlock == b) rest[outliers.of[i].column % kBlock] = 0;
+  }
+}
+
+Outliers take_outliers(const float* x, int64_t blocks, float* largest) {
+  Outliers taken{};
+  while (taken.count < kMostOutliers) {
+    const Peak peak = peak_of(largest, blocks);
+    const float top = largest[peak.block], wanted = kOutlierShare * peak.squares;
+    if (!(top * top > wanted)) break;
+    float rest[kBlock];
+    copy_without(taken, x, peak.block, rest);
+    float* outlier = std::find_if(rest, rest + kBlock - 1, [top](float value) { return std::fabs(value) == top; });
+    const float value = std::exchange(*outlier, 0.0f), second = magnitude_of(rest);
+    // What is left must not count as zero beside the outlier, which is multiplied in units of D.
+    const bool enough = std::max(second, peak.others) >= std::max(kSmallestToken, top * power_of_two(kSmallestExponent));
+    if (!enough || !(top * top - second * second > wanted)) break;
+    taken.of[taken.count++] = {static_cast<int32_t>(peak.block * kBlock + (outlier - rest)), value};
+    largest[peak.block] = second;
+  }
+  return taken;
+}
 
 float choose_scales(const float* largest, int64_t blocks, float* origin, float* inverse) {
   float top = 0;
@@ -69,11 +119,13 @@ void round_to_blocks(const float* x, int64_t n, double* rounded) {
     float& top = largest[static_cast<size_t>(i / kBlock)];
     top = std::fmax(top, std::fabs(x[i]));
   }
+  const Outliers outliers = take_outliers(x, blocks, largest.data());
   const auto scale = static_cast<double>(choose_scales(largest.data(), blocks, origin.data(), inverse.data()));
   for (int64_t i = 0; i < n; i++) {
     const auto b = static_cast<size_t>(i / kBlock);
     rounded[i] = static_cast<double>(std::nearbyintf(x[i] * inverse[b])) * scale * static_cast<double>(origin[b] / kOrigin);
   }
+  for (int i = 0; i < outliers.count; i++) rounded[outliers.of[i].column] = static_cast<double>(outliers.of[i].value);
 }
 
 }  // namespace llava::cpu

@@ -15,6 +15,7 @@
 #include "cpu/expand.h"
 #include "cpu/factors.h"
 #include "cpu/host_view.h"
+#include "cpu/outliers.h"
 #include "cpu/stream.h"
 
 namespace llava::cpu {
@@ -177,6 +178,8 @@ struct PanelsForRows {
     if (rows < kColumns) std::memset(panel, 0, panel_bytes());
     return reinterpret_cast<float*>(panel);
   }
+  void take_columns(const RowTask&, int64_t, int64_t, int64_t, std::byte*) const {}
+  void add_outliers(int64_t, int64_t, std::byte*, float*, int64_t) const {}
 };
 
 // Panels b[KC][32] of float weights.
@@ -215,7 +218,7 @@ struct RowPanels : PanelsForRows<float, kGemvStretch, kPanelRow / kFloat> {
 };
 
 // The walk at the head of this file. A kind of panels is cut along k in chunks (of columns, or of blocks); it packs weight rows into a panel, and multiplies
-// rows of x by one.
+// rows of x by one. Of quantised weights, it takes the columns of outliers in a slab while a chunk is in a cache, and adds their products in the end.
 template <class Panels>
 void gemm_panels(CpuStream& stream, const LinearArgs& a, const Panels& kind) {
   const int64_t M = a.x.rows, panels = panels_per_task(a, stream.pool.threads());
@@ -237,11 +240,13 @@ void gemm_panels(CpuStream& stream, const LinearArgs& a, const Panels& kind) {
         for (int64_t p = 0; p < count; p++) {
           kind.pack(task.weight(), task.first + p * kColumns, std::min(kColumns, task.rows - p * kColumns), k, depth, scratch, panel(p));
         }
+        kind.take_columns(task, m, k, depth, scratch);
         for (int64_t step = 0; step < height; step += kStepRows) {
           const int64_t rows = std::min(kStepRows, height - step);
           float* product = products + step * width;
           for (int64_t p = 0; p < count; p++) kind.multiply(task.weight(), panel(p), m + step, rows, k, depth, product + p * kColumns, width);
           if (k + depth < kind.length()) continue;
+          kind.add_outliers(m + step, rows, scratch, product, width);
           const float* row_scale = kind.row_scale() == nullptr ? nullptr : kind.row_scale() + m + step;
           finish_products(stream.kernels, *task.output, m + step, rows, task.first, task.rows, product, width, row_scale);
         }
@@ -277,10 +282,14 @@ struct Quantised {
   float* origin;
   int32_t* sum;      // two for each origin: the halves of a block
   float* scale;      // [tokens] D
+  Outliers* outliers;         // [tokens], in units of D
+  std::byte* columns;         // of them: OutlierColumns of each slab
+  int64_t most_columns = 0;   // of a slab
   int64_t group;     // tokens whose words stand side by side
   int64_t padded;    // tokens, rounded up to whole groups
   int64_t blocks;
   int64_t chunk;
+  int64_t slab;      // tokens
 
   struct Part {
     int8_t* q;
@@ -295,20 +304,56 @@ struct Quantised {
     const int64_t depth = std::min(chunk, blocks - b);
     return {q + b * kBlock * padded, origin + b * padded, sum + 2 * b * padded, depth, depth * kBlock * group, depth * group};
   }
+  // Those of the slab that token t is in.
+  OutlierColumns columns_of(int64_t t) const { return {columns + static_cast<uint64_t>(t / slab) * OutlierColumns::bytes(blocks * kBlock), blocks * kBlock}; }
 };
 
 // Scratch of quantise_group, in floats for each block of each token.
-constexpr int64_t kBlockScratch = 2;
+constexpr int64_t kBlockScratch = 3;
+
+// The scales of token t, and its outliers. whole: the inverse, but 0 where a block has outliers.
+void choose_of_token(const KernelTable& k, const float* x, int64_t t, const Quantised& out, float* origin, float* inverse, float* whole) {
+  k.block_largest(x, out.blocks * kBlock, inverse);
+  Outliers& outliers = out.outliers[t] = take_outliers(x, out.blocks, inverse);
+  out.scale[t] = choose_scales(inverse, out.blocks, origin, inverse);
+  std::copy_n(inverse, out.blocks, whole);
+  for (int i = 0; i < outliers.count; i++) {
+    whole[outliers.of[i].column / kBlock] = 0;
+    outliers.of[i].value /= out.scale[t];
+    out.columns_of(t).add(outliers.of[i].column);
+  }
+}
+
+// Block b of group g of the rows of x, without its outliers.
+void quantise_rest(const KernelTable& k, HostRows<const float> x, int64_t g, int64_t b, const Quantised& out, const float* inverse) {
+  const int64_t first = g * out.group, rows = std::min(out.group, x.rows - first), in_chunk = b % out.chunk;
+  float rest[kTokenGroup * kBlock], rest_inverse[kTokenGroup];
+  for (int64_t t = 0; t < rows; t++) {
+    copy_without(out.outliers[first + t], x.row(first + t), b, rest + t * kBlock);
+    rest_inverse[t] = inverse[t * out.blocks + b];
+  }
+  const Quantised::Part part = out.part(b - in_chunk);
+  int8_t* q = part.q + g * part.q_stride + in_chunk * kBlock * out.group;
+  int32_t* sum = part.sum + 2 * (g * part.o_stride + in_chunk * out.group);
+  if (out.group == 1) {
+    k.quantize_q8(rest, kBlock, rest_inverse, q, sum);
+  } else {
+    k.quantize_q8_group(rest, kBlock, rows, kBlock, rest_inverse, 1, q, sum);
+  }
+}
 
 // Group g of the rows of x; tokens that fill the last group are zero.
 void quantise_group(const KernelTable& k, HostRows<const float> x, int64_t g, const Quantised& out, float* scratch) {
   const int64_t first = g * out.group, rows = std::min(out.group, x.rows - first);
-  float *inverse = scratch, *origin = scratch + out.group * out.blocks;
+  float *inverse = scratch, *origin = scratch + out.group * out.blocks, *whole = origin + out.group * out.blocks;
   std::fill(inverse + rows * out.blocks, inverse + out.group * out.blocks, 0.0f);
   for (int64_t t = 0; t < out.group; t++) {
-    float* of_token = inverse + t * out.blocks;
-    if (t < rows) k.block_largest(x.row(first + t), x.cols, of_token);
-    out.scale[first + t] = choose_scales(of_token, out.blocks, origin + t * out.blocks, of_token);
+    const int64_t at = t * out.blocks;
+    if (t < rows) {
+      choose_of_token(k, x.row(first + t), first + t, out, origin + at, inverse + at, whole + at);
+    } else {
+      out.scale[first + t] = choose_scales(inverse + at, out.blocks, origin + at, inverse + at);
+    }
   }
   for (int64_t b = 0; b < out.blocks; b += out.chunk) {
     const Quantised::Part part = out.part(b);
@@ -320,25 +365,41 @@ void quantise_group(const KernelTable& k, HostRows<const float> x, int64_t g, co
     int8_t* q = part.q + g * part.q_stride;
     int32_t* sum = part.sum + 2 * g * part.o_stride;
     if (out.group == 1) {
-      k.quantize_q8(from, part.depth * kBlock, inverse + b, q, sum);
+      k.quantize_q8(from, part.depth * kBlock, whole + b, q, sum);
     } else {
-      k.quantize_q8_group(from, x.stride, rows, part.depth * kBlock, inverse + b, out.blocks, q, sum);
+      k.quantize_q8_group(from, x.stride, rows, part.depth * kBlock, whole + b, out.blocks, q, sum);
     }
+  }
+  for (int64_t t = first; t < first + rows; t++) {
+    for (int i = 0; i < out.outliers[t].count; i++) quantise_rest(k, x, g, out.outliers[t].of[i].column / kBlock, out, inverse);
   }
 }
 
-// group: 1, or kTokenGroup.
-Quantised quantise(CpuStream& stream, HostRows<const float> x, int64_t group, int64_t chunk) {
-  const int64_t padded = (x.rows + group - 1) / group * group, blocks = x.cols / kBlock, scales = (padded + 15) / 16 * 16;
-  std::byte* memory = stream.shared(static_cast<uint64_t>(padded * blocks * (kBlock + 12) + scales * 4));
-  Quantised out{.group = group, .padded = padded, .blocks = blocks, .chunk = chunk};
-  out.scale = reinterpret_cast<float*>(memory);
+// group: 1, or kTokenGroup. slab: rows that share the columns of their outliers.
+Quantised quantise(CpuStream& stream, HostRows<const float> x, int64_t group, int64_t chunk, int64_t slab) {
+  const int64_t padded = (x.rows + group - 1) / group * group, blocks = x.cols / kBlock, scales = (padded + 15) / 16 * 16, slabs = (x.rows + slab - 1) / slab;
+  const uint64_t columns = static_cast<uint64_t>(slabs) * OutlierColumns::bytes(x.cols), outliers = static_cast<uint64_t>(scales) * sizeof(Outliers);
+  std::byte* memory = stream.shared(columns + outliers + static_cast<uint64_t>(padded * blocks * (kBlock + 12) + scales * 4));
+  Quantised out{.group = group, .padded = padded, .blocks = blocks, .chunk = chunk, .slab = slab};
+  out.outliers = reinterpret_cast<Outliers*>(memory);  // scales is a multiple of 16, so what follows is aligned like memory
+  out.columns = memory + outliers;
+  out.scale = reinterpret_cast<float*>(out.columns + columns);
   out.origin = out.scale + scales;
   out.sum = reinterpret_cast<int32_t*>(out.origin + padded * blocks);
   out.q = reinterpret_cast<int8_t*>(out.sum + 2 * padded * blocks);
   stream.reserve_per_worker(static_cast<uint64_t>(kBlockScratch * group * blocks) * sizeof(float));
+  for (int64_t t = 0; t < x.rows; t += slab) out.columns_of(t).clear();
   stream.parallel(padded / group, [&](int64_t g, int worker) { quantise_group(stream.kernels, x, g, out, reinterpret_cast<float*>(stream.of_worker(worker))); });
+  for (int64_t t = 0; t < x.rows; t += slab) out.most_columns = std::max(out.most_columns, out.columns_of(t).number());
   return out;
+}
+
+// y[n] of token t += its outliers' products, whose columns of weights stand at `columns`, ld apart.
+void add_outliers(const KernelTable& k, const Quantised& x, int64_t t, const float* columns, int64_t ld, int64_t n, float* y) {
+  const Outliers& outliers = x.outliers[t];
+  for (int i = 0; i < outliers.count; i++) {
+    k.gemm_f32(1, n, 1, &outliers.of[i].value, 1, columns + x.columns_of(t).place(outliers.of[i].column) * ld, ld, y, n, true);
+  }
 }
 
 // The last rows of a matrix whose height is no multiple of `set`: copied into a full set, the missing ones zero.
@@ -363,15 +424,18 @@ template <class Product>
 void rows_int8(CpuStream& stream, const LinearArgs& a, const Quantised& x, int64_t set, const Product& product) {
   const RowTasks tasks(a, stream.pool.threads(), gemv_height(a));
   const uint64_t copied = copied_rows_bytes(a, set);
-  stream.reserve_per_worker(copied + static_cast<uint64_t>(kGemvRows * x.padded) * sizeof(float));
+  stream.reserve_per_worker(copied + static_cast<uint64_t>(kGemvRows * x.padded + set * x.most_columns) * sizeof(float));
   stream.parallel(tasks.total(), [&](int64_t index, int worker) {
     const RowTask task = tasks.at(index), after = tasks.after(index);
     const Weight& weight = task.weight();
     std::byte* copy = stream.of_worker(worker);
-    float* result = reinterpret_cast<float*>(copy + copied);
+    float *result = reinterpret_cast<float*>(copy + copied), *columns = result + kGemvRows * x.padded;
     for (int64_t r = 0; r < task.rows; r += set) {
       const std::byte* next = r + set < task.rows ? task.row(r + set) : after.row(0);
-      product(weight, whole_rows(weight, task.first + r, std::min(set, task.rows - r), set, copy), next, result + r);
+      const std::byte* w = whole_rows(weight, task.first + r, std::min(set, task.rows - r), set, copy);
+      product(weight, w, next, result + r);
+      x.columns_of(0).for_each(0, a.x.cols, [&](int64_t column, int64_t place) { weight_column(weight.dtype, w, weight.row_bytes(), set, column, columns + place * set); });
+      for (int64_t t = 0; t < a.x.rows; t++) add_outliers(stream.kernels, x, t, columns, set, set, result + t * kGemvRows + r);
     }
     finish_products(stream.kernels, *task.output, 0, a.x.rows, task.first, task.rows, result, kGemvRows, x.scale);
   });
@@ -380,7 +444,7 @@ void rows_int8(CpuStream& stream, const LinearArgs& a, const Quantised& x, int64
 // One or two tokens, one after another.
 void gemv_int8(CpuStream& stream, const LinearArgs& a) {
   const int64_t blocks = a.x.cols / kBlock;
-  const Quantised x = quantise(stream, host(a.x), 1, blocks);
+  const Quantised x = quantise(stream, host(a.x), 1, blocks, a.x.rows);
   const Quantised::Part part = x.part(0);
   rows_int8(stream, a, x, kPanelRows, [&](const Weight& weight, const std::byte* w, const std::byte* next, float* y) {
     const auto gemv = quantised_kernels(stream.kernels, weight.dtype).gemv;
@@ -392,7 +456,7 @@ void gemv_int8(CpuStream& stream, const LinearArgs& a) {
 
 // A few tokens.
 void skinny_int8(CpuStream& stream, const LinearArgs& a) {
-  const Quantised x = quantise(stream, host(a.x), kTokenGroup, kChunkBlocks);
+  const Quantised x = quantise(stream, host(a.x), kTokenGroup, kChunkBlocks, a.x.rows);
   rows_int8(stream, a, x, kColumns, [&](const Weight& weight, const std::byte* w, const std::byte* next, float* y) {
     const auto skinny = quantised_kernels(stream.kernels, weight.dtype).skinny;
     for (int64_t b = 0; b < x.blocks; b += x.chunk) {
@@ -411,16 +475,19 @@ struct QuantisedPanels {
   static constexpr int64_t kScales = kCodes / kBlock * kMostPanelScales;  // floats of a set, at most
   const KernelTable& kernels;
   Quantised x;
-  uint64_t copied;  // bytes of the last rows, where they are no full set
+  uint64_t copied;  // bytes of the last rows, where they are no full set; columns of outliers [most_columns][kPanels * 32] follow them
 
   int64_t chunk() const { return x.chunk; }  // blocks
   int64_t length() const { return x.blocks; }
   const float* row_scale() const { return x.scale; }
-  uint64_t scratch_bytes() const { return copied; }
+  uint64_t scratch_bytes() const { return copied + static_cast<uint64_t>(x.most_columns * kPanels * kColumns) * sizeof(float); }
   uint64_t panel_bytes() const { return 2 * kCodeBytes + 2 * kScales * sizeof(float); }
   static float* scales_of(std::byte* panel) { return reinterpret_cast<float*>(panel + 2 * kCodeBytes); }  // [2][kChunkBlocks][n][16], after codes [2][kChunkBlocks][8][16][4]
   void pack(const Weight& w, int64_t first, int64_t rows, int64_t b, int64_t depth, std::byte* scratch, std::byte* panel) const;
   void multiply(const Weight& w, std::byte* panel, int64_t first, int64_t rows, int64_t b, int64_t depth, float* product, int64_t width) const;
+  float* columns_at(std::byte* scratch) const { return reinterpret_cast<float*>(scratch + copied); }
+  void take_columns(const RowTask& task, int64_t slab, int64_t b, int64_t depth, std::byte* scratch) const;
+  void add_outliers(int64_t first, int64_t rows, std::byte* scratch, float* product, int64_t width) const;
 };
 
 // Weight rows [first, first + rows), `depth` blocks from block b on; missing rows are zero.
@@ -448,8 +515,22 @@ void QuantisedPanels::multiply(const Weight& w, std::byte* panel, int64_t first,
             part.origin + group * part.o_stride, part.sum + 2 * group * part.o_stride, part.o_stride, product, width, b > 0);
 }
 
+// The weights of the task's rows in the columns of outliers, of the blocks [b, b + depth) of the slab that begins with row `slab`; missing rows are zero.
+void QuantisedPanels::take_columns(const RowTask& task, int64_t slab, int64_t b, int64_t depth, std::byte* scratch) const {
+  const Weight& w = task.weight();
+  x.columns_of(slab).for_each(b * kBlock, (b + depth) * kBlock, [&](int64_t column, int64_t place) {
+    float* to = columns_at(scratch) + place * kPanels * kColumns;
+    weight_column(w.dtype, task.row(0), w.row_bytes(), task.rows, column, to);
+    std::fill(to + task.rows, to + kPanels * kColumns, 0.0f);
+  });
+}
+
+void QuantisedPanels::add_outliers(int64_t first, int64_t rows, std::byte* scratch, float* product, int64_t width) const {
+  for (int64_t t = 0; t < rows; t++) cpu::add_outliers(kernels, x, first + t, columns_at(scratch), kPanels * kColumns, width, product + t * width);
+}
+
 void gemm_int8(CpuStream& stream, const LinearArgs& a) {
-  const Quantised x = quantise(stream, host(a.x), kTokenGroup, kChunkBlocks);
+  const Quantised x = quantise(stream, host(a.x), kTokenGroup, kChunkBlocks, Slabs(a.x.rows).height);
   gemm_panels(stream, a, QuantisedPanels{stream.kernels, x, copied_rows_bytes(a, kPanelRows)});
 }
 

@@ -1165,13 +1165,30 @@ Values linear_rows(Trial& t, Rig& rig, const Matrix& x, const Product& p, Arithm
   return linear(t, rig, part, p, arithmetic);
 }
 
+// Values far above all others: `count(row)` of each row, the first two in one block and in the same columns of every row, the others anywhere. Those far above
+// the rest are outliers whichever there are, as each is twice the one before it.
+template <class Count>
+std::vector<bool> plant_outliers(Trial& t, Matrix& x, const Count& count) {
+  std::vector<bool> planted(x.values.size());
+  for (int64_t m = 0; m < x.rows; m++) {
+    float value = 64;
+    for (int64_t i = 0; i < count(m); i++, value *= -2) {
+      const int64_t k = i < 2 ? x.cols / 2 + 3 * i : t.random.below(x.cols / kBlock) * kBlock + i;
+      x.values[at(m * x.cols + k)] = value;
+      planted[at(m * x.cols + k)] = true;
+    }
+  }
+  return planted;
+}
+
 // parts: how many rows are computed at a time.
 void row_split(Trial& t, std::span<const DType> dtypes, Arithmetic arithmetic, int64_t M, std::span<const int64_t> parts) {
   Rig rig(t);
   constexpr int64_t N = 49;
   for (const DType dtype : dtypes) {
     const int64_t K = 3 * kSuperBlock + (traits(dtype).quantised() ? 0 : 13);  // more than the ops take at once, and no whole vectors
-    const Matrix x = random_matrix(t, M, K);
+    Matrix x = random_matrix(t, M, K);
+    if (traits(dtype).quantised()) plant_outliers(t, x, [](int64_t m) { return m % (cpu::kMostOutliers + 2); });
     const Product p{random_weight(t, dtype, N, K), t.random.values(N), Activation::kQuickGelu};
     const Values together = linear(t, rig, x, p, arithmetic);
     for (const int64_t part : parts) {
@@ -1193,28 +1210,44 @@ void float_rows_alone(Trial& t) {
 // As many as args.h promises.
 void float_few_rows_alone(Trial& t) { row_split(t, kFloatTypes, Arithmetic::kFast, kFewRows, std::vector<int64_t>{1, 2, 3, 4, 5, 20}); }
 
+// More slabs than one, more outliers in some rows than are taken out.
+void linear_outliers(Trial& t) {
+  Rig rig(t);
+  for (const DType dtype : kQuantisedTypes) {
+    for (const int64_t M : {1, 2, 5, 64, 700}) {
+      if (M == 700 && dtype != DType::Q4_1 && dtype != DType::Q6_K) continue;  // most of the time, and the same walk for all
+      Matrix x = random_matrix(t, M, 768);
+      plant_outliers(t, x, [](int64_t m) { return (m + cpu::kMostOutliers + 1) % (cpu::kMostOutliers + 2); });
+      compare_linear(t, rig, label_of(dtype, Arithmetic::kFast), x, {random_weight(t, dtype, M == 700 ? 33 : 67, 768), {}}, Arithmetic::kFast);
+    }
+  }
+}
+
 // Each activation is off by at most half a step of its block (and the three roundings of the quantisation: 127 * 3 * 2^-24 steps), and a step is
-// below 2 max|block| / 127, so
-//   |y - x Wᵀ| <= sum |w| step (1/2 + 127 * 3 * 2^-24) + the float sum of K / 32 blocks: 2^-24 (K / 32 + 2) sum |w| max|block|.
-void quantised_linear_error(Trial& t) {
+// below 2 max|block| / 127, the outliers not counted, so
+//   |y - x Wᵀ| <= sum |w| step (1/2 + 127 * 3 * 2^-24) + the float sum of K / 32 blocks and the outliers, whose values and weights are rounded too.
+void quantised_linear_error(Trial& t, bool outliers) {
   Rig rig(t);
   for (const DType dtype : kQuantisedTypes) {
     for (const int64_t M : {1, 13}) {
       constexpr int64_t K = 768, N = 33;
-      const Matrix x = random_matrix(t, M, K);
+      Matrix x = random_matrix(t, M, K);
+      const std::vector<bool> planted = plant_outliers(t, x, [&](int64_t m) { return outliers ? cpu::kMostOutliers - m % 3 : 0; });
       const Product p{random_weight(t, dtype, N, K), {}};
       std::vector<double> truth, bound;
       for (int64_t m = 0; m < M; m++) {
         for (int64_t n = 0; n < N; n++) {
           double sum = 0, allowed = 0;
           for (int64_t b = 0; b < K; b += kBlock) {
-            double largest = 0, weights = 0;
+            double largest = 0, rest = 0, weights = 0;
             for (int64_t k = b; k < b + kBlock; k++) {
+              const double magnitude = std::fabs(static_cast<double>(x(m, k)));
               sum += p.weight.values[at(n * K + k)] * static_cast<double>(x(m, k));
               weights += std::fabs(p.weight.values[at(n * K + k)]);
-              largest = std::fmax(largest, std::fabs(static_cast<double>(x(m, k))));
+              largest = std::fmax(largest, magnitude);
+              if (!planted[at(m * K + k)]) rest = std::fmax(rest, magnitude);
             }
-            allowed += weights * largest * ((0.5 + 127 * 3 * 0x1p-24) * 2 / 127 + (K / kBlock + 2) * 0x1p-24);
+            allowed += weights * (rest * (0.5 + 127 * 3 * 0x1p-24) * 2 / 127 + largest * (K / kBlock + 2 + 3 * cpu::kMostOutliers) * 0x1p-24);
           }
           truth.push_back(sum);
           bound.push_back(allowed);
@@ -1387,7 +1420,9 @@ std::vector<Case> op_cases() {
       {"quantised linear gives a row the same bits alone and in any batch", quantised_rows_alone},
       {"float linear under exact arithmetic gives a row the same bits alone and in any batch", float_rows_alone},
       {"float linear gives a row the same bits alone and beside a few others", float_few_rows_alone},
-      {"int8 arithmetic strays from the exact product by no more than half a step of each activation", quantised_linear_error},
+      {"quantised linear multiplies values far above all others in float, each by its own column of weights", linear_outliers},
+      {"int8 arithmetic strays from the exact product by no more than half a step of each activation", [](Trial& t) { quantised_linear_error(t, false); }},
+      {"a few values far above all others make no step coarser", [](Trial& t) { quantised_linear_error(t, true); }},
       {"attention gives a row the same bits alone and in a block, so decode equals prefill", attention_rows_alone},
       {"kv_append and attention give each sequence of a batch the bits it has alone", ragged_batches},
       {"attention lets no row see that a later position's values overflowed", attention_overflow},

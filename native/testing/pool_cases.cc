@@ -114,17 +114,19 @@ void cancelled_jobs(Trial& t) {
 }
 
 void cancellations(Trial& t) {
-  std::atomic<bool> a{false}, b{false};
+  std::atomic<bool> whole{false}, a{false}, b{false};
   const std::array<const std::atomic<bool>*, 2> both{&a, &b};
-  const Cancellation never, one(a), all(both), none{std::span<const std::atomic<bool>* const>()};
+  const Cancellation never, one(a), all(whole, both), none(whole, {});
   const auto said = [&] { return std::vector<int>{never.requested(), one.requested(), all.requested(), none.requested()}; };
   t.exact("no flag set", said(), {0, 0, 0, 0});
   a = true;
-  t.exact("one flag set", said(), {0, 1, 0, 0});
+  t.exact("one caller's flag set", said(), {0, 1, 0, 0});
   b = true;
-  t.exact("all flags set", said(), {0, 1, 1, 0});
+  t.exact("all callers' flags set", said(), {0, 1, 1, 0});
   a = false;
-  t.exact("the other flag set", said(), {0, 0, 0, 0});
+  t.exact("the other caller's flag set", said(), {0, 0, 0, 0});
+  whole = true;
+  t.exact("the flag of the whole set", said(), {0, 0, 1, 1});
 }
 
 // Ends while workers spin, sleep, or have just been told of a job.
