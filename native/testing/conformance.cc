@@ -103,6 +103,7 @@ const std::vector<Case>& all_cases() {
     std::vector<Case> list = kernel_cases();
     for (const Case& op : op_cases()) list.push_back(op);
     for (const Case& codec : codec_cases()) list.push_back(codec);
+    for (const Case& resize : resize_cases()) list.push_back(resize);
     return list;
   }();
   return all;

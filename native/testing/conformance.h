@@ -44,6 +44,7 @@ struct Case {
 std::vector<Case> kernel_cases();
 std::vector<Case> op_cases();
 std::vector<Case> codec_cases();
+std::vector<Case> resize_cases();
 const std::vector<Case>& all_cases();
 
 Verdict run_case(const Case& which, const Target& target);
