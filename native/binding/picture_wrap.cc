@@ -1,5 +1,6 @@
-// A picture's work runs on libuv's pool, as it is a matter of milliseconds: several workers take its bands, and the last to end settles the promise.
-// The pixels are a copy, so that nothing that happens to the caller's array matters. It is made piece by piece: 36 MB at once would hold the event loop.
+// A picture's work runs on libuv's pool, as it is a matter of milliseconds: several workers take its bands, and the
+// last to end settles the promise. The pixels are a copy, so that nothing that happens to the caller's array matters.
+// It is made piece by piece: 36 MB at once would hold the event loop.
 #include "binding/picture_wrap.h"
 
 #include <algorithm>
@@ -151,8 +152,11 @@ PictureAxis axis_of(const Napi::Value& value, const char* name, int64_t size) {
 
 PictureRequest request_of(const Napi::Value& value, const Pixels& pixels) {
   const Napi::Object o = object_of(value, "request");
-  PictureRequest request{axis_of(o.Get("across"), "across", pixels.width), axis_of(o.Get("down"), "down", pixels.height),
-                         integer_of(o.Get("side"), "side"), {}, copy_float32_array(o.Get("values"), "values")};
+  PictureRequest request{axis_of(o.Get("across"), "across", pixels.width),
+                         axis_of(o.Get("down"), "down", pixels.height),
+                         integer_of(o.Get("side"), "side"),
+                         {},
+                         copy_float32_array(o.Get("values"), "values")};
   const Napi::Array fill = array_of(o.Get("fill"), "fill");
   for (uint32_t c = 0; c < 3; c++) {
     const int64_t colour = integer_of(fill.Get(c), "fill[]");
@@ -171,15 +175,16 @@ int64_t side_of(const Napi::Value& value, const char* name) {
 }  // namespace
 
 Napi::Function PictureWrap::define(Napi::Env env) {
-  return DefineClass(env, "Picture",
-                     {InstanceMethod<&PictureWrap::write>("write"),
-                      InstanceMethod<&PictureWrap::pixel_values>("pixelValues"),
-                      InstanceMethod<&PictureWrap::dispose>("dispose")});
+  return DefineClass(
+      env, "Picture",
+      {InstanceMethod<&PictureWrap::write>("write"), InstanceMethod<&PictureWrap::pixel_values>("pixelValues"),
+       InstanceMethod<&PictureWrap::dispose>("dispose")});
 }
 
 PictureWrap::PictureWrap(const Napi::CallbackInfo& info) : ObjectWrap(info) {
   info.This().As<Napi::Object>().TypeTag(&kTag);
-  guarded(info.Env(), [&] { pixels_ = std::make_shared<Pixels>(side_of(info[0], "width"), side_of(info[1], "height")); });
+  guarded(info.Env(),
+          [&] { pixels_ = std::make_shared<Pixels>(side_of(info[0], "width"), side_of(info[1], "height")); });
   Napi::MemoryManagement::AdjustExternalMemory(info.Env(), pixels_->nbytes());
 }
 

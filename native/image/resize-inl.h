@@ -1,5 +1,6 @@
-// The loops over pixels of resize.h, included once per instruction set in a namespace of its own (resize.cc). Plain C++ that a compiler turns into vectors:
-// integers, so every build gives the same bytes. Pixels are widened to 32 bits where they are brought side by side, once for the four columns that each meets.
+// The loops over pixels of resize.h, included once per instruction set in a namespace of its own (resize.cc). Plain C++
+// that a compiler turns into vectors: integers, so every build gives the same bytes. Pixels are widened to 32 bits
+// where they are brought side by side, once for the four columns that each meets.
 
 using Bytes = uint8_t __attribute__((vector_size(16)));
 using Quad = int32_t __attribute__((vector_size(16)));
@@ -38,8 +39,9 @@ template <int... lanes, class Vector>
 [[gnu::always_inline]] inline Quad low_halves(const Quad& a, const Quad& b) { return lanes_of<0, 4, 1, 5>(a, b); }
 [[gnu::always_inline]] inline Quad high_halves(const Quad& a, const Quad& b) { return lanes_of<2, 6, 3, 7>(a, b); }
 
-// A perfect shuffle: the values of the second half go between those of the first. It turns the bits of a value's place to the left by one, so that as many
-// shuffles as the bits of the row's number bring place (row, column) to (column, row).
+// A perfect shuffle: the values of the second half go between those of the first. It turns the bits of a value's place
+// to the left by one, so that as many shuffles as the bits of the row's number bring place (row, column) to (column,
+// row).
 template <class Vector, int count>
 [[gnu::always_inline]] inline void shuffle(Vector (&v)[count]) {
   Vector shuffled[count];
@@ -104,7 +106,8 @@ void finish_across(const int32_t* sums, int64_t n, int32_t* rows, int64_t pitch)
   }
 }
 
-void add_down(const int32_t* rows, int64_t pitch, const int32_t* weights, int64_t taps, int32_t* sums, int64_t n) noexcept {
+void add_down(const int32_t* rows, int64_t pitch, const int32_t* weights, int64_t taps, int32_t* sums,
+              int64_t n) noexcept {
   for (int64_t i = 0; i < n; i += kStep) {
     Sums left = load<Sums>(sums + i), right = load<Sums>(sums + i + kRows);
     for (int64_t t = 0; t < taps; t++) {

@@ -1,4 +1,5 @@
-// Pictures to floats: every build of resize-inl.h that this CPU can execute, in any number of bands, gives the bits of the plainest loop.
+// Pictures to floats: every build of resize-inl.h that this CPU can execute, in any number of bands, gives the bits of
+// the plainest loop.
 #include <algorithm>
 #include <cmath>
 
@@ -58,14 +59,15 @@ std::vector<float> expected(const PictureRequest& q, const std::vector<uint8_t>&
       const int64_t px = x - q.across.start, py = y - q.down.start;
       const bool inside = px >= 0 && px < q.across.size && py >= 0 && py < q.down.size;
       for (int64_t c = 0; c < 3; c++) {
-        canvas.push_back(inside ? rgb[static_cast<size_t>((py * q.across.size + px) * 3 + c)] : q.fill[static_cast<size_t>(c)]);
+        canvas.push_back(inside ? rgb[static_cast<size_t>((py * q.across.size + px) * 3 + c)]
+                                : q.fill[static_cast<size_t>(c)]);
       }
     }
   }
   const std::vector<uint8_t> wide = resized(canvas, q.down.canvas, q.across.canvas, q.across.resized);
-  const std::vector<uint8_t> whole = turned(
-      resized(turned(wide, q.across.resized, q.down.canvas), q.across.resized, q.down.canvas, q.down.resized),
-      q.down.resized, q.across.resized);
+  const std::vector<uint8_t> whole =
+      turned(resized(turned(wide, q.across.resized, q.down.canvas), q.across.resized, q.down.canvas, q.down.resized),
+             q.down.resized, q.across.resized);
   std::vector<float> out;
   for (int64_t c = 0; c < 3; c++) {
     for (int64_t y = 0; y < q.side; y++) {
@@ -96,9 +98,13 @@ int64_t random_size(Trial& t, int64_t most) { return t.random.below(4) == 0 ? 1 
 
 PictureRequest random_request(Trial& t, int64_t longest) {
   const int64_t width = random_size(t, longest), height = random_size(t, longest), side = random_size(t, 40);
-  const int64_t more_width = t.random.below(2) * t.random.below(longest), more_height = t.random.below(2) * t.random.below(longest);
+  const int64_t more_width = t.random.below(2) * t.random.below(longest),
+                more_height = t.random.below(2) * t.random.below(longest);
   PictureRequest q{random_axis(t, width, width + more_width, random_size(t, 60), side),
-                   random_axis(t, height, height + more_height, random_size(t, 60), side), side, {}, t.random.values(3 * 256)};
+                   random_axis(t, height, height + more_height, random_size(t, 60), side),
+                   side,
+                   {},
+                   t.random.values(3 * 256)};
   for (uint8_t& colour : q.fill) colour = static_cast<uint8_t>(t.random.below(256));
   return q;
 }
@@ -160,7 +166,7 @@ void refusals(Trial& t) {
   t.require(refused(good, good, (1 << 15) + 1, 768), "an output that is too large");
   t.require(refused(good, good, 7, 767), "a table that is too short");
   constexpr int64_t kFar = int64_t{1} << 53;
-  const auto both = [&](int64_t PictureAxis::*field, std::initializer_list<int64_t> values) {
+  const auto both = [&](int64_t PictureAxis::* field, std::initializer_list<int64_t> values) {
     for (const int64_t value : values) {
       PictureAxis bad = good;
       bad.*field = value;
