@@ -23,7 +23,6 @@ import { LlavaError, invalidArgument } from './errors.js'
 import { Generation, type GeneratedToken } from './generation.js'
 import { decodeImage, type ImageInput, type RgbImage } from './image/decode.js'
 import type { ImageAspectRatio } from './image/image-processor.js'
-import { preprocessInSlices } from './image/preprocess.js'
 import { calledFrom, Job } from './job.js'
 import { Lockstep } from './lockstep.js'
 import { biasById } from './logit-bias.js'
@@ -54,6 +53,7 @@ import {
   wholeNumber,
   type OptionCheck,
 } from './options.js'
+import { preprocess } from './preprocess.js'
 import type { ProgressListener } from './progress.js'
 import { renderCheckpointTemplate } from './prompt/checkpoint-template.js'
 import { splicePrompt, type SpliceItem } from './prompt/splice.js'
@@ -854,12 +854,7 @@ export class LLaVA implements Disposable, AsyncDisposable {
         if (image instanceof EncodedImage)
           throw invalidArgument('input', 'the picture itself, which CLIP reads in its own way', image)
         const rgb = await this.#decode(image, options, job)
-        return opened.image(
-          await preprocessInSlices(rgb, opened.description.imageProcessor, () => {
-            job.check()
-          }),
-          job,
-        )
+        return opened.image(await preprocess(rgb, opened.description.imageProcessor, job), job)
       },
       clipText: async (text) => (await clip()).text(text, job),
     }
@@ -915,9 +910,7 @@ export class LLaVA implements Disposable, AsyncDisposable {
   async #pixelValues(image: ImageInput, options: ImageOptions, job: Job): Promise<Float32Array> {
     const processor = this.#imageProcessor()
     const rgb = await this.#decode(image, options, job)
-    return preprocessInSlices(rgb, processor, () => {
-      job.check()
-    })
+    return preprocess(rgb, processor, job)
   }
 
   #decode(image: ImageInput, options: ImageOptions, job: Job): Promise<RgbImage> {

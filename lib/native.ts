@@ -225,6 +225,37 @@ export interface NativeClip {
   dispose(): void
 }
 
+/** One axis: the picture lies from `start` on on a canvas, which becomes `resized`; [from, from + count) of that goes to `margin` and on. */
+export interface PictureAxis {
+  readonly canvas: number
+  readonly start: number
+  readonly resized: number
+  readonly from: number
+  readonly count: number
+  readonly margin: number
+}
+
+/** What a vision tower takes of a picture: [3, side, side]. Where nothing of the picture goes, bytes are 0. */
+export interface PictureRequest {
+  readonly across: PictureAxis
+  readonly down: PictureAxis
+  readonly side: number
+  /** The canvas' colour, in bytes. */
+  readonly fill: readonly [number, number, number]
+  /** [3, 256]: what stands for each byte in each channel. */
+  readonly values: Float32Array
+}
+
+/** A copy of one picture's pixels. */
+export interface NativePicture {
+  /** Copies the next bytes of [height, width, 3]. */
+  write(bytes: Uint8Array): void
+  /** Of the whole picture, on libuv's threads. */
+  pixelValues(request: PictureRequest, cancellation: NativeCancellation | null): Promise<Float32Array>
+  /** What is under way goes on. */
+  dispose(): void
+}
+
 /** Values that no model can compute with. */
 export interface NativeFindings {
   readonly nan: number
@@ -351,6 +382,7 @@ export interface NativeAddon {
   /** An adapter among `tensors` is merged; threads 0 = as many as the process may use. */
   openConversion(files: readonly string[], tensors: readonly TensorEntry[], threads: number): Promise<NativeConversion>
   readonly OpBench: new (options: { readonly isa: Isa | 'auto'; readonly threads: number }) => NativeOpBench
+  readonly Picture: new (width: number, height: number) => NativePicture
   readonly Cancellation: new () => NativeCancellation
   /** What this CPU and process offer, without a model. */
   cpuInfo(): {

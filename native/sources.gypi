@@ -10,6 +10,7 @@
       "native/common/crc32.cc",
       "native/common/file_reader.cc",
       "native/common/quantise.cc",
+      "native/image/resize.cc",
       "native/cpu/backend.cc",
       "native/cpu/block_float.cc",
       "native/cpu/outliers.cc",
@@ -55,6 +56,7 @@
       "native/binding/measure_wrap.cc",
       "native/binding/sequence_wrap.cc",
       "native/binding/features_wrap.cc",
+      "native/binding/picture_wrap.cc",
       "native/binding/runner.cc",
       "native/binding/convert.cc"
     ],
@@ -69,6 +71,7 @@
       "native/testing/op_cases.cc",
       "native/testing/codec_cases.cc",
       "native/testing/pool_cases.cc",
+      "native/testing/resize_cases.cc",
       "native/testing/testing_addon.cc"
     ],
     "llava_probe_sources": [

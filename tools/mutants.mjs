@@ -604,6 +604,48 @@ const mutants = [
     from: '  if (balance_.count() >= 0) return;',
     to: '  return;',
   },
+  {
+    name: 'the last bytes of a row are not read',
+    file: 'native/image/resize-inl.h',
+    from: '__builtin_memcpy(part, from, static_cast<size_t>(n));',
+    to: '',
+  },
+  {
+    name: 'bytes are read beyond the end of a row',
+    file: 'native/image/resize-inl.h',
+    from: 'if (n >= kStep) return load<Bytes>(from);',
+    to: 'return load<Bytes>(from);',
+  },
+  {
+    name: 'sums below zero are not clamped',
+    file: 'native/image/resize-inl.h',
+    from: 'positive = whole > splat(0) ? whole : splat(0);',
+    to: 'positive = whole;',
+  },
+  {
+    name: 'a piece of a row begins at the weights of its column',
+    file: 'native/image/resize.cc',
+    from: 'column(u).offset + begin - column(u).first',
+    to: 'column(u).offset',
+  },
+  {
+    name: 'the canvas beside the picture is black',
+    file: 'native/image/resize.cc',
+    from: 'kHalf + column.outside * request_.fill[static_cast<size_t>(i % 3)]',
+    to: 'kHalf',
+  },
+  {
+    name: 'bands leave out the last row that sees the picture',
+    file: 'native/image/resize.cc',
+    from: 'top + seeing * (band + 1) / bands',
+    to: 'top + seeing * (band + 1) / bands - 1',
+  },
+  {
+    name: 'weights are cut off, not rounded',
+    file: 'native/image/resize.cc',
+    from: '(weight < 0 ? -0.5 : 0.5)',
+    to: '0.0',
+  },
 ]
 
 const asked = process.argv.slice(2)

@@ -1,6 +1,7 @@
-// openModel(), openClip(), openConversion(), OpBench, Cancellation, cpuInfo(). Per-environment state only, so worker threads may load it too.
+// openModel(), openClip(), openConversion(), OpBench, Picture, Cancellation, cpuInfo(). Per-environment state only, so worker threads may load it too.
 #include "binding/exports.h"
 
+#include "binding/picture_wrap.h"
 #include "binding/wraps.h"
 
 namespace llava::binding {
@@ -22,6 +23,7 @@ Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   exports.Set("openConversion", Napi::Function::New<&ConversionWrap::open>(env, "openConversion"));
   exports.Set("cpuInfo", Napi::Function::New<&ModelWrap::cpu_info>(env, "cpuInfo"));
   exports.Set("OpBench", made->measure.Value());
+  exports.Set("Picture", PictureWrap::define(env));
   exports.Set("Cancellation", made->cancellation.Value());
   return exports;
 }

@@ -102,6 +102,7 @@ const std::vector<Case>& all_cases() {
     for (const Case& op : op_cases()) list.push_back(op);
     for (const Case& codec : codec_cases()) list.push_back(codec);
     for (const Case& pool : pool_cases()) list.push_back(pool);
+    for (const Case& resize : resize_cases()) list.push_back(resize);
     return list;
   }();
   return all;

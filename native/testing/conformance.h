@@ -45,6 +45,7 @@ std::vector<Case> kernel_cases();
 std::vector<Case> op_cases();
 std::vector<Case> codec_cases();
 std::vector<Case> pool_cases();
+std::vector<Case> resize_cases();
 const std::vector<Case>& all_cases();
 
 Verdict run_case(const Case& which, const Target& target);
