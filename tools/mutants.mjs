@@ -631,7 +631,7 @@ const mutants = [
   {
     name: 'the canvas beside the picture is black',
     file: 'native/image/resize.cc',
-    from: 'kHalf + column.outside * request_.fill[static_cast<size_t>(i % 3)]',
+    from: 'kHalf + column((left_ + i) / 3).outside * request_.fill[static_cast<size_t>(i % 3)]',
     to: 'kHalf',
   },
   {
@@ -639,6 +639,18 @@ const mutants = [
     file: 'native/image/resize.cc',
     from: 'top + seeing * (band + 1) / bands',
     to: 'top + seeing * (band + 1) / bands - 1',
+  },
+  {
+    name: 'a row is written before its last source row',
+    file: 'native/image/resize.cc',
+    from: 'row(next_row_).first + row(next_row_).count <= y + count; next_row_++',
+    to: 'row(next_row_).first + row(next_row_).count <= y + count + 1; next_row_++',
+  },
+  {
+    name: 'rows share their sums with rows that are not done',
+    file: 'native/image/resize.cc',
+    from: 'most = std::max(most, fresh - next);',
+    to: 'most = std::max(most, fresh - next - 1);',
   },
   {
     name: 'weights are cut off, not rounded',

@@ -106,6 +106,10 @@ void finish_across(const int32_t* sums, int64_t n, int32_t* rows, int64_t pitch)
   }
 }
 
+void start_down(const int32_t* canvas, int32_t weight, int32_t* sums, int64_t n) noexcept {
+  for (int64_t i = 0; i < n; i++) sums[i] = kHalf + weight * canvas[i];
+}
+
 void add_down(const int32_t* rows, int64_t pitch, const int32_t* weights, int64_t taps, int32_t* sums,
               int64_t n) noexcept {
   for (int64_t i = 0; i < n; i += kStep) {
@@ -120,11 +124,12 @@ void add_down(const int32_t* rows, int64_t pitch, const int32_t* weights, int64_
   }
 }
 
-void finish_down(const int32_t* sums, int64_t n, const float* values, float* const* planes) noexcept {
-  for (int channel = 0; channel < 3; channel++) {
-    for (int64_t x = 0; x < n; x++) {
-      const int32_t whole = sums[3 * x + channel] >> kWeightBits, positive = whole > 0 ? whole : 0;
-      planes[channel][x] = values[256 * channel + (positive < 255 ? positive : 255)];
-    }
+void finish_down(int32_t* sums, int64_t n, const float* values, float* const* planes) noexcept {
+  for (int64_t i = 0; i < 3 * n; i += kRows) store(sums + i, clamped(load<Sums>(sums + i)));
+  float *const red = planes[0], *const green = planes[1], *const blue = planes[2];
+  for (int64_t x = 0; x < n; x++) {
+    red[x] = values[sums[3 * x]];
+    green[x] = values[256 + sums[3 * x + 1]];
+    blue[x] = values[512 + sums[3 * x + 2]];
   }
 }

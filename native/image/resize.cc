@@ -21,7 +21,7 @@ constexpr int32_t kHalf = 1 << (kWeightBits - 1);
 
 namespace plain {
 #include "image/resize-inl.h"
-constexpr ResizeLoops kLoops = {"plain", side_by_side, add_across, finish_across, add_down, finish_down};
+constexpr ResizeLoops kLoops = {"plain", side_by_side, add_across, finish_across, start_down, add_down, finish_down};
 }  // namespace plain
 
 #if defined(__x86_64__)
@@ -29,7 +29,7 @@ constexpr ResizeLoops kLoops = {"plain", side_by_side, add_across, finish_across
 #pragma GCC target("avx2")
 namespace avx2 {
 #include "image/resize-inl.h"
-constexpr ResizeLoops kLoops = {"avx2", side_by_side, add_across, finish_across, add_down, finish_down};
+constexpr ResizeLoops kLoops = {"avx2", side_by_side, add_across, finish_across, start_down, add_down, finish_down};
 }  // namespace avx2
 #pragma GCC pop_options
 #endif
@@ -176,171 +176,187 @@ void PictureResize::prepare(const std::atomic<bool>& cancel) {
 
 // --- bands -----------------------------------------------------------------------------------------------------------
 
-namespace {
-
-// Bytes [3 columns] of a row that sees only canvas.
-std::vector<uint8_t> canvas_row(const AxisTaps& across, const std::array<uint8_t, 3>& fill) {
-  std::vector<uint8_t> row;
-  row.reserve(3 * across.outputs.size());
-  for (const AxisTaps::Output& column : across.outputs) {
-    for (const uint8_t value : fill)
-      row.push_back(static_cast<uint8_t>(std::clamp((kHalf + column.total * value) >> kWeightBits, 0, 255)));
-  }
-  return row;
-}
-
-}  // namespace
-
 // The work on rows [first, last) of the wanted part, and its scratch. Places in a row are bytes, [columns, 3]; a step
-// of 16 of them may end beyond the last.
+// of 16 of them may end beyond the last. Only rows that see source rows just read have sums: one begins with its first
+// source row and is written with its last.
 class PictureResize::Band {
  public:
-  Band(const PictureResize& resize, int64_t first, int64_t last);
-  // Resizes source rows [y, y + count) across, 8 at most.
-  void read(const uint8_t* rgb, int64_t y, int64_t count, const std::atomic<bool>& cancel);
-  // Adds what was read to the rows that see it.
-  void add(int64_t y, int64_t count) noexcept;
-  // Row `row` of the wanted part to planes[3].
-  void write(int64_t row, float* const* planes) const noexcept;
-  // Source rows that any of its rows sees.
-  int64_t begin() const noexcept { return begin_; }
-  int64_t end() const noexcept { return end_; }
+  Band(const PictureResize& resize, int64_t first, int64_t last, float* out);
+  void run(const uint8_t* rgb, const std::atomic<bool>& cancel);
 
  private:
-  void start_sums();
-  void start_across() noexcept;
+  void start_tables();
+  int64_t rows_at_once() const noexcept;
+  void read(const uint8_t* rgb, int64_t y, int64_t count, const std::atomic<bool>& cancel);
   void add_pixels(int64_t from, int64_t to) noexcept;
+  void add(int64_t y, int64_t count) noexcept;
+  void start(int64_t o) noexcept;
+  void write(int64_t o) noexcept;
+  int32_t* sums(int64_t o) noexcept { return &sums_[static_cast<size_t>(o % slots_ * pitch_)]; }
+  const AxisTaps::Output& column(int64_t u) const noexcept { return across_.outputs[static_cast<size_t>(u)]; }
+  const AxisTaps::Output& row(int64_t o) const noexcept { return down_.outputs[static_cast<size_t>(o)]; }
 
   const PictureRequest& request_;
   const ResizeLoops& loops_;
   const AxisTaps &across_, &down_;
-  int64_t first_, last_, begin_ = 0, end_ = 0;
-  int64_t left_, seen_;                 // what of a row sees the picture: [left, left + seen)
-  int64_t pitch_;                       // from one row to the next
-  int64_t next_column_ = 0, next_row_;  // the first that may see what has not been added
-  std::vector<int32_t> columns_;        // [pixels at once, 3, 8]
-  std::vector<int32_t> across_sums_;    // [seen, 8]
-  std::vector<int32_t> rows_;           // [8, pitch], from `left` on
-  std::vector<int32_t> sums_;           // [last - first, pitch]
+  float* out_;
+  int64_t first_, last_, see_first_, see_last_;  // its rows, and those of them that see the picture
+  int64_t left_, seen_;                          // what of a row sees the picture: [left, left + seen)
+  int64_t pitch_, slots_;                        // of sums_ and rows_, from one row to the next; rows that have sums
+  int64_t next_column_, next_row_, new_row_;     // the first that may see more; the first that has no sums yet
+  std::vector<int32_t> canvas_;                  // [3 columns]: bytes of a source row that sees only canvas
+  std::vector<int32_t> columns_;                 // [pixels at once, 3, 8]
+  std::vector<int32_t> across_start_;            // [seen, 8]: rounding, and the canvas that a column sees
+  std::vector<int32_t> across_sums_;             // [seen, 8]
+  std::vector<int32_t> rows_;                    // [8, pitch], from `left` on: source rows, resized across
+  std::vector<int32_t> sums_;                    // [slots, pitch]
 };
 
-PictureResize::Band::Band(const PictureResize& resize, int64_t first, int64_t last)
+PictureResize::Band::Band(const PictureResize& resize, int64_t first, int64_t last, float* out)
     : request_(resize.request_),
       loops_(resize.loops_),
       across_(resize.across_),
       down_(resize.down_),
+      out_(out),
       first_(first),
-      last_(last),
-      next_row_(first) {
-  const int64_t columns = std::max<int64_t>(0, across_.output_end - across_.output_begin);
+      last_(last) {
+  const bool sees = across_.output_begin < across_.output_end;
+  see_first_ = sees ? std::clamp(down_.output_begin, first, last) : last;
+  see_last_ = sees ? std::clamp(down_.output_end, see_first_, last) : last;
   left_ = 3 * across_.output_begin;
-  seen_ = 3 * columns;
+  seen_ = sees ? 3 * (across_.output_end - across_.output_begin) : 0;
   pitch_ = round_up(3 * request_.across.count + kStep, kStep);
-  for (int64_t o = last_; o-- > first_ && columns > 0;) {
-    const AxisTaps::Output& row = down_.outputs[static_cast<size_t>(o)];
-    if (row.count == 0) continue;
-    if (end_ == 0) end_ = row.first + row.count;
-    begin_ = row.first;
-  }
+  slots_ = rows_at_once();
+  next_row_ = new_row_ = see_first_;
+  start_tables();
   columns_.resize(static_cast<size_t>(round_up(3 * kPixelsAtOnce, kStep) * kRows));
-  across_sums_.resize(static_cast<size_t>(round_up(seen_, kStep) * kRows));
   rows_.resize(static_cast<size_t>(pitch_ * kRows));
-  start_sums();
+  sums_.resize(static_cast<size_t>(slots_ * pitch_));
 }
 
-// Rounding, and what bare canvas gives: in columns that see the picture, rows of the picture are still to come.
-void PictureResize::Band::start_sums() {
-  const std::vector<uint8_t> canvas = canvas_row(across_, request_.fill);
-  sums_.resize(static_cast<size_t>((last_ - first_) * pitch_));
-  for (int64_t o = first_; o < last_; o++) {
-    const AxisTaps::Output& row = down_.outputs[static_cast<size_t>(o)];
-    int32_t* sums = &sums_[static_cast<size_t>((o - first_) * pitch_)];
-    for (int64_t i = 0; i < static_cast<int64_t>(canvas.size()); i++) {
-      const bool sees = i >= left_ && i < left_ + seen_;
-      sums[i] = kHalf + (sees ? row.outside : row.total) * canvas[static_cast<size_t>(i)];
+void PictureResize::Band::start_tables() {
+  canvas_.reserve(static_cast<size_t>(3 * request_.across.count));
+  for (const AxisTaps::Output& each : across_.outputs) {
+    for (const uint8_t value : request_.fill) {
+      canvas_.push_back(std::clamp((kHalf + each.total * value) >> kWeightBits, 0, 255));
     }
   }
-}
-
-void PictureResize::Band::start_across() noexcept {
+  across_start_.resize(static_cast<size_t>(round_up(seen_, kStep) * kRows));
   for (int64_t i = 0; i < seen_; i++) {
-    const AxisTaps::Output& column = across_.outputs[static_cast<size_t>((left_ + i) / 3)];
-    const int32_t start = kHalf + column.outside * request_.fill[static_cast<size_t>(i % 3)];
-    std::fill_n(&across_sums_[static_cast<size_t>(i * kRows)], kRows, start);
-  }
-  next_column_ = across_.output_begin;
-}
-
-// Pixels [from, to), which lie side by side, to the columns that see them.
-void PictureResize::Band::add_pixels(int64_t from, int64_t to) noexcept {
-  const auto column = [this](int64_t u) -> const AxisTaps::Output& { return across_.outputs[static_cast<size_t>(u)]; };
-  while (next_column_ < across_.output_end && column(next_column_).first + column(next_column_).count <= from)
-    next_column_++;
-  for (int64_t u = next_column_; u < across_.output_end && column(u).first < to; u++) {
-    const int64_t begin = std::max<int64_t>(from, column(u).first),
-                  end = std::min<int64_t>(to, column(u).first + column(u).count);
-    loops_.add_across(&columns_[static_cast<size_t>((begin - from) * 3 * kRows)],
-                      &across_.weights[static_cast<size_t>(column(u).offset + begin - column(u).first)], end - begin,
-                      &across_sums_[static_cast<size_t>((3 * u - left_) * kRows)]);
+    const int32_t start = kHalf + column((left_ + i) / 3).outside * request_.fill[static_cast<size_t>(i % 3)];
+    std::fill_n(&across_start_[static_cast<size_t>(i * kRows)], kRows, start);
   }
 }
 
+// Rows that see some source rows which are read together, at most.
+int64_t PictureResize::Band::rows_at_once() const noexcept {
+  int64_t most = 1;
+  for (int64_t next = see_first_, fresh = see_first_, y = next < see_last_ ? row(next).first : 0; next < see_last_;) {
+    y += kRows;
+    while (fresh < see_last_ && row(fresh).first < y) fresh++;
+    most = std::max(most, fresh - next);
+    while (next < fresh && row(next).first + row(next).count <= y) next++;
+  }
+  return most;
+}
+
+void PictureResize::Band::run(const uint8_t* rgb, const std::atomic<bool>& cancel) {
+  for (int64_t o = first_; o < last_; o++) {
+    if (o >= see_first_ && o < see_last_) continue;
+    start(o);
+    write(o);
+  }
+  if (see_first_ == see_last_) return;
+  const int64_t end = row(see_last_ - 1).first + row(see_last_ - 1).count;
+  for (int64_t y = row(see_first_).first; y < end; y += kRows) {
+    const int64_t count = std::min(kRows, end - y);
+    read(rgb, y, count, cancel);
+    add(y, count);
+  }
+}
+
+// Resizes source rows [y, y + count) across, 8 at most.
 void PictureResize::Band::read(const uint8_t* rgb, int64_t y, int64_t count, const std::atomic<bool>& cancel) {
-  start_across();
+  across_sums_ = across_start_;
+  next_column_ = across_.output_begin;
   for (int64_t x = across_.begin; x < across_.end; x += kPixelsAtOnce) {
     stop_if(cancel);
     const int64_t to = std::min(x + kPixelsAtOnce, across_.end);
     const uint8_t* rows[kRows];  // beyond the last one, that one again
-    for (int64_t r = 0; r < kRows; r++) rows[r] = rgb + ((y + std::min(r, count - 1)) * request_.across.size + x) * 3;
+    for (int64_t r = 0; r < kRows; r++) {
+      rows[r] = rgb + ((y + std::min(r, count - 1)) * request_.across.size + x) * 3;
+    }
     loops_.side_by_side(rows, (to - x) * 3, columns_.data());
     add_pixels(x, to);
   }
   loops_.finish_across(across_sums_.data(), round_up(seen_, kStep), rows_.data(), pitch_);
 }
 
-void PictureResize::Band::add(int64_t y, int64_t count) noexcept {
-  const auto row = [this](int64_t o) -> const AxisTaps::Output& { return down_.outputs[static_cast<size_t>(o)]; };
-  while (next_row_ < last_ && row(next_row_).first + row(next_row_).count <= y) next_row_++;
-  for (int64_t o = next_row_; o < last_ && row(o).first < y + count; o++) {
-    const int64_t begin = std::max<int64_t>(y, row(o).first),
-                  end = std::min<int64_t>(y + count, row(o).first + row(o).count);
-    loops_.add_down(&rows_[static_cast<size_t>((begin - y) * pitch_)], pitch_,
-                    &down_.weights[static_cast<size_t>(row(o).offset + begin - row(o).first)], end - begin,
-                    &sums_[static_cast<size_t>((o - first_) * pitch_ + left_)], round_up(seen_, kStep));
+// Pixels [from, to), which lie side by side, to the columns that see them.
+void PictureResize::Band::add_pixels(int64_t from, int64_t to) noexcept {
+  while (next_column_ < across_.output_end && column(next_column_).first + column(next_column_).count <= from) {
+    next_column_++;
+  }
+  for (int64_t u = next_column_; u < across_.output_end && column(u).first < to; u++) {
+    const int64_t begin = std::max<int64_t>(from, column(u).first);
+    const int64_t end = std::min<int64_t>(to, column(u).first + column(u).count);
+    loops_.add_across(&columns_[static_cast<size_t>((begin - from) * 3 * kRows)],
+                      &across_.weights[static_cast<size_t>(column(u).offset + begin - column(u).first)], end - begin,
+                      &across_sums_[static_cast<size_t>((3 * u - left_) * kRows)]);
   }
 }
 
-void PictureResize::Band::write(int64_t row, float* const* planes) const noexcept {
-  loops_.finish_down(&sums_[static_cast<size_t>((row - first_) * pitch_)], request_.across.count,
-                     request_.values.data(), planes);
+// What was read of source rows [y, y + count) to the rows that see it.
+void PictureResize::Band::add(int64_t y, int64_t count) noexcept {
+  for (; new_row_ < see_last_ && row(new_row_).first < y + count; new_row_++) start(new_row_);
+  for (int64_t o = next_row_; o < new_row_; o++) {
+    const int64_t begin = std::max<int64_t>(y, row(o).first);
+    const int64_t end = std::min<int64_t>(y + count, row(o).first + row(o).count);
+    loops_.add_down(&rows_[static_cast<size_t>((begin - y) * pitch_)], pitch_,
+                    &down_.weights[static_cast<size_t>(row(o).offset + begin - row(o).first)], end - begin,
+                    sums(o) + left_, round_up(seen_, kStep));
+  }
+  for (; next_row_ < new_row_ && row(next_row_).first + row(next_row_).count <= y + count; next_row_++) {
+    write(next_row_);
+  }
+}
+
+// Rounding, and what bare canvas gives: in columns that see the picture, rows of the picture are still to come.
+void PictureResize::Band::start(int64_t o) noexcept {
+  const int64_t right = left_ + seen_, end = 3 * request_.across.count;
+  const auto part = [this, o](int64_t from, int64_t to, int32_t weight) {
+    if (from < to) loops_.start_down(&canvas_[static_cast<size_t>(from)], weight, sums(o) + from, to - from);
+  };
+  part(0, seen_ > 0 ? left_ : end, row(o).total);
+  if (seen_ == 0) return;
+  part(left_, right, row(o).outside);
+  part(right, end, row(o).total);
+}
+
+void PictureResize::Band::write(int64_t o) noexcept {
+  const int64_t side = request_.side;
+  float* const begin = out_ + (request_.down.margin + o) * side + request_.across.margin;
+  float* const planes[3] = {begin, begin + side * side, begin + 2 * side * side};
+  loops_.finish_down(sums(o), request_.across.count, request_.values.data(), planes);
 }
 
 // The wanted rows that see the picture are divided evenly; what lies above and below them goes to the first band and
 // the last.
 void PictureResize::compute(const uint8_t* rgb, int64_t band, int64_t bands, float* out,
                             const std::atomic<bool>& cancel) const {
-  const int64_t seeing = std::max<int64_t>(0, down_.output_end - down_.output_begin),
-                top = seeing > 0 ? down_.output_begin : 0;
-  const int64_t first = band == 0 ? 0 : top + seeing * band / bands,
-                last = band == bands - 1 ? request_.down.count : top + seeing * (band + 1) / bands;
-  Band work(*this, first, last);
-  for (int64_t y = work.begin(); y < work.end(); y += kRows) {
-    const int64_t count = std::min(kRows, work.end() - y);
-    work.read(rgb, y, count, cancel);
-    work.add(y, count);
-  }
-  const int64_t side = request_.side, margin = request_.down.margin, plane = side * side;
-  for (int64_t y = band == 0 ? 0 : margin + first; y < (band == bands - 1 ? side : margin + last); y++) {
-    const int64_t row = y - margin;
-    float* planes[3];
+  const int64_t side = request_.side, margin = request_.down.margin, count = request_.down.count;
+  const int64_t seeing = std::max<int64_t>(0, down_.output_end - down_.output_begin);
+  const int64_t top = std::min(down_.output_begin, down_.output_end);
+  const int64_t first = band == 0 ? 0 : top + seeing * band / bands;
+  const int64_t last = band == bands - 1 ? count : top + seeing * (band + 1) / bands;
+  if (count < side || request_.across.count < side) {  // black around what is wanted
+    const int64_t begin = band == 0 ? 0 : margin + first, end = band == bands - 1 ? side : margin + last;
     for (int64_t c = 0; c < 3; c++) {
-      float* begin = out + c * plane + y * side;
-      if (row < 0 || row >= request_.down.count || request_.across.count < side)
-        std::fill_n(begin, side, request_.values[static_cast<size_t>(256 * c)]);
-      planes[c] = begin + request_.across.margin;
+      std::fill(out + (c * side + begin) * side, out + (c * side + end) * side,
+                request_.values[static_cast<size_t>(256 * c)]);
     }
-    if (row >= 0 && row < request_.down.count) work.write(row, planes);
   }
+  Band(*this, first, last, out).run(rgb, cancel);
 }
 
 }  // namespace llava

@@ -45,11 +45,13 @@ struct ResizeLoops {
   void (*add_across)(const int32_t* pixels, const int32_t* weights, int64_t taps, int32_t* sums) noexcept;
   // rows[8, pitch] = the bytes of sums[n, 8]; n divides by 16.
   void (*finish_across)(const int32_t* sums, int64_t n, int32_t* rows, int64_t pitch) noexcept;
+  // sums[n] = 1/2 + weight * canvas[n]
+  void (*start_down)(const int32_t* canvas, int32_t weight, int32_t* sums, int64_t n) noexcept;
   // sums[n] += weights[taps] * rows[taps, pitch]; n divides by 16.
   void (*add_down)(const int32_t* rows, int64_t pitch, const int32_t* weights, int64_t taps, int32_t* sums,
                    int64_t n) noexcept;
-  // planes[3][n] = values[3, 256] at the bytes of sums[n, 3]
-  void (*finish_down)(const int32_t* sums, int64_t n, const float* values, float* const* planes) noexcept;
+  // planes[3][n] = values[3, 256] at the bytes of sums[n, 3], which become those bytes, to the next 8.
+  void (*finish_down)(int32_t* sums, int64_t n, const float* values, float* const* planes) noexcept;
 };
 
 // Those this CPU can execute, fastest last. All give the same bits.
