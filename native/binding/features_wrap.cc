@@ -24,7 +24,7 @@ std::shared_ptr<std::atomic<bool>> cancel_flag_of(const Napi::Value& value) {
 
 Napi::Function FeaturesWrap::define(Napi::Env env) {
   return DefineClass(env, "ImageFeatures",
-                     {InstanceAccessor<&FeaturesWrap::rows>("rows"), InstanceMethod<&FeaturesWrap::read>("read"), InstanceMethod<&FeaturesWrap::dispose>("dispose")});
+                     {accessor<FeaturesWrap, &FeaturesWrap::rows>("rows"), InstanceMethod<&FeaturesWrap::read>("read"), InstanceMethod<&FeaturesWrap::dispose>("dispose")});
 }
 
 Napi::Object FeaturesWrap::make(Napi::Env env, std::shared_ptr<const ImageFeatures> image) {

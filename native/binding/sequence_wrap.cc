@@ -7,7 +7,7 @@ const napi_type_tag SequenceWrap::kTag = {0x6c6c617661736571, 0x75656e6365000001
 
 Napi::Function SequenceWrap::define(Napi::Env env) {
   return DefineClass(env, "Sequence",
-                     {InstanceAccessor<&SequenceWrap::length>("length"), InstanceMethod<&SequenceWrap::fork>("fork"),
+                     {accessor<SequenceWrap, &SequenceWrap::length>("length"), InstanceMethod<&SequenceWrap::fork>("fork"),
                       InstanceMethod<&SequenceWrap::truncate>("truncate"), InstanceMethod<&SequenceWrap::dispose>("dispose")});
 }
 

@@ -26,6 +26,15 @@ Wrap& unwrap(const Napi::Value& value, const char* name) {
   return *Wrap::Unwrap(value.As<Napi::Object>());
 }
 
+// A property of a wrap. V8 checks whose methods are called, but not whose accessors: `get` must unwrap() what it is read on.
+template <class Wrap, Napi::Value (*get)(const Napi::CallbackInfo&)>
+Napi::ClassPropertyDescriptor<Wrap> accessor(const char* name) {
+  napi_property_descriptor property = {};
+  property.utf8name = name;
+  property.getter = Napi::details::TemplatedCallback<get>;
+  return property;
+}
+
 // A flag that compute threads read between tasks.
 class CancellationWrap : public Napi::ObjectWrap<CancellationWrap> {
  public:
@@ -51,7 +60,7 @@ class FeaturesWrap : public Napi::ObjectWrap<FeaturesWrap> {
   std::shared_ptr<const ImageFeatures> image() const;  // throws kDisposed
 
  private:
-  Napi::Value rows(const Napi::CallbackInfo& info);
+  static Napi::Value rows(const Napi::CallbackInfo& info);
   Napi::Value read(const Napi::CallbackInfo& info);
   Napi::Value dispose(const Napi::CallbackInfo& info);
   int64_t bytes() const;
@@ -88,7 +97,7 @@ class SequenceWrap : public Napi::ObjectWrap<SequenceWrap> {
 
  private:
   SequenceState& idle() const;
-  Napi::Value length(const Napi::CallbackInfo& info);
+  static Napi::Value length(const Napi::CallbackInfo& info);
   Napi::Value fork(const Napi::CallbackInfo& info);
   Napi::Value truncate(const Napi::CallbackInfo& info);
   Napi::Value dispose(const Napi::CallbackInfo& info);
