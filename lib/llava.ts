@@ -984,10 +984,7 @@ async function openReporting(
 ): Promise<Engine> {
   if (onProgress === undefined || options.weights === 'mapped') return Engine.open(description, options)
   const thrown: unknown[] = []
-  let last = { done: -1, total: 0 } // reports may come late: those that are behind are left out
   const report = (done: number, total: number) => {
-    if (done <= last.done) return
-    last = { done, total }
     try {
       onProgress({ stage: 'weights', done, total })
     } catch (error) {
@@ -995,7 +992,6 @@ async function openReporting(
     }
   }
   const engine = await Engine.open(description, options, report)
-  report(last.total, last.total)
   if (thrown.length === 0) return engine
   engine.dispose()
   throw thrown[0]

@@ -633,7 +633,7 @@ test('weights that are copied give the same answer, take memory instead of a map
   t.is(copied.memory.weightsMapped, 0)
   t.true(copied.memory.weightsHeap >= mapped.memory.weightsHeap + mapped.memory.weightsMapped)
   t.true(heard.every(({ stage, total }) => stage === 'weights' && total === heard[0]?.total))
-  t.is(heard[0]?.done, 0)
+  t.true(heard.every(({ done }, n) => done >= (heard[n - 1]?.done ?? 0)))
   t.is(heard.at(-1)?.done, heard[0]?.total)
   const failure = new Error('enough')
   const throwing = () => {

@@ -23,28 +23,42 @@ std::shared_ptr<Model> opened(const Napi::Value& value, const char* how) {
   return *value.As<Napi::External<std::shared_ptr<Model>>>().Data();
 }
 
-// JavaScript's listener to OpenProgress, called from the thread that opens. Its exceptions are its own: it must not throw.
+// JavaScript's listener to OpenProgress, called while the thread that opens works, and once more when it is done. It must not throw.
 class ProgressListener {
  public:
   explicit ProgressListener(const Napi::Value& listener) {
     if (!listener.IsFunction()) return;
+    listener_ = Napi::Persistent(listener.As<Napi::Function>());
     call_ = Napi::ThreadSafeFunction::New(listener.Env(), listener.As<Napi::Function>(), "llava-native progress", 0, 1);
     call_->Unref(listener.Env());  // the opening itself keeps the process alive
   }
+  // From the thread that opens.
   OpenProgress progress() const {
     if (!call_) return {};
-    return [call = *call_](uint64_t nbytes, uint64_t total) {
+    return [call = *call_, state = state_](uint64_t nbytes, uint64_t total) {
+      state->nbytes = nbytes;
+      state->total = total;
       call.NonBlockingCall([=](Napi::Env env, Napi::Function listener) {
-        listener.Call({Napi::Number::New(env, static_cast<double>(nbytes)), Napi::Number::New(env, static_cast<double>(total))});
+        if (!state->ended) listener.Call({number(env, nbytes), number(env, total)});
       });
     };
   }
+  // JavaScript thread, once that thread is done: what it reported last is heard, and nothing after it.
   void end() {
-    if (call_) call_->Release();
-    call_.reset();
+    if (!call_) return;
+    state_->ended = true;
+    call_->Release();
+    if (state_->total > 0) listener_.Call({number(listener_.Env(), state_->nbytes), number(listener_.Env(), state_->total)});
   }
 
  private:
+  struct State {
+    uint64_t nbytes = 0, total = 0;
+    bool ended = false;  // JavaScript thread only
+  };
+  static Napi::Number number(Napi::Env env, uint64_t value) { return Napi::Number::New(env, static_cast<double>(value)); }
+  std::shared_ptr<State> state_ = std::make_shared<State>();
+  Napi::FunctionReference listener_;
   std::optional<Napi::ThreadSafeFunction> call_;
 };
 
@@ -65,8 +79,8 @@ class OpenWorker : public Napi::AsyncWorker {
   }
   void OnOK() override {
     const Napi::HandleScope scope(Env());
-    listener_.end();
     try {
+      listener_.end();
       settle();
     } catch (const Napi::Error&) {  // the environment is ending (worker.terminate()): there is nobody left to tell
     }

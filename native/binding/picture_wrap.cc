@@ -11,7 +11,7 @@
 
 #include "binding/convert.h"
 #include "binding/wraps.h"
-#include "common/arena.h"
+#include "common/aligned.h"
 #include "common/cpu_features.h"
 #include "image/resize.h"
 
@@ -20,10 +20,14 @@ namespace llava::binding {
 const napi_type_tag PictureWrap::kTag = {0x6c6c617661706963, 0x7475726500000001};
 
 struct Pixels {
-  Pixels(int64_t width, int64_t height) : width(width), height(height), rgb(arena.take<uint8_t>(nbytes())) {}
+  Pixels(int64_t w, int64_t h) : width(w), height(h), rgb(static_cast<uint8_t*>(allocate_aligned(static_cast<uint64_t>(nbytes())))) {
+    if (rgb == nullptr) throw Error(ErrorCode::kOutOfMemory, "out of memory: could not allocate " + std::to_string(nbytes()) + " bytes for a picture");
+  }
+  ~Pixels() { std::free(rgb); }
+  Pixels(const Pixels&) = delete;
+  Pixels& operator=(const Pixels&) = delete;
   int64_t nbytes() const { return 3 * width * height; }
   const int64_t width, height;
-  Arena arena;
   uint8_t* const rgb;   // [height, width, 3]
   int64_t written = 0;  // bytes; none is written any more once all are, so that workers may read them
 };

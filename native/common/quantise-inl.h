@@ -442,7 +442,7 @@ void encode_row(DType dtype, const float* src, int64_t n, std::byte* dst) noexce
     case DType::F32: std::memcpy(dst, src, static_cast<size_t>(n) * sizeof(float)); return;
     case DType::F16: return narrow<uint16_t, float_to_half>(src, n, dst);
     case DType::BF16: return narrow<uint16_t, float_to_bfloat>(src, n, dst);
-#define LLAVA_ENCODE(T, elements, bytes) \
+#define LLAVA_ENCODE(T, elements, ...) \
   case DType::T: return encode_blocks<Block##T, elements>(src, n, dst);
       LLAVA_QUANTISED(LLAVA_ENCODE)
 #undef LLAVA_ENCODE
@@ -454,7 +454,7 @@ void decode_row(DType dtype, const std::byte* src, int64_t n, float* dst) noexce
     case DType::F32: std::memcpy(dst, src, static_cast<size_t>(n) * sizeof(float)); return;
     case DType::F16: return widen<half_to_float>(src, n, dst);
     case DType::BF16: return widen<bfloat_to_float>(src, n, dst);
-#define LLAVA_DECODE(T, elements, bytes) \
+#define LLAVA_DECODE(T, elements, ...) \
   case DType::T: return decode_blocks<Block##T, elements>(src, n, dst);
       LLAVA_QUANTISED(LLAVA_DECODE)
 #undef LLAVA_DECODE

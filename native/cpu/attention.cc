@@ -18,7 +18,7 @@ namespace {
 
 constexpr int64_t kQueryRows = 60;  // rows of a task: five 12-row tiles of AVX-512, ten 6-row tiles of AVX2
 constexpr int64_t kTileRows = 12;   // rows that end at a diagonal of their own
-constexpr int64_t kFewRows = 2;     // that read a cache of halves as it is: more are worth a copy in f32
+constexpr int64_t kHalfRows = 2;    // that read a cache of halves as it is: more are worth a copy in f32
 constexpr int64_t kSpan = 4 * kPageTokens;  // keys of one step of the online softmax: long enough for its horizontal sums not to count
 
 // A worker's scratch, in floats.
@@ -121,7 +121,7 @@ struct Block {
     if (span_end(at) < visible()) return page(span_end(at)).keys;
     return next != nullptr ? next : page(at).values;
   }
-  bool reads_halves() const { return layout().type == KvType::kF16 && rows() <= kFewRows; }
+  bool reads_halves() const { return layout().type == KvType::kF16 && rows() <= kHalfRows; }
   // Of the page at `at`: positions that some row of the tile that begins at `row` sees.
   int64_t held(int64_t row, int64_t at) const { return held_by(std::min(row + kTileRows, rows()) - 1, at); }
   int64_t held_by(int64_t row, int64_t at) const { return std::clamp<int64_t>(visible_to(row) - at, 0, kPageTokens); }

@@ -43,7 +43,7 @@ struct QuantisedKernels {
 
 QuantisedKernels quantised_kernels(const KernelTable& k, DType dtype) {
   switch (dtype) {
-#define LLAVA_QUANTISED_CASE(T, elements, bytes) \
+#define LLAVA_QUANTISED_CASE(T, elements, ...) \
   case DType::T: return {k.pack_##T, k.gemm_##T, k.skinny_##T, k.gemv_##T};
     LLAVA_QUANTISED(LLAVA_QUANTISED_CASE)
 #undef LLAVA_QUANTISED_CASE
@@ -492,7 +492,7 @@ struct QuantisedPanels {
 
 // Weight rows [first, first + rows), `depth` blocks from block b on; missing rows are zero.
 void QuantisedPanels::pack(const Weight& w, int64_t first, int64_t rows, int64_t b, int64_t depth, std::byte* scratch, std::byte* panel) const {
-  const int64_t scale_count = kCodes / kBlock * panel_scales(w.dtype);
+  const int64_t scale_count = kCodes / kBlock * traits(w.dtype).factors();
   for (int p = 0; p < 2; p++) {
     auto* codes = reinterpret_cast<uint8_t*>(panel + p * kCodeBytes);
     float* scales = scales_of(panel) + p * scale_count;

@@ -21,7 +21,7 @@ void column_of_blocks(const std::byte* rows, int64_t stride, int64_t count, int6
 
 void weight_column(DType dtype, const std::byte* rows, int64_t stride, int64_t count, int64_t column, float* out) {
   switch (dtype) {
-#define LLAVA_COLUMN_CASE(T, elements, bytes) \
+#define LLAVA_COLUMN_CASE(T, elements, ...) \
   case DType::T: return column_of_blocks<Block##T>(rows, stride, count, column, out);
     LLAVA_QUANTISED(LLAVA_COLUMN_CASE)
 #undef LLAVA_COLUMN_CASE

@@ -177,7 +177,7 @@ class WeightBinder {
           out[i] = entry.dtype == DType::F16 ? half_to_float(bits) : bfloat_to_float(bits);
         }
         return;
-#define LLAVA_WIDEN(T, elements, bytes) \
+#define LLAVA_WIDEN(T, elements, ...) \
   case DType::T: return widen_blocks<Block##T, elements>(from, out, count);
         LLAVA_QUANTISED(LLAVA_WIDEN)
 #undef LLAVA_WIDEN

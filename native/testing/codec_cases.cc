@@ -52,7 +52,7 @@ void magnitudes_agree(Trial& t) {
 
 std::vector<Case> codec_cases() {
   return {
-#define LLAVA_CODEC(T, elements, bytes) \
+#define LLAVA_CODEC(T, elements, ...) \
   {"rows of " #T " are the same bytes on every instruction set", [](Trial& t) { codecs_agree(t, DType::T); }},
       LLAVA_DTYPES(LLAVA_CODEC)
 #undef LLAVA_CODEC

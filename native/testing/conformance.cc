@@ -172,6 +172,11 @@ void Trial::exact_bytes(const std::string& label, std::span<const std::byte> got
 }
 
 void Trial::require(bool holds, const std::string& label) {
+  checks_++;
+  guard(holds, label);
+}
+
+void Trial::guard(bool holds, const std::string& label) {
   if (!holds && std::find(broken_.begin(), broken_.end(), label) == broken_.end()) broken_.push_back(label);
 }
 

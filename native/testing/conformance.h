@@ -84,6 +84,7 @@ class Trial {
     exact(label, std::span<const T>(got), std::span<const T>(want));
   }
   void require(bool holds, const std::string& label);
+  void guard(bool holds, const std::string& label);  // the same of what surrounds an operand: by itself it proves nothing
   Verdict verdict() const;
 
  private:
@@ -129,7 +130,7 @@ class Input : Fenced {
     if (!values.empty()) std::memcpy(values_, values.data(), values.size() * sizeof(T));
     before_ = hash();
   }
-  ~Input() { trial_.require(hash() == before_ && fences_hold(), "inputs stay as they were"); }
+  ~Input() { trial_.guard(hash() == before_ && fences_hold(), "inputs stay as they were"); }
   const T* data() const { return reinterpret_cast<const T*>(values_); }
   operator const T*() const { return data(); }
 
@@ -146,7 +147,7 @@ class Output : Fenced {
   Output(Trial& trial, const std::vector<T>& values, int64_t gap) : Output(trial, static_cast<int64_t>(values.size()), gap) {
     fill(values);
   }
-  ~Output() { trial_.require(fences_hold(), "nothing is written outside of the outputs"); }
+  ~Output() { trial_.guard(fences_hold(), "nothing is written outside of the outputs"); }
   T* data() const { return reinterpret_cast<T*>(values_); }
   operator T*() const { return data(); }
   std::vector<T> values() const { return std::vector<T>(data(), data() + bytes_ / static_cast<int64_t>(sizeof(T))); }

@@ -179,9 +179,9 @@ struct Quantised {
   decltype(KernelTable::skinny_Q4_0) KernelTable::*skinny;
   decltype(KernelTable::gemv_Q4_0) KernelTable::*gemv;
   int64_t disk_blocks() const { return traits(dtype).elements / kBlock; }  // blocks of 32 in one on disk
-  int64_t scales() const { return panel_scales(dtype) * kPanelRows; }      // of a block in a panel
+  int64_t scales() const { return traits(dtype).factors() * kPanelRows; }      // of a block in a panel
 };
-#define LLAVA_TYPE(T, elements, bytes) constexpr Quantised k##T = {DType::T, &KernelTable::pack_##T, &KernelTable::gemm_##T, &KernelTable::skinny_##T, &KernelTable::gemv_##T};
+#define LLAVA_TYPE(T, elements, ...) constexpr Quantised k##T = {DType::T, &KernelTable::pack_##T, &KernelTable::gemm_##T, &KernelTable::skinny_##T, &KernelTable::gemv_##T};
 LLAVA_QUANTISED(LLAVA_TYPE)
 #undef LLAVA_TYPE
 
@@ -623,7 +623,7 @@ void quantize_q8_group(Trial& t) {
   }
 }
 
-#define LLAVA_CASES(T, elements, bytes)                                            \
+#define LLAVA_CASES(T, elements, ...)                                            \
   void expand_##T(Trial& t) { expand(t, &KernelTable::expand_##T, DType::T); } \
   void pack_##T(Trial& t) { pack_quantised(t, k##T); }                             \
   void gemm_##T(Trial& t) { gemm_quantised(t, k##T); }                             \
@@ -947,7 +947,7 @@ std::vector<Case> kernel_cases() {
       {"each of the 65,536 halves expands to its exact value", expand_every_half},
       {"each of the 65,536 bfloats expands to its exact value", expand_every_bfloat},
       {"floats narrow to the nearest half, ties to even, subnormals, infinities and NaN included", narrow_every_half},
-#define LLAVA_GOLDEN(T, elements, bytes) \
+#define LLAVA_GOLDEN(T, elements, ...) \
   {"a block of " #T " decodes to its golden vector", [](Trial& t) { golden<Block##T>(t, t.kernels.expand_##T, elements, golden_##T); }},
       LLAVA_QUANTISED(LLAVA_GOLDEN)
 #undef LLAVA_GOLDEN
@@ -959,7 +959,7 @@ std::vector<Case> kernel_cases() {
       LLAVA_EQUAL(f16, F16)
       LLAVA_EQUAL(bf16, BF16)
 #undef LLAVA_EQUAL
-#define LLAVA_EQUAL(T, elements, bytes) \
+#define LLAVA_EQUAL(T, elements, ...) \
   {"gemv_" #T " equals gemm_" #T " bit for bit, for every token of any batch", [](Trial& t) { gemv_equals_gemm(t, k##T); }}, \
   {"skinny_" #T " equals gemm_" #T " bit for bit", [](Trial& t) { skinny_equals_gemm(t, k##T); }},
       LLAVA_QUANTISED(LLAVA_EQUAL)

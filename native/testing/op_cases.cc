@@ -100,7 +100,7 @@ class In {
     for (const auto& [backend, copy] : copies_) {
       const std::span<const std::byte> before = std::as_bytes(std::span(values_));
       const std::vector<std::byte> after = copy->values();
-      rig_.trial().require(std::equal(before.begin(), before.end(), after.begin(), after.end()) && copy->fences_hold(), "inputs stay as they were");
+      rig_.trial().guard(std::equal(before.begin(), before.end(), after.begin(), after.end()) && copy->fences_hold(), "inputs stay as they were");
     }
   }
   Device<const T> at() const {
@@ -125,7 +125,7 @@ class Out {
  public:
   Out(Rig& rig, const std::vector<T>& values)
       : rig_(rig), memory_(rig.current(), std::as_bytes(std::span(values)), random_gap(rig.trial()) * static_cast<int64_t>(sizeof(T))) {}
-  ~Out() { rig_.trial().require(memory_.fences_hold(), "nothing is written outside of the outputs"); }
+  ~Out() { rig_.trial().guard(memory_.fences_hold(), "nothing is written outside of the outputs"); }
   Device<T> at() const { return memory_.at().template as<T>(); }
   std::vector<T> values() const {
     const std::vector<std::byte> bytes = memory_.values();

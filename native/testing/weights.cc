@@ -63,7 +63,7 @@ void add_floats(RandomWeight& out, Random& random) {
 RandomWeight random_weight(Trial& trial, DType dtype, int64_t rows, int64_t cols, bool extreme) {
   RandomWeight out{dtype, rows, cols, {}, {}, {}};
   switch (dtype) {
-#define LLAVA_BLOCKS(T, elements, bytes) \
+#define LLAVA_BLOCKS(T, elements, ...) \
   case DType::T: add_blocks<Block##T>(out, trial.random, elements, extreme); break;
     LLAVA_QUANTISED(LLAVA_BLOCKS)
 #undef LLAVA_BLOCKS

@@ -30,7 +30,7 @@ from tiny_tokenizer import write_json
 
 SHARED_CLIP = os.path.join(GOLDEN, 'original-bin', 'clip-vit-tiny')
 TEXT = {**SMALL_TEXT, 'pad_token_id': 0}
-LONG_REPEATS = 84  # for 700 positions and a few
+LONG_REPEATS = 52  # for 700 positions and a few
 LORA_TARGETS = ['q_proj', 'k_proj', 'v_proj', 'o_proj', 'gate_proj', 'up_proj', 'down_proj']
 
 

@@ -124,9 +124,9 @@ void quantize_q8_group(const float* x, int64_t ldx, int64_t rows, int64_t n, con
 
 // The largest |value| in a panel, and the largest that code() gives (Q8_0 is signed in both).
 template <class Codes>
-constexpr int kLargestValue = Codes::kLargest == 255 ? 128 : std::max(Codes::kOffset, Codes::kLargest - Codes::kOffset);
+constexpr int kLargestValue = Codes::kFillsByte ? 128 : std::max(Codes::kOffset, Codes::kLargest - Codes::kOffset);
 template <class Codes>
-constexpr int kLargestCode = Codes::kLargest == 255 ? 128 : Codes::kLargest;
+constexpr int kLargestCode = Codes::kFillsByte ? 128 : Codes::kLargest;
 
 // Groups of a span whose products two lanes of 16 bits can hold in one; a lane has one product of each group.
 constexpr int groups_in_16_bits(int largest, int span) {

@@ -45,7 +45,7 @@ inline void products(const Source& codes, const int8_t* q, int64_t q_stride, con
         acc[t][1] = in_order(Int::add_32(acc[t][1], Int::madd_16(w1, a)));
       }
     }
-  } else if constexpr (Codes::kLargest == 255) {  // signed codes: each pair is widened
+  } else if constexpr (Codes::kFillsByte) {  // signed codes: each pair is widened
 #pragma GCC unroll 8
     for (int t = 0; t < kTokens; t++) acc[t][0] = acc[t][1] = Int::set1_32(start[t]);
 #pragma GCC unroll 8
@@ -87,7 +87,7 @@ inline void products(const Source& codes, const int8_t* q, int64_t q_stride, con
 // acc + the groups of block j in a part · one token.
 template <class Codes>
 inline I dot(const typename Codes::Packed& packed, int j, const int8_t* q, I acc) {
-  if constexpr (Codes::kLargest == 255) {
+  if constexpr (Codes::kFillsByte) {
 #pragma GCC unroll 8
     for (int g = 0; g < Codes::kPart; g++) acc = add_pairs(acc, SignedCodes(Codes::code(packed, j, g)).pairs(Int::broadcast_word(q + g * 4)));
   } else {

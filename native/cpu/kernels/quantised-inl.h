@@ -16,17 +16,19 @@ constexpr int kRows = Int::kRows;
 //   load(w, stride, unit, part) -> Packed;  code(packed, j, g)  group g (of the part) of block j (of the unit)
 //   scales(w, stride) -> Scales, of a block on disk;  factor(scales, i)  value i of [blocks][kScales]: of each block its scales, then its mins
 // Codes and factors are cut out right where they are multiplied, so that what is packed stays in registers.
-template <class Block, int unit_blocks, int part_groups, int offset, int largest_code>
+template <class Block, int unit_blocks, int part_groups, int offset = kTraits<Block>.offset>
 struct CodesOf {
   static constexpr int kBytes = sizeof(Block);                           // of a block on disk
   static constexpr int kDiskBlocks = reference::kValues<Block> / kBlock;  // blocks of 32 in it
   static constexpr int kUnit = unit_blocks;                              // blocks of 32
   static constexpr int kPart = part_groups;                              // groups, of 8 in a block: no more than share a scale
   static constexpr int kOffset = offset;
-  static constexpr int kLargest = largest_code;
-  static constexpr int kHalves = reference::Layout<Block>::kHalves;
-  static constexpr bool kMins = reference::Layout<Block>::kMins;
-  static constexpr int kScales = kHalves * (kMins ? 2 : 1);
+  static constexpr int kLargest = kTraits<Block>.largest_code;
+  static constexpr bool kFillsByte = kLargest == 255;   // signed on disk, and where kSignedQ8 says so
+  static constexpr bool kFifthBits = kLargest == 31;    // apart from the nibbles
+  static constexpr int kHalves = kTraits<Block>.halves;
+  static constexpr bool kMins = kTraits<Block>.mins;
+  static constexpr int kScales = kTraits<Block>.factors();
   static constexpr int kPanelBytes = 1;  // of a code in a panel
 };
 
@@ -87,8 +89,8 @@ struct ScaleAndMin {
 };
 
 // Blocks of 32 values that begin with their row's scales.
-template <class Block, int offset, int largest_code, class RowScales>
-struct SingleBlockCodes : CodesOf<Block, 1, 8, offset, largest_code> {
+template <class Block, class RowScales, int offset = kTraits<Block>.offset>
+struct SingleBlockCodes : CodesOf<Block, 1, 8, offset> {
   using Scales = RowScales;
   using Run = BlockRun<Block>;
   static Scales scales(const unsigned char* w, int64_t stride) { return {w, stride}; }
@@ -96,16 +98,16 @@ struct SingleBlockCodes : CodesOf<Block, 1, 8, offset, largest_code> {
 };
 
 // A row's scales, then 32 nibbles.
-template <class Block, int offset, class RowScales>
-struct NibbleCodes : SingleBlockCodes<Block, offset, 15, RowScales> {
+template <class Block, class RowScales>
+struct NibbleCodes : SingleBlockCodes<Block, RowScales> {
   using Packed = Nibbles;
   static Packed load(const unsigned char* w, int64_t stride, int, int) { return {w + RowScales::kBytes, stride}; }
   static I code(const Packed& packed, int, int g) { return packed.group(g); }
   static Packed load(const BlockRun<Block>& run, int j) { return {run, j * run.kBytes + RowScales::kBytes}; }
 };
 
-using CodesQ4_0 = NibbleCodes<BlockQ4_0, 8, OneScale>;
-using CodesQ4_1 = NibbleCodes<BlockQ4_1, 0, ScaleAndMin>;
+using CodesQ4_0 = NibbleCodes<BlockQ4_0, OneScale>;
+using CodesQ4_1 = NibbleCodes<BlockQ4_1, ScaleAndMin>;
 
 // Bit i of each row's dword is bit 4 of value i: value 4 g + j is byte j of group g.
 struct FiveBits {
@@ -115,8 +117,8 @@ struct FiveBits {
 };
 
 // A row's scales, the fifth bits, then 32 nibbles.
-template <class Block, int offset, class RowScales>
-struct FiveBitCodes : SingleBlockCodes<Block, offset, 31, RowScales> {
+template <class Block, class RowScales>
+struct FiveBitCodes : SingleBlockCodes<Block, RowScales> {
   using Packed = FiveBits;
   static Packed load(const unsigned char* w, int64_t stride, int, int) { return {{w + RowScales::kBytes + 4, stride}, Int::rows_32(w + RowScales::kBytes, stride)}; }
   static I code(const Packed& packed, int, int g) { return packed.group(g); }
@@ -126,8 +128,8 @@ struct FiveBitCodes : SingleBlockCodes<Block, offset, 31, RowScales> {
   }
 };
 
-using CodesQ5_0 = FiveBitCodes<BlockQ5_0, 16, OneScale>;
-using CodesQ5_1 = FiveBitCodes<BlockQ5_1, 0, ScaleAndMin>;
+using CodesQ5_0 = FiveBitCodes<BlockQ5_0, OneScale>;
+using CodesQ5_1 = FiveBitCodes<BlockQ5_1, ScaleAndMin>;
 
 // 32 bytes of each row: group g of them is bytes[g].
 struct Bytes32 {
@@ -137,7 +139,7 @@ struct Bytes32 {
   Bytes32(const BlockRun<Block>& run, int byte) { run.template read<8>(byte, bytes); }
 };
 
-struct CodesQ8_0 : SingleBlockCodes<BlockQ8_0, kSignedQ8 ? 0 : 128, 255, OneScale> {
+struct CodesQ8_0 : SingleBlockCodes<BlockQ8_0, OneScale, kSignedQ8 ? 0 : kTraits<BlockQ8_0>.offset> {
   using Packed = Bytes32;
   static Packed load(const unsigned char* w, int64_t stride, int, int) { return {w + 2, stride}; }
   static I code(const Packed& packed, int, int g) { return kSignedQ8 ? packed.bytes[g] : Int::bit_xor(packed.bytes[g], Int::set1_8(0x80)); }
@@ -149,7 +151,7 @@ inline I even_bytes(I bytes) { return Int::shift_right_signed_16(Int::shift_left
 inline I odd_bytes(I bytes) { return Int::shift_right_signed_16(bytes, 8); }
 
 // The same 16 of the 32 bytes that four blocks share, two bits each.
-struct CodesQ2_K : CodesOf<BlockQ2_K, 4, 4, 0, 3> {
+struct CodesQ2_K : CodesOf<BlockQ2_K, 4, 4> {
   struct Packed {
     I pairs[4];
   };
@@ -176,7 +178,7 @@ struct CodesQ2_K : CodesOf<BlockQ2_K, 4, 4, 0, 3> {
   }
 };
 
-struct CodesQ3_K : CodesOf<BlockQ3_K, 8, 4, 4, 7> {
+struct CodesQ3_K : CodesOf<BlockQ3_K, 8, 4> {
   struct Packed {
     I pairs[2][4], third[4];
   };
@@ -230,7 +232,7 @@ struct SixBitScales {
   }
 };
 
-struct CodesQ4_K : CodesOf<BlockQ4_K, 2, 8, 0, 15> {
+struct CodesQ4_K : CodesOf<BlockQ4_K, 2, 8> {
   using Packed = Bytes32;
   static Packed load(const unsigned char* w, int64_t stride, int unit, int) { return {w + 16 + 32 * unit, stride}; }
   static I code(const Packed& packed, int j, int g) { return j == 0 ? low_nibbles(packed.bytes[g]) : high_nibbles(packed.bytes[g]); }
@@ -238,7 +240,7 @@ struct CodesQ4_K : CodesOf<BlockQ4_K, 2, 8, 0, 15> {
   static Scales scales(const unsigned char* w, int64_t stride) { return {w, stride}; }
 };
 
-struct CodesQ5_K : CodesOf<BlockQ5_K, 8, 4, 0, 31> {
+struct CodesQ5_K : CodesOf<BlockQ5_K, 8, 4> {
   struct Packed {
     I nibbles[4][4], fifth[4];
   };
@@ -257,7 +259,7 @@ struct CodesQ5_K : CodesOf<BlockQ5_K, 8, 4, 0, 31> {
   static Scales scales(const unsigned char* w, int64_t stride) { return {w, stride}; }
 };
 
-struct CodesQ6_K : CodesOf<BlockQ6_K, 4, 4, 32, 63> {
+struct CodesQ6_K : CodesOf<BlockQ6_K, 4, 4> {
   struct Packed {
     I nibbles[2][4], pairs[4];
   };

@@ -55,7 +55,7 @@ inline void add_block(const typename Codes::Packed (&packed)[2], const F (&facto
 template <class Codes>
 void skinny_direct(const void* w, int64_t stride, int64_t blocks, const void* next, int64_t groups, const int8_t* q, int64_t q_stride, const float* origin,
                    const int32_t* sum, int64_t o_stride, float* y, int64_t ldy, bool accumulate) noexcept {
-  constexpr int64_t kMostGroups = Codes::kMins || Codes::kLargest == 31 ? 2 : std::numeric_limits<int64_t>::max();
+  constexpr int64_t kMostGroups = Codes::kMins || Codes::kFifthBits ? 2 : std::numeric_limits<int64_t>::max();
   if (groups > kMostGroups) return skinny<Codes>(w, stride, blocks, next, groups, q, q_stride, origin, sum, o_stride, y, ldy, accumulate);
   const TokenGroups x{q, q_stride, origin, sum, o_stride};
   if (!accumulate) {
@@ -89,7 +89,7 @@ inline void fill_direct(decltype(KernelTable::skinny_Q4_0)& slot) {
 }
 
 inline void fill_skinnies_direct(KernelTable& t) {
-#define LLAVA_DIRECT_SLOT(T, elements, bytes) fill_direct<Codes##T>(t.skinny_##T);
+#define LLAVA_DIRECT_SLOT(T, elements, ...) fill_direct<Codes##T>(t.skinny_##T);
   LLAVA_QUANTISED(LLAVA_DIRECT_SLOT)
 #undef LLAVA_DIRECT_SLOT
 }

@@ -10,7 +10,7 @@ void gemm_q(int64_t tokens, int64_t blocks, const uint8_t* codes, const float* s
 }
 
 inline void fill_gemms(KernelTable& t) {
-#define LLAVA_GEMM_SLOT(T, elements, bytes) t.gemm_##T = gemm_q<Codes##T>;
+#define LLAVA_GEMM_SLOT(T, elements, ...) t.gemm_##T = gemm_q<Codes##T>;
   LLAVA_QUANTISED(LLAVA_GEMM_SLOT)
 #undef LLAVA_GEMM_SLOT
 }

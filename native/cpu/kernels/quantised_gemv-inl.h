@@ -122,7 +122,7 @@ void gemv_q(const void* w, int64_t stride, int64_t blocks, const void* next, con
 }
 
 inline void fill_gemvs(KernelTable& t) {
-#define LLAVA_GEMV_SLOT(T, elements, bytes) t.gemv_##T = gemv_q<Codes##T>;
+#define LLAVA_GEMV_SLOT(T, elements, ...) t.gemv_##T = gemv_q<Codes##T>;
   LLAVA_QUANTISED(LLAVA_GEMV_SLOT)
 #undef LLAVA_GEMV_SLOT
 }

@@ -102,7 +102,7 @@ void pack(const void* w, int64_t stride, int64_t blocks, uint8_t* codes, float* 
 }
 
 inline void fill_packs(KernelTable& t) {
-#define LLAVA_PACK_SLOT(T, elements, bytes) t.pack_##T = pack<Codes##T>;
+#define LLAVA_PACK_SLOT(T, elements, ...) t.pack_##T = pack<Codes##T>;
   LLAVA_QUANTISED(LLAVA_PACK_SLOT)
 #undef LLAVA_PACK_SLOT
 }

@@ -33,7 +33,7 @@ void skinny(const void* w, int64_t stride, int64_t blocks, const void* next, int
 }
 
 inline void fill_skinnies(KernelTable& t) {
-#define LLAVA_SKINNY_SLOT(T, elements, bytes) t.skinny_##T = skinny<Codes##T>;
+#define LLAVA_SKINNY_SLOT(T, elements, ...) t.skinny_##T = skinny<Codes##T>;
   LLAVA_QUANTISED(LLAVA_SKINNY_SLOT)
 #undef LLAVA_SKINNY_SLOT
 }

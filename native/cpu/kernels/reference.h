@@ -25,33 +25,9 @@ inline float weight_f32(const void* w, int64_t i) { return load<float>(w, i); }
 inline float weight_f16(const void* w, int64_t i) { return half_to_float(load<uint16_t>(w, i)); }
 inline float weight_bf16(const void* w, int64_t i) { return bfloat_to_float(load<uint16_t>(w, i)); }
 
-// A block type's layout in a panel: whether 16 values share a scale (two halves in a block of 32), whether there are mins.
-template <class Block>
-struct Layout {
-  static constexpr int kHalves = 1;
-  static constexpr bool kMins = false;
-};
-template <int halves, bool mins>
-struct LayoutOf {
-  static constexpr int kHalves = halves;
-  static constexpr bool kMins = mins;
-};
-template <> struct Layout<BlockQ4_1> : LayoutOf<1, true> {};
-template <> struct Layout<BlockQ5_1> : LayoutOf<1, true> {};
-template <> struct Layout<BlockQ2_K> : LayoutOf<2, true> {};
-template <> struct Layout<BlockQ3_K> : LayoutOf<2, false> {};
-template <> struct Layout<BlockQ4_K> : LayoutOf<1, true> {};
-template <> struct Layout<BlockQ5_K> : LayoutOf<1, true> {};
-template <> struct Layout<BlockQ6_K> : LayoutOf<2, false> {};
-
 // Values in a block on disk.
 template <class Block>
-inline constexpr int kValues = kBlock;
-template <> inline constexpr int kValues<BlockQ2_K> = kSuperBlock;
-template <> inline constexpr int kValues<BlockQ3_K> = kSuperBlock;
-template <> inline constexpr int kValues<BlockQ4_K> = kSuperBlock;
-template <> inline constexpr int kValues<BlockQ5_K> = kSuperBlock;
-template <> inline constexpr int kValues<BlockQ6_K> = kSuperBlock;
+inline constexpr int kValues = static_cast<int>(kTraits<Block>.elements);
 
 template <class Block>
 void expand_blocks(const void* src, float* dst, int64_t n) noexcept {
@@ -167,14 +143,14 @@ inline void quantize_q8_group(const float* x, int64_t ldx, int64_t rows, int64_t
 // The panel's scales of block b: [n][16 rows], the halves' scales first, then their mins.
 template <class Block>
 void pack(const void* w, int64_t stride, int64_t blocks, uint8_t* codes, float* scales) noexcept {
-  constexpr int kHalves = Layout<Block>::kHalves, kScales = kHalves * (Layout<Block>::kMins ? 2 : 1);
+  constexpr int kHalves = kTraits<Block>.halves, kScales = kTraits<Block>.factors();
   for (int64_t b = 0; b < blocks; b++) {
     for (int r = 0; r < kPanelRows; r++) {
       const auto block = load<Block>(static_cast<const std::byte*>(w) + r * stride, b * kBlock / kValues<Block>);
       const int first = static_cast<int>(b * kBlock % kValues<Block>);
       for (int h = 0; h < kHalves; h++) {
         scales[(b * kScales + h) * kPanelRows + r] = block.scale(first + 16 * h);
-        if (Layout<Block>::kMins) scales[(b * kScales + kHalves + h) * kPanelRows + r] = block.min(first + 16 * h);
+        if (kTraits<Block>.mins) scales[(b * kScales + kHalves + h) * kPanelRows + r] = block.min(first + 16 * h);
       }
       for (int i = 0; i < kBlock; i++) codes[((b * 8 + i / 4) * kPanelRows + r) * 4 + i % 4] = static_cast<uint8_t>(block.code(first + i));
     }
@@ -184,7 +160,7 @@ void pack(const void* w, int64_t stride, int64_t blocks, uint8_t* codes, float* 
 template <class Acc, class Block>
 void gemm_q(int64_t tokens, int64_t blocks, const uint8_t* codes, const float* scales, int64_t panel, const int8_t* q, int64_t q_stride,
             const float* origin, const int32_t* sum, int64_t o_stride, float* y, int64_t ldy, bool accumulate) noexcept {
-  constexpr int kHalves = Layout<Block>::kHalves, kScales = kHalves * (Layout<Block>::kMins ? 2 : 1), kSpan = kBlock / kHalves;
+  constexpr int kHalves = kTraits<Block>.halves, kScales = kTraits<Block>.factors(), kSpan = kBlock / kHalves;
   for (int64_t t = 0; t < tokens; t++) {
     const int64_t group = t / kTokenGroup, lane = t % kTokenGroup;
     for (int r = 0; r < 2 * kPanelRows; r++) {
@@ -201,7 +177,7 @@ void gemm_q(int64_t tokens, int64_t blocks, const uint8_t* codes, const float* s
           }
           total += Acc(products) * power * Acc(panel_scales[(b * kScales + h) * kPanelRows + r % kPanelRows]);
         }
-        for (int h = 0; Layout<Block>::kMins && h < kHalves; h++) {
+        for (int h = 0; kTraits<Block>.mins && h < kHalves; h++) {
           const int32_t* half = sum + 2 * group * o_stride + 2 * b * kTokenGroup + lane;
           const int32_t values = kHalves == 2 ? half[h * kTokenGroup] : half[0] + half[kTokenGroup];
           total += Acc(values) * power * Acc(panel_scales[(b * kScales + kHalves + h) * kPanelRows + r % kPanelRows]);
@@ -215,7 +191,7 @@ void gemm_q(int64_t tokens, int64_t blocks, const uint8_t* codes, const float* s
 // total + one row of weights · one token, whose words, origins and sums lie `step` apart.
 template <class Acc, class Block>
 Acc row_product(const std::byte* row, int64_t blocks, int64_t step, const int8_t* q, const float* origin, const int32_t* sum, Acc total) noexcept {
-  constexpr int kHalves = Layout<Block>::kHalves, kSpan = kBlock / kHalves;
+  constexpr int kHalves = kTraits<Block>.halves, kSpan = kBlock / kHalves;
   for (int64_t b = 0; b < blocks; b++) {
     const auto block = load<Block>(row, b * kBlock / kValues<Block>);
     const int first = static_cast<int>(b * kBlock % kValues<Block>);
@@ -225,7 +201,7 @@ Acc row_product(const std::byte* row, int64_t blocks, int64_t step, const int8_t
       for (int i = h * kSpan; i < (h + 1) * kSpan; i++) products += block.code(first + i) * q[(b * 8 + i / 4) * 4 * step + i % 4];
       total += Acc(products) * power * Acc(block.scale(first + 16 * h));
     }
-    for (int h = 0; Layout<Block>::kMins && h < kHalves; h++) {
+    for (int h = 0; kTraits<Block>.mins && h < kHalves; h++) {
       const int32_t* half = sum + 2 * b * step;
       const int32_t values = kHalves == 2 ? half[h * step] : half[0] + half[step];
       total += Acc(values) * power * Acc(block.min(first + 16 * h));
@@ -412,7 +388,7 @@ void fill(KernelTable& t) {
   t.block_largest = block_largest;
   t.quantize_q8 = quantize_q8;
   t.quantize_q8_group = quantize_q8_group;
-#define LLAVA_REFERENCE_SLOTS(T, elements, bytes) \
+#define LLAVA_REFERENCE_SLOTS(T, elements, ...) \
   t.expand_##T = expand_blocks<Block##T>;         \
   t.pack_##T = pack<Block##T>;                    \
   t.gemm_##T = gemm_q<Acc, Block##T>;             \
