@@ -937,6 +937,25 @@ void quantisation_error(Trial& t) {
   }
 }
 
+// The outliers of a token of two blocks, with `value` in column 40 and `rest` in all others.
+cpu::Outliers outliers_of(float value, float rest) {
+  std::vector<float> x(2 * kBlock, rest);
+  x[40] = value;
+  float largest[2] = {std::fabs(rest), std::fabs(value)};
+  return cpu::take_outliers(x.data(), 2, largest);
+}
+
+void outlier_choice(Trial& t) {
+  const cpu::Outliers one = outliers_of(-100, 1);
+  t.require(one.count == 1 && one.of[0].column == 40 && one.of[0].value == -100, "a value far above the rest is an outlier");
+  t.require(outliers_of(1.05f, 1).count == 0, "a value a little above the rest is none");
+  t.require(outliers_of(1, 0).count == 0, "a value alone is none: its block loses nothing by it");
+  t.require(outliers_of(1, 0x1p-70f).count == 0, "nor is one beside which the rest counts as zero: in units of the rest it would be too large");
+  for (const float value : {std::numeric_limits<float>::infinity(), std::numeric_limits<float>::quiet_NaN()}) {
+    t.require(outliers_of(value, 1).count == 0, "a token that holds an infinity or NaN has none");
+  }
+}
+
 }  // namespace
 
 std::vector<Case> kernel_cases() {
@@ -952,6 +971,7 @@ std::vector<Case> kernel_cases() {
       LLAVA_QUANTISED(LLAVA_GOLDEN)
 #undef LLAVA_GOLDEN
       {"int8 codes lie within half a step of the activations", quantisation_error},
+      {"outliers are values far above the rest of their token, which is more than nothing", outlier_choice},
       {"gemm_f32 gives a row the same bits in any company", gemm_row_alone},
 #define LLAVA_EQUAL(T, dtype) \
   {"gemv_" #T " gives an output the same bits in any company, and those of gemv_f32", [](Trial& t) { gemv_alone(t, &KernelTable::gemv_##T, &KernelTable::expand_##T, DType::dtype); }},
