@@ -13,7 +13,6 @@
       "native/image/resize.cc",
       "native/cpu/backend.cc",
       "native/cpu/block_float.cc",
-      "native/cpu/outliers.cc",
       "native/cpu/linear.cc",
       "native/cpu/attention.cc",
       "native/cpu/patch_embed.cc",

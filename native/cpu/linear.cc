@@ -428,13 +428,19 @@ void rows_int8(CpuStream& stream, const LinearArgs& a, const Quantised& x, int64
   stream.parallel(tasks.total(), [&](int64_t index, int worker) {
     const RowTask task = tasks.at(index), after = tasks.after(index);
     const Weight& weight = task.weight();
+    const auto gemv = quantised_kernels(stream.kernels, weight.dtype).gemv;
+    OneHot one_hot;
     std::byte* copy = stream.of_worker(worker);
     float *result = reinterpret_cast<float*>(copy + copied), *columns = result + kGemvRows * x.padded;
     for (int64_t r = 0; r < task.rows; r += set) {
       const std::byte* next = r + set < task.rows ? task.row(r + set) : after.row(0);
       const std::byte* w = whole_rows(weight, task.first + r, std::min(set, task.rows - r), set, copy);
       product(weight, w, next, result + r);
-      x.columns_of(0).for_each(0, a.x.cols, [&](int64_t column, int64_t place) { weight_column(weight.dtype, w, weight.row_bytes(), set, column, columns + place * set); });
+      x.columns_of(0).for_each(0, a.x.cols, [&](int64_t column, int64_t place) {
+        for (int64_t i = 0; i < set; i += kPanelRows) {
+          one_hot.column_of(gemv, weight.dtype, w + i * weight.row_bytes(), weight.row_bytes(), column, columns + place * set + i);
+        }
+      });
       for (int64_t t = 0; t < a.x.rows; t++) add_outliers(stream.kernels, x, t, columns, set, set, result + t * kGemvRows + r);
     }
     finish_products(stream.kernels, *task.output, 0, a.x.rows, task.first, task.rows, result, kGemvRows, x.scale);
@@ -518,10 +524,15 @@ void QuantisedPanels::multiply(const Weight& w, std::byte* panel, int64_t first,
 // The weights of the task's rows in the columns of outliers, of the blocks [b, b + depth) of the slab that begins with row `slab`; missing rows are zero.
 void QuantisedPanels::take_columns(const RowTask& task, int64_t slab, int64_t b, int64_t depth, std::byte* scratch) const {
   const Weight& w = task.weight();
+  const auto gemv = quantised_kernels(kernels, w.dtype).gemv;
+  OneHot one_hot;
   x.columns_of(slab).for_each(b * kBlock, (b + depth) * kBlock, [&](int64_t column, int64_t place) {
     float* to = columns_at(scratch) + place * kPanels * kColumns;
-    weight_column(w.dtype, task.row(0), w.row_bytes(), task.rows, column, to);
-    std::fill(to + task.rows, to + kPanels * kColumns, 0.0f);
+    std::fill(to, to + kPanels * kColumns, 0.0f);
+    for (int64_t r = 0; r < task.rows; r += kPanelRows) {
+      const std::byte* rows = whole_rows(w, task.first + r, std::min<int64_t>(kPanelRows, task.rows - r), kPanelRows, scratch);
+      one_hot.column_of(gemv, w.dtype, rows, w.row_bytes(), column, to + r);
+    }
   });
 }
 

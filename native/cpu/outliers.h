@@ -1,10 +1,13 @@
 // Outliers of activations (block_float.h), which stand in no int8 block: y[t, n] += value * weight[n, column], in float, after the other products.
 //   Many tokens of a prompt have theirs in the same few columns of x, so a column of weights is read once for all of them.
 #pragma once
+#include <algorithm>
 #include <atomic>
 #include <bit>
+#include <iterator>
 #include <new>
 
+#include "common/blocks.h"
 #include "common/dtype.h"
 #include "cpu/block_float.h"
 
@@ -51,7 +54,25 @@ class OutlierColumns {
   int64_t* before_;
 };
 
-// out[r] = weight `column` of row r of quantised rows that lie `stride` bytes apart.
-void weight_column(DType dtype, const std::byte* rows, int64_t stride, int64_t count, int64_t column, float* out);
+// A token of zeros but for a one: its product with rows of quantised weights is a column of them, cut out as the CPU does it best.
+class OneHot {
+ public:
+  OneHot() { std::fill(std::begin(origin_), std::end(origin_), kOrigin); }
+  // out[16] = weight `column` of 16 rows that lie `stride` bytes apart
+  void column_of(decltype(KernelTable::gemv_Q4_0) gemv, DType dtype, const std::byte* rows, int64_t stride, int64_t column, float* out) {
+    const int64_t at = column % traits(dtype).elements;
+    const std::byte* block = rows + row_bytes(dtype, column - at);
+    q_[at] = 1;
+    sum_[at / 16] = 1;
+    gemv(block, stride, traits(dtype).elements / kBlock, block, q_, origin_, sum_, out);
+    q_[at] = 0;
+    sum_[at / 16] = 0;
+  }
+
+ private:
+  alignas(64) int8_t q_[kSuperBlock] = {};
+  float origin_[kSuperBlock / kBlock];
+  int32_t sum_[kSuperBlock / 16] = {};
+};
 
 }  // namespace llava::cpu

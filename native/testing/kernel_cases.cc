@@ -937,6 +937,27 @@ void quantisation_error(Trial& t) {
   }
 }
 
+// The columns of the outliers of a token of two blocks, with `value` in column 40 and `rest` in all others.
+std::vector<int32_t> outlier_columns(float value, float rest) {
+  std::vector<float> x(2 * kBlock, rest);
+  x[40] = value;
+  float largest[2] = {std::fabs(rest), std::fabs(value)};
+  const cpu::Outliers outliers = cpu::take_outliers(x.data(), 2, largest);
+  std::vector<int32_t> columns;
+  for (int i = 0; i < outliers.count; i++) columns.push_back(outliers.of[i].column);
+  return columns;
+}
+
+void outlier_choice(Trial& t) {
+  const std::vector<int32_t> none;
+  t.exact("a value far above the rest", outlier_columns(-100, 1), {40});
+  t.exact("a value a little above the rest", outlier_columns(1.05f, 1), none);
+  t.exact("a value alone, by which its block loses nothing", outlier_columns(1, 0), none);
+  t.exact("a value beside which the rest counts as zero", outlier_columns(1, 0x1p-70f), none);
+  t.exact("an infinity", outlier_columns(std::numeric_limits<float>::infinity(), 1), none);
+  t.exact("a NaN", outlier_columns(std::numeric_limits<float>::quiet_NaN(), 1), none);
+}
+
 }  // namespace
 
 std::vector<Case> kernel_cases() {
@@ -952,6 +973,7 @@ std::vector<Case> kernel_cases() {
       LLAVA_QUANTISED(LLAVA_GOLDEN)
 #undef LLAVA_GOLDEN
       {"int8 codes lie within half a step of the activations", quantisation_error},
+      {"outliers are values far above the rest of their token, which is more than nothing", outlier_choice},
       {"gemm_f32 gives a row the same bits in any company", gemm_row_alone},
 #define LLAVA_EQUAL(T, dtype) \
   {"gemv_" #T " gives an output the same bits in any company, and those of gemv_f32", [](Trial& t) { gemv_alone(t, &KernelTable::gemv_##T, &KernelTable::expand_##T, DType::dtype); }},
