@@ -230,21 +230,24 @@ test('a picture in one colour stays in that colour, whatever its size', async (t
 })
 
 // serial: what others hold meanwhile would count
-test.serial('a line of as many pixels as may be costs neither memory nor time beyond its own size in either mode', async (t) => {
-  const side = 2 ** 22
-  for (const [width, height] of [
-    [1, side],
-    [side, 1],
-  ] as const) {
-    const image = { width, height, data: new Uint8Array(3 * side).fill(200) }
-    for (const spec of [pad, crop]) {
-      const before = process.resourceUsage().maxRSS * 1024
-      t.is((await valuesOf(image, spec)).length, 3 * 336 * 336)
-      // the copy of the picture; the taps of the long axis, 4 per source pixel, 4 bytes each; the crop is 1 MB, in three forms
-      t.true(process.resourceUsage().maxRSS * 1024 - before < (3 + 16) * side + 32 * 2 ** 20)
+test.serial(
+  'a line of as many pixels as may be costs neither memory nor time beyond its own size in either mode',
+  async (t) => {
+    const side = 2 ** 22
+    for (const [width, height] of [
+      [1, side],
+      [side, 1],
+    ] as const) {
+      const image = { width, height, data: new Uint8Array(3 * side).fill(200) }
+      for (const spec of [pad, crop]) {
+        const before = process.resourceUsage().maxRSS * 1024
+        t.is((await valuesOf(image, spec)).length, 3 * 336 * 336)
+        // the copy of the picture; the taps of the long axis, 4 per source pixel, 4 bytes each; the crop is 1 MB, in three forms
+        t.true(process.resourceUsage().maxRSS * 1024 - before < (3 + 16) * side + 32 * 2 ** 20)
+      }
     }
-  }
-})
+  },
+)
 
 test('a picture with a side beyond what 22-bit weights can hold is refused as too large', async (t) => {
   const error = await t.throwsAsync(valuesOf({ width: 2 ** 22 + 1, height: 1, data: new Uint8Array(0) }, pad), {
@@ -260,24 +263,27 @@ test('preprocessing leaves the picture as it was and gives the same answer twice
   t.deepEqual(await valuesOf(image, pad), first)
 })
 
-test.serial('a picture of 12 megapixels lets others have their turn, while it is copied and while it is resized', async (t) => {
-  const large = picture(4000, 3000, f1)
-  let turns = 0
-  let over = false
-  const turn = () => {
-    turns++
-    if (!over) setImmediate(turn)
-  }
-  const native = nativePicture(large)
-  setImmediate(turn)
-  await native.pixelValues(pictureRequest(large, pad), null)
-  // the work takes 10 ms, and an idle turn some microseconds; were it done in the call itself, there would be one or two
-  t.true(turns >= 10, `${turns} turns while it was resized`)
-  turns = 0
-  await valuesOf(large, pad)
-  over = true
-  t.true(turns >= 10, `${turns} turns`)
-})
+test.serial(
+  'a picture of 12 megapixels lets others have their turn, while it is copied and while it is resized',
+  async (t) => {
+    const large = picture(4000, 3000, f1)
+    let turns = 0
+    let over = false
+    const turn = () => {
+      turns++
+      if (!over) setImmediate(turn)
+    }
+    const native = nativePicture(large)
+    setImmediate(turn)
+    await native.pixelValues(pictureRequest(large, pad), null)
+    // the work takes 10 ms, and an idle turn some microseconds; were it done in the call itself, there would be one or two
+    t.true(turns >= 10, `${turns} turns while it was resized`)
+    turns = 0
+    await valuesOf(large, pad)
+    over = true
+    t.true(turns >= 10, `${turns} turns`)
+  },
+)
 
 test('a call that is to stop stops while its picture is copied', async (t) => {
   const stopped = job()

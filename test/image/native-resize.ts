@@ -15,6 +15,9 @@ export function nativePicture({ width, height, data }: RgbImage): NativePicture 
 export async function nativeResize(image: RgbImage, request: PictureRequest): Promise<RgbImage> {
   const planes = await nativePicture(image).pixelValues({ ...request, values: bytesAsTheyAre }, null)
   const { side } = request
-  const data = Uint8Array.from({ length: 3 * side * side }, (_, i) => planes[(i % 3) * side * side + Math.trunc(i / 3)]!)
+  const data = Uint8Array.from(
+    { length: 3 * side * side },
+    (_, i) => planes[(i % 3) * side * side + Math.trunc(i / 3)]!,
+  )
   return { width: side, height: side, data }
 }

@@ -38,7 +38,11 @@ function resizedAcross({ width, height, data }: RgbImage, resized: number): RgbI
   })
 }
 
-function taps(size: number, resized: number, u: number): { readonly first: number; readonly weights: readonly number[] } {
+function taps(
+  size: number,
+  resized: number,
+  u: number,
+): { readonly first: number; readonly weights: readonly number[] } {
   const scale = size / resized
   const stretch = Math.max(scale, 1)
   const centre = (u + 0.5) * scale

@@ -44,7 +44,10 @@ for (const [from, to, output, first, weights] of [
   [200, 336, 10, 4, [-0.023438, 0.226562, 0.867188, -0.070312]],
 ] as const) {
   test(`output ${output} of ${from} to ${to} samples sees source samples ${first} and on with Pillow's weights`, async (t) => {
-    const all = Array.from({ length: from }, async (_, at) => (await resize(impulse(from, at), to, 1)).data[output * 3]!)
+    const all = Array.from(
+      { length: from },
+      async (_, at) => (await resize(impulse(from, at), to, 1)).data[output * 3]!,
+    )
     const expected = Array.from({ length: from }, (_, at) =>
       Math.min(255, Math.max(0, Math.round(255 * (weights[at - first] ?? 0)))),
     )
@@ -62,9 +65,7 @@ const pictures = fc
 
 test('a picture resized to its own size is itself', async (t) => {
   await t.notThrowsAsync(
-    fc.assert(
-      fc.asyncProperty(pictures, async (image) => same(await resize(image, image.width, image.height), image)),
-    ),
+    fc.assert(fc.asyncProperty(pictures, async (image) => same(await resize(image, image.width, image.height), image))),
   )
 })
 
@@ -119,7 +120,11 @@ const axes = (size: number, side: number): fc.Arbitrary<PictureAxis> =>
     }))
 
 const resizes = fc
-  .record({ image: pictures, side: fc.integer({ min: 1, max: 50 }), fill: fc.tuple(fc.nat(255), fc.nat(255), fc.nat(255)) })
+  .record({
+    image: pictures,
+    side: fc.integer({ min: 1, max: 50 }),
+    fill: fc.tuple(fc.nat(255), fc.nat(255), fc.nat(255)),
+  })
   .chain(({ image, side, fill }) =>
     fc.record({
       image: fc.constant(image),
@@ -156,8 +161,14 @@ test('a picture large enough for several threads equals the plainest loop, also 
   ] as const) {
     const image = noise(width, height)
     const side = 48
-    const axis = (size: number): PictureAxis =>
-      ({ canvas: 1200, start: Math.floor((1200 - size) / 2), resized: side, from: 0, count: side, margin: 0 })
+    const axis = (size: number): PictureAxis => ({
+      canvas: 1200,
+      start: Math.floor((1200 - size) / 2),
+      resized: side,
+      from: 0,
+      count: side,
+      margin: 0,
+    })
     const request = { across: axis(width), down: axis(height), side, fill: [1, 2, 3], values: bytesAsTheyAre } as const
     const expected = plainResize(image, request)
     for (const one of await Promise.all(Array.from({ length: 12 }, () => nativeResize(image, request))))

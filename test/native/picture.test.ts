@@ -1,7 +1,7 @@
 // Picture: whatever JavaScript passes, the answer is floats or an Error with a code; what happens to the caller's array afterwards does not matter.
 
 import test from 'ava'
-import { native, type NativePicture, type PictureRequest } from '../../lib/native.js'
+import { native, type PictureRequest } from '../../lib/native.js'
 import { bytesAsTheyAre, nativePicture } from '../image/native-resize.js'
 import { runChild, wellEnded } from './child.js'
 
@@ -114,7 +114,7 @@ test.serial('a cancelled call is ABORTED, before it begins and while it works, a
 test('many calls at once, of pictures that nobody holds any more, all come out right', async (t) => {
   const expected = await nativePicture(large).pixelValues(largeRequest, null)
   const calls: Promise<Float32Array>[] = []
-  for (let i = 0; i < 8; i++) calls.push((nativePicture(large) as NativePicture).pixelValues(largeRequest, null))
+  for (let i = 0; i < 8; i++) calls.push(nativePicture(large).pixelValues(largeRequest, null))
   for (const values of await Promise.all(calls)) t.deepEqual(values, expected)
 })
 
