@@ -160,7 +160,7 @@ interface NodeLlamaCpp {
 interface ControlledSequence {
   controlledEvaluate(
     tokens: readonly (readonly [number, object])[],
-  ): Promise<{ readonly next: { readonly probabilities: ReadonlyMap<number, number> } }[]>
+  ): Promise<{ readonly next: { readonly logits: ReadonlyMap<number, number> } }[]>
 }
 
 async function openNodeLlamaCpp(file: string, contextSize: number): Promise<Reader | undefined> {
@@ -169,20 +169,19 @@ async function openNodeLlamaCpp(file: string, contextSize: number): Promise<Read
   const llama = await library.getLlama({ gpu: false, build: 'never', logLevel: 'error' })
   const loaded = await llama.loadModel({ modelPath: file })
   const sequence = (await loaded.createContext({ contextSize: contextSize + 8, batchSize: window })).getSequence()
-  const wanted = { generateNext: { probabilities: true, options: { temperature: 1 } } }
+  const wanted = { generateNext: { logits: true } }
   return {
     read: async (tokens) => {
       const results = await sequence.controlledEvaluate(tokens.map((token) => [token, wanted] as const))
-      return results.map(({ next }) => logOf(next.probabilities))
+      return results.map(({ next }) => logSoftmax(inOrder(next.logits)))
     },
     close: () => loaded.dispose(),
   }
 }
 
-/** What a float32 cannot hold counts as its smallest number. */
-function logOf(probabilities: ReadonlyMap<number, number>): Float64Array {
-  const row = new Float64Array(probabilities.size)
-  for (const [token, probability] of probabilities) row[token] = Math.log(Math.max(probability, 2 ** -149))
+function inOrder(logits: ReadonlyMap<number, number>): Float32Array {
+  const row = new Float32Array(logits.size)
+  for (const [token, logit] of logits) row[token] = logit
   return row
 }
 
