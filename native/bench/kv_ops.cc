@@ -1,6 +1,7 @@
 // Attention over cached pages, and writing rows into them.
-//   attention  y[T, H * Dh] = softmax(q kᵀ / sqrt(Dh)) v, the T last of `keys` positions; a set is one layer's pages, filled by kv_append
-//   kv_append  k, v [T, H * Dh] at positions 0 … T - 1; its output is read back from the pages: keys, then values
+//   attention  y[T, H * Dh] = softmax(q kᵀ / sqrt(Dh)) v, the T last of `keys` positions; a set is one layer's pages,
+//   filled by kv_append kv_append  k, v [T, H * Dh] at positions 0 … T - 1; its output is read back from the pages:
+//   keys, then values
 #include <cmath>
 
 #include "bench/measured_ops.h"
@@ -20,12 +21,18 @@ struct Cached {
   std::vector<DeviceBytes> pages;
 };
 
-KvLayout layout_of(const OpRequest& r) { return {r.heads, r.head_dim, r.dtype == DType::F16 ? KvType::kF16 : KvType::kF32}; }
+KvLayout layout_of(const OpRequest& r) {
+  return {r.heads, r.head_dim, r.dtype == DType::F16 ? KvType::kF16 : KvType::kF32};
+}
 
-int64_t cached_bytes(const OpRequest& r, int64_t positions) { return 2 * positions * row_bytes(r.dtype, r.heads * r.head_dim); }
+int64_t cached_bytes(const OpRequest& r, int64_t positions) {
+  return 2 * positions * row_bytes(r.dtype, r.heads * r.head_dim);
+}
 
 // What the cache gives back for a value.
-float as_cached(const OpRequest& r, float value) { return r.dtype == DType::F16 ? half_to_float(float_to_half(value)) : value; }
+float as_cached(const OpRequest& r, float value) {
+  return r.dtype == DType::F16 ? half_to_float(float_to_half(value)) : value;
+}
 
 std::vector<float> as_cached(const OpRequest& r, std::vector<float> values) {
   for (float& value : values) value = as_cached(r, value);
@@ -35,13 +42,14 @@ std::vector<float> as_cached(const OpRequest& r, std::vector<float> values) {
 void append(Operands& operands, const OpRequest& r, const Cached& cached) {
   const KvSequence sequence{.pages = cached.pages, .rows = cached.k.at.rows, .end = cached.k.at.rows};
   Backend& backend = operands.backend();
-  backend.ops().kv_append(backend.stream(), {.k = cached.k.at, .v = cached.v.at, .cache = {layout_of(r), 0, {&sequence, 1}}});
+  backend.ops().kv_append(backend.stream(),
+                          {.k = cached.k.at, .v = cached.v.at, .cache = {layout_of(r), 0, {&sequence, 1}}});
 }
 
 Cached make_cached(Operands& operands, const OpRequest& r, int64_t positions, uint64_t seed) {
   const int64_t width = r.heads * r.head_dim;
-  return {operands.values(positions, width, 1.7f, seed_of(seed, 0, 0)), operands.values(positions, width, 1.7f, seed_of(seed, 1, 0)),
-          operands.pages(layout_of(r), positions)};
+  return {operands.values(positions, width, 1.7f, seed_of(seed, 0, 0)),
+          operands.values(positions, width, 1.7f, seed_of(seed, 1, 0)), operands.pages(layout_of(r), positions)};
 }
 
 class AttentionOp : public MeasuredOp {
@@ -56,7 +64,8 @@ class AttentionOp : public MeasuredOp {
   }
   int64_t sets() const override { return static_cast<int64_t>(sets_.size()); }
   void run(int64_t set) override {
-    const KvSequence sequence{.pages = sets_[static_cast<size_t>(set)].pages, .rows = request_.rows, .end = request_.keys};
+    const KvSequence sequence{
+        .pages = sets_[static_cast<size_t>(set)].pages, .rows = request_.rows, .end = request_.keys};
     Backend& backend = operands_.backend();
     backend.ops().attention(backend.stream(), {.q = q_.at,
                                                .cache = {layout_of(request_), 0, {&sequence, 1}},
@@ -90,10 +99,14 @@ class AttentionOp : public MeasuredOp {
 
  private:
   template <class Acc>
-  void attend(int64_t t, int64_t head, const std::vector<std::vector<float>>& keys, const std::vector<std::vector<float>>& values, std::vector<float>& y) const {
-    const int64_t dh = request_.head_dim, sees = request_.causal ? request_.keys - request_.rows + t + 1 : request_.keys;
+  void attend(int64_t t, int64_t head, const std::vector<std::vector<float>>& keys,
+              const std::vector<std::vector<float>>& values, std::vector<float>& y) const {
+    const int64_t dh = request_.head_dim,
+                  sees = request_.causal ? request_.keys - request_.rows + t + 1 : request_.keys;
     const std::vector<float> q = q_.row(t);
-    const auto at = [&](const std::vector<std::vector<float>>& rows, int64_t p, int64_t d) { return Acc(rows[static_cast<size_t>(p)][static_cast<size_t>(head * dh + d)]); };
+    const auto at = [&](const std::vector<std::vector<float>>& rows, int64_t p, int64_t d) {
+      return Acc(rows[static_cast<size_t>(p)][static_cast<size_t>(head * dh + d)]);
+    };
     std::vector<Acc> weight(static_cast<size_t>(sees));
     Acc largest = -std::numeric_limits<Acc>::infinity(), total = 0;
     for (int64_t p = 0; p < sees; p++) {
@@ -121,7 +134,8 @@ class AttentionOp : public MeasuredOp {
 class KvAppendOp : public MeasuredOp {
  public:
   KvAppendOp(Backend& backend, const OpRequest& r) : request_(r), operands_(backend) {
-    for (int64_t i = 0; i < sets_of(r, cached_bytes(r, r.rows)); i++) sets_.push_back(make_cached(operands_, r, r.rows, seed_of(r.seed, 3, i)));
+    for (int64_t i = 0; i < sets_of(r, cached_bytes(r, r.rows)); i++)
+      sets_.push_back(make_cached(operands_, r, r.rows, seed_of(r.seed, 3, i)));
   }
   int64_t sets() const override { return static_cast<int64_t>(sets_.size()); }
   void run(int64_t set) override { append(operands_, request_, sets_[static_cast<size_t>(set)]); }
@@ -134,7 +148,9 @@ class KvAppendOp : public MeasuredOp {
     }
     const int64_t heads = request_.heads, dh = request_.head_dim, dhp = cpu::padded_head_dim(dh);
     std::vector<float> out;
-    for_each([&](int64_t t, int64_t head, int64_t d) { out.push_back(value_at(pages, t, (head * dh + d) * kPageTokens + t % kPageTokens)); });
+    for_each([&](int64_t t, int64_t head, int64_t d) {
+      out.push_back(value_at(pages, t, (head * dh + d) * kPageTokens + t % kPageTokens));
+    });
     for_each([&](int64_t t, int64_t head, int64_t d) {
       out.push_back(value_at(pages, t, cpu::page_keys(heads, dh) + (head * kPageTokens + t % kPageTokens) * dhp + d));
     });

@@ -33,15 +33,16 @@ class LinearOp : public MeasuredOp {
 
  private:
   template <class Acc>
-  float product(const std::vector<double>& x, const std::vector<float>& w, int64_t row, int64_t column, int64_t output) const;
+  float product(const std::vector<double>& x, const std::vector<float>& w, int64_t row, int64_t column,
+                int64_t output) const;
   Activations y(int64_t output) const { return y_.slice(output * request_.rows, request_.rows); }
 
   OpRequest request_;
   Operands operands_;
-  RandomRows x_;         // [M, K]
-  Activations y_;        // [outputs * M, N]
-  RandomRows bias_;      // [outputs, N]
-  RandomRows residual_;  // [outputs * M, N]
+  RandomRows x_;                       // [M, K]
+  Activations y_;                      // [outputs * M, N]
+  RandomRows bias_;                    // [outputs, N]
+  RandomRows residual_;                // [outputs * M, N]
   std::vector<RandomWeight> weights_;  // [sets][outputs], each [N, K]
 };
 
@@ -52,7 +53,8 @@ LinearOp::LinearOp(Backend& backend, const OpRequest& r) : request_(r), operands
   if (r.residual) residual_ = operands_.values(y_.rows, r.columns, 1.7f, seed_of(r.seed, 3, 0));
   const float spread = 1 / std::sqrt(static_cast<float>(r.depth));
   const int64_t sets = sets_of(r, r.outputs * r.columns * row_bytes(r.dtype, r.depth));
-  for (int64_t i = 0; i < sets * r.outputs; i++) weights_.push_back(operands_.weight(r.dtype, r.columns, r.depth, spread, seed_of(r.seed, 4, i)));
+  for (int64_t i = 0; i < sets * r.outputs; i++)
+    weights_.push_back(operands_.weight(r.dtype, r.columns, r.depth, spread, seed_of(r.seed, 4, i)));
 }
 
 void LinearOp::run(int64_t set) {
@@ -69,14 +71,17 @@ void LinearOp::run(int64_t set) {
 }
 
 std::vector<float> LinearOp::output() {
-  if (request_.residual) operands_.copy(residual_.at, y_);
-  else operands_.forget(y_);
+  if (request_.residual)
+    operands_.copy(residual_.at, y_);
+  else
+    operands_.forget(y_);
   run(0);
   return operands_.values_of(y_);
 }
 
 template <class Acc>
-float LinearOp::product(const std::vector<double>& x, const std::vector<float>& w, int64_t row, int64_t column, int64_t output) const {
+float LinearOp::product(const std::vector<double>& x, const std::vector<float>& w, int64_t row, int64_t column,
+                        int64_t output) const {
   const auto n = static_cast<size_t>(column);
   Acc sum = 0;
   for (size_t k = 0; k < w.size(); k++) sum += static_cast<Acc>(x[k]) * static_cast<Acc>(w[k]);
@@ -91,7 +96,8 @@ std::vector<double> factors_of_row(const std::vector<float>& row, cpu::Factors f
   std::vector<double> x(row.begin(), row.end());
   if (factors == cpu::Factors::kInt8) cpu::round_to_blocks(row.data(), static_cast<int64_t>(row.size()), x.data());
   if (factors == cpu::Factors::kBfloat) {
-    std::transform(x.begin(), x.end(), x.begin(), [](double value) { return bfloat_to_float(float_to_bfloat(static_cast<float>(value))); });
+    std::transform(x.begin(), x.end(), x.begin(),
+                   [](double value) { return bfloat_to_float(float_to_bfloat(static_cast<float>(value))); });
   }
   return x;
 }
@@ -121,7 +127,8 @@ Expected LinearOp::expected() const {
 }  // namespace
 
 std::unique_ptr<MeasuredOp> make_linear_op(Backend& backend, const OpRequest& r) {
-  expect(r.rows >= 1 && r.columns >= 1 && r.depth >= 1 && r.outputs >= 1 && r.outputs <= 3, "linear: rows, columns and depth of at least 1, and 1 to 3 outputs");
+  expect(r.rows >= 1 && r.columns >= 1 && r.depth >= 1 && r.outputs >= 1 && r.outputs <= 3,
+         "linear: rows, columns and depth of at least 1, and 1 to 3 outputs");
   expect(r.depth % traits(r.dtype).elements == 0, "linear: whole blocks along depth");
   return std::make_unique<LinearOp>(backend, r);
 }

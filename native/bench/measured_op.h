@@ -1,7 +1,10 @@
-// One op of the model on random operands: run through the back end's op table, timed barrier to barrier, and judged against the plainest loops.
-//   Operands stand in several sets that together exceed any cache, and every call takes the next one: weights come from memory, as in a model.
-//   A verdict compares outputs at sampled places with the same loops in double (the truth) and in float (what rounding costs):
-//     err(output) <= 2 err(float) + 4, in ulps of the largest true value, written so that NaN fails; every other output must be finite.
+// One op of the model on random operands: run through the back end's op table, timed barrier to barrier, and judged
+// against the plainest loops.
+//   Operands stand in several sets that together exceed any cache, and every call takes the next one: weights come from
+//   memory, as in a model. A verdict compares outputs at sampled places with the same loops in double (the truth) and
+//   in float (what rounding costs):
+//     err(output) <= 2 err(float) + 4, in ulps of the largest true value, written so that NaN fails; every other output
+//     must be finite.
 #pragma once
 #include <cstdint>
 #include <memory>
@@ -59,7 +62,8 @@ class MeasuredOp {
   virtual Expected expected() const = 0;
 };
 
-// Runs on the back end, which outlives it. Throws kInvalidArgument for an op that is not measured or a shape that it does not take.
+// Runs on the back end, which outlives it. Throws kInvalidArgument for an op that is not measured or a shape that it
+// does not take.
 std::unique_ptr<MeasuredOp> make_measured_op(Backend& backend, const OpRequest& request);
 
 Verdict judge(const MeasuredOp& op, std::span<const float> output);

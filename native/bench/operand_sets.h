@@ -1,5 +1,7 @@
-// Operands in device memory, random and the same on every machine; in as many sets as it takes to leave every cache between two uses of the same one.
-//   Each row is made from its own seed, on the host, and can be made again there: for who computes what an output should be.
+// Operands in device memory, random and the same on every machine; in as many sets as it takes to leave every cache
+// between two uses of the same one.
+//   Each row is made from its own seed, on the host, and can be made again there: for who computes what an output
+//   should be.
 #pragma once
 #include <algorithm>
 #include <limits>
@@ -16,11 +18,14 @@ namespace llava::bench {
 
 constexpr int64_t kColdBytes = int64_t{256} << 20;  // what measure_peak reads: well beyond any last-level cache share
 
-inline int64_t sets_of(const OpRequest& request, int64_t set_bytes) { return request.cold ? std::max<int64_t>(1, (kColdBytes + set_bytes - 1) / set_bytes) : 1; }
+inline int64_t sets_of(const OpRequest& request, int64_t set_bytes) {
+  return request.cold ? std::max<int64_t>(1, (kColdBytes + set_bytes - 1) / set_bytes) : 1;
+}
 
 // A seed of its own for every part of every operand.
 constexpr uint64_t seed_of(uint64_t seed, int64_t operand, int64_t part) {
-  return seed * 0xD1342543DE82EF95u + static_cast<uint64_t>(operand) * 0x2545F4914F6CDD1Du + static_cast<uint64_t>(part);
+  return seed * 0xD1342543DE82EF95u + static_cast<uint64_t>(operand) * 0x2545F4914F6CDD1Du +
+         static_cast<uint64_t>(part);
 }
 
 // Uniform values [rows, cols].
@@ -49,7 +54,8 @@ struct RandomWeight {
 
 class Operands {
  public:
-  explicit Operands(Backend& backend) : backend_(backend), arena_(backend), weights_(backend, PageSize::kUsual), pool_(usable_cpus()) {}
+  explicit Operands(Backend& backend)
+      : backend_(backend), arena_(backend), weights_(backend, PageSize::kUsual), pool_(usable_cpus()) {}
 
   Backend& backend() const { return backend_; }
 
@@ -68,7 +74,8 @@ class Operands {
   RandomWeight weight(DType dtype, int64_t rows, int64_t cols, float spread, uint64_t seed) {
     const int64_t row_bytes = llava::row_bytes(dtype, cols);
     const DeviceBytes data = weights_.take<std::byte>(rows * row_bytes);
-    copy_rows_in(data, rows, row_bytes, [&](int64_t r, std::byte* row) { random_weights(dtype, cols, spread, seed_of(seed, 0, r), row); });
+    copy_rows_in(data, rows, row_bytes,
+                 [&](int64_t r, std::byte* row) { random_weights(dtype, cols, spread, seed_of(seed, 0, r), row); });
     return {{data, dtype, rows, cols}, spread, seed};
   }
 
@@ -98,7 +105,8 @@ class Operands {
   std::vector<float> values_of(ConstActivations y) {
     std::vector<float> values(static_cast<size_t>(y.rows * y.cols));
     const std::span<float> all(values);
-    for (int64_t r = 0; r < y.rows; r++) copy_out(backend_, all.subspan(static_cast<size_t>(r * y.cols), static_cast<size_t>(y.cols)), y.row(r));
+    for (int64_t r = 0; r < y.rows; r++)
+      copy_out(backend_, all.subspan(static_cast<size_t>(r * y.cols), static_cast<size_t>(y.cols)), y.row(r));
     backend_.synchronize(backend_.stream());
     return values;
   }
@@ -113,7 +121,8 @@ class Operands {
     for (int64_t first = 0; first < rows; first += at_once) {
       const int64_t count = std::min(at_once, rows - first);
       pool_.run(count, [&](int64_t r, int) { make(first + r, some.data() + r * row_bytes); });
-      copy_in<std::byte>(backend_, to + first * row_bytes, std::span<const std::byte>(some).first(static_cast<size_t>(count * row_bytes)));
+      copy_in<std::byte>(backend_, to + first * row_bytes,
+                         std::span<const std::byte>(some).first(static_cast<size_t>(count * row_bytes)));
     }
   }
 

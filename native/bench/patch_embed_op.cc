@@ -19,18 +19,20 @@ class PatchEmbedOp : public MeasuredOp {
     positions_ = operands_.values(1 + grid_ * grid_, r.columns, 1, seed_of(r.seed, 3, 0));
     y_ = operands_.unwritten(1 + grid_ * grid_, r.columns);
     const int64_t pixels = 3 * r.image_size * r.image_size;
-    for (int64_t i = 0; i < sets_of(r, pixels * static_cast<int64_t>(sizeof(float))); i++) pixels_.push_back(operands_.values(1, pixels, 2, seed_of(r.seed, 4, i)));
+    for (int64_t i = 0; i < sets_of(r, pixels * static_cast<int64_t>(sizeof(float))); i++)
+      pixels_.push_back(operands_.values(1, pixels, 2, seed_of(r.seed, 4, i)));
   }
   int64_t sets() const override { return static_cast<int64_t>(pixels_.size()); }
   void run(int64_t set) override {
-    operands_.backend().ops().patch_embed(operands_.backend().stream(), {.pixel_values = pixels_[static_cast<size_t>(set)].at.data,
-                                                                        .pictures = 1,
-                                                                        .image_size = request_.image_size,
-                                                                        .patch_size = request_.patch_size,
-                                                                        .weight = weight_.at,
-                                                                        .class_embedding = class_embedding_.vector(0),
-                                                                        .position_embedding = positions_.at,
-                                                                        .y = y_});
+    operands_.backend().ops().patch_embed(operands_.backend().stream(),
+                                          {.pixel_values = pixels_[static_cast<size_t>(set)].at.data,
+                                           .pictures = 1,
+                                           .image_size = request_.image_size,
+                                           .patch_size = request_.patch_size,
+                                           .weight = weight_.at,
+                                           .class_embedding = class_embedding_.vector(0),
+                                           .position_embedding = positions_.at,
+                                           .y = y_});
   }
   std::vector<float> output() override {
     operands_.forget(y_);
@@ -51,7 +53,8 @@ class PatchEmbedOp : public MeasuredOp {
       const std::vector<float> position = positions_.row(1 + p);
       for (const int64_t n : columns) {
         out.index.push_back((1 + p) * request_.columns + n);
-        out.truth.push_back(static_cast<float>(patch<double>(pixels, p, n) + static_cast<double>(position[static_cast<size_t>(n)])));
+        out.truth.push_back(
+            static_cast<float>(patch<double>(pixels, p, n) + static_cast<double>(position[static_cast<size_t>(n)])));
         out.reference.push_back(patch<float>(pixels, p, n) + position[static_cast<size_t>(n)]);
       }
     }
@@ -62,7 +65,8 @@ class PatchEmbedOp : public MeasuredOp {
   // weight[n, :] · patch p
   template <class Acc>
   Acc patch(const std::vector<float>& pixels, int64_t p, int64_t n) const {
-    const int64_t size = request_.image_size, edge = request_.patch_size, corner = p / grid_ * edge * size + p % grid_ * edge;
+    const int64_t size = request_.image_size, edge = request_.patch_size,
+                  corner = p / grid_ * edge * size + p % grid_ * edge;
     const std::vector<std::byte> row = weight_.row(n);
     Acc sum = 0;
     for (int64_t k = 0; k < depth_; k++) {
@@ -77,17 +81,18 @@ class PatchEmbedOp : public MeasuredOp {
   OpRequest request_;
   int64_t grid_, depth_;
   Operands operands_;
-  RandomWeight weight_;           // [Dv, 3 patch^2]
-  RandomRows class_embedding_;    // [1, Dv]
-  RandomRows positions_;          // [1 + P, Dv]
-  Activations y_;                 // [1 + P, Dv]
+  RandomWeight weight_;             // [Dv, 3 patch^2]
+  RandomRows class_embedding_;      // [1, Dv]
+  RandomRows positions_;            // [1 + P, Dv]
+  Activations y_;                   // [1 + P, Dv]
   std::vector<RandomRows> pixels_;  // each [1, 3 S S]
 };
 
 }  // namespace
 
 std::unique_ptr<MeasuredOp> make_patch_embed_op(Backend& backend, const OpRequest& r) {
-  expect(r.columns >= 1 && r.patch_size >= 1 && r.image_size >= r.patch_size, "patch_embed: columns, and an image of at least one patch");
+  expect(r.columns >= 1 && r.patch_size >= 1 && r.image_size >= r.patch_size,
+         "patch_embed: columns, and an image of at least one patch");
   return std::make_unique<PatchEmbedOp>(backend, r);
 }
 

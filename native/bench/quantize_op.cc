@@ -1,5 +1,5 @@
-// Rows of activations as int8 blocks of 32 in block floating point, the step before every product with quantised weights;
-// its output is what the blocks mean: D * 2^e * code. A kernel of the CPU: no op of its own.
+// Rows of activations as int8 blocks of 32 in block floating point, the step before every product with quantised
+// weights; its output is what the blocks mean: D * 2^e * code. A kernel of the CPU: no op of its own.
 #include "bench/measured_ops.h"
 #include "bench/operand_sets.h"
 #include "common/blocks.h"
@@ -30,18 +30,21 @@ void quantize_row(const KernelTable& kernels, const float* x, int64_t columns, c
 
 class QuantizeOp : public MeasuredOp {
  public:
-  QuantizeOp(Backend& backend, const OpRequest& r) : request_(r), blocks_(r.columns / kBlock), stream_(cpu::cpu_stream(backend.stream())), all_(r.rows, blocks_) {
+  QuantizeOp(Backend& backend, const OpRequest& r)
+      : request_(r), blocks_(r.columns / kBlock), stream_(cpu::cpu_stream(backend.stream())), all_(r.rows, blocks_) {
     const int64_t set_bytes = r.rows * r.columns * static_cast<int64_t>(sizeof(float));
     for (int64_t i = 0; i < sets_of(r, set_bytes); i++) {
       std::vector<float>& x = x_.emplace_back(static_cast<size_t>(r.rows * r.columns));
-      for (int64_t t = 0; t < r.rows; t++) random_values(r.columns, 1.7f, seed_of(r.seed, i, t), x.data() + t * r.columns);
+      for (int64_t t = 0; t < r.rows; t++)
+        random_values(r.columns, 1.7f, seed_of(r.seed, i, t), x.data() + t * r.columns);
     }
   }
   int64_t sets() const override { return static_cast<int64_t>(x_.size()); }
   void run(int64_t set) override {
     const float* x = x_[static_cast<size_t>(set)].data();
     stream_.parallel_rows(request_.rows, [&](int64_t first, int64_t count) {
-      for (int64_t t = first; t < first + count; t++) quantize_row(stream_.kernels, x + t * request_.columns, request_.columns, all_.row(t));
+      for (int64_t t = first; t < first + count; t++)
+        quantize_row(stream_.kernels, x + t * request_.columns, request_.columns, all_.row(t));
     });
   }
   std::vector<float> output() override {
@@ -72,12 +75,21 @@ class QuantizeOp : public MeasuredOp {
     std::vector<int8_t> q;
     std::vector<int32_t> sum;
     Memory(int64_t rows, int64_t blocks_of_row)
-        : blocks(blocks_of_row), scale(size(rows)), origin(size(rows * blocks)), inverse(origin), q(size(rows * blocks * kBlock)), sum(size(2 * rows * blocks)) {}
+        : blocks(blocks_of_row),
+          scale(size(rows)),
+          origin(size(rows * blocks)),
+          inverse(origin),
+          q(size(rows * blocks * kBlock)),
+          sum(size(2 * rows * blocks)) {}
     static size_t size(int64_t count) { return static_cast<size_t>(count); }
-    Blocks row(int64_t t) { return {&scale[size(t)], &origin[size(t * blocks)], &inverse[size(t * blocks)], &q[size(t * blocks * kBlock)], &sum[size(2 * t * blocks)]}; }
+    Blocks row(int64_t t) {
+      return {&scale[size(t)], &origin[size(t * blocks)], &inverse[size(t * blocks)], &q[size(t * blocks * kBlock)],
+              &sum[size(2 * t * blocks)]};
+    }
   };
   void append(const Blocks& row, std::vector<float>& out) const {
-    for (int64_t i = 0; i < request_.columns; i++) out.push_back(static_cast<float>(row.q[i]) * (*row.scale * (row.origin[i / kBlock] / kOrigin)));
+    for (int64_t i = 0; i < request_.columns; i++)
+      out.push_back(static_cast<float>(row.q[i]) * (*row.scale * (row.origin[i / kBlock] / kOrigin)));
   }
 
   OpRequest request_;
@@ -90,7 +102,8 @@ class QuantizeOp : public MeasuredOp {
 }  // namespace
 
 std::unique_ptr<MeasuredOp> make_quantize_op(Backend& backend, const OpRequest& r) {
-  expect(r.rows >= 1 && r.columns >= kBlock && r.columns % kBlock == 0, "quantize: rows, and columns in whole blocks of 32");
+  expect(r.rows >= 1 && r.columns >= kBlock && r.columns % kBlock == 0,
+         "quantize: rows, and columns in whole blocks of 32");
   return std::make_unique<QuantizeOp>(backend, r);
 }
 

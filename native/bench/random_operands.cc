@@ -11,7 +11,8 @@ namespace llava::bench {
 
 namespace {
 
-// Random bits give a type's values the standard deviation of this many steps of its scale d; mins of `offset` steps centre them (from each type's formula).
+// Random bits give a type's values the standard deviation of this many steps of its scale d; mins of `offset` steps
+// centre them (from each type's formula).
 template <class Block>
 struct Steps;
 #define LLAVA_STEPS(T, steps, offset_steps)                         \

@@ -1,4 +1,5 @@
-// Ops that make each row of y from the same row of their inputs, or one row from all; the reference of a row is reference.h's loop.
+// Ops that make each row of y from the same row of their inputs, or one row from all; the reference of a row is
+// reference.h's loop.
 #include <cmath>
 #include <numeric>
 
@@ -16,12 +17,12 @@ constexpr float kEps = 1e-5f;
 
 // What all sets share.
 struct Shared {
-  RandomRows weights;     // [2, D]: weight and bias of a norm
-  RandomRows angles[2];   // [T, Dh / 2]: what cos and sin are to rope, any values
+  RandomRows weights;               // [2, D]: weight and bias of a norm
+  RandomRows angles[2];             // [T, Dh / 2]: what cos and sin are to rope, any values
   Device<const int32_t> positions;  // [T]
-  Activations sin;        // [T, D]: the second output of rope_angles
+  Activations sin;                  // [T, D]: the second output of rope_angles
   int64_t head_dim = 0;
-  RandomWeight table;     // [V, D]
+  RandomWeight table;  // [V, D]
 };
 
 struct Set {
@@ -46,11 +47,16 @@ struct RmsNorm {
 struct LayerNorm {
   static constexpr int kInputs = 1;
   static void call(Backend& b, const Shared& shared, const Set& s) {
-    b.ops().layer_norm(b.stream(), {.x = s.input[0].at, .weight = shared.weights.vector(0), .bias = shared.weights.vector(1), .eps = kEps, .y = s.y});
+    b.ops().layer_norm(b.stream(), {.x = s.input[0].at,
+                                    .weight = shared.weights.vector(0),
+                                    .bias = shared.weights.vector(1),
+                                    .eps = kEps,
+                                    .y = s.y});
   }
   template <class Acc>
   static void row(const Shared& shared, const Set& s, int64_t t, float* y) {
-    reference::layer_norm<Acc>(s.input[0].row(t).data(), shared.weights.row(0).data(), shared.weights.row(1).data(), kEps, y, s.y.cols);
+    reference::layer_norm<Acc>(s.input[0].row(t).data(), shared.weights.row(0).data(), shared.weights.row(1).data(),
+                               kEps, y, s.y.cols);
   }
 };
 
@@ -67,7 +73,9 @@ struct Activate {  // CLIP's
 
 struct SiluMul {
   static constexpr int kInputs = 2;
-  static void call(Backend& b, const Shared&, const Set& s) { b.ops().silu_mul(b.stream(), {.gate = s.input[0].at, .up = s.input[1].at, .y = s.y}); }
+  static void call(Backend& b, const Shared&, const Set& s) {
+    b.ops().silu_mul(b.stream(), {.gate = s.input[0].at, .up = s.input[1].at, .y = s.y});
+  }
   template <class Acc>
   static void row(const Shared&, const Set& s, int64_t t, float* y) {
     reference::silu_mul<Acc>(s.input[0].row(t).data(), s.input[1].row(t).data(), y, s.y.cols);
@@ -76,7 +84,9 @@ struct SiluMul {
 
 struct AddRows {
   static constexpr int kInputs = 2;
-  static void call(Backend& b, const Shared&, const Set& s) { b.ops().add_rows(b.stream(), {.a = s.input[0].at, .b = s.input[1].at, .y = s.y}); }
+  static void call(Backend& b, const Shared&, const Set& s) {
+    b.ops().add_rows(b.stream(), {.a = s.input[0].at, .b = s.input[1].at, .y = s.y});
+  }
   template <class Acc>
   static void row(const Shared&, const Set& s, int64_t t, float* y) {
     reference::add<Acc>(s.input[0].row(t).data(), s.input[1].row(t).data(), y, s.y.cols);
@@ -85,7 +95,9 @@ struct AddRows {
 
 struct CopyRows {
   static constexpr int kInputs = 1;
-  static void call(Backend& b, const Shared&, const Set& s) { b.ops().copy_rows(b.stream(), {.x = s.input[0].at, .y = s.y}); }
+  static void call(Backend& b, const Shared&, const Set& s) {
+    b.ops().copy_rows(b.stream(), {.x = s.input[0].at, .y = s.y});
+  }
   template <class Acc>
   static void row(const Shared&, const Set& s, int64_t t, float* y) {
     const std::vector<float> x = s.input[0].row(t);
@@ -112,31 +124,42 @@ struct MeanRows {  // of all rows, to one: the others of y stay as they were
 struct RopeAngles {  // y is cos
   static constexpr int kInputs = 0;
   static void call(Backend& b, const Shared& shared, const Set& s) {
-    b.ops().rope_angles(b.stream(), {.positions = shared.positions, .inv_freq = shared.weights.vector(0), .cos = s.y, .sin = shared.sin});
+    b.ops().rope_angles(
+        b.stream(),
+        {.positions = shared.positions, .inv_freq = shared.weights.vector(0), .cos = s.y, .sin = shared.sin});
   }
   template <class Acc>
   static void row(const Shared& shared, const Set& s, int64_t t, float* y) {
     const std::vector<float> inv_freq = shared.weights.row(0);
-    for (int64_t j = 0; j < s.y.cols; j++) y[j] = static_cast<float>(std::cos(static_cast<double>(static_cast<float>(t) * inv_freq[static_cast<size_t>(j)])));
+    for (int64_t j = 0; j < s.y.cols; j++)
+      y[j] =
+          static_cast<float>(std::cos(static_cast<double>(static_cast<float>(t) * inv_freq[static_cast<size_t>(j)])));
   }
 };
 
 struct Rope {  // in place: the input is what y starts from
   static constexpr int kInputs = 1;
   static void call(Backend& b, const Shared& shared, const Set& s) {
-    b.ops().rope(b.stream(), {.x = s.y, .cos = shared.angles[0].at, .sin = shared.angles[1].at, .head_dim = shared.head_dim, .layout = RopeLayout::kHalf});
+    b.ops().rope(b.stream(), {.x = s.y,
+                              .cos = shared.angles[0].at,
+                              .sin = shared.angles[1].at,
+                              .head_dim = shared.head_dim,
+                              .layout = RopeLayout::kHalf});
   }
   template <class Acc>
   static void row(const Shared& shared, const Set& s, int64_t t, float* y) {
     const std::vector<float> x = s.input[0].row(t), cos = shared.angles[0].row(t), sin = shared.angles[1].row(t);
     std::copy(x.begin(), x.end(), y);
-    for (int64_t at = 0; at < s.y.cols; at += shared.head_dim) reference::rope_half<Acc>(y + at, cos.data(), sin.data(), shared.head_dim / 2);
+    for (int64_t at = 0; at < s.y.cols; at += shared.head_dim)
+      reference::rope_half<Acc>(y + at, cos.data(), sin.data(), shared.head_dim / 2);
   }
 };
 
 struct EmbedRows {
   static constexpr int kInputs = 0;
-  static void call(Backend& b, const Shared& shared, const Set& s) { b.ops().embed_rows(b.stream(), {.ids = s.ids_at, .table = shared.table.at, .y = s.y}); }
+  static void call(Backend& b, const Shared& shared, const Set& s) {
+    b.ops().embed_rows(b.stream(), {.ids = s.ids_at, .table = shared.table.at, .y = s.y});
+  }
   template <class Acc>
   static void row(const Shared& shared, const Set& s, int64_t t, float* y) {
     const std::vector<std::byte> row = shared.table.row(s.ids[static_cast<size_t>(t)]);
@@ -186,7 +209,8 @@ class RowwiseOp : public MeasuredOp {
     shared_.weights = operands_.values(2, r.columns, 1, seed_of(r.seed, 1, 0));
     shared_.head_dim = r.head_dim;
     if (std::is_same_v<Op, Rope>) {
-      for (int i = 0; i < 2; i++) shared_.angles[i] = operands_.values(r.rows, r.head_dim / 2, 1, seed_of(r.seed, 6 + i, 0));
+      for (int i = 0; i < 2; i++)
+        shared_.angles[i] = operands_.values(r.rows, r.head_dim / 2, 1, seed_of(r.seed, 6 + i, 0));
     }
     if (std::is_same_v<Op, RopeAngles>) {
       std::vector<int32_t> positions(static_cast<size_t>(r.rows));
@@ -194,13 +218,15 @@ class RowwiseOp : public MeasuredOp {
       shared_.positions = operands_.taken(positions);
       shared_.sin = operands_.unwritten(r.rows, r.columns);
     }
-    if (std::is_same_v<Op, EmbedRows>) shared_.table = operands_.weight(r.dtype, r.depth, r.columns, 0.02f, seed_of(r.seed, 2, 0));
+    if (std::is_same_v<Op, EmbedRows>)
+      shared_.table = operands_.weight(r.dtype, r.depth, r.columns, 0.02f, seed_of(r.seed, 2, 0));
   }
 
   Set make_set(int64_t index) {
     const OpRequest& r = request_;
     Set set;
-    for (int i = 0; i < Op::kInputs; i++) set.input[i] = operands_.values(r.rows, r.columns, 1.7f, seed_of(r.seed, 3 + i, index));
+    for (int i = 0; i < Op::kInputs; i++)
+      set.input[i] = operands_.values(r.rows, r.columns, 1.7f, seed_of(r.seed, 3 + i, index));
     if (std::is_same_v<Op, EmbedRows>) {
       Random random(seed_of(r.seed, 5, index));
       for (int64_t t = 0; t < r.rows; t++) set.ids.push_back(static_cast<int32_t>(random.below(r.depth)));
@@ -212,8 +238,10 @@ class RowwiseOp : public MeasuredOp {
   }
 
   void start(const Set& set) {
-    if (std::is_same_v<Op, Rope>) operands_.copy(set.input[0].at, set.y);
-    else operands_.forget(set.y);
+    if (std::is_same_v<Op, Rope>)
+      operands_.copy(set.input[0].at, set.y);
+    else
+      operands_.forget(set.y);
   }
 
   OpRequest request_;
@@ -231,13 +259,23 @@ std::unique_ptr<MeasuredOp> make(Backend& backend, const OpRequest& r) {
 }  // namespace
 
 std::unique_ptr<MeasuredOp> make_rms_norm_op(Backend& backend, const OpRequest& r) { return make<RmsNorm>(backend, r); }
-std::unique_ptr<MeasuredOp> make_layer_norm_op(Backend& backend, const OpRequest& r) { return make<LayerNorm>(backend, r); }
-std::unique_ptr<MeasuredOp> make_activate_op(Backend& backend, const OpRequest& r) { return make<Activate>(backend, r); }
+std::unique_ptr<MeasuredOp> make_layer_norm_op(Backend& backend, const OpRequest& r) {
+  return make<LayerNorm>(backend, r);
+}
+std::unique_ptr<MeasuredOp> make_activate_op(Backend& backend, const OpRequest& r) {
+  return make<Activate>(backend, r);
+}
 std::unique_ptr<MeasuredOp> make_silu_mul_op(Backend& backend, const OpRequest& r) { return make<SiluMul>(backend, r); }
 std::unique_ptr<MeasuredOp> make_add_rows_op(Backend& backend, const OpRequest& r) { return make<AddRows>(backend, r); }
-std::unique_ptr<MeasuredOp> make_mean_rows_op(Backend& backend, const OpRequest& r) { return make<MeanRows>(backend, r); }
-std::unique_ptr<MeasuredOp> make_rope_angles_op(Backend& backend, const OpRequest& r) { return make<RopeAngles>(backend, r); }
-std::unique_ptr<MeasuredOp> make_copy_rows_op(Backend& backend, const OpRequest& r) { return make<CopyRows>(backend, r); }
+std::unique_ptr<MeasuredOp> make_mean_rows_op(Backend& backend, const OpRequest& r) {
+  return make<MeanRows>(backend, r);
+}
+std::unique_ptr<MeasuredOp> make_rope_angles_op(Backend& backend, const OpRequest& r) {
+  return make<RopeAngles>(backend, r);
+}
+std::unique_ptr<MeasuredOp> make_copy_rows_op(Backend& backend, const OpRequest& r) {
+  return make<CopyRows>(backend, r);
+}
 
 std::unique_ptr<MeasuredOp> make_rope_op(Backend& backend, const OpRequest& r) {
   expect(r.head_dim >= 2 && r.head_dim % 2 == 0 && r.columns % r.head_dim == 0, "rope: whole heads of an even size");
@@ -245,7 +283,8 @@ std::unique_ptr<MeasuredOp> make_rope_op(Backend& backend, const OpRequest& r) {
 }
 
 std::unique_ptr<MeasuredOp> make_embed_rows_op(Backend& backend, const OpRequest& r) {
-  expect(r.depth >= 1 && r.columns % traits(r.dtype).elements == 0, "embed_rows: a vocabulary as `depth`, and whole blocks along columns");
+  expect(r.depth >= 1 && r.columns % traits(r.dtype).elements == 0,
+         "embed_rows: a vocabulary as `depth`, and whole blocks along columns");
   return make<EmbedRows>(backend, r);
 }
 

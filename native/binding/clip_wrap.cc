@@ -15,7 +15,8 @@ namespace {
 class ClipJob : public Job {
  public:
   using Encode = std::function<void(Clip&, float* out, const std::atomic<bool>& cancel)>;
-  ClipJob(Napi::Env env, std::shared_ptr<std::atomic<bool>> cancel, std::shared_ptr<Clip> clip, int64_t count, Encode encode)
+  ClipJob(Napi::Env env, std::shared_ptr<std::atomic<bool>> cancel, std::shared_ptr<Clip> clip, int64_t count,
+          Encode encode)
       : Job(env, std::move(cancel)), clip_(std::move(clip)), count_(count), encode_(std::move(encode)) {}
 
  private:
@@ -37,17 +38,20 @@ class ClipJob : public Job {
 }  // namespace
 
 Napi::Function ClipWrap::define(Napi::Env env) {
-  return DefineClass(env, "Clip",
-                     {InstanceMethod<&ClipWrap::encode_images>("encodeImages"), InstanceMethod<&ClipWrap::encode_texts>("encodeTexts"),
-                      InstanceMethod<&ClipWrap::dispose>("dispose")});
+  return DefineClass(
+      env, "Clip",
+      {InstanceMethod<&ClipWrap::encode_images>("encodeImages"), InstanceMethod<&ClipWrap::encode_texts>("encodeTexts"),
+       InstanceMethod<&ClipWrap::dispose>("dispose")});
 }
 
 Napi::Value ClipWrap::open(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     const ModelOptions options = model_options_of(info[3]);
     return open_in_background<Clip>(info.Env(), classes(info.Env()).clip, info[4],
-                                    [files = files_of(info[0]), directory = directory_of(info[1]), config = clip_config_of(info[2]), options](const OpenProgress& progress) {
-                                      return std::make_shared<Clip>(files, directory, config, options, make_backend(options), progress);
+                                    [files = files_of(info[0]), directory = directory_of(info[1]),
+                                     config = clip_config_of(info[2]), options](const OpenProgress& progress) {
+                                      return std::make_shared<Clip>(files, directory, config, options,
+                                                                    make_backend(options), progress);
                                     });
   });
 }
@@ -71,10 +75,13 @@ const std::shared_ptr<Clip>& ClipWrap::clip() const {
 
 Napi::Value ClipWrap::encode_images(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
-    const int64_t size = clip()->config().vision.image_size, values = 3 * size * size, count = integer_of(info[1], "count");
+    const int64_t size = clip()->config().vision.image_size, values = 3 * size * size,
+                  count = integer_of(info[1], "count");
     std::vector<float> pixels = copy_float32_array(info[0], "pixelValues");
-    if (count < 1 || static_cast<int64_t>(pixels.size()) / values != count || static_cast<int64_t>(pixels.size()) % values != 0) {
-      throw Error(ErrorCode::kInvalidArgument, "expected `pixelValues` to hold count * 3 * " + std::to_string(size) + " * " + std::to_string(size) + " values");
+    if (count < 1 || static_cast<int64_t>(pixels.size()) / values != count ||
+        static_cast<int64_t>(pixels.size()) % values != 0) {
+      throw Error(ErrorCode::kInvalidArgument, "expected `pixelValues` to hold count * 3 * " + std::to_string(size) +
+                                                   " * " + std::to_string(size) + " values");
     }
     const auto encode = [pixels = std::move(pixels), count](Clip& model, float* out, const std::atomic<bool>& cancel) {
       model.encode_images(pixels, count, out, cancel);
@@ -96,7 +103,8 @@ Napi::Value ClipWrap::encode_texts(const Napi::CallbackInfo& info) {
       lengths.push_back(static_cast<int64_t>(text.size()));
     }
     const auto count = static_cast<int64_t>(lengths.size());
-    const auto encode = [ids = std::move(ids), lengths = std::move(lengths)](Clip& model, float* out, const std::atomic<bool>& cancel) {
+    const auto encode = [ids = std::move(ids), lengths = std::move(lengths)](Clip& model, float* out,
+                                                                             const std::atomic<bool>& cancel) {
       model.encode_texts(ids, lengths, out, cancel);
     };
     auto job = std::make_unique<ClipJob>(info.Env(), cancel_flag_of(info[1]), clip(), count, encode);

@@ -1,4 +1,5 @@
-// openModel(), openClip(), openConversion(), OpBench, Picture, Cancellation, cpuInfo(). Per-environment state only, so worker threads may load it too.
+// openModel(), openClip(), openConversion(), OpBench, Picture, Cancellation, cpuInfo(). Per-environment state only, so
+// worker threads may load it too.
 #include "binding/exports.h"
 
 #include "binding/picture_wrap.h"
@@ -29,4 +30,3 @@ Napi::Object initialise(Napi::Env env, Napi::Object exports) {
 }
 
 }  // namespace llava::binding
-

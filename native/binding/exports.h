@@ -1,4 +1,5 @@
-// What the addon is to JavaScript: openModel(), openClip(), openConversion(), OpBench, Picture, Cancellation, cpuInfo().
+// What the addon is to JavaScript: openModel(), openClip(), openConversion(), OpBench, Picture, Cancellation,
+// cpuInfo().
 #pragma once
 #include <napi.h>
 

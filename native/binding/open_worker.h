@@ -23,7 +23,8 @@ std::shared_ptr<Model> opened(const Napi::Value& value, const char* how) {
   return *value.As<Napi::External<std::shared_ptr<Model>>>().Data();
 }
 
-// JavaScript's listener to OpenProgress, called while the thread that opens works, and once more when it is done. It must not throw.
+// JavaScript's listener to OpenProgress, called while the thread that opens works, and once more when it is done. It
+// must not throw.
 class ProgressListener {
  public:
   explicit ProgressListener(const Napi::Value& listener) {
@@ -48,7 +49,8 @@ class ProgressListener {
     if (!call_) return;
     state_->ended = true;
     call_->Release();
-    if (state_->total > 0) listener_.Call({number(listener_.Env(), state_->nbytes), number(listener_.Env(), state_->total)});
+    if (state_->total > 0)
+      listener_.Call({number(listener_.Env(), state_->nbytes), number(listener_.Env(), state_->total)});
   }
 
  private:
@@ -56,7 +58,9 @@ class ProgressListener {
     uint64_t nbytes = 0, total = 0;
     bool ended = false;  // JavaScript thread only
   };
-  static Napi::Number number(Napi::Env env, uint64_t value) { return Napi::Number::New(env, static_cast<double>(value)); }
+  static Napi::Number number(Napi::Env env, uint64_t value) {
+    return Napi::Number::New(env, static_cast<double>(value));
+  }
   std::shared_ptr<State> state_ = std::make_shared<State>();
   Napi::FunctionReference listener_;
   std::optional<Napi::ThreadSafeFunction> call_;
@@ -67,7 +71,11 @@ class OpenWorker : public Napi::AsyncWorker {
  public:
   using Make = std::function<std::shared_ptr<Model>(const OpenProgress&)>;
   OpenWorker(Napi::Env env, const Napi::FunctionReference& constructor, const Napi::Value& listener, Make make)
-      : AsyncWorker(env), deferred_(Napi::Promise::Deferred::New(env)), constructor_(constructor), listener_(listener), make_(std::move(make)) {}
+      : AsyncWorker(env),
+        deferred_(Napi::Promise::Deferred::New(env)),
+        constructor_(constructor),
+        listener_(listener),
+        make_(std::move(make)) {}
   Napi::Promise promise() const { return deferred_.Promise(); }
 
   void Execute() override {
@@ -111,7 +119,8 @@ class OpenWorker : public Napi::AsyncWorker {
 
 // listener: a function of the bytes taken over so far and of all of them, or anything else for none.
 template <class Model>
-Napi::Promise open_in_background(Napi::Env env, const Napi::FunctionReference& constructor, const Napi::Value& listener, typename OpenWorker<Model>::Make make) {
+Napi::Promise open_in_background(Napi::Env env, const Napi::FunctionReference& constructor, const Napi::Value& listener,
+                                 typename OpenWorker<Model>::Make make) {
   auto worker = std::make_unique<OpenWorker<Model>>(env, constructor, listener, std::move(make));
   const Napi::Promise promise = worker->promise();
   worker.release()->Queue();  // deletes itself when done

@@ -20,8 +20,11 @@ namespace llava::binding {
 const napi_type_tag PictureWrap::kTag = {0x6c6c617661706963, 0x7475726500000001};
 
 struct Pixels {
-  Pixels(int64_t w, int64_t h) : width(w), height(h), rgb(static_cast<uint8_t*>(allocate_aligned(static_cast<uint64_t>(nbytes())))) {
-    if (rgb == nullptr) throw Error(ErrorCode::kOutOfMemory, "out of memory: could not allocate " + std::to_string(nbytes()) + " bytes for a picture");
+  Pixels(int64_t w, int64_t h)
+      : width(w), height(h), rgb(static_cast<uint8_t*>(allocate_aligned(static_cast<uint64_t>(nbytes())))) {
+    if (rgb == nullptr)
+      throw Error(ErrorCode::kOutOfMemory,
+                  "out of memory: could not allocate " + std::to_string(nbytes()) + " bytes for a picture");
   }
   ~Pixels() { std::free(rgb); }
   Pixels(const Pixels&) = delete;
@@ -139,8 +142,7 @@ void queue_workers(Napi::Env env, const std::shared_ptr<PictureJob>& job) {
   queue_worker(env, job);
   try {
     for (int64_t n = 1; n < job->bands(); n++) queue_worker(env, job);
-  } catch (...) {
-  }
+  } catch (...) {}
 }
 
 PictureAxis axis_of(const Napi::Value& value, const char* name, int64_t size) {

@@ -1,4 +1,5 @@
-// The classes JavaScript holds. Handles are type-tagged, so a foreign object passed in their place is refused rather than misread.
+// The classes JavaScript holds. Handles are type-tagged, so a foreign object passed in their place is refused rather
+// than misread.
 #pragma once
 #include <napi.h>
 
@@ -26,7 +27,8 @@ Wrap& unwrap(const Napi::Value& value, const char* name) {
   return *Wrap::Unwrap(value.As<Napi::Object>());
 }
 
-// A property of a wrap. V8 checks whose methods are called, but not whose accessors: `get` must unwrap() what it is read on.
+// A property of a wrap. V8 checks whose methods are called, but not whose accessors: `get` must unwrap() what it is
+// read on.
 template <class Wrap, Napi::Value (*get)(const Napi::CallbackInfo&)>
 Napi::ClassPropertyDescriptor<Wrap> accessor(const char* name) {
   napi_property_descriptor property = {};
@@ -56,7 +58,7 @@ class FeaturesWrap : public Napi::ObjectWrap<FeaturesWrap> {
   static Napi::Function define(Napi::Env env);
   static Napi::Object make(Napi::Env env, std::shared_ptr<const ImageFeatures> image);
   explicit FeaturesWrap(const Napi::CallbackInfo& info);
-  void Finalize(Napi::BasicEnv env) override;  // public: a private one is not found, and never called
+  void Finalize(Napi::BasicEnv env) override;          // public: a private one is not found, and never called
   std::shared_ptr<const ImageFeatures> image() const;  // throws kDisposed
 
  private:
@@ -67,7 +69,8 @@ class FeaturesWrap : public Napi::ObjectWrap<FeaturesWrap> {
   std::shared_ptr<const ImageFeatures> image_;
 };
 
-// Tells V8 how much the pages of a model's sequences take outside of its heap, so that it collects those that nobody holds. JavaScript thread only.
+// Tells V8 how much the pages of a model's sequences take outside of its heap, so that it collects those that nobody
+// holds. JavaScript thread only.
 class KvReport {
  public:
   explicit KvReport(std::shared_ptr<const KvPool> pool) : pool_(std::move(pool)) {}
@@ -92,7 +95,7 @@ class SequenceWrap : public Napi::ObjectWrap<SequenceWrap> {
   static Napi::Function define(Napi::Env env);
   static Napi::Object make(Napi::Env env, std::shared_ptr<SequenceState> state);
   explicit SequenceWrap(const Napi::CallbackInfo& info);
-  void Finalize(Napi::BasicEnv env) override;  // public: a private one is not found, and never called
+  void Finalize(Napi::BasicEnv env) override;           // public: a private one is not found, and never called
   const std::shared_ptr<SequenceState>& state() const;  // throws kDisposed
 
  private:

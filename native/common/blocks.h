@@ -1,6 +1,6 @@
 // Quantised blocks as GGUF stores them (ggml's layouts), drawn byte by byte, and what one value of each is worth.
-//   Every type reads  y = scale * code + min  with a whole-number code; scale and min hold for 32 or 16 neighbouring values.
-//   d, dmin and m are IEEE halves. i is a value's index in its block; K blocks hold 256 values, the others 32.
+//   Every type reads  y = scale * code + min  with a whole-number code; scale and min hold for 32 or 16 neighbouring
+//   values. d, dmin and m are IEEE halves. i is a value's index in its block; K blocks hold 256 values, the others 32.
 //   A file may put them at any address (general.alignment = 1): packed structs are read wherever they lie.
 #pragma once
 #include <cstdint>
@@ -78,7 +78,9 @@ struct [[gnu::packed]] BlockQ3_K {
   uint8_t qs[64];
   uint8_t scales[12];
   uint16_t d;
-  int code(int i) const { return (qs[32 * (i / 128) + i % 32] >> 2 * (i % 128 / 32) & 3) - ((hmask[i % 32] >> i / 32 & 1) != 0 ? 0 : 4); }
+  int code(int i) const {
+    return (qs[32 * (i / 128) + i % 32] >> 2 * (i % 128 / 32) & 3) - ((hmask[i % 32] >> i / 32 & 1) != 0 ? 0 : 4);
+  }
   float scale(int i) const {
     const int j = i / 16;
     const int six = (scales[j % 8] >> 4 * (j / 8) & 15) | (scales[8 + j % 4] >> 2 * (j / 4) & 3) << 4;
@@ -107,12 +109,15 @@ struct [[gnu::packed]] BlockQ5_K {
   uint8_t scales[12];
   uint8_t qh[32];
   uint8_t qs[128];
-  int code(int i) const { return (qs[32 * (i / 64) + i % 32] >> 4 * (i / 32 % 2) & 15) | (qh[i % 32] >> i / 32 & 1) << 4; }
+  int code(int i) const {
+    return (qs[32 * (i / 64) + i % 32] >> 4 * (i / 32 % 2) & 15) | (qh[i % 32] >> i / 32 & 1) << 4;
+  }
   float scale(int i) const { return half_to_float(d) * static_cast<float>(k_scale(scales, i / 32)); }
   float min(int i) const { return -half_to_float(dmin) * static_cast<float>(k_min(scales, i / 32)); }
 };
 
-// | ql (128) | qh (64) | scales (16, int8) | d (2) |   ql[64 h + r] holds values 128 h + r (low) and 128 h + 64 + r (high), r < 64;
+// | ql (128) | qh (64) | scales (16, int8) | d (2) |   ql[64 h + r] holds values 128 h + r (low) and 128 h + 64 + r
+// (high), r < 64;
 //   qh[32 h + r] the high two bits of values 128 h + r + {0, 32, 64, 96}
 struct [[gnu::packed]] BlockQ6_K {
   uint8_t ql[128];
@@ -130,11 +135,11 @@ struct [[gnu::packed]] BlockQ6_K {
 // The line of kDTypes that a block belongs to; one of a type that is not listed does not compile.
 template <class Block>
 struct BlockType;
-#define LLAVA_BLOCK_TYPE(T, ...)                    \
-  template <>                                       \
-  struct BlockType<Block##T> {                      \
-    static constexpr DType kType = DType::T;        \
-  };                                                \
+#define LLAVA_BLOCK_TYPE(T, ...)             \
+  template <>                                \
+  struct BlockType<Block##T> {               \
+    static constexpr DType kType = DType::T; \
+  };                                         \
   static_assert(sizeof(Block##T) == traits(DType::T).bytes);
 LLAVA_QUANTISED(LLAVA_BLOCK_TYPE)
 #undef LLAVA_BLOCK_TYPE

@@ -1,5 +1,6 @@
 // Whether work is still wanted: looked at before every task of an op.
-//   A pass serves several callers, each with a flag of its own; it stops early when its own flag is set, or when all of theirs are.
+//   A pass serves several callers, each with a flag of its own; it stops early when its own flag is set, or when all of
+//   theirs are.
 #pragma once
 #include <atomic>
 #include <span>

@@ -5,7 +5,18 @@
 
 namespace llava {
 
-enum class ErrorCode { kInvalidArgument, kModelNotFound, kModelCorrupt, kModelUnsupported, kContextOverflow, kDisposed, kAborted, kOutOfMemory, kDeviceFailed, kInternal };
+enum class ErrorCode {
+  kInvalidArgument,
+  kModelNotFound,
+  kModelCorrupt,
+  kModelUnsupported,
+  kContextOverflow,
+  kDisposed,
+  kAborted,
+  kOutOfMemory,
+  kDeviceFailed,
+  kInternal
+};
 
 constexpr const char* code_name(ErrorCode code) {
   switch (code) {

@@ -10,12 +10,13 @@ using std::chrono::microseconds;
 using std::chrono::milliseconds;
 
 // Swept with `bench -- neighbours` on two cores of a Zen 3.
-constexpr microseconds kWorthSharing{3};   // one thread's time: below, spinning workers come too late
-constexpr microseconds kWorthWaking{50};   // a sleeping worker begins after some tens of microseconds
+constexpr microseconds kWorthSharing{3};  // one thread's time: below, spinning workers come too late
+constexpr microseconds kWorthWaking{50};  // a sleeping worker begins after some tens of microseconds
 constexpr int kMeasureOneIn = 8;
 constexpr int kHold = 16;                  // so trying costs 1 / 17 at most
 constexpr milliseconds kLongestHold{200};  // until a machine that is free again is noticed
-constexpr milliseconds kMostBalance{4};    // what is forgiven after a good time: about one time slice of the operating system
+// what is forgiven after a good time: about one time slice of the operating system
+constexpr milliseconds kMostBalance{4};
 
 }  // namespace
 
@@ -48,7 +49,8 @@ void Sharing::took_shared(Kind& kind, const Shares& shares, Time now) {
   took_alone(kind, task * shares.tasks);
   const int64_t fewer = (threads_ + 1) / 2;
   const Nanoseconds of_fewer = task * ((shares.tasks + fewer - 1) / fewer);
-  // Fewer threads take at most twice as long; where they seem to take longer, the caller itself was off its core in a task.
+  // Fewer threads take at most twice as long; where they seem to take longer, the caller itself was off its core in a
+  // task.
   weigh(std::min(of_fewer - shares.total_time, shares.total_time), now);
 }
 

@@ -1,8 +1,9 @@
 // How many threads a job gets: one where more are no faster. Knows what jobs took, and nothing of threads.
 //   A job of some microseconds is done before other cores have noticed it; a pass of such jobs does not wake them.
-//   Where other processes keep cores busy, a thread is taken off its core for milliseconds in the middle of a task, and the job waits for it. So what
-//   sharing gains and loses is added up. Once it loses, half as many threads work for a multiple of what was lost; then more are tried again.
-//   Trying costs a bounded share of the time, however busy the machine is.
+//   Where other processes keep cores busy, a thread is taken off its core for milliseconds in the middle of a task, and
+//   the job waits for it. So what sharing gains and loses is added up. Once it loses, half as many threads work for a
+//   multiple of what was lost; then more are tried again. Trying costs a bounded share of the time, however busy the
+//   machine is.
 #pragma once
 #include <array>
 #include <chrono>
@@ -37,7 +38,8 @@ class Sharing {
   bool holds() const { return threads_ < most_; }  // `now` matters
   Kind& kind_of(const void* function, int64_t tasks);
   int threads_for(const Kind& kind, bool workers_asleep, Time now);
-  bool measures(Kind& kind) const;  // every job, but of the smallest only some: reading the clock takes a noticeable part of them
+  // every job, but of the smallest only some: reading the clock takes a noticeable part of them
+  bool measures(Kind& kind) const;
   void took_alone(Kind& kind, Nanoseconds time) const;
   void took_shared(Kind& kind, const Shares& shares, Time now);
 

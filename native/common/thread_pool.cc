@@ -17,7 +17,8 @@ void ThreadPool::run_job(const Job& job) {
   if (const int worker = team_.worker_here(); worker >= 0) return team_.run_alone(job, worker);
   if (job.tasks < 2 || sharing_.most() == 1) return team_.run_alone(job, 0);
   Sharing::Kind& kind = sharing_.kind_of(reinterpret_cast<const void*>(job.call), job.tasks);
-  const int threads = sharing_.threads_for(kind, team_.all_asleep(), sharing_.holds() ? Clock::now() : Clock::time_point{});
+  const int threads =
+      sharing_.threads_for(kind, team_.all_asleep(), sharing_.holds() ? Clock::now() : Clock::time_point{});
   if (threads == 1) return run_alone(job, kind);
   run_shared(job, kind, threads);
 }

@@ -16,11 +16,14 @@ class ThreadPool {
 
   int threads() const { return team_.threads(); }
 
-  // task(index, worker) for index in [0, tasks); worker in [0, threads()). One caller at a time; a run inside a task is done by that task's thread.
-  // What tasks do must not depend on which threads they run on. Throws what the first failing task threw.
+  // task(index, worker) for index in [0, tasks); worker in [0, threads()). One caller at a time; a run inside a task is
+  // done by that task's thread. What tasks do must not depend on which threads they run on. Throws what the first
+  // failing task threw.
   template <class Task>
   void run(int64_t tasks, const Task& task, Cancellation cancel = {}) {
-    run_job({[](const void* context, int64_t index, int worker) { (*static_cast<const Task*>(context))(index, worker); }, &task, tasks, cancel});
+    run_job(
+        {[](const void* context, int64_t index, int worker) { (*static_cast<const Task*>(context))(index, worker); },
+         &task, tasks, cancel});
   }
 
  private:

@@ -1,12 +1,18 @@
-// How tasks are claimed: left_ counts down from job_.tasks. Whoever takes 1 from a value above 0 has a task of the job that job_ holds then, and only
-//   after that reads job_. So it does not matter when a worker comes: late, it takes tasks of a later job, or finds none. Why that is safe:
-//   - The caller writes job_, then left_ (release). A claim acquires, and every claim between is a read-modify-write of left_, so it stands in the release
+// How tasks are claimed: left_ counts down from job_.tasks. Whoever takes 1 from a value above 0 has a task of the job
+// that job_ holds then, and only
+//   after that reads job_. So it does not matter when a worker comes: late, it takes tasks of a later job, or finds
+//   none. Why that is safe:
+//   - The caller writes job_, then left_ (release). A claim acquires, and every claim between is a read-modify-write of
+//   left_, so it stands in the release
 //     sequence of that store: what is claimed and what is read belong together.
-//   - The caller writes job_ again only when it has read 0 from unfinished_ (acquire). Every claimed task is then reported (release), so whoever claimed one
+//   - The caller writes job_ again only when it has read 0 from unfinished_ (acquire). Every claimed task is then
+//   reported (release), so whoever claimed one
 //     has read job_ for the last time. A thread whose claim failed never reads it.
-//   - A thread reports once, when it finds no more. Its job ends no sooner, so all that it reports are tasks of one job.
+//   - A thread reports once, when it finds no more. Its job ends no sooner, so all that it reports are tasks of one
+//   job.
 //   - What tasks wrote reaches the caller by unfinished_, and the tasks of the next job by left_.
-//   - A claim in vain may take 1 from left_ between the end of a job and the store that begins the next: the store comes later, and wins.
+//   - A claim in vain may take 1 from left_ between the end of a job and the store that begins the next: the store
+//   comes later, and wins.
 #include "common/worker_team.h"
 
 #include <chrono>
@@ -109,7 +115,8 @@ void WorkerTeam::run_alone(const Job& job, int worker) {
 int64_t WorkerTeam::work(int worker) {
   const Within within(this, worker);
   int64_t done = 0;
-  for (int64_t left = left_.fetch_sub(1, std::memory_order_acquire); left > 0; left = left_.fetch_sub(1, std::memory_order_acquire)) {
+  for (int64_t left = left_.fetch_sub(1, std::memory_order_acquire); left > 0;
+       left = left_.fetch_sub(1, std::memory_order_acquire)) {
     done++;
     if (failed_.load(std::memory_order_relaxed) || job_.cancel.requested()) continue;
     try {
@@ -124,7 +131,8 @@ int64_t WorkerTeam::work(int worker) {
 
 // Spins first, as the others are about to end, then sleeps: whoever is late may be waiting for this core.
 void WorkerTeam::await_tasks() {
-  for (int64_t left = unfinished_.load(std::memory_order_acquire); left != 0; left = unfinished_.load(std::memory_order_acquire)) {
+  for (int64_t left = unfinished_.load(std::memory_order_acquire); left != 0;
+       left = unfinished_.load(std::memory_order_acquire)) {
     if (!changes_soon(unfinished_, left)) unfinished_.wait(left, std::memory_order_acquire);
   }
 }
@@ -143,7 +151,8 @@ void WorkerTeam::await_seat(int worker) {
   int32_t active = active_.load(std::memory_order_acquire);
   if (worker < active) return;
   asleep_.fetch_add(1, std::memory_order_relaxed);
-  for (; worker >= active; active = active_.load(std::memory_order_acquire)) active_.wait(active, std::memory_order_acquire);
+  for (; worker >= active; active = active_.load(std::memory_order_acquire))
+    active_.wait(active, std::memory_order_acquire);
   asleep_.fetch_sub(1, std::memory_order_relaxed);
 }
 

@@ -1,7 +1,10 @@
 // Attention by online softmax over KV pages (Milakov & Gimelshein 2018; FlashAttention): no T x T matrix.
-//   A task takes one kv head of one sequence and a block of query rows of all the heads that share it; for each span of four pages, in order:
-//     scores[m, span] = (q / sqrt(Dh)) · keys[Dh, span];  mask;  p = exp(scores - m);  out[m, Dh] = out * rescale + p · values[span, Dh]
-//   Spans begin at multiples of their length and are read in the same order with the same sums for 1 row as for 1,000, so prefill and decode agree bit for bit.
+//   A task takes one kv head of one sequence and a block of query rows of all the heads that share it; for each span of
+//   four pages, in order:
+//     scores[m, span] = (q / sqrt(Dh)) · keys[Dh, span];  mask;  p = exp(scores - m);  out[m, Dh] = out * rescale + p ·
+//     values[span, Dh]
+//   Spans begin at multiples of their length and are read in the same order with the same sums for 1 row as for 1,000,
+//   so prefill and decode agree bit for bit.
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -19,7 +22,8 @@ namespace {
 constexpr int64_t kQueryRows = 60;  // rows of a task: five 12-row tiles of AVX-512, ten 6-row tiles of AVX2
 constexpr int64_t kTileRows = 12;   // rows that end at a diagonal of their own
 constexpr int64_t kHalfRows = 2;    // that read a cache of halves as it is: more are worth a copy in f32
-constexpr int64_t kSpan = 4 * kPageTokens;  // keys of one step of the online softmax: long enough for its horizontal sums not to count
+// keys of one step of the online softmax: long enough for its horizontal sums not to count
+constexpr int64_t kSpan = 4 * kPageTokens;
 
 // A worker's scratch, in floats.
 struct Scratch {
@@ -32,7 +36,9 @@ struct Scratch {
   float* values;  // [kPageTokens, padded Dh]
 };
 
-int64_t scratch_floats(int64_t rows, int64_t dh) { return rows * (dh + kSpan + padded_head_dim(dh) + 2) + kPageTokens * (dh + padded_head_dim(dh)) + 7 * 16; }
+int64_t scratch_floats(int64_t rows, int64_t dh) {
+  return rows * (dh + kSpan + padded_head_dim(dh) + 2) + kPageTokens * (dh + padded_head_dim(dh)) + 7 * 16;
+}
 
 Scratch scratch_of(std::byte* memory, int64_t rows, int64_t dh) {
   auto next = [at = reinterpret_cast<float*>(memory)](int64_t count) mutable {
@@ -77,17 +83,23 @@ const float* f32_keys(const KernelTable& k, const KvLayout& layout, const Head& 
   switch (layout.type) {
     case KvType::kF32: return reinterpret_cast<const float*>(head.keys);
     case KvType::kF16: k.expand_f16(head.keys, scratch, layout.head_dim * kPageTokens); break;
-    case KvType::kQ8_0: k.expand_keys_q8(reinterpret_cast<const int8_t*>(head.keys), head.key_scales, layout.head_dim, kPageTokens, scratch); break;
+    case KvType::kQ8_0:
+      k.expand_keys_q8(reinterpret_cast<const int8_t*>(head.keys), head.key_scales, layout.head_dim, kPageTokens,
+                       scratch);
+      break;
   }
   return scratch;
 }
 
-const float* f32_values(const KernelTable& k, const KvLayout& layout, const Head& head, int64_t positions, float* scratch) {
+const float* f32_values(const KernelTable& k, const KvLayout& layout, const Head& head, int64_t positions,
+                        float* scratch) {
   const int64_t width = padded_head_dim(layout.head_dim);
   switch (layout.type) {
     case KvType::kF32: return reinterpret_cast<const float*>(head.values);
     case KvType::kF16: k.expand_f16(head.values, scratch, positions * width); break;
-    case KvType::kQ8_0: k.expand_values_q8(reinterpret_cast<const int8_t*>(head.values), head.value_scales, positions, width, scratch); break;
+    case KvType::kQ8_0:
+      k.expand_values_q8(reinterpret_cast<const int8_t*>(head.values), head.value_scales, positions, width, scratch);
+      break;
   }
   return scratch;
 }
@@ -96,13 +108,14 @@ const float* f32_values(const KernelTable& k, const KvLayout& layout, const Head
 struct Block {
   const AttentionArgs& a;
   const KvSequence& sequence;
-  int64_t begin;    // row of the batch where the sequence begins
+  int64_t begin;  // row of the batch where the sequence begins
   int64_t kv_head;
-  int64_t first;    // row of the sequence
+  int64_t first;  // row of the sequence
   int64_t tokens;
-  int64_t sharing;  // heads that read this kv head
+  int64_t sharing;   // heads that read this kv head
   const void* next;  // what this thread reads after this block, or null
-  int64_t rows() const { return tokens * sharing; }  // row r: token first + r / sharing, head kv_head * sharing + r % sharing
+  // row r: token first + r / sharing, head kv_head * sharing + r % sharing
+  int64_t rows() const { return tokens * sharing; }
   int64_t batch_row(int64_t row) const { return begin + first + row / sharing; }
   int64_t position(int64_t row) const { return sequence.end - sequence.rows + first + row / sharing; }
   int64_t column(int64_t row) const { return (kv_head * sharing + row % sharing) * layout().head_dim; }
@@ -115,7 +128,9 @@ struct Block {
   int64_t span_end(int64_t at) const { return std::min(at / kSpan * kSpan + kSpan, visible()); }
   const void* first_keys() const { return page(oldest() / kSpan * kSpan).keys; }
   // What is read after the keys of the page at `at`: those of the next page of the span, or the span's first values.
-  const void* after_keys(int64_t at) const { return at + kPageTokens < span_end(at) ? page(at + kPageTokens).keys : page(at / kSpan * kSpan).values; }
+  const void* after_keys(int64_t at) const {
+    return at + kPageTokens < span_end(at) ? page(at + kPageTokens).keys : page(at / kSpan * kSpan).values;
+  }
   const void* after_values(int64_t at) const {
     if (at + kPageTokens < span_end(at)) return page(at + kPageTokens).values;
     if (span_end(at) < visible()) return page(span_end(at)).keys;
@@ -134,14 +149,15 @@ void score_span(const KernelTable& k, const Block& block, int64_t at, int64_t wi
     const Head head = block.page(at + page);
     if (block.reads_halves()) {
       const int64_t columns = (block.held(0, at + page) + 15) / 16 * 16;
-      k.gemm_f16(block.rows(), columns, dh, s.q, dh, reinterpret_cast<const uint16_t*>(head.keys), kPageTokens, block.after_keys(at + page),
-                 s.scores + page, kSpan, false);
+      k.gemm_f16(block.rows(), columns, dh, s.q, dh, reinterpret_cast<const uint16_t*>(head.keys), kPageTokens,
+                 block.after_keys(at + page), s.scores + page, kSpan, false);
       continue;
     }
     const float* keys = f32_keys(k, block.layout(), head, s.keys);
     for (int64_t r = 0; r < block.rows(); r += kTileRows) {
       const int64_t columns = (block.held(r, at + page) + 15) / 16 * 16, rows = std::min(kTileRows, block.rows() - r);
-      if (columns > 0) k.gemm_f32(rows, columns, dh, s.q + r * dh, dh, keys, kPageTokens, s.scores + r * kSpan + page, kSpan, false);
+      if (columns > 0)
+        k.gemm_f32(rows, columns, dh, s.q + r * dh, dh, keys, kPageTokens, s.scores + r * kSpan + page, kSpan, false);
     }
   }
 }
@@ -188,7 +204,8 @@ void gather_span(const KernelTable& k, const Block& block, int64_t at, int64_t w
       });
       continue;
     }
-    const float* values = f32_values(k, block.layout(), head, std::min(kPageTokens, block.visible() - at - page), s.values);
+    const float* values =
+        f32_values(k, block.layout(), head, std::min(kPageTokens, block.visible() - at - page), s.values);
     for (int64_t r = 0; r < block.rows(); r += kTileRows) {
       const int64_t tile = std::min(kTileRows, block.rows() - r);
       for_positions_seen(block, r, tile, at + page, [&](int64_t row, int64_t rows, int64_t from, int64_t to) {
@@ -224,7 +241,8 @@ void attend_block(const KernelTable& k, const Block& block, const Scratch& s) {
 // The tasks of a batch: sequence after sequence, of each its kv heads, of each its blocks of rows.
 class AttentionTasks {
  public:
-  explicit AttentionTasks(const AttentionArgs& a) : a_(a), sharing_(a.heads / a.cache.layout.kv_heads), height_(std::max<int64_t>(1, kQueryRows / sharing_)) {
+  explicit AttentionTasks(const AttentionArgs& a)
+      : a_(a), sharing_(a.heads / a.cache.layout.kv_heads), height_(std::max<int64_t>(1, kQueryRows / sharing_)) {
     const size_t count = a.cache.sequences.size();
     first_task_.reserve(count + 1);
     first_row_.reserve(count + 1);
@@ -238,10 +256,12 @@ class AttentionTasks {
   int64_t total() const { return first_task_.back(); }
   int64_t rows() const { return height_ * sharing_; }  // of a task, at most
   Block at(int64_t index) const {
-    const auto n = static_cast<size_t>(std::upper_bound(first_task_.begin(), first_task_.end(), index) - first_task_.begin() - 1);
+    const auto n =
+        static_cast<size_t>(std::upper_bound(first_task_.begin(), first_task_.end(), index) - first_task_.begin() - 1);
     const KvSequence& sequence = a_.cache.sequences[n];
     const int64_t task = index - first_task_[n], first = task % blocks(sequence) * height_;
-    return {a_, sequence, first_row_[n], task / blocks(sequence), first, std::min(height_, sequence.rows - first), sharing_, nullptr};
+    return {a_,       sequence, first_row_[n], task / blocks(sequence), first, std::min(height_, sequence.rows - first),
+            sharing_, nullptr};
   }
 
  private:
@@ -271,11 +291,11 @@ namespace {
 
 // Scratch of a worker that writes a head: its new keys on their side, and one row padded with zeros to whole blocks.
 struct Append {
-  float* keys;         // [Dh, kPageTokens]
-  float* row;          // [blocks * 32]
-  float* inverse;      // [blocks] largest magnitudes, then 1 / scale
-  int32_t* sum;        // [2 * blocks]
-  int8_t* codes;       // [blocks * 32]
+  float* keys;     // [Dh, kPageTokens]
+  float* row;      // [blocks * 32]
+  float* inverse;  // [blocks] largest magnitudes, then 1 / scale
+  int32_t* sum;    // [2 * blocks]
+  int8_t* codes;   // [blocks * 32]
 };
 
 int64_t append_floats(int64_t dh) { return dh * kPageTokens + kv_blocks(dh) * (kKvBlock + 3 + kKvBlock / 4); }
@@ -299,7 +319,8 @@ struct NewRows {
 };
 
 // In f16 or f32: keys are turned to [Dh, tokens] on the way.
-void append_plain(const KernelTable& k, const KvLayout& layout, const Head& head, const NewRows& rows, const Append& s) {
+void append_plain(const KernelTable& k, const KvLayout& layout, const Head& head, const NewRows& rows,
+                  const Append& s) {
   const int64_t dh = layout.head_dim, dhp = padded_head_dim(dh), tokens = rows.k.rows;
   const auto store = [&](const float* from, std::byte* to, int64_t at, int64_t count) {
     if (layout.type == KvType::kF16) {
@@ -327,7 +348,8 @@ uint16_t half_at_least(float x) {
 
 // s.codes of values[Dh]; scales `step` apart. Values beyond 127 times the largest half become that. A block that is not
 // finite has a scale that is not, and codes 0: it reads as NaN.
-void quantise_row(const KernelTable& k, const float* values, int64_t dh, uint16_t* scales, int64_t step, const Append& s) {
+void quantise_row(const KernelTable& k, const float* values, int64_t dh, uint16_t* scales, int64_t step,
+                  const Append& s) {
   const int64_t blocks = kv_blocks(dh);
   std::memcpy(s.row, values, static_cast<size_t>(dh) * sizeof(float));
   k.block_largest(s.row, blocks * kKvBlock, s.inverse);
@@ -355,14 +377,17 @@ void append_q8(const KernelTable& k, const KvLayout& layout, const Head& head, c
 
 // Rows [begin, begin + sequence.rows) of one head, page by page.
 template <class AppendRows>
-void append_head(const KvAppendArgs& a, const KvSequence& sequence, int64_t begin, int64_t head, const AppendRows& append) {
+void append_head(const KvAppendArgs& a, const KvSequence& sequence, int64_t begin, int64_t head,
+                 const AppendRows& append) {
   const int64_t dh = a.cache.layout.head_dim, past = sequence.end - sequence.rows;
   const auto part = [&](ConstActivations x, int64_t first, int64_t tokens) {
     return HostRows<const float>(host(x.row(begin + first)) + head * dh, tokens, dh, x.stride);
   };
   for (int64_t first = 0; first < sequence.rows;) {
-    const int64_t position = past + first, slot = position % kPageTokens, tokens = std::min(sequence.rows - first, kPageTokens - slot);
-    append(Head(a.cache.layout, layer_of(a.cache, sequence, position / kPageTokens), head), NewRows{part(a.k, first, tokens), part(a.v, first, tokens), slot});
+    const int64_t position = past + first, slot = position % kPageTokens,
+                  tokens = std::min(sequence.rows - first, kPageTokens - slot);
+    append(Head(a.cache.layout, layer_of(a.cache, sequence, position / kPageTokens), head),
+           NewRows{part(a.k, first, tokens), part(a.v, first, tokens), slot});
     first += tokens;
   }
 }

@@ -15,10 +15,10 @@ namespace llava {
 namespace {
 
 // Every entry checks its contract, then computes.
-#define OP(name, Args)                           \
+#define OP(name, Args)                            \
   void checked_##name(Stream& s, const Args& a) { \
-    check(a);                                    \
-    cpu::name(s, a);                             \
+    check(a);                                     \
+    cpu::name(s, a);                              \
   }
 #include "ops/ops.def"
 #undef OP
@@ -31,7 +31,8 @@ constexpr OpTable kOps = {
 
 class CpuBackend : public Backend {
  public:
-  CpuBackend(int threads, const KernelTable& table, bool copies_weights) : stream_(threads, table), copies_weights_(copies_weights) {}
+  CpuBackend(int threads, const KernelTable& table, bool copies_weights)
+      : stream_(threads, table), copies_weights_(copies_weights) {}
   const OpTable& ops() const override { return kOps; }
   Stream& stream() override { return stream_; }
   BackendInfo info() const override { return {cpu_features().model, stream_.kernels.isa, stream_.pool.threads()}; }
@@ -39,21 +40,32 @@ class CpuBackend : public Backend {
 
   DeviceMemory allocate(uint64_t nbytes, PageSize pages) override {
     std::byte* data = static_cast<std::byte*>(allocate_aligned(nbytes, pages));
-    if (data == nullptr) throw Error(ErrorCode::kOutOfMemory, "out of memory: could not allocate " + std::to_string(nbytes) + " bytes");
+    if (data == nullptr)
+      throw Error(ErrorCode::kOutOfMemory, "out of memory: could not allocate " + std::to_string(nbytes) + " bytes");
     return {std::shared_ptr<const void>(data, [](std::byte* p) { std::free(p); }), DeviceAddress::of(data), nbytes};
   }
-  DeviceMemory adopt(std::shared_ptr<const MappedFile> file, uint64_t first, uint64_t nbytes, const AdoptProgress& progress) override {
+  DeviceMemory adopt(std::shared_ptr<const MappedFile> file, uint64_t first, uint64_t nbytes,
+                     const AdoptProgress& progress) override {
     if (copies_weights_) return copied(file->data() + first, nbytes, progress);
-    const DeviceBytes data = DeviceAddress::of(const_cast<std::byte*>(file->data() + first));  // mapped read-only: a write to it faults
+    // mapped read-only: a write to it faults
+    const DeviceBytes data = DeviceAddress::of(const_cast<std::byte*>(file->data() + first));
     progress(nbytes);
     return {std::move(file), data, nbytes};
   }
-  void copy_in(Stream&, DeviceBytes to, std::span<const std::byte> from) override { std::memcpy(cpu::host(to), from.data(), from.size()); }
+  void copy_in(Stream&, DeviceBytes to, std::span<const std::byte> from) override {
+    std::memcpy(cpu::host(to), from.data(), from.size());
+  }
   void copy_out(Stream&, std::span<std::byte> to, Device<const std::byte> from) override { read(to, from); }
-  void copy(Stream&, DeviceBytes to, Device<const std::byte> from, uint64_t nbytes) override { std::memcpy(cpu::host(to), cpu::host(from), nbytes); }
+  void copy(Stream&, DeviceBytes to, Device<const std::byte> from, uint64_t nbytes) override {
+    std::memcpy(cpu::host(to), cpu::host(from), nbytes);
+  }
   void synchronize(Stream&) override {}
-  void read(std::span<std::byte> to, Device<const std::byte> from) override { std::memcpy(to.data(), cpu::host(from), to.size()); }
-  uint64_t kv_layer_bytes(const KvLayout& layout) const override { return static_cast<uint64_t>(cpu::page_layer_bytes(layout)); }
+  void read(std::span<std::byte> to, Device<const std::byte> from) override {
+    std::memcpy(to.data(), cpu::host(from), to.size());
+  }
+  uint64_t kv_layer_bytes(const KvLayout& layout) const override {
+    return static_cast<uint64_t>(cpu::page_layer_bytes(layout));
+  }
 
  private:
   double best_rate(double (*work)(const CpuBackend&, int worker));
@@ -66,8 +78,9 @@ class CpuBackend : public Backend {
   DeviceMemory memory_;
 };
 
-constexpr int64_t kPeakIterations = 4'000'000;   // tens of milliseconds per try
-constexpr uint64_t kCopyBytes = uint64_t{64} << 20;     // between two reports of progress: about a tenth of a second from a disk
+constexpr int64_t kPeakIterations = 4'000'000;  // tens of milliseconds per try
+// between two reports of progress: about a tenth of a second from a disk
+constexpr uint64_t kCopyBytes = uint64_t{64} << 20;
 constexpr uint64_t kMemoryBytes = uint64_t{256} << 20;  // well beyond any last-level cache share
 
 // On large pages, which a mapping of a file does not have: a token reads all weights, and looks each page up.
@@ -92,7 +105,9 @@ double CpuBackend::best_rate(double (*work)(const CpuBackend&, int worker)) {
   for (int repetition = 0; repetition < 5; repetition++) {
     std::vector<double> done(static_cast<size_t>(stream_.pool.threads()));
     const auto start = std::chrono::steady_clock::now();
-    stream_.pool.run(stream_.pool.threads(), [&](int64_t index, int) { done[static_cast<size_t>(index)] = work(*this, static_cast<int>(index)); });
+    stream_.pool.run(stream_.pool.threads(), [&](int64_t index, int) {
+      done[static_cast<size_t>(index)] = work(*this, static_cast<int>(index));
+    });
     const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     double total = 0;
     for (const double part : done) total += part;
@@ -104,14 +119,17 @@ double CpuBackend::best_rate(double (*work)(const CpuBackend&, int worker)) {
 Peak CpuBackend::measure_peak(PeakKind kind) {
   const bool scalar = std::string_view(stream_.kernels.isa) == "scalar";
   if (kind == PeakKind::kFma) {
-    return {best_rate([](const CpuBackend& self, int) { return self.stream_.kernels.peak_fma(kPeakIterations); }), "GFLOP/s", scalar ? "scalar multiply, add" : "f32 FMA"};
+    return {best_rate([](const CpuBackend& self, int) { return self.stream_.kernels.peak_fma(kPeakIterations); }),
+            "GFLOP/s", scalar ? "scalar multiply, add" : "f32 FMA"};
   }
   if (kind == PeakKind::kBf16) {
     if (!stream_.kernels.multiplies_bf16) return measure_peak(PeakKind::kFma);
-    return {best_rate([](const CpuBackend& self, int) { return self.stream_.kernels.peak_bf16(kPeakIterations); }), "GFLOP/s", "vdpbf16ps"};
+    return {best_rate([](const CpuBackend& self, int) { return self.stream_.kernels.peak_bf16(kPeakIterations); }),
+            "GFLOP/s", "vdpbf16ps"};
   }
   if (kind == PeakKind::kInt8) {
-    return {best_rate([](const CpuBackend& self, int) { return self.stream_.kernels.peak_int8(kPeakIterations); }), "GOP/s", stream_.kernels.int8_mix};
+    return {best_rate([](const CpuBackend& self, int) { return self.stream_.kernels.peak_int8(kPeakIterations); }),
+            "GOP/s", stream_.kernels.int8_mix};
   }
   memory_ = allocate(kMemoryBytes, PageSize::kLarge);
   std::memset(cpu::host(memory_.data()), 0, kMemoryBytes);
@@ -122,7 +140,9 @@ Peak CpuBackend::measure_peak(PeakKind kind) {
 }
 
 // Bytes of each thread's part of the memory.
-int64_t CpuBackend::part_bytes() const { return static_cast<int64_t>(kMemoryBytes) / stream_.pool.threads() / 128 * 128; }
+int64_t CpuBackend::part_bytes() const {
+  return static_cast<int64_t>(kMemoryBytes) / stream_.pool.threads() / 128 * 128;
+}
 
 double CpuBackend::read_part(const CpuBackend& self, int worker) {
   return self.stream_.kernels.peak_read(cpu::host(self.memory_.data()) + worker * self.part_bytes(), self.part_bytes());

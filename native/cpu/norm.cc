@@ -8,7 +8,8 @@ void layer_norm(Stream& s, const LayerNormArgs& a) {
   const HostRows<const float> x = host(a.x);
   const HostRows<float> y = host(a.y);
   stream.parallel_rows(x.rows, [&](int64_t first, int64_t count) {
-    for (int64_t t = first; t < first + count; t++) stream.kernels.layer_norm(x.row(t), host(a.weight), host(a.bias), a.eps, y.row(t), x.cols);
+    for (int64_t t = first; t < first + count; t++)
+      stream.kernels.layer_norm(x.row(t), host(a.weight), host(a.bias), a.eps, y.row(t), x.cols);
   });
 }
 
@@ -17,7 +18,8 @@ void rms_norm(Stream& s, const RmsNormArgs& a) {
   const HostRows<const float> x = host(a.x);
   const HostRows<float> y = host(a.y);
   stream.parallel_rows(x.rows, [&](int64_t first, int64_t count) {
-    for (int64_t t = first; t < first + count; t++) stream.kernels.rms_norm(x.row(t), host(a.weight), a.eps, y.row(t), x.cols);
+    for (int64_t t = first; t < first + count; t++)
+      stream.kernels.rms_norm(x.row(t), host(a.weight), a.eps, y.row(t), x.cols);
   });
 }
 

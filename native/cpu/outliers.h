@@ -1,5 +1,7 @@
-// Outliers of activations (block_float.h), which stand in no int8 block: y[t, n] += value * weight[n, column], in float, after the other products.
-//   Many tokens of a prompt have theirs in the same few columns of x, so a column of weights is read once for all of them.
+// Outliers of activations (block_float.h), which stand in no int8 block: y[t, n] += value * weight[n, column], in
+// float, after the other products.
+//   Many tokens of a prompt have theirs in the same few columns of x, so a column of weights is read once for all of
+//   them.
 #pragma once
 #include <algorithm>
 #include <atomic>
@@ -13,15 +15,21 @@
 
 namespace llava::cpu {
 
-// The columns in which outliers of some tokens stand, and the place of each among them: a bit for each column of x, and for each word the bits before it.
+// The columns in which outliers of some tokens stand, and the place of each among them: a bit for each column of x, and
+// for each word the bits before it.
 class OutlierColumns {
  public:
   static constexpr int64_t kWordColumns = 64;
   static constexpr int64_t words(int64_t columns) { return (columns + kWordColumns - 1) / kWordColumns; }
-  static constexpr uint64_t bytes(int64_t columns) { return static_cast<uint64_t>((words(columns) * 16 + 63) / 64 * 64); }  // of memory
+  // of memory
+  static constexpr uint64_t bytes(int64_t columns) {
+    return static_cast<uint64_t>((words(columns) * 16 + 63) / 64 * 64);
+  }
 
   OutlierColumns(std::byte* memory, int64_t columns)
-      : words_(words(columns)), bits_(reinterpret_cast<std::atomic<uint64_t>*>(memory)), before_(reinterpret_cast<int64_t*>(bits_ + words_)) {}
+      : words_(words(columns)),
+        bits_(reinterpret_cast<std::atomic<uint64_t>*>(memory)),
+        before_(reinterpret_cast<int64_t*>(bits_ + words_)) {}
 
   void clear() {
     for (int64_t i = 0; i < words_; i++) new (bits_ + i) std::atomic<uint64_t>(0);
@@ -34,14 +42,17 @@ class OutlierColumns {
     for (int64_t i = 0; i < words_; total += std::popcount(word(i)), i++) before_[i] = total;
     return total;
   }
-  int64_t place(int64_t column) const { return before_[column / kWordColumns] + std::popcount(word(column / kWordColumns) & (bit(column) - 1)); }
+  int64_t place(int64_t column) const {
+    return before_[column / kWordColumns] + std::popcount(word(column / kWordColumns) & (bit(column) - 1));
+  }
 
   // Those in [first, end), which begins with a word: visit(column, place).
   template <class Visit>
   void for_each(int64_t first, int64_t end, const Visit& visit) const {
     for (int64_t i = first / kWordColumns; i < words(end); i++) {
       int64_t place = before_[i];
-      for (uint64_t left = word(i); left != 0; left &= left - 1) visit(i * kWordColumns + std::countr_zero(left), place++);
+      for (uint64_t left = word(i); left != 0; left &= left - 1)
+        visit(i * kWordColumns + std::countr_zero(left), place++);
     }
   }
 
@@ -54,12 +65,14 @@ class OutlierColumns {
   int64_t* before_;
 };
 
-// A token of zeros but for a one: its product with rows of quantised weights is a column of them, cut out as the CPU does it best.
+// A token of zeros but for a one: its product with rows of quantised weights is a column of them, cut out as the CPU
+// does it best.
 class OneHot {
  public:
   OneHot() { std::fill(std::begin(origin_), std::end(origin_), kOrigin); }
   // out[16] = weight `column` of 16 rows that lie `stride` bytes apart
-  void column_of(decltype(KernelTable::gemv_Q4_0) gemv, DType dtype, const std::byte* rows, int64_t stride, int64_t column, float* out) {
+  void column_of(decltype(KernelTable::gemv_Q4_0) gemv, DType dtype, const std::byte* rows, int64_t stride,
+                 int64_t column, float* out) {
     const int64_t at = column % traits(dtype).elements;
     const std::byte* block = rows + row_bytes(dtype, column - at);
     q_[at] = 1;

@@ -1,4 +1,5 @@
-// The patch convolution of CLIP and SigLIP as a product: stride = kernel size, so each patch is one row of 3 * patch^2 values.
+// The patch convolution of CLIP and SigLIP as a product: stride = kernel size, so each patch is one row of 3 * patch^2
+// values.
 //   The patches of all pictures are one product; positions are added, and class rows put in, on the way to y.
 #include <cstring>
 
@@ -23,9 +24,11 @@ void gather_patch(const float* pixel_values, int64_t size, int64_t patch, int64_
 
 void patch_embed(Stream& s, const PatchEmbedArgs& a) {
   CpuStream& stream = cpu_stream(s);
-  const int64_t size = a.image_size, grid = size / a.patch_size, patches = grid * grid, width = a.y.cols, depth = a.weight.cols;
+  const int64_t size = a.image_size, grid = size / a.patch_size, patches = grid * grid, width = a.y.cols,
+                depth = a.weight.cols;
   const int64_t class_rows = a.class_embedding ? 1 : 0;
-  const auto [gathered, products] = stream.patches(a.pictures * patches, depth, width);  // [B * P, 3 patch^2], [B * P, Dv]
+  // [B * P, 3 patch^2], [B * P, Dv]
+  const auto [gathered, products] = stream.patches(a.pictures * patches, depth, width);
   stream.parallel_rows(gathered.rows, [&, rows = gathered](int64_t first, int64_t count) {
     for (int64_t r = first; r < first + count; r++) {
       gather_patch(host(a.pixel_values) + r / patches * 3 * size * size, size, a.patch_size, r % patches, rows.row(r));
@@ -35,7 +38,8 @@ void patch_embed(Stream& s, const PatchEmbedArgs& a) {
   stream.parallel_rows(a.y.rows, [&, rows = products](int64_t first, int64_t count) {
     for (int64_t r = first; r < first + count; r++) {
       const int64_t picture = r / (class_rows + patches), row = r % (class_rows + patches);
-      const float* embedding = row < class_rows ? host(a.class_embedding) : rows.row(picture * patches + row - class_rows);
+      const float* embedding =
+          row < class_rows ? host(a.class_embedding) : rows.row(picture * patches + row - class_rows);
       stream.kernels.add(embedding, host(a.position_embedding.row(row)), host(a.y.row(r)), width);
     }
   });

@@ -92,8 +92,10 @@ AxisTaps::Output add_taps(const PictureAxis& axis, const Window& window, const d
     const int32_t weight = fixed_point(real[i]);
     const int64_t source = window.lo + i - axis.start;
     output.total += weight;
-    if (source >= begin && source < end) weights[stored++] = weight;
-    else output.outside += weight;
+    if (source >= begin && source < end)
+      weights[stored++] = weight;
+    else
+      output.outside += weight;
   }
   return output;
 }

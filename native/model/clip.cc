@@ -11,21 +11,22 @@ namespace {
 void check_texts(std::span<const int32_t> ids, std::span<const int64_t> lengths, const ClipTextConfig& c) {
   for (const int64_t length : lengths) {
     if (length < 1 || length > c.context_length) {
-      throw Error(ErrorCode::kContextOverflow,
-                  "a text of " + std::to_string(length) + " tokens where CLIP reads 1 to " + std::to_string(c.context_length));
+      throw Error(ErrorCode::kContextOverflow, "a text of " + std::to_string(length) +
+                                                   " tokens where CLIP reads 1 to " + std::to_string(c.context_length));
     }
   }
   for (const int32_t id : ids) {
     if (id < 0 || id >= c.vocab_size) {
-      throw Error(ErrorCode::kInvalidArgument, "token id " + std::to_string(id) + " is not in [0, " + std::to_string(c.vocab_size) + ")");
+      throw Error(ErrorCode::kInvalidArgument,
+                  "token id " + std::to_string(id) + " is not in [0, " + std::to_string(c.vocab_size) + ")");
     }
   }
 }
 
 }  // namespace
 
-Clip::Clip(const std::vector<std::string>& files, const std::vector<TensorEntry>& directory, ClipConfig config, const ModelOptions& options,
-           std::shared_ptr<Backend> backend, const OpenProgress& progress)
+Clip::Clip(const std::vector<std::string>& files, const std::vector<TensorEntry>& directory, ClipConfig config,
+           const ModelOptions& options, std::shared_ptr<Backend> backend, const OpenProgress& progress)
     : config_(std::move(config)),
       backend_(std::move(backend)),
       weights_(files, directory, config_, *backend_, progress),
@@ -39,24 +40,28 @@ void Clip::project_rows(ConstActivations rows, const Linear& projection, float* 
   passes_.stop_if_cancelled();
 }
 
-void Clip::encode_images(std::span<const float> pixel_values, int64_t count, float* out, const std::atomic<bool>& cancel) {
+void Clip::encode_images(std::span<const float> pixel_values, int64_t count, float* out,
+                         const std::atomic<bool>& cancel) {
   const VisionConfig& c = config_.vision;
   const int64_t values = static_cast<int64_t>(pixel_values.size()) / count, at_once = pictures_at_once(c);
   for (int64_t first = 0; first < count; first += at_once) {
     const int64_t some = std::min(at_once, count - first);
     passes_.begin(Cancellation(cancel));
-    const Device<const float> pixels = passes_.taken(pixel_values.subspan(static_cast<size_t>(first * values), static_cast<size_t>(some * values)));
+    const Device<const float> pixels =
+        passes_.taken(pixel_values.subspan(static_cast<size_t>(first * values), static_cast<size_t>(some * values)));
     const Activations rows = passes_.vision_tower(c, weights_.vision, pixels, some);  // [B * (1 + P), Dv]
     // pooled = post_layernorm(class row)
     const ConstActivations class_rows(rows.data, some, rows.cols, rows.stride * c.rows());  // [B, Dv]
     const Activations pooled = passes_.arena.rows(some, rows.cols);                         // [B, Dv]
     const Norm& norm = weights_.post_layernorm;
-    passes_.ops.layer_norm({.x = class_rows, .weight = norm.weight, .bias = norm.bias, .eps = c.layer_norm_eps, .y = pooled});
+    passes_.ops.layer_norm(
+        {.x = class_rows, .weight = norm.weight, .bias = norm.bias, .eps = c.layer_norm_eps, .y = pooled});
     project_rows(pooled, weights_.visual_projection, out + first * config_.projection_dim);
   }
 }
 
-void Clip::encode_texts(std::span<const int32_t> ids, std::span<const int64_t> lengths, float* out, const std::atomic<bool>& cancel) {
+void Clip::encode_texts(std::span<const int32_t> ids, std::span<const int64_t> lengths, float* out,
+                        const std::atomic<bool>& cancel) {
   check_texts(ids, lengths, config_.text);
   while (!lengths.empty()) {
     size_t texts = 0;
@@ -71,7 +76,7 @@ void Clip::encode_texts(std::span<const int32_t> ids, std::span<const int64_t> l
 }
 
 void Clip::encode_some_texts(std::span<const int32_t> ids, std::span<const int64_t> lengths, float* out) {
-  const Activations rows = passes_.text_tower(config_.text, weights_.text, ids, lengths);  // [T, D]
+  const Activations rows = passes_.text_tower(config_.text, weights_.text, ids, lengths);        // [T, D]
   const Activations last = passes_.arena.rows(static_cast<int64_t>(lengths.size()), rows.cols);  // [texts, D]
   int64_t end = 0;
   for (size_t i = 0; i < lengths.size(); i++) {

@@ -1,4 +1,5 @@
-// CLIP as a whole: pictures and texts as vectors of one space (CLIPModel.get_image_features, get_text_features; not normalised).
+// CLIP as a whole: pictures and texts as vectors of one space (CLIPModel.get_image_features, get_text_features; not
+// normalised).
 #pragma once
 #include <memory>
 #include <span>
@@ -11,8 +12,8 @@ namespace llava {
 
 class Clip {
  public:
-  Clip(const std::vector<std::string>& files, const std::vector<TensorEntry>& directory, ClipConfig config, const ModelOptions& options,
-       std::shared_ptr<Backend> backend, const OpenProgress& progress = {});
+  Clip(const std::vector<std::string>& files, const std::vector<TensorEntry>& directory, ClipConfig config,
+       const ModelOptions& options, std::shared_ptr<Backend> backend, const OpenProgress& progress = {});
 
   const ClipConfig& config() const { return config_; }
   BackendInfo info() const { return backend_->info(); }
@@ -20,8 +21,10 @@ class Clip {
 
   // pixel_values [count, 3, S, S] -> out [count, projection_dim], several in a pass
   void encode_images(std::span<const float> pixel_values, int64_t count, float* out, const std::atomic<bool>& cancel);
-  // ids of one text after the other, lengths[i] of each, start token to end token -> out [texts, projection_dim], pooled at the last one of each
-  void encode_texts(std::span<const int32_t> ids, std::span<const int64_t> lengths, float* out, const std::atomic<bool>& cancel);
+  // ids of one text after the other, lengths[i] of each, start token to end token -> out [texts, projection_dim],
+  // pooled at the last one of each
+  void encode_texts(std::span<const int32_t> ids, std::span<const int64_t> lengths, float* out,
+                    const std::atomic<bool>& cancel);
 
  private:
   void project_rows(ConstActivations rows, const Linear& projection, float* out);

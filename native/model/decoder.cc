@@ -1,6 +1,8 @@
-// The LLaMA decoder over a ragged batch (LlamaModel, LlamaForCausalLM): each step's new positions follow its sequence's cached ones.
-//   x[T, D] holds the rows of all steps one after another; products see all rows at once, attention sees one sequence at a time.
-//   Rows whose logits or hidden state somebody wants are the last R of their step. Of the others the last layer makes keys and values, and nothing else.
+// The LLaMA decoder over a ragged batch (LlamaModel, LlamaForCausalLM): each step's new positions follow its sequence's
+// cached ones.
+//   x[T, D] holds the rows of all steps one after another; products see all rows at once, attention sees one sequence
+//   at a time. Rows whose logits or hidden state somebody wants are the last R of their step. Of the others the last
+//   layer makes keys and values, and nothing else.
 #include <algorithm>
 #include <limits>
 #include <new>
@@ -28,10 +30,10 @@ int64_t Step::logit_rows() const { return logits == LogitsOf::kNone ? 0 : logits
 struct Llava::Batch {
   struct Part {
     const Step* step;
-    size_t index;                     // among all steps
-    int64_t rows;                     // T of this step
-    int64_t logit_rows;               // R
-    int64_t first_output;             // its first row of logits and hidden
+    size_t index;          // among all steps
+    int64_t rows;          // T of this step
+    int64_t logit_rows;    // R
+    int64_t first_output;  // its first row of logits and hidden
     std::vector<DeviceBytes> pages;
   };
   std::vector<Part> parts;
@@ -97,20 +99,28 @@ void check_steps(const std::vector<Step>& steps, const TextConfig& c, const Back
     const int64_t tokens = step.tokens(), end = step.cache->length() + tokens;
     if (tokens == 0) throw Error(ErrorCode::kInvalidArgument, "a step without tokens or image rows");
     if (end > c.context_length) {
-      throw Error(ErrorCode::kContextOverflow, "the text would be " + std::to_string(end) + " positions long, " + std::to_string(end - c.context_length) +
-                                                   " more than the model's context of " + std::to_string(c.context_length));
+      throw Error(ErrorCode::kContextOverflow, "the text would be " + std::to_string(end) + " positions long, " +
+                                                   std::to_string(end - c.context_length) +
+                                                   " more than the model's context of " +
+                                                   std::to_string(c.context_length));
     }
     for (const Segment& segment : step.segments) {
       for (const int32_t id : segment.tokens) {
-        if (id < 0 || id >= c.vocab_size) throw Error(ErrorCode::kInvalidArgument, "token id " + std::to_string(id) + " is not in [0, " + std::to_string(c.vocab_size) + ")");
+        if (id < 0 || id >= c.vocab_size)
+          throw Error(ErrorCode::kInvalidArgument,
+                      "token id " + std::to_string(id) + " is not in [0, " + std::to_string(c.vocab_size) + ")");
       }
       if (!segment.image) continue;
-      if (segment.start < 0 || segment.count < 1 || segment.count > segment.image->rows - segment.start) throw Error(ErrorCode::kInvalidArgument, "image rows out of range");
-      if (segment.image->backend.get() != &backend) throw Error(ErrorCode::kInvalidArgument, "the picture was encoded by another model");
-      if (!segment.image->result(ImageResult::kProjected)) throw Error(ErrorCode::kInvalidArgument, "the picture was encoded without its projected rows");
+      if (segment.start < 0 || segment.count < 1 || segment.count > segment.image->rows - segment.start)
+        throw Error(ErrorCode::kInvalidArgument, "image rows out of range");
+      if (segment.image->backend.get() != &backend)
+        throw Error(ErrorCode::kInvalidArgument, "the picture was encoded by another model");
+      if (!segment.image->result(ImageResult::kProjected))
+        throw Error(ErrorCode::kInvalidArgument, "the picture was encoded without its projected rows");
     }
     for (const Step& other : steps) {
-      if (&other != &step && other.cache == step.cache) throw Error(ErrorCode::kInvalidArgument, "a sequence may stand in a batch only once");
+      if (&other != &step && other.cache == step.cache)
+        throw Error(ErrorCode::kInvalidArgument, "a sequence may stand in a batch only once");
     }
   }
 }
@@ -126,7 +136,10 @@ void Llava::begin(Batch& batch) {
   const int64_t half = config_.text.head_dim / 2;
   batch.cos = passes_.arena.rows(batch.rows, half);
   batch.sin = passes_.arena.rows(batch.rows, half);
-  passes_.ops.rope_angles({.positions = passes_.taken<int32_t>(positions), .inv_freq = weights_.text.rope_inv_freq, .cos = batch.cos, .sin = batch.sin});
+  passes_.ops.rope_angles({.positions = passes_.taken<int32_t>(positions),
+                           .inv_freq = weights_.text.rope_inv_freq,
+                           .cos = batch.cos,
+                           .sin = batch.sin});
 }
 
 // Token embeddings, and image rows where the pictures stand.
@@ -136,14 +149,17 @@ Activations Llava::embed(const Batch& batch) {
   int64_t at = 0;
   const auto look_up = [&] {
     const auto count = static_cast<int64_t>(ids.size());
-    if (count > 0) passes_.ops.embed_rows({.ids = passes_.taken<int32_t>(ids), .table = weights_.text.embed_tokens, .y = x.slice(at - count, count)});
+    if (count > 0)
+      passes_.ops.embed_rows(
+          {.ids = passes_.taken<int32_t>(ids), .table = weights_.text.embed_tokens, .y = x.slice(at - count, count)});
     ids.clear();
   };
   for (const Batch::Part& part : batch.parts) {
     for (const Segment& segment : part.step->segments) {
       if (segment.image) {
         look_up();
-        passes_.ops.copy_rows({.x = segment.image->projected(x.cols).slice(segment.start, segment.count), .y = x.slice(at, segment.count)});
+        passes_.ops.copy_rows({.x = segment.image->projected(x.cols).slice(segment.start, segment.count),
+                               .y = x.slice(at, segment.count)});
       } else {
         ids.insert(ids.end(), segment.tokens.begin(), segment.tokens.end());
       }
@@ -180,7 +196,8 @@ Activations Llava::live_rows(const Batch& batch, const std::vector<bool>& lives,
   return y;
 }
 
-// Takes the steps that have been cancelled out of the batch, and their rows out of x, so that the others no longer wait for them.
+// Takes the steps that have been cancelled out of the batch, and their rows out of x, so that the others no longer wait
+// for them.
 void Llava::drop_cancelled(Batch& batch, Activations& x) {
   std::vector<bool> lives;
   for (const Batch::Part& part : batch.parts) lives.push_back(!is_cancelled(*part.step));
@@ -204,14 +221,17 @@ Activations Llava::decoder_layer(const Batch& batch, int64_t index, Activations 
   const bool last = index + 1 == c.layers;
   const int64_t T = x.rows, R = last ? batch.logit_rows : T;
   const int64_t D = c.hidden_size, Q = c.heads * c.head_dim, KV = c.kv_heads * c.head_dim, F = c.intermediate_size;
-  const KvPages cache{.layout = kv_pool_->layout, .layer_offset = static_cast<uint64_t>(index) * kv_pool_->layer_bytes(), .sequences = batch.all};
+  const KvPages cache{.layout = kv_pool_->layout,
+                      .layer_offset = static_cast<uint64_t>(index) * kv_pool_->layer_bytes(),
+                      .sequences = batch.all};
   Arena& arena = passes_.layer_arena;
   arena.reset();
-  Activations h = arena.rows(T, D);                                                      // [T, D]
-  const Activations q = arena.rows(R, Q), k = arena.rows(T, KV), v = arena.rows(T, KV);  // [R, H * Dh], [T, Hk * Dh] twice
-  const Activations attended = arena.rows(R, Q);                                         // [R, H * Dh]
-  const Activations gate = arena.rows(R, F), up = arena.rows(R, F);                      // [R, F] each
-  Activations cos = batch.cos, sin = batch.sin;                                          // [T, Dh / 2] each
+  Activations h = arena.rows(T, D);  // [T, D]
+  // [R, H * Dh], [T, Hk * Dh] twice
+  const Activations q = arena.rows(R, Q), k = arena.rows(T, KV), v = arena.rows(T, KV);
+  const Activations attended = arena.rows(R, Q);                     // [R, H * Dh]
+  const Activations gate = arena.rows(R, F), up = arena.rows(R, F);  // [R, F] each
+  Activations cos = batch.cos, sin = batch.sin;                      // [T, Dh / 2] each
 
   // x = x + o_proj(attention(rope(q_proj(h)), rope(k_proj(h)), v_proj(h))),  h = input_layernorm(x)
   ops.rms_norm({.x = x, .weight = layer.input_layernorm.weight, .eps = c.rms_norm_eps, .y = h});
@@ -231,7 +251,8 @@ Activations Llava::decoder_layer(const Batch& batch, int64_t index, Activations 
     passes_.project(h, {{layer.q_proj, q}});
   }
   ops.rope({.x = q, .cos = cos, .sin = sin, .head_dim = c.head_dim, .layout = c.rope_layout});
-  const KvPages read{.layout = cache.layout, .layer_offset = cache.layer_offset, .sequences = last ? batch.wanted : batch.all};
+  const KvPages read{
+      .layout = cache.layout, .layer_offset = cache.layer_offset, .sequences = last ? batch.wanted : batch.all};
   ops.attention({.q = q, .cache = read, .heads = c.heads, .causal = true, .y = attended, .window = c.sliding_window});
   passes_.project(attended, {{layer.o_proj, x, Activation::kNone, x}});
 
@@ -297,7 +318,8 @@ void forget_rows(float* out, int64_t first, int64_t rows, int64_t width) {
 
 }  // namespace
 
-std::vector<std::optional<Error>> Llava::forward(const std::vector<Step>& steps, float* logits, float* hidden, const std::atomic<bool>& cancel) {
+std::vector<std::optional<Error>> Llava::forward(const std::vector<Step>& steps, float* logits, float* hidden,
+                                                 const std::atomic<bool>& cancel) {
   const TextConfig& c = config_.text;
   check_steps(steps, c, *backend_);
   std::vector<std::optional<Error>> failures(steps.size());

@@ -6,9 +6,12 @@ namespace {
 int64_t pages_for(int64_t tokens) { return (tokens + kPageTokens - 1) / kPageTokens; }
 }  // namespace
 
-uint64_t KvPool::bytes_for(int64_t positions) const { return static_cast<uint64_t>(pages_for(positions)) * page_bytes(); }
+uint64_t KvPool::bytes_for(int64_t positions) const {
+  return static_cast<uint64_t>(pages_for(positions)) * page_bytes();
+}
 
-KvPage::KvPage(std::shared_ptr<KvPool> pool) : pool_(std::move(pool)), memory_(pool_->backend.allocate(pool_->page_bytes())) {
+KvPage::KvPage(std::shared_ptr<KvPool> pool)
+    : pool_(std::move(pool)), memory_(pool_->backend.allocate(pool_->page_bytes())) {
   pool_->held.fetch_add(memory_.nbytes(), std::memory_order_relaxed);
 }
 
@@ -21,7 +24,8 @@ void KvCache::reserve(int64_t tokens) {
     pool_->backend.copy(pool_->backend.stream(), own->data(), pages_[partial]->data(), pool_->page_bytes());
     pages_[partial] = std::move(own);
   }
-  while (static_cast<int64_t>(pages_.size()) < pages_for(length_ + tokens)) pages_.push_back(std::make_shared<KvPage>(pool_));
+  while (static_cast<int64_t>(pages_.size()) < pages_for(length_ + tokens))
+    pages_.push_back(std::make_shared<KvPage>(pool_));
 }
 
 void KvCache::truncate(int64_t length) {

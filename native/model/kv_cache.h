@@ -1,4 +1,5 @@
-// Keys and values of one running text, in pages of kPageTokens positions. fork() shares pages; a page that is shared is copied before it is written.
+// Keys and values of one running text, in pages of kPageTokens positions. fork() shares pages; a page that is shared is
+// copied before it is written.
 #pragma once
 #include <atomic>
 #include <memory>
@@ -41,7 +42,8 @@ class KvCache {
 
   int64_t length() const { return length_; }
 
-  // Pages for positions length … length + tokens - 1, none of them shared. Throws kOutOfMemory and is then unchanged in meaning.
+  // Pages for positions length … length + tokens - 1, none of them shared. Throws kOutOfMemory and is then unchanged in
+  // meaning.
   void reserve(int64_t tokens);
   void commit(int64_t tokens) { length_ += tokens; }
   // Keeps the first `length` positions; also drops pages that reserve() made and no commit() used.

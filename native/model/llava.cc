@@ -16,13 +16,14 @@ std::vector<float> ImageFeatures::read(ImageResult which) const {
   return values;
 }
 
-Llava::Llava(const std::vector<std::string>& files, const std::vector<TensorEntry>& directory, ModelConfig config, const ModelOptions& options,
-             std::shared_ptr<Backend> backend, const OpenProgress& progress)
+Llava::Llava(const std::vector<std::string>& files, const std::vector<TensorEntry>& directory, ModelConfig config,
+             const ModelOptions& options, std::shared_ptr<Backend> backend, const OpenProgress& progress)
     : config_(std::move(config)),
       backend_(std::move(backend)),
       weights_(files, directory, config_, *backend_, progress),
       passes_(*backend_, options.arithmetic),
-      kv_pool_(new KvPool{*backend_, {config_.text.kv_heads, config_.text.head_dim, options.kv_cache}, config_.text.layers}) {}
+      kv_pool_(new KvPool{
+          *backend_, {config_.text.kv_heads, config_.text.head_dim, options.kv_cache}, config_.text.layers}) {}
 
 KvCache Llava::new_cache() const { return KvCache(kv_pool_); }
 
@@ -34,15 +35,19 @@ MemoryUse Llava::memory() const {
           .scratch = scratch_held_.load(std::memory_order_relaxed)};
 }
 
-std::vector<std::shared_ptr<ImageFeatures>> Llava::encode_images(std::span<const float> pixel_values, int64_t count, ImageResults results,
+std::vector<std::shared_ptr<ImageFeatures>> Llava::encode_images(std::span<const float> pixel_values, int64_t count,
+                                                                 ImageResults results,
                                                                  const std::atomic<bool>& cancel) {
-  if (!config_.has_vision) throw Error(ErrorCode::kModelUnsupported, "this model has no vision tower: it cannot encode pictures");
+  if (!config_.has_vision)
+    throw Error(ErrorCode::kModelUnsupported, "this model has no vision tower: it cannot encode pictures");
   const int64_t values = static_cast<int64_t>(pixel_values.size()) / count, at_once = pictures_at_once(config_.vision);
   std::vector<std::shared_ptr<ImageFeatures>> images;
   for (int64_t first = 0; first < count; first += at_once) {
     const int64_t some = std::min(at_once, count - first);
     passes_.begin(Cancellation(cancel));
-    encode_some(passes_.taken(pixel_values.subspan(static_cast<size_t>(first * values), static_cast<size_t>(some * values))), some, results, images);
+    encode_some(
+        passes_.taken(pixel_values.subspan(static_cast<size_t>(first * values), static_cast<size_t>(some * values))),
+        some, results, images);
     passes_.stop_if_cancelled();
   }
   scratch_held_.store(passes_.scratch_bytes(), std::memory_order_relaxed);
@@ -50,7 +55,8 @@ std::vector<std::shared_ptr<ImageFeatures>> Llava::encode_images(std::span<const
 }
 
 // One pass; appends its pictures to images.
-void Llava::encode_some(Device<const float> pixel_values, int64_t count, ImageResults results, std::vector<std::shared_ptr<ImageFeatures>>& images) {
+void Llava::encode_some(Device<const float> pixel_values, int64_t count, ImageResults results,
+                        std::vector<std::shared_ptr<ImageFeatures>>& images) {
   const VisionConfig& c = config_.vision;
   const Activations rows = passes_.vision_tower(c, weights_.vision, pixel_values, count);  // [B * Tv, Dv]
   const int64_t P = c.image_rows();
@@ -58,7 +64,8 @@ void Llava::encode_some(Device<const float> pixel_values, int64_t count, ImageRe
   Activations features = c.drop_class_row ? rows.slice(1, rows.rows - 1) : rows;  // [P, Dv] of one picture
   if (c.drop_class_row && count > 1) {
     features = passes_.arena.rows(count * P, c.hidden_size);  // [B * P, Dv]
-    for (int64_t i = 0; i < count; i++) passes_.ops.copy_rows({.x = rows.slice(i * c.rows() + 1, P), .y = features.slice(i * P, P)});
+    for (int64_t i = 0; i < count; i++)
+      passes_.ops.copy_rows({.x = rows.slice(i * c.rows() + 1, P), .y = features.slice(i * P, P)});
   }
   const auto asked = [&](ImageResult which) { return results.test(static_cast<size_t>(which)); };
   const auto means = [&](ConstActivations x) {
@@ -67,9 +74,11 @@ void Llava::encode_some(Device<const float> pixel_values, int64_t count, ImageRe
     return y;
   };
   const size_t first = images.size();
-  for (int64_t i = 0; i < count; i++) images.push_back(std::make_shared<ImageFeatures>(ImageFeatures{.backend = backend_, .rows = P}));
+  for (int64_t i = 0; i < count; i++)
+    images.push_back(std::make_shared<ImageFeatures>(ImageFeatures{.backend = backend_, .rows = P}));
   const auto keep_each = [&](ImageResult which, ConstActivations x, int64_t height) {
-    for (int64_t i = 0; i < count; i++) keep(*images[first + static_cast<size_t>(i)], which, x.slice(i * height, height));
+    for (int64_t i = 0; i < count; i++)
+      keep(*images[first + static_cast<size_t>(i)], which, x.slice(i * height, height));
   };
   if (asked(ImageResult::kImageFeatures)) keep_each(ImageResult::kImageFeatures, features, P);
   if (asked(ImageResult::kPooledFeatures)) keep_each(ImageResult::kPooledFeatures, means(features), 1);

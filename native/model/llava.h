@@ -28,11 +28,13 @@ using ImageResults = std::bitset<kImageResults>;
 // One encoded picture in its model's device memory. Immutable once made.
 struct ImageFeatures {
   std::shared_ptr<Backend> backend;
-  int64_t rows = 0;  // P
+  int64_t rows = 0;                     // P
   DeviceMemory results[kImageResults];  // those asked for
 
   const DeviceMemory& result(ImageResult which) const { return results[static_cast<size_t>(which)]; }
-  ConstActivations projected(int64_t text_width) const { return {result(ImageResult::kProjected).data().as<const float>(), rows, text_width}; }
+  ConstActivations projected(int64_t text_width) const {
+    return {result(ImageResult::kProjected).data().as<const float>(), rows, text_width};
+  }
   uint64_t nbytes() const;
   // From any thread. Throws kInvalidArgument for a result that was not asked for.
   std::vector<float> read(ImageResult which) const;
@@ -68,8 +70,8 @@ struct MemoryUse {
 
 class Llava {
  public:
-  Llava(const std::vector<std::string>& files, const std::vector<TensorEntry>& directory, ModelConfig config, const ModelOptions& options,
-        std::shared_ptr<Backend> backend, const OpenProgress& progress = {});
+  Llava(const std::vector<std::string>& files, const std::vector<TensorEntry>& directory, ModelConfig config,
+        const ModelOptions& options, std::shared_ptr<Backend> backend, const OpenProgress& progress = {});
 
   const ModelConfig& config() const { return config_; }
   KvCache new_cache() const;
@@ -78,19 +80,21 @@ class Llava {
   MemoryUse memory() const;  // from any thread
 
   // pixel_values [count, 3, S, S] -> encoded pictures, several in a pass. Throws kAborted when cancel is set meanwhile.
-  std::vector<std::shared_ptr<ImageFeatures>> encode_images(std::span<const float> pixel_values, int64_t count, ImageResults results,
-                                                            const std::atomic<bool>& cancel);
+  std::vector<std::shared_ptr<ImageFeatures>> encode_images(std::span<const float> pixel_values, int64_t count,
+                                                            ImageResults results, const std::atomic<bool>& cancel);
 
-  // Runs all steps as one ragged batch. logits [sum of logit_rows, V] and hidden [the same rows, D] (after the final norm) in step order; either may
-  // be null. A step that is cancelled, or for which there is no page, fails by itself: its error is in its place, its cache as it was, its rows are NaN.
-  // When the call throws, every cache is as it was.
-  std::vector<std::optional<Error>> forward(const std::vector<Step>& steps, float* logits, float* hidden, const std::atomic<bool>& cancel);
+  // Runs all steps as one ragged batch. logits [sum of logit_rows, V] and hidden [the same rows, D] (after the final
+  // norm) in step order; either may be null. A step that is cancelled, or for which there is no page, fails by itself:
+  // its error is in its place, its cache as it was, its rows are NaN. When the call throws, every cache is as it was.
+  std::vector<std::optional<Error>> forward(const std::vector<Step>& steps, float* logits, float* hidden,
+                                            const std::atomic<bool>& cancel);
 
   Peak measure_peak(PeakKind kind) { return backend_->measure_peak(kind); }
 
  private:
   struct Batch;
-  void encode_some(Device<const float> pixel_values, int64_t count, ImageResults results, std::vector<std::shared_ptr<ImageFeatures>>& images);
+  void encode_some(Device<const float> pixel_values, int64_t count, ImageResults results,
+                   std::vector<std::shared_ptr<ImageFeatures>>& images);
   void keep(ImageFeatures& image, ImageResult which, ConstActivations rows);
   Activations projector(ConstActivations features);
   void run(Batch& batch, float* logits, float* hidden);

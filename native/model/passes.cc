@@ -27,7 +27,8 @@ void Passes::project(ConstActivations x, std::initializer_list<Projection> proje
   LinearArgs product{.x = x, .arithmetic = arithmetic_, .outputs = 0};
   for (const Projection& p : projections) {
     const Activation activation = p.linear.lora_a ? Activation::kNone : p.activation;
-    product.output[product.outputs++] = {.weight = p.linear.weight, .bias = p.linear.bias, .activation = activation, .residual = p.residual, .y = p.y};
+    product.output[product.outputs++] = {
+        .weight = p.linear.weight, .bias = p.linear.bias, .activation = activation, .residual = p.residual, .y = p.y};
   }
   ops.linear(product);
   // y = activation(y + lora_scale * (x Aᵀ) Bᵀ) (Hu et al. 2021)
@@ -35,7 +36,9 @@ void Passes::project(ConstActivations x, std::initializer_list<Projection> proje
     if (!p.linear.lora_a) continue;
     const Activations low_rank = layer_arena.rows(x.rows, p.linear.lora_a.rows);  // [T, r]
     ops.linear({.x = x, .arithmetic = arithmetic_, .output = {{.weight = p.linear.lora_a, .y = low_rank}}});
-    ops.linear({.x = low_rank, .arithmetic = arithmetic_, .output = {{.weight = p.linear.lora_b, .scale = p.linear.lora_scale, .residual = p.y, .y = p.y}}});
+    ops.linear({.x = low_rank,
+                .arithmetic = arithmetic_,
+                .output = {{.weight = p.linear.lora_b, .scale = p.linear.lora_scale, .residual = p.y, .y = p.y}}});
     if (p.activation != Activation::kNone) ops.activate({.x = p.y, .activation = p.activation, .y = p.y});
   }
 }

@@ -42,10 +42,12 @@ struct ClipBlock {
   bool causal;
 };
 
-// Rows of one pass through a tower: enough that weights are read seldom, and that a slab of a product is never short. More only take memory.
+// Rows of one pass through a tower: enough that weights are read seldom, and that a slab of a product is never short.
+// More only take memory.
 constexpr int64_t kTowerRows = 1280;
 
-// Pictures of one pass. A picture gives the same bits alone and beside others: products of float weights never pass from few rows to many by its company.
+// Pictures of one pass. A picture gives the same bits alone and beside others: products of float weights never pass
+// from few rows to many by its company.
 constexpr int64_t pictures_at_once(const VisionConfig& c) {
   if (c.image_rows() <= kFewRows) return std::max<int64_t>(1, kFewRows / c.rows());
   return std::clamp<int64_t>(kTowerRows / c.rows(), 1, kFewRows);
@@ -63,7 +65,9 @@ class Passes {
 
   void begin(const Cancellation& cancel);
   void stop_if_cancelled() const;  // throws kAborted
-  uint64_t scratch_bytes() const { return arena.capacity() + layer_arena.capacity() + backend.stream().scratch_bytes(); }
+  uint64_t scratch_bytes() const {
+    return arena.capacity() + layer_arena.capacity() + backend.stream().scratch_bytes();
+  }
 
   // The host's values in memory of the pass.
   template <class T>
@@ -79,12 +83,15 @@ class Passes {
   void project(ConstActivations x, std::initializer_list<Projection> projections);
 
   // pixel_values[B, 3, S, S] -> hidden_states[layers]: [B * Tv, Dv], one picture after the other.
-  Activations vision_tower(const VisionConfig& c, const VisionWeights& w, Device<const float> pixel_values, int64_t pictures);
+  Activations vision_tower(const VisionConfig& c, const VisionWeights& w, Device<const float> pixel_values,
+                           int64_t pictures);
   // Texts one after the other, lengths[i] ids of each -> final_layer_norm(hidden_states): [T, D]
-  Activations text_tower(const ClipTextConfig& c, const ClipTextWeights& w, std::span<const int32_t> ids, std::span<const int64_t> lengths);
+  Activations text_tower(const ClipTextConfig& c, const ClipTextWeights& w, std::span<const int32_t> ids,
+                         std::span<const int64_t> lengths);
 
  private:
-  void clip_blocks(const ClipBlock& block, const std::vector<ClipLayer>& layers, std::span<const int64_t> lengths, Activations x);
+  void clip_blocks(const ClipBlock& block, const std::vector<ClipLayer>& layers, std::span<const int64_t> lengths,
+                   Activations x);
   void clip_block(const ClipBlock& block, const ClipLayer& layer, const KvPages& cache, Activations x);
 
   Arithmetic arithmetic_;

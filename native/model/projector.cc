@@ -1,4 +1,5 @@
-// The projector (LlavaMultiModalProjector; mlpNx_gelu of the original): N linear layers with exact-erf GELU between them.
+// The projector (LlavaMultiModalProjector; mlpNx_gelu of the original): N linear layers with exact-erf GELU between
+// them.
 #include "model/llava.h"
 
 namespace llava {

@@ -4,7 +4,8 @@
 
 namespace llava {
 
-Activations Passes::text_tower(const ClipTextConfig& c, const ClipTextWeights& w, std::span<const int32_t> ids, std::span<const int64_t> lengths) {
+Activations Passes::text_tower(const ClipTextConfig& c, const ClipTextWeights& w, std::span<const int32_t> ids,
+                               std::span<const int64_t> lengths) {
   const auto T = static_cast<int64_t>(ids.size());
   std::vector<int32_t> positions;
   for (const int64_t length : lengths) {
@@ -16,7 +17,8 @@ Activations Passes::text_tower(const ClipTextConfig& c, const ClipTextWeights& w
   ops.embed_rows({.ids = taken<int32_t>(positions), .table = w.position_embedding, .y = at});
   ops.add_rows({.a = x, .b = at, .y = x});
   clip_blocks({c.heads, c.intermediate_size, c.layer_norm_eps, c.activation, true}, w.layers, lengths, x);
-  ops.layer_norm({.x = x, .weight = w.final_layer_norm.weight, .bias = w.final_layer_norm.bias, .eps = c.layer_norm_eps, .y = x});
+  ops.layer_norm(
+      {.x = x, .weight = w.final_layer_norm.weight, .bias = w.final_layer_norm.bias, .eps = c.layer_norm_eps, .y = x});
   return x;
 }
 

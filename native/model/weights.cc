@@ -25,12 +25,15 @@ std::string shape_text(const std::vector<int64_t>& shape) {
 uint64_t stored_bytes(const TensorEntry& entry) {
   uint64_t rows = 1;
   for (size_t i = 0; i + 1 < entry.shape.size(); i++) {
-    if (__builtin_mul_overflow(rows, static_cast<uint64_t>(entry.shape[i]), &rows)) corrupt(entry.name + ": shape " + shape_text(entry.shape) + " overflows");
+    if (__builtin_mul_overflow(rows, static_cast<uint64_t>(entry.shape[i]), &rows))
+      corrupt(entry.name + ": shape " + shape_text(entry.shape) + " overflows");
   }
   const int64_t columns = entry.shape.empty() ? 1 : entry.shape.back();
-  if (columns % traits(entry.dtype).elements != 0) corrupt(entry.name + ": rows of " + std::to_string(columns) + " values do not divide into blocks");
+  if (columns % traits(entry.dtype).elements != 0)
+    corrupt(entry.name + ": rows of " + std::to_string(columns) + " values do not divide into blocks");
   uint64_t bytes = 0;
-  if (__builtin_mul_overflow(rows, static_cast<uint64_t>(row_bytes(entry.dtype, columns)), &bytes)) corrupt(entry.name + ": size overflows");
+  if (__builtin_mul_overflow(rows, static_cast<uint64_t>(row_bytes(entry.dtype, columns)), &bytes))
+    corrupt(entry.name + ": size overflows");
   return bytes;
 }
 
@@ -39,15 +42,20 @@ uint64_t stored_bytes(const TensorEntry& entry) {
 // Looks tensors up by canonical name and re-checks everything the directory claims.
 class WeightBinder {
  public:
-  WeightBinder(WeightStore& store, const std::vector<TensorEntry>& directory, const OpenProgress& progress) : store_(store) {
+  WeightBinder(WeightStore& store, const std::vector<TensorEntry>& directory, const OpenProgress& progress)
+      : store_(store) {
     for (const TensorEntry& entry : directory) {
       for (const int64_t size : entry.shape) {
         if (size <= 0) corrupt(entry.name + ": shape " + shape_text(entry.shape) + " has a size below 1");
       }
-      if (entry.file < 0 || entry.file >= static_cast<int64_t>(store.files_.size())) corrupt(entry.name + ": no such file");
-      if (entry.nbytes != stored_bytes(entry)) corrupt(entry.name + ": " + std::to_string(entry.nbytes) + " bytes do not hold shape " + shape_text(entry.shape));
+      if (entry.file < 0 || entry.file >= static_cast<int64_t>(store.files_.size()))
+        corrupt(entry.name + ": no such file");
+      if (entry.nbytes != stored_bytes(entry))
+        corrupt(entry.name + ": " + std::to_string(entry.nbytes) + " bytes do not hold shape " +
+                shape_text(entry.shape));
       const uint64_t size = store.files_[static_cast<size_t>(entry.file)]->size();
-      if (entry.offset > size || entry.nbytes > size - entry.offset) corrupt(entry.name + ": reaches beyond the end of its file (truncated download?)");
+      if (entry.offset > size || entry.nbytes > size - entry.offset)
+        corrupt(entry.name + ": reaches beyond the end of its file (truncated download?)");
       if (!by_name_.emplace(entry.name, &entry).second) corrupt(entry.name + ": listed twice");
       store.mapped_bytes_ += entry.nbytes;
     }
@@ -59,14 +67,17 @@ class WeightBinder {
     int64_t inner = 1;
     for (size_t i = 1; i < entry.shape.size(); i++) inner *= entry.shape[i];
     if (entry.shape.size() < 2 || entry.shape[0] != rows || inner != cols) mismatch(entry, {rows, cols});
-    if (traits(entry.dtype).quantised() && entry.shape.size() != 2) corrupt(name + ": a quantised tensor must have two dimensions");
+    if (traits(entry.dtype).quantised() && entry.shape.size() != 2)
+      corrupt(name + ": a quantised tensor must have two dimensions");
     return {device_data(entry), entry.dtype, rows, cols};
   }
 
   Vector vector(const std::string& name, int64_t length) { return stored(widened(name, {length})); }
 
   // [rows, cols] as f32.
-  ConstActivations rows(const std::string& name, int64_t rows, int64_t cols) { return {stored(widened(name, {rows, cols})).data, rows, cols}; }
+  ConstActivations rows(const std::string& name, int64_t rows, int64_t cols) {
+    return {stored(widened(name, {rows, cols})).data, rows, cols};
+  }
 
   // Values that no file holds.
   Vector stored(const std::vector<float>& values) {
@@ -89,7 +100,9 @@ class WeightBinder {
     linear.lora_scale = find(name + ".lora_B.weight").lora_scale;
     return linear;
   }
-  Norm norm(const std::string& name, int64_t size, bool bias) { return {vector(name + ".weight", size), bias ? vector(name + ".bias", size) : Vector{}}; }
+  Norm norm(const std::string& name, int64_t size, bool bias) {
+    return {vector(name + ".weight", size), bias ? vector(name + ".bias", size) : Vector{}};
+  }
 
  private:
   const TensorEntry& find(const std::string& name) const {
@@ -121,8 +134,11 @@ class WeightBinder {
     if (progress) progress(0, total);
     for (size_t i = 0; i < stretches_.size(); i++) {
       const auto [first, end] = stretches_[i];
-      const AdoptProgress so_far = [&](uint64_t nbytes) { if (progress) progress(before + nbytes, total); };
-      store_.adopted_.push_back(end > first ? store_.backend_.adopt(store_.files_[i], first, end - first, so_far) : DeviceMemory());
+      const AdoptProgress so_far = [&](uint64_t nbytes) {
+        if (progress) progress(before + nbytes, total);
+      };
+      store_.adopted_.push_back(end > first ? store_.backend_.adopt(store_.files_[i], first, end - first, so_far)
+                                            : DeviceMemory());
       before += end - first;
     }
   }
@@ -148,13 +164,17 @@ class WeightBinder {
     const Weight weight = matrix(name, out, rank);
     const int64_t heads = find(name).interleaved_heads;
     if (heads == 0) return weight;
-    if (heads < 0 || out % heads != 0 || out / heads % 2 != 0) corrupt(name + ": its rows do not divide into heads of pairs");
+    if (heads < 0 || out % heads != 0 || out / heads % 2 != 0)
+      corrupt(name + ": its rows do not divide into heads of pairs");
     const std::vector<float> in_file = widened(name, {out, rank});
     std::vector<float> rows(in_file.size());
-    for (int64_t row = 0; row < out; row++) std::copy_n(in_file.data() + half_row(row, out / heads) * rank, rank, rows.data() + row * rank);
+    for (int64_t row = 0; row < out; row++)
+      std::copy_n(in_file.data() + half_row(row, out / heads) * rank, rank, rows.data() + row * rank);
     return {stored(rows).data.as<const std::byte>(), DType::F32, out, rank};
   }
-  const std::byte* data(const TensorEntry& entry) const { return store_.files_[static_cast<size_t>(entry.file)]->data() + entry.offset; }
+  const std::byte* data(const TensorEntry& entry) const {
+    return store_.files_[static_cast<size_t>(entry.file)]->data() + entry.offset;
+  }
 
   template <class Block, int values>
   static void widen_blocks(const std::byte* from, float* out, int64_t count) {
@@ -216,7 +236,8 @@ TextWeights bind_text(WeightBinder& bind, const TextConfig& c) {
 }
 
 // Blocks of a CLIP tower; `encoder` is its path.
-std::vector<ClipLayer> bind_clip_layers(WeightBinder& bind, const std::string& encoder, int64_t layers, int64_t D, int64_t F) {
+std::vector<ClipLayer> bind_clip_layers(WeightBinder& bind, const std::string& encoder, int64_t layers, int64_t D,
+                                        int64_t F) {
   std::vector<ClipLayer> bound;
   for (int64_t i = 0; i < layers; i++) {
     const std::string at = encoder + ".layers." + std::to_string(i);
@@ -259,13 +280,15 @@ std::vector<Linear> bind_projector(WeightBinder& bind, const VisionConfig& c, in
 ClipTextWeights bind_clip_text(WeightBinder& bind, const ClipTextConfig& c) {
   ClipTextWeights w;
   w.token_embedding = bind.matrix("text_model.embeddings.token_embedding.weight", c.vocab_size, c.hidden_size);
-  w.position_embedding = bind.matrix("text_model.embeddings.position_embedding.weight", c.context_length, c.hidden_size);
+  w.position_embedding =
+      bind.matrix("text_model.embeddings.position_embedding.weight", c.context_length, c.hidden_size);
   w.layers = bind_clip_layers(bind, "text_model.encoder", c.layers, c.hidden_size, c.intermediate_size);
   w.final_layer_norm = bind.norm("text_model.final_layer_norm", c.hidden_size, true);
   return w;
 }
 
-// Products of two or three sizes cannot overflow, whatever the config claims; the largest size in use is a vocabulary of 2^18.
+// Products of two or three sizes cannot overflow, whatever the config claims; the largest size in use is a vocabulary
+// of 2^18.
 constexpr int64_t kLargestSize = int64_t{1} << 20;
 
 bool sizes_ok(std::initializer_list<int64_t> sizes) {
@@ -273,17 +296,21 @@ bool sizes_ok(std::initializer_list<int64_t> sizes) {
 }
 
 void check_vision(const VisionConfig& v) {
-  if (!sizes_ok({v.hidden_size, v.intermediate_size, v.layers + 1, v.heads, v.patch_size, v.image_size})) corrupt("the vision tower's config is inconsistent");
-  const bool ok = v.hidden_size > 0 && v.intermediate_size > 0 && v.layers >= 0 && v.heads > 0 && v.hidden_size % v.heads == 0 && v.patch_size > 0 &&
-                  v.image_size >= v.patch_size && v.image_rows() >= 1 && v.projector_layers >= 1 && v.projector_layers <= 16;
+  if (!sizes_ok({v.hidden_size, v.intermediate_size, v.layers + 1, v.heads, v.patch_size, v.image_size}))
+    corrupt("the vision tower's config is inconsistent");
+  const bool ok = v.hidden_size > 0 && v.intermediate_size > 0 && v.layers >= 0 && v.heads > 0 &&
+                  v.hidden_size % v.heads == 0 && v.patch_size > 0 && v.image_size >= v.patch_size &&
+                  v.image_rows() >= 1 && v.projector_layers >= 1 && v.projector_layers <= 16;
   if (!ok) corrupt("the vision tower's config is inconsistent");
 }
 
 void check_config(const ModelConfig& config) {
   const TextConfig& t = config.text;
-  if (!sizes_ok({t.hidden_size, t.intermediate_size, t.layers, t.heads, t.kv_heads, t.head_dim, t.vocab_size})) corrupt("the decoder's config is inconsistent");
-  const bool ok = t.hidden_size > 0 && t.intermediate_size > 0 && t.layers > 0 && t.heads > 0 && t.kv_heads > 0 && t.head_dim > 0 && t.head_dim % 2 == 0 &&
-                  t.heads % t.kv_heads == 0 && t.vocab_size > 0 && t.context_length > 0 && t.sliding_window >= 0 &&
+  if (!sizes_ok({t.hidden_size, t.intermediate_size, t.layers, t.heads, t.kv_heads, t.head_dim, t.vocab_size}))
+    corrupt("the decoder's config is inconsistent");
+  const bool ok = t.hidden_size > 0 && t.intermediate_size > 0 && t.layers > 0 && t.heads > 0 && t.kv_heads > 0 &&
+                  t.head_dim > 0 && t.head_dim % 2 == 0 && t.heads % t.kv_heads == 0 && t.vocab_size > 0 &&
+                  t.context_length > 0 && t.sliding_window >= 0 &&
                   static_cast<int64_t>(t.rope_inv_freq.size()) == t.head_dim / 2;
   if (!ok) corrupt("the decoder's config is inconsistent");
   if (config.has_vision) check_vision(config.vision);
@@ -291,8 +318,8 @@ void check_config(const ModelConfig& config) {
 
 void check_config(const ClipConfig& config) {
   const ClipTextConfig& t = config.text;
-  const bool ok = t.hidden_size > 0 && t.intermediate_size > 0 && t.layers >= 0 && t.heads > 0 && t.hidden_size % t.heads == 0 && t.vocab_size > 0 &&
-                  t.context_length > 0 && config.projection_dim > 0;
+  const bool ok = t.hidden_size > 0 && t.intermediate_size > 0 && t.layers >= 0 && t.heads > 0 &&
+                  t.hidden_size % t.heads == 0 && t.vocab_size > 0 && t.context_length > 0 && config.projection_dim > 0;
   if (!ok) corrupt("the text tower's config is inconsistent");
   check_vision(config.vision);
 }
@@ -312,7 +339,8 @@ void WeightStore::release_files() {
   files_.clear();
 }
 
-LlavaWeights::LlavaWeights(const std::vector<std::string>& files, const std::vector<TensorEntry>& directory, const ModelConfig& config, Backend& backend, const OpenProgress& progress)
+LlavaWeights::LlavaWeights(const std::vector<std::string>& files, const std::vector<TensorEntry>& directory,
+                           const ModelConfig& config, Backend& backend, const OpenProgress& progress)
     : store(files, backend) {
   check_config(config);
   WeightBinder bind(store, directory, progress);
@@ -324,7 +352,8 @@ LlavaWeights::LlavaWeights(const std::vector<std::string>& files, const std::vec
   store.release_files();
 }
 
-ClipWeights::ClipWeights(const std::vector<std::string>& files, const std::vector<TensorEntry>& directory, const ClipConfig& config, Backend& backend, const OpenProgress& progress)
+ClipWeights::ClipWeights(const std::vector<std::string>& files, const std::vector<TensorEntry>& directory,
+                         const ClipConfig& config, Backend& backend, const OpenProgress& progress)
     : store(files, backend) {
   check_config(config);
   WeightBinder bind(store, directory, progress);

@@ -1,4 +1,5 @@
-// The tensors of a model: matrices keep their files' own layout, in files that the back end adopts; vectors (norms, biases, positions) become f32.
+// The tensors of a model: matrices keep their files' own layout, in files that the back end adopts; vectors (norms,
+// biases, positions) become f32.
 #pragma once
 #include <memory>
 #include <string>
@@ -18,11 +19,13 @@ struct TensorEntry {
   uint64_t offset;
   uint64_t nbytes;
   // Of MODULE.lora_B.weight, an adapter's:
-  float lora_scale = 0;           // alpha / r
-  int64_t interleaved_heads = 0;  // above 0: rows of so many heads, rotation pairs half a head apart; the module's pairs are neighbours
+  float lora_scale = 0;  // alpha / r
+  // above 0: rows of so many heads, rotation pairs half a head apart; the module's pairs are neighbours
+  int64_t interleaved_heads = 0;
 };
 
-// Where row h * Dh + 2 j + s of a matrix with neighbouring rotation pairs lies in one whose pairs are half a head apart: h * Dh + s * Dh / 2 + j.
+// Where row h * Dh + 2 j + s of a matrix with neighbouring rotation pairs lies in one whose pairs are half a head
+// apart: h * Dh + s * Dh / 2 + j.
 constexpr int64_t half_row(int64_t row, int64_t head_dim) {
   const int64_t in_head = row % head_dim;
   return row - in_head + in_head % 2 * (head_dim / 2) + in_head / 2;
@@ -53,11 +56,11 @@ struct ClipLayer {
 };
 
 struct VisionWeights {
-  Vector class_embedding;                // CLIP's
-  Weight patch_embedding;                // [Dv, 3 * patch^2]
-  Vector patch_embedding_bias;           // SigLIP's
-  ConstActivations position_embedding;   // [Tv, Dv]
-  Norm pre_layrnorm;  // CLIP's; sic: Hugging Face's spelling
+  Vector class_embedding;               // CLIP's
+  Weight patch_embedding;               // [Dv, 3 * patch^2]
+  Vector patch_embedding_bias;          // SigLIP's
+  ConstActivations position_embedding;  // [Tv, Dv]
+  Norm pre_layrnorm;                    // CLIP's; sic: Hugging Face's spelling
   std::vector<ClipLayer> layers;
 };
 
@@ -97,7 +100,8 @@ class WeightStore {
 
 // Every tensor a LLaVA's config asks for. Throws kModelNotFound, kModelCorrupt.
 struct LlavaWeights {
-  LlavaWeights(const std::vector<std::string>& files, const std::vector<TensorEntry>& directory, const ModelConfig& config, Backend& backend, const OpenProgress& progress);
+  LlavaWeights(const std::vector<std::string>& files, const std::vector<TensorEntry>& directory,
+               const ModelConfig& config, Backend& backend, const OpenProgress& progress);
   WeightStore store;
   TextWeights text;
   VisionWeights vision;
@@ -106,7 +110,8 @@ struct LlavaWeights {
 
 // Every tensor a CLIP's config asks for.
 struct ClipWeights {
-  ClipWeights(const std::vector<std::string>& files, const std::vector<TensorEntry>& directory, const ClipConfig& config, Backend& backend, const OpenProgress& progress);
+  ClipWeights(const std::vector<std::string>& files, const std::vector<TensorEntry>& directory,
+              const ClipConfig& config, Backend& backend, const OpenProgress& progress);
   WeightStore store;
   VisionWeights vision;
   Norm post_layernorm;

@@ -1,7 +1,8 @@
-// Arguments of every op: views of device memory, and scalars and lists of the host, which need to live until the op returns.
+// Arguments of every op: views of device memory, and scalars and lists of the host, which need to live until the op
+// returns.
 //   The comment above each struct is its contract; check.h is the contract as code.
-//   T tokens · P patches · D hidden_size · F intermediate_size · H heads · Hk kv heads · Dh head_dim · V vocab · Tk keys
-//   Activations are f32 rows; weights are [out, in] in their file's layout.
+//   T tokens · P patches · D hidden_size · F intermediate_size · H heads · Hk kv heads · Dh head_dim · V vocab · Tk
+//   keys Activations are f32 rows; weights are [out, in] in their file's layout.
 #pragma once
 #include <cstdint>
 #include <span>
@@ -33,7 +34,8 @@ struct MeanRowsArgs {
 // Of each of B pictures:  y[0, :] = class_embedding + position[0, :];
 //   y[1 + p, :] = weight · patch p of pixel_values[3, S, S] + bias + position[1 + p, :]
 //   weight [Dv, 3 * patch * patch], index c * patch^2 + i * patch + j; patches in raster order (CLIPVisionEmbeddings);
-//   pixels beyond the last whole patch are not looked at. Without class_embedding its row is missing from y and position (SiglipVisionEmbeddings).
+//   pixels beyond the last whole patch are not looked at. Without class_embedding its row is missing from y and
+//   position (SiglipVisionEmbeddings).
 struct PatchEmbedArgs {
   Device<const float> pixel_values;  // [B, 3, S, S]
   int64_t pictures;                  // B
@@ -65,14 +67,15 @@ struct RmsNormArgs {
 
 enum class Activation : uint8_t { kNone, kQuickGelu, kGelu, kGeluTanh };
 
-// exact: quantised weights are dequantised and multiplied in f32; fast: activations are quantised to int8 blocks for them, and, for more than kFewRows rows
-// of bf16 weights on a CPU that multiplies bf16, rounded to bf16.
-// A row of a product has the same bits whatever rows stand beside it: of quantised weights always, of float weights under exact arithmetic, and under fast
-// arithmetic up to kFewRows rows.
+// exact: quantised weights are dequantised and multiplied in f32; fast: activations are quantised to int8 blocks for
+// them, and, for more than kFewRows rows of bf16 weights on a CPU that multiplies bf16, rounded to bf16. A row of a
+// product has the same bits whatever rows stand beside it: of quantised weights always, of float weights under exact
+// arithmetic, and under fast arithmetic up to kFewRows rows.
 enum class Arithmetic : uint8_t { kFast, kExact };
 constexpr int64_t kFewRows = 32;
 
-// y[M, N] = activation(scale * x[M, K] · weight[N, K]ᵀ + bias[N]) + residual[M, N]; bias and residual may be absent; y may be residual.
+// y[M, N] = activation(scale * x[M, K] · weight[N, K]ᵀ + bias[N]) + residual[M, N]; bias and residual may be absent; y
+// may be residual.
 struct LinearOutput {
   Weight weight;
   Vector bias{};
@@ -130,10 +133,12 @@ struct RopeArgs {
   RopeLayout layout;
 };
 
-// q8_0: int8 codes, and a half scale for each block of 32 values of one head at one position (the last block of a head may be shorter).
+// q8_0: int8 codes, and a half scale for each block of 32 values of one head at one position (the last block of a head
+// may be shorter).
 enum class KvType : uint8_t { kF16, kF32, kQ8_0 };
 
-constexpr int64_t kPageTokens = 64;  // positions in a page: four AVX-512 vectors of scores; one 7B layer takes 1 MB in f16
+// positions in a page: four AVX-512 vectors of scores; one 7B layer takes 1 MB in f16
+constexpr int64_t kPageTokens = 64;
 
 // What a page holds of one layer; how it lies there is the back end's.
 struct KvLayout {
@@ -142,7 +147,8 @@ struct KvLayout {
   KvType type;
 };
 
-// One sequence of a ragged batch: its rows follow those of the sequences before it, and stand at positions [end - rows, end).
+// One sequence of a ragged batch: its rows follow those of the sequences before it, and stand at positions [end - rows,
+// end).
 struct KvSequence {
   std::span<const DeviceBytes> pages;  // of its positions [0, end), all layers of each
   int64_t rows;                        // may be 0

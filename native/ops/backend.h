@@ -1,7 +1,9 @@
-// What a back end is: memory of its own, a stream that work is put on, and a table with one function per line of ops.def.
-//   Its memory is seen from outside only through copy_in, copy_out, copy and read; ops and copies run in the order in which they were put on the stream,
-//   perhaps later: synchronize() waits for them. One thread uses a stream at a time.
-//   An op may throw kOutOfMemory before it has written anything, and nothing else. What fails on a device is thrown by synchronize(): kDeviceFailed.
+// What a back end is: memory of its own, a stream that work is put on, and a table with one function per line of
+// ops.def.
+//   Its memory is seen from outside only through copy_in, copy_out, copy and read; ops and copies run in the order in
+//   which they were put on the stream, perhaps later: synchronize() waits for them. One thread uses a stream at a time.
+//   An op may throw kOutOfMemory before it has written anything, and nothing else. What fails on a device is thrown by
+//   synchronize(): kDeviceFailed.
 #pragma once
 #include <cstdint>
 #include <functional>
@@ -20,8 +22,8 @@ namespace llava {
 class Stream {
  public:
   virtual ~Stream() = default;
-  Cancellation cancel;                          // requested: ops return early and their outputs are meaningless
-  virtual uint64_t scratch_bytes() const = 0;   // the back end's own workspaces
+  Cancellation cancel;                         // requested: ops return early and their outputs are meaningless
+  virtual uint64_t scratch_bytes() const = 0;  // the back end's own workspaces
 };
 
 struct OpTable {
@@ -31,9 +33,9 @@ struct OpTable {
 };
 
 struct Peak {
-  double value;      // GFLOP/s, GOP/s or GB/s
+  double value;  // GFLOP/s, GOP/s or GB/s
   const char* unit;
-  const char* mix;   // the instructions measured
+  const char* mix;  // the instructions measured
 };
 // kUpdate: reads and writes in place, bytes of both.
 enum class PeakKind : uint8_t { kFma, kBf16, kInt8, kRead, kUpdate };
@@ -57,9 +59,10 @@ class Backend {
 
   // 64-byte aligned, contents undefined; from any thread. Throws kOutOfMemory.
   virtual DeviceMemory allocate(uint64_t nbytes, PageSize pages = PageSize::kLarge) = 0;
-  // Bytes [first, first + nbytes) of a file, for reading: its mapping where the device can read it and no copy is asked for, else a copy.
-  // Throws kOutOfMemory.
-  virtual DeviceMemory adopt(std::shared_ptr<const MappedFile> file, uint64_t first, uint64_t nbytes, const AdoptProgress& progress) = 0;
+  // Bytes [first, first + nbytes) of a file, for reading: its mapping where the device can read it and no copy is asked
+  // for, else a copy. Throws kOutOfMemory.
+  virtual DeviceMemory adopt(std::shared_ptr<const MappedFile> file, uint64_t first, uint64_t nbytes,
+                             const AdoptProgress& progress) = 0;
 
   // Host to device; `from` may be used again after the call.
   virtual void copy_in(Stream& stream, DeviceBytes to, std::span<const std::byte> from) = 0;

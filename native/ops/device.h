@@ -1,5 +1,6 @@
 // Addresses in a back end's memory, and its owners.
-//   Nothing here turns an address into a pointer: ops/device_address.h does, for back ends alone. What the host has is a std::span.
+//   Nothing here turns an address into a pointer: ops/device_address.h does, for back ends alone. What the host has is
+//   a std::span.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -38,13 +39,17 @@ class Device {
 
 using DeviceBytes = Device<std::byte>;
 
-// Device memory with an owner; given back from any thread when it is destroyed. It keeps alive what it lies in, not the back end.
+// Device memory with an owner; given back from any thread when it is destroyed. It keeps alive what it lies in, not the
+// back end.
 class DeviceMemory {
  public:
   DeviceMemory() = default;
-  DeviceMemory(std::shared_ptr<const void> owner, DeviceBytes data, uint64_t nbytes) : owner_(std::move(owner)), data_(data), nbytes_(nbytes) {}
+  DeviceMemory(std::shared_ptr<const void> owner, DeviceBytes data, uint64_t nbytes)
+      : owner_(std::move(owner)), data_(data), nbytes_(nbytes) {}
   DeviceMemory(DeviceMemory&& other) noexcept
-      : owner_(std::move(other.owner_)), data_(std::exchange(other.data_, {})), nbytes_(std::exchange(other.nbytes_, 0)) {}
+      : owner_(std::move(other.owner_)),
+        data_(std::exchange(other.data_, {})),
+        nbytes_(std::exchange(other.nbytes_, 0)) {}
   DeviceMemory& operator=(DeviceMemory&& other) noexcept {
     owner_ = std::move(other.owner_);
     data_ = std::exchange(other.data_, {});

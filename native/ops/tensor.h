@@ -1,4 +1,5 @@
-// Views: an address and a shape. Owners are DeviceMemory alone: adopted files (weights), Arena (activations), KvPage (keys and values).
+// Views: an address and a shape. Owners are DeviceMemory alone: adopted files (weights), Arena (activations), KvPage
+// (keys and values).
 #pragma once
 #include <cstddef>
 #include <cstdint>

@@ -30,7 +30,8 @@ class FarMemory {
     const uint64_t usable = (nbytes + page - 1) / page * page;
     const std::lock_guard lock(mutex_);
     void* start = mmap(nullptr, usable + page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (start == MAP_FAILED) throw Error(ErrorCode::kOutOfMemory, "out of memory: could not allocate " + std::to_string(nbytes) + " bytes");
+    if (start == MAP_FAILED)
+      throw Error(ErrorCode::kOutOfMemory, "out of memory: could not allocate " + std::to_string(nbytes) + " bytes");
     if (open_ > 0) mprotect(start, usable, PROT_READ | PROT_WRITE);
     try {
       blocks_[static_cast<std::byte*>(start)] = {usable, usable + page};
@@ -87,11 +88,11 @@ class FarStream : public cpu::CpuStream {
   std::shared_ptr<FarMemory> memory = std::make_shared<FarMemory>();
 };
 
-#define OP(name, Args)                                        \
-  void far_##name(Stream& s, const Args& a) {                  \
-    check(a);                                                 \
-    const Opened opened(*static_cast<FarStream&>(s).memory);  \
-    cpu::name(s, a);                                          \
+#define OP(name, Args)                                       \
+  void far_##name(Stream& s, const Args& a) {                \
+    check(a);                                                \
+    const Opened opened(*static_cast<FarStream&>(s).memory); \
+    cpu::name(s, a);                                         \
   }
 #include "ops/ops.def"
 #undef OP
@@ -108,13 +109,17 @@ class FarBackend : public Backend {
   const OpTable& ops() const override { return kFarOps; }
   Stream& stream() override { return stream_; }
   BackendInfo info() const override { return {"far memory", stream_.kernels.isa, stream_.pool.threads()}; }
-  Peak measure_peak(PeakKind kind) override { return make_cpu_backend(stream_.pool.threads(), stream_.kernels.isa)->measure_peak(kind); }
+  Peak measure_peak(PeakKind kind) override {
+    return make_cpu_backend(stream_.pool.threads(), stream_.kernels.isa)->measure_peak(kind);
+  }
 
   DeviceMemory allocate(uint64_t nbytes, PageSize) override {
     std::byte* data = stream_.memory->allocate(nbytes);
-    return {std::shared_ptr<const void>(data, [memory = stream_.memory](std::byte* p) { memory->free(p); }), DeviceAddress::of(data), nbytes};
+    return {std::shared_ptr<const void>(data, [memory = stream_.memory](std::byte* p) { memory->free(p); }),
+            DeviceAddress::of(data), nbytes};
   }
-  DeviceMemory adopt(std::shared_ptr<const MappedFile> file, uint64_t first, uint64_t nbytes, const AdoptProgress& progress) override {
+  DeviceMemory adopt(std::shared_ptr<const MappedFile> file, uint64_t first, uint64_t nbytes,
+                     const AdoptProgress& progress) override {
     DeviceMemory memory = allocate(nbytes, PageSize::kUsual);
     copy_in(stream_, memory.data(), {file->data() + first, nbytes});
     progress(nbytes);
@@ -134,7 +139,9 @@ class FarBackend : public Backend {
     const Opened opened(*stream_.memory);
     std::memcpy(to.data(), cpu::host(from), to.size());
   }
-  uint64_t kv_layer_bytes(const KvLayout& layout) const override { return static_cast<uint64_t>(cpu::page_layer_bytes(layout)); }
+  uint64_t kv_layer_bytes(const KvLayout& layout) const override {
+    return static_cast<uint64_t>(cpu::page_layer_bytes(layout));
+  }
 
  private:
   FarStream stream_;

@@ -1,5 +1,6 @@
-// A back end whose memory nobody reaches but itself: the CPU's ops, on memory that lies in pages without access except while one of its own verbs or
-// ops runs. Whoever touches device memory from the host, or touches it beside an operand that ends a page, faults.
+// A back end whose memory nobody reaches but itself: the CPU's ops, on memory that lies in pages without access except
+// while one of its own verbs or ops runs. Whoever touches device memory from the host, or touches it beside an operand
+// that ends a page, faults.
 #pragma once
 #include <memory>
 

@@ -1,6 +1,7 @@
-// One case for each line of ops.def (an op without one does not compile), its broken contracts, and properties of the ops.
-//   Each op runs on back ends of 1 and of 3 threads, whose outputs must be the same bits, against loops written here from args.h alone:
-//   in double they are the truth, in float they say what rounding costs.
+// One case for each line of ops.def (an op without one does not compile), its broken contracts, and properties of the
+// ops.
+//   Each op runs on back ends of 1 and of 3 threads, whose outputs must be the same bits, against loops written here
+//   from args.h alone: in double they are the truth, in float they say what rounding costs.
 #include <algorithm>
 #include <cfloat>
 #include <cmath>
@@ -59,10 +60,12 @@ class Rig {
   Backend* current_ = nullptr;
 };
 
-// Device memory of one operand: | guard words | values | gap |, at the end of its block. The gap moves the start off its natural alignment.
+// Device memory of one operand: | guard words | values | gap |, at the end of its block. The gap moves the start off
+// its natural alignment.
 class FencedDevice {
  public:
-  FencedDevice(Backend& backend, std::span<const std::byte> values, int64_t gap) : backend_(backend), nbytes_(values.size()) {
+  FencedDevice(Backend& backend, std::span<const std::byte> values, int64_t gap)
+      : backend_(backend), nbytes_(values.size()) {
     const size_t end = (kFenceBytes + nbytes_ + static_cast<size_t>(gap) + kCacheLine - 1) / kCacheLine * kCacheLine;
     begin_ = end - static_cast<size_t>(gap) - nbytes_;
     before_.assign(end, kGuard);
@@ -79,7 +82,10 @@ class FencedDevice {
   bool fences_hold() const {
     std::vector<std::byte> now(before_.size());
     backend_.read(now, memory_.data());
-    const auto guarded = [&](size_t from, size_t to) { return std::all_of(now.begin() + static_cast<long>(from), now.begin() + static_cast<long>(to), [](std::byte b) { return b == kGuard; }); };
+    const auto guarded = [&](size_t from, size_t to) {
+      return std::all_of(now.begin() + static_cast<long>(from), now.begin() + static_cast<long>(to),
+                         [](std::byte b) { return b == kGuard; });
+    };
     return guarded(0, begin_) && guarded(begin_ + nbytes_, now.size());
   }
 
@@ -94,13 +100,15 @@ class FencedDevice {
 template <class T>
 class In {
  public:
-  In(Rig& rig, std::vector<T> values) : In(rig, std::move(values), random_gap(rig.trial()) * static_cast<int64_t>(sizeof(T))) {}
+  In(Rig& rig, std::vector<T> values)
+      : In(rig, std::move(values), random_gap(rig.trial()) * static_cast<int64_t>(sizeof(T))) {}
   In(Rig& rig, std::vector<T> values, int64_t gap) : rig_(rig), values_(std::move(values)), gap_(gap) {}
   ~In() {
     for (const auto& [backend, copy] : copies_) {
       const std::span<const std::byte> before = std::as_bytes(std::span(values_));
       const std::vector<std::byte> after = copy->values();
-      rig_.trial().guard(std::equal(before.begin(), before.end(), after.begin(), after.end()) && copy->fences_hold(), "inputs stay as they were");
+      rig_.trial().guard(std::equal(before.begin(), before.end(), after.begin(), after.end()) && copy->fences_hold(),
+                         "inputs stay as they were");
     }
   }
   Device<const T> at() const {
@@ -124,7 +132,9 @@ template <class T>
 class Out {
  public:
   Out(Rig& rig, const std::vector<T>& values)
-      : rig_(rig), memory_(rig.current(), std::as_bytes(std::span(values)), random_gap(rig.trial()) * static_cast<int64_t>(sizeof(T))) {}
+      : rig_(rig),
+        memory_(rig.current(), std::as_bytes(std::span(values)),
+                random_gap(rig.trial()) * static_cast<int64_t>(sizeof(T))) {}
   ~Out() { rig_.trial().guard(memory_.fences_hold(), "nothing is written outside of the outputs"); }
   Device<T> at() const { return memory_.at().template as<T>(); }
   std::vector<T> values() const {
@@ -151,7 +161,9 @@ Matrix random_matrix(Trial& t, int64_t rows, int64_t cols, float low = 0.01f, fl
   return {rows, cols, cols + t.random.below(2) * t.random.below(5), t.random.values(rows * cols, low, high)};
 }
 
-Matrix unwritten_matrix(Trial& t, int64_t rows, int64_t cols) { return {rows, cols, cols + t.random.below(2) * t.random.below(5), unwritten(rows * cols)}; }
+Matrix unwritten_matrix(Trial& t, int64_t rows, int64_t cols) {
+  return {rows, cols, cols + t.random.below(2) * t.random.below(5), unwritten(rows * cols)};
+}
 
 ConstActivations view(const Matrix& m, const In<float>& in) { return {in.at(), m.rows, m.cols, m.stride}; }
 Activations view(const Matrix& m, const Out<float>& out) { return {out.at(), m.rows, m.cols, m.stride}; }
@@ -166,11 +178,13 @@ Values written(Rig& rig, const Matrix& before, const Call& call) {
   return dense;
 }
 
-// ---- weights ----------------------------------------------------------------------------------------------------------------
+// ---- weights
+// ----------------------------------------------------------------------------------------------------------------
 
 Weight view(const RandomWeight& w, const In<std::byte>& in) { return {in.at(), w.dtype, w.rows, w.cols}; }
 
-// ---- linear -----------------------------------------------------------------------------------------------------------------
+// ---- linear
+// -----------------------------------------------------------------------------------------------------------------
 
 // Row t as what it is multiplied as: int8 blocks, or bf16 values.
 std::vector<double> factors_of_row(const Matrix& x, int64_t row, cpu::Factors factors) {
@@ -195,7 +209,8 @@ template <class Acc>
 Acc activated(Acc y, Activation activation) {
   if (activation == Activation::kQuickGelu) return y / (Acc(1) + std::exp(Acc(-1.702f) * y));
   if (activation == Activation::kGelu) return y / Acc(2) * (Acc(1) + std::erf(y / std::sqrt(Acc(2))));
-  if (activation == Activation::kGeluTanh) return y / Acc(2) * (Acc(1) + std::tanh(Acc(0.79788456080286535588) * (y + Acc(0.044715) * y * y * y)));
+  if (activation == Activation::kGeluTanh)
+    return y / Acc(2) * (Acc(1) + std::tanh(Acc(0.79788456080286535588) * (y + Acc(0.044715) * y * y * y)));
   return y;
 }
 
@@ -206,7 +221,8 @@ Values linear_loops(const Matrix& x, const Product& p, cpu::Factors factors) {
     const std::vector<double> row = factors_of_row(x, m, factors);
     for (int64_t n = 0; n < p.weight.rows; n++) {
       Acc sum = 0;
-      for (int64_t k = 0; k < x.cols; k++) sum += static_cast<Acc>(row[at(k)]) * static_cast<Acc>(p.weight.values[at(n * x.cols + k)]);
+      for (int64_t k = 0; k < x.cols; k++)
+        sum += static_cast<Acc>(row[at(k)]) * static_cast<Acc>(p.weight.values[at(n * x.cols + k)]);
       sum *= Acc(p.scale);
       if (!p.bias.empty()) sum += Acc(p.bias[at(n)]);
       sum = activated(sum, p.activation);
@@ -218,7 +234,8 @@ Values linear_loops(const Matrix& x, const Product& p, cpu::Factors factors) {
 }
 
 // The op with one output; residual_is_y: the residual stands in y and is overwritten.
-Values linear(Trial& t, Rig& rig, const Matrix& x, const Product& p, Arithmetic arithmetic, bool residual_is_y = false) {
+Values linear(Trial& t, Rig& rig, const Matrix& x, const Product& p, Arithmetic arithmetic,
+              bool residual_is_y = false) {
   const In<float> xs(rig, x.strided()), bias(rig, p.bias);
   const In<std::byte> w(rig, p.weight.bytes, t.random.below(4));
   const Matrix residual{x.rows, p.weight.rows, p.weight.rows + t.random.below(3), p.residual};
@@ -226,32 +243,38 @@ Values linear(Trial& t, Rig& rig, const Matrix& x, const Product& p, Arithmetic 
   const Matrix before = residual_is_y ? residual : unwritten_matrix(t, x.rows, p.weight.rows);
   return rig.run([&](const OpTable& ops, Stream& s) {
     return written(rig, before, [&](Activations y) {
-      LinearOutput output{.weight = view(p.weight, w), .bias = bias.vector(), .scale = p.scale, .activation = p.activation, .y = y};
+      LinearOutput output{
+          .weight = view(p.weight, w), .bias = bias.vector(), .scale = p.scale, .activation = p.activation, .y = y};
       if (!p.residual.empty()) output.residual = residual_is_y ? ConstActivations(y) : view(residual, residuals);
       ops.linear(s, {.x = view(x, xs), .arithmetic = arithmetic, .output = {output}});
     });
   });
 }
 
-// The magnitude of an output whose products do not happen to cancel: the largest (sum (w x)^2)^(1/2) of the first row, with bias and residual.
+// The magnitude of an output whose products do not happen to cancel: the largest (sum (w x)^2)^(1/2) of the first row,
+// with bias and residual.
 float linear_scale(const Matrix& x, const Product& p) {
   double largest = 0;
   for (int64_t n = 0; n < p.weight.rows; n++) {
     double squares = 0;
-    for (int64_t k = 0; k < x.cols; k++) squares += std::pow(static_cast<double>(x(0, k)) * p.weight.values[at(n * x.cols + k)], 2);
+    for (int64_t k = 0; k < x.cols; k++)
+      squares += std::pow(static_cast<double>(x(0, k)) * p.weight.values[at(n * x.cols + k)], 2);
     largest = std::fmax(largest, std::sqrt(squares));
   }
   return static_cast<float>(largest) * std::fabs(p.scale) + largest_magnitude(p.bias) + largest_magnitude(p.residual);
 }
 
-void compare_linear(Trial& t, Rig& rig, const std::string& label, const Matrix& x, const Product& p, Arithmetic arithmetic, bool residual_is_y = false) {
+void compare_linear(Trial& t, Rig& rig, const std::string& label, const Matrix& x, const Product& p,
+                    Arithmetic arithmetic, bool residual_is_y = false) {
   const Values fast = linear(t, rig, x, p, arithmetic, residual_is_y);
-  const cpu::Factors factors = cpu::factors_of(t.kernels, {nullptr, p.weight.dtype, p.weight.rows, p.weight.cols}, arithmetic, x.rows);
+  const cpu::Factors factors =
+      cpu::factors_of(t.kernels, {nullptr, p.weight.dtype, p.weight.rows, p.weight.cols}, arithmetic, x.rows);
   t.near(label, fast, linear_loops<float>(x, p, factors), linear_loops<double>(x, p, factors), linear_scale(x, p));
 }
 
 std::string label_of(DType dtype, Arithmetic arithmetic) {
-  return std::string(traits(dtype).name) + (arithmetic == Arithmetic::kExact ? ", exact arithmetic" : ", fast arithmetic");
+  return std::string(traits(dtype).name) +
+         (arithmetic == Arithmetic::kExact ? ", exact arithmetic" : ", fast arithmetic");
 }
 
 std::vector<int64_t> quantised_depths(DType dtype) {
@@ -273,26 +296,30 @@ void for_each_linear(const std::function<void(DType, Arithmetic, int64_t K)>& bo
   }
 }
 
-// ---- attention --------------------------------------------------------------------------------------------------------------
+// ---- attention
+// --------------------------------------------------------------------------------------------------------------
 
-// A block of a q8_0 cache: codes of at most 32 values and the half that is their scale, the least one with which all codes lie in [-127, 127],
-// or the largest finite half, and then codes end there.
+// A block of a q8_0 cache: codes of at most 32 values and the half that is their scale, the least one with which all
+// codes lie in [-127, 127], or the largest finite half, and then codes end there.
 struct CachedBlock {
   uint16_t scale;
   std::vector<int8_t> codes;
   explicit CachedBlock(std::span<const float> values) {
     const float step = largest_magnitude(values) / 127;
     scale = 0;
-    for (uint16_t bit = 0x4000; bit != 0; bit /= 2) {  // halves from 0 on are in order: the last one below the step, and then the next
+    // halves from 0 on are in order: the last one below the step, and then the next
+    for (uint16_t bit = 0x4000; bit != 0; bit /= 2) {
       if (static_cast<float>(half_value(scale + bit)) < step) scale += bit;
     }
     if (static_cast<float>(half_value(scale)) < step && scale < 0x7BFF) scale++;
     const float inverse = scale == 0 ? 0 : 1 / static_cast<float>(half_value(scale));
-    for (const float value : values) codes.push_back(static_cast<int8_t>(std::clamp(std::nearbyintf(value * inverse), -127.0f, 127.0f)));
+    for (const float value : values)
+      codes.push_back(static_cast<int8_t>(std::clamp(std::nearbyintf(value * inverse), -127.0f, 127.0f)));
   }
 };
 
-// Keys and values [positions, Hk * Dh] of one layer, as they lie in pages by the layout in cpu/kv_layout.h; slots never written are NaN.
+// Keys and values [positions, Hk * Dh] of one layer, as they lie in pages by the layout in cpu/kv_layout.h; slots never
+// written are NaN.
 struct Cache {
   KvType type;
   int64_t kv_heads, head_dim, positions;
@@ -315,7 +342,9 @@ struct Cache {
 
  private:
   int64_t key_at(int64_t h, int64_t d, int64_t slot) const { return (h * head_dim + d) * kPageTokens + slot; }
-  int64_t value_at(int64_t h, int64_t d, int64_t slot) const { return page_keys(kv_heads, head_dim) + (h * kPageTokens + slot) * padded_head_dim(head_dim) + d; }
+  int64_t value_at(int64_t h, int64_t d, int64_t slot) const {
+    return page_keys(kv_heads, head_dim) + (h * kPageTokens + slot) * padded_head_dim(head_dim) + d;
+  }
 
   void store_head(std::vector<std::byte>& page, int64_t slot, int64_t h, int64_t from) const {
     for (int64_t d = 0; d < padded_head_dim(head_dim); d++) {
@@ -325,7 +354,8 @@ struct Cache {
   }
   void store(std::vector<std::byte>& page, int64_t index, float value) const {
     const uint16_t half = float_to_half(value);
-    std::memcpy(&page[at(index * kv_bytes(type))], type == KvType::kF16 ? static_cast<const void*>(&half) : &value, at(kv_bytes(type)));
+    std::memcpy(&page[at(index * kv_bytes(type))], type == KvType::kF16 ? static_cast<const void*>(&half) : &value,
+                at(kv_bytes(type)));
   }
 
   void store_blocks(std::vector<std::byte>& page, int64_t slot, int64_t h, int64_t from) const {
@@ -335,7 +365,9 @@ struct Cache {
     for (int64_t d = 0; d < padded_head_dim(head_dim); d++) page[at(value_at(h, d, slot))] = std::byte{0};
     for (int64_t b = 0; b < blocks; b++) {
       const int64_t first = b * kKvBlock, count = std::min(kKvBlock, head_dim - first);
-      const auto part = [&](const Values& values) { return std::span<const float>(values).subspan(at(from + first), at(count)); };
+      const auto part = [&](const Values& values) {
+        return std::span<const float>(values).subspan(at(from + first), at(count));
+      };
       const CachedBlock key(part(k)), value(part(v));
       std::memcpy(key_scales + ((h * blocks + b) * kPageTokens + slot) * 2, &key.scale, 2);
       std::memcpy(value_scales + ((h * kPageTokens + slot) * blocks + b) * 2, &value.scale, 2);
@@ -352,11 +384,14 @@ Values as_cached(KvType type, int64_t head_dim, const Values& values) {
   Values out;
   for (int64_t head = 0; head < static_cast<int64_t>(values.size()); head += head_dim) {
     for (int64_t first = 0; first < head_dim; first += kKvBlock) {
-      const std::span<const float> block = std::span<const float>(values).subspan(at(head + first), at(std::min(kKvBlock, head_dim - first)));
+      const std::span<const float> block =
+          std::span<const float>(values).subspan(at(head + first), at(std::min(kKvBlock, head_dim - first)));
       const CachedBlock codes(block);
       for (size_t i = 0; i < block.size(); i++) {
         const double q8 = half_value(codes.scale) * codes.codes[i], f16 = half_value(float_to_half(block[i]));
-        out.push_back(type == KvType::kQ8_0 ? static_cast<float>(q8) : type == KvType::kF16 ? static_cast<float>(f16) : block[i]);
+        out.push_back(type == KvType::kQ8_0  ? static_cast<float>(q8)
+                      : type == KvType::kF16 ? static_cast<float>(f16)
+                                             : block[i]);
       }
     }
   }
@@ -367,7 +402,12 @@ constexpr KvType kKvTypes[] = {KvType::kF16, KvType::kF32, KvType::kQ8_0};
 
 Cache random_cache(Trial& t, KvType type, int64_t kv_heads, int64_t head_dim, int64_t positions) {
   const int64_t count = positions * kv_heads * head_dim;
-  return {type, kv_heads, head_dim, positions, as_cached(type, head_dim, t.random.values(count)), as_cached(type, head_dim, t.random.values(count))};
+  return {type,
+          kv_heads,
+          head_dim,
+          positions,
+          as_cached(type, head_dim, t.random.values(count)),
+          as_cached(type, head_dim, t.random.values(count))};
 }
 
 // Pages of one layer that begins some way into each, in memory.
@@ -389,11 +429,13 @@ struct PagesInMemory {
 class ReadablePages {
  public:
   ReadablePages(Rig& rig, const Cache& cache) {
-    for (int64_t i = 0; i < cache.pages(); i++) pages_.push_back(std::make_unique<In<std::byte>>(rig, with_offset(cache.page(i)), 0));
+    for (int64_t i = 0; i < cache.pages(); i++)
+      pages_.push_back(std::make_unique<In<std::byte>>(rig, with_offset(cache.page(i)), 0));
   }
   std::vector<DeviceBytes> starts() const {
     std::vector<DeviceBytes> out;
-    for (const auto& page : pages_) out.push_back(DeviceAddress::of(const_cast<std::byte*>(DeviceAddress::pointer(page->at()))));
+    for (const auto& page : pages_)
+      out.push_back(DeviceAddress::of(const_cast<std::byte*>(DeviceAddress::pointer(page->at()))));
     return out;
   }
 
@@ -429,7 +471,8 @@ Values attention_loops(const Matrix& q, const Cache& cache, int64_t heads, bool 
 }
 
 // Rows of q are the last of each cache's positions, some of one sequence after the other.
-Values ragged_attention(Rig& rig, const Matrix& q, std::span<const Cache> caches, std::span<const int64_t> rows, int64_t heads, bool causal, int64_t window) {
+Values ragged_attention(Rig& rig, const Matrix& q, std::span<const Cache> caches, std::span<const int64_t> rows,
+                        int64_t heads, bool causal, int64_t window) {
   std::vector<std::unique_ptr<ReadablePages>> pages;
   for (const Cache& cache : caches) pages.push_back(std::make_unique<ReadablePages>(rig, cache));
   const In<float> qs(rig, q.strided());
@@ -440,7 +483,12 @@ Values ragged_attention(Rig& rig, const Matrix& q, std::span<const Cache> caches
       std::vector<KvSequence> sequences;
       for (size_t i = 0; i < caches.size(); i++) starts.push_back(pages[i]->starts());
       for (size_t i = 0; i < caches.size(); i++) sequences.push_back({starts[i], rows[i], caches[i].positions});
-      ops.attention(s, {.q = view(q, qs), .cache = {caches[0].layout(), kLayerOffset, sequences}, .heads = heads, .causal = causal, .y = y, .window = window});
+      ops.attention(s, {.q = view(q, qs),
+                        .cache = {caches[0].layout(), kLayerOffset, sequences},
+                        .heads = heads,
+                        .causal = causal,
+                        .y = y,
+                        .window = window});
     });
   });
 }
@@ -450,7 +498,8 @@ Values attention(Rig& rig, const Matrix& q, const Cache& cache, int64_t heads, b
 }
 
 // Pages of all caches, one sequence's after the other, once k and v stand behind what they hold.
-std::vector<std::byte> appended(Rig& rig, const Matrix& k, const Matrix& v, std::span<const Cache> caches, std::span<const int64_t> rows) {
+std::vector<std::byte> appended(Rig& rig, const Matrix& k, const Matrix& v, std::span<const Cache> caches,
+                                std::span<const int64_t> rows) {
   const In<float> ks(rig, k.strided()), vs(rig, v.strided());
   return rig.run([&](const OpTable& ops, Stream& s) {
     std::vector<PagesInMemory<Out<std::byte>>> pages(caches.size());
@@ -459,7 +508,8 @@ std::vector<std::byte> appended(Rig& rig, const Matrix& k, const Matrix& v, std:
       const int64_t end = caches[n].positions + rows[n];
       for (int64_t i = 0; i * kPageTokens < end; i++) {
         const std::vector<std::byte> unwritten_page(at(caches[n].page_bytes()), std::byte{0xFF});
-        pages[n].owners.push_back(std::make_unique<Out<std::byte>>(rig, with_offset(i < caches[n].pages() ? caches[n].page(i) : unwritten_page)));
+        pages[n].owners.push_back(std::make_unique<Out<std::byte>>(
+            rig, with_offset(i < caches[n].pages() ? caches[n].page(i) : unwritten_page)));
         pages[n].starts.push_back(pages[n].owners.back()->at());
       }
       sequences.push_back({pages[n].starts, rows[n], end});
@@ -479,24 +529,29 @@ std::vector<std::byte> appended(Rig& rig, const Matrix& k, const Matrix& v, std:
 struct AttentionShape {
   int64_t tokens, keys, heads, kv_heads, head_dim;
 };
-// One token and many; keys that end in, at and after a page, and after several spans of pages; heads that share keys; head_dim off the vector widths.
-constexpr AttentionShape kAttentions[] = {{1, 1, 1, 1, 8},     {1, 64, 2, 2, 16},   {1, 65, 4, 2, 20},   {5, 5, 2, 1, 80},    {7, 67, 3, 3, 12},
-                                          {13, 130, 6, 2, 64}, {66, 66, 2, 2, 24},  {61, 190, 4, 4, 36}, {70, 128, 8, 1, 40}, {1, 700, 4, 2, 20},
-                                          {3, 513, 2, 2, 12},  {66, 600, 2, 1, 16}, {270, 270, 1, 1, 8}};
+// One token and many; keys that end in, at and after a page, and after several spans of pages; heads that share keys;
+// head_dim off the vector widths.
+constexpr AttentionShape kAttentions[] = {
+    {1, 1, 1, 1, 8},     {1, 64, 2, 2, 16},   {1, 65, 4, 2, 20},   {5, 5, 2, 1, 80},    {7, 67, 3, 3, 12},
+    {13, 130, 6, 2, 64}, {66, 66, 2, 2, 24},  {61, 190, 4, 4, 36}, {70, 128, 8, 1, 40}, {1, 700, 4, 2, 20},
+    {3, 513, 2, 2, 12},  {66, 600, 2, 1, 16}, {270, 270, 1, 1, 8}};
 
 // Of one position, within a page, of a page and beyond; the last but one skips whole spans of the longest shapes.
 constexpr int64_t kWindows[] = {1, 5, 63, 64, 65, 100, 300, 1000};
 
-// ---- one-matrix ops ---------------------------------------------------------------------------------------------------------
+// ---- one-matrix ops
+// ---------------------------------------------------------------------------------------------------------
 
 template <class Acc>
-Values rope_loops(const Matrix& x, const Values& angles_cos, const Values& angles_sin, int64_t head_dim, RopeLayout layout) {
+Values rope_loops(const Matrix& x, const Values& angles_cos, const Values& angles_sin, int64_t head_dim,
+                  RopeLayout layout) {
   const int64_t half = head_dim / 2;
   Values out = x.values;
   for (int64_t t = 0; t < x.rows; t++) {
     for (int64_t head = 0; head < x.cols; head += head_dim) {
       for (int64_t j = 0; j < half; j++) {
-        const int64_t first = head + (layout == RopeLayout::kHalf ? j : 2 * j), second = head + (layout == RopeLayout::kHalf ? j + half : 2 * j + 1);
+        const int64_t first = head + (layout == RopeLayout::kHalf ? j : 2 * j),
+                      second = head + (layout == RopeLayout::kHalf ? j + half : 2 * j + 1);
         const Acc c = angles_cos[at(t * half + j)], s = angles_sin[at(t * half + j)], a = x(t, first), b = x(t, second);
         out[at(t * x.cols + first)] = static_cast<float>(a * c - b * s);
         out[at(t * x.cols + second)] = static_cast<float>(a * s + b * c);
@@ -522,7 +577,13 @@ Angles random_angles(Trial& t, int64_t count) {
 Values rope(Rig& rig, const Matrix& x, const Angles& angles, int64_t head_dim, RopeLayout layout) {
   const In<float> c(rig, angles.cos), s(rig, angles.sin);
   return rig.run([&](const OpTable& ops, Stream& stream) {
-    return written(rig, x, [&](Activations y) { ops.rope(stream, {.x = y, .cos = ConstActivations(c.at(), x.rows, head_dim / 2), .sin = ConstActivations(s.at(), x.rows, head_dim / 2), .head_dim = head_dim, .layout = layout}); });
+    return written(rig, x, [&](Activations y) {
+      ops.rope(stream, {.x = y,
+                        .cos = ConstActivations(c.at(), x.rows, head_dim / 2),
+                        .sin = ConstActivations(s.at(), x.rows, head_dim / 2),
+                        .head_dim = head_dim,
+                        .layout = layout});
+    });
   });
 }
 
@@ -536,7 +597,9 @@ Values norm_loops(const Matrix& x, const Values& weight, const Values& bias, flo
     }
     for (int64_t i = 0; i < x.cols; i++) squares += (Acc(x(t, i)) - mean) * (Acc(x(t, i)) - mean);
     const Acc root = std::sqrt(squares / Acc(x.cols) + Acc(eps));
-    for (int64_t i = 0; i < x.cols; i++) out.push_back(static_cast<float>((Acc(x(t, i)) - mean) / root * Acc(weight[at(i)]) + (bias.empty() ? Acc(0) : Acc(bias[at(i)]))));
+    for (int64_t i = 0; i < x.cols; i++)
+      out.push_back(static_cast<float>((Acc(x(t, i)) - mean) / root * Acc(weight[at(i)]) +
+                                       (bias.empty() ? Acc(0) : Acc(bias[at(i)]))));
   }
   return out;
 }
@@ -551,24 +614,29 @@ Values activate_loops(const Matrix& x, Activation activation) {
 template <class Acc>
 Values silu_mul_loops(const Matrix& gate, const Matrix& up) {
   Values out;
-  for (size_t i = 0; i < gate.values.size(); i++) out.push_back(static_cast<float>(Acc(gate.values[i]) / (Acc(1) + std::exp(-Acc(gate.values[i]))) * Acc(up.values[i])));
+  for (size_t i = 0; i < gate.values.size(); i++)
+    out.push_back(
+        static_cast<float>(Acc(gate.values[i]) / (Acc(1) + std::exp(-Acc(gate.values[i]))) * Acc(up.values[i])));
   return out;
 }
 
 template <class Acc>
-Values patch_embed_loops(const Values& pixels, int64_t pictures, int64_t size, int64_t patch, const RandomWeight& weight, const Values& bias, const Values& classes,
+Values patch_embed_loops(const Values& pixels, int64_t pictures, int64_t size, int64_t patch,
+                         const RandomWeight& weight, const Values& bias, const Values& classes,
                          const Values& positions) {
   const int64_t grid = size / patch, width = weight.rows, class_rows = classes.empty() ? 0 : 1;
   Values out;
   for (int64_t picture = 0; picture < pictures; picture++) {
-    for (int64_t d = 0; d < class_rows * width; d++) out.push_back(static_cast<float>(Acc(classes[at(d)]) + Acc(positions[at(d)])));
+    for (int64_t d = 0; d < class_rows * width; d++)
+      out.push_back(static_cast<float>(Acc(classes[at(d)]) + Acc(positions[at(d)])));
     for (int64_t p = 0; p < grid * grid; p++) {
       for (int64_t d = 0; d < width; d++) {
         Acc sum = 0;
         for (int64_t c = 0; c < 3; c++) {
           for (int64_t i = 0; i < patch; i++) {
             for (int64_t j = 0; j < patch; j++) {
-              const int64_t pixel = ((picture * 3 + c) * size + p / grid * patch + i) * size + p % grid * patch + j, tap = ((d * 3 + c) * patch + i) * patch + j;
+              const int64_t pixel = ((picture * 3 + c) * size + p / grid * patch + i) * size + p % grid * patch + j,
+                            tap = ((d * 3 + c) * patch + i) * patch + j;
               sum += static_cast<Acc>(weight.values[at(tap)]) * Acc(pixels[at(pixel)]);
             }
           }
@@ -585,7 +653,8 @@ Values patch_embed_loops(const Values& pixels, int64_t pictures, int64_t size, i
 constexpr int64_t kRowCounts[] = {1, 2, 3, 13};
 constexpr int64_t kColumnCounts[] = {1, 15, 16, 33, 100};
 
-// ---- the cases of ops.def ---------------------------------------------------------------------------------------------------
+// ---- the cases of ops.def
+// ---------------------------------------------------------------------------------------------------
 
 namespace op_case {
 
@@ -600,10 +669,12 @@ void embed_rows(Trial& t) {
       const std::vector<int32_t> ids = {8, 0, 3, 3, 7};
       const In<int32_t> id(rig, ids);
       Values want;
-      for (const int32_t row : ids) want.insert(want.end(), table.rounded.begin() + row * width, table.rounded.begin() + (row + 1) * width);
+      for (const int32_t row : ids)
+        want.insert(want.end(), table.rounded.begin() + row * width, table.rounded.begin() + (row + 1) * width);
       const Matrix before = unwritten_matrix(t, static_cast<int64_t>(ids.size()), width);
       const Values got = rig.run([&](const OpTable& ops, Stream& s) {
-        return written(rig, before, [&](Activations y) { ops.embed_rows(s, {.ids = id, .table = view(table, bytes), .y = y}); });
+        return written(rig, before,
+                       [&](Activations y) { ops.embed_rows(s, {.ids = id, .table = view(table, bytes), .y = y}); });
       });
       t.exact(std::string(traits(dtype).name), unsigned_zeros(got), unsigned_zeros(want));
     }
@@ -624,13 +695,16 @@ void copy_rows(Trial& t) {
   }
 }
 
-void patch_embed_as(Trial& t, Rig& rig, int64_t pictures, int64_t size, int64_t patch, DType dtype, bool has_class, bool has_bias) {
+void patch_embed_as(Trial& t, Rig& rig, int64_t pictures, int64_t size, int64_t patch, DType dtype, bool has_class,
+                    bool has_bias) {
   const int64_t width = 17, rows = size / patch * (size / patch) + (has_class ? 1 : 0);
   const RandomWeight weight = random_weight(t, dtype, width, 3 * patch * patch);
   const Values pixels = t.random.values(pictures * 3 * size * size);
   const Matrix positions = random_matrix(t, rows, width);
-  const Values classes = has_class ? t.random.values(width) : Values{}, biases = has_bias ? t.random.values(width) : Values{};
-  const In<float> pixel(rig, pixels), class_embedding(rig, classes), bias(rig, biases), position(rig, positions.strided());
+  const Values classes = has_class ? t.random.values(width) : Values{},
+               biases = has_bias ? t.random.values(width) : Values{};
+  const In<float> pixel(rig, pixels), class_embedding(rig, classes), bias(rig, biases),
+      position(rig, positions.strided());
   const In<std::byte> w(rig, weight.bytes, t.random.below(4));
   const Matrix before = unwritten_matrix(t, pictures * rows, width);
   const Values got = rig.run([&](const OpTable& ops, Stream& s) {
@@ -646,13 +720,15 @@ void patch_embed_as(Trial& t, Rig& rig, int64_t pictures, int64_t size, int64_t 
                           .y = y});
     });
   });
-  t.near(std::string(traits(dtype).name), got, patch_embed_loops<float>(pixels, pictures, size, patch, weight, biases, classes, positions.values),
+  t.near(std::string(traits(dtype).name), got,
+         patch_embed_loops<float>(pixels, pictures, size, patch, weight, biases, classes, positions.values),
          patch_embed_loops<double>(pixels, pictures, size, patch, weight, biases, classes, positions.values));
 }
 
 void patch_embed(Trial& t) {
   Rig rig(t);
-  for (const auto& [size, patch] : {std::pair<int64_t, int64_t>{4, 2}, {9, 3}, {14, 14}, {29, 7}}) {  // 29: a margin that no patch covers
+  // 29: a margin that no patch covers
+  for (const auto& [size, patch] : {std::pair<int64_t, int64_t>{4, 2}, {9, 3}, {14, 14}, {29, 7}}) {
     for (const int64_t pictures : {1, 3}) {
       for (const DType dtype : kFloatTypes) {
         patch_embed_as(t, rig, pictures, size, patch, dtype, true, false);  // CLIP
@@ -678,7 +754,8 @@ void mean_rows(Trial& t) {
           }
         }
         const Values got = rig.run([&](const OpTable& ops, Stream& s) {
-          return written(rig, before, [&](Activations y) { ops.mean_rows(s, {.x = view(x, xs), .rows = rows, .y = y}); });
+          return written(rig, before,
+                         [&](Activations y) { ops.mean_rows(s, {.x = view(x, xs), .rows = rows, .y = y}); });
         });
         t.exact("means of pictures", got, want);
       }
@@ -707,7 +784,9 @@ void rope_angles(Trial& t) {
       Values got_sin;
       const Values got_cos = rig.run([&](const OpTable& ops, Stream& s) {
         return written(rig, cos, [&](Activations c) {
-          got_sin = written(rig, sin, [&](Activations y) { ops.rope_angles(s, {.positions = position, .inv_freq = frequency.vector(), .cos = c, .sin = y}); });
+          got_sin = written(rig, sin, [&](Activations y) {
+            ops.rope_angles(s, {.positions = position, .inv_freq = frequency.vector(), .cos = c, .sin = y});
+          });
         });
       });
       t.exact("cosines", got_cos, want_cos);
@@ -726,10 +805,15 @@ void layer_norm(Trial& t) {
       for (const bool in_place : {false, true}) {
         const Values got = rig.run([&](const OpTable& ops, Stream& s) {
           return written(rig, in_place ? x : unwritten_matrix(t, rows, cols), [&](Activations y) {
-            ops.layer_norm(s, {.x = in_place ? ConstActivations(y) : view(x, xs), .weight = weight.vector(), .bias = bias.vector(), .eps = 1e-5f, .y = y});
+            ops.layer_norm(s, {.x = in_place ? ConstActivations(y) : view(x, xs),
+                               .weight = weight.vector(),
+                               .bias = bias.vector(),
+                               .eps = 1e-5f,
+                               .y = y});
           });
         });
-        t.near(in_place ? "y is x" : "y apart", got, norm_loops<float>(x, weights, biases, 1e-5f), norm_loops<double>(x, weights, biases, 1e-5f), largest_magnitude(biases) + 1);
+        t.near(in_place ? "y is x" : "y apart", got, norm_loops<float>(x, weights, biases, 1e-5f),
+               norm_loops<double>(x, weights, biases, 1e-5f), largest_magnitude(biases) + 1);
       }
     }
   }
@@ -745,10 +829,13 @@ void rms_norm(Trial& t) {
       for (const bool in_place : {false, true}) {
         const Values got = rig.run([&](const OpTable& ops, Stream& s) {
           return written(rig, in_place ? x : unwritten_matrix(t, rows, cols), [&](Activations y) {
-            ops.rms_norm(s, {.x = in_place ? ConstActivations(y) : view(x, xs), .weight = weight.vector(), .eps = 1e-5f, .y = y});
+            ops.rms_norm(
+                s,
+                {.x = in_place ? ConstActivations(y) : view(x, xs), .weight = weight.vector(), .eps = 1e-5f, .y = y});
           });
         });
-        t.near(in_place ? "y is x" : "y apart", got, norm_loops<float>(x, weights, {}, 1e-5f), norm_loops<double>(x, weights, {}, 1e-5f));
+        t.near(in_place ? "y is x" : "y apart", got, norm_loops<float>(x, weights, {}, 1e-5f),
+               norm_loops<double>(x, weights, {}, 1e-5f));
       }
     }
   }
@@ -760,27 +847,33 @@ void linear(Trial& t) {
     for (const int64_t M : {1, 2, 3, 5, 13, 64}) {
       for (const int64_t N : {1, 15, 33, 67}) {
         if (M == 64 && N < 67) continue;  // a tall product once: it is most of the time
-        compare_linear(t, rig, label_of(dtype, arithmetic), random_matrix(t, M, K), {random_weight(t, dtype, N, K), {}}, arithmetic);
+        compare_linear(t, rig, label_of(dtype, arithmetic), random_matrix(t, M, K), {random_weight(t, dtype, N, K), {}},
+                       arithmetic);
       }
     }
   });
 }
 
-// Shapes that the roads of a product part at: rows around the limits of the few (32) and of sets in registers (48), more than one slab (640), tasks of several
-// panels on one thread and on three, and outputs of 4 MiB and more, which are written around the caches.
+// Shapes that the roads of a product part at: rows around the limits of the few (32) and of sets in registers (48),
+// more than one slab (640), tasks of several panels on one thread and on three, and outputs of 4 MiB and more, which
+// are written around the caches.
 struct LinearShape {
   int64_t rows, columns;
 };
-constexpr LinearShape kParted[] = {{31, 33}, {32, 33}, {33, 33}, {47, 33}, {48, 33}, {49, 33}, {0, 33}, {50, 1057}, {49, 3100}, {650, 67}};
+constexpr LinearShape kParted[] = {{31, 33}, {32, 33}, {33, 33},   {47, 33},   {48, 33},
+                                   {49, 33}, {0, 33},  {50, 1057}, {49, 3100}, {650, 67}};
 constexpr LinearShape kBeyondCaches = {650, 1633};
 
 void linear_at_limits(Trial& t) {
   Rig rig(t);
   const auto compare = [&](DType dtype, Arithmetic arithmetic, const LinearShape& shape) {
     const int64_t K = traits(dtype).elements == kSuperBlock ? kSuperBlock : 32;
-    const std::string label = label_of(dtype, arithmetic) + ", " + std::to_string(shape.rows) + " rows, " + std::to_string(shape.columns) + " columns";
+    const std::string label = label_of(dtype, arithmetic) + ", " + std::to_string(shape.rows) + " rows, " +
+                              std::to_string(shape.columns) + " columns";
     const Matrix x = random_matrix(t, shape.rows, K);
-    if (shape.rows > 0) return compare_linear(t, rig, label, x, {random_weight(t, dtype, shape.columns, K), t.random.values(shape.columns)}, arithmetic);
+    if (shape.rows > 0)
+      return compare_linear(t, rig, label, x,
+                            {random_weight(t, dtype, shape.columns, K), t.random.values(shape.columns)}, arithmetic);
     t.exact(label, linear(t, rig, x, {random_weight(t, dtype, shape.columns, K), {}}, arithmetic), Values{});
   };
   for (const LinearShape& shape : kParted) {
@@ -798,27 +891,45 @@ void no_rows(Trial& t) {
   const Values some = t.random.values(16);
   const In<float> xs(rig, {}), weight(rig, some);
   const In<int32_t> ids(rig, {});
-  const auto none = [&](const std::string& label, const std::function<void(const OpTable&, Stream&, Activations)>& call) {
-    t.exact(label, rig.run([&](const OpTable& ops, Stream& s) { return written(rig, x, [&](Activations y) { call(ops, s, y); }); }), Values{});
+  const auto none = [&](const std::string& label,
+                        const std::function<void(const OpTable&, Stream&, Activations)>& call) {
+    t.exact(label, rig.run([&](const OpTable& ops, Stream& s) {
+      return written(rig, x, [&](Activations y) { call(ops, s, y); });
+    }),
+            Values{});
   };
   const RandomWeight table = random_weight(t, DType::F32, 4, 16);
   const In<std::byte> bytes(rig, table.bytes);
-  none("embed_rows", [&](const OpTable& ops, Stream& s, Activations y) { ops.embed_rows(s, {.ids = ids, .table = view(table, bytes), .y = y}); });
-  none("copy_rows", [&](const OpTable& ops, Stream& s, Activations y) { ops.copy_rows(s, {.x = view(x, xs), .y = y}); });
-  none("mean_rows", [&](const OpTable& ops, Stream& s, Activations y) { ops.mean_rows(s, {.x = view(x, xs), .rows = 3, .y = y}); });
+  none("embed_rows", [&](const OpTable& ops, Stream& s, Activations y) {
+    ops.embed_rows(s, {.ids = ids, .table = view(table, bytes), .y = y});
+  });
+  none("copy_rows",
+       [&](const OpTable& ops, Stream& s, Activations y) { ops.copy_rows(s, {.x = view(x, xs), .y = y}); });
+  none("mean_rows",
+       [&](const OpTable& ops, Stream& s, Activations y) { ops.mean_rows(s, {.x = view(x, xs), .rows = 3, .y = y}); });
   none("layer_norm", [&](const OpTable& ops, Stream& s, Activations y) {
     ops.layer_norm(s, {.x = view(x, xs), .weight = weight.vector(), .bias = weight.vector(), .eps = 1e-5f, .y = y});
   });
-  none("rms_norm", [&](const OpTable& ops, Stream& s, Activations y) { ops.rms_norm(s, {.x = view(x, xs), .weight = weight.vector(), .eps = 1e-5f, .y = y}); });
-  none("activate", [&](const OpTable& ops, Stream& s, Activations y) { ops.activate(s, {.x = view(x, xs), .activation = Activation::kGelu, .y = y}); });
-  none("silu_mul", [&](const OpTable& ops, Stream& s, Activations y) { ops.silu_mul(s, {.gate = view(x, xs), .up = view(x, xs), .y = y}); });
-  none("add_rows", [&](const OpTable& ops, Stream& s, Activations y) { ops.add_rows(s, {.a = view(x, xs), .b = view(x, xs), .y = y}); });
+  none("rms_norm", [&](const OpTable& ops, Stream& s, Activations y) {
+    ops.rms_norm(s, {.x = view(x, xs), .weight = weight.vector(), .eps = 1e-5f, .y = y});
+  });
+  none("activate", [&](const OpTable& ops, Stream& s, Activations y) {
+    ops.activate(s, {.x = view(x, xs), .activation = Activation::kGelu, .y = y});
+  });
+  none("silu_mul", [&](const OpTable& ops, Stream& s, Activations y) {
+    ops.silu_mul(s, {.gate = view(x, xs), .up = view(x, xs), .y = y});
+  });
+  none("add_rows", [&](const OpTable& ops, Stream& s, Activations y) {
+    ops.add_rows(s, {.a = view(x, xs), .b = view(x, xs), .y = y});
+  });
   const Matrix angles{0, 4, 4, {}};
   none("rope", [&](const OpTable& ops, Stream& s, Activations y) {
     ops.rope(s, {.x = y, .cos = view(angles, xs), .sin = view(angles, xs), .head_dim = 8, .layout = RopeLayout::kHalf});
   });
   const KvLayout layout{2, 8, KvType::kF16};
-  none("kv_append", [&](const OpTable& ops, Stream& s, Activations) { ops.kv_append(s, {.k = view(x, xs), .v = view(x, xs), .cache = {layout, 0, {}}}); });
+  none("kv_append", [&](const OpTable& ops, Stream& s, Activations) {
+    ops.kv_append(s, {.k = view(x, xs), .v = view(x, xs), .cache = {layout, 0, {}}});
+  });
   none("attention", [&](const OpTable& ops, Stream& s, Activations y) {
     ops.attention(s, {.q = view(x, xs), .cache = {layout, 0, {}}, .heads = 2, .causal = true, .y = y});
   });
@@ -837,7 +948,8 @@ void activate(Trial& t) {
               ops.activate(s, {.x = y_is_x ? ConstActivations(y) : view(x, xs), .activation = activation, .y = y});
             });
           });
-          t.near("activated values", got, activate_loops<float>(x, activation), activate_loops<double>(x, activation), largest_magnitude(x.values));
+          t.near("activated values", got, activate_loops<float>(x, activation), activate_loops<double>(x, activation),
+                 largest_magnitude(x.values));
         }
       }
     }
@@ -852,11 +964,18 @@ void silu_mul(Trial& t) {
       const In<float> gates(rig, gate.strided()), ups(rig, up.strided());
       for (const int alias : {0, 1, 2}) {  // y apart, y is gate, y is up
         const Values got = rig.run([&](const OpTable& ops, Stream& s) {
-          return written(rig, alias == 0 ? unwritten_matrix(t, rows, cols) : alias == 1 ? gate : up, [&](Activations y) {
-            ops.silu_mul(s, {.gate = alias == 1 ? ConstActivations(y) : view(gate, gates), .up = alias == 2 ? ConstActivations(y) : view(up, ups), .y = y});
-          });
+          return written(rig,
+                         alias == 0   ? unwritten_matrix(t, rows, cols)
+                         : alias == 1 ? gate
+                                      : up,
+                         [&](Activations y) {
+                           ops.silu_mul(s, {.gate = alias == 1 ? ConstActivations(y) : view(gate, gates),
+                                            .up = alias == 2 ? ConstActivations(y) : view(up, ups),
+                                            .y = y});
+                         });
         });
-        t.near("gated values", got, silu_mul_loops<float>(gate, up), silu_mul_loops<double>(gate, up), largest_magnitude(gate.values) * largest_magnitude(up.values));
+        t.near("gated values", got, silu_mul_loops<float>(gate, up), silu_mul_loops<double>(gate, up),
+               largest_magnitude(gate.values) * largest_magnitude(up.values));
       }
     }
   }
@@ -872,9 +991,15 @@ void add_rows(Trial& t) {
       for (size_t i = 0; i < a.values.size(); i++) want.push_back(a.values[i] + b.values[i]);
       for (const int alias : {0, 1, 2}) {  // y apart, y is a, y is b
         const Values got = rig.run([&](const OpTable& ops, Stream& s) {
-          return written(rig, alias == 0 ? unwritten_matrix(t, rows, cols) : alias == 1 ? a : b, [&](Activations y) {
-            ops.add_rows(s, {.a = alias == 1 ? ConstActivations(y) : view(a, as), .b = alias == 2 ? ConstActivations(y) : view(b, bs), .y = y});
-          });
+          return written(rig,
+                         alias == 0   ? unwritten_matrix(t, rows, cols)
+                         : alias == 1 ? a
+                                      : b,
+                         [&](Activations y) {
+                           ops.add_rows(s, {.a = alias == 1 ? ConstActivations(y) : view(a, as),
+                                            .b = alias == 2 ? ConstActivations(y) : view(b, bs),
+                                            .y = y});
+                         });
         });
         t.exact("sums", got, want);
       }
@@ -889,8 +1014,10 @@ void rope(Trial& t) {
       for (const RopeLayout layout : {RopeLayout::kHalf, RopeLayout::kInterleaved}) {
         const Matrix x = random_matrix(t, rows, 3 * head_dim);
         const Angles angles = random_angles(t, rows * head_dim / 2);
-        t.near(layout == RopeLayout::kHalf ? "half layout" : "interleaved layout", testing::rope(rig, x, angles, head_dim, layout),
-               rope_loops<float>(x, angles.cos, angles.sin, head_dim, layout), rope_loops<double>(x, angles.cos, angles.sin, head_dim, layout));
+        t.near(layout == RopeLayout::kHalf ? "half layout" : "interleaved layout",
+               testing::rope(rig, x, angles, head_dim, layout),
+               rope_loops<float>(x, angles.cos, angles.sin, head_dim, layout),
+               rope_loops<double>(x, angles.cos, angles.sin, head_dim, layout));
       }
     }
   }
@@ -899,7 +1026,8 @@ void rope(Trial& t) {
 void kv_append(Trial& t) {
   Rig rig(t);
   for (const KvType type : kKvTypes) {
-    for (const auto& [start, tokens] : {std::pair<int64_t, int64_t>{0, 1}, {0, 64}, {5, 3}, {62, 5}, {63, 1}, {64, 1}, {60, 75}}) {
+    for (const auto& [start, tokens] :
+         {std::pair<int64_t, int64_t>{0, 1}, {0, 64}, {5, 3}, {62, 5}, {63, 1}, {64, 1}, {60, 75}}) {
       for (const int64_t head_dim : {8, 20, 36, 64}) {
         const int64_t first = start, kv_heads = 3, width = kv_heads * head_dim;
         Cache cache = random_cache(t, type, kv_heads, head_dim, first);
@@ -914,7 +1042,8 @@ void kv_append(Trial& t) {
           const std::vector<std::byte> page = after.page(i);
           want.insert(want.end(), page.begin(), page.end());
         }
-        t.exact("pages of type " + std::to_string(static_cast<int>(type)), appended(rig, k, v, {&cache, 1}, {&tokens, 1}), want);
+        t.exact("pages of type " + std::to_string(static_cast<int>(type)),
+                appended(rig, k, v, {&cache, 1}, {&tokens, 1}), want);
       }
     }
   }
@@ -927,7 +1056,8 @@ void attention(Trial& t) {
       const Cache cache = random_cache(t, type, shape.kv_heads, shape.head_dim, shape.keys);
       const Matrix q = random_matrix(t, shape.tokens, shape.heads * shape.head_dim);
       const auto compare = [&](const std::string& label, bool causal, int64_t window) {
-        t.near(label, testing::attention(rig, q, cache, shape.heads, causal, window), attention_loops<float>(q, cache, shape.heads, causal, window),
+        t.near(label, testing::attention(rig, q, cache, shape.heads, causal, window),
+               attention_loops<float>(q, cache, shape.heads, causal, window),
                attention_loops<double>(q, cache, shape.heads, causal, window));
       };
       compare("full", false, 0);
@@ -939,7 +1069,8 @@ void attention(Trial& t) {
 
 }  // namespace op_case
 
-// ---- broken contracts -------------------------------------------------------------------------------------------------------
+// ---- broken contracts
+// -------------------------------------------------------------------------------------------------------
 
 // call() must throw kInternal before it touches anything: all pointers are null.
 void refused(Trial& t, const std::string& label, const std::function<void(const OpTable&, Stream&)>& call) {
@@ -964,11 +1095,14 @@ Vector somewhere(int64_t length) {
 namespace op_contract {
 
 void embed_rows(Trial& t) {
-  refused(t, "a width other than the table's", [&](const OpTable& ops, Stream& s) { ops.embed_rows(s, {nullptr, weighing(4, 8), shaped(0, 7)}); });
+  refused(t, "a width other than the table's",
+          [&](const OpTable& ops, Stream& s) { ops.embed_rows(s, {nullptr, weighing(4, 8), shaped(0, 7)}); });
 }
 void mean_rows(Trial& t) {
-  refused(t, "pictures of no rows", [](const OpTable& ops, Stream& s) { ops.mean_rows(s, {shaped(0, 3), 0, shaped(2, 3)}); });
-  refused(t, "rows that do not divide", [](const OpTable& ops, Stream& s) { ops.mean_rows(s, {shaped(5, 3), 2, shaped(2, 3)}); });
+  refused(t, "pictures of no rows",
+          [](const OpTable& ops, Stream& s) { ops.mean_rows(s, {shaped(0, 3), 0, shaped(2, 3)}); });
+  refused(t, "rows that do not divide",
+          [](const OpTable& ops, Stream& s) { ops.mean_rows(s, {shaped(5, 3), 2, shaped(2, 3)}); });
   refused(t, "another width", [](const OpTable& ops, Stream& s) { ops.mean_rows(s, {shaped(4, 3), 2, shaped(2, 4)}); });
 }
 void copy_rows(Trial& t) {
@@ -976,13 +1110,17 @@ void copy_rows(Trial& t) {
   refused(t, "another width", [](const OpTable& ops, Stream& s) { ops.copy_rows(s, {shaped(2, 3), shaped(2, 4)}); });
 }
 void patch_embed(Trial& t) {
-  const auto call = [&](Weight weight, Vector classes, ConstActivations positions, Activations y, Vector bias = {}, int64_t pictures = 1) {
-    return [=](const OpTable& ops, Stream& s) { ops.patch_embed(s, {nullptr, pictures, 4, 2, weight, bias, classes, positions, y}); };
+  const auto call = [&](Weight weight, Vector classes, ConstActivations positions, Activations y, Vector bias = {},
+                        int64_t pictures = 1) {
+    return [=](const OpTable& ops, Stream& s) {
+      ops.patch_embed(s, {nullptr, pictures, 4, 2, weight, bias, classes, positions, y});
+    };
   };
   const Vector classes = somewhere(8), none{};
   refused(t, "no room for the class row", call(weighing(8, 12), classes, shaped(5, 8), shaped(4, 8)));
   refused(t, "room for a class row that is not there", call(weighing(8, 12), none, shaped(4, 8), shaped(5, 8)));
-  refused(t, "room for another number of pictures", call(weighing(8, 12), classes, shaped(5, 8), shaped(5, 8), none, 2));
+  refused(t, "room for another number of pictures",
+          call(weighing(8, 12), classes, shaped(5, 8), shaped(5, 8), none, 2));
   refused(t, "no picture", call(weighing(8, 12), classes, shaped(5, 8), shaped(0, 8), none, 0));
   refused(t, "positions of another height", call(weighing(8, 12), classes, shaped(4, 8), shaped(5, 8)));
   refused(t, "positions of another width", call(weighing(8, 12), classes, shaped(5, 7), shaped(5, 8)));
@@ -993,7 +1131,9 @@ void patch_embed(Trial& t) {
 }
 void layer_norm(Trial& t) {
   const auto call = [](Activations y, int64_t weight, int64_t bias) {
-    return [=](const OpTable& ops, Stream& s) { ops.layer_norm(s, {shaped(2, 3), {nullptr, weight}, {nullptr, bias}, 0, y}); };
+    return [=](const OpTable& ops, Stream& s) {
+      ops.layer_norm(s, {shaped(2, 3), {nullptr, weight}, {nullptr, bias}, 0, y});
+    };
   };
   refused(t, "another height", call(shaped(3, 3), 3, 3));
   refused(t, "another width", call(shaped(2, 4), 3, 3));
@@ -1001,7 +1141,9 @@ void layer_norm(Trial& t) {
   refused(t, "a bias of another length", call(shaped(2, 3), 3, 4));
 }
 void rms_norm(Trial& t) {
-  const auto call = [](Activations y, int64_t weight) { return [=](const OpTable& ops, Stream& s) { ops.rms_norm(s, {shaped(2, 3), {nullptr, weight}, 0, y}); }; };
+  const auto call = [](Activations y, int64_t weight) {
+    return [=](const OpTable& ops, Stream& s) { ops.rms_norm(s, {shaped(2, 3), {nullptr, weight}, 0, y}); };
+  };
   refused(t, "another height", call(shaped(3, 3), 3));
   refused(t, "another width", call(shaped(2, 4), 3));
   refused(t, "a weight of another length", call(shaped(2, 3), 4));
@@ -1010,7 +1152,9 @@ void linear(Trial& t) {
   const Device<const float> x = somewhere(8).data;
   const auto call = [&](int outputs, Weight weight, ConstActivations residual, Activations y, Vector bias = {}) {
     return [=](const OpTable& ops, Stream& s) {
-      ops.linear(s, {.x = ConstActivations(x, 2, 4), .outputs = outputs, .output = {{.weight = weight, .bias = bias, .residual = residual, .y = y}}});
+      ops.linear(s, {.x = ConstActivations(x, 2, 4),
+                     .outputs = outputs,
+                     .output = {{.weight = weight, .bias = bias, .residual = residual, .y = y}}});
     };
   };
   refused(t, "no output", call(0, weighing(3, 4), {}, shaped(2, 3)));
@@ -1020,24 +1164,37 @@ void linear(Trial& t) {
   refused(t, "an output of another width", call(1, weighing(3, 4), {}, shaped(2, 4)));
   refused(t, "a bias of another length", call(1, weighing(3, 4), {}, shaped(2, 3), somewhere(4)));
   refused(t, "a residual of another shape", call(1, weighing(3, 4), ConstActivations(x, 2, 2), shaped(2, 3)));
-  refused(t, "y in place of x", call(1, weighing(4, 4), {}, Activations(DeviceAddress::of(const_cast<float*>(DeviceAddress::pointer(x))), 2, 4)));
+  refused(
+      t, "y in place of x",
+      call(1, weighing(4, 4), {}, Activations(DeviceAddress::of(const_cast<float*>(DeviceAddress::pointer(x))), 2, 4)));
 }
 void activate(Trial& t) {
-  refused(t, "another height", [](const OpTable& ops, Stream& s) { ops.activate(s, {shaped(2, 3), Activation::kGelu, shaped(3, 3)}); });
-  refused(t, "another width", [](const OpTable& ops, Stream& s) { ops.activate(s, {shaped(2, 3), Activation::kGelu, shaped(2, 4)}); });
-  refused(t, "no activation", [](const OpTable& ops, Stream& s) { ops.activate(s, {shaped(2, 3), Activation::kNone, shaped(2, 3)}); });
+  refused(t, "another height",
+          [](const OpTable& ops, Stream& s) { ops.activate(s, {shaped(2, 3), Activation::kGelu, shaped(3, 3)}); });
+  refused(t, "another width",
+          [](const OpTable& ops, Stream& s) { ops.activate(s, {shaped(2, 3), Activation::kGelu, shaped(2, 4)}); });
+  refused(t, "no activation",
+          [](const OpTable& ops, Stream& s) { ops.activate(s, {shaped(2, 3), Activation::kNone, shaped(2, 3)}); });
 }
 void silu_mul(Trial& t) {
-  refused(t, "a gate of another height", [](const OpTable& ops, Stream& s) { ops.silu_mul(s, {shaped(3, 3), shaped(2, 3), shaped(2, 3)}); });
-  refused(t, "a gate of another width", [](const OpTable& ops, Stream& s) { ops.silu_mul(s, {shaped(2, 4), shaped(2, 3), shaped(2, 3)}); });
-  refused(t, "an up of another height", [](const OpTable& ops, Stream& s) { ops.silu_mul(s, {shaped(2, 3), shaped(3, 3), shaped(2, 3)}); });
-  refused(t, "an up of another width", [](const OpTable& ops, Stream& s) { ops.silu_mul(s, {shaped(2, 3), shaped(2, 4), shaped(2, 3)}); });
+  refused(t, "a gate of another height",
+          [](const OpTable& ops, Stream& s) { ops.silu_mul(s, {shaped(3, 3), shaped(2, 3), shaped(2, 3)}); });
+  refused(t, "a gate of another width",
+          [](const OpTable& ops, Stream& s) { ops.silu_mul(s, {shaped(2, 4), shaped(2, 3), shaped(2, 3)}); });
+  refused(t, "an up of another height",
+          [](const OpTable& ops, Stream& s) { ops.silu_mul(s, {shaped(2, 3), shaped(3, 3), shaped(2, 3)}); });
+  refused(t, "an up of another width",
+          [](const OpTable& ops, Stream& s) { ops.silu_mul(s, {shaped(2, 3), shaped(2, 4), shaped(2, 3)}); });
 }
 void add_rows(Trial& t) {
-  refused(t, "a of another height", [](const OpTable& ops, Stream& s) { ops.add_rows(s, {shaped(3, 3), shaped(2, 3), shaped(2, 3)}); });
-  refused(t, "a of another width", [](const OpTable& ops, Stream& s) { ops.add_rows(s, {shaped(2, 4), shaped(2, 3), shaped(2, 3)}); });
-  refused(t, "b of another height", [](const OpTable& ops, Stream& s) { ops.add_rows(s, {shaped(2, 3), shaped(3, 3), shaped(2, 3)}); });
-  refused(t, "b of another width", [](const OpTable& ops, Stream& s) { ops.add_rows(s, {shaped(2, 3), shaped(2, 4), shaped(2, 3)}); });
+  refused(t, "a of another height",
+          [](const OpTable& ops, Stream& s) { ops.add_rows(s, {shaped(3, 3), shaped(2, 3), shaped(2, 3)}); });
+  refused(t, "a of another width",
+          [](const OpTable& ops, Stream& s) { ops.add_rows(s, {shaped(2, 4), shaped(2, 3), shaped(2, 3)}); });
+  refused(t, "b of another height",
+          [](const OpTable& ops, Stream& s) { ops.add_rows(s, {shaped(2, 3), shaped(3, 3), shaped(2, 3)}); });
+  refused(t, "b of another width",
+          [](const OpTable& ops, Stream& s) { ops.add_rows(s, {shaped(2, 3), shaped(2, 4), shaped(2, 3)}); });
 }
 void rope(Trial& t) {
   const auto call = [](int64_t head_dim, Activations cos, Activations sin) {
@@ -1074,7 +1231,8 @@ void kv_append(Trial& t) {
   refused(t, "positions without a page", call(shaped(2, 8), shaped(2, 8), 2, 65));
 }
 void attention(Trial& t) {
-  const auto call = [&](Activations q, int64_t heads, int64_t rows, int64_t end, bool causal, Activations y, int64_t window = 0, size_t pages = 1) {
+  const auto call = [&](Activations q, int64_t heads, int64_t rows, int64_t end, bool causal, Activations y,
+                        int64_t window = 0, size_t pages = 1) {
     return [=](const OpTable& ops, Stream& s) {
       const KvSequence sequence{std::span(kNoPages).first(pages), rows, end};
       ops.attention(s, {q, {{2, 4, KvType::kF16}, 0, {&sequence, 1}}, heads, causal, y, window});
@@ -1093,7 +1251,8 @@ void attention(Trial& t) {
 
 }  // namespace op_contract
 
-// ---- properties -------------------------------------------------------------------------------------------------------------
+// ---- properties
+// -------------------------------------------------------------------------------------------------------------
 
 void linear_epilogue(Trial& t) {
   Rig rig(t);
@@ -1160,13 +1319,16 @@ void linear_outputs(Trial& t) {
 }
 
 // Rows [first, first + count) of the product, computed without the others.
-Values linear_rows(Trial& t, Rig& rig, const Matrix& x, const Product& p, Arithmetic arithmetic, int64_t first, int64_t count) {
-  const Matrix part{count, x.cols, x.cols, Values(x.values.begin() + first * x.cols, x.values.begin() + (first + count) * x.cols)};
+Values linear_rows(Trial& t, Rig& rig, const Matrix& x, const Product& p, Arithmetic arithmetic, int64_t first,
+                   int64_t count) {
+  const Matrix part{count, x.cols, x.cols,
+                    Values(x.values.begin() + first * x.cols, x.values.begin() + (first + count) * x.cols)};
   return linear(t, rig, part, p, arithmetic);
 }
 
-// Values far above all others: `count(row)` of each row, the first two in one block and in the same columns of every row, the others anywhere. Those far above
-// the rest are outliers whichever there are, as each is twice the one before it.
+// Values far above all others: `count(row)` of each row, the first two in one block and in the same columns of every
+// row, the others anywhere. Those far above the rest are outliers whichever there are, as each is twice the one before
+// it.
 template <class Count>
 std::vector<bool> plant_outliers(Trial& t, Matrix& x, const Count& count) {
   std::vector<bool> planted(x.values.size());
@@ -1182,11 +1344,13 @@ std::vector<bool> plant_outliers(Trial& t, Matrix& x, const Count& count) {
 }
 
 // parts: how many rows are computed at a time.
-void row_split(Trial& t, std::span<const DType> dtypes, Arithmetic arithmetic, int64_t M, std::span<const int64_t> parts) {
+void row_split(Trial& t, std::span<const DType> dtypes, Arithmetic arithmetic, int64_t M,
+               std::span<const int64_t> parts) {
   Rig rig(t);
   constexpr int64_t N = 49;
   for (const DType dtype : dtypes) {
-    const int64_t K = 3 * kSuperBlock + (traits(dtype).quantised() ? 0 : 13);  // more than the ops take at once, and no whole vectors
+    // more than the ops take at once, and no whole vectors
+    const int64_t K = 3 * kSuperBlock + (traits(dtype).quantised() ? 0 : 13);
     Matrix x = random_matrix(t, M, K);
     if (traits(dtype).quantised()) plant_outliers(t, x, [](int64_t m) { return m % (cpu::kMostOutliers + 2); });
     const Product p{random_weight(t, dtype, N, K), t.random.values(N), Activation::kQuickGelu};
@@ -1202,37 +1366,45 @@ void row_split(Trial& t, std::span<const DType> dtypes, Arithmetic arithmetic, i
   }
 }
 
-void quantised_rows_alone(Trial& t) { row_split(t, kQuantisedTypes, Arithmetic::kFast, 60, std::vector<int64_t>{1, 2, 3, 5, 20}); }
+void quantised_rows_alone(Trial& t) {
+  row_split(t, kQuantisedTypes, Arithmetic::kFast, 60, std::vector<int64_t>{1, 2, 3, 5, 20});
+}
 void float_rows_alone(Trial& t) {
   row_split(t, kFloatTypes, Arithmetic::kExact, 60, std::vector<int64_t>{1, 2, 3, 4, 5, 20});
   row_split(t, kQuantisedTypes, Arithmetic::kExact, 60, std::vector<int64_t>{1, 2, 3, 5, 20});
 }
 // As many as args.h promises.
-void float_few_rows_alone(Trial& t) { row_split(t, kFloatTypes, Arithmetic::kFast, kFewRows, std::vector<int64_t>{1, 2, 3, 4, 5, 20}); }
+void float_few_rows_alone(Trial& t) {
+  row_split(t, kFloatTypes, Arithmetic::kFast, kFewRows, std::vector<int64_t>{1, 2, 3, 4, 5, 20});
+}
 
 // More slabs than one, more outliers in some rows than are taken out.
 void linear_outliers(Trial& t) {
   Rig rig(t);
   for (const DType dtype : kQuantisedTypes) {
     for (const int64_t M : {1, 2, 5, 64, 700}) {
-      if (M == 700 && dtype != DType::Q4_1 && dtype != DType::Q6_K) continue;  // most of the time, and the same walk for all
+      // most of the time, and the same walk for all
+      if (M == 700 && dtype != DType::Q4_1 && dtype != DType::Q6_K) continue;
       Matrix x = random_matrix(t, M, 768);
       plant_outliers(t, x, [](int64_t m) { return (m + cpu::kMostOutliers + 1) % (cpu::kMostOutliers + 2); });
-      compare_linear(t, rig, label_of(dtype, Arithmetic::kFast), x, {random_weight(t, dtype, M == 700 ? 33 : 67, 768), {}}, Arithmetic::kFast);
+      compare_linear(t, rig, label_of(dtype, Arithmetic::kFast), x,
+                     {random_weight(t, dtype, M == 700 ? 33 : 67, 768), {}}, Arithmetic::kFast);
     }
   }
 }
 
-// Each activation is off by at most half a step of its block (and the three roundings of the quantisation: 127 * 3 * 2^-24 steps), and a step is
-// below 2 max|block| / 127, the outliers not counted, so
-//   |y - x Wᵀ| <= sum |w| step (1/2 + 127 * 3 * 2^-24) + the float sum of K / 32 blocks and the outliers, whose values and weights are rounded too.
+// Each activation is off by at most half a step of its block (and the three roundings of the quantisation: 127 * 3 *
+// 2^-24 steps), and a step is below 2 max|block| / 127, the outliers not counted, so
+//   |y - x Wᵀ| <= sum |w| step (1/2 + 127 * 3 * 2^-24) + the float sum of K / 32 blocks and the outliers, whose values
+//   and weights are rounded too.
 void quantised_linear_error(Trial& t, bool outliers) {
   Rig rig(t);
   for (const DType dtype : kQuantisedTypes) {
     for (const int64_t M : {1, 13}) {
       constexpr int64_t K = 768, N = 33;
       Matrix x = random_matrix(t, M, K);
-      const std::vector<bool> planted = plant_outliers(t, x, [&](int64_t m) { return outliers ? cpu::kMostOutliers - m % 3 : 0; });
+      const std::vector<bool> planted =
+          plant_outliers(t, x, [&](int64_t m) { return outliers ? cpu::kMostOutliers - m % 3 : 0; });
       const Product p{random_weight(t, dtype, N, K), {}};
       std::vector<double> truth, bound;
       for (int64_t m = 0; m < M; m++) {
@@ -1247,7 +1419,8 @@ void quantised_linear_error(Trial& t, bool outliers) {
               largest = std::fmax(largest, magnitude);
               if (!planted[at(m * K + k)]) rest = std::fmax(rest, magnitude);
             }
-            allowed += weights * (rest * (0.5 + 127 * 3 * 0x1p-24) * 2 / 127 + largest * (K / kBlock + 2 + 3 * cpu::kMostOutliers) * 0x1p-24);
+            allowed += weights * (rest * (0.5 + 127 * 3 * 0x1p-24) * 2 / 127 +
+                                  largest * (K / kBlock + 2 + 3 * cpu::kMostOutliers) * 0x1p-24);
           }
           truth.push_back(sum);
           bound.push_back(allowed);
@@ -1269,7 +1442,8 @@ void attention_rows_alone(Trial& t) {
         for (int64_t row = 0; row < shape.tokens; row++) {
           Cache seen = cache;  // as it was when this token was the last
           seen.positions = shape.keys - shape.tokens + row + 1;
-          const Matrix one{1, q.cols, q.cols, Values(q.values.begin() + row * q.cols, q.values.begin() + (row + 1) * q.cols)};
+          const Matrix one{1, q.cols, q.cols,
+                           Values(q.values.begin() + row * q.cols, q.values.begin() + (row + 1) * q.cols)};
           t.exact("a row of the block", attention(rig, one, seen, shape.heads, true, window),
                   Values(together.begin() + row * q.cols, together.begin() + (row + 1) * q.cols));
         }
@@ -1285,20 +1459,23 @@ void ragged_batches(Trial& t) {
   const std::vector<int64_t> past = {0, 63, 130, 5, 64}, rows = {70, 1, 3, 0, 66};
   const int64_t total = 140;
   for (const KvType type : kKvTypes) {
-    const Matrix q = random_matrix(t, total, kHeads * kDim), k = random_matrix(t, total, kWidth), v = random_matrix(t, total, kWidth);
+    const Matrix q = random_matrix(t, total, kHeads * kDim), k = random_matrix(t, total, kWidth),
+                 v = random_matrix(t, total, kWidth);
     std::vector<Cache> before, after;
     for (size_t n = 0; n < past.size(); n++) {
       before.push_back(random_cache(t, type, kKvHeads, kDim, past[n]));
       after.push_back(random_cache(t, type, kKvHeads, kDim, past[n] + rows[n]));
     }
     const auto part = [&](const Matrix& m, int64_t first, int64_t count) {
-      return Matrix{count, m.cols, m.cols, Values(m.values.begin() + first * m.cols, m.values.begin() + (first + count) * m.cols)};
+      return Matrix{count, m.cols, m.cols,
+                    Values(m.values.begin() + first * m.cols, m.values.begin() + (first + count) * m.cols)};
     };
     std::vector<std::byte> pages;
     std::map<int64_t, Values> attended;  // by window
     for (size_t n = 0, first = 0; n < past.size(); first += at(rows[n++])) {
       const auto begin = static_cast<int64_t>(first);
-      const std::vector<std::byte> own = appended(rig, part(k, begin, rows[n]), part(v, begin, rows[n]), {&before[n], 1}, {&rows[n], 1});
+      const std::vector<std::byte> own =
+          appended(rig, part(k, begin, rows[n]), part(v, begin, rows[n]), {&before[n], 1}, {&rows[n], 1});
       pages.insert(pages.end(), own.begin(), own.end());
       for (const int64_t window : {0, 40}) {
         const Values alone = attention(rig, part(q, begin, rows[n]), after[n], kHeads, true, window);
@@ -1306,11 +1483,13 @@ void ragged_batches(Trial& t) {
       }
     }
     t.exact("pages", appended(rig, k, v, before, rows), pages);
-    for (const auto& [window, alone] : attended) t.exact("rows of attention", ragged_attention(rig, q, after, rows, kHeads, true, window), alone);
+    for (const auto& [window, alone] : attended)
+      t.exact("rows of attention", ragged_attention(rig, q, after, rows, kHeads, true, window), alone);
   }
 }
 
-// The largest step between two codes of a cached block, and what a value can be off by: half a step, and the roundings of the quotient.
+// The largest step between two codes of a cached block, and what a value can be off by: half a step, and the roundings
+// of the quotient.
 double cached_error(std::span<const float> values) {
   double largest = 0;
   for (size_t first = 0; first < values.size(); first += kKvBlock) {
@@ -1339,13 +1518,19 @@ void attention_overflow(Trial& t) {
   }
 }
 
-// With keys off by dk and values by dv at most, a score is off by s <= |q|_1 dk / sqrt(Dh); a weight p, by the factor e^(+-2 s); so
+// With keys off by dk and values by dv at most, a score is off by s <= |q|_1 dk / sqrt(Dh); a weight p, by the factor
+// e^(+-2 s); so
 //   |y' - y| <= (e^(2 s) - 1) max|v| + dv,  and the float sums over Dh and over the keys add their own rounding.
 void cached_attention_error(Trial& t) {
   Rig rig(t);
   for (const AttentionShape& shape : kAttentions) {
     const int64_t dh = shape.head_dim, width = shape.kv_heads * dh, sharing = shape.heads / shape.kv_heads;
-    Cache cache{KvType::kF32, shape.kv_heads, dh, shape.keys, t.random.values(shape.keys * width), t.random.values(shape.keys * width)};
+    Cache cache{KvType::kF32,
+                shape.kv_heads,
+                dh,
+                shape.keys,
+                t.random.values(shape.keys * width),
+                t.random.values(shape.keys * width)};
     const Matrix q = random_matrix(t, shape.tokens, shape.heads * dh);
     const Values exact = attention_loops<double>(q, cache, shape.heads, true);
     struct Largest {
@@ -1353,19 +1538,24 @@ void cached_attention_error(Trial& t) {
     };
     std::vector<Largest> of_head(at(shape.kv_heads));
     for (int64_t head = 0; head < shape.keys * shape.kv_heads; head++) {
-      const auto key = std::span<const float>(cache.k).subspan(at(head * dh), at(dh)), value = std::span<const float>(cache.v).subspan(at(head * dh), at(dh));
+      const auto key = std::span<const float>(cache.k).subspan(at(head * dh), at(dh)),
+                 value = std::span<const float>(cache.v).subspan(at(head * dh), at(dh));
       Largest& l = of_head[at(head % shape.kv_heads)];
-      l = {std::fmax(l.key, static_cast<double>(largest_magnitude(key))), std::fmax(l.value, static_cast<double>(largest_magnitude(value))),
-           std::fmax(l.key_error, cached_error(key)), std::fmax(l.value_error, cached_error(value))};
+      l = {std::fmax(l.key, static_cast<double>(largest_magnitude(key))),
+           std::fmax(l.value, static_cast<double>(largest_magnitude(value))), std::fmax(l.key_error, cached_error(key)),
+           std::fmax(l.value_error, cached_error(value))};
     }
     std::vector<double> truth(exact.begin(), exact.end()), bound;
     for (int64_t row = 0; row < shape.tokens; row++) {
       for (int64_t h = 0; h < shape.heads; h++) {
         const Largest& l = of_head[at(h / sharing)];
         double norm = 0;
-        for (int64_t d = 0; d < dh; d++) norm += std::fabs(static_cast<double>(q(row, h * dh + d))) / std::sqrt(static_cast<double>(dh));
-        const double rounding = static_cast<double>(dh + 8) * 0x1p-24 * norm * l.key, sums = static_cast<double>(shape.keys + 16) * 0x1p-24 * l.value;
-        bound.insert(bound.end(), at(dh), std::expm1(2 * (norm * l.key_error + rounding)) * l.value + l.value_error + sums);
+        for (int64_t d = 0; d < dh; d++)
+          norm += std::fabs(static_cast<double>(q(row, h * dh + d))) / std::sqrt(static_cast<double>(dh));
+        const double rounding = static_cast<double>(dh + 8) * 0x1p-24 * norm * l.key,
+                     sums = static_cast<double>(shape.keys + 16) * 0x1p-24 * l.value;
+        bound.insert(bound.end(), at(dh),
+                     std::expm1(2 * (norm * l.key_error + rounding)) * l.value + l.value_error + sums);
       }
     }
     cache.type = KvType::kQ8_0;
@@ -1379,7 +1569,8 @@ void attention_extremes(Trial& t) {
   for (const AttentionShape& shape : kAttentions) {
     const Cache cache = random_cache(t, KvType::kF32, shape.kv_heads, shape.head_dim, shape.keys);
     const Matrix q = random_matrix(t, shape.tokens, shape.heads * shape.head_dim, 10.0f, 1000.0f);
-    t.near("peaked rows", attention(rig, q, cache, shape.heads, true), attention_loops<float>(q, cache, shape.heads, true), attention_loops<double>(q, cache, shape.heads, true),
+    t.near("peaked rows", attention(rig, q, cache, shape.heads, true),
+           attention_loops<float>(q, cache, shape.heads, true), attention_loops<double>(q, cache, shape.heads, true),
            largest_magnitude(cache.v));
   }
 }
@@ -1390,15 +1581,19 @@ void rope_layouts(Trial& t) {
     const int64_t rows = 5, cols = 3 * head_dim, half = head_dim / 2;
     const Matrix x = random_matrix(t, rows, cols);
     const Angles angles = random_angles(t, rows * half);
-    const auto interleaved = [&](const Values& values) {  // value j of the first half goes to 2j, of the second to 2j + 1
+    // value j of the first half goes to 2j, of the second to 2j + 1
+    const auto interleaved = [&](const Values& values) {
       Values out(values.size());
-      for (int64_t i = 0; i < rows * cols; i++) out[at(i - i % head_dim + i % head_dim % half * 2 + i % head_dim / half)] = values[at(i)];
+      for (int64_t i = 0; i < rows * cols; i++)
+        out[at(i - i % head_dim + i % head_dim % half * 2 + i % head_dim / half)] = values[at(i)];
       return out;
     };
     const Matrix permuted{rows, cols, x.stride, interleaved(x.values)};
-    t.near("permuted heads", rope(rig, permuted, angles, head_dim, RopeLayout::kInterleaved), interleaved(rope_loops<float>(x, angles.cos, angles.sin, head_dim, RopeLayout::kHalf)),
+    t.near("permuted heads", rope(rig, permuted, angles, head_dim, RopeLayout::kInterleaved),
+           interleaved(rope_loops<float>(x, angles.cos, angles.sin, head_dim, RopeLayout::kHalf)),
            interleaved(rope_loops<double>(x, angles.cos, angles.sin, head_dim, RopeLayout::kHalf)));
-    t.near("heads as they are", rope(rig, x, angles, head_dim, RopeLayout::kHalf), rope_loops<float>(x, angles.cos, angles.sin, head_dim, RopeLayout::kHalf),
+    t.near("heads as they are", rope(rig, x, angles, head_dim, RopeLayout::kHalf),
+           rope_loops<float>(x, angles.cos, angles.sin, head_dim, RopeLayout::kHalf),
            rope_loops<double>(x, angles.cos, angles.sin, head_dim, RopeLayout::kHalf));
   }
 }
@@ -1413,20 +1608,24 @@ std::vector<Case> op_cases() {
 #define OP(name, Args) {"op " #name " refuses arguments that break its contract", op_contract::name},
 #include "ops/ops.def"
 #undef OP
-      {"linear applies scale, bias, activation and residual in this order; the residual may stand in y", linear_epilogue},
+      {"linear applies scale, bias, activation and residual in this order; the residual may stand in y",
+       linear_epilogue},
       {"linear holds on both sides of every limit between its roads", op_case::linear_at_limits},
       {"ops of no rows write nothing", op_case::no_rows},
       {"linear computes two or three outputs together to the same bits as apart", linear_outputs},
       {"quantised linear gives a row the same bits alone and in any batch", quantised_rows_alone},
       {"float linear under exact arithmetic gives a row the same bits alone and in any batch", float_rows_alone},
       {"float linear gives a row the same bits alone and beside a few others", float_few_rows_alone},
-      {"quantised linear multiplies values far above all others in float, each by its own column of weights", linear_outliers},
-      {"int8 arithmetic strays from the exact product by no more than half a step of each activation", [](Trial& t) { quantised_linear_error(t, false); }},
+      {"quantised linear multiplies values far above all others in float, each by its own column of weights",
+       linear_outliers},
+      {"int8 arithmetic strays from the exact product by no more than half a step of each activation",
+       [](Trial& t) { quantised_linear_error(t, false); }},
       {"a few values far above all others make no step coarser", [](Trial& t) { quantised_linear_error(t, true); }},
       {"attention gives a row the same bits alone and in a block, so decode equals prefill", attention_rows_alone},
       {"kv_append and attention give each sequence of a batch the bits it has alone", ragged_batches},
       {"attention lets no row see that a later position's values overflowed", attention_overflow},
-      {"attention over q8_0 keys and values strays from float32's by no more than half a step of each", cached_attention_error},
+      {"attention over q8_0 keys and values strays from float32's by no more than half a step of each",
+       cached_attention_error},
       {"attention holds for scores far apart", attention_extremes},
       {"rope of permuted heads in the interleaved layout equals rope in the half layout", rope_layouts},
   };

@@ -1,4 +1,5 @@
-// The thread pool: its team of workers on jobs of all sizes, and the decision how many threads a job gets on made-up times.
+// The thread pool: its team of workers on jobs of all sizes, and the decision how many threads a job gets on made-up
+// times.
 #include <array>
 #include <atomic>
 #include <chrono>
@@ -18,7 +19,8 @@ using std::chrono::milliseconds;
 // Runs task(index, worker) on every thread of the team that comes in time.
 template <class Task>
 void run(WorkerTeam& team, int64_t tasks, const Task& task, Cancellation cancel = {}) {
-  team.run({[](const void* context, int64_t index, int worker) { (*static_cast<const Task*>(context))(index, worker); }, &task, tasks, cancel});
+  team.run({[](const void* context, int64_t index, int worker) { (*static_cast<const Task*>(context))(index, worker); },
+            &task, tasks, cancel});
 }
 
 // Waits until `holds`, or for so long that something must be wrong.
@@ -28,7 +30,8 @@ bool waited_for(const Condition& holds) {
   return holds();
 }
 
-// Counts are no atomics: that the caller sees them is part of what is tested. Some jobs come at once, some when the workers sleep.
+// Counts are no atomics: that the caller sees them is part of what is tested. Some jobs come at once, some when the
+// workers sleep.
 void every_task_once(Trial& t) {
   constexpr int kThreads = 4, kJobs = 2000;
   WorkerTeam team(kThreads);
@@ -105,9 +108,12 @@ void cancelled_jobs(Trial& t) {
   team.set_active(2);
   std::atomic<bool> flag{false};
   std::atomic<int> done{0};
-  run(team, 1000, [&](int64_t, int) {
-    if (++done >= 10) flag = true;
-  }, Cancellation(flag));
+  run(
+      team, 1000,
+      [&](int64_t, int) {
+        if (++done >= 10) flag = true;
+      },
+      Cancellation(flag));
   t.require(done >= 10 && done <= 11, "a cancelled job leaves out its other tasks");
   done = 0;
   run(team, 100, [&](int64_t, int) { done++; });
@@ -118,7 +124,9 @@ void cancellations(Trial& t) {
   std::atomic<bool> whole{false}, a{false}, b{false};
   const std::array<const std::atomic<bool>*, 2> both{&a, &b};
   const Cancellation never, one(a), all(whole, both), none(whole, {});
-  const auto said = [&] { return std::vector<int>{never.requested(), one.requested(), all.requested(), none.requested()}; };
+  const auto said = [&] {
+    return std::vector<int>{never.requested(), one.requested(), all.requested(), none.requested()};
+  };
   t.exact("no flag set", said(), {0, 0, 0, 0});
   a = true;
   t.exact("one caller's flag set", said(), {0, 1, 0, 0});
@@ -156,7 +164,8 @@ void runs_inside_tasks(Trial& t) {
     });
   });
   t.require(same, "a run inside a task keeps the task's thread");
-  for (const auto& of_task : times) t.exact("tasks", std::vector<int>(of_task.begin(), of_task.end()), std::vector<int>(5, 1));
+  for (const auto& of_task : times)
+    t.exact("tasks", std::vector<int>(of_task.begin(), of_task.end()), std::vector<int>(5, 1));
 }
 
 void pool_does_all(Trial& t) {
@@ -169,7 +178,8 @@ void pool_does_all(Trial& t) {
   }
 }
 
-// A cancelled job is short, and says nothing about the next one: it would otherwise be taken for one that is too small for two threads.
+// A cancelled job is short, and says nothing about the next one: it would otherwise be taken for one that is too small
+// for two threads.
 void cancelled_jobs_teach_nothing(Trial& t) {
   ThreadPool pool(2, 2);
   std::atomic<bool> cancelled{true};
@@ -216,7 +226,8 @@ void some_small_jobs_are_measured(Trial& t) {
   t.exact("large ones", std::move(large), {1, 1, 1});
 }
 
-// A millisecond of two threads, then 8 ms because one was off its core: sharing has lost 8 - 2 ms, of which 4 had been gained.
+// A millisecond of two threads, then 8 ms because one was off its core: sharing has lost 8 - 2 ms, of which 4 had been
+// gained.
 void losses_are_bounded(Trial& t) {
   Sharing sharing(2);
   Sharing::Kind& kind = sharing.kind_of(nullptr, 100);
@@ -229,7 +240,8 @@ void losses_are_bounded(Trial& t) {
   t.exact("it does not pay", std::vector<int>{threads_after({}), threads_after(milliseconds(30))}, {1, 1});
   t.exact("it is tried again", std::vector<int>{threads_after(milliseconds(50))}, {2});
   sharing.took_shared(kind, shares_of(milliseconds(1), milliseconds(1000)), kStart);
-  t.exact("and not held for longer than a moment", std::vector<int>{threads_after(milliseconds(190)), threads_after(milliseconds(210))}, {1, 2});
+  t.exact("and not held for longer than a moment",
+          std::vector<int>{threads_after(milliseconds(190)), threads_after(milliseconds(210))}, {1, 2});
 }
 
 void many_threads_are_halved(Trial& t) {
@@ -241,7 +253,8 @@ void many_threads_are_halved(Trial& t) {
     threads.push_back(sharing.threads_for(kind, false, kStart));
   }
   t.exact("held up by 19 ms, job after job", std::move(threads), {8, 4, 2});
-  t.exact("and more are tried step by step", std::vector<int>{sharing.threads_for(kind, false, kStart + milliseconds(300))}, {4});
+  t.exact("and more are tried step by step",
+          std::vector<int>{sharing.threads_for(kind, false, kStart + milliseconds(300))}, {4});
 }
 
 }  // namespace

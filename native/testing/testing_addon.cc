@@ -1,5 +1,6 @@
 // The addon of the tests: all of the shipped one's on the far back end, and
-//   listCases() -> {name, isa}[], runCase(name, isa) -> {ok, worstError, bound, detail}; foreignExternal, a pointer that no class here knows.
+//   listCases() -> {name, isa}[], runCase(name, isa) -> {ok, worstError, bound, detail}; foreignExternal, a pointer
+//   that no class here knows.
 #include "binding/exports.h"
 #include "binding/wraps.h"
 #include "testing/conformance.h"

@@ -1,4 +1,5 @@
-// The table of micro-kernels of one ISA. select() starts from the scalar table; each ISA overwrites what it has (the BLIS idiom), so no slot is ever null.
+// The table of micro-kernels of one ISA. select() starts from the scalar table; each ISA overwrites what it has (the
+// BLIS idiom), so no slot is ever null.
 #pragma once
 #include <cstdint>
 #include <string>
@@ -17,12 +18,13 @@ struct KernelTable {
 #undef KERNEL
 };
 
-constexpr int kPanelRows = 16;   // rows of one quantised panel
+constexpr int kPanelRows = 16;      // rows of one quantised panel
 constexpr int kPanelCodeBytes = 2;  // of a code in a panel, at most
-constexpr int kGemvStretch = 768;  // columns of float weights whose products gemv_* adds in lanes
-constexpr int kTokenGroup = 4;   // tokens whose int8 words stand side by side
+constexpr int kGemvStretch = 768;   // columns of float weights whose products gemv_* adds in lanes
+constexpr int kTokenGroup = 4;      // tokens whose int8 words stand side by side
 
-// The origin of a block of activations is this times its power of two (cpu/block_float.h): floats from 2^23 to 2^24 are 1 apart.
+// The origin of a block of activations is this times its power of two (cpu/block_float.h): floats from 2^23 to 2^24 are
+// 1 apart.
 constexpr float kOrigin = 0x1.8p23f;
 
 // Scales and mins of a row in one block of a panel, at most.
@@ -43,7 +45,7 @@ void fill_scalar(KernelTable& table);
 void fill_avx2(KernelTable& table);
 void fill_avx2_vnni(KernelTable& table);
 void fill_avx512_bw(KernelTable& table);
-void fill_avx512(KernelTable& table);  // needs VNNI
+void fill_avx512(KernelTable& table);       // needs VNNI
 void fill_avx512_bf16(KernelTable& table);  // needs VNNI too
 #elif defined(__aarch64__)
 void fill_neon(KernelTable& table);
