@@ -1,6 +1,7 @@
-// npm run bench -- kernels | model | peers | report | event-loop | fidelity | neighbours | sampling | speculation
+// npm run bench -- kernels | model | clip | peers | report | event-loop | fidelity | neighbours | sampling | speculation
 
 import { Command } from 'commander'
+import { addClip } from './clip-command.js'
 import { addEventLoop } from './event-loop-command.js'
 import { addFidelity } from './fidelity-command.js'
 import { addKernels } from './kernels-command.js'
@@ -16,6 +17,7 @@ const program = new Command('npm run bench --')
   .showHelpAfterError()
 addKernels(program)
 addModel(program)
+addClip(program)
 addPeers(program)
 addReport(program)
 addEventLoop(program)
