@@ -652,12 +652,6 @@ const mutants = [
     from: 'most = std::max(most, fresh - next);',
     to: 'most = std::max(most, fresh - next - 1);',
   },
-  {
-    name: 'weights are cut off, not rounded',
-    file: 'native/image/resize.cc',
-    from: '(weight < 0 ? -0.5 : 0.5)',
-    to: '0.0',
-  },
 ]
 
 /** What finds `code` however its lines are broken. */
