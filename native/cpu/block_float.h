@@ -16,9 +16,9 @@ constexpr int kSmallestExponent = -60;
 // which is 0 for a token of nothing and NaN for one that holds an infinity or NaN. inverse may be largest.
 float choose_scales(const float* largest, int64_t blocks, float* origin, float* inverse);
 
-constexpr int kMostOutliers = 4;
+constexpr int kMostOutliers = 2;
 // A block's error is about in proportion to the square of its largest value: an outlier is what brings the sum of these squares down by this share.
-constexpr float kOutlierShare = 0.15f;
+constexpr float kOutlierShare = 0.2f;
 
 struct Outlier {
   int32_t column;

@@ -393,10 +393,11 @@ Quantised quantise(CpuStream& stream, ConstActivations x, int64_t group, int64_t
 }
 
 // y[n] of token t += its outliers' products, whose columns of weights stand at `columns`, ld apart.
-void add_outliers(const KernelTable& k, const Quantised& x, int64_t t, const float* columns, int64_t ld, int64_t n, float* y) {
+void add_outliers(const Quantised& x, int64_t t, const float* columns, int64_t ld, int64_t n, float* y) {
   const Outliers& outliers = x.outliers[t];
   for (int i = 0; i < outliers.count; i++) {
-    k.gemm_f32(1, n, 1, &outliers.of[i].value, 1, columns + x.columns_of(t).place(outliers.of[i].column) * ld, ld, y, n, true);
+    const float value = outliers.of[i].value, *column = columns + x.columns_of(t).place(outliers.of[i].column) * ld;
+    for (int64_t r = 0; r < n; r++) y[r] += value * column[r];
   }
 }
 
@@ -422,6 +423,7 @@ template <class Product>
 void rows_int8(CpuStream& stream, const LinearArgs& a, const Quantised& x, int64_t set, const Product& product) {
   const RowTasks tasks(a, stream.pool.threads(), gemv_height(a));
   const uint64_t copied = copied_rows_bytes(a, set);
+  const std::span<const int32_t> outliers = x.columns_of(0).between(0, a.x.cols);
   stream.reserve_per_worker(copied + static_cast<uint64_t>(kGemvRows * x.padded + set * x.most_columns) * sizeof(float));
   stream.parallel(tasks.total(), [&](int64_t index, int worker) {
     const RowTask task = tasks.at(index), after = tasks.after(index);
@@ -434,12 +436,14 @@ void rows_int8(CpuStream& stream, const LinearArgs& a, const Quantised& x, int64
       const std::byte* next = r + set < task.rows ? task.row(r + set) : after.rows > 0 ? after.row(0) : nullptr;
       const std::byte* w = whole_rows(weight, task.first + r, std::min(set, task.rows - r), set, copy);
       product(weight, w, next, result + r);
-      x.columns_of(0).for_each(0, a.x.cols, [&](int64_t column, int64_t place) {
-        for (int64_t i = 0; i < set; i += kPanelRows) {
-          one_hot.column_of(gemv, weight.dtype, w + i * weight.row_bytes(), weight.row_bytes(), column, columns + place * set + i);
+      if (outliers.empty()) continue;
+      for (int64_t i = 0; i < set; i += kPanelRows) {
+        const std::byte* rows = w + i * weight.row_bytes();
+        for (size_t c = 0; c < outliers.size(); c++) {
+          one_hot.column_of(gemv, weight.dtype, rows, weight.row_bytes(), outliers[c], columns + static_cast<int64_t>(c) * set + i);
         }
-      });
-      for (int64_t t = 0; t < a.x.rows; t++) add_outliers(stream.kernels, x, t, columns, set, set, result + t * kGemvRows + r);
+      }
+      for (int64_t t = 0; t < a.x.rows; t++) add_outliers(x, t, columns, set, set, result + t * kGemvRows + r);
     }
     finish_products(stream.kernels, *task.output, 0, a.x.rows, task.first, task.rows, result, kGemvRows, x.scale);
   });
@@ -524,18 +528,19 @@ void QuantisedPanels::take_columns(const RowTask& task, int64_t slab, int64_t b,
   const Weight& w = task.weight();
   const auto gemv = quantised_kernels(kernels, w.dtype).gemv;
   OneHot one_hot;
-  x.columns_of(slab).for_each(b * kBlock, (b + depth) * kBlock, [&](int64_t column, int64_t place) {
-    float* to = columns_at(scratch) + place * kPanels * kColumns;
+  const OutlierColumns columns = x.columns_of(slab);
+  for (const int32_t column : columns.between(b * kBlock, (b + depth) * kBlock)) {
+    float* to = columns_at(scratch) + columns.place(column) * kPanels * kColumns;
     std::fill(to, to + kPanels * kColumns, 0.0f);
     for (int64_t r = 0; r < task.rows; r += kPanelRows) {
       const std::byte* rows = whole_rows(w, task.first + r, std::min<int64_t>(kPanelRows, task.rows - r), kPanelRows, scratch);
       one_hot.column_of(gemv, w.dtype, rows, w.row_bytes(), column, to + r);
     }
-  });
+  }
 }
 
 void QuantisedPanels::add_outliers(int64_t first, int64_t rows, std::byte* scratch, float* product, int64_t width) const {
-  for (int64_t t = 0; t < rows; t++) cpu::add_outliers(kernels, x, first + t, columns_at(scratch), kPanels * kColumns, width, product + t * width);
+  for (int64_t t = 0; t < rows; t++) cpu::add_outliers(x, first + t, columns_at(scratch), kPanels * kColumns, width, product + t * width);
 }
 
 void gemm_int8(CpuStream& stream, const LinearArgs& a) {
