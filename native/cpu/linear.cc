@@ -216,7 +216,8 @@ struct RowPanels : PanelsForRows<float, kGemvStretch, kPanelRow / kFloat> {
 };
 
 // The walk at the head of this file. A kind of panels is cut along k in chunks (of columns, or of blocks); it packs weight rows into a panel, and multiplies
-// rows of x by one. Of quantised weights, it takes the columns of outliers in a slab while a chunk is in a cache, and adds their products in the end.
+// rows of x by one. Of quantised weights, it takes the columns of outliers in a slab while a chunk is in a cache, and adds
+// their products in the end.
 template <class Panels>
 void gemm_panels(CpuStream& stream, const LinearArgs& a, const Panels& kind) {
   const int64_t M = a.x.rows, panels = panels_per_task(a, stream.pool.threads());
@@ -303,14 +304,18 @@ struct Quantised {
     return {q + b * kBlock * padded, origin + b * padded, sum + 2 * b * padded, depth, depth * kBlock * group, depth * group};
   }
   // Those of the slab that token t is in.
-  OutlierColumns columns_of(int64_t t) const { return {columns + static_cast<uint64_t>(t / slab) * OutlierColumns::bytes(blocks * kBlock), blocks * kBlock}; }
+  OutlierColumns columns_of(int64_t t) const {
+    const int64_t length = blocks * kBlock;
+    return {columns + static_cast<uint64_t>(t / slab) * OutlierColumns::bytes(length), length};
+  }
 };
 
 // Scratch of quantise_group, in floats for each block of each token.
 constexpr int64_t kBlockScratch = 3;
 
 // The scales of token t, and its outliers. whole: the inverse, but 0 where a block has outliers.
-void choose_of_token(const KernelTable& k, const float* x, int64_t t, const Quantised& out, float* origin, float* inverse, float* whole) {
+void choose_of_token(const KernelTable& k, const float* x, int64_t t, const Quantised& out, float* origin, float* inverse,
+                     float* whole) {
   k.block_largest(x, out.blocks * kBlock, inverse);
   Outliers& outliers = out.outliers[t] = take_outliers(x, out.blocks, inverse);
   out.scale[t] = choose_scales(inverse, out.blocks, origin, inverse);
@@ -323,7 +328,8 @@ void choose_of_token(const KernelTable& k, const float* x, int64_t t, const Quan
 }
 
 // Block b of group g of the rows of x, without its outliers.
-void quantise_rest(const KernelTable& k, ConstActivations x, int64_t g, int64_t b, const Quantised& out, const float* inverse) {
+void quantise_rest(const KernelTable& k, ConstActivations x, int64_t g, int64_t b, const Quantised& out,
+                   const float* inverse) {
   const int64_t first = g * out.group, rows = std::min(out.group, x.rows - first), in_chunk = b % out.chunk;
   float rest[kTokenGroup * kBlock], rest_inverse[kTokenGroup];
   for (int64_t t = 0; t < rows; t++) {
@@ -369,17 +375,20 @@ void quantise_group(const KernelTable& k, ConstActivations x, int64_t g, const Q
     }
   }
   for (int64_t t = first; t < first + rows; t++) {
-    for (int i = 0; i < out.outliers[t].count; i++) quantise_rest(k, x, g, out.outliers[t].of[i].column / kBlock, out, inverse);
+    const Outliers& outliers = out.outliers[t];
+    for (int i = 0; i < outliers.count; i++) quantise_rest(k, x, g, outliers.of[i].column / kBlock, out, inverse);
   }
 }
 
 // group: 1, or kTokenGroup. slab: rows that share the columns of their outliers.
 Quantised quantise(CpuStream& stream, ConstActivations x, int64_t group, int64_t chunk, int64_t slab) {
-  const int64_t padded = (x.rows + group - 1) / group * group, blocks = x.cols / kBlock, scales = (padded + 15) / 16 * 16, slabs = (x.rows + slab - 1) / slab;
-  const uint64_t columns = static_cast<uint64_t>(slabs) * OutlierColumns::bytes(x.cols), outliers = static_cast<uint64_t>(scales) * sizeof(Outliers);
-  std::byte* memory = stream.shared(columns + outliers + static_cast<uint64_t>(padded * blocks * (kBlock + 12) + scales * 4));
+  const int64_t padded = (x.rows + group - 1) / group * group, blocks = x.cols / kBlock, scales = (padded + 15) / 16 * 16;
+  const uint64_t columns = static_cast<uint64_t>((x.rows + slab - 1) / slab) * OutlierColumns::bytes(x.cols);
+  const uint64_t outliers = static_cast<uint64_t>(scales) * sizeof(Outliers);
+  const auto codes = static_cast<uint64_t>(padded * blocks * (kBlock + 12) + scales * 4);
+  std::byte* memory = stream.shared(outliers + columns + codes);
   Quantised out{.group = group, .padded = padded, .blocks = blocks, .chunk = chunk, .slab = slab};
-  out.outliers = reinterpret_cast<Outliers*>(memory);  // scales is a multiple of 16, so what follows is aligned like memory
+  out.outliers = reinterpret_cast<Outliers*>(memory);  // 16 of them are whole cache lines
   out.columns = memory + outliers;
   out.scale = reinterpret_cast<float*>(out.columns + columns);
   out.origin = out.scale + scales;
@@ -424,7 +433,8 @@ void rows_int8(CpuStream& stream, const LinearArgs& a, const Quantised& x, int64
   const RowTasks tasks(a, stream.pool.threads(), gemv_height(a));
   const uint64_t copied = copied_rows_bytes(a, set);
   const std::span<const int32_t> outliers = x.columns_of(0).between(0, a.x.cols);
-  stream.reserve_per_worker(copied + static_cast<uint64_t>(kGemvRows * x.padded + set * x.most_columns) * sizeof(float));
+  const int64_t results = kGemvRows * x.padded + set * x.most_columns;
+  stream.reserve_per_worker(copied + static_cast<uint64_t>(results) * sizeof(float));
   stream.parallel(tasks.total(), [&](int64_t index, int worker) {
     const RowTask task = tasks.at(index), after = tasks.after(index);
     const Weight& weight = task.weight();
@@ -439,8 +449,10 @@ void rows_int8(CpuStream& stream, const LinearArgs& a, const Quantised& x, int64
       if (outliers.empty()) continue;
       for (int64_t i = 0; i < set; i += kPanelRows) {
         const std::byte* rows = w + i * weight.row_bytes();
-        for (size_t c = 0; c < outliers.size(); c++) {
-          one_hot.column_of(gemv, weight.dtype, rows, weight.row_bytes(), outliers[c], columns + static_cast<int64_t>(c) * set + i);
+        float* to = columns + i;
+        for (const int32_t column : outliers) {
+          one_hot.column_of(gemv, weight.dtype, rows, weight.row_bytes(), column, to);
+          to += set;
         }
       }
       for (int64_t t = 0; t < a.x.rows; t++) add_outliers(x, t, columns, set, set, result + t * kGemvRows + r);
@@ -481,14 +493,16 @@ struct QuantisedPanels {
   static constexpr int64_t kCodes = kChunkBlocks * kBlock * kPanelRows;   // of a set
   static constexpr int64_t kCodeBytes = kPanelCodeBytes * kCodes;         // at most
   static constexpr int64_t kScales = kCodes / kBlock * kMostPanelScales;  // floats of a set, at most
+  static constexpr int64_t kTaskColumns = kPanels * kColumns;             // at most
   const KernelTable& kernels;
   Quantised x;
-  uint64_t copied;  // bytes of the last rows, where they are no full set; columns of outliers [most_columns][kPanels * 32] follow them
+  uint64_t copied;  // bytes of the last rows, where they are no full set
 
   int64_t chunk() const { return x.chunk; }  // blocks
   int64_t length() const { return x.blocks; }
   const float* row_scale() const { return x.scale; }
-  uint64_t scratch_bytes() const { return copied + static_cast<uint64_t>(x.most_columns * kPanels * kColumns) * sizeof(float); }
+  // After what is copied, the columns of outliers: [most_columns][kTaskColumns].
+  uint64_t scratch_bytes() const { return copied + static_cast<uint64_t>(x.most_columns * kTaskColumns) * sizeof(float); }
   uint64_t panel_bytes() const { return 2 * kCodeBytes + 2 * kScales * sizeof(float); }
   static float* scales_of(std::byte* panel) { return reinterpret_cast<float*>(panel + 2 * kCodeBytes); }  // [2][kChunkBlocks][n][16], after codes [2][kChunkBlocks][8][16][4]
   void pack(const Weight& w, int64_t first, int64_t rows, int64_t b, int64_t depth, std::byte* scratch, std::byte* panel) const;
@@ -523,24 +537,30 @@ void QuantisedPanels::multiply(const Weight& w, std::byte* panel, int64_t first,
             part.origin + group * part.o_stride, part.sum + 2 * group * part.o_stride, part.o_stride, product, width, b > 0);
 }
 
-// The weights of the task's rows in the columns of outliers, of the blocks [b, b + depth) of the slab that begins with row `slab`; missing rows are zero.
-void QuantisedPanels::take_columns(const RowTask& task, int64_t slab, int64_t b, int64_t depth, std::byte* scratch) const {
+// The weights of the task's rows in the columns of outliers, of the blocks [b, b + depth) of the slab that begins with row
+// `slab`; missing rows are zero.
+void QuantisedPanels::take_columns(const RowTask& task, int64_t slab, int64_t b, int64_t depth,
+                                   std::byte* scratch) const {
   const Weight& w = task.weight();
   const auto gemv = quantised_kernels(kernels, w.dtype).gemv;
   OneHot one_hot;
   const OutlierColumns columns = x.columns_of(slab);
   for (const int32_t column : columns.between(b * kBlock, (b + depth) * kBlock)) {
-    float* to = columns_at(scratch) + columns.place(column) * kPanels * kColumns;
-    std::fill(to, to + kPanels * kColumns, 0.0f);
+    float* to = columns_at(scratch) + columns.place(column) * kTaskColumns;
+    std::fill(to, to + kTaskColumns, 0.0f);
     for (int64_t r = 0; r < task.rows; r += kPanelRows) {
-      const std::byte* rows = whole_rows(w, task.first + r, std::min<int64_t>(kPanelRows, task.rows - r), kPanelRows, scratch);
+      const int64_t count = std::min<int64_t>(kPanelRows, task.rows - r);
+      const std::byte* rows = whole_rows(w, task.first + r, count, kPanelRows, scratch);
       one_hot.column_of(gemv, w.dtype, rows, w.row_bytes(), column, to + r);
     }
   }
 }
 
-void QuantisedPanels::add_outliers(int64_t first, int64_t rows, std::byte* scratch, float* product, int64_t width) const {
-  for (int64_t t = 0; t < rows; t++) cpu::add_outliers(x, first + t, columns_at(scratch), kPanels * kColumns, width, product + t * width);
+void QuantisedPanels::add_outliers(int64_t first, int64_t rows, std::byte* scratch, float* product,
+                                   int64_t width) const {
+  for (int64_t t = 0; t < rows; t++) {
+    cpu::add_outliers(x, first + t, columns_at(scratch), kTaskColumns, width, product + t * width);
+  }
 }
 
 void gemm_int8(CpuStream& stream, const LinearArgs& a) {
