@@ -216,8 +216,8 @@ struct RowPanels : PanelsForRows<float, kGemvStretch, kPanelRow / kFloat> {
 };
 
 // The walk at the head of this file. A kind of panels is cut along k in chunks (of columns, or of blocks); it packs weight rows into a panel, and multiplies
-// rows of x by one. Of quantised weights, it takes the columns of outliers in a slab while a chunk is in a cache, and adds
-// their products in the end.
+// rows of x by one. Of quantised weights, it takes the columns of outliers in a slab while a chunk is in a cache, and
+// adds their products in the end.
 template <class Panels>
 void gemm_panels(CpuStream& stream, const LinearArgs& a, const Panels& kind) {
   const int64_t M = a.x.rows, panels = panels_per_task(a, stream.pool.threads());
@@ -314,8 +314,8 @@ struct Quantised {
 constexpr int64_t kBlockScratch = 3;
 
 // The scales of token t, and its outliers. whole: the inverse, but 0 where a block has outliers.
-void choose_of_token(const KernelTable& k, const float* x, int64_t t, const Quantised& out, float* origin, float* inverse,
-                     float* whole) {
+void choose_of_token(const KernelTable& k, const float* x, int64_t t, const Quantised& out, float* origin,
+                     float* inverse, float* whole) {
   k.block_largest(x, out.blocks * kBlock, inverse);
   Outliers& outliers = out.outliers[t] = take_outliers(x, out.blocks, inverse);
   out.scale[t] = choose_scales(inverse, out.blocks, origin, inverse);
@@ -502,7 +502,8 @@ struct QuantisedPanels {
   int64_t length() const { return x.blocks; }
   const float* row_scale() const { return x.scale; }
   // After what is copied, the columns of outliers: [most_columns][kTaskColumns].
-  uint64_t scratch_bytes() const { return copied + static_cast<uint64_t>(x.most_columns * kTaskColumns) * sizeof(float); }
+  uint64_t scratch_bytes() const { return copied + columns_bytes(); }
+  uint64_t columns_bytes() const { return static_cast<uint64_t>(x.most_columns * kTaskColumns) * sizeof(float); }
   uint64_t panel_bytes() const { return 2 * kCodeBytes + 2 * kScales * sizeof(float); }
   static float* scales_of(std::byte* panel) { return reinterpret_cast<float*>(panel + 2 * kCodeBytes); }  // [2][kChunkBlocks][n][16], after codes [2][kChunkBlocks][8][16][4]
   void pack(const Weight& w, int64_t first, int64_t rows, int64_t b, int64_t depth, std::byte* scratch, std::byte* panel) const;
@@ -537,8 +538,8 @@ void QuantisedPanels::multiply(const Weight& w, std::byte* panel, int64_t first,
             part.origin + group * part.o_stride, part.sum + 2 * group * part.o_stride, part.o_stride, product, width, b > 0);
 }
 
-// The weights of the task's rows in the columns of outliers, of the blocks [b, b + depth) of the slab that begins with row
-// `slab`; missing rows are zero.
+// The weights of the task's rows in the columns of outliers, of the blocks [b, b + depth) of the slab that begins with
+// row `slab`; missing rows are zero.
 void QuantisedPanels::take_columns(const RowTask& task, int64_t slab, int64_t b, int64_t depth,
                                    std::byte* scratch) const {
   const Weight& w = task.weight();

@@ -1,5 +1,5 @@
-// Outliers of activations (block_float.h), which stand in no int8 block: y[t, n] += value * weight[n, column], in float,
-// after the other products. Many tokens of a prompt have theirs in the same few columns of x, so a column of weights is
+// Outliers of activations (block_float.h), which stand in no int8 block: y[t, n] += value * weight[n, column], in
+// float, after the other products. Many tokens of a prompt have theirs in the same few columns of x, so a column of weights is
 // read once for all of them.
 #pragma once
 #include <algorithm>
@@ -64,14 +64,14 @@ class OutlierColumns {
   int32_t* place_;               // of each column of x that is among them
 };
 
-// A token of zeros but for a one: its product with rows of quantised weights is a column of them, cut out as the CPU does
-// it best.
+// A token of zeros but for a one: its product with rows of quantised weights is a column of them, cut out as the CPU
+// does it best.
 class OneHot {
  public:
   OneHot() { std::fill(std::begin(origin_), std::end(origin_), kOrigin); }
   // out[16] = weight `column` of 16 rows that lie `stride` bytes apart
-  void column_of(decltype(KernelTable::gemv_Q4_0) gemv, DType dtype, const std::byte* rows, int64_t stride, int64_t column,
-                 float* out) {
+  void column_of(decltype(KernelTable::gemv_Q4_0) gemv, DType dtype, const std::byte* rows, int64_t stride,
+                 int64_t column, float* out) {
     const int64_t at = column % traits(dtype).elements;
     const std::byte* block = rows + row_bytes(dtype, column - at);
     q_[at] = 1;

@@ -869,8 +869,8 @@ Values linear_rows(Trial& t, Rig& rig, const Matrix& x, const Product& p, Arithm
   return linear(t, rig, part, p, arithmetic);
 }
 
-// Values far above all others: `count(row)` of each row, the first two in one block and in the same columns of every row,
-// the others anywhere. All are outliers, up to kMostOutliers of a row, as each is twice the one before it.
+// Values far above all others: `count(row)` of each row, the first two in one block and in the same columns of every
+// row, the others anywhere. All are outliers, up to kMostOutliers of a row, as each is twice the one before it.
 template <class Count>
 std::vector<bool> plant_outliers(Trial& t, Matrix& x, const Count& count) {
   std::vector<bool> planted(x.values.size());
@@ -930,8 +930,8 @@ void linear_outliers(Trial& t) {
 
 // Each activation is off by at most half a step of its block (and the three roundings of the quantisation: 127 * 3 * 2^-24 steps), and a step is
 // below 2 max|block| / 127, the outliers not counted, so
-//   |y - x Wᵀ| <= sum |w| step (1/2 + 127 * 3 * 2^-24) + the float sum of K / 32 blocks and of the outliers, whose values
-//   and weights are rounded too.
+//   |y - x Wᵀ| <= sum |w| step (1/2 + 127 * 3 * 2^-24) + the float sum of K / 32 blocks and of the outliers, whose
+//   values and weights are rounded too.
 void quantised_linear_error(Trial& t, bool outliers) {
   Rig rig(t);
   for (const DType dtype : kQuantisedTypes) {
