@@ -2,9 +2,9 @@
 //   A power of two costs the tile nothing. An integer sum n added to the bits of the float 1.5 * 2^23 * 2^e (its "origin") gives origin + 2^e n, exactly,
 //   while |n| < 2^22; so the sum starts at the origin's bits and one subtraction makes it a scaled float, in place of a conversion and a product.
 //   D is chosen, in eighths of an octave, so that the steps D * 2^e of all blocks are smallest in the mean square; applied once to each output.
-//   A value that stands far above the rest of its block would make the step coarse for all of it. A few such outliers of
-//   a token are left out of their blocks and multiplied in float (outliers.h). LLM.int8() (Dettmers et al. 2022) does so
-//   by columns of a whole batch; here each token has its own, so that its company is nothing to it.
+//   A value that stands far above the rest of its block would make the step coarse for all of it. A few such outliers
+//   of a token are left out of their blocks and multiplied in float (outliers.h). LLM.int8() (Dettmers et al. 2022)
+//   does so by columns of a whole batch; here each token has its own, so that its company is nothing to it.
 #pragma once
 #include "cpu/kernels/table.h"
 
@@ -17,9 +17,9 @@ constexpr int kSmallestExponent = -60;
 // which is 0 for a token of nothing and NaN for one that holds an infinity or NaN. inverse may be largest.
 float choose_scales(const float* largest, int64_t blocks, float* origin, float* inverse);
 
-// A block's error is about in proportion to the square of its largest value: an outlier is what brings the sum of these
-// squares down by this share. With 2 and 0.2 the KL divergence on SmolLM2-135M (bench fidelity --text) is 0.4 of what it
-// is without outliers; with 4 and 0.15 it is a third, for twice the time.
+// A block's error is about in proportion to the square of its largest value: an outlier is what brings the sum of
+// these squares down by this share. With 2 and 0.2 the KL divergence on SmolLM2-135M (bench fidelity --text) is 0.4 of
+// what it is without outliers; with 4 and 0.15 it is a third, for twice the time.
 constexpr int kMostOutliers = 2;
 constexpr float kOutlierShare = 0.2f;
 

@@ -1,6 +1,6 @@
 // Outliers of activations (block_float.h), which stand in no int8 block: y[t, n] += value * weight[n, column], in
-// float, after the other products. Many tokens of a prompt have theirs in the same few columns of x, so a column of weights is
-// read once for all of them.
+// float, after the other products. Many tokens of a prompt have theirs in the same few columns of x, so a column of
+// weights is read once for all of them.
 #pragma once
 #include <algorithm>
 #include <atomic>
