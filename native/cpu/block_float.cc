@@ -46,8 +46,7 @@ float choose_limit(const float* largest, int64_t blocks, float top) {
   return best;
 }
 
-// The block with the largest value, the largest value of all others, and the sum of squares of all blocks' largest
-// values.
+// The block with the largest value, the largest value of all other blocks, and the sum of squares of all their largest.
 struct Peak {
   int64_t block = 0;
   float others = 0, squares = 0;
@@ -90,8 +89,8 @@ Outliers take_outliers(const float* x, int64_t blocks, float* largest) {
     float* outlier = std::find_if(rest, rest + kBlock - 1, [top](float value) { return std::fabs(value) == top; });
     const float value = std::exchange(*outlier, 0.0f), second = magnitude_of(rest);
     // What is left must not count as zero beside the outlier, which is multiplied in units of D.
-    const bool enough =
-        std::max(second, peak.others) >= std::max(kSmallestToken, top * power_of_two(kSmallestExponent));
+    const float least = std::max(kSmallestToken, top * power_of_two(kSmallestExponent));
+    const bool enough = std::max(second, peak.others) >= least;
     if (!enough || !(top * top - second * second > wanted)) break;
     taken.of[taken.count++] = {static_cast<int32_t>(peak.block * kBlock + (outlier - rest)), value};
     largest[peak.block] = second;

@@ -243,9 +243,9 @@ struct RowPanels : PanelsForRows<float, kGemvStretch, kPanelRow / kFloat> {
   }
 };
 
-// The walk at the head of this file. A kind of panels is cut along k in chunks (of columns, or of blocks); it packs
-// weight rows into a panel, and multiplies rows of x by one. Of quantised weights, it takes the columns of outliers in
-// a slab while a chunk is in a cache, and adds their products in the end.
+// The walk at the head of this file. A kind of panels is cut along k in chunks (of columns, or of blocks); it packs weight rows into a panel, and multiplies
+// rows of x by one. Of quantised weights, it takes the columns of outliers in a slab while a chunk is in a cache, and
+// adds their products in the end.
 template <class Panels>
 void gemm_panels(CpuStream& stream, const LinearArgs& a, const Panels& kind) {
   const int64_t M = a.x.rows, panels = panels_per_task(a, stream.pool.threads());
@@ -341,7 +341,8 @@ struct Quantised {
   }
   // Those of the slab that token t is in.
   OutlierColumns columns_of(int64_t t) const {
-    return {columns + static_cast<uint64_t>(t / slab) * OutlierColumns::bytes(blocks * kBlock), blocks * kBlock};
+    const int64_t length = blocks * kBlock;
+    return {columns + static_cast<uint64_t>(t / slab) * OutlierColumns::bytes(length), length};
   }
 };
 
@@ -363,7 +364,7 @@ void choose_of_token(const KernelTable& k, const float* x, int64_t t, const Quan
 }
 
 // Block b of group g of the rows of x, without its outliers.
-void quantise_rest(const KernelTable& k, HostRows<const float> x, int64_t g, int64_t b, const Quantised& out,
+void quantise_rest(const KernelTable& k, ConstActivations x, int64_t g, int64_t b, const Quantised& out,
                    const float* inverse) {
   const int64_t first = g * out.group, rows = std::min(out.group, x.rows - first), in_chunk = b % out.chunk;
   float rest[kTokenGroup * kBlock], rest_inverse[kTokenGroup];
@@ -410,22 +411,20 @@ void quantise_group(const KernelTable& k, HostRows<const float> x, int64_t g, co
     }
   }
   for (int64_t t = first; t < first + rows; t++) {
-    for (int i = 0; i < out.outliers[t].count; i++)
-      quantise_rest(k, x, g, out.outliers[t].of[i].column / kBlock, out, inverse);
+    const Outliers& outliers = out.outliers[t];
+    for (int i = 0; i < outliers.count; i++) quantise_rest(k, x, g, outliers.of[i].column / kBlock, out, inverse);
   }
 }
 
 // group: 1, or kTokenGroup. slab: rows that share the columns of their outliers.
-Quantised quantise(CpuStream& stream, HostRows<const float> x, int64_t group, int64_t chunk, int64_t slab) {
-  const int64_t padded = (x.rows + group - 1) / group * group, blocks = x.cols / kBlock,
-                scales = (padded + 15) / 16 * 16, slabs = (x.rows + slab - 1) / slab;
-  const uint64_t columns = static_cast<uint64_t>(slabs) * OutlierColumns::bytes(x.cols),
-                 outliers = static_cast<uint64_t>(scales) * sizeof(Outliers);
-  std::byte* memory =
-      stream.shared(columns + outliers + static_cast<uint64_t>(padded * blocks * (kBlock + 12) + scales * 4));
+Quantised quantise(CpuStream& stream, ConstActivations x, int64_t group, int64_t chunk, int64_t slab) {
+  const int64_t padded = (x.rows + group - 1) / group * group, blocks = x.cols / kBlock, scales = (padded + 15) / 16 * 16;
+  const uint64_t columns = static_cast<uint64_t>((x.rows + slab - 1) / slab) * OutlierColumns::bytes(x.cols);
+  const uint64_t outliers = static_cast<uint64_t>(scales) * sizeof(Outliers);
+  const auto codes = static_cast<uint64_t>(padded * blocks * (kBlock + 12) + scales * 4);
+  std::byte* memory = stream.shared(outliers + columns + codes);
   Quantised out{.group = group, .padded = padded, .blocks = blocks, .chunk = chunk, .slab = slab};
-  // scales is a multiple of 16, so what follows is aligned like memory
-  out.outliers = reinterpret_cast<Outliers*>(memory);
+  out.outliers = reinterpret_cast<Outliers*>(memory);  // 16 of them are whole cache lines
   out.columns = memory + outliers;
   out.scale = reinterpret_cast<float*>(out.columns + columns);
   out.origin = out.scale + scales;
@@ -441,12 +440,11 @@ Quantised quantise(CpuStream& stream, HostRows<const float> x, int64_t group, in
 }
 
 // y[n] of token t += its outliers' products, whose columns of weights stand at `columns`, ld apart.
-void add_outliers(const KernelTable& k, const Quantised& x, int64_t t, const float* columns, int64_t ld, int64_t n,
-                  float* y) {
+void add_outliers(const Quantised& x, int64_t t, const float* columns, int64_t ld, int64_t n, float* y) {
   const Outliers& outliers = x.outliers[t];
   for (int i = 0; i < outliers.count; i++) {
-    k.gemm_f32(1, n, 1, &outliers.of[i].value, 1, columns + x.columns_of(t).place(outliers.of[i].column) * ld, ld, y, n,
-               true);
+    const float value = outliers.of[i].value, *column = columns + x.columns_of(t).place(outliers.of[i].column) * ld;
+    for (int64_t r = 0; r < n; r++) y[r] += value * column[r];
   }
 }
 
@@ -473,8 +471,9 @@ template <class Product>
 void rows_int8(CpuStream& stream, const LinearArgs& a, const Quantised& x, int64_t set, const Product& product) {
   const RowTasks tasks(a, stream.pool.threads(), gemv_height(a));
   const uint64_t copied = copied_rows_bytes(a, set);
-  stream.reserve_per_worker(copied +
-                            static_cast<uint64_t>(kGemvRows * x.padded + set * x.most_columns) * sizeof(float));
+  const std::span<const int32_t> outliers = x.columns_of(0).between(0, a.x.cols);
+  const int64_t results = kGemvRows * x.padded + set * x.most_columns;
+  stream.reserve_per_worker(copied + static_cast<uint64_t>(results) * sizeof(float));
   stream.parallel(tasks.total(), [&](int64_t index, int worker) {
     const RowTask task = tasks.at(index), after = tasks.after(index);
     const Weight& weight = task.weight();
@@ -486,14 +485,16 @@ void rows_int8(CpuStream& stream, const LinearArgs& a, const Quantised& x, int64
       const std::byte* next = r + set < task.rows ? task.row(r + set) : after.row(0);
       const std::byte* w = whole_rows(weight, task.first + r, std::min(set, task.rows - r), set, copy);
       product(weight, w, next, result + r);
-      x.columns_of(0).for_each(0, a.x.cols, [&](int64_t column, int64_t place) {
-        for (int64_t i = 0; i < set; i += kPanelRows) {
-          one_hot.column_of(gemv, weight.dtype, w + i * weight.row_bytes(), weight.row_bytes(), column,
-                            columns + place * set + i);
+      if (outliers.empty()) continue;
+      for (int64_t i = 0; i < set; i += kPanelRows) {
+        const std::byte* rows = w + i * weight.row_bytes();
+        float* to = columns + i;
+        for (const int32_t column : outliers) {
+          one_hot.column_of(gemv, weight.dtype, rows, weight.row_bytes(), column, to);
+          to += set;
         }
-      });
-      for (int64_t t = 0; t < a.x.rows; t++)
-        add_outliers(stream.kernels, x, t, columns, set, set, result + t * kGemvRows + r);
+      }
+      for (int64_t t = 0; t < a.x.rows; t++) add_outliers(x, t, columns, set, set, result + t * kGemvRows + r);
     }
     finish_products(stream.kernels, *task.output, 0, a.x.rows, task.first, task.rows, result, kGemvRows, x.scale);
   });
@@ -532,17 +533,17 @@ struct QuantisedPanels {
   static constexpr int64_t kCodes = kChunkBlocks * kBlock * kPanelRows;   // of a set
   static constexpr int64_t kCodeBytes = kPanelCodeBytes * kCodes;         // at most
   static constexpr int64_t kScales = kCodes / kBlock * kMostPanelScales;  // floats of a set, at most
+  static constexpr int64_t kTaskColumns = kPanels * kColumns;             // at most
   const KernelTable& kernels;
   Quantised x;
-  // bytes of the last rows, where they are no full set; columns of outliers [most_columns][kPanels * 32] follow them
-  uint64_t copied;
+  uint64_t copied;  // bytes of the last rows, where they are no full set
 
   int64_t chunk() const { return x.chunk; }  // blocks
   int64_t length() const { return x.blocks; }
   const float* row_scale() const { return x.scale; }
-  uint64_t scratch_bytes() const {
-    return copied + static_cast<uint64_t>(x.most_columns * kPanels * kColumns) * sizeof(float);
-  }
+  // After what is copied, the columns of outliers: [most_columns][kTaskColumns].
+  uint64_t scratch_bytes() const { return copied + columns_bytes(); }
+  uint64_t columns_bytes() const { return static_cast<uint64_t>(x.most_columns * kTaskColumns) * sizeof(float); }
   uint64_t panel_bytes() const { return 2 * kCodeBytes + 2 * kScales * sizeof(float); }
   // [2][kChunkBlocks][n][16], after codes [2][kChunkBlocks][8][16][4]
   static float* scales_of(std::byte* panel) { return reinterpret_cast<float*>(panel + 2 * kCodeBytes); }
@@ -590,21 +591,23 @@ void QuantisedPanels::take_columns(const RowTask& task, int64_t slab, int64_t b,
   const Weight& w = task.weight();
   const auto gemv = quantised_kernels(kernels, w.dtype).gemv;
   OneHot one_hot;
-  x.columns_of(slab).for_each(b * kBlock, (b + depth) * kBlock, [&](int64_t column, int64_t place) {
-    float* to = columns_at(scratch) + place * kPanels * kColumns;
-    std::fill(to, to + kPanels * kColumns, 0.0f);
+  const OutlierColumns columns = x.columns_of(slab);
+  for (const int32_t column : columns.between(b * kBlock, (b + depth) * kBlock)) {
+    float* to = columns_at(scratch) + columns.place(column) * kTaskColumns;
+    std::fill(to, to + kTaskColumns, 0.0f);
     for (int64_t r = 0; r < task.rows; r += kPanelRows) {
-      const std::byte* rows =
-          whole_rows(w, task.first + r, std::min<int64_t>(kPanelRows, task.rows - r), kPanelRows, scratch);
+      const int64_t count = std::min<int64_t>(kPanelRows, task.rows - r);
+      const std::byte* rows = whole_rows(w, task.first + r, count, kPanelRows, scratch);
       one_hot.column_of(gemv, w.dtype, rows, w.row_bytes(), column, to + r);
     }
-  });
+  }
 }
 
 void QuantisedPanels::add_outliers(int64_t first, int64_t rows, std::byte* scratch, float* product,
                                    int64_t width) const {
-  for (int64_t t = 0; t < rows; t++)
-    cpu::add_outliers(kernels, x, first + t, columns_at(scratch), kPanels * kColumns, width, product + t * width);
+  for (int64_t t = 0; t < rows; t++) {
+    cpu::add_outliers(x, first + t, columns_at(scratch), kTaskColumns, width, product + t * width);
+  }
 }
 
 void gemm_int8(CpuStream& stream, const LinearArgs& a) {
