@@ -1,10 +1,12 @@
-// Activations as int8 blocks of 32 with a common float: x = D * 2^e * q, where D belongs to the token and e to the block (block floating point).
-//   A power of two costs the tile nothing. An integer sum n added to the bits of the float 1.5 * 2^23 * 2^e (its "origin") gives origin + 2^e n, exactly,
-//   while |n| < 2^22; so the sum starts at the origin's bits and one subtraction makes it a scaled float, in place of a conversion and a product.
-//   D is chosen, in eighths of an octave, so that the steps D * 2^e of all blocks are smallest in the mean square; applied once to each output.
-//   A value that stands far above the rest of its block would make the step coarse for all of it. A few such outliers
-//   of a token are left out of their blocks and multiplied in float (outliers.h). LLM.int8() (Dettmers et al. 2022)
-//   does so by columns of a whole batch; here each token has its own, so that its company is nothing to it.
+// Activations as int8 blocks of 32 with a common float: x = D * 2^e * q, where D belongs to the token and e to the
+// block (block floating point).
+//   A power of two costs the tile nothing. An integer sum n added to the bits of the float 1.5 * 2^23 * 2^e (its
+//   "origin") gives origin + 2^e n, exactly, while |n| < 2^22; so the sum starts at the origin's bits and one
+//   subtraction makes it a scaled float, in place of a conversion and a product. D is chosen, in eighths of an octave,
+//   so that the steps D * 2^e of all blocks are smallest in the mean square; applied once to each output. A value that
+//   stands far above the rest of its block would make the step coarse for all of it. A few such outliers of a token are
+//   left out of their blocks and multiplied in float (outliers.h). LLM.int8() (Dettmers et al. 2022) does so by columns
+//   of a whole batch; here each token has its own, so that its company is nothing to it.
 #pragma once
 #include "cpu/kernels/table.h"
 

@@ -243,9 +243,9 @@ struct RowPanels : PanelsForRows<float, kGemvStretch, kPanelRow / kFloat> {
   }
 };
 
-// The walk at the head of this file. A kind of panels is cut along k in chunks (of columns, or of blocks); it packs weight rows into a panel, and multiplies
-// rows of x by one. Of quantised weights, it takes the columns of outliers in a slab while a chunk is in a cache, and
-// adds their products in the end.
+// The walk at the head of this file. A kind of panels is cut along k in chunks (of columns, or of blocks); it packs
+// weight rows into a panel, and multiplies rows of x by one. Of quantised weights, it takes the columns of outliers in
+// a slab while a chunk is in a cache, and adds their products in the end.
 template <class Panels>
 void gemm_panels(CpuStream& stream, const LinearArgs& a, const Panels& kind) {
   const int64_t M = a.x.rows, panels = panels_per_task(a, stream.pool.threads());
@@ -364,7 +364,7 @@ void choose_of_token(const KernelTable& k, const float* x, int64_t t, const Quan
 }
 
 // Block b of group g of the rows of x, without its outliers.
-void quantise_rest(const KernelTable& k, ConstActivations x, int64_t g, int64_t b, const Quantised& out,
+void quantise_rest(const KernelTable& k, HostRows<const float> x, int64_t g, int64_t b, const Quantised& out,
                    const float* inverse) {
   const int64_t first = g * out.group, rows = std::min(out.group, x.rows - first), in_chunk = b % out.chunk;
   float rest[kTokenGroup * kBlock], rest_inverse[kTokenGroup];
@@ -417,8 +417,9 @@ void quantise_group(const KernelTable& k, HostRows<const float> x, int64_t g, co
 }
 
 // group: 1, or kTokenGroup. slab: rows that share the columns of their outliers.
-Quantised quantise(CpuStream& stream, ConstActivations x, int64_t group, int64_t chunk, int64_t slab) {
-  const int64_t padded = (x.rows + group - 1) / group * group, blocks = x.cols / kBlock, scales = (padded + 15) / 16 * 16;
+Quantised quantise(CpuStream& stream, HostRows<const float> x, int64_t group, int64_t chunk, int64_t slab) {
+  const int64_t padded = (x.rows + group - 1) / group * group, blocks = x.cols / kBlock,
+                scales = (padded + 15) / 16 * 16;
   const uint64_t columns = static_cast<uint64_t>((x.rows + slab - 1) / slab) * OutlierColumns::bytes(x.cols);
   const uint64_t outliers = static_cast<uint64_t>(scales) * sizeof(Outliers);
   const auto codes = static_cast<uint64_t>(padded * blocks * (kBlock + 12) + scales * 4);

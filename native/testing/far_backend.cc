@@ -18,35 +18,38 @@ namespace llava::testing {
 
 namespace {
 
-// Blocks of whole pages, each followed by a page that is never opened; a block's bytes end where that page begins.
+// Blocks of whole pages in one reserved range, each followed by a page that belongs to none; a block's bytes end where
+// that page begins. While there are few blocks only they are opened, so that whoever leaves one faults; many are opened
+// as one range, since a system call for each of them before every op would take most of the time.
 class FarMemory {
  public:
-  ~FarMemory() {
-    for (const auto& [start, block] : blocks_) munmap(start, block.mapped);
+  FarMemory() {
+    void* range = mmap(nullptr, kReserved, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (range == MAP_FAILED) throw Error(ErrorCode::kOutOfMemory, "out of memory: could not reserve far memory");
+    base_ = static_cast<std::byte*>(range);
   }
+  FarMemory(const FarMemory&) = delete;
+  FarMemory& operator=(const FarMemory&) = delete;
+  ~FarMemory() { munmap(base_, kReserved); }
 
   std::byte* allocate(uint64_t nbytes) {
     const auto page = static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
     const uint64_t usable = (nbytes + page - 1) / page * page;
     const std::lock_guard lock(mutex_);
-    void* start = mmap(nullptr, usable + page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (start == MAP_FAILED)
-      throw Error(ErrorCode::kOutOfMemory, "out of memory: could not allocate " + std::to_string(nbytes) + " bytes");
+    std::byte* start = take(usable, page);
+    blocks_[start] = usable;
     if (open_ > 0) mprotect(start, usable, PROT_READ | PROT_WRITE);
-    try {
-      blocks_[static_cast<std::byte*>(start)] = {usable, usable + page};
-    } catch (...) {
-      munmap(start, usable + page);
-      throw;
-    }
-    return static_cast<std::byte*>(start) + usable - (nbytes + kCacheLine - 1) / kCacheLine * kCacheLine;
+    return start + usable - (nbytes + kCacheLine - 1) / kCacheLine * kCacheLine;
   }
 
   void free(std::byte* data) {
     const std::lock_guard lock(mutex_);
     const auto block = std::prev(blocks_.upper_bound(data));
-    munmap(block->first, block->second.mapped);
+    const auto [start, usable] = *block;
+    madvise(start, usable, MADV_DONTNEED);
+    mprotect(start, usable, PROT_NONE);
     blocks_.erase(block);
+    free_.emplace(usable, start);
   }
 
   void open() {
@@ -59,14 +62,34 @@ class FarMemory {
   }
 
  private:
-  struct Block {
-    uint64_t usable, mapped;
-  };
-  void protect(int access) {
-    for (const auto& [start, block] : blocks_) mprotect(start, block.usable, access);
+  static constexpr uint64_t kReserved = uint64_t{64} << 30;
+  static constexpr size_t kFewBlocks = 48;  // more than any case of one op has
+
+  // A block of that size that is free again, or new room.
+  std::byte* take(uint64_t usable, uint64_t page) {
+    if (const auto found = free_.find(usable); found != free_.end()) {
+      std::byte* start = found->second;
+      free_.erase(found);
+      return start;
+    }
+    if (used_ + usable + page > kReserved) throw Error(ErrorCode::kOutOfMemory, "out of memory: far memory is full");
+    std::byte* start = base_ + used_;
+    used_ += usable + page;
+    return start;
   }
+  void protect(int access) {
+    if (access == PROT_NONE || blocks_.size() > kFewBlocks) {
+      mprotect(base_, used_, access);
+      return;
+    }
+    for (const auto& [start, usable] : blocks_) mprotect(start, usable, access);
+  }
+
   std::mutex mutex_;
-  std::map<std::byte*, Block> blocks_;
+  std::byte* base_ = nullptr;
+  uint64_t used_ = 0;
+  std::map<std::byte*, uint64_t> blocks_;  // usable bytes
+  std::multimap<uint64_t, std::byte*> free_;
   int64_t open_ = 0;
 };
 

@@ -1391,8 +1391,8 @@ void linear_outliers(Trial& t) {
   }
 }
 
-// Each activation is off by at most half a step of its block (and the three roundings of the quantisation: 127 * 3 * 2^-24 steps), and a step is
-// below 2 max|block| / 127, the outliers not counted, so
+// Each activation is off by at most half a step of its block (and the three roundings of the quantisation: 127 * 3 *
+// 2^-24 steps), and a step is below 2 max|block| / 127, the outliers not counted, so
 //   |y - x Wᵀ| <= sum |w| step (1/2 + 127 * 3 * 2^-24) + the float sum of K / 32 blocks and of the outliers, whose
 //   values and weights are rounded too.
 void quantised_linear_error(Trial& t, bool outliers) {
@@ -1614,7 +1614,8 @@ std::vector<Case> op_cases() {
       {"quantised linear gives a row the same bits alone and in any batch", quantised_rows_alone},
       {"float linear under exact arithmetic gives a row the same bits alone and in any batch", float_rows_alone},
       {"float linear gives a row the same bits alone and beside a few others", float_few_rows_alone},
-      {"quantised linear multiplies values far above all others in float, each by its column of weights", linear_outliers},
+      {"quantised linear multiplies values far above all others in float, each by its column of weights",
+       linear_outliers},
       {"int8 arithmetic strays from the exact product by no more than half a step of each activation",
        [](Trial& t) { quantised_linear_error(t, false); }},
       {"a few values far above all others make no step coarser", [](Trial& t) { quantised_linear_error(t, true); }},
