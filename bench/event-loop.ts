@@ -62,6 +62,8 @@ async function* measureAnswering(): AsyncGenerator<EventLoopDelay> {
     maxTokens: 64,
     seed: 1,
   }
+  const small = { width: 640, height: 480, data: picture.data.subarray(0, 640 * 480 * 3) }
+  yield await delayOf('pixelValues, 640 x 480', () => model.pixelValues(small))
   yield await delayOf('pixelValues, 4000 x 3000', () => model.pixelValues(picture))
   yield await delayOf('ask, every sampling option', () => model.ask(picture, 'What is it?', sampling))
   yield await delayOf('embed', () => model.embed(picture, { kind: 'projected' }))

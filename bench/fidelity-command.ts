@@ -1,8 +1,9 @@
 // npm run bench -- fidelity
 
+import { readFile } from 'node:fs/promises'
 import type { Command } from 'commander'
 import { dtypes } from '../lib/weights/ggml-types.js'
-import { measureDefault, measureFidelity, measureSlice, spacedTokens, type Fidelity } from './fidelity.js'
+import { measureDefault, measureFidelity, measureSlice, measureText, spacedTokens, type Fidelity } from './fidelity.js'
 import { whole } from './flags.js'
 
 /** Those that need no fallback for the short rows of the model that comes with the package. */
@@ -17,12 +18,23 @@ export function addFidelity(program: Command): void {
       'paths (default: the model that comes with the package in bf16 and each type of 32 weights, and random slices of the 7B shape of each of their kinds)',
     )
     .option('--positions <n>', 'tokens of the text', whole, 256)
+    .option('--text <path>', 'a text for the models: with its perplexity, and llama.cpp beside where node-llama-cpp is')
     .action(fidelity)
 }
 
-async function fidelity(models: readonly string[], { positions }: { readonly positions: number }): Promise<void> {
+async function fidelity(
+  models: readonly string[],
+  { positions, text: file }: { readonly positions: number; readonly text?: string },
+): Promise<void> {
   const print = (model: string, measured: Fidelity): void => {
     console.log(JSON.stringify({ model, ...measured }))
+  }
+  if (file !== undefined) {
+    if (models.length === 0) throw new Error('--text needs a model that can read it: name one')
+    const content = await readFile(file, 'utf8')
+    for (const model of models)
+      for (const measured of await measureText(model, content, positions)) print(model, measured)
+    return
   }
   const text = spacedTokens(positions)
   for (const file of models) print(file, await measureFidelity(file, text))

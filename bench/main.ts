@@ -1,10 +1,12 @@
-// npm run bench -- kernels | model | peers | report | event-loop | fidelity | sampling | speculation
+// npm run bench -- kernels | model | clip | peers | report | event-loop | fidelity | neighbours | sampling | speculation
 
 import { Command } from 'commander'
+import { addClip } from './clip-command.js'
 import { addEventLoop } from './event-loop-command.js'
 import { addFidelity } from './fidelity-command.js'
 import { addKernels } from './kernels-command.js'
 import { addModel } from './model-command.js'
+import { addNeighbours } from './neighbours-command.js'
 import { addPeers } from './peers-command.js'
 import { addReport } from './report-command.js'
 import { addSampling } from './sampling-command.js'
@@ -15,10 +17,12 @@ const program = new Command('npm run bench --')
   .showHelpAfterError()
 addKernels(program)
 addModel(program)
+addClip(program)
 addPeers(program)
 addReport(program)
 addEventLoop(program)
 addFidelity(program)
+addNeighbours(program)
 addSampling(program)
 addSpeculation(program)
 try {

@@ -21,7 +21,7 @@ export function computePeakOf({ op, dtype, rows, exact = false }: OpRequest): Co
 }
 
 export function workOf(request: OpRequest): Work {
-  return works[request.op](request)
+  return (works[request.op] ?? rowwise(1, 1))(request)
 }
 
 const f32 = 4
@@ -86,7 +86,8 @@ function patchEmbed({ columns: Dv = 0, imageSize = 0, patchSize = 1 }: OpRequest
   }
 }
 
-const works = {
+/** An op that is not listed counts as one that goes over its rows once. */
+const works: Readonly<Partial<Record<OpRequest['op'], (request: OpRequest) => Work>>> = {
   linear,
   attention,
   kv_append: kvAppend,
@@ -100,4 +101,10 @@ const works = {
   embed_rows: embedRows,
   copy_rows: rowwise(0, 1),
   add_rows: rowwise(1, 2),
-} as const satisfies Record<OpRequest['op'], (request: OpRequest) => Work>
+  mean_rows: ({ rows: T, columns: D = 0 }) => ({ operations: T * D, read: T * D * f32, written: D * f32 }),
+  rope_angles: ({ rows: T, columns: half = 0 }) => ({
+    operations: 3 * T * half,
+    read: f32 * (T + half),
+    written: 2 * f32 * T * half,
+  }), // product, cos, sin
+}

@@ -10,6 +10,7 @@ import path from 'node:path'
 import { promisify } from 'node:util'
 import { LLaVA, type Dtype, type Isa } from '../lib/index.js'
 import { writeClipOnnx } from './clip-onnx.js'
+import { optional } from './optional.js'
 import { decoders, patches, visionTower, type DecoderName } from './shapes.js'
 import { median } from '../lib/statistics.js'
 import { writeSyntheticModel } from './synthetic-model.js'
@@ -380,16 +381,6 @@ async function againstLlamaMtmdCli(setting: Setting): Promise<Contest | undefine
     return Promise.resolve()
   }
   return { dtype: visionType, ours: () => ownPicture(model), theirs, close }
-}
-
-/** A package, if it is installed. */
-async function optional<Library>(name: string): Promise<Library | undefined> {
-  try {
-    return (await import(name)) as Library
-  } catch (error) {
-    if ((error as { readonly code?: string }).code === 'ERR_MODULE_NOT_FOUND') return undefined
-    throw error
-  }
 }
 
 /** Seconds that some work takes. */

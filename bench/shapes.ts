@@ -90,6 +90,7 @@ function decoderOps(decoder: DecoderName): OpShape[] {
     attention('decode_2048', 1, 2048),
     { op: 'kv_append', shape: 'hidden', ...split },
     { op: 'rms_norm', shape: 'hidden', columns: D },
+    { op: 'rope_angles', shape: 'hidden', columns: split.headDim / 2 },
     { op: 'rope', shape: 'hidden', columns: D, headDim: split.headDim },
     { op: 'silu_mul', shape: 'mlp', columns: F },
     { op: 'quantize', shape: 'hidden', columns: D },
@@ -113,6 +114,7 @@ function visionOps(): OpShape[] {
     { op: 'kv_append', shape: 'hidden', rows, ...headDim(heads, D) },
     { op: 'layer_norm', shape: 'hidden', columns: D, rows },
     { op: 'activate', shape: 'mlp', columns: F, rows },
+    { op: 'mean_rows', shape: 'pool', columns: D, rows: patches },
     { op: 'patch_embed', shape: 'patches', columns: D, imageSize, patchSize, rows },
   ]
 }

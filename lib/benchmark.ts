@@ -97,7 +97,7 @@ async function timeImages(engine: Engine, images: number, repeat: number, job: J
   const roofs = await measureRoofs(engine, dtype, engine.rowsPerImage)
   const milliseconds: number[] = []
   for (let n = -1; n < repeat; n++) {
-    const result = await engine.encode(pixelValues, false, job)
+    const result = await engine.encode(pixelValues, ['projected'], job)
     for (const image of result.images) image.dispose()
     if (n >= 0) milliseconds.push(result.computeMs) // the first one warms up
   }

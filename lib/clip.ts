@@ -39,7 +39,7 @@ export class Clip {
 
   /** A text to [projectionDim], not normalised. What is beyond the text tower's context is cut off, as CLIP does. */
   async text(text: string, job: Job): Promise<Float32Array> {
-    return guarded(() => this.#native.encodeText(this.#tokenizer.encode(text), job.cancellation))
+    return guarded(() => this.#native.encodeTexts([this.#tokenizer.encode(text)], job.cancellation))
   }
 
   dispose(): void {

@@ -3,11 +3,12 @@
 //   projected       [N, D]   the projector's output                  projected_mean   [D]   its mean over the rows
 //   hidden_last     [D]      the decoder after the last position     hidden_mean      [D]   its mean over all positions
 //   clip_image      [C]      and                                     clip_text        [C]   of the CLIP that was opened beside the model
-// Only CLIP's two are trained so that near means alike. Means are summed in float64; rows are normalised to Euclidean length 1 when asked.
+// Only CLIP's two are trained so that near means alike. Means are summed in double precision, those of pictures in native code; rows are normalised to
+// Euclidean length 1 when asked.
 
-import type { EncodedImage } from './encoded-image.js'
 import { invalidArgument } from './errors.js'
 import { toHalf } from './half.js'
+import type { ImageResult } from './native.js'
 import { finishInSlices } from './slices.js'
 import type { EncodeOptions, ImageSource, PromptOptions } from './llava.js'
 
@@ -63,8 +64,8 @@ export interface EmbeddingSource {
   /** Widths of vision and text. */
   readonly visionWidth: number
   readonly textWidth: number
-  /** The encoded picture to dispose of; one that was given encoded, as a handle of its own. */
-  encode(image: ImageSource): Promise<EncodedImage>
+  /** One result of a picture, a fresh copy; nothing that it does not need is computed. */
+  picture(image: ImageSource, result: ImageResult): Promise<Float32Array>
   /** The decoder's hidden states after the last position [D], or after each [rows, D]. */
   hidden(prompt: EmbedPrompt, all: boolean): Promise<Float32Array>
   clipImage(image: ImageSource): Promise<Float32Array>
@@ -101,16 +102,14 @@ async function rowsOf(kind: EmbeddingKind, input: EmbedInput, name: string, sour
     return mean({ width: source.textWidth, values: await source.hidden(promptOf(input, name), true) })
   const picture = pictureOf(input, name)
   if (kind === 'clip_image') return oneRow(await source.clipImage(picture))
-  using image = await source.encode(picture)
   switch (kind) {
     case 'patch_features':
-      return { width: source.visionWidth, values: image.features(), list: true }
-    case 'pooled_features':
-      return await mean({ width: source.visionWidth, values: image.features() })
+      return { width: source.visionWidth, values: await source.picture(picture, 'image_features'), list: true }
     case 'projected':
-      return { width: source.textWidth, values: image.projected(), list: true }
+      return { width: source.textWidth, values: await source.picture(picture, 'projected'), list: true }
+    case 'pooled_features':
     case 'projected_mean':
-      return await mean({ width: source.textWidth, values: image.projected() })
+      return oneRow(await source.picture(picture, kind))
   }
 }
 

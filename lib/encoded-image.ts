@@ -2,7 +2,7 @@
 
 import { LlavaError } from './errors.js'
 import type { Engine } from './engine.js'
-import type { NativeImageFeatures } from './native.js'
+import type { ImageResult, NativeImageFeatures } from './native.js'
 
 /**
  * An encoded picture, made by `LLaVA.encodeImage` and good for any number of questions to the model that made it.
@@ -24,12 +24,17 @@ export class EncodedImage implements Disposable {
 
   /** What the vision tower gave: [rows, vision hidden size], row-major, a fresh copy. Throws DISPOSED after `dispose()`. */
   features(): Float32Array {
-    return this.#engine.read(this.#alive(), 'image_features')
+    return this.read('image_features')
   }
 
   /** What the decoder reads in place of token embeddings: [rows, text hidden size], row-major, a fresh copy. Throws DISPOSED after `dispose()`. */
   projected(): Float32Array {
-    return this.#engine.read(this.#alive(), 'projected')
+    return this.read('projected')
+  }
+
+  /** A result by its name; see ImageResult. @internal */
+  read(result: ImageResult): Float32Array {
+    return this.#engine.read(this.#alive(), result)
   }
 
   /** Frees the native memory; a second call does nothing. An answer that is being written with this picture goes on. */

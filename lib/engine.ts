@@ -7,8 +7,10 @@ import {
   guarded,
   guardedNow,
   native,
+  nativeFailure,
   newCancellation,
   type ComputePeak,
+  type ImageResult,
   type ModelConfig,
   type NativeImageFeatures,
   type NativeInfo,
@@ -16,6 +18,8 @@ import {
   type NativeOptions,
   type NativeSegment,
   type NativeSequence,
+  type NativeStep,
+  type OpenListener,
 } from './native.js'
 import { finishInSlices } from './slices.js'
 import { indexPieces } from './tokenizer/piece-index.js'
@@ -26,8 +30,8 @@ import { imageRows } from './weights/tower-rows.js'
 /** Rows of one prefill call. The cancellation flag is read between layers, and other calls get their turn between chunks. */
 export const rowsPerCall = 512
 
-/** Pictures of one encode call, for the same reasons; the tower is bound by arithmetic, so that more at once gain nothing. */
-const imagesPerCall = 4
+/** Pictures of one encode call, for the same reasons. Native code takes as many of them at once through the tower as are of use. */
+const imagesPerCall = 16
 
 export class Engine {
   readonly description: ModelDescription
@@ -44,11 +48,11 @@ export class Engine {
     this.tokenizer = tokenizer
   }
 
-  /** Maps the weights. */
-  static async open(description: ModelDescription, options: NativeOptions): Promise<Engine> {
+  /** Maps the weights, or copies them. */
+  static async open(description: ModelDescription, options: NativeOptions, onProgress?: OpenListener): Promise<Engine> {
     const tokenizer = new Tokenizer(description.tokenizer, await finishInSlices(indexPieces(description.tokenizer)))
     const model = await guarded(() =>
-      native().openModel(description.files, description.tensors, description.config, options),
+      native().openModel(description.files, description.tensors, description.config, options, onProgress),
     )
     return new Engine(model, description, options, tokenizer)
   }
@@ -89,10 +93,10 @@ export class Engine {
     if (this.#disposed) throw disposedError()
   }
 
-  /** Pictures [3, S, S] each through tower and projector, in order. The caller disposes of the results. */
+  /** Pictures [3, S, S] each through the tower, and the projector where its results are asked for, in order. The caller disposes of the results. */
   async encode(
     pixelValues: readonly Float32Array[],
-    keepFeatures: boolean,
+    results: readonly ImageResult[],
     job: Job,
     onProgress?: (pictures: number) => void,
   ): Promise<{ images: NativeImageFeatures[]; computeMs: number }> {
@@ -103,7 +107,7 @@ export class Engine {
         job.check()
         const some = pixelValues.slice(first, first + imagesPerCall)
         const result = await guarded(() =>
-          this.#native.encodeImages(joined(some), some.length, keepFeatures, job.cancellation),
+          this.#native.encodeImages(joined(some), some.length, results, job.cancellation),
         )
         images.push(...result.images)
         computeMs += result.computeMs
@@ -127,8 +131,8 @@ export class Engine {
     return guardedNow(() => sequence.fork())
   }
 
-  /** A picture's rows, a fresh copy. */
-  read(image: NativeImageFeatures, kind: 'image_features' | 'projected'): Float32Array {
+  /** What a picture was encoded to, a fresh copy. */
+  read(image: NativeImageFeatures, kind: ImageResult): Float32Array {
     return guardedNow(() => image.read(kind))
   }
 
@@ -156,8 +160,7 @@ export class Engine {
         const end = done + rowCount(chunk)
         const kind = all ? 'all' : end === rows ? 'last' : 'none'
         const out = kind === 'none' ? null : all ? logits.subarray(done * vocabSize, end * vocabSize) : logits
-        const step = { sequence, segments: chunk, logits: kind } as const
-        computeMs += (await guarded(() => this.#native.forward([step], out, job.cancellation))).computeMs
+        computeMs += await this.#forward([{ sequence, segments: chunk, logits: kind }], out, null, job)
         done = end
         onProgress?.(done)
       }
@@ -182,8 +185,26 @@ export class Engine {
     const steps = sequences.map(
       (sequence, n) => ({ sequence, segments: [{ tokens: Int32Array.of(ids[n] as number) }], logits: 'last' }) as const,
     )
-    const rows = logits.subarray(0, steps.length * this.config.text.vocabSize)
-    return (await guarded(() => this.#native.forward(steps, rows, job.cancellation))).computeMs
+    return this.#forward(steps, logits.subarray(0, steps.length * this.config.text.vocabSize), null, job)
+  }
+
+  /** Steps of one job, which come through together or not at all in its eyes: the first failure is thrown. Compute time in milliseconds. */
+  async #forward(
+    steps: readonly NativeStep[],
+    logits: Float32Array | null,
+    hidden: Float32Array | null,
+    { cancellation }: Job,
+  ): Promise<number> {
+    const { failures, computeMs } = await guarded(() =>
+      this.#native.forward(
+        steps.map((step) => ({ ...step, cancellation })),
+        logits,
+        hidden,
+      ),
+    )
+    const failure = failures.find((each) => each !== null)
+    if (failure !== undefined) throw nativeFailure(failure, new Error())
+    return computeMs
   }
 
   /** The decoder's hidden states after its final norm, from an empty context: after the last of `segments` [D], or after each position [rows, D]. */
@@ -199,7 +220,7 @@ export class Engine {
         const end = done + rowCount(chunk)
         const logits = all ? 'all' : end === rows ? 'last' : 'none'
         const out = logits === 'none' ? null : all ? hidden.subarray(done * hiddenSize, end * hiddenSize) : hidden
-        await guarded(() => this.#native.forward([{ sequence, segments: chunk, logits }], null, job.cancellation, out))
+        await this.#forward([{ sequence, segments: chunk, logits }], null, out, job)
         done = end
       }
     } finally {

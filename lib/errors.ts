@@ -15,6 +15,7 @@ export type LlavaErrorCode =
   | 'DISPOSED'
   | 'ABORTED'
   | 'OUT_OF_MEMORY'
+  | 'DEVICE_FAILED'
   | 'NATIVE_UNAVAILABLE'
   | 'OUTPUT_FAILED'
   | 'INTERNAL'

@@ -23,7 +23,6 @@ import { LlavaError, invalidArgument } from './errors.js'
 import { Generation, type GeneratedToken } from './generation.js'
 import { decodeImage, type ImageInput, type RgbImage } from './image/decode.js'
 import type { ImageAspectRatio } from './image/image-processor.js'
-import { preprocessInSlices } from './image/preprocess.js'
 import { calledFrom, Job } from './job.js'
 import { Lockstep } from './lockstep.js'
 import { biasById } from './logit-bias.js'
@@ -31,7 +30,9 @@ import { machine, type Machine } from './machine.js'
 import { modelTemplate } from './model-template.js'
 import { defaultModel, describeNamedModel } from './named-model.js'
 import {
+  imageResults,
   isas,
+  type ImageResult,
   type Isa,
   type KvDtype,
   type NativeImageFeatures,
@@ -52,6 +53,7 @@ import {
   wholeNumber,
   type OptionCheck,
 } from './options.js'
+import { preprocess } from './preprocess.js'
 import type { ProgressListener } from './progress.js'
 import { renderCheckpointTemplate } from './prompt/checkpoint-template.js'
 import { splicePrompt, type SpliceItem } from './prompt/splice.js'
@@ -130,6 +132,13 @@ export interface OpenOptions extends ImageOptions, PromptOptions {
    * speed; under `fast` more than 32 positions at once are summed in another order than fewer.
    */
   readonly arithmetic?: 'fast' | 'exact'
+  /**
+   * `mapped` (default): weights are read where their file is mapped, shared with other processes and loaded on first touch; `copied`: into memory of this
+   * process on large pages, which takes as long as the disk does and makes each token a little faster.
+   */
+  readonly weights?: 'mapped' | 'copied'
+  /** Hears how far the copying of weights is. */
+  readonly onProgress?: ProgressListener
   /** Overrides the vision layer whose output is used, as in config.json's `vision_feature_layer`. */
   readonly visionFeatureLayer?: number
   /** Overrides how pictures are made square: `pad` with the mean colour, `crop` the centre, or `stretch` both sides. */
@@ -225,6 +234,8 @@ const openChecks = {
   isa: oneOf('auto', ...isas),
   kvCache: oneOf('f16', 'f32', 'q8_0'),
   arithmetic: oneOf('fast', 'exact'),
+  weights: oneOf('mapped', 'copied'),
+  onProgress: callback,
   visionFeatureLayer: wholeNumber(-1024, 1024),
   imageAspectRatio: oneOf(...imageAspectRatios),
   clip: text,
@@ -812,7 +823,7 @@ export class LLaVA implements Disposable, AsyncDisposable {
     const encoded = (count: number) => onProgress?.({ stage: 'image', done: total - raw.length + count, total })
     if (total > 0) encoded(0)
     const pixelValues = await Promise.all(raw.map((image) => this.#pixelValues(image, options, job)))
-    const made = (await this.#engine.encode(pixelValues, false, job, encoded)).images
+    const made = (await this.#engine.encode(pixelValues, ['projected'], job, encoded)).images
     cleanUp.push(() => {
       for (const image of made) image.dispose()
     })
@@ -836,20 +847,14 @@ export class LLaVA implements Disposable, AsyncDisposable {
     return {
       visionWidth: config.vision?.hiddenSize ?? 0,
       textWidth: config.text.hiddenSize,
-      encode: (image) =>
-        image instanceof EncodedImage ? Promise.resolve(image.share()) : this.#encodeImage(image, options, job),
+      picture: (image, result) => this.#pictureResult(image, result, options, job),
       hidden: (prompt, all) => this.#hidden(prompt, all, options, job),
       clipImage: async (image) => {
         const opened = await clip()
         if (image instanceof EncodedImage)
           throw invalidArgument('input', 'the picture itself, which CLIP reads in its own way', image)
         const rgb = await this.#decode(image, options, job)
-        return opened.image(
-          await preprocessInSlices(rgb, opened.description.imageProcessor, () => {
-            job.check()
-          }),
-          job,
-        )
+        return opened.image(await preprocess(rgb, opened.description.imageProcessor, job), job)
       },
       clipText: async (text) => (await clip()).text(text, job),
     }
@@ -879,16 +884,33 @@ export class LLaVA implements Disposable, AsyncDisposable {
   }
 
   async #encodeImage(image: ImageInput, options: ImageOptions, job: Job): Promise<EncodedImage> {
-    const { images } = await this.#engine.encode([await this.#pixelValues(image, options, job)], true, job)
+    const { images } = await this.#engine.encode([await this.#pixelValues(image, options, job)], imageResults, job)
     return new EncodedImage(images[0] as NativeImageFeatures, this.#engine)
+  }
+
+  async #pictureResult(
+    image: ImageSource,
+    result: ImageResult,
+    options: ImageOptions,
+    job: Job,
+  ): Promise<Float32Array> {
+    if (image instanceof EncodedImage) {
+      using shared = image.share()
+      return shared.read(result)
+    }
+    const { images } = await this.#engine.encode([await this.#pixelValues(image, options, job)], [result], job)
+    const encoded = images[0] as NativeImageFeatures
+    try {
+      return this.#engine.read(encoded, result)
+    } finally {
+      encoded.dispose()
+    }
   }
 
   async #pixelValues(image: ImageInput, options: ImageOptions, job: Job): Promise<Float32Array> {
     const processor = this.#imageProcessor()
     const rgb = await this.#decode(image, options, job)
-    return preprocessInSlices(rgb, processor, () => {
-      job.check()
-    })
+    return preprocess(rgb, processor, job)
   }
 
   #decode(image: ImageInput, options: ImageOptions, job: Job): Promise<RgbImage> {
@@ -944,12 +966,35 @@ async function openEngine(modelPath: string, options: OpenOptions): Promise<Engi
     given({ mmproj, visionTower, adapter, visionFeatureLayer, imageAspectRatio }),
   )
   const nativeOptions: NativeOptions = {
+    device: 'auto',
     threads: options.threads ?? 0,
     isa: options.isa ?? 'auto',
     kvCache: options.kvCache ?? (description.card.languageDtype === 'F32' ? 'f32' : 'f16'),
     arithmetic: options.arithmetic ?? 'fast',
+    weights: options.weights ?? 'mapped',
   }
-  return Engine.open(description, nativeOptions)
+  return openReporting(description, nativeOptions, options.onProgress)
+}
+
+/** Opens, and fails where the listener throws. */
+async function openReporting(
+  description: ModelDescription,
+  options: NativeOptions,
+  onProgress: ProgressListener | undefined,
+): Promise<Engine> {
+  if (onProgress === undefined || options.weights === 'mapped') return Engine.open(description, options)
+  const thrown: unknown[] = []
+  const report = (done: number, total: number) => {
+    try {
+      onProgress({ stage: 'weights', done, total })
+    } catch (error) {
+      thrown.push(error)
+    }
+  }
+  const engine = await Engine.open(description, options, report)
+  if (thrown.length === 0) return engine
+  engine.dispose()
+  throw thrown[0]
 }
 
 /** Runs a generation that has its sequence to itself, and leaves there what it chose. */

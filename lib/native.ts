@@ -110,13 +110,20 @@ export type Isa = (typeof isas)[number]
 export type KvDtype = 'f16' | 'f32' | 'q8_0'
 
 export interface NativeOptions {
+  /** What computes; `auto`: the best there is. */
+  readonly device: 'auto' | 'cpu'
   /** Compute threads; 0 = as many as the process may use. */
   readonly threads: number
   readonly isa: Isa | 'auto'
   readonly kvCache: KvDtype
   /** `exact`: quantised weights are dequantised and multiplied in float32; `fast`: activations are quantised to int8 blocks as well. */
   readonly arithmetic: 'fast' | 'exact'
+  /** `mapped`: read where the file is mapped; `copied`: into memory on large pages. */
+  readonly weights: 'mapped' | 'copied'
 }
+
+/** Hears how many bytes of the weights have been taken over, of how many; must not throw. */
+export type OpenListener = (nbytes: number, total: number) => void
 
 export interface NativeInfo {
   readonly device: string
@@ -133,12 +140,19 @@ export interface NativeInfo {
   }
 }
 
+/**
+ * What a picture may be encoded to: the tower's output [P, Dv] and its mean over the rows [Dv], the projector's output [P, D], which the decoder
+ * reads, and its mean [D]. Means are summed in double precision.
+ */
+export const imageResults = ['image_features', 'pooled_features', 'projected', 'projected_mean'] as const
+export type ImageResult = (typeof imageResults)[number]
+
 /** One picture after tower and projector. */
 export interface NativeImageFeatures {
   /** P: rows this picture takes in the prompt. */
   readonly rows: number
-  /** `image_features`: [P, Dv] tower output (only when asked for at encode time); `projected`: [P, D]. A fresh copy each time. */
-  read(kind: 'image_features' | 'projected'): Float32Array
+  /** A result that was asked for when it was encoded; a fresh copy each time. */
+  read(kind: ImageResult): Float32Array
   dispose(): void
 }
 
@@ -167,6 +181,8 @@ export interface NativeStep {
   readonly sequence: NativeSequence
   readonly segments: readonly NativeSegment[]
   readonly logits: 'none' | 'last' | 'all'
+  /** Of this step alone. */
+  readonly cancellation?: NativeCancellation | null
 }
 
 export interface NativeTiming {
@@ -175,24 +191,24 @@ export interface NativeTiming {
 }
 
 export interface NativeModel {
-  /** pixelValues [count, 3, S, S] is copied in at the call. */
+  /** pixelValues [count, 3, S, S] is copied in at the call. Several pictures go through the tower at once. */
   encodeImages(
     pixelValues: Float32Array,
     count: number,
-    keepFeatures: boolean,
+    results: readonly ImageResult[],
     cancellation: NativeCancellation | null,
   ): Promise<{ readonly images: NativeImageFeatures[] } & NativeTiming>
   createSequence(): NativeSequence
   /**
    * logits [rows asked for, V] and hidden [the same rows, D] (after the final norm) are written when the promise resolves; null for what is not wanted.
-   * A failed or cancelled call leaves every sequence as it was before.
+   * A step that is cancelled, or that there is no page of keys and values for, fails by itself: its error stands in its place of `failures`, its sequence
+   * is as it was, its rows are NaN. When all fail, or the pass itself does, the promise is rejected and every sequence is as it was.
    */
   forward(
     steps: readonly NativeStep[],
     logits: Float32Array | null,
-    cancellation: NativeCancellation | null,
     hidden?: Float32Array | null,
-  ): Promise<NativeTiming>
+  ): Promise<{ readonly failures: readonly (Error | null)[] } & NativeTiming>
   info(): NativeInfo
   /** Measures this machine's peaks on the model's own threads and ISA: GFLOP/s of floats, GOP/s of int8, GB/s of reads. */
   measurePeak(
@@ -204,8 +220,39 @@ export interface NativeModel {
 export interface NativeClip {
   /** pixelValues [count, 3, S, S] to [count, projectionDim], not normalised. */
   encodeImages(pixelValues: Float32Array, count: number, cancellation: NativeCancellation | null): Promise<Float32Array>
-  /** ids from the start token to the end token, without padding, to [projectionDim], not normalised. */
-  encodeText(ids: Int32Array, cancellation: NativeCancellation | null): Promise<Float32Array>
+  /** ids of each text from the start token to the end token, without padding, to [texts, projectionDim], not normalised. */
+  encodeTexts(ids: readonly Int32Array[], cancellation: NativeCancellation | null): Promise<Float32Array>
+  dispose(): void
+}
+
+/** One axis: the picture lies from `start` on on a canvas, which becomes `resized`; [from, from + count) of that goes to `margin` and on. */
+export interface PictureAxis {
+  readonly canvas: number
+  readonly start: number
+  readonly resized: number
+  readonly from: number
+  readonly count: number
+  readonly margin: number
+}
+
+/** What a vision tower takes of a picture: [3, side, side]. Where nothing of the picture goes, bytes are 0. */
+export interface PictureRequest {
+  readonly across: PictureAxis
+  readonly down: PictureAxis
+  readonly side: number
+  /** The canvas' colour, in bytes. */
+  readonly fill: readonly [number, number, number]
+  /** [3, 256]: what stands for each byte in each channel. */
+  readonly values: Float32Array
+}
+
+/** A copy of one picture's pixels. */
+export interface NativePicture {
+  /** Copies the next bytes of [height, width, 3]. */
+  write(bytes: Uint8Array): void
+  /** Of the whole picture, on libuv's threads. */
+  pixelValues(request: PictureRequest, cancellation: NativeCancellation | null): Promise<Float32Array>
+  /** What is under way goes on. */
   dispose(): void
 }
 
@@ -256,7 +303,9 @@ export const measuredOps = [
   'patch_embed',
   'embed_rows',
   'copy_rows',
+  'mean_rows',
   'add_rows',
+  'rope_angles',
 ] as const
 export type MeasuredOp = (typeof measuredOps)[number]
 
@@ -322,6 +371,7 @@ export interface NativeAddon {
     tensors: readonly TensorEntry[],
     config: ModelConfig,
     options: NativeOptions,
+    onProgress?: OpenListener,
   ): Promise<NativeModel>
   openClip(
     files: readonly string[],
@@ -332,6 +382,7 @@ export interface NativeAddon {
   /** An adapter among `tensors` is merged; threads 0 = as many as the process may use. */
   openConversion(files: readonly string[], tensors: readonly TensorEntry[], threads: number): Promise<NativeConversion>
   readonly OpBench: new (options: { readonly isa: Isa | 'auto'; readonly threads: number }) => NativeOpBench
+  readonly Picture: new (width: number, height: number) => NativePicture
   readonly Cancellation: new () => NativeCancellation
   /** What this CPU and process offer, without a model. */
   cpuInfo(): {

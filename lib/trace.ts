@@ -48,7 +48,8 @@ export async function runTrace(
   if (slots !== 1)
     throw new LlavaError('INVALID_ARGUMENT', `expected \`prompt\` to hold \`<image>\` once, it holds it ${slots} times`)
 
-  const image = (await engine.encode([pixelValues], true, job)).images[0] as NativeImageFeatures
+  const image = (await engine.encode([pixelValues], ['image_features', 'projected'], job))
+    .images[0] as NativeImageFeatures
   let sequence: NativeSequence | undefined
   try {
     const segments = items.map((item): NativeSegment =>

@@ -2,12 +2,15 @@
   "variables": {
     "llava_core_sources": [
       "native/common/mapped_file.cc",
+      "native/common/sharing.cc",
+      "native/common/worker_team.cc",
       "native/common/thread_pool.cc",
       "native/common/cpu_features.cc",
-      "native/common/arena.cc",
+      "native/ops/arena.cc",
       "native/common/crc32.cc",
       "native/common/file_reader.cc",
       "native/common/quantise.cc",
+      "native/image/resize.cc",
       "native/cpu/backend.cc",
       "native/cpu/block_float.cc",
       "native/cpu/linear.cc",
@@ -39,19 +42,20 @@
       "native/model/conversion.cc",
       "native/bench/random_operands.cc",
       "native/bench/judge.cc",
-      "native/bench/update_peak.cc",
       "native/bench/linear_op.cc",
       "native/bench/rowwise_op.cc",
       "native/bench/kv_ops.cc",
       "native/bench/patch_embed_op.cc",
       "native/bench/quantize_op.cc",
       "native/bench/measured_op.cc",
+      "native/binding/exports.cc",
       "native/binding/model_wrap.cc",
       "native/binding/clip_wrap.cc",
       "native/binding/conversion_wrap.cc",
       "native/binding/measure_wrap.cc",
       "native/binding/sequence_wrap.cc",
       "native/binding/features_wrap.cc",
+      "native/binding/picture_wrap.cc",
       "native/binding/runner.cc",
       "native/binding/convert.cc"
     ],
@@ -59,11 +63,14 @@
       "native/binding/addon.cc"
     ],
     "llava_testing_sources": [
+      "native/testing/far_backend.cc",
       "native/testing/conformance.cc",
       "native/testing/weights.cc",
       "native/testing/kernel_cases.cc",
       "native/testing/op_cases.cc",
       "native/testing/codec_cases.cc",
+      "native/testing/pool_cases.cc",
+      "native/testing/resize_cases.cc",
       "native/testing/testing_addon.cc"
     ],
     "llava_probe_sources": [

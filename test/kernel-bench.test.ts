@@ -23,6 +23,8 @@ const small: Readonly<Record<OpRequest['op'], Omit<OpRequest, 'op' | 'dtype'>>> 
   embed_rows: { rows: 3, columns: 256, depth: 50 },
   copy_rows: { rows: 3, columns: 100 },
   add_rows: { rows: 3, columns: 100 },
+  mean_rows: { rows: 5, columns: 100 },
+  rope_angles: { rows: 3, columns: 64 },
 }
 
 function smallCall(op: OpRequest['op'], dtype: OpRequest['dtype'] = 'F32'): OpRequest {

@@ -11,6 +11,7 @@ import {
   type BenchmarkLine,
   type Message,
   type OpenOptions,
+  type Progress,
 } from '../lib/index.js'
 import { goldenCase, goldenStages, type StoredTensor } from './tiny-model.js'
 
@@ -618,6 +619,27 @@ test('keys and values are f16 for checkpoints that are not f32, unless asked oth
   t.is(await withModel((model) => Promise.resolve(model.info().kvCacheDtype), {}, half), 'f16')
   t.is(await withModel((model) => Promise.resolve(model.info().kvCacheDtype), { kvCache: 'f32' }, half), 'f32')
   t.is(await withModel((model) => Promise.resolve(model.info().kvCacheDtype), { kvCache: 'q8_0' }, half), 'q8_0')
+})
+
+test('weights that are copied give the same answer, take memory instead of a mapping, and say how far they are', async (t) => {
+  const ask = async (model: LLaVA) => ({
+    memory: model.info().memory,
+    logits: await model.createContext().forward([[1, 5, 6]]),
+  })
+  const mapped = await withModel(ask)
+  const heard: Progress[] = []
+  const copied = await withModel(ask, { weights: 'copied', onProgress: (progress) => heard.push(progress) })
+  t.deepEqual(copied.logits, mapped.logits)
+  t.is(copied.memory.weightsMapped, 0)
+  t.true(copied.memory.weightsHeap >= mapped.memory.weightsHeap + mapped.memory.weightsMapped)
+  t.true(heard.every(({ stage, total }) => stage === 'weights' && total === heard[0]?.total))
+  t.true(heard.every(({ done }, n) => done >= (heard[n - 1]?.done ?? 0)))
+  t.is(heard.at(-1)?.done, heard[0]?.total)
+  const failure = new Error('enough')
+  const throwing = () => {
+    throw failure
+  }
+  t.is(await t.throwsAsync(LLaVA.open(modelPath, { weights: 'copied', onProgress: throwing })), failure)
 })
 
 test('a benchmark has a line each for picture, prefill and decode', async (t) => {

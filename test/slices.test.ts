@@ -1,23 +1,7 @@
-// Work in slices: the same result, with turns of the event loop in between, whatever the picture's shape.
+// Work in slices: the same result, with turns of the event loop in between.
 
 import test from 'ava'
-import { type RgbImage } from '../lib/image/decode.js'
-import { preprocess, preprocessInSlices } from '../lib/image/preprocess.js'
-import { resizeBicubic } from '../lib/image/resize.js'
 import { finishInSlices } from '../lib/slices.js'
-
-const spec = {
-  imageSize: 336,
-  aspectRatio: 'pad',
-  mean: [0.48, 0.46, 0.41],
-  std: [0.27, 0.26, 0.28],
-  rescaleFactor: 1 / 255,
-  shortestEdge: 336,
-} as const
-
-function picture(width: number, height: number): RgbImage {
-  return { width, height, data: Uint8Array.from({ length: 3 * width * height }, (_, i) => (i * 7919) >> 3) }
-}
 
 function* spin(milliseconds: number): Generator<undefined, string> {
   const end = performance.now() + milliseconds
@@ -73,39 +57,4 @@ test.serial('a check that throws between slices stops the work', async (t) => {
   }
   await t.throwsAsync(finishInSlices(spin(60_000), check), { message: 'enough' })
   t.true(performance.now() - started < 30_000)
-})
-
-test.serial('preprocessing in slices equals preprocessing at once', async (t) => {
-  for (const [width, height] of [
-    [5, 7],
-    [900, 640],
-    [200_000, 1],
-    [1, 200_000],
-  ] as const) {
-    t.deepEqual(await preprocessInSlices(picture(width, height), spec), preprocess(picture(width, height), spec))
-  }
-})
-
-test.serial('a resize may pause often, however wide or high the picture', (t) => {
-  for (const [width, height] of [
-    [4000, 300],
-    [300, 4000],
-    [400_000, 3],
-    [3, 400_000],
-  ] as const) {
-    const side = Math.max(width, height)
-    const canvas = { width: side, height: side, left: 0, top: 0, fill: [0, 0, 0] } as const
-    const steps = resizeBicubic(picture(width, height), canvas, {
-      width: 336,
-      height: 336,
-      left: 0,
-      top: 0,
-      columns: 336,
-      rows: 336,
-    })
-    let pauses = 0
-    while (steps.next().done !== true) pauses++
-    // every source pixel is seen by 4 outputs of its row, and a step has 2¹⁷ such taps, or those of one output: half as many leave room for rounding
-    t.true(pauses >= (4 * width * height) / 2 ** 17 / 2, `${pauses} pauses`)
-  }
 })

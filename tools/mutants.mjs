@@ -1,6 +1,6 @@
 // node tools/mutants.mjs [name…]: is every mistake seen? Each mutant is one wrong line of the native code, compiled into a copy of the testing addon;
 // some conformance case must fail on it. Not part of `npm test`: it compiles the changed file and links anew for each mutant (minutes).
-// An equivalent change (`from` that no longer stands in the file) is an error too, so that the list follows the code.
+// An equivalent change (`from` that no longer stands in the file, however broken into lines) is an error too, so that the list follows the code.
 
 import { spawnSync } from 'node:child_process'
 import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
@@ -220,6 +220,36 @@ const mutants = [
     to: '1 / scale',
   },
   {
+    name: 'no value is an outlier',
+    file: 'native/cpu/block_float.cc',
+    from: 'if (!(top * top > wanted)) break;',
+    to: 'break;',
+  },
+  {
+    name: 'an outlier stays in its block as well',
+    file: 'native/cpu/linear.cc',
+    from: 'copy_without(out.outliers[first + t],',
+    to: 'copy_without(Outliers{},',
+  },
+  {
+    name: 'outliers are not in units of D',
+    file: 'native/cpu/linear.cc',
+    from: 'outliers.of[i].value /= out.scale[t];',
+    to: '',
+  },
+  {
+    name: 'columns of outliers are those of the first slab',
+    file: 'native/cpu/linear.cc',
+    from: 'columns + static_cast<uint64_t>(t / slab)',
+    to: 'columns + static_cast<uint64_t>(0)',
+  },
+  {
+    name: 'all columns of outliers have one place',
+    file: 'native/cpu/outliers.h',
+    from: 'int64_t place(int64_t column) const { return place_[column]; }',
+    to: 'int64_t place(int64_t) const { return 0; }',
+  },
+  {
     name: 'quantize_q8_group leaves words where their tokens have them',
     file: `${kernels}/quantize_x86-inl.h`,
     from: 'words_of_tokens(codes, words);',
@@ -245,9 +275,9 @@ const mutants = [
   },
   {
     name: 'the -8 of Q4_0 is skipped',
-    file: `${kernels}/quantised-inl.h`,
-    from: 'NibbleCodes<BlockQ4_0, 8, OneScale>',
-    to: 'NibbleCodes<BlockQ4_0, 0, OneScale>',
+    file: 'native/common/dtype.h',
+    from: 'X(Q4_0, 32, 18, 1, 0, 8, 15)',
+    to: 'X(Q4_0, 32, 18, 1, 0, 0, 15)',
   },
   {
     name: 'Q4_0 swaps its nibbles',
@@ -408,8 +438,8 @@ const mutants = [
   {
     name: 'patches without a class row take positions as if there were one',
     file: 'native/cpu/patch_embed.cc',
-    from: 'a.position_embedding + class_rows * width',
-    to: 'a.position_embedding + width',
+    from: 'host(a.position_embedding.row(row))',
+    to: 'host(a.position_embedding.row(std::min(row + 1 - class_rows, a.position_embedding.rows - 1)))',
   },
   { name: 'the bias of patches is forgotten', file: 'native/cpu/patch_embed.cc', from: '.bias = a.bias, ', to: '' },
   {
@@ -451,16 +481,184 @@ const mutants = [
   {
     name: 'linear takes a residual of any shape',
     file: 'native/ops/check.h',
-    from: 'o.residual.data == nullptr ||',
+    from: '!o.residual ||',
     to: 'true ||',
   },
   {
-    name: 'embed_rows takes an id of V',
+    name: 'a bias of any length is taken',
     file: 'native/ops/check.h',
-    from: 'a.ids[t] < a.table.rows',
-    to: 'a.ids[t] <= a.table.rows',
+    from: '!vector || vector.length == length',
+    to: 'length >= 0 || vector',
+  },
+  {
+    name: 'a ragged batch forgets where its sequences begin',
+    file: 'native/cpu/attention.cc',
+    from: 'return begin + first + row / sharing;',
+    to: 'return first + row / sharing;',
+  },
+  {
+    name: 'kv_append writes all sequences from the first row on',
+    file: 'native/cpu/attention.cc',
+    from: 'host(x.row(begin + first))',
+    to: 'host(x.row(first))',
+  },
+  {
+    name: "a layer's offset in a page is left out",
+    file: 'native/cpu/attention.cc',
+    from: '+ cache.layer_offset',
+    to: '',
+  },
+  {
+    name: 'sums are not rescaled between spans of keys',
+    file: 'native/cpu/attention.cc',
+    from: 'if (rescale != 1.0f) k.scale(',
+    to: 'if (rescale < 0) k.scale(',
+  },
+  {
+    name: 'a window begins at a page of its span',
+    file: 'native/cpu/attention.cc',
+    from: 'for (int64_t at = block.oldest() / kSpan * kSpan;',
+    to: 'for (int64_t at = block.oldest() / kPageTokens * kPageTokens;',
+  },
+  {
+    name: 'the second slab of a product takes the rows of the first',
+    file: 'native/cpu/linear.cc',
+    from: 'panel(p), m + step, rows, k, depth',
+    to: 'panel(p), step, rows, k, depth',
+  },
+  {
+    name: 'every panel of a task has the weights of its first',
+    file: 'native/cpu/linear.cc',
+    from: 'task.first + p * kColumns, std::min(kColumns',
+    to: 'task.first, std::min(kColumns',
+  },
+  {
+    name: 'streaming stores lose a row',
+    file: 'native/cpu/linear.cc',
+    from: 'k.finish_rows(rows, columns, c, width, o.scale, row_scale, bias, residual,',
+    to: 'k.finish_rows(past_caches ? rows - 1 : rows, columns, c, width, o.scale, row_scale, bias, residual,',
+  },
+  {
+    name: 'mean_rows leaves out the last row',
+    file: 'native/cpu/rows.cc',
+    from: 'r < x.rows; r++) {\n    for (int64_t i = 0; i < columns; i++) sum',
+    to: 'r + 1 < x.rows; r++) {\n    for (int64_t i = 0; i < columns; i++) sum',
+  },
+  {
+    name: 'angles are not rounded to float32 first',
+    file: 'native/cpu/rope.cc',
+    from: 'static_cast<double>(position * inv_freq[j])',
+    to: 'static_cast<double>(position) * static_cast<double>(inv_freq[j])',
+  },
+  {
+    name: 'patches of all pictures are those of the first',
+    file: 'native/cpu/patch_embed.cc',
+    from: 'host(a.pixel_values) + r / patches * 3 * size * size',
+    to: 'host(a.pixel_values)',
+  },
+  {
+    name: 'a task of a job is done twice, and another is left out',
+    file: 'native/common/worker_team.cc',
+    from: 'job_.tasks - left, worker',
+    to: 'job_.tasks - left + (left == 7 ? 1 : 0), worker',
+  },
+  {
+    name: 'the pool keeps what a task threw to itself',
+    file: 'native/common/worker_team.cc',
+    from: 'if (failed_.load(std::memory_order_relaxed)) std::rethrow',
+    to: 'if (false) std::rethrow',
+  },
+  {
+    name: 'after a task that throws the others go on',
+    file: 'native/common/worker_team.cc',
+    from: 'failed_.load(std::memory_order_relaxed) || ',
+    to: '',
+  },
+  {
+    name: 'the caller does not wait for tasks under way',
+    file: 'native/common/worker_team.cc',
+    from: '  await_tasks();\n',
+    to: '',
+  },
+  {
+    name: 'workers without a seat work',
+    file: 'native/common/worker_team.cc',
+    from: 'if (worker < active) return;',
+    to: 'if (worker < 99) return;',
+  },
+  {
+    name: 'one of several flags cancels',
+    file: 'native/common/cancellation.h',
+    from: 'if (!caller->load(std::memory_order_relaxed)) return false;',
+    to: 'if (caller->load(std::memory_order_relaxed)) return true;',
+  },
+  {
+    name: 'a small job wakes workers',
+    file: 'native/common/sharing.cc',
+    from: 'workers_asleep ? kWorthWaking : kWorthSharing',
+    to: 'kWorthSharing',
+  },
+  {
+    name: 'sharing goes on at a loss',
+    file: 'native/common/sharing.cc',
+    from: '  if (balance_.count() >= 0) return;',
+    to: '  return;',
+  },
+  {
+    name: 'the last bytes of a row are not read',
+    file: 'native/image/resize-inl.h',
+    from: '__builtin_memcpy(part, from, static_cast<size_t>(n));',
+    to: '',
+  },
+  {
+    name: 'bytes are read beyond the end of a row',
+    file: 'native/image/resize-inl.h',
+    from: 'if (n >= kStep) return load<Bytes>(from);',
+    to: 'return load<Bytes>(from);',
+  },
+  {
+    name: 'sums below zero are not clamped',
+    file: 'native/image/resize-inl.h',
+    from: 'positive = whole > splat(0) ? whole : splat(0);',
+    to: 'positive = whole;',
+  },
+  {
+    name: 'a piece of a row begins at the weights of its column',
+    file: 'native/image/resize.cc',
+    from: 'column(u).offset + begin - column(u).first',
+    to: 'column(u).offset',
+  },
+  {
+    name: 'the canvas beside the picture is black',
+    file: 'native/image/resize.cc',
+    from: 'kHalf + column((left_ + i) / 3).outside * request_.fill[static_cast<size_t>(i % 3)]',
+    to: 'kHalf',
+  },
+  {
+    name: 'bands leave out the last row that sees the picture',
+    file: 'native/image/resize.cc',
+    from: 'top + seeing * (band + 1) / bands',
+    to: 'top + seeing * (band + 1) / bands - 1',
+  },
+  {
+    name: 'a row is written before its last source row',
+    file: 'native/image/resize.cc',
+    from: 'row(next_row_).first + row(next_row_).count <= y + count; next_row_++',
+    to: 'row(next_row_).first + row(next_row_).count <= y + count + 1; next_row_++',
+  },
+  {
+    name: 'rows share their sums with rows that are not done',
+    file: 'native/image/resize.cc',
+    from: 'most = std::max(most, fresh - next);',
+    to: 'most = std::max(most, fresh - next - 1);',
   },
 ]
+
+/** What finds `code` however its lines are broken. */
+function anywhereInLine(code) {
+  const characters = [...code.replace(/\s+/g, '')]
+  return new RegExp(characters.map((one) => one.replace(/[\\^$.*+?()[\]{}|/-]/, '\\$&')).join('\\s*'))
+}
 
 const asked = process.argv.slice(2)
 const copy = mkdtempSync(path.join(tmpdir(), 'llava-mutants-'))
@@ -507,10 +705,11 @@ try {
     if (asked.length > 0 && !asked.some((word) => name.includes(word))) continue
     const target = path.join(copy, file)
     const text = readFileSync(target, 'utf8')
-    if (!text.includes(from)) throw new Error(`mutant "${name}": ${file} no longer holds ${JSON.stringify(from)}`)
+    const place = anywhereInLine(from)
+    if (!place.test(text)) throw new Error(`mutant "${name}": ${file} no longer holds ${JSON.stringify(from)}`)
     writeFileSync(
       target,
-      text.replace(from, () => to),
+      text.replace(place, () => to),
     )
     build()
     const [seen] = failures(before, false)

@@ -4,10 +4,16 @@ import type { Answer, ProgressListener } from '../index.js'
 import type { Session } from './session.js'
 
 /** Says on a terminal what happens before the first word. */
-export function answerProgress(session: Session): ProgressListener {
-  const words = { image: 'encoding pictures', prompt: 'reading the prompt', generate: 'writing' }
+export function progressStatus(session: Session): ProgressListener {
+  const words = {
+    weights: 'copying the weights',
+    image: 'encoding pictures',
+    prompt: 'reading the prompt',
+    generate: 'writing',
+  }
   return ({ stage, done, total }) => {
-    if (stage !== 'generate' || done === 0) session.status(`${words[stage]} … ${done}/${total}`)
+    if (stage === 'weights') session.status(`${words[stage]} … ${Math.floor((100 * done) / Math.max(1, total))} %`)
+    else if (stage !== 'generate' || done === 0) session.status(`${words[stage]} … ${done}/${total}`)
   }
 }
 

@@ -3,7 +3,7 @@
 import { existsSync, statSync } from 'node:fs'
 import type { Command } from 'commander'
 import { LlavaError, type Answer, type AnswerOptions, type ChatStream, type LLaVA } from '../index.js'
-import { answerProgress, summary } from './answer-report.js'
+import { progressStatus, summary } from './answer-report.js'
 import {
   addAnswerFlags,
   addImageFlags,
@@ -137,7 +137,7 @@ async function answer(
   const options: AnswerOptions = {
     ...answerOptions(flags),
     signal: session.signal,
-    onProgress: answerProgress(session),
+    onProgress: progressStatus(session),
   }
   const images = pictures.map(({ image }) => image)
   if (flags.show !== undefined && flags.json !== true)

@@ -14,6 +14,7 @@ import {
   type Isa,
   type OpenOptions,
 } from '../index.js'
+import { progressStatus } from './answer-report.js'
 import type { Session } from './session.js'
 import { pictureProtocols, type PictureProtocol } from './terminal-picture.js'
 
@@ -49,6 +50,7 @@ export interface ModelFlags {
   readonly threads?: number
   readonly isa?: 'auto' | Isa
   readonly kvCache?: NonNullable<OpenOptions['kvCache']>
+  readonly weights?: NonNullable<OpenOptions['weights']>
   readonly visionFeatureLayer?: number
   readonly imageAspectRatio?: NonNullable<OpenOptions['imageAspectRatio']>
   readonly json?: boolean
@@ -72,6 +74,12 @@ export function addModelFlags(command: Command): Command {
         'q8_0',
       ]),
     )
+    .addOption(
+      new Option(
+        '--weights <where>',
+        'read weights where their file is mapped (default), or copy them to large pages',
+      ).choices(['mapped', 'copied']),
+    )
     .option('--vision-feature-layer <n>', "overrides the checkpoint's vision layer", integer)
     .addOption(
       new Option('--image-aspect-ratio <how>', 'overrides how pictures are made square').choices([
@@ -86,9 +94,12 @@ export function addModelFlags(command: Command): Command {
 /** Opens the model that the flags name, saying so on a terminal. */
 export async function openModel(flags: ModelFlags, session: Session, options: OpenOptions = {}): Promise<LLaVA> {
   session.status('opening the model …')
-  const { mmproj, visionTower, adapter, threads, isa, kvCache, visionFeatureLayer, imageAspectRatio } = flags
-  const asked = { mmproj, visionTower, adapter, threads, isa, kvCache, visionFeatureLayer, imageAspectRatio }
-  const model = await LLaVA.open(flags.model, given({ ...asked, signal: session.signal, ...options }))
+  const { mmproj, visionTower, adapter, threads, isa, kvCache, weights, visionFeatureLayer, imageAspectRatio } = flags
+  const asked = { mmproj, visionTower, adapter, threads, isa, kvCache, weights, visionFeatureLayer, imageAspectRatio }
+  const model = await LLaVA.open(
+    flags.model,
+    given({ ...asked, signal: session.signal, onProgress: progressStatus(session), ...options }),
+  )
   session.status('')
   return model
 }

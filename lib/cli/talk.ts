@@ -14,7 +14,7 @@ import {
   type PromptOptions,
   type SayOptions,
 } from '../index.js'
-import { answerProgress, summary } from './answer-report.js'
+import { progressStatus, summary } from './answer-report.js'
 import type { ShowFlags } from './flags.js'
 import { remarkOnPhotographs } from './photograph.js'
 import { readChat, writeChat } from './saved-chat.js'
@@ -246,7 +246,7 @@ export class Talk implements Disposable {
   }
 
   #sayOptions(): SayOptions {
-    return { ...parted(this.#options).say, signal: this.#signal(), onProgress: answerProgress(this.#session) }
+    return { ...parted(this.#options).say, signal: this.#signal(), onProgress: progressStatus(this.#session) }
   }
 
   #signal(): AbortSignal {

@@ -16,7 +16,8 @@ double worse(double a, double b) { return std::isnan(a) || std::isnan(b) ? kNan 
 double ulp_of_largest(std::span<const float> truth) {
   float largest = 0;
   for (const float value : truth) largest = std::fmax(largest, std::fabs(value));
-  return static_cast<double>(std::nextafter(largest, std::numeric_limits<float>::infinity())) - static_cast<double>(largest);
+  return static_cast<double>(std::nextafter(largest, std::numeric_limits<float>::infinity())) -
+         static_cast<double>(largest);
 }
 
 double distance(float value, float truth) { return std::fabs(static_cast<double>(value) - static_cast<double>(truth)); }
@@ -38,7 +39,8 @@ Verdict judge(const MeasuredOp& op, std::span<const float> output) {
   double error = 0, reference = 0;
   for (size_t i = 0; i < expected.index.size(); i++) {
     const auto at = static_cast<size_t>(expected.index[i]);
-    if (at >= output.size()) throw Error(ErrorCode::kInvalidArgument, "expected the output to hold as many values as the op writes");
+    if (at >= output.size())
+      throw Error(ErrorCode::kInvalidArgument, "expected the output to hold as many values as the op writes");
     error = worse(error, distance(output[at], expected.truth[i]) / ulp);
     reference = worse(reference, distance(expected.reference[i], expected.truth[i]) / ulp);
   }

@@ -1,7 +1,10 @@
-// One op of the model on random operands: run through the back end's op table, timed barrier to barrier, and judged against the plainest loops.
-//   Operands stand in several sets that together exceed any cache, and every call takes the next one: weights come from memory, as in a model.
-//   A verdict compares outputs at sampled places with the same loops in double (the truth) and in float (what rounding costs):
-//     err(output) <= 2 err(float) + 4, in ulps of the largest true value, written so that NaN fails; every other output must be finite.
+// One op of the model on random operands: run through the back end's op table, timed barrier to barrier, and judged
+// against the plainest loops.
+//   Operands stand in several sets that together exceed any cache, and every call takes the next one: weights come from
+//   memory, as in a model. A verdict compares outputs at sampled places with the same loops in double (the truth) and
+//   in float (what rounding costs):
+//     err(output) <= 2 err(float) + 4, in ulps of the largest true value, written so that NaN fails; every other output
+//     must be finite.
 #pragma once
 #include <cstdint>
 #include <memory>
@@ -53,17 +56,15 @@ class MeasuredOp {
  public:
   virtual ~MeasuredOp() = default;
   virtual int64_t sets() const = 0;
-  virtual void run(Backend& backend, int64_t set) = 0;
+  virtual void run(int64_t set) = 0;
   // Outputs of one run on the first set, from outputs that hold NaN (or the residual) before it.
-  virtual std::vector<float> output(Backend& backend) = 0;
+  virtual std::vector<float> output() = 0;
   virtual Expected expected() const = 0;
 };
 
-// Throws kInvalidArgument for an op that is not measured or a shape that it does not take.
+// Runs on the back end, which outlives it. Throws kInvalidArgument for an op that is not measured or a shape that it
+// does not take.
 std::unique_ptr<MeasuredOp> make_measured_op(Backend& backend, const OpRequest& request);
-
-// Reads and writes in place, GB/s of both, on the back end's threads and as much memory as its peak of reads takes.
-Peak measure_update_peak(Backend& backend);
 
 Verdict judge(const MeasuredOp& op, std::span<const float> output);
 

@@ -16,6 +16,8 @@ std::unique_ptr<MeasuredOp> make_activate_op(Backend& backend, const OpRequest& 
 std::unique_ptr<MeasuredOp> make_silu_mul_op(Backend& backend, const OpRequest& request);
 std::unique_ptr<MeasuredOp> make_add_rows_op(Backend& backend, const OpRequest& request);
 std::unique_ptr<MeasuredOp> make_copy_rows_op(Backend& backend, const OpRequest& request);
+std::unique_ptr<MeasuredOp> make_mean_rows_op(Backend& backend, const OpRequest& request);
+std::unique_ptr<MeasuredOp> make_rope_angles_op(Backend& backend, const OpRequest& request);
 std::unique_ptr<MeasuredOp> make_rope_op(Backend& backend, const OpRequest& request);
 std::unique_ptr<MeasuredOp> make_embed_rows_op(Backend& backend, const OpRequest& request);
 

@@ -1,10 +1,11 @@
-// Rows of activations as int8 blocks of 32 in block floating point, the step before every product with quantised weights;
-// its output is what the blocks mean: D * 2^e * code.
+// Rows of activations as int8 blocks of 32 in block floating point, the step before every product with quantised
+// weights; its output is what the blocks mean: D * 2^e * code. A kernel of the CPU: no op of its own.
 #include "bench/measured_ops.h"
 #include "bench/operand_sets.h"
 #include "common/blocks.h"
 #include "cpu/block_float.h"
 #include "cpu/kernels/reference.h"
+#include "cpu/stream.h"
 
 namespace llava::bench {
 
@@ -29,62 +30,81 @@ void quantize_row(const KernelTable& kernels, const float* x, int64_t columns, c
 
 class QuantizeOp : public MeasuredOp {
  public:
-  QuantizeOp(cpu::CpuStream& stream, const OpRequest& r) : request_(r), blocks_(r.columns / kBlock), all_(take_blocks(r.rows)), expected_(take_blocks(1)) {
+  QuantizeOp(Backend& backend, const OpRequest& r)
+      : request_(r), blocks_(r.columns / kBlock), stream_(cpu::cpu_stream(backend.stream())), all_(r.rows, blocks_) {
     const int64_t set_bytes = r.rows * r.columns * static_cast<int64_t>(sizeof(float));
-    for (int64_t i = 0; i < sets_of(r, set_bytes); i++) x_.push_back(take_values(arena_, stream, r.rows, r.columns, 1.7f, seed_of(r.seed, 1, i)));
+    for (int64_t i = 0; i < sets_of(r, set_bytes); i++) {
+      std::vector<float>& x = x_.emplace_back(static_cast<size_t>(r.rows * r.columns));
+      for (int64_t t = 0; t < r.rows; t++)
+        random_values(r.columns, 1.7f, seed_of(r.seed, i, t), x.data() + t * r.columns);
+    }
   }
   int64_t sets() const override { return static_cast<int64_t>(x_.size()); }
-  void run(Backend& backend, int64_t set) override {
-    cpu::CpuStream& stream = cpu::cpu_stream(backend.stream());
-    const Activations& x = x_[static_cast<size_t>(set)];
-    stream.parallel_rows(x.rows, [&](int64_t first, int64_t count) {
-      for (int64_t t = first; t < first + count; t++) quantize_row(stream.kernels, x.row(t), x.cols, blocks_of(t));
+  void run(int64_t set) override {
+    const float* x = x_[static_cast<size_t>(set)].data();
+    stream_.parallel_rows(request_.rows, [&](int64_t first, int64_t count) {
+      for (int64_t t = first; t < first + count; t++)
+        quantize_row(stream_.kernels, x + t * request_.columns, request_.columns, all_.row(t));
     });
   }
-  std::vector<float> output(Backend& backend) override {
-    std::fill_n(all_.origin, request_.rows * blocks_, std::numeric_limits<float>::quiet_NaN());
-    run(backend, 0);
+  std::vector<float> output() override {
+    std::fill(all_.origin.begin(), all_.origin.end(), std::numeric_limits<float>::quiet_NaN());
+    run(0);
     std::vector<float> out;
-    for (int64_t t = 0; t < request_.rows; t++) append(blocks_of(t), out);
+    for (int64_t t = 0; t < request_.rows; t++) append(all_.row(t), out);
     return out;
   }
   Expected expected() const override {
     Expected out;
     Random random(request_.seed);
+    Memory one(1, blocks_);
     for (const int64_t t : sampled(request_.rows, kSampledRows, random)) {
       for (int64_t i = 0; i < request_.columns; i++) out.index.push_back(t * request_.columns + i);
-      quantize_row(select_kernels("scalar"), x_[0].row(t), request_.columns, expected_);
-      append(expected_, out.truth);
+      quantize_row(select_kernels("scalar"), x_[0].data() + t * request_.columns, request_.columns, one.row(0));
+      append(one.row(0), out.truth);
     }
     out.reference = out.truth;
     return out;
   }
 
  private:
-  Blocks take_blocks(int64_t rows) {
-    return {arena_.take<float>(rows), arena_.take<float>(rows * blocks_), arena_.take<float>(rows * blocks_), arena_.take<int8_t>(rows * request_.columns),
-            arena_.take<int32_t>(2 * rows * blocks_)};
-  }
-  Blocks blocks_of(int64_t row) const {
-    return {all_.scale + row, all_.origin + row * blocks_, all_.inverse + row * blocks_, all_.q + row * request_.columns, all_.sum + 2 * row * blocks_};
-  }
+  // Blocks of several rows.
+  struct Memory {
+    int64_t blocks;
+    std::vector<float> scale, origin, inverse;
+    std::vector<int8_t> q;
+    std::vector<int32_t> sum;
+    Memory(int64_t rows, int64_t blocks_of_row)
+        : blocks(blocks_of_row),
+          scale(size(rows)),
+          origin(size(rows * blocks)),
+          inverse(origin),
+          q(size(rows * blocks * kBlock)),
+          sum(size(2 * rows * blocks)) {}
+    static size_t size(int64_t count) { return static_cast<size_t>(count); }
+    Blocks row(int64_t t) {
+      return {&scale[size(t)], &origin[size(t * blocks)], &inverse[size(t * blocks)], &q[size(t * blocks * kBlock)],
+              &sum[size(2 * t * blocks)]};
+    }
+  };
   void append(const Blocks& row, std::vector<float>& out) const {
-    for (int64_t i = 0; i < request_.columns; i++) out.push_back(static_cast<float>(row.q[i]) * (*row.scale * (row.origin[i / kBlock] / kOrigin)));
+    for (int64_t i = 0; i < request_.columns; i++)
+      out.push_back(static_cast<float>(row.q[i]) * (*row.scale * (row.origin[i / kBlock] / kOrigin)));
   }
 
   OpRequest request_;
   int64_t blocks_;
-  Arena arena_;
-  Blocks all_;
-  Blocks expected_;
-  std::vector<Activations> x_;
+  cpu::CpuStream& stream_;
+  Memory all_;
+  std::vector<std::vector<float>> x_;  // [sets], each [T, D]
 };
 
 }  // namespace
 
 std::unique_ptr<MeasuredOp> make_quantize_op(Backend& backend, const OpRequest& r) {
-  expect(r.rows >= 1 && r.columns >= kBlock && r.columns % kBlock == 0, "quantize: rows, and columns in whole blocks of 32");
-  return std::make_unique<QuantizeOp>(cpu::cpu_stream(backend.stream()), r);
+  expect(r.rows >= 1 && r.columns >= kBlock && r.columns % kBlock == 0,
+         "quantize: rows, and columns in whole blocks of 32");
+  return std::make_unique<QuantizeOp>(backend, r);
 }
 
 }  // namespace llava::bench

@@ -11,7 +11,8 @@ namespace llava::bench {
 
 namespace {
 
-// Random bits give a type's values the standard deviation of this many steps of its scale d; mins of `offset` steps centre them (from each type's formula).
+// Random bits give a type's values the standard deviation of this many steps of its scale d; mins of `offset` steps
+// centre them (from each type's formula).
 template <class Block>
 struct Steps;
 #define LLAVA_STEPS(T, steps, offset_steps)                         \
@@ -77,7 +78,7 @@ void random_weights(DType dtype, int64_t count, float spread, uint64_t seed, std
     case DType::F32: return random_floats<uint32_t>(count, spread, 8, 23, random, out);
     case DType::F16: return random_floats<uint16_t>(count, spread, 5, 10, random, out);
     case DType::BF16: return random_floats<uint16_t>(count, spread, 8, 7, random, out);
-#define LLAVA_RANDOM_BLOCKS(T, elements, bytes) \
+#define LLAVA_RANDOM_BLOCKS(T, elements, ...) \
   case DType::T: return random_blocks<Block##T>(count / elements, spread, random, out);
       LLAVA_QUANTISED(LLAVA_RANDOM_BLOCKS)
 #undef LLAVA_RANDOM_BLOCKS

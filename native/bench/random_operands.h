@@ -1,9 +1,10 @@
 // Random operands in their file's layout, the same on every machine and any number of threads.
 //   Weights have a standard deviation of about `spread`, so that products of normalised rows stay near 1.
 #pragma once
+#include <cstddef>
 #include <cstdint>
 
-#include "common/tensor.h"
+#include "common/dtype.h"
 
 namespace llava::bench {
 

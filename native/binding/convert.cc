@@ -8,7 +8,9 @@ namespace llava::binding {
 
 namespace {
 
-[[noreturn]] void expected(const char* name, const char* what) { throw Error(ErrorCode::kInvalidArgument, std::string("expected `") + name + "` to be " + what); }
+[[noreturn]] void expected(const char* name, const char* what) {
+  throw Error(ErrorCode::kInvalidArgument, std::string("expected `") + name + "` to be " + what);
+}
 
 }  // namespace
 
@@ -26,8 +28,10 @@ Error from_current_exception() {
   } catch (const std::bad_alloc&) {
     return Error(ErrorCode::kOutOfMemory, "out of memory");
   } catch (const std::system_error& error) {
-    const bool lacking = error.code() == std::errc::resource_unavailable_try_again || error.code() == std::errc::not_enough_memory;
-    return lacking ? Error(ErrorCode::kOutOfMemory, "out of memory: a thread could not be started") : Error(ErrorCode::kInternal, error.what());
+    const bool lacking =
+        error.code() == std::errc::resource_unavailable_try_again || error.code() == std::errc::not_enough_memory;
+    return lacking ? Error(ErrorCode::kOutOfMemory, "out of memory: a thread could not be started")
+                   : Error(ErrorCode::kInternal, error.what());
   } catch (const std::exception& error) {
     return Error(ErrorCode::kInternal, error.what());
   } catch (...) {
@@ -82,7 +86,8 @@ Array typed_array_of(const Napi::Value& value, const char* name, napi_typedarray
   if (!value.IsTypedArray() || value.As<Napi::TypedArray>().TypedArrayType() != type) expected(name, what);
   const Napi::Value buffer = value.As<Napi::TypedArray>().Get("buffer");
   if (!buffer.IsArrayBuffer()) expected(name, "backed by an ArrayBuffer, not by shared memory");
-  if (buffer.As<Napi::ArrayBuffer>().IsDetached()) expected(name, "an array whose buffer has not been transferred away");
+  if (buffer.As<Napi::ArrayBuffer>().IsDetached())
+    expected(name, "an array whose buffer has not been transferred away");
   return value.As<Array>();
 }
 
@@ -118,22 +123,27 @@ TextConfig text_config_of(const Napi::Object& o) {
   c.head_dim = integer_of(o.Get("headDim"), "text.headDim");
   c.vocab_size = integer_of(o.Get("vocabSize"), "text.vocabSize");
   c.rms_norm_eps = float_of(o.Get("rmsNormEps"), "text.rmsNormEps");
-  c.rope_layout = one_of<RopeLayout>(o.Get("ropeLayout"), "text.ropeLayout", {{"half", RopeLayout::kHalf}, {"interleaved", RopeLayout::kInterleaved}});
+  c.rope_layout = one_of<RopeLayout>(o.Get("ropeLayout"), "text.ropeLayout",
+                                     {{"half", RopeLayout::kHalf}, {"interleaved", RopeLayout::kInterleaved}});
   c.rope_inv_freq = copy_float32_array(o.Get("ropeInvFreq"), "text.ropeInvFreq");
   c.context_length = integer_of(o.Get("contextLength"), "text.contextLength");
-  if (!o.Get("slidingWindow").IsUndefined()) c.sliding_window = integer_of(o.Get("slidingWindow"), "text.slidingWindow");
+  if (!o.Get("slidingWindow").IsUndefined())
+    c.sliding_window = integer_of(o.Get("slidingWindow"), "text.slidingWindow");
   return c;
 }
 
 Activation activation_of(const Napi::Value& value) {
   return one_of<Activation>(value, "activation",
-                            {{"quick_gelu", Activation::kQuickGelu}, {"gelu", Activation::kGelu}, {"gelu_pytorch_tanh", Activation::kGeluTanh}});
+                            {{"quick_gelu", Activation::kQuickGelu},
+                             {"gelu", Activation::kGelu},
+                             {"gelu_pytorch_tanh", Activation::kGeluTanh}});
 }
 
 VisionConfig vision_config_of(const Napi::Object& o) {
   VisionConfig c;
   if (!o.Get("tower").IsUndefined()) {
-    c.tower = one_of<VisionTower>(o.Get("tower"), "vision.tower", {{"clip", VisionTower::kClip}, {"siglip", VisionTower::kSiglip}});
+    c.tower = one_of<VisionTower>(o.Get("tower"), "vision.tower",
+                                  {{"clip", VisionTower::kClip}, {"siglip", VisionTower::kSiglip}});
   }
   c.hidden_size = integer_of(o.Get("hiddenSize"), "vision.hiddenSize");
   c.intermediate_size = integer_of(o.Get("intermediateSize"), "vision.intermediateSize");
@@ -144,7 +154,8 @@ VisionConfig vision_config_of(const Napi::Object& o) {
   c.layer_norm_eps = float_of(o.Get("layerNormEps"), "vision.layerNormEps");
   c.activation = activation_of(o.Get("activation"));
   c.drop_class_row = boolean_of(o.Get("dropClassRow"), "vision.dropClassRow");
-  if (!o.Get("projectorLayers").IsUndefined()) c.projector_layers = integer_of(o.Get("projectorLayers"), "vision.projectorLayers");
+  if (!o.Get("projectorLayers").IsUndefined())
+    c.projector_layers = integer_of(o.Get("projectorLayers"), "vision.projectorLayers");
   return c;
 }
 
@@ -157,8 +168,21 @@ DType dtype_of(const std::string& name) {
   throw Error(ErrorCode::kModelUnsupported, "tensor type " + name + " is not supported");
 }
 
+ImageResult image_result_of(const Napi::Value& value, const char* name) {
+  return one_of<ImageResult>(value, name,
+                             {{"image_features", ImageResult::kImageFeatures},
+                              {"pooled_features", ImageResult::kPooledFeatures},
+                              {"projected", ImageResult::kProjected},
+                              {"projected_mean", ImageResult::kProjectedMean}});
+}
+
 PeakKind peak_kind_of(const Napi::Value& value) {
-  return one_of<PeakKind>(value, "kind", {{"fma", PeakKind::kFma}, {"bf16", PeakKind::kBf16}, {"int8", PeakKind::kInt8}, {"read", PeakKind::kRead}});
+  return one_of<PeakKind>(value, "kind",
+                          {{"fma", PeakKind::kFma},
+                           {"bf16", PeakKind::kBf16},
+                           {"int8", PeakKind::kInt8},
+                           {"read", PeakKind::kRead},
+                           {"update", PeakKind::kUpdate}});
 }
 
 Napi::Object peak_to_js(Napi::Env env, const Peak& peak) {
@@ -200,9 +224,13 @@ ModelOptions model_options_of(const Napi::Value& value) {
   const int64_t threads = integer_of(o.Get("threads"), "threads");
   if (threads < 0 || threads > 1024) expected("threads", "between 0 and 1024");
   options.threads = static_cast<int>(threads);
+  options.device = string_of(o.Get("device"), "device");
   options.isa = string_of(o.Get("isa"), "isa");
-  options.kv_cache = one_of<KvType>(o.Get("kvCache"), "kvCache", {{"f16", KvType::kF16}, {"f32", KvType::kF32}, {"q8_0", KvType::kQ8_0}});
-  options.arithmetic = one_of<Arithmetic>(o.Get("arithmetic"), "arithmetic", {{"fast", Arithmetic::kFast}, {"exact", Arithmetic::kExact}});
+  options.kv_cache = one_of<KvType>(o.Get("kvCache"), "kvCache",
+                                    {{"f16", KvType::kF16}, {"f32", KvType::kF32}, {"q8_0", KvType::kQ8_0}});
+  options.arithmetic = one_of<Arithmetic>(o.Get("arithmetic"), "arithmetic",
+                                          {{"fast", Arithmetic::kFast}, {"exact", Arithmetic::kExact}});
+  options.copies_weights = one_of<bool>(o.Get("weights"), "weights", {{"mapped", false}, {"copied", true}});
   return options;
 }
 
@@ -220,7 +248,12 @@ std::vector<TensorEntry> directory_of(const Napi::Value& value) {
   for (uint32_t i = 0; i < array.Length(); i++) {
     const Napi::HandleScope scope(value.Env());
     const Napi::Object o = object_of(array.Get(i), "tensors[]");
-    TensorEntry entry{string_of(o.Get("name"), "name"), dtype_of(string_of(o.Get("dtype"), "dtype")), {}, integer_of(o.Get("file"), "file"), 0, 0};
+    TensorEntry entry{string_of(o.Get("name"), "name"),
+                      dtype_of(string_of(o.Get("dtype"), "dtype")),
+                      {},
+                      integer_of(o.Get("file"), "file"),
+                      0,
+                      0};
     const Napi::Array shape = array_of(o.Get("shape"), "shape");
     for (uint32_t d = 0; d < shape.Length(); d++) entry.shape.push_back(integer_of(shape.Get(d), "shape[]"));
     const int64_t offset = integer_of(o.Get("offset"), "offset"), nbytes = integer_of(o.Get("nbytes"), "nbytes");

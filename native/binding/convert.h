@@ -1,4 +1,5 @@
-// JavaScript values to native ones and back. TypeScript has worded and checked everything; this re-checks what memory safety needs.
+// JavaScript values to native ones and back. TypeScript has worded and checked everything; this re-checks what memory
+// safety needs.
 #pragma once
 #include <napi.h>
 
@@ -42,20 +43,23 @@ T one_of(const Napi::Value& value, const char* name, std::initializer_list<std::
     if (text == choice) return result;
     known += std::string(known.empty() ? "" : ", ") + choice;
   }
-  throw Error(ErrorCode::kInvalidArgument, std::string("expected `") + name + "` to be one of " + known + ", got " + text);
+  throw Error(ErrorCode::kInvalidArgument,
+              std::string("expected `") + name + "` to be one of " + known + ", got " + text);
 }
 
 bool boolean_of(const Napi::Value& value, const char* name);
 int64_t integer_of(const Napi::Value& value, const char* name);  // within +-2^53
 float float_of(const Napi::Value& value, const char* name);
 
-// Typed arrays are read where they stand and copied at once. Detached ones have length 0 and fail the callers' length checks; shared ones are refused.
+// Typed arrays are read where they stand and copied at once. Detached ones have length 0 and fail the callers' length
+// checks; shared ones are refused.
 Napi::Float32Array float32_array_of(const Napi::Value& value, const char* name);
 std::vector<int32_t> copy_int32_array(const Napi::Value& value, const char* name);
 std::vector<float> copy_float32_array(const Napi::Value& value, const char* name);
 Napi::Uint8Array uint8_array_of(const Napi::Value& value, const char* name);
 
 DType dtype_of(const std::string& name);
+ImageResult image_result_of(const Napi::Value& value, const char* name);
 PeakKind peak_kind_of(const Napi::Value& value);
 Napi::Object peak_to_js(Napi::Env env, const Peak& peak);
 

@@ -1,7 +1,7 @@
-// OpBench: a back end of its own, and one op at a time on random operands. Everything runs on the runner thread, through the model's own op table.
+// OpBench: a back end of its own, and one op at a time on random operands. Everything runs on the runner thread,
+// through the model's own op table.
 #include <chrono>
 #include <cstring>
-#include <optional>
 
 #include "bench/measured_op.h"
 #include "binding/convert.h"
@@ -13,12 +13,12 @@ const napi_type_tag MeasureWrap::kTag = {0x6c6c61766162656e, 0x6368000000000001}
 
 // Runner thread only, after it is made.
 struct Bench {
-  explicit Bench(std::unique_ptr<Backend> b) : backend(std::move(b)) {}
+  explicit Bench(std::shared_ptr<Backend> b) : backend(std::move(b)) {}
   void run() {
-    op->run(*backend, next++ % op->sets());
-    backend->stream().arena.reset();
+    op->run(next++ % op->sets());
+    backend->synchronize(backend->stream());
   }
-  std::unique_ptr<Backend> backend;
+  std::shared_ptr<Backend> backend;
   std::unique_ptr<bench::MeasuredOp> op;
   int64_t next = 0;
 };
@@ -33,12 +33,13 @@ bench::MeasuredOp& op_of(const Bench& bench) {
 // A job on the bench whose cancel flag the ops look at.
 class BenchJob : public Job {
  public:
-  BenchJob(Napi::Env env, std::shared_ptr<Bench> bench) : Job(env, std::make_shared<std::atomic<bool>>(false)), bench_(std::move(bench)) {}
+  BenchJob(Napi::Env env, std::shared_ptr<Bench> bench)
+      : Job(env, std::make_shared<std::atomic<bool>>(false)), bench_(std::move(bench)) {}
 
  protected:
   virtual void measure() = 0;
   void execute() final {
-    bench_->backend->stream().cancel = &cancel();
+    bench_->backend->stream().cancel = Cancellation(cancel());
     measure();
     if (cancel().load(std::memory_order_relaxed)) throw Error(ErrorCode::kAborted, "the work was cancelled");
   }
@@ -47,7 +48,8 @@ class BenchJob : public Job {
 
 class PrepareJob : public BenchJob {
  public:
-  PrepareJob(Napi::Env env, std::shared_ptr<Bench> bench, bench::OpRequest request) : BenchJob(env, std::move(bench)), request_(std::move(request)) {}
+  PrepareJob(Napi::Env env, std::shared_ptr<Bench> bench, bench::OpRequest request)
+      : BenchJob(env, std::move(bench)), request_(std::move(request)) {}
 
  private:
   void measure() override {
@@ -65,14 +67,16 @@ class PrepareJob : public BenchJob {
 
 class SampleJob : public BenchJob {
  public:
-  SampleJob(Napi::Env env, std::shared_ptr<Bench> bench, int64_t calls) : BenchJob(env, std::move(bench)), calls_(calls) {}
+  SampleJob(Napi::Env env, std::shared_ptr<Bench> bench, int64_t calls)
+      : BenchJob(env, std::move(bench)), calls_(calls) {}
 
  private:
   void measure() override {
     op_of(*bench_);
     const auto start = std::chrono::steady_clock::now();
     for (int64_t i = 0; i < calls_ && !cancel().load(std::memory_order_relaxed); i++) bench_->run();
-    nanoseconds_ = std::chrono::duration<double, std::nano>(std::chrono::steady_clock::now() - start).count() / static_cast<double>(calls_);
+    nanoseconds_ = std::chrono::duration<double, std::nano>(std::chrono::steady_clock::now() - start).count() /
+                   static_cast<double>(calls_);
   }
   Napi::Value result(Napi::Env env) override { return Napi::Number::New(env, nanoseconds_); }
   int64_t calls_;
@@ -84,7 +88,7 @@ class OutputJob : public BenchJob {
   using BenchJob::BenchJob;
 
  private:
-  void measure() override { output_ = op_of(*bench_).output(*bench_->backend); }
+  void measure() override { output_ = op_of(*bench_).output(); }
   Napi::Value result(Napi::Env env) override {
     Napi::Float32Array copy = Napi::Float32Array::New(env, output_.size());
     std::memcpy(copy.Data(), output_.data(), output_.size() * sizeof(float));
@@ -101,7 +105,8 @@ std::string hexadecimal(uint64_t value) {
 
 class JudgeJob : public BenchJob {
  public:
-  JudgeJob(Napi::Env env, std::shared_ptr<Bench> bench, std::vector<float> output) : BenchJob(env, std::move(bench)), output_(std::move(output)) {}
+  JudgeJob(Napi::Env env, std::shared_ptr<Bench> bench, std::vector<float> output)
+      : BenchJob(env, std::move(bench)), output_(std::move(output)) {}
 
  private:
   void measure() override { verdict_ = bench::judge(op_of(*bench_), output_); }
@@ -119,15 +124,12 @@ class JudgeJob : public BenchJob {
 
 class PeakJob : public BenchJob {
  public:
-  // Without a kind: reads and writes in place.
-  PeakJob(Napi::Env env, std::shared_ptr<Bench> bench, std::optional<PeakKind> kind) : BenchJob(env, std::move(bench)), kind_(kind) {}
+  PeakJob(Napi::Env env, std::shared_ptr<Bench> bench, PeakKind kind) : BenchJob(env, std::move(bench)), kind_(kind) {}
 
  private:
-  void measure() override {
-    peak_ = kind_ ? bench_->backend->measure_peak(*kind_) : bench::measure_update_peak(*bench_->backend);
-  }
+  void measure() override { peak_ = bench_->backend->measure_peak(kind_); }
   Napi::Value result(Napi::Env env) override { return peak_to_js(env, peak_); }
-  std::optional<PeakKind> kind_;
+  PeakKind kind_;
   Peak peak_{};
 };
 
@@ -135,7 +137,9 @@ int64_t size_of(const Napi::Object& o, const char* name) {
   constexpr int64_t kLargest = int64_t{1} << 20;
   const Napi::Value value = o.Get(name);
   const int64_t size = value.IsUndefined() ? 0 : integer_of(value, name);
-  if (size < 0 || size > kLargest) throw Error(ErrorCode::kInvalidArgument, std::string("expected `") + name + "` to be between 0 and " + std::to_string(kLargest));
+  if (size < 0 || size > kLargest)
+    throw Error(ErrorCode::kInvalidArgument,
+                std::string("expected `") + name + "` to be between 0 and " + std::to_string(kLargest));
   return size;
 }
 
@@ -146,7 +150,9 @@ bool flag_of(const Napi::Object& o, const char* name, bool fallback) {
 
 Activation activation_of(const Napi::Value& value) {
   if (value.IsUndefined()) return Activation::kNone;
-  return one_of<Activation>(value, "activation", {{"none", Activation::kNone}, {"quick_gelu", Activation::kQuickGelu}, {"gelu", Activation::kGelu}});
+  return one_of<Activation>(
+      value, "activation",
+      {{"none", Activation::kNone}, {"quick_gelu", Activation::kQuickGelu}, {"gelu", Activation::kGelu}});
 }
 
 bench::OpRequest request_of(const Napi::Object& o) {
@@ -175,10 +181,12 @@ bench::OpRequest request_of(const Napi::Object& o) {
 }  // namespace
 
 Napi::Function MeasureWrap::define(Napi::Env env) {
-  return DefineClass(env, "OpBench",
-                     {InstanceMethod<&MeasureWrap::info>("info"), InstanceMethod<&MeasureWrap::prepare>("prepare"), InstanceMethod<&MeasureWrap::sample>("sample"),
-                      InstanceMethod<&MeasureWrap::output>("output"), InstanceMethod<&MeasureWrap::judge>("judge"),
-                      InstanceMethod<&MeasureWrap::measure_peak>("measurePeak"), InstanceMethod<&MeasureWrap::dispose>("dispose")});
+  return DefineClass(
+      env, "OpBench",
+      {InstanceMethod<&MeasureWrap::info>("info"), InstanceMethod<&MeasureWrap::prepare>("prepare"),
+       InstanceMethod<&MeasureWrap::sample>("sample"), InstanceMethod<&MeasureWrap::output>("output"),
+       InstanceMethod<&MeasureWrap::judge>("judge"), InstanceMethod<&MeasureWrap::measure_peak>("measurePeak"),
+       InstanceMethod<&MeasureWrap::dispose>("dispose")});
 }
 
 MeasureWrap::MeasureWrap(const Napi::CallbackInfo& info) : ObjectWrap(info) {
@@ -187,7 +195,8 @@ MeasureWrap::MeasureWrap(const Napi::CallbackInfo& info) : ObjectWrap(info) {
     const Napi::Object o = object_of(info[0], "options");
     ModelOptions options;
     const int64_t threads = integer_of(o.Get("threads"), "threads");
-    if (threads < 0 || threads > 1024) throw Error(ErrorCode::kInvalidArgument, "expected `threads` to be between 0 and 1024");
+    if (threads < 0 || threads > 1024)
+      throw Error(ErrorCode::kInvalidArgument, "expected `threads` to be between 0 and 1024");
     options.threads = static_cast<int>(threads);
     options.isa = string_of(o.Get("isa"), "isa");
     bench_ = std::make_shared<Bench>(make_backend(options));
@@ -243,10 +252,7 @@ Napi::Value MeasureWrap::judge(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value MeasureWrap::measure_peak(const Napi::CallbackInfo& info) {
-  return guarded(info.Env(), [&] {
-    const bool update = string_of(info[0], "kind") == "update";
-    return enqueue<PeakJob>(info, update ? std::nullopt : std::optional(peak_kind_of(info[0])));
-  });
+  return guarded(info.Env(), [&] { return enqueue<PeakJob>(info, peak_kind_of(info[0])); });
 }
 
 Napi::Value MeasureWrap::dispose(const Napi::CallbackInfo& info) {

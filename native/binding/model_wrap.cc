@@ -1,5 +1,6 @@
 // Model: picks the back end, opens off the JavaScript thread, then turns calls into jobs of its runner.
 //   Inputs are copied in at the call; results are staged natively and copied out on the JavaScript thread.
+#include <algorithm>
 #include <chrono>
 #include <cstring>
 
@@ -19,26 +20,33 @@ double milliseconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
 }
 
-void copy_out(const std::vector<float>& values, Napi::Float32Array out) {
-  if (out.ElementLength() != values.size()) throw Error(ErrorCode::kInvalidArgument, "the array for the results was detached or resized while they were computed");
+void copy_out(std::span<const float> values, Napi::Float32Array out) {
+  if (out.ElementLength() != values.size())
+    throw Error(ErrorCode::kInvalidArgument,
+                "the array for the results was detached or resized while they were computed");
   std::memcpy(out.Data(), values.data(), values.size() * sizeof(float));
 }
 
 class EncodeJob : public Job {
  public:
-  EncodeJob(Napi::Env env, std::shared_ptr<std::atomic<bool>> cancel, std::shared_ptr<Llava> model, std::vector<float> pixels, int64_t count, bool keep)
-      : Job(env, std::move(cancel)), model_(std::move(model)), pixels_(std::move(pixels)), count_(count), keep_(keep) {}
+  EncodeJob(Napi::Env env, std::shared_ptr<std::atomic<bool>> cancel, std::shared_ptr<Llava> model,
+            std::vector<float> pixels, int64_t count, ImageResults results)
+      : Job(env, std::move(cancel)),
+        model_(std::move(model)),
+        pixels_(std::move(pixels)),
+        count_(count),
+        results_(results) {}
 
  private:
   void execute() override {
     const auto start = std::chrono::steady_clock::now();
-    const int64_t values = static_cast<int64_t>(pixels_.size()) / count_;
-    for (int64_t i = 0; i < count_; i++) images_.push_back(model_->encode_image(pixels_.data() + i * values, keep_, cancel()));
+    images_ = model_->encode_images(pixels_, count_, results_, cancel());
     compute_ms_ = milliseconds_since(start);
   }
   Napi::Value result(Napi::Env env) override {
     const Napi::Array images = Napi::Array::New(env, images_.size());
-    for (size_t i = 0; i < images_.size(); i++) images.Set(static_cast<uint32_t>(i), FeaturesWrap::make(env, images_[i]));
+    for (size_t i = 0; i < images_.size(); i++)
+      images.Set(static_cast<uint32_t>(i), FeaturesWrap::make(env, images_[i]));
     const Napi::Object out = Napi::Object::New(env);
     out.Set("images", images);
     out.Set("computeMs", compute_ms_);
@@ -48,43 +56,69 @@ class EncodeJob : public Job {
   std::shared_ptr<Llava> model_;
   std::vector<float> pixels_;
   int64_t count_;
-  bool keep_;
+  ImageResults results_;
   std::vector<std::shared_ptr<ImageFeatures>> images_;
   double compute_ms_ = 0;
 };
 
+// Rows that are computed on the runner's thread and copied to the caller's array on JavaScript's.
+struct Staged {
+  int64_t count;
+  std::unique_ptr<float[]> values;
+  float* allocate() {
+    if (count > 0) values.reset(new float[static_cast<size_t>(count)]);
+    return values.get();
+  }
+};
+
 class ForwardJob : public Job {
  public:
-  ForwardJob(Napi::Env env, std::shared_ptr<std::atomic<bool>> cancel, std::shared_ptr<Llava> model, std::vector<Step> steps,
+  ForwardJob(Napi::Env env, std::shared_ptr<Llava> model, std::vector<Step> steps,
              std::vector<std::shared_ptr<SequenceState>> sequences, int64_t logits, int64_t hidden)
-      : Job(env, std::move(cancel)), model_(std::move(model)), steps_(std::move(steps)), sequences_(std::move(sequences)), logits_(static_cast<size_t>(logits)), hidden_(static_cast<size_t>(hidden)) {}
+      : Job(env, std::make_shared<std::atomic<bool>>(false)),
+        model_(std::move(model)),
+        steps_(std::move(steps)),
+        sequences_(std::move(sequences)),
+        logits_{logits, nullptr},
+        hidden_{hidden, nullptr} {}
 
  private:
   void execute() override {
     const auto start = std::chrono::steady_clock::now();
-    model_->forward(steps_, logits_.empty() ? nullptr : logits_.data(), hidden_.empty() ? nullptr : hidden_.data(), cancel());
+    float *logits = logits_.allocate(), *hidden = hidden_.allocate();
+    failures_ = model_->forward(steps_, logits, hidden, cancel());
+    const bool all_failed = !failures_.empty() && std::all_of(failures_.begin(), failures_.end(),
+                                                              [](const auto& failure) { return failure.has_value(); });
+    if (all_failed) throw *failures_.front();
     compute_ms_ = milliseconds_since(start);
   }
   Napi::Value result(Napi::Env env) override {
     size_t output = 1;  // kept objects: the model, then the arrays for the results
-    for (const std::vector<float>* values : {&logits_, &hidden_}) {
-      if (!values->empty()) copy_out(*values, kept(output++).As<Napi::Float32Array>());
+    for (const Staged* staged : {&logits_, &hidden_}) {
+      if (staged->count > 0)
+        copy_out({staged->values.get(), static_cast<size_t>(staged->count)}, kept(output++).As<Napi::Float32Array>());
     }
-    const Napi::Object timing = Napi::Object::New(env);
-    timing.Set("computeMs", compute_ms_);
-    return timing;
+    const Napi::Array failures = Napi::Array::New(env, failures_.size());
+    for (size_t i = 0; i < failures_.size(); i++)
+      failures.Set(static_cast<uint32_t>(i), failures_[i] ? to_js(env, *failures_[i]).Value() : env.Null());
+    const Napi::Object out = Napi::Object::New(env);
+    out.Set("computeMs", compute_ms_);
+    out.Set("failures", failures);
+    return out;
   }
   void queued() override {
     for (const auto& sequence : sequences_) sequence->busy++;
   }
-  void settled() override {
+  void settled(Napi::Env env) override {
     for (const auto& sequence : sequences_) sequence->busy--;
+    if (!sequences_.empty()) sequences_.front()->report->update(env);
   }
 
   std::shared_ptr<Llava> model_;
   std::vector<Step> steps_;
   std::vector<std::shared_ptr<SequenceState>> sequences_;
-  std::vector<float> logits_, hidden_;
+  Staged logits_, hidden_;
+  std::vector<std::optional<Error>> failures_;
   double compute_ms_ = 0;
 };
 
@@ -113,36 +147,68 @@ Segment segment_of(const Napi::Object& o) {
   return segment;
 }
 
+ImageResults image_results_of(const Napi::Value& value) {
+  const Napi::Array array = array_of(value, "results");
+  ImageResults results;
+  for (uint32_t i = 0; i < array.Length(); i++)
+    results.set(static_cast<size_t>(image_result_of(array.Get(i), "results[]")));
+  return results;
+}
+
 LogitsOf logits_of(const Napi::Value& value) {
-  return one_of<LogitsOf>(value, "logits", {{"none", LogitsOf::kNone}, {"last", LogitsOf::kLast}, {"all", LogitsOf::kAll}});
+  return one_of<LogitsOf>(value, "logits",
+                          {{"none", LogitsOf::kNone}, {"last", LogitsOf::kLast}, {"all", LogitsOf::kAll}});
 }
 
 }  // namespace
 
-std::unique_ptr<Backend> make_backend(const ModelOptions& options) { return make_cpu_backend(options.threads, options.isa); }
+namespace {
+
+std::shared_ptr<Backend> make_cpu(const ModelOptions& options) {
+  return make_cpu_backend(options.threads, options.isa, options.copies_weights);
+}
+
+std::atomic<std::shared_ptr<Backend> (*)(const ModelOptions&)> backend_maker{make_cpu};
+
+}  // namespace
+
+std::shared_ptr<Backend> make_backend(const ModelOptions& options) {
+  if (options.device != "auto" && options.device != "cpu") {
+    throw Error(ErrorCode::kInvalidArgument, "expected `device` to be one of auto, cpu, got " + options.device);
+  }
+  return backend_maker.load()(options);
+}
+
+void set_backend_maker(std::shared_ptr<Backend> (*make)(const ModelOptions& options)) { backend_maker.store(make); }
 
 Napi::Function ModelWrap::define(Napi::Env env) {
-  return DefineClass(env, "Model",
-                     {InstanceMethod<&ModelWrap::encode_images>("encodeImages"), InstanceMethod<&ModelWrap::create_sequence>("createSequence"),
-                      InstanceMethod<&ModelWrap::forward>("forward"), InstanceMethod<&ModelWrap::info>("info"),
-                      InstanceMethod<&ModelWrap::measure_peak>("measurePeak"), InstanceMethod<&ModelWrap::dispose>("dispose")});
+  return DefineClass(
+      env, "Model",
+      {InstanceMethod<&ModelWrap::encode_images>("encodeImages"),
+       InstanceMethod<&ModelWrap::create_sequence>("createSequence"), InstanceMethod<&ModelWrap::forward>("forward"),
+       InstanceMethod<&ModelWrap::info>("info"), InstanceMethod<&ModelWrap::measure_peak>("measurePeak"),
+       InstanceMethod<&ModelWrap::dispose>("dispose")});
 }
 
 Napi::Value ModelWrap::open(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     const ModelOptions options = model_options_of(info[3]);
-    return open_in_background<Llava>(info.Env(), classes(info.Env()).model,
-                                     [files = files_of(info[0]), directory = directory_of(info[1]), config = model_config_of(info[2]), options] {
-                                       return std::make_shared<Llava>(files, directory, config, options, make_backend(options));
+    return open_in_background<Llava>(info.Env(), classes(info.Env()).model, info[4],
+                                     [files = files_of(info[0]), directory = directory_of(info[1]),
+                                      config = model_config_of(info[2]), options](const OpenProgress& progress) {
+                                       return std::make_shared<Llava>(files, directory, config, options,
+                                                                      make_backend(options), progress);
                                      });
   });
 }
 
 ModelWrap::ModelWrap(const Napi::CallbackInfo& info) : ObjectWrap(info) {
   info.This().As<Napi::Object>().TypeTag(&kTag);
-  if (!info[0].IsExternal()) throw to_js(info.Env(), Error(ErrorCode::kInvalidArgument, "a Model is made by openModel()"));
-  model_ = *info[0].As<Napi::External<std::shared_ptr<Llava>>>().Data();
-  guarded(info.Env(), [&] { runner_ = Runner::start(info.Env()); });
+  guarded(info.Env(), [&] {
+    model_ = opened<Llava>(info[0], "a Model is made by openModel()");
+    report_ = std::make_shared<KvReport>(model_->kv_pool());
+    runner_ = Runner::start(info.Env());
+  });
 }
 
 ModelWrap::~ModelWrap() = default;
@@ -169,20 +235,27 @@ Napi::Value ModelWrap::cpu_info(const Napi::CallbackInfo& info) {
 Napi::Value ModelWrap::encode_images(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     const std::shared_ptr<Llava> current = model();
-    if (!current->config().has_vision) throw Error(ErrorCode::kModelUnsupported, "this model has no vision tower: it cannot encode pictures");
+    if (!current->config().has_vision)
+      throw Error(ErrorCode::kModelUnsupported, "this model has no vision tower: it cannot encode pictures");
     const int64_t size = current->config().vision.image_size, count = integer_of(info[1], "count");
     std::vector<float> pixels = copy_float32_array(info[0], "pixelValues");
-    if (count < 1 || static_cast<int64_t>(pixels.size()) / (3 * size * size) != count || static_cast<int64_t>(pixels.size()) % (3 * size * size) != 0) {
-      throw Error(ErrorCode::kInvalidArgument, "expected `pixelValues` to hold count * 3 * " + std::to_string(size) + " * " + std::to_string(size) + " values");
+    if (count < 1 || static_cast<int64_t>(pixels.size()) / (3 * size * size) != count ||
+        static_cast<int64_t>(pixels.size()) % (3 * size * size) != 0) {
+      throw Error(ErrorCode::kInvalidArgument, "expected `pixelValues` to hold count * 3 * " + std::to_string(size) +
+                                                   " * " + std::to_string(size) + " values");
     }
-    auto job = std::make_unique<EncodeJob>(info.Env(), cancel_flag_of(info[3]), current, std::move(pixels), count, boolean_of(info[2], "keepFeatures"));
+    auto job = std::make_unique<EncodeJob>(info.Env(), cancel_flag_of(info[3]), current, std::move(pixels), count,
+                                           image_results_of(info[2]));
     job->keep_alive(info.This().As<Napi::Object>());
     return runner_->enqueue(info.Env(), std::move(job));
   });
 }
 
 Napi::Value ModelWrap::create_sequence(const Napi::CallbackInfo& info) {
-  return guarded(info.Env(), [&] { return SequenceWrap::make(info.Env(), std::make_shared<SequenceState>(SequenceState{model(), model()->new_cache()})); });
+  return guarded(info.Env(), [&] {
+    return SequenceWrap::make(info.Env(),
+                              std::make_shared<SequenceState>(SequenceState{model(), report_, model()->new_cache()}));
+  });
 }
 
 Napi::Value ModelWrap::forward(const Napi::CallbackInfo& info) {
@@ -196,9 +269,10 @@ Napi::Value ModelWrap::forward(const Napi::CallbackInfo& info) {
       const Napi::Object o = object_of(array.Get(i), "steps[]");
       const std::shared_ptr<SequenceState> state = unwrap<SequenceWrap>(o.Get("sequence"), "sequence").state();
       if (state->model != current) throw Error(ErrorCode::kInvalidArgument, "the sequence belongs to another model");
-      Step step{&state->cache, {}, logits_of(o.Get("logits"))};
+      Step step{&state->cache, {}, logits_of(o.Get("logits")), cancel_flag_of(o.Get("cancellation"))};
       const Napi::Array segments = array_of(o.Get("segments"), "segments");
-      for (uint32_t s = 0; s < segments.Length(); s++) step.segments.push_back(segment_of(object_of(segments.Get(s), "segments[]")));
+      for (uint32_t s = 0; s < segments.Length(); s++)
+        step.segments.push_back(segment_of(object_of(segments.Get(s), "segments[]")));
       logit_rows += step.logit_rows();
       sequences.push_back(state);
       steps.push_back(std::move(step));
@@ -210,13 +284,18 @@ Napi::Value ModelWrap::forward(const Napi::CallbackInfo& info) {
       if (logit_rows == 0 || value.IsNull() || value.IsUndefined()) return 0;
       outputs.push_back(float32_array_of(value, name));
       if (static_cast<int64_t>(outputs.back().ElementLength()) != logit_rows * width) {
-        throw Error(ErrorCode::kInvalidArgument, std::string("expected `") + name + "` to hold " + std::to_string(logit_rows * width) + " values");
+        throw Error(ErrorCode::kInvalidArgument,
+                    std::string("expected `") + name + "` to hold " + std::to_string(logit_rows * width) + " values");
       }
       return logit_rows * width;
     };
-    const int64_t logits = output_size(info[1], "logits", text.vocab_size), hidden = output_size(info[3], "hidden", text.hidden_size);
-    if (logit_rows > 0 && outputs.empty()) throw Error(ErrorCode::kInvalidArgument, "expected `logits` or `hidden` to be a Float32Array for the rows asked for");
-    auto job = std::make_unique<ForwardJob>(info.Env(), cancel_flag_of(info[2]), current, std::move(steps), std::move(sequences), logits, hidden);
+    const int64_t logits = output_size(info[1], "logits", text.vocab_size),
+                  hidden = output_size(info[2], "hidden", text.hidden_size);
+    if (logit_rows > 0 && outputs.empty())
+      throw Error(ErrorCode::kInvalidArgument,
+                  "expected `logits` or `hidden` to be a Float32Array for the rows asked for");
+    auto job =
+        std::make_unique<ForwardJob>(info.Env(), current, std::move(steps), std::move(sequences), logits, hidden);
     job->keep_alive(info.This().As<Napi::Object>());
     for (const Napi::Float32Array& output : outputs) job->keep_alive(output);
     return runner_->enqueue(info.Env(), std::move(job));

@@ -6,7 +6,8 @@ namespace llava::binding {
 
 void Job::run() noexcept {
   try {
-    if (cancel_->load(std::memory_order_relaxed)) throw Error(ErrorCode::kAborted, "the work was cancelled before it began");
+    if (cancel_->load(std::memory_order_relaxed))
+      throw Error(ErrorCode::kAborted, "the work was cancelled before it began");
     execute();
   } catch (...) {
     failure_ = from_current_exception();
@@ -15,7 +16,7 @@ void Job::run() noexcept {
 
 void Job::settle(Napi::Env env) {
   const Napi::HandleScope scope(env);
-  settled();
+  settled(env);
   try {
     deliver(env);
   } catch (const Napi::Error&) {  // the environment is ending (worker.terminate()): there is nobody left to tell
@@ -44,10 +45,12 @@ void Job::abandon() {
 std::shared_ptr<Runner> Runner::start(Napi::Env env) {
   std::shared_ptr<Runner> runner(new Runner());
   runner->env_ = env;
-  runner->thread_ = std::thread([self = runner.get()] { self->loop(); });  // first, as the rest would have to be taken back if it failed
+  // first, as the rest would have to be taken back if it failed
+  runner->thread_ = std::thread([self = runner.get()] { self->loop(); });
   runner->completion_ = Completion::New(env, "llava-native", 0, 1);
   runner->completion_.Unref(env);
-  napi_add_env_cleanup_hook(env, on_environment_end, runner.get());  // after the function's own hook, so it runs before it
+  // after the function's own hook, so it runs before it
+  napi_add_env_cleanup_hook(env, on_environment_end, runner.get());
   return runner;
 }
 
@@ -86,7 +89,8 @@ void Runner::loop() {
       running_.reset();
     }
     Job* done = job.release();
-    if (completion_.NonBlockingCall(done) != napi_ok) done->abandon();  // the environment is ending; its memory ends with the process or worker
+    // the environment is ending; its memory ends with the process or worker
+    if (completion_.NonBlockingCall(done) != napi_ok) done->abandon();
   }
 }
 

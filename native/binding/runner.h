@@ -1,6 +1,7 @@
 // One thread with a queue per model: jobs run in order off the JavaScript thread, and settle their promises on it.
-//   The process stays alive while jobs are under way and not a moment longer. When the environment ends (worker.terminate()),
-//   or the model is disposed of, the job under way is cancelled, the thread joined, and waiting jobs are rejected.
+//   The process stays alive while jobs are under way and not a moment longer. When the environment ends
+//   (worker.terminate()), or the model is disposed of, the job under way is cancelled, the thread joined, and waiting
+//   jobs are rejected.
 #pragma once
 #include <napi.h>
 
@@ -21,7 +22,8 @@ class Runner;
 
 class Job {
  public:
-  explicit Job(Napi::Env env, std::shared_ptr<std::atomic<bool>> cancel) : deferred_(Napi::Promise::Deferred::New(env)), cancel_(std::move(cancel)) {}
+  explicit Job(Napi::Env env, std::shared_ptr<std::atomic<bool>> cancel)
+      : deferred_(Napi::Promise::Deferred::New(env)), cancel_(std::move(cancel)) {}
   virtual ~Job() = default;
   Napi::Promise promise() const { return deferred_.Promise(); }
   // Objects that must outlive the job: its model, the array its results go to.
@@ -31,7 +33,7 @@ class Job {
   virtual void execute() = 0;                     // runner thread; throws Error
   virtual Napi::Value result(Napi::Env env) = 0;  // JavaScript thread, after execute() succeeded
   virtual void queued() {}                        // JavaScript thread, once the job is sure to be settled
-  virtual void settled() {}                       // JavaScript thread, whatever came out
+  virtual void settled(Napi::Env) {}              // JavaScript thread, whatever came out
   Napi::Object kept(size_t index) const { return kept_[index].Value(); }
   const std::atomic<bool>& cancel() const { return *cancel_; }
 

@@ -1,4 +1,5 @@
-// The classes JavaScript holds. Handles are type-tagged, so a foreign object passed in their place is refused rather than misread.
+// The classes JavaScript holds. Handles are type-tagged, so a foreign object passed in their place is refused rather
+// than misread.
 #pragma once
 #include <napi.h>
 
@@ -26,7 +27,8 @@ Wrap& unwrap(const Napi::Value& value, const char* name) {
   return *Wrap::Unwrap(value.As<Napi::Object>());
 }
 
-// A property of a wrap. V8 checks whose methods are called, but not whose accessors: `get` must unwrap() what it is read on.
+// A property of a wrap. V8 checks whose methods are called, but not whose accessors: `get` must unwrap() what it is
+// read on.
 template <class Wrap, Napi::Value (*get)(const Napi::CallbackInfo&)>
 Napi::ClassPropertyDescriptor<Wrap> accessor(const char* name) {
   napi_property_descriptor property = {};
@@ -56,7 +58,7 @@ class FeaturesWrap : public Napi::ObjectWrap<FeaturesWrap> {
   static Napi::Function define(Napi::Env env);
   static Napi::Object make(Napi::Env env, std::shared_ptr<const ImageFeatures> image);
   explicit FeaturesWrap(const Napi::CallbackInfo& info);
-  void Finalize(Napi::BasicEnv env) override;  // public: a private one is not found, and never called
+  void Finalize(Napi::BasicEnv env) override;          // public: a private one is not found, and never called
   std::shared_ptr<const ImageFeatures> image() const;  // throws kDisposed
 
  private:
@@ -67,9 +69,22 @@ class FeaturesWrap : public Napi::ObjectWrap<FeaturesWrap> {
   std::shared_ptr<const ImageFeatures> image_;
 };
 
+// Tells V8 how much the pages of a model's sequences take outside of its heap, so that it collects those that nobody
+// holds. JavaScript thread only.
+class KvReport {
+ public:
+  explicit KvReport(std::shared_ptr<const KvPool> pool) : pool_(std::move(pool)) {}
+  void update(Napi::BasicEnv env);
+
+ private:
+  std::shared_ptr<const KvPool> pool_;
+  int64_t reported_ = 0;
+};
+
 // A sequence's cache; jobs that use it hold it too.
 struct SequenceState {
   std::shared_ptr<const Llava> model;
+  std::shared_ptr<KvReport> report;
   KvCache cache;
   int64_t busy = 0;  // jobs that will write it; JavaScript thread only
 };
@@ -80,6 +95,7 @@ class SequenceWrap : public Napi::ObjectWrap<SequenceWrap> {
   static Napi::Function define(Napi::Env env);
   static Napi::Object make(Napi::Env env, std::shared_ptr<SequenceState> state);
   explicit SequenceWrap(const Napi::CallbackInfo& info);
+  void Finalize(Napi::BasicEnv env) override;           // public: a private one is not found, and never called
   const std::shared_ptr<SequenceState>& state() const;  // throws kDisposed
 
  private:
@@ -92,7 +108,9 @@ class SequenceWrap : public Napi::ObjectWrap<SequenceWrap> {
 };
 
 // The one place that picks a back end.
-std::unique_ptr<Backend> make_backend(const ModelOptions& options);
+std::shared_ptr<Backend> make_backend(const ModelOptions& options);
+// What it picks from then on: for the tests, which have a back end of their own.
+void set_backend_maker(std::shared_ptr<Backend> (*make)(const ModelOptions& options));
 
 class ModelWrap : public Napi::ObjectWrap<ModelWrap> {
  public:
@@ -113,6 +131,7 @@ class ModelWrap : public Napi::ObjectWrap<ModelWrap> {
   Napi::Value measure_peak(const Napi::CallbackInfo& info);
   Napi::Value dispose(const Napi::CallbackInfo& info);
   std::shared_ptr<Llava> model_;
+  std::shared_ptr<KvReport> report_;
   std::shared_ptr<Runner> runner_;
 };
 
@@ -127,7 +146,7 @@ class ClipWrap : public Napi::ObjectWrap<ClipWrap> {
  private:
   const std::shared_ptr<Clip>& clip() const;  // throws kDisposed
   Napi::Value encode_images(const Napi::CallbackInfo& info);
-  Napi::Value encode_text(const Napi::CallbackInfo& info);
+  Napi::Value encode_texts(const Napi::CallbackInfo& info);
   Napi::Value dispose(const Napi::CallbackInfo& info);
   std::shared_ptr<Clip> clip_;
   std::shared_ptr<Runner> runner_;

@@ -11,7 +11,8 @@ namespace llava {
 
 constexpr uint64_t kCacheLine = 64;
 
-// Bytes from one row to the next: an odd number of cache lines, as rows a power of two apart compete for the same cache sets.
+// Bytes from one row to the next: an odd number of cache lines, as rows a power of two apart compete for the same cache
+// sets.
 constexpr int64_t row_pitch(int64_t bytes) {
   constexpr auto kLine = static_cast<int64_t>(kCacheLine);
   return ((bytes + kLine - 1) / kLine | 1) * kLine;
@@ -19,8 +20,8 @@ constexpr int64_t row_pitch(int64_t bytes) {
 
 enum class PageSize : uint8_t { kLarge, kUsual };
 
-// Cache-line aligned memory to give back by std::free, or nullptr. Rows of activations lie pages apart, and a walk down a column looks each page up: where the
-// system has pages of 2 MiB for those who ask, large blocks ask.
+// Cache-line aligned memory to give back by std::free, or nullptr. Rows of activations lie pages apart, and a walk down
+// a column looks each page up: where the system has pages of 2 MiB for those who ask, large blocks ask.
 inline void* allocate_aligned(uint64_t size, PageSize pages = PageSize::kLarge) {
   constexpr uint64_t kHugePage = uint64_t{2} << 20;
   const bool asks = pages == PageSize::kLarge && size >= kHugePage;

@@ -35,7 +35,9 @@ uint64_t xgetbv0() {
 std::string brand_string() {
   uint32_t words[12] = {};
   for (uint32_t leaf = 0; leaf < 3; leaf++) {
-    if (!__get_cpuid(0x80000002u + leaf, &words[4 * leaf], &words[4 * leaf + 1], &words[4 * leaf + 2], &words[4 * leaf + 3])) return "x86-64";
+    if (!__get_cpuid(0x80000002u + leaf, &words[4 * leaf], &words[4 * leaf + 1], &words[4 * leaf + 2],
+                     &words[4 * leaf + 3]))
+      return "x86-64";
   }
   char text[49] = {};
   std::memcpy(text, words, 48);
@@ -52,7 +54,8 @@ CpuFeatures detect() {
   const bool fma = c >> 12 & 1, osxsave = c >> 27 & 1, f16c = c >> 29 & 1;
   if (!osxsave) return f;
   const uint64_t saved = xgetbv0();
-  const bool ymm = (saved & 0x6) == 0x6, zmm = (saved & 0xE6) == 0xE6;  // XCR0: SSE and AVX; opmask and ZMM state as well
+  // XCR0: SSE and AVX; opmask and ZMM state as well
+  const bool ymm = (saved & 0x6) == 0x6, zmm = (saved & 0xE6) == 0xE6;
   if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return f;
   f.avx2 = ymm && fma && f16c && (b >> 5 & 1);
   f.avx512 = f.avx2 && zmm && (b >> 16 & 1) && (b >> 17 & 1) && (b >> 30 & 1) && (b >> 31 & 1);

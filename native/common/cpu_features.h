@@ -1,5 +1,5 @@
-// What this CPU can execute (x86: CPUID and XGETBV, so the instruction exists and the system saves its registers; AArch64: what the system reports)
-// and how many CPUs this process may use.
+// What this CPU can execute (x86: CPUID and XGETBV, so the instruction exists and the system saves its registers;
+// AArch64: what the system reports) and how many CPUs this process may use.
 #pragma once
 #include <string>
 #include <vector>

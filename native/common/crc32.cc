@@ -58,7 +58,8 @@ uint32_t crc32(uint32_t crc, const std::byte* data, size_t nbytes) noexcept {
   return ~crc;
 }
 
-// The first part's checksum goes through as many zero bytes as the second part has: the map of one zero bit, raised to 8 * nbytes by squaring.
+// The first part's checksum goes through as many zero bytes as the second part has: the map of one zero bit, raised to
+// 8 * nbytes by squaring.
 uint32_t crc32_joined(uint32_t first, uint32_t second, uint64_t second_nbytes) noexcept {
   Map map;
   map[0] = kPolynomial;

@@ -1,4 +1,5 @@
-// CRC-32 as zlib and zip compute it (reflected polynomial 0xEDB88320), eight bytes at a time, and of two parts put together.
+// CRC-32 as zlib and zip compute it (reflected polynomial 0xEDB88320), eight bytes at a time, and of two parts put
+// together.
 #pragma once
 #include <cstddef>
 #include <cstdint>

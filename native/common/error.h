@@ -5,7 +5,18 @@
 
 namespace llava {
 
-enum class ErrorCode { kInvalidArgument, kModelNotFound, kModelCorrupt, kModelUnsupported, kContextOverflow, kDisposed, kAborted, kOutOfMemory, kInternal };
+enum class ErrorCode {
+  kInvalidArgument,
+  kModelNotFound,
+  kModelCorrupt,
+  kModelUnsupported,
+  kContextOverflow,
+  kDisposed,
+  kAborted,
+  kOutOfMemory,
+  kDeviceFailed,
+  kInternal
+};
 
 constexpr const char* code_name(ErrorCode code) {
   switch (code) {
@@ -17,6 +28,7 @@ constexpr const char* code_name(ErrorCode code) {
     case ErrorCode::kDisposed: return "DISPOSED";
     case ErrorCode::kAborted: return "ABORTED";
     case ErrorCode::kOutOfMemory: return "OUT_OF_MEMORY";
+    case ErrorCode::kDeviceFailed: return "DEVICE_FAILED";
     case ErrorCode::kInternal: break;
   }
   return "INTERNAL";

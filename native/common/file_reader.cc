@@ -24,7 +24,8 @@ void FileReader::read(uint64_t offset, std::byte* dst, uint64_t nbytes) const {
     const ssize_t got = ::pread(fd_, dst, nbytes, static_cast<off_t>(offset));
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) throw Error(ErrorCode::kModelCorrupt, "cannot read " + path_ + ": " + std::strerror(errno));
-    if (got == 0) throw Error(ErrorCode::kModelCorrupt, path_ + " ends early: it has become shorter since it was opened");
+    if (got == 0)
+      throw Error(ErrorCode::kModelCorrupt, path_ + " ends early: it has become shorter since it was opened");
     offset += static_cast<uint64_t>(got);
     dst += got;
     nbytes -= static_cast<uint64_t>(got);

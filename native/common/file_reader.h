@@ -1,5 +1,5 @@
-// Reads stretches of a file from any thread. For work that goes through a file once: nothing is mapped, so memory stays small, and a file that
-// shrinks meanwhile is an error where a mapping would be a fault.
+// Reads stretches of a file from any thread. For work that goes through a file once: nothing is mapped, so memory stays
+// small, and a file that shrinks meanwhile is an error where a mapping would be a fault.
 #pragma once
 #include <cstddef>
 #include <cstdint>

@@ -1,7 +1,8 @@
-// Binds to the oldest version of the libc functions that newer glibc re-versioned, so that a binary built on a new Linux loads on an old one.
-// Force-included into every file on Linux (binding.gyp, CMakeLists.txt). Same machine code: only the version tag on the symbol differs.
-// The reference counts of libstdc++ also ask `__libc_single_threaded` (2.32) whether to skip atomics: here they never skip them.
-// Floor with this header: glibc 2.27 for what this project calls; `stat` (2.33) and std::filesystem (GLIBCXX_3.4.26) stay out of the sources.
+// Binds to the oldest version of the libc functions that newer glibc re-versioned, so that a binary built on a new
+// Linux loads on an old one. Force-included into every file on Linux (binding.gyp, CMakeLists.txt). Same machine code:
+// only the version tag on the symbol differs. The reference counts of libstdc++ also ask `__libc_single_threaded`
+// (2.32) whether to skip atomics: here they never skip them. Floor with this header: glibc 2.27 for what this project
+// calls; `stat` (2.33) and std::filesystem (GLIBCXX_3.4.26) stay out of the sources.
 #pragma once
 
 #if defined(__linux__) && defined(__x86_64__)

@@ -23,8 +23,11 @@ MappedFile::MappedFile(const std::string& path) {
   void* mapping = end > 0 ? ::mmap(nullptr, static_cast<size_t>(end), PROT_READ, MAP_SHARED, fd, 0) : MAP_FAILED;
   const int why = errno;
   ::close(fd);
-  if (mapping == MAP_FAILED && why == ENOMEM && end > 0 && end < kAddressable) throw Error(ErrorCode::kOutOfMemory, "out of memory: cannot map the " + std::to_string(end) + " bytes of " + path);
-  if (mapping == MAP_FAILED) throw Error(ErrorCode::kModelNotFound, "cannot map " + path + ": " + (end == 0 ? "the file is empty" : std::strerror(why)));
+  if (mapping == MAP_FAILED && why == ENOMEM && end > 0 && end < kAddressable)
+    throw Error(ErrorCode::kOutOfMemory, "out of memory: cannot map the " + std::to_string(end) + " bytes of " + path);
+  if (mapping == MAP_FAILED)
+    throw Error(ErrorCode::kModelNotFound,
+                "cannot map " + path + ": " + (end == 0 ? "the file is empty" : std::strerror(why)));
   data_ = static_cast<const std::byte*>(mapping);
   size_ = static_cast<uint64_t>(end);
 }

@@ -1,5 +1,6 @@
-// Rows of f32 to every element type and back, included once per instruction set in a namespace of its own (quantise.cc). Plain C++ that a compiler
-// turns into vectors: lanes are trials or values side by side, and are added up in one order, so every build gives the same bytes.
+// Rows of f32 to every element type and back, included once per instruction set in a namespace of its own
+// (quantise.cc). Plain C++ that a compiler turns into vectors: lanes are trials or values side by side, and are added
+// up in one order, so every build gives the same bytes.
 
 // As wide as any of them has; a compiler splits them where registers are narrower.
 constexpr int kLanes = 8;
@@ -12,9 +13,12 @@ using I = int32_t __attribute__((vector_size(32)));
   std::memcpy(&v, x, sizeof v);
   return v;
 }
-[[gnu::always_inline]] inline float total(const F& v) { return ((v[0] + v[4]) + (v[2] + v[6])) + ((v[1] + v[5]) + (v[3] + v[7])); }
+[[gnu::always_inline]] inline float total(const F& v) {
+  return ((v[0] + v[4]) + (v[2] + v[6])) + ((v[1] + v[5]) + (v[3] + v[7]));
+}
 
-// --- Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 -------------------------------------------------------------------------------------------------------
+// --- Q4_0 Q4_1 Q5_0 Q5_1 Q8_0
+// -------------------------------------------------------------------------------------------------------
 
 uint32_t magnitude_bits(float x) { return std::bit_cast<uint32_t>(x) & 0x7FFFFFFFu; }
 
@@ -49,7 +53,8 @@ Range range_of(const float* x) {
 
 float inverse_of(float d) { return d == 0 ? 0.0f : 1.0f / d; }
 
-// codes[i] = trunc((x[i] - origin) * inverse + half), at most `most`. A scale whose inverse overflows codes everything as 0, as the reference does.
+// codes[i] = trunc((x[i] - origin) * inverse + half), at most `most`. A scale whose inverse overflows codes everything
+// as 0, as the reference does.
 void codes_of(const float* x, float origin, float inverse, float half, int most, uint8_t* codes) {
   if (!std::isfinite(inverse)) return static_cast<void>(std::memset(codes, 0, kBlock));
   for (int i = 0; i < kBlock; i++) {
@@ -68,7 +73,8 @@ void pack(const uint8_t* codes, Block& block) {
   }
 }
 
-// y = d * (code - middle), d = v / -middle for the value v of largest magnitude: it takes the end that has one code more.
+// y = d * (code - middle), d = v / -middle for the value v of largest magnitude: it takes the end that has one code
+// more.
 template <class Block>
 void encode_around(const float* x, int middle, Block& block) {
   uint8_t codes[kBlock];
@@ -115,7 +121,8 @@ void encode(const float* x, BlockQ8_0& block) {
   for (int i = 0; i < kBlock; i++) block.qs[i] = static_cast<int8_t>(codes[i]);
 }
 
-// --- K blocks -----------------------------------------------------------------------------------------------------------------------
+// --- K blocks
+// -----------------------------------------------------------------------------------------------------------------------
 // Codes stay whole-number floats until they are packed.
 
 // Nearest whole number in [lo, hi], NaN to lo: adding 1.5 * 2^23 leaves no room for a fraction.
@@ -130,8 +137,8 @@ float rounded_to_half(float x) { return half_to_float(float_to_half(x)); }
 // Below this a group's values are as good as 0: their scale would vanish in binary16.
 constexpr float kNothing = 1e-20f;
 
-// How far the searches stray from the plain scale, as codes at the far end. 16 trials side by side; 61 find 1.3 % less root mean square error
-// at most (normal and Student-t rows, all K types), at a third of the speed.
+// How far the searches stray from the plain scale, as codes at the far end. 16 trials side by side; 61 find 1.3 % less
+// root mean square error at most (normal and Student-t rows, all K types), at a third of the speed.
 const F kTrials[2] = {0.13f * F{0, 1, 2, 3, 4, 5, 6, 7}, 0.13f * F{-1, -2, -3, -4, -5, -6, -7, -8}};
 
 int best_lane(const F& score) {
@@ -190,7 +197,8 @@ Affine search_affine(const float* x, const float* w, float hi) {
     }
     const F determinant = splat(W) * wqq - wq * wq;
     F slope = (splat(W) * wxq - splat(Wx) * wq) / determinant, start = (wqq * splat(Wx) - wq * wxq) / determinant;
-    // one code for all (up to the rounding of the sums), or a negative min, which there is none of: the line goes through the origin
+    // one code for all (up to the rounding of the sums), or a negative min, which there is none of: the line goes
+    // through the origin
     const I through_origin = (determinant <= splat(1e-5f) * splat(W) * wqq) | (start > splat(0));
     start = through_origin ? splat(0) : start;
     slope = through_origin ? wxq / wqq : slope;
@@ -226,9 +234,11 @@ float code_group(const float* x, const float* w, float scale, float min, float l
   return total(error);
 }
 
-// Given d and dmin, each group takes the best of its whole-number scales and mins, at most `reach` from those it asks for.
+// Given d and dmin, each group takes the best of its whole-number scales and mins, at most `reach` from those it asks
+// for.
 template <int groups>
-void settle(const float* x, const float* w, const Affine* wanted, float lo, float hi, float scale_lo, float scale_hi, bool mins, float reach, Fit<groups>& fit) {
+void settle(const float* x, const float* w, const Affine* wanted, float lo, float hi, float scale_lo, float scale_hi,
+            bool mins, float reach, Fit<groups>& fit) {
   constexpr int N = kSuperBlock / groups;
   const float inverse_d = inverse_of(fit.d), inverse_dmin = inverse_of(fit.dmin);
   fit.error = 0;
@@ -238,8 +248,10 @@ void settle(const float* x, const float* w, const Affine* wanted, float lo, floa
     const float near_scale = nearest(wanted[g].scale * inverse_d, scale_lo, scale_hi);
     const float near_min = mins ? nearest(wanted[g].min * inverse_dmin, scale_lo, scale_hi) : 0;
     float best = -1;
-    for (float scale = std::max(near_scale - reach, scale_lo); scale <= std::min(near_scale + reach, scale_hi); scale++) {
-      for (float min = mins ? std::max(near_min - reach, scale_lo) : 0; min <= (mins ? std::min(near_min + reach, scale_hi) : 0); min++) {
+    for (float scale = std::max(near_scale - reach, scale_lo); scale <= std::min(near_scale + reach, scale_hi);
+         scale++) {
+      for (float min = mins ? std::max(near_min - reach, scale_lo) : 0;
+           min <= (mins ? std::min(near_min + reach, scale_hi) : 0); min++) {
         const float error = code_group<N>(gx, gw, fit.d * scale, fit.dmin * min, lo, hi, nullptr);
         if (best >= 0 && !(error < best)) continue;
         best = error;
@@ -282,9 +294,11 @@ void refit(const float* x, const float* w, Fit<groups>& fit) {
   }
 }
 
-// Scales and mins wanted by the groups -> d, dmin and whole numbers -> the least-squares d and dmin for those, where they lose less.
+// Scales and mins wanted by the groups -> d, dmin and whole numbers -> the least-squares d and dmin for those, where
+// they lose less.
 template <int groups>
-Fit<groups> fit_block(const float* x, const float* w, const Affine* wanted, float lo, float hi, float scale_lo, float scale_hi, bool mins) {
+Fit<groups> fit_block(const float* x, const float* w, const Affine* wanted, float lo, float hi, float scale_lo,
+                      float scale_hi, bool mins) {
   float largest = 0, largest_min = 0;
   for (int g = 0; g < groups; g++) {
     largest = std::fabs(wanted[g].scale) > std::fabs(largest) ? wanted[g].scale : largest;
@@ -333,7 +347,8 @@ void encode(const float* x, BlockQ2_K& block) {
   block.d = float_to_half(fit.d);
   block.dmin = float_to_half(fit.dmin);
   for (int g = 0; g < 16; g++) block.scales[g] = static_cast<uint8_t>(byte_of(fit.scale[g]) | byte_of(fit.min[g]) << 4);
-  for (int i = 0; i < kSuperBlock; i++) block.qs[32 * (i / 128) + i % 32] |= static_cast<uint8_t>(byte_of(fit.codes[i]) << 2 * (i % 128 / 32));
+  for (int i = 0; i < kSuperBlock; i++)
+    block.qs[32 * (i / 128) + i % 32] |= static_cast<uint8_t>(byte_of(fit.codes[i]) << 2 * (i % 128 / 32));
 }
 
 void encode(const float* x, BlockQ3_K& block) {
@@ -355,7 +370,8 @@ void encode(const float* x, BlockQ3_K& block) {
 // Eight 6-bit scales and mins: k_scale and k_min of blocks.h, backwards.
 void pack_scales(const Fit<8>& fit, uint8_t* s) {
   for (int j = 0; j < 4; j++) {
-    const int scale = byte_of(fit.scale[j]), min = byte_of(fit.min[j]), scale4 = byte_of(fit.scale[j + 4]), min4 = byte_of(fit.min[j + 4]);
+    const int scale = byte_of(fit.scale[j]), min = byte_of(fit.min[j]), scale4 = byte_of(fit.scale[j + 4]),
+              min4 = byte_of(fit.min[j + 4]);
     s[j] = static_cast<uint8_t>(scale | scale4 >> 4 << 6);
     s[j + 4] = static_cast<uint8_t>(min | min4 >> 4 << 6);
     s[j + 8] = static_cast<uint8_t>((scale4 & 15) | (min4 & 15) << 4);
@@ -368,7 +384,8 @@ void encode(const float* x, BlockQ4_K& block) {
   block.d = float_to_half(fit.d);
   block.dmin = float_to_half(fit.dmin);
   pack_scales(fit, block.scales);
-  for (int i = 0; i < kSuperBlock; i++) block.qs[32 * (i / 64) + i % 32] |= static_cast<uint8_t>(byte_of(fit.codes[i]) << 4 * (i / 32 % 2));
+  for (int i = 0; i < kSuperBlock; i++)
+    block.qs[32 * (i / 64) + i % 32] |= static_cast<uint8_t>(byte_of(fit.codes[i]) << 4 * (i / 32 % 2));
 }
 
 void encode(const float* x, BlockQ5_K& block) {
@@ -396,7 +413,8 @@ void encode(const float* x, BlockQ6_K& block) {
   }
 }
 
-// --- rows ---------------------------------------------------------------------------------------------------------------------------
+// --- rows
+// ---------------------------------------------------------------------------------------------------------------------------
 
 template <class Block, int values>
 void encode_blocks(const float* src, int64_t n, std::byte* dst) {
@@ -442,7 +460,7 @@ void encode_row(DType dtype, const float* src, int64_t n, std::byte* dst) noexce
     case DType::F32: std::memcpy(dst, src, static_cast<size_t>(n) * sizeof(float)); return;
     case DType::F16: return narrow<uint16_t, float_to_half>(src, n, dst);
     case DType::BF16: return narrow<uint16_t, float_to_bfloat>(src, n, dst);
-#define LLAVA_ENCODE(T, elements, bytes) \
+#define LLAVA_ENCODE(T, elements, ...) \
   case DType::T: return encode_blocks<Block##T, elements>(src, n, dst);
       LLAVA_QUANTISED(LLAVA_ENCODE)
 #undef LLAVA_ENCODE
@@ -454,7 +472,7 @@ void decode_row(DType dtype, const std::byte* src, int64_t n, float* dst) noexce
     case DType::F32: std::memcpy(dst, src, static_cast<size_t>(n) * sizeof(float)); return;
     case DType::F16: return widen<half_to_float>(src, n, dst);
     case DType::BF16: return widen<bfloat_to_float>(src, n, dst);
-#define LLAVA_DECODE(T, elements, bytes) \
+#define LLAVA_DECODE(T, elements, ...) \
   case DType::T: return decode_blocks<Block##T, elements>(src, n, dst);
       LLAVA_QUANTISED(LLAVA_DECODE)
 #undef LLAVA_DECODE

@@ -10,8 +10,7 @@
   LLAVA_PRAGMA(clang attribute push(__attribute__((target(features))), apply_to = function))
 #define LLAVA_TARGET_END LLAVA_PRAGMA(clang attribute pop)
 #elif defined(__aarch64__)  // GCC's intrinsics ask for the architecture that brought them
-#define LLAVA_TARGET_BEGIN(features) \
-  LLAVA_PRAGMA(GCC push_options) LLAVA_PRAGMA(GCC target("arch=armv8.2-a+" features))
+#define LLAVA_TARGET_BEGIN(features) LLAVA_PRAGMA(GCC push_options) LLAVA_PRAGMA(GCC target("arch=armv8.2-a+" features))
 #define LLAVA_TARGET_END LLAVA_PRAGMA(GCC pop_options)
 #else
 #define LLAVA_TARGET_BEGIN(features) LLAVA_PRAGMA(GCC push_options) LLAVA_PRAGMA(GCC target(features))

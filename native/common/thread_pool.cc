@@ -1,78 +1,39 @@
 #include "common/thread_pool.h"
 
+#include <algorithm>
+#include <chrono>
+
 namespace llava {
 
 namespace {
 
-constexpr int kSpins = 2000;  // about 30 µs of pause: longer than the gap between two ops, far shorter than a token
-
-void relax() {
-#if defined(__x86_64__)
-  __builtin_ia32_pause();
-#elif defined(__aarch64__)
-  asm volatile("yield");
-#endif
-}
-
-// Waits until `value` differs from `old`: spins first, then sleeps.
-template <class T>
-void wait_while(const std::atomic<T>& value, T old) {
-  for (int spin = 0; spin < kSpins; spin++) {
-    if (value.load(std::memory_order_acquire) != old) return;
-    relax();
-  }
-  value.wait(old, std::memory_order_acquire);
-}
+using Clock = std::chrono::steady_clock;
 
 }  // namespace
 
-ThreadPool::ThreadPool(int threads) {
-  workers_.reserve(static_cast<size_t>(threads > 1 ? threads - 1 : 0));
-  try {
-    for (int worker = 1; worker < threads; worker++) workers_.emplace_back([this, worker] { worker_loop(worker); });
-  } catch (...) {  // no destructor will run, and those that were started must not outlive it
-    stop();
-    throw;
-  }
-}
-
-ThreadPool::~ThreadPool() { stop(); }
-
-void ThreadPool::stop() {
-  stop_.store(true, std::memory_order_relaxed);
-  epoch_.fetch_add(1, std::memory_order_release);
-  epoch_.notify_all();
-  for (std::thread& worker : workers_) worker.join();
-}
+ThreadPool::ThreadPool(int threads, int at_once) : team_(threads), sharing_(std::clamp(at_once, 1, team_.threads())) {}
 
 void ThreadPool::run_job(const Job& job) {
-  job_ = job;
-  next_.store(0, std::memory_order_relaxed);
-  busy_.store(static_cast<int32_t>(workers_.size()), std::memory_order_relaxed);
-  if (!workers_.empty()) {
-    epoch_.fetch_add(1, std::memory_order_release);
-    epoch_.notify_all();
-  }
-  work(0);
-  for (int32_t left = busy_.load(std::memory_order_acquire); left != 0; left = busy_.load(std::memory_order_acquire)) wait_while(busy_, left);
+  if (const int worker = team_.worker_here(); worker >= 0) return team_.run_alone(job, worker);
+  if (job.tasks < 2 || sharing_.most() == 1) return team_.run_alone(job, 0);
+  Sharing::Kind& kind = sharing_.kind_of(reinterpret_cast<const void*>(job.call), job.tasks);
+  const int threads =
+      sharing_.threads_for(kind, team_.all_asleep(), sharing_.holds() ? Clock::now() : Clock::time_point{});
+  if (threads == 1) return run_alone(job, kind);
+  run_shared(job, kind, threads);
 }
 
-void ThreadPool::work(int worker) {
-  const Job job = job_;
-  for (int64_t index = next_.fetch_add(1, std::memory_order_relaxed); index < job.tasks; index = next_.fetch_add(1, std::memory_order_relaxed)) {
-    if (job.cancel != nullptr && job.cancel->load(std::memory_order_relaxed)) return;
-    job.call(job.context, index, worker);
-  }
+void ThreadPool::run_alone(const Job& job, Sharing::Kind& kind) {
+  if (!sharing_.measures(kind)) return team_.run_alone(job, 0);
+  const Clock::time_point start = Clock::now();
+  team_.run_alone(job, 0);
+  if (!job.cancel.requested()) sharing_.took_alone(kind, Clock::now() - start);
 }
 
-void ThreadPool::worker_loop(int worker) {
-  for (uint32_t seen = 0;;) {
-    wait_while(epoch_, seen);
-    seen = epoch_.load(std::memory_order_acquire);
-    if (stop_.load(std::memory_order_relaxed)) return;
-    work(worker);
-    if (busy_.fetch_sub(1, std::memory_order_acq_rel) == 1) busy_.notify_one();
-  }
+void ThreadPool::run_shared(const Job& job, Sharing::Kind& kind, int threads) {
+  team_.set_active(threads);
+  const Shares shares = team_.run(job);
+  if (!job.cancel.requested()) sharing_.took_shared(kind, shares, Clock::now());
 }
 
 }  // namespace llava

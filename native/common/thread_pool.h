@@ -1,47 +1,38 @@
-// Compute threads: run() hands out task numbers from an atomic counter and returns when all are done.
-//   The caller works too. No lock on the hot path; a waiting thread spins some tens of microseconds, then sleeps on a futex.
-//   A cancel flag makes the remaining tasks of a run return at once (their outputs are then meaningless).
+// Compute threads: a team of workers (worker_team.h), and the decision how many of them a job gets (sharing.h).
 #pragma once
-#include <atomic>
 #include <cstdint>
-#include <thread>
-#include <vector>
+
+#include "common/cancellation.h"
+#include "common/cpu_features.h"
+#include "common/sharing.h"
+#include "common/worker_team.h"
 
 namespace llava {
 
 class ThreadPool {
  public:
-  explicit ThreadPool(int threads);
-  ~ThreadPool();
-  ThreadPool(const ThreadPool&) = delete;
-  ThreadPool& operator=(const ThreadPool&) = delete;
+  // `at_once`: threads that work at the same time, at most; more than there are CPUs would only take turns.
+  explicit ThreadPool(int threads, int at_once = usable_cpus());
 
-  int threads() const { return static_cast<int>(workers_.size()) + 1; }
+  int threads() const { return team_.threads(); }
 
-  // task(index, worker) for index in [0, tasks); worker in [0, threads()).
+  // task(index, worker) for index in [0, tasks); worker in [0, threads()). One caller at a time; a run inside a task is
+  // done by that task's thread. What tasks do must not depend on which threads they run on. Throws what the first
+  // failing task threw.
   template <class Task>
-  void run(int64_t tasks, const Task& task, const std::atomic<bool>* cancel = nullptr) {
-    run_job({[](const void* context, int64_t index, int worker) { (*static_cast<const Task*>(context))(index, worker); }, &task, tasks, cancel});
+  void run(int64_t tasks, const Task& task, Cancellation cancel = {}) {
+    run_job(
+        {[](const void* context, int64_t index, int worker) { (*static_cast<const Task*>(context))(index, worker); },
+         &task, tasks, cancel});
   }
 
  private:
-  void stop();
-  struct Job {
-    void (*call)(const void* context, int64_t index, int worker) = nullptr;
-    const void* context = nullptr;
-    int64_t tasks = 0;
-    const std::atomic<bool>* cancel = nullptr;
-  };
   void run_job(const Job& job);
-  void work(int worker);
-  void worker_loop(int worker);
+  void run_alone(const Job& job, Sharing::Kind& kind);
+  void run_shared(const Job& job, Sharing::Kind& kind, int threads);
 
-  Job job_;
-  alignas(64) std::atomic<int64_t> next_{0};
-  alignas(64) std::atomic<uint32_t> epoch_{0};
-  alignas(64) std::atomic<int32_t> busy_{0};
-  std::atomic<bool> stop_{false};
-  std::vector<std::thread> workers_;
+  WorkerTeam team_;
+  Sharing sharing_;
 };
 
 }  // namespace llava

@@ -1,13 +1,18 @@
 // Attention by online softmax over KV pages (Milakov & Gimelshein 2018; FlashAttention): no T x T matrix.
-//   A task takes one kv head and a block of query rows of all the heads that share it; for each span of four pages, in order:
-//     scores[m, span] = (q / sqrt(Dh)) · keys[Dh, span];  mask;  p = exp(scores - m);  out[m, Dh] = out * rescale + p · values[span, Dh]
-//   Spans begin at multiples of their length and are read in the same order with the same sums for 1 row as for 1,000, so prefill and decode agree bit for bit.
+//   A task takes one kv head of one sequence and a block of query rows of all the heads that share it; for each span of
+//   four pages, in order:
+//     scores[m, span] = (q / sqrt(Dh)) · keys[Dh, span];  mask;  p = exp(scores - m);  out[m, Dh] = out * rescale + p ·
+//     values[span, Dh]
+//   Spans begin at multiples of their length and are read in the same order with the same sums for 1 row as for 1,000,
+//   so prefill and decode agree bit for bit.
 #include <cmath>
 #include <cstring>
 #include <limits>
 #include <span>
 
 #include "common/half.h"
+#include "cpu/host_view.h"
+#include "cpu/kv_layout.h"
 #include "cpu/stream.h"
 
 namespace llava::cpu {
@@ -16,8 +21,9 @@ namespace {
 
 constexpr int64_t kQueryRows = 60;  // rows of a task: five 12-row tiles of AVX-512, ten 6-row tiles of AVX2
 constexpr int64_t kTileRows = 12;   // rows that end at a diagonal of their own
-constexpr int64_t kFewRows = 2;     // that read a cache of halves as it is: more are worth a copy in f32
-constexpr int64_t kSpan = 4 * kPageTokens;  // keys of one step of the online softmax: long enough for its horizontal sums not to count
+constexpr int64_t kHalfRows = 2;    // that read a cache of halves as it is: more are worth a copy in f32
+// keys of one step of the online softmax: long enough for its horizontal sums not to count
+constexpr int64_t kSpan = 4 * kPageTokens;
 
 // A worker's scratch, in floats.
 struct Scratch {
@@ -30,7 +36,9 @@ struct Scratch {
   float* values;  // [kPageTokens, padded Dh]
 };
 
-int64_t scratch_floats(int64_t rows, int64_t dh) { return rows * (dh + kSpan + padded_head_dim(dh) + 2) + kPageTokens * (dh + padded_head_dim(dh)) + 7 * 16; }
+int64_t scratch_floats(int64_t rows, int64_t dh) {
+  return rows * (dh + kSpan + padded_head_dim(dh) + 2) + kPageTokens * (dh + padded_head_dim(dh)) + 7 * 16;
+}
 
 Scratch scratch_of(std::byte* memory, int64_t rows, int64_t dh) {
   auto next = [at = reinterpret_cast<float*>(memory)](int64_t count) mutable {
@@ -55,61 +63,80 @@ struct Head {
   std::byte* values;       // [kPageTokens, padded Dh]
   uint16_t* key_scales;    // [blocks, kPageTokens]; scales of q8_0 only
   uint16_t* value_scales;  // [kPageTokens, blocks]
-  Head(const KvPages& cache, std::byte* page, int64_t head) {
-    const int64_t dh = cache.head_dim, element = kv_bytes(cache.type), scales = kv_blocks(dh) * kPageTokens;
-    const int64_t all_keys = page_keys(cache.kv_heads, dh), all_values = page_values(cache.kv_heads, dh);
+  Head(const KvLayout& layout, std::byte* page, int64_t head) {
+    const int64_t dh = layout.head_dim, element = kv_bytes(layout.type), scales = kv_blocks(dh) * kPageTokens;
+    const int64_t all_keys = page_keys(layout.kv_heads, dh), all_values = page_values(layout.kv_heads, dh);
     keys = page + head * dh * kPageTokens * element;
     values = page + (all_keys + head * padded_head_dim(dh) * kPageTokens) * element;
     key_scales = reinterpret_cast<uint16_t*>(page + all_keys + all_values) + head * scales;
-    value_scales = key_scales + cache.kv_heads * scales;
+    value_scales = key_scales + layout.kv_heads * scales;
   }
 };
 
+// One layer's part of a page of a sequence.
+std::byte* layer_of(const KvPages& cache, const KvSequence& sequence, int64_t page) {
+  return host(sequence.pages[static_cast<size_t>(page)]) + cache.layer_offset;
+}
+
 // Keys and values as f32: in place, or converted into scratch.
-const float* f32_keys(const KernelTable& k, const KvPages& cache, const Head& head, float* scratch) {
-  switch (cache.type) {
+const float* f32_keys(const KernelTable& k, const KvLayout& layout, const Head& head, float* scratch) {
+  switch (layout.type) {
     case KvType::kF32: return reinterpret_cast<const float*>(head.keys);
-    case KvType::kF16: k.expand_f16(head.keys, scratch, cache.head_dim * kPageTokens); break;
-    case KvType::kQ8_0: k.expand_keys_q8(reinterpret_cast<const int8_t*>(head.keys), head.key_scales, cache.head_dim, kPageTokens, scratch); break;
+    case KvType::kF16: k.expand_f16(head.keys, scratch, layout.head_dim * kPageTokens); break;
+    case KvType::kQ8_0:
+      k.expand_keys_q8(reinterpret_cast<const int8_t*>(head.keys), head.key_scales, layout.head_dim, kPageTokens,
+                       scratch);
+      break;
   }
   return scratch;
 }
 
-const float* f32_values(const KernelTable& k, const KvPages& cache, const Head& head, int64_t positions, float* scratch) {
-  const int64_t width = padded_head_dim(cache.head_dim);
-  switch (cache.type) {
+const float* f32_values(const KernelTable& k, const KvLayout& layout, const Head& head, int64_t positions,
+                        float* scratch) {
+  const int64_t width = padded_head_dim(layout.head_dim);
+  switch (layout.type) {
     case KvType::kF32: return reinterpret_cast<const float*>(head.values);
     case KvType::kF16: k.expand_f16(head.values, scratch, positions * width); break;
-    case KvType::kQ8_0: k.expand_values_q8(reinterpret_cast<const int8_t*>(head.values), head.value_scales, positions, width, scratch); break;
+    case KvType::kQ8_0:
+      k.expand_values_q8(reinterpret_cast<const int8_t*>(head.values), head.value_scales, positions, width, scratch);
+      break;
   }
   return scratch;
 }
 
-// What attend_block walks over: the query rows of a kv head, and where their keys lie.
+// What attend_block walks over: query rows of a kv head of one sequence, and where their keys lie.
 struct Block {
   const AttentionArgs& a;
+  const KvSequence& sequence;
+  int64_t begin;  // row of the batch where the sequence begins
   int64_t kv_head;
-  int64_t first;    // token
+  int64_t first;  // row of the sequence
   int64_t tokens;
-  int64_t sharing;  // heads that read this kv head
-  int64_t next_head;  // kv head that this thread reads after this one; may be none of them
-  int64_t rows() const { return tokens * sharing; }  // row r: token first + r / sharing, head kv_head * sharing + r % sharing
-  int64_t position(int64_t row) const { return a.keys - a.q.rows + first + row / sharing; }
-  int64_t column(int64_t row) const { return (kv_head * sharing + row % sharing) * a.cache.head_dim; }
+  int64_t sharing;   // heads that read this kv head
+  const void* next;  // what this thread reads after this block, or null
+  // row r: token first + r / sharing, head kv_head * sharing + r % sharing
+  int64_t rows() const { return tokens * sharing; }
+  int64_t batch_row(int64_t row) const { return begin + first + row / sharing; }
+  int64_t position(int64_t row) const { return sequence.end - sequence.rows + first + row / sharing; }
+  int64_t column(int64_t row) const { return (kv_head * sharing + row % sharing) * layout().head_dim; }
+  const KvLayout& layout() const { return a.cache.layout; }
   // Positions [oldest, visible) are seen by some row.
   int64_t oldest() const { return a.window > 0 ? std::max<int64_t>(0, position(0) + 1 - a.window) : 0; }
   int64_t visible() const { return visible_to(rows() - 1); }
-  int64_t visible_to(int64_t row) const { return a.causal ? position(row) + 1 : a.keys; }
-  Head page(int64_t at) const { return {a.cache, a.cache.pages[at / kPageTokens], kv_head}; }
+  int64_t visible_to(int64_t row) const { return a.causal ? position(row) + 1 : sequence.end; }
+  Head page(int64_t at) const { return {layout(), layer_of(a.cache, sequence, at / kPageTokens), kv_head}; }
   int64_t span_end(int64_t at) const { return std::min(at / kSpan * kSpan + kSpan, visible()); }
+  const void* first_keys() const { return page(oldest() / kSpan * kSpan).keys; }
   // What is read after the keys of the page at `at`: those of the next page of the span, or the span's first values.
-  const void* after_keys(int64_t at) const { return at + kPageTokens < span_end(at) ? page(at + kPageTokens).keys : page(at / kSpan * kSpan).values; }
+  const void* after_keys(int64_t at) const {
+    return at + kPageTokens < span_end(at) ? page(at + kPageTokens).keys : page(at / kSpan * kSpan).values;
+  }
   const void* after_values(int64_t at) const {
     if (at + kPageTokens < span_end(at)) return page(at + kPageTokens).values;
     if (span_end(at) < visible()) return page(span_end(at)).keys;
-    return next_head < a.cache.kv_heads ? Head(a.cache, a.cache.pages[oldest() / kSpan * (kSpan / kPageTokens)], next_head).keys : page(at).values;
+    return next != nullptr ? next : page(at).values;
   }
-  bool reads_halves() const { return a.cache.type == KvType::kF16 && rows() <= kFewRows; }
+  bool reads_halves() const { return layout().type == KvType::kF16 && rows() <= kHalfRows; }
   // Of the page at `at`: positions that some row of the tile that begins at `row` sees.
   int64_t held(int64_t row, int64_t at) const { return held_by(std::min(row + kTileRows, rows()) - 1, at); }
   int64_t held_by(int64_t row, int64_t at) const { return std::clamp<int64_t>(visible_to(row) - at, 0, kPageTokens); }
@@ -117,19 +144,20 @@ struct Block {
 
 // scores[rows, width] of the positions from `at` on, which are whole pages.
 void score_span(const KernelTable& k, const Block& block, int64_t at, int64_t width, const Scratch& s) {
-  const int64_t dh = block.a.cache.head_dim;
+  const int64_t dh = block.layout().head_dim;
   for (int64_t page = 0; page < width; page += kPageTokens) {
     const Head head = block.page(at + page);
     if (block.reads_halves()) {
       const int64_t columns = (block.held(0, at + page) + 15) / 16 * 16;
-      k.gemm_f16(block.rows(), columns, dh, s.q, dh, reinterpret_cast<const uint16_t*>(head.keys), kPageTokens, block.after_keys(at + page),
-                 s.scores + page, kSpan, false);
+      k.gemm_f16(block.rows(), columns, dh, s.q, dh, reinterpret_cast<const uint16_t*>(head.keys), kPageTokens,
+                 block.after_keys(at + page), s.scores + page, kSpan, false);
       continue;
     }
-    const float* keys = f32_keys(k, block.a.cache, head, s.keys);
+    const float* keys = f32_keys(k, block.layout(), head, s.keys);
     for (int64_t r = 0; r < block.rows(); r += kTileRows) {
       const int64_t columns = (block.held(r, at + page) + 15) / 16 * 16, rows = std::min(kTileRows, block.rows() - r);
-      if (columns > 0) k.gemm_f32(rows, columns, dh, s.q + r * dh, dh, keys, kPageTokens, s.scores + r * kSpan + page, kSpan, false);
+      if (columns > 0)
+        k.gemm_f32(rows, columns, dh, s.q + r * dh, dh, keys, kPageTokens, s.scores + r * kSpan + page, kSpan, false);
     }
   }
 }
@@ -137,7 +165,7 @@ void score_span(const KernelTable& k, const Block& block, int64_t at, int64_t wi
 // scores -> weights of the online softmax; what was gathered in out before is rescaled to the new maximum.
 void weigh_span(const KernelTable& k, const Block& block, int64_t at, int64_t width, const Scratch& s) {
   constexpr float kNothing = -std::numeric_limits<float>::infinity();
-  const int64_t dhp = padded_head_dim(block.a.cache.head_dim), held = std::min(width, block.visible() - at);
+  const int64_t dhp = padded_head_dim(block.layout().head_dim), held = std::min(width, block.visible() - at);
   for (int64_t r = 0; r < block.rows(); r++) {
     float* scores = s.scores + r * kSpan;
     const int64_t position = block.position(r);
@@ -165,8 +193,7 @@ void for_positions_seen(const Block& block, int64_t r, int64_t rows, int64_t at,
 
 // out += weights · values
 void gather_span(const KernelTable& k, const Block& block, int64_t at, int64_t width, const Scratch& s) {
-  const KvPages& cache = block.a.cache;
-  const int64_t dhp = padded_head_dim(cache.head_dim);
+  const int64_t dhp = padded_head_dim(block.layout().head_dim);
   for (int64_t page = 0; page < width; page += kPageTokens) {
     const Head head = block.page(at + page);
     if (block.reads_halves()) {
@@ -177,7 +204,8 @@ void gather_span(const KernelTable& k, const Block& block, int64_t at, int64_t w
       });
       continue;
     }
-    const float* values = f32_values(k, cache, head, std::min(kPageTokens, block.visible() - at - page), s.values);
+    const float* values =
+        f32_values(k, block.layout(), head, std::min(kPageTokens, block.visible() - at - page), s.values);
     for (int64_t r = 0; r < block.rows(); r += kTileRows) {
       const int64_t tile = std::min(kTileRows, block.rows() - r);
       for_positions_seen(block, r, tile, at + page, [&](int64_t row, int64_t rows, int64_t from, int64_t to) {
@@ -189,11 +217,12 @@ void gather_span(const KernelTable& k, const Block& block, int64_t at, int64_t w
 }
 
 void attend_block(const KernelTable& k, const Block& block, const Scratch& s) {
-  const AttentionArgs& a = block.a;
-  const int64_t dh = a.cache.head_dim, dhp = padded_head_dim(dh);
+  const HostRows<const float> q = host(block.a.q);
+  const HostRows<float> y = host(block.a.y);
+  const int64_t dh = block.layout().head_dim, dhp = padded_head_dim(dh);
   const float scale = 1.0f / std::sqrt(static_cast<float>(dh));
   for (int64_t r = 0; r < block.rows(); r++) {
-    k.scale(a.q.row(block.first + r / block.sharing) + block.column(r), scale, s.q + r * dh, dh);
+    k.scale(q.row(block.batch_row(r)) + block.column(r), scale, s.q + r * dh, dh);
     s.max[r] = -std::numeric_limits<float>::infinity();
     s.sum[r] = 0;
   }
@@ -205,21 +234,56 @@ void attend_block(const KernelTable& k, const Block& block, const Scratch& s) {
     gather_span(k, block, at, width, s);
   }
   for (int64_t r = 0; r < block.rows(); r++) {
-    k.scale(s.out + r * dhp, s.sum[r] > 0 ? 1.0f / s.sum[r] : 0.0f, a.y.row(block.first + r / block.sharing) + block.column(r), dh);
+    k.scale(s.out + r * dhp, s.sum[r] > 0 ? 1.0f / s.sum[r] : 0.0f, y.row(block.batch_row(r)) + block.column(r), dh);
   }
 }
+
+// The tasks of a batch: sequence after sequence, of each its kv heads, of each its blocks of rows.
+class AttentionTasks {
+ public:
+  explicit AttentionTasks(const AttentionArgs& a)
+      : a_(a), sharing_(a.heads / a.cache.layout.kv_heads), height_(std::max<int64_t>(1, kQueryRows / sharing_)) {
+    const size_t count = a.cache.sequences.size();
+    first_task_.reserve(count + 1);
+    first_row_.reserve(count + 1);
+    first_task_.push_back(0);
+    first_row_.push_back(0);
+    for (const KvSequence& sequence : a.cache.sequences) {
+      first_task_.push_back(first_task_.back() + blocks(sequence) * a.cache.layout.kv_heads);
+      first_row_.push_back(first_row_.back() + sequence.rows);
+    }
+  }
+  int64_t total() const { return first_task_.back(); }
+  int64_t rows() const { return height_ * sharing_; }  // of a task, at most
+  Block at(int64_t index) const {
+    const auto n =
+        static_cast<size_t>(std::upper_bound(first_task_.begin(), first_task_.end(), index) - first_task_.begin() - 1);
+    const KvSequence& sequence = a_.cache.sequences[n];
+    const int64_t task = index - first_task_[n], first = task % blocks(sequence) * height_;
+    return {a_,       sequence, first_row_[n], task / blocks(sequence), first, std::min(height_, sequence.rows - first),
+            sharing_, nullptr};
+  }
+
+ private:
+  int64_t blocks(const KvSequence& sequence) const { return (sequence.rows + height_ - 1) / height_; }
+  const AttentionArgs& a_;
+  int64_t sharing_;
+  int64_t height_;  // tokens of a block
+  std::vector<int64_t> first_task_, first_row_;
+};
 
 }  // namespace
 
 void attention(Stream& s, const AttentionArgs& a) {
   CpuStream& stream = cpu_stream(s);
-  const int64_t sharing = a.heads / a.cache.kv_heads, block = std::max<int64_t>(1, kQueryRows / sharing), blocks = (a.q.rows + block - 1) / block;
-  const int64_t rows = block * sharing, dh = a.cache.head_dim;
-  stream.reserve_per_worker(static_cast<uint64_t>(scratch_floats(rows, dh)) * sizeof(float));
-  stream.parallel(a.cache.kv_heads * blocks, [&](int64_t index, int worker) {
-    const int64_t first = index % blocks * block;
-    const int64_t next_head = (index + stream.pool.threads()) / blocks;
-    attend_block(stream.kernels, {a, index / blocks, first, std::min(block, a.q.rows - first), sharing, next_head}, scratch_of(stream.of_worker(worker), rows, dh));
+  const AttentionTasks tasks(a);
+  const int64_t dh = a.cache.layout.head_dim;
+  stream.reserve_per_worker(static_cast<uint64_t>(scratch_floats(tasks.rows(), dh)) * sizeof(float));
+  stream.parallel(tasks.total(), [&](int64_t index, int worker) {
+    Block block = tasks.at(index);
+    const int64_t next = index + stream.pool.threads();
+    if (next < tasks.total()) block.next = tasks.at(next).first_keys();
+    attend_block(stream.kernels, block, scratch_of(stream.of_worker(worker), tasks.rows(), dh));
   });
 }
 
@@ -227,11 +291,11 @@ namespace {
 
 // Scratch of a worker that writes a head: its new keys on their side, and one row padded with zeros to whole blocks.
 struct Append {
-  float* keys;         // [Dh, kPageTokens]
-  float* row;          // [blocks * 32]
-  float* inverse;      // [blocks] largest magnitudes, then 1 / scale
-  int32_t* sum;        // [2 * blocks]
-  int8_t* codes;       // [blocks * 32]
+  float* keys;     // [Dh, kPageTokens]
+  float* row;      // [blocks * 32]
+  float* inverse;  // [blocks] largest magnitudes, then 1 / scale
+  int32_t* sum;    // [2 * blocks]
+  int8_t* codes;   // [blocks * 32]
 };
 
 int64_t append_floats(int64_t dh) { return dh * kPageTokens + kv_blocks(dh) * (kKvBlock + 3 + kKvBlock / 4); }
@@ -248,21 +312,28 @@ Append append_of(std::byte* memory, int64_t dh) {
   return s;
 }
 
-// Keys and values of the tokens that fall into one page, in f16 or f32: keys are turned to [Dh, tokens] on the way.
-void append_plain(const KernelTable& k, const KvAppendArgs& a, const Head& head, int64_t column, int64_t first, int64_t tokens, const Append& s) {
-  const int64_t dh = a.cache.head_dim, dhp = padded_head_dim(dh), slot = (a.first + first) % kPageTokens;
+// New keys and values of one head that fall into one page.
+struct NewRows {
+  HostRows<const float> k, v;  // [tokens, Dh]
+  int64_t slot;                // of the first in its page
+};
+
+// In f16 or f32: keys are turned to [Dh, tokens] on the way.
+void append_plain(const KernelTable& k, const KvLayout& layout, const Head& head, const NewRows& rows,
+                  const Append& s) {
+  const int64_t dh = layout.head_dim, dhp = padded_head_dim(dh), tokens = rows.k.rows;
   const auto store = [&](const float* from, std::byte* to, int64_t at, int64_t count) {
-    if (a.cache.type == KvType::kF16) {
+    if (layout.type == KvType::kF16) {
       k.narrow_f16(from, reinterpret_cast<uint16_t*>(to) + at, count);
     } else {
       std::memcpy(reinterpret_cast<float*>(to) + at, from, static_cast<size_t>(count) * sizeof(float));
     }
   };
-  k.transpose_f32(a.k.row(first) + column, a.k.stride * static_cast<int64_t>(sizeof(float)), tokens, dh, s.keys, kPageTokens);
-  for (int64_t d = 0; d < dh; d++) store(s.keys + d * kPageTokens, head.keys, d * kPageTokens + slot, tokens);
+  k.transpose_f32(rows.k.data, rows.k.stride * static_cast<int64_t>(sizeof(float)), tokens, dh, s.keys, kPageTokens);
+  for (int64_t d = 0; d < dh; d++) store(s.keys + d * kPageTokens, head.keys, d * kPageTokens + rows.slot, tokens);
   for (int64_t t = 0; t < tokens; t++) {
-    std::memcpy(s.row, a.v.row(first + t) + column, static_cast<size_t>(dh) * sizeof(float));
-    store(s.row, head.values, (slot + t) * dhp, dhp);
+    std::memcpy(s.row, rows.v.row(t), static_cast<size_t>(dh) * sizeof(float));
+    store(s.row, head.values, (rows.slot + t) * dhp, dhp);
   }
 }
 
@@ -277,7 +348,8 @@ uint16_t half_at_least(float x) {
 
 // s.codes of values[Dh]; scales `step` apart. Values beyond 127 times the largest half become that. A block that is not
 // finite has a scale that is not, and codes 0: it reads as NaN.
-void quantise_row(const KernelTable& k, const float* values, int64_t dh, uint16_t* scales, int64_t step, const Append& s) {
+void quantise_row(const KernelTable& k, const float* values, int64_t dh, uint16_t* scales, int64_t step,
+                  const Append& s) {
   const int64_t blocks = kv_blocks(dh);
   std::memcpy(s.row, values, static_cast<size_t>(dh) * sizeof(float));
   k.block_largest(s.row, blocks * kKvBlock, s.inverse);
@@ -292,14 +364,31 @@ void quantise_row(const KernelTable& k, const float* values, int64_t dh, uint16_
   k.quantize_q8(s.row, blocks * kKvBlock, s.inverse, s.codes, s.sum);
 }
 
-void append_q8(const KernelTable& k, const KvAppendArgs& a, const Head& head, int64_t column, int64_t first, int64_t tokens, const Append& s) {
-  const int64_t dh = a.cache.head_dim, dhp = padded_head_dim(dh), blocks = kv_blocks(dh);
-  for (int64_t t = 0; t < tokens; t++) {
-    const int64_t slot = (a.first + first + t) % kPageTokens;
-    quantise_row(k, a.k.row(first + t) + column, dh, head.key_scales + slot, kPageTokens, s);
+void append_q8(const KernelTable& k, const KvLayout& layout, const Head& head, const NewRows& rows, const Append& s) {
+  const int64_t dh = layout.head_dim, dhp = padded_head_dim(dh), blocks = kv_blocks(dh);
+  for (int64_t t = 0; t < rows.k.rows; t++) {
+    const int64_t slot = rows.slot + t;
+    quantise_row(k, rows.k.row(t), dh, head.key_scales + slot, kPageTokens, s);
     for (int64_t d = 0; d < dh; d++) reinterpret_cast<int8_t*>(head.keys)[d * kPageTokens + slot] = s.codes[d];
-    quantise_row(k, a.v.row(first + t) + column, dh, head.value_scales + slot * blocks, 1, s);
+    quantise_row(k, rows.v.row(t), dh, head.value_scales + slot * blocks, 1, s);
     std::memcpy(head.values + slot * dhp, s.codes, static_cast<size_t>(dhp));
+  }
+}
+
+// Rows [begin, begin + sequence.rows) of one head, page by page.
+template <class AppendRows>
+void append_head(const KvAppendArgs& a, const KvSequence& sequence, int64_t begin, int64_t head,
+                 const AppendRows& append) {
+  const int64_t dh = a.cache.layout.head_dim, past = sequence.end - sequence.rows;
+  const auto part = [&](ConstActivations x, int64_t first, int64_t tokens) {
+    return HostRows<const float>(host(x.row(begin + first)) + head * dh, tokens, dh, x.stride);
+  };
+  for (int64_t first = 0; first < sequence.rows;) {
+    const int64_t position = past + first, slot = position % kPageTokens,
+                  tokens = std::min(sequence.rows - first, kPageTokens - slot);
+    append(Head(a.cache.layout, layer_of(a.cache, sequence, position / kPageTokens), head),
+           NewRows{part(a.k, first, tokens), part(a.v, first, tokens), slot});
+    first += tokens;
   }
 }
 
@@ -307,17 +396,16 @@ void append_q8(const KernelTable& k, const KvAppendArgs& a, const Head& head, in
 
 void kv_append(Stream& s, const KvAppendArgs& a) {
   CpuStream& stream = cpu_stream(s);
-  const int64_t dh = a.cache.head_dim;
-  const auto append = a.cache.type == KvType::kQ8_0 ? append_q8 : append_plain;
-  stream.reserve_per_worker(static_cast<uint64_t>(append_floats(dh)) * sizeof(float));
-  stream.parallel(a.cache.kv_heads, [&](int64_t index, int worker) {
-    const Append scratch = append_of(stream.of_worker(worker), dh);
-    for (int64_t first = 0; first < a.k.rows;) {
-      const int64_t tokens = std::min(a.k.rows - first, kPageTokens - (a.first + first) % kPageTokens);
-      const Head head(a.cache, a.cache.pages[(a.first + first) / kPageTokens], index);
-      append(stream.kernels, a, head, index * dh, first, tokens, scratch);
-      first += tokens;
-    }
+  const KvLayout& layout = a.cache.layout;
+  const auto append = layout.type == KvType::kQ8_0 ? append_q8 : append_plain;
+  std::vector<int64_t> begin = {0};  // of each sequence, in the batch
+  for (const KvSequence& sequence : a.cache.sequences) begin.push_back(begin.back() + sequence.rows);
+  stream.reserve_per_worker(static_cast<uint64_t>(append_floats(layout.head_dim)) * sizeof(float));
+  stream.parallel(static_cast<int64_t>(a.cache.sequences.size()) * layout.kv_heads, [&](int64_t index, int worker) {
+    const int64_t n = index / layout.kv_heads, head = index % layout.kv_heads;
+    const Append scratch = append_of(stream.of_worker(worker), layout.head_dim);
+    append_head(a, a.cache.sequences[static_cast<size_t>(n)], begin[static_cast<size_t>(n)], head,
+                [&](const Head& to, const NewRows& rows) { append(stream.kernels, layout, to, rows, scratch); });
   });
 }
 

@@ -12,7 +12,7 @@ inline ExpandKernel expand_kernel(const KernelTable& kernels, DType dtype) {
     case DType::F32: return kernels.expand_f32;
     case DType::F16: return kernels.expand_f16;
     case DType::BF16: return kernels.expand_bf16;
-#define LLAVA_EXPAND(T, elements, bytes) \
+#define LLAVA_EXPAND(T, elements, ...) \
   case DType::T: return kernels.expand_##T;
       LLAVA_QUANTISED(LLAVA_EXPAND)
 #undef LLAVA_EXPAND

@@ -1,12 +1,17 @@
 // y[M, N] = x[M, K] · W[N, K]ᵀ with W in its file's layout.
-//   One or two rows (decode), with float weights a few (several sequences): each weight row is read once, straight from the mapping (gemv_*).
-//   A few rows of quantised weights: the same, by sets of 32 weight rows (skinny_*).
-//   More rows: a task computes a few panels of 32 columns of y for a slab of rows. For each chunk of k it brings the weights of its panels into the
-//     kernel's form, in L2, and runs the kernel over a few rows of the slab at a time, panel after panel: x comes from afar once for all of them, evenly.
-//     Float weights: the panel is b[k][32], widened and transposed. Of bf16 weights, where the CPU multiplies bf16: x is rounded to bf16, the panel is
-//       b[k / 2][32][2]. Under exact arithmetic, also of quantised weights: the panel is w[32][k], and gemv_* the kernel.
-//     Quantised weights: x becomes int8 blocks in groups of 4 tokens; the panel is two sets of 16 rows of codes and their scales.
-//   Whatever M is, a row of quantised weights, or under exact arithmetic of any, is summed in one order: its result does not depend on its company.
+//   One or two rows (decode), with float weights a few (several sequences): each weight row is read once, straight from
+//   the mapping (gemv_*). A few rows of quantised weights: the same, by sets of 32 weight rows (skinny_*). More rows: a
+//   task computes a few panels of 32 columns of y for a slab of rows. For each chunk of k it brings the weights of its
+//   panels into the
+//     kernel's form, in L2, and runs the kernel over a few rows of the slab at a time, panel after panel: x comes from
+//     afar once for all of them, evenly. Float weights: the panel is b[k][32], widened and transposed. Of bf16 weights,
+//     where the CPU multiplies bf16: x is rounded to bf16, the panel is
+//       b[k / 2][32][2]. Under exact arithmetic, also of quantised weights: the panel is w[32][k], and gemv_* the
+//       kernel.
+//     Quantised weights: x becomes int8 blocks in groups of 4 tokens; the panel is two sets of 16 rows of codes and
+//     their scales.
+//   Whatever M is, a row of quantised weights, or under exact arithmetic of any, is summed in one order: its result
+//   does not depend on its company.
 #include <cstring>
 
 #include "common/blocks.h"
@@ -14,23 +19,26 @@
 #include "cpu/block_float.h"
 #include "cpu/expand.h"
 #include "cpu/factors.h"
+#include "cpu/host_view.h"
+#include "cpu/outliers.h"
 #include "cpu/stream.h"
 
 namespace llava::cpu {
 
 namespace {
 
-constexpr int64_t kKC = 512;          // float panel: 512 * 32 * 4 B = 64 KB in L2; products of a tile are taken up again so much more seldom
-constexpr int64_t kChunkBlocks = 16;  // quantised panel: 16 KB of codes and 2 KB of scales in L1d; two K blocks
-constexpr int64_t kColumns = 32;      // of a panel: two AVX-512 vectors
-constexpr int64_t kPanels = 4;        // of a task: 4 * 64 KB of products of a slab in L2, beside a chunk of x
-constexpr int64_t kSlabRows = 640;    // at most
-constexpr int64_t kStepRows = 48;     // that meet all panels before the next ones do
-constexpr int64_t kCacheBytes = 4 << 20;  // an output as large is read from memory later, wherever it was written
-constexpr int64_t kGemvRows = 128;    // weight rows of a decode task, at most
+// float panel: 512 * 32 * 4 B = 64 KB in L2; products of a tile are taken up again so much more seldom
+constexpr int64_t kKC = 512;
+constexpr int64_t kChunkBlocks = 16;       // quantised panel: 16 KB of codes and 2 KB of scales in L1d; two K blocks
+constexpr int64_t kColumns = 32;           // of a panel: two AVX-512 vectors
+constexpr int64_t kPanels = 4;             // of a task: 4 * 64 KB of products of a slab in L2, beside a chunk of x
+constexpr int64_t kSlabRows = 640;         // at most
+constexpr int64_t kStepRows = 48;          // that meet all panels before the next ones do
+constexpr int64_t kCacheBytes = 4 << 20;   // an output as large is read from memory later, wherever it was written
+constexpr int64_t kGemvRows = 128;         // weight rows of a decode task, at most
 constexpr int64_t kGemvBytes = 512 << 10;  // of them, about: threads should end at nearly the same time
-constexpr int64_t kGemvTokens = 2;    // at most, one after another
-constexpr int64_t kSkinnyTokens = 48; // at most, for which weights are brought into the kernel's form in L1
+constexpr int64_t kGemvTokens = 2;         // at most, one after another
+constexpr int64_t kSkinnyTokens = 48;      // at most, for which weights are brought into the kernel's form in L1
 
 struct QuantisedKernels {
   decltype(KernelTable::pack_Q4_0) pack;
@@ -41,7 +49,7 @@ struct QuantisedKernels {
 
 QuantisedKernels quantised_kernels(const KernelTable& k, DType dtype) {
   switch (dtype) {
-#define LLAVA_QUANTISED_CASE(T, elements, bytes) \
+#define LLAVA_QUANTISED_CASE(T, elements, ...) \
   case DType::T: return {k.pack_##T, k.gemm_##T, k.skinny_##T, k.gemv_##T};
     LLAVA_QUANTISED(LLAVA_QUANTISED_CASE)
 #undef LLAVA_QUANTISED_CASE
@@ -53,17 +61,19 @@ auto gemv_kernel(const KernelTable& k, DType dtype) {
   return dtype == DType::F32 ? k.gemv_f32 : dtype == DType::F16 ? k.gemv_f16 : k.gemv_bf16;
 }
 
-// y[rows first_row …, columns] from their product c[rows, width], which stands in scratch: y's own rows lie many pages apart. row_scale [rows] may
-// be null.
-void finish_products(const KernelTable& k, const LinearOutput& o, int64_t first_row, int64_t rows, int64_t column, int64_t columns, float* c, int64_t width,
-                     const float* row_scale) {
-  float* y = o.y.row(first_row) + column;
-  const float* bias = o.bias == nullptr ? nullptr : o.bias + column;
-  const float* residual = o.residual.data == nullptr ? nullptr : o.residual.row(first_row) + column;
-  const bool past_caches = residual == nullptr && o.y.rows * o.y.stride * static_cast<int64_t>(sizeof(float)) >= kCacheBytes;
+// y[rows first_row …, columns] from their product c[rows, width], which stands in scratch: y's own rows lie many pages
+// apart. row_scale [rows] may be null.
+void finish_products(const KernelTable& k, const LinearOutput& o, int64_t first_row, int64_t rows, int64_t column,
+                     int64_t columns, float* c, int64_t width, const float* row_scale) {
+  float* y = host(o.y.row(first_row)) + column;
+  const float* bias = o.bias ? host(o.bias) + column : nullptr;
+  const float* residual = o.residual ? host(o.residual.row(first_row)) + column : nullptr;
+  const bool past_caches =
+      residual == nullptr && o.y.rows * o.y.stride * static_cast<int64_t>(sizeof(float)) >= kCacheBytes;
   const ActivationKernel activation = activation_kernel(k, o.activation);
   if (activation == nullptr) {
-    k.finish_rows(rows, columns, c, width, o.scale, row_scale, bias, residual, o.residual.stride, y, o.y.stride, past_caches);
+    k.finish_rows(rows, columns, c, width, o.scale, row_scale, bias, residual, o.residual.stride, y, o.y.stride,
+                  past_caches);
     return;
   }
   k.finish_rows(rows, columns, c, width, o.scale, row_scale, bias, nullptr, 0, c, width, false);
@@ -95,7 +105,7 @@ struct RowTask {
   int64_t first = 0;
   int64_t rows = 0;
   const Weight& weight() const { return output->weight; }
-  const std::byte* row(int64_t r) const { return weight().row(first + r); }
+  const std::byte* row(int64_t r) const { return host(weight().row(first + r)); }
 };
 
 // Tasks of all outputs in one run, of `height` rows but for an output's last.
@@ -129,19 +139,24 @@ int64_t gemv_height(const LinearArgs& a) {
   return std::clamp(kGemvBytes / widest / kColumns * kColumns, kColumns, kGemvRows);
 }
 
-// ---- float arithmetic -------------------------------------------------------------------------------------------------------
+// ---- float arithmetic
+// -------------------------------------------------------------------------------------------------------
 
-// y[M][kGemvRows] = x · w[first … first + rows - 1, :]ᵀ; quantised rows are expanded some at a time, as [kPanelRows][K].
-void gemv_rows(const KernelTable& kernels, const RowTask& task, const std::byte* next, ConstActivations x, float* expanded, float* y) {
+// y[M][kGemvRows] = x · w[first … first + rows - 1, :]ᵀ; quantised rows are expanded some at a time, as
+// [kPanelRows][K].
+void gemv_rows(const KernelTable& kernels, const RowTask& task, const std::byte* next, HostRows<const float> x,
+               float* expanded, float* y) {
   const Weight& w = task.weight();
   if (!traits(w.dtype).quantised()) {
-    return gemv_kernel(kernels, w.dtype)(task.row(0), w.row_bytes(), task.rows, w.cols, next, x.rows, x.data, x.stride, y, kGemvRows, false);
+    return gemv_kernel(kernels, w.dtype)(task.row(0), w.row_bytes(), task.rows, w.cols, next, x.rows, x.data, x.stride,
+                                         y, kGemvRows, false);
   }
   const ExpandKernel expand = expand_kernel(kernels, w.dtype);
   for (int64_t r = 0; r < task.rows; r += kPanelRows) {
     const int64_t count = std::min<int64_t>(kPanelRows, task.rows - r);
     for (int64_t i = 0; i < count; i++) expand(task.row(r + i), expanded + i * w.cols, w.cols);
-    kernels.gemv_f32(expanded, w.cols * static_cast<int64_t>(sizeof(float)), count, w.cols, expanded, x.rows, x.data, x.stride, y + r, kGemvRows, false);
+    kernels.gemv_f32(expanded, w.cols * static_cast<int64_t>(sizeof(float)), count, w.cols, expanded, x.rows, x.data,
+                     x.stride, y + r, kGemvRows, false);
   }
 }
 
@@ -151,7 +166,7 @@ void gemv_float(CpuStream& stream, const LinearArgs& a) {
   stream.parallel(tasks.total(), [&](int64_t index, int worker) {
     const RowTask task = tasks.at(index), after = tasks.after(index);
     float* result = reinterpret_cast<float*>(stream.of_worker(worker));
-    gemv_rows(stream.kernels, task, after.row(0), a.x, result + a.x.rows * kGemvRows, result);
+    gemv_rows(stream.kernels, task, after.row(0), host(a.x), result + a.x.rows * kGemvRows, result);
     finish_products(stream.kernels, *task.output, 0, a.x.rows, task.first, task.rows, result, kGemvRows, nullptr);
   });
 }
@@ -160,11 +175,12 @@ auto transpose_kernel(const KernelTable& k, DType dtype) {
   return dtype == DType::F32 ? k.transpose_f32 : dtype == DType::F16 ? k.transpose_f16 : k.transpose_bf16;
 }
 
-// What panels of float weights, which meet rows of x as they lie, have in common. A panel is 32 columns of `height` floats.
+// What panels of float weights, which meet rows of x as they lie, have in common. A panel is 32 columns of `height`
+// floats.
 template <class Value, int64_t columns, int64_t height>
 struct PanelsForRows {
   const KernelTable& kernels;
-  Rows<const Value> x;
+  HostRows<const Value> x;
 
   int64_t chunk() const { return columns; }
   int64_t length() const { return x.cols; }
@@ -176,25 +192,35 @@ struct PanelsForRows {
     if (rows < kColumns) std::memset(panel, 0, panel_bytes());
     return reinterpret_cast<float*>(panel);
   }
+  void take_columns(const RowTask&, int64_t, int64_t, int64_t, std::byte*) const {}
+  void add_outliers(int64_t, int64_t, std::byte*, float*, int64_t) const {}
 };
 
 // Panels b[KC][32] of float weights.
 struct FloatPanels : PanelsForRows<float, kKC, kKC> {
-  void pack(const Weight& w, int64_t first, int64_t rows, int64_t k, int64_t depth, std::byte*, std::byte* panel) const {
-    transpose_kernel(kernels, w.dtype)(w.row(first) + row_bytes(w.dtype, k), w.row_bytes(), rows, depth, begin(panel, rows), kColumns);
+  void pack(const Weight& w, int64_t first, int64_t rows, int64_t k, int64_t depth, std::byte*,
+            std::byte* panel) const {
+    transpose_kernel(kernels, w.dtype)(host(w.row(first)) + row_bytes(w.dtype, k), w.row_bytes(), rows, depth,
+                                       begin(panel, rows), kColumns);
   }
-  void multiply(const Weight&, const std::byte* panel, int64_t first, int64_t rows, int64_t k, int64_t depth, float* product, int64_t width) const {
-    kernels.gemm_f32(rows, kColumns, depth, x.row(first) + k, x.stride, reinterpret_cast<const float*>(panel), kColumns, product, width, k > 0);
+  void multiply(const Weight&, const std::byte* panel, int64_t first, int64_t rows, int64_t k, int64_t depth,
+                float* product, int64_t width) const {
+    kernels.gemm_f32(rows, kColumns, depth, x.row(first) + k, x.stride, reinterpret_cast<const float*>(panel), kColumns,
+                     product, width, k > 0);
   }
 };
 
 // Panels b[KC / 2][32][2] of bf16 weights, for activations rounded to bf16.
 struct BfloatPanels : PanelsForRows<uint16_t, 2 * kKC, kKC> {
-  void pack(const Weight& w, int64_t first, int64_t rows, int64_t k, int64_t depth, std::byte*, std::byte* panel) const {
-    kernels.transpose_f32(w.row(first) + row_bytes(w.dtype, k), w.row_bytes(), rows, depth / 2, begin(panel, rows), kColumns);
+  void pack(const Weight& w, int64_t first, int64_t rows, int64_t k, int64_t depth, std::byte*,
+            std::byte* panel) const {
+    kernels.transpose_f32(host(w.row(first)) + row_bytes(w.dtype, k), w.row_bytes(), rows, depth / 2,
+                          begin(panel, rows), kColumns);
   }
-  void multiply(const Weight&, const std::byte* panel, int64_t first, int64_t rows, int64_t k, int64_t depth, float* product, int64_t width) const {
-    kernels.gemm_bf16(rows, kColumns, depth / 2, x.row(first) + k, x.stride / 2, panel, kColumns, product, width, k > 0);
+  void multiply(const Weight&, const std::byte* panel, int64_t first, int64_t rows, int64_t k, int64_t depth,
+                float* product, int64_t width) const {
+    kernels.gemm_bf16(rows, kColumns, depth / 2, x.row(first) + k, x.stride / 2, panel, kColumns, product, width,
+                      k > 0);
   }
 };
 
@@ -203,25 +229,31 @@ constexpr int64_t kPanelRow = row_pitch(kGemvStretch * kFloat);  // bytes
 
 // Panels w[32][kGemvStretch] of float weights, multiplied as gemv_* does it: the same bits as of a row alone.
 struct RowPanels : PanelsForRows<float, kGemvStretch, kPanelRow / kFloat> {
-  void pack(const Weight& w, int64_t first, int64_t rows, int64_t k, int64_t depth, std::byte*, std::byte* panel) const {
+  void pack(const Weight& w, int64_t first, int64_t rows, int64_t k, int64_t depth, std::byte*,
+            std::byte* panel) const {
     const ExpandKernel expand = expand_kernel(kernels, w.dtype);
     float* to = begin(panel, rows);
-    for (int64_t r = 0; r < rows; r++) expand(w.row(first + r) + row_bytes(w.dtype, k), to + r * (kPanelRow / kFloat), depth);
+    for (int64_t r = 0; r < rows; r++)
+      expand(host(w.row(first + r)) + row_bytes(w.dtype, k), to + r * (kPanelRow / kFloat), depth);
   }
-  void multiply(const Weight&, const std::byte* panel, int64_t first, int64_t rows, int64_t k, int64_t depth, float* product, int64_t width) const {
-    kernels.gemv_f32(panel, kPanelRow, kColumns, depth, nullptr, rows, x.row(first) + k, x.stride, product, width, k > 0);
+  void multiply(const Weight&, const std::byte* panel, int64_t first, int64_t rows, int64_t k, int64_t depth,
+                float* product, int64_t width) const {
+    kernels.gemv_f32(panel, kPanelRow, kColumns, depth, nullptr, rows, x.row(first) + k, x.stride, product, width,
+                     k > 0);
   }
 };
 
-// The walk at the head of this file. A kind of panels is cut along k in chunks (of columns, or of blocks); it packs weight rows into a panel, and multiplies
-// rows of x by one.
+// The walk at the head of this file. A kind of panels is cut along k in chunks (of columns, or of blocks); it packs
+// weight rows into a panel, and multiplies rows of x by one. Of quantised weights, it takes the columns of outliers in
+// a slab while a chunk is in a cache, and adds their products in the end.
 template <class Panels>
 void gemm_panels(CpuStream& stream, const LinearArgs& a, const Panels& kind) {
   const int64_t M = a.x.rows, panels = panels_per_task(a, stream.pool.threads());
   const Slabs slabs(M);
   const RowTasks tasks(a, stream.pool.threads(), panels * kColumns);
   const int64_t width = panels * kColumns;  // of a task
-  const uint64_t panels_at = kind.scratch_bytes(), products_at = panels_at + static_cast<uint64_t>(panels) * kind.panel_bytes();
+  const uint64_t panels_at = kind.scratch_bytes(),
+                 products_at = panels_at + static_cast<uint64_t>(panels) * kind.panel_bytes();
   stream.reserve_per_worker(products_at + static_cast<uint64_t>(slabs.height * width) * sizeof(float));
   stream.parallel(tasks.total(), [&](int64_t index, int worker) {
     const RowTask task = tasks.at(index);
@@ -234,15 +266,20 @@ void gemm_panels(CpuStream& stream, const LinearArgs& a, const Panels& kind) {
       for (int64_t k = 0; k < kind.length(); k += kind.chunk()) {
         const int64_t depth = std::min(kind.chunk(), kind.length() - k);
         for (int64_t p = 0; p < count; p++) {
-          kind.pack(task.weight(), task.first + p * kColumns, std::min(kColumns, task.rows - p * kColumns), k, depth, scratch, panel(p));
+          kind.pack(task.weight(), task.first + p * kColumns, std::min(kColumns, task.rows - p * kColumns), k, depth,
+                    scratch, panel(p));
         }
+        kind.take_columns(task, m, k, depth, scratch);
         for (int64_t step = 0; step < height; step += kStepRows) {
           const int64_t rows = std::min(kStepRows, height - step);
           float* product = products + step * width;
-          for (int64_t p = 0; p < count; p++) kind.multiply(task.weight(), panel(p), m + step, rows, k, depth, product + p * kColumns, width);
+          for (int64_t p = 0; p < count; p++)
+            kind.multiply(task.weight(), panel(p), m + step, rows, k, depth, product + p * kColumns, width);
           if (k + depth < kind.length()) continue;
+          kind.add_outliers(m + step, rows, scratch, product, width);
           const float* row_scale = kind.row_scale() == nullptr ? nullptr : kind.row_scale() + m + step;
-          finish_products(stream.kernels, *task.output, m + step, rows, task.first, task.rows, product, width, row_scale);
+          finish_products(stream.kernels, *task.output, m + step, rows, task.first, task.rows, product, width,
+                          row_scale);
         }
       }
     }
@@ -251,35 +288,42 @@ void gemm_panels(CpuStream& stream, const LinearArgs& a, const Panels& kind) {
 
 void gemm_float(CpuStream& stream, const LinearArgs& a) {
   if (a.arithmetic == Arithmetic::kExact) {
-    gemm_panels(stream, a, RowPanels{{stream.kernels, a.x}});
+    gemm_panels(stream, a, RowPanels{{stream.kernels, host(a.x)}});
     return;
   }
-  gemm_panels(stream, a, FloatPanels{{stream.kernels, a.x}});
+  gemm_panels(stream, a, FloatPanels{{stream.kernels, host(a.x)}});
 }
 
 void gemm_bfloat(CpuStream& stream, const LinearArgs& a) {
   constexpr auto kValue = static_cast<int64_t>(sizeof(uint16_t));
   const int64_t stride = row_pitch(a.x.cols * kValue) / kValue;
-  const Rows<uint16_t> x(reinterpret_cast<uint16_t*>(stream.shared(static_cast<uint64_t>(a.x.rows * stride * kValue))), a.x.rows, a.x.cols, stride);
+  const HostRows<uint16_t> x(
+      reinterpret_cast<uint16_t*>(stream.shared(static_cast<uint64_t>(a.x.rows * stride * kValue))), a.x.rows, a.x.cols,
+      stride);
   stream.parallel_rows(x.rows, [&](int64_t first, int64_t count) {
-    for (int64_t m = first; m < first + count; m++) stream.kernels.narrow_bf16(a.x.row(m), x.row(m), x.cols);
+    for (int64_t m = first; m < first + count; m++) stream.kernels.narrow_bf16(host(a.x.row(m)), x.row(m), x.cols);
   });
   gemm_panels(stream, a, BfloatPanels{{stream.kernels, x}});
 }
 
-// ---- int8 arithmetic --------------------------------------------------------------------------------------------------------
+// ---- int8 arithmetic
+// --------------------------------------------------------------------------------------------------------
 
-// Activations as int8 blocks (block_float.h): chunk after chunk of `chunk` blocks (the last one shorter), in each the groups of tokens one after another,
-// so that a panel's chunk meets its activations as one stream.
+// Activations as int8 blocks (block_float.h): chunk after chunk of `chunk` blocks (the last one shorter), in each the
+// groups of tokens one after another, so that a panel's chunk meets its activations as one stream.
 struct Quantised {
   int8_t* q;
   float* origin;
-  int32_t* sum;      // two for each origin: the halves of a block
-  float* scale;      // [tokens] D
-  int64_t group;     // tokens whose words stand side by side
-  int64_t padded;    // tokens, rounded up to whole groups
+  int32_t* sum;              // two for each origin: the halves of a block
+  float* scale;              // [tokens] D
+  Outliers* outliers;        // [tokens], in units of D
+  std::byte* columns;        // of them: OutlierColumns of each slab
+  int64_t most_columns = 0;  // of a slab
+  int64_t group;             // tokens whose words stand side by side
+  int64_t padded;            // tokens, rounded up to whole groups
   int64_t blocks;
   int64_t chunk;
+  int64_t slab;  // tokens
 
   struct Part {
     int8_t* q;
@@ -292,22 +336,64 @@ struct Quantised {
   // The chunk that starts at block b.
   Part part(int64_t b) const {
     const int64_t depth = std::min(chunk, blocks - b);
-    return {q + b * kBlock * padded, origin + b * padded, sum + 2 * b * padded, depth, depth * kBlock * group, depth * group};
+    return {q + b * kBlock * padded, origin + b * padded, sum + 2 * b * padded, depth,
+            depth * kBlock * group,  depth * group};
+  }
+  // Those of the slab that token t is in.
+  OutlierColumns columns_of(int64_t t) const {
+    const int64_t length = blocks * kBlock;
+    return {columns + static_cast<uint64_t>(t / slab) * OutlierColumns::bytes(length), length};
   }
 };
 
 // Scratch of quantise_group, in floats for each block of each token.
-constexpr int64_t kBlockScratch = 2;
+constexpr int64_t kBlockScratch = 3;
+
+// The scales of token t, and its outliers. whole: the inverse, but 0 where a block has outliers.
+void choose_of_token(const KernelTable& k, const float* x, int64_t t, const Quantised& out, float* origin,
+                     float* inverse, float* whole) {
+  k.block_largest(x, out.blocks * kBlock, inverse);
+  Outliers& outliers = out.outliers[t] = take_outliers(x, out.blocks, inverse);
+  out.scale[t] = choose_scales(inverse, out.blocks, origin, inverse);
+  std::copy_n(inverse, out.blocks, whole);
+  for (int i = 0; i < outliers.count; i++) {
+    whole[outliers.of[i].column / kBlock] = 0;
+    outliers.of[i].value /= out.scale[t];
+    out.columns_of(t).add(outliers.of[i].column);
+  }
+}
+
+// Block b of group g of the rows of x, without its outliers.
+void quantise_rest(const KernelTable& k, HostRows<const float> x, int64_t g, int64_t b, const Quantised& out,
+                   const float* inverse) {
+  const int64_t first = g * out.group, rows = std::min(out.group, x.rows - first), in_chunk = b % out.chunk;
+  float rest[kTokenGroup * kBlock], rest_inverse[kTokenGroup];
+  for (int64_t t = 0; t < rows; t++) {
+    copy_without(out.outliers[first + t], x.row(first + t), b, rest + t * kBlock);
+    rest_inverse[t] = inverse[t * out.blocks + b];
+  }
+  const Quantised::Part part = out.part(b - in_chunk);
+  int8_t* q = part.q + g * part.q_stride + in_chunk * kBlock * out.group;
+  int32_t* sum = part.sum + 2 * (g * part.o_stride + in_chunk * out.group);
+  if (out.group == 1) {
+    k.quantize_q8(rest, kBlock, rest_inverse, q, sum);
+  } else {
+    k.quantize_q8_group(rest, kBlock, rows, kBlock, rest_inverse, 1, q, sum);
+  }
+}
 
 // Group g of the rows of x; tokens that fill the last group are zero.
-void quantise_group(const KernelTable& k, ConstActivations x, int64_t g, const Quantised& out, float* scratch) {
+void quantise_group(const KernelTable& k, HostRows<const float> x, int64_t g, const Quantised& out, float* scratch) {
   const int64_t first = g * out.group, rows = std::min(out.group, x.rows - first);
-  float *inverse = scratch, *origin = scratch + out.group * out.blocks;
+  float *inverse = scratch, *origin = scratch + out.group * out.blocks, *whole = origin + out.group * out.blocks;
   std::fill(inverse + rows * out.blocks, inverse + out.group * out.blocks, 0.0f);
   for (int64_t t = 0; t < out.group; t++) {
-    float* of_token = inverse + t * out.blocks;
-    if (t < rows) k.block_largest(x.row(first + t), x.cols, of_token);
-    out.scale[first + t] = choose_scales(of_token, out.blocks, origin + t * out.blocks, of_token);
+    const int64_t at = t * out.blocks;
+    if (t < rows) {
+      choose_of_token(k, x.row(first + t), first + t, out, origin + at, inverse + at, whole + at);
+    } else {
+      out.scale[first + t] = choose_scales(inverse + at, out.blocks, origin + at, inverse + at);
+    }
   }
   for (int64_t b = 0; b < out.blocks; b += out.chunk) {
     const Quantised::Part part = out.part(b);
@@ -319,33 +405,56 @@ void quantise_group(const KernelTable& k, ConstActivations x, int64_t g, const Q
     int8_t* q = part.q + g * part.q_stride;
     int32_t* sum = part.sum + 2 * g * part.o_stride;
     if (out.group == 1) {
-      k.quantize_q8(from, part.depth * kBlock, inverse + b, q, sum);
+      k.quantize_q8(from, part.depth * kBlock, whole + b, q, sum);
     } else {
-      k.quantize_q8_group(from, x.stride, rows, part.depth * kBlock, inverse + b, out.blocks, q, sum);
+      k.quantize_q8_group(from, x.stride, rows, part.depth * kBlock, whole + b, out.blocks, q, sum);
     }
+  }
+  for (int64_t t = first; t < first + rows; t++) {
+    const Outliers& outliers = out.outliers[t];
+    for (int i = 0; i < outliers.count; i++) quantise_rest(k, x, g, outliers.of[i].column / kBlock, out, inverse);
   }
 }
 
-// group: 1, or kTokenGroup.
-Quantised quantise(CpuStream& stream, ConstActivations x, int64_t group, int64_t chunk) {
-  const int64_t padded = (x.rows + group - 1) / group * group, blocks = x.cols / kBlock, scales = (padded + 15) / 16 * 16;
-  std::byte* memory = stream.shared(static_cast<uint64_t>(padded * blocks * (kBlock + 12) + scales * 4));
-  Quantised out{.group = group, .padded = padded, .blocks = blocks, .chunk = chunk};
-  out.scale = reinterpret_cast<float*>(memory);
+// group: 1, or kTokenGroup. slab: rows that share the columns of their outliers.
+Quantised quantise(CpuStream& stream, HostRows<const float> x, int64_t group, int64_t chunk, int64_t slab) {
+  const int64_t padded = (x.rows + group - 1) / group * group, blocks = x.cols / kBlock,
+                scales = (padded + 15) / 16 * 16;
+  const uint64_t columns = static_cast<uint64_t>((x.rows + slab - 1) / slab) * OutlierColumns::bytes(x.cols);
+  const uint64_t outliers = static_cast<uint64_t>(scales) * sizeof(Outliers);
+  const auto codes = static_cast<uint64_t>(padded * blocks * (kBlock + 12) + scales * 4);
+  std::byte* memory = stream.shared(outliers + columns + codes);
+  Quantised out{.group = group, .padded = padded, .blocks = blocks, .chunk = chunk, .slab = slab};
+  out.outliers = reinterpret_cast<Outliers*>(memory);  // 16 of them are whole cache lines
+  out.columns = memory + outliers;
+  out.scale = reinterpret_cast<float*>(out.columns + columns);
   out.origin = out.scale + scales;
   out.sum = reinterpret_cast<int32_t*>(out.origin + padded * blocks);
   out.q = reinterpret_cast<int8_t*>(out.sum + 2 * padded * blocks);
   stream.reserve_per_worker(static_cast<uint64_t>(kBlockScratch * group * blocks) * sizeof(float));
-  stream.parallel(padded / group, [&](int64_t g, int worker) { quantise_group(stream.kernels, x, g, out, reinterpret_cast<float*>(stream.of_worker(worker))); });
+  for (int64_t t = 0; t < x.rows; t += slab) out.columns_of(t).clear();
+  stream.parallel(padded / group, [&](int64_t g, int worker) {
+    quantise_group(stream.kernels, x, g, out, reinterpret_cast<float*>(stream.of_worker(worker)));
+  });
+  for (int64_t t = 0; t < x.rows; t += slab) out.most_columns = std::max(out.most_columns, out.columns_of(t).number());
   return out;
+}
+
+// y[n] of token t += its outliers' products, whose columns of weights stand at `columns`, ld apart.
+void add_outliers(const Quantised& x, int64_t t, const float* columns, int64_t ld, int64_t n, float* y) {
+  const Outliers& outliers = x.outliers[t];
+  for (int i = 0; i < outliers.count; i++) {
+    const float value = outliers.of[i].value, *column = columns + x.columns_of(t).place(outliers.of[i].column) * ld;
+    for (int64_t r = 0; r < n; r++) y[r] += value * column[r];
+  }
 }
 
 // The last rows of a matrix whose height is no multiple of `set`: copied into a full set, the missing ones zero.
 const std::byte* whole_rows(const Weight& w, int64_t first, int64_t rows, int64_t set, std::byte* copy) {
-  if (rows == set) return w.row(first);
+  if (rows == set) return host(w.row(first));
   const auto bytes = static_cast<size_t>(w.row_bytes());
   std::memset(copy, 0, static_cast<size_t>(set) * bytes);
-  std::memcpy(copy, w.row(first), static_cast<size_t>(rows) * bytes);
+  std::memcpy(copy, host(w.row(first)), static_cast<size_t>(rows) * bytes);
   return copy;
 }
 
@@ -357,20 +466,36 @@ uint64_t copied_rows_bytes(const LinearArgs& a, int64_t set) {
   return static_cast<uint64_t>((most + 63) / 64 * 64);
 }
 
-// Few tokens: weight rows in sets of `set` from their file's place, each set once. product(weight, w, next set, y[tokens][kGemvRows]).
+// Few tokens: weight rows in sets of `set` from their file's place, each set once. product(weight, w, next set,
+// y[tokens][kGemvRows]).
 template <class Product>
 void rows_int8(CpuStream& stream, const LinearArgs& a, const Quantised& x, int64_t set, const Product& product) {
   const RowTasks tasks(a, stream.pool.threads(), gemv_height(a));
   const uint64_t copied = copied_rows_bytes(a, set);
-  stream.reserve_per_worker(copied + static_cast<uint64_t>(kGemvRows * x.padded) * sizeof(float));
+  const std::span<const int32_t> outliers = x.columns_of(0).between(0, a.x.cols);
+  const int64_t results = kGemvRows * x.padded + set * x.most_columns;
+  stream.reserve_per_worker(copied + static_cast<uint64_t>(results) * sizeof(float));
   stream.parallel(tasks.total(), [&](int64_t index, int worker) {
     const RowTask task = tasks.at(index), after = tasks.after(index);
     const Weight& weight = task.weight();
+    const auto gemv = quantised_kernels(stream.kernels, weight.dtype).gemv;
+    OneHot one_hot;
     std::byte* copy = stream.of_worker(worker);
-    float* result = reinterpret_cast<float*>(copy + copied);
+    float *result = reinterpret_cast<float*>(copy + copied), *columns = result + kGemvRows * x.padded;
     for (int64_t r = 0; r < task.rows; r += set) {
       const std::byte* next = r + set < task.rows ? task.row(r + set) : after.row(0);
-      product(weight, whole_rows(weight, task.first + r, std::min(set, task.rows - r), set, copy), next, result + r);
+      const std::byte* w = whole_rows(weight, task.first + r, std::min(set, task.rows - r), set, copy);
+      product(weight, w, next, result + r);
+      if (outliers.empty()) continue;
+      for (int64_t i = 0; i < set; i += kPanelRows) {
+        const std::byte* rows = w + i * weight.row_bytes();
+        float* to = columns + i;
+        for (const int32_t column : outliers) {
+          one_hot.column_of(gemv, weight.dtype, rows, weight.row_bytes(), column, to);
+          to += set;
+        }
+      }
+      for (int64_t t = 0; t < a.x.rows; t++) add_outliers(x, t, columns, set, set, result + t * kGemvRows + r);
     }
     finish_products(stream.kernels, *task.output, 0, a.x.rows, task.first, task.rows, result, kGemvRows, x.scale);
   });
@@ -379,26 +504,27 @@ void rows_int8(CpuStream& stream, const LinearArgs& a, const Quantised& x, int64
 // One or two tokens, one after another.
 void gemv_int8(CpuStream& stream, const LinearArgs& a) {
   const int64_t blocks = a.x.cols / kBlock;
-  const Quantised x = quantise(stream, a.x, 1, blocks);
+  const Quantised x = quantise(stream, host(a.x), 1, blocks, a.x.rows);
   const Quantised::Part part = x.part(0);
   rows_int8(stream, a, x, kPanelRows, [&](const Weight& weight, const std::byte* w, const std::byte* next, float* y) {
     const auto gemv = quantised_kernels(stream.kernels, weight.dtype).gemv;
     for (int64_t m = 0; m < a.x.rows; m++) {
-      gemv(w, weight.row_bytes(), blocks, next, part.q + m * part.q_stride, part.origin + m * part.o_stride, part.sum + 2 * m * part.o_stride, y + m * kGemvRows);
+      gemv(w, weight.row_bytes(), blocks, next, part.q + m * part.q_stride, part.origin + m * part.o_stride,
+           part.sum + 2 * m * part.o_stride, y + m * kGemvRows);
     }
   });
 }
 
 // A few tokens.
 void skinny_int8(CpuStream& stream, const LinearArgs& a) {
-  const Quantised x = quantise(stream, a.x, kTokenGroup, kChunkBlocks);
+  const Quantised x = quantise(stream, host(a.x), kTokenGroup, kChunkBlocks, a.x.rows);
   rows_int8(stream, a, x, kColumns, [&](const Weight& weight, const std::byte* w, const std::byte* next, float* y) {
     const auto skinny = quantised_kernels(stream.kernels, weight.dtype).skinny;
     for (int64_t b = 0; b < x.blocks; b += x.chunk) {
       const Quantised::Part part = x.part(b);
       const int64_t at = row_bytes(weight.dtype, b * kBlock);
-      skinny(w + at, weight.row_bytes(), part.depth, next + kColumns * at, x.padded / kTokenGroup, part.q, part.q_stride, part.origin, part.sum, part.o_stride, y,
-             kGemvRows, b > 0);
+      skinny(w + at, weight.row_bytes(), part.depth, next + kColumns * at, x.padded / kTokenGroup, part.q,
+             part.q_stride, part.origin, part.sum, part.o_stride, y, kGemvRows, b > 0);
     }
   });
 }
@@ -408,6 +534,7 @@ struct QuantisedPanels {
   static constexpr int64_t kCodes = kChunkBlocks * kBlock * kPanelRows;   // of a set
   static constexpr int64_t kCodeBytes = kPanelCodeBytes * kCodes;         // at most
   static constexpr int64_t kScales = kCodes / kBlock * kMostPanelScales;  // floats of a set, at most
+  static constexpr int64_t kTaskColumns = kPanels * kColumns;             // at most
   const KernelTable& kernels;
   Quantised x;
   uint64_t copied;  // bytes of the last rows, where they are no full set
@@ -415,16 +542,25 @@ struct QuantisedPanels {
   int64_t chunk() const { return x.chunk; }  // blocks
   int64_t length() const { return x.blocks; }
   const float* row_scale() const { return x.scale; }
-  uint64_t scratch_bytes() const { return copied; }
+  // After what is copied, the columns of outliers: [most_columns][kTaskColumns].
+  uint64_t scratch_bytes() const { return copied + columns_bytes(); }
+  uint64_t columns_bytes() const { return static_cast<uint64_t>(x.most_columns * kTaskColumns) * sizeof(float); }
   uint64_t panel_bytes() const { return 2 * kCodeBytes + 2 * kScales * sizeof(float); }
-  static float* scales_of(std::byte* panel) { return reinterpret_cast<float*>(panel + 2 * kCodeBytes); }  // [2][kChunkBlocks][n][16], after codes [2][kChunkBlocks][8][16][4]
-  void pack(const Weight& w, int64_t first, int64_t rows, int64_t b, int64_t depth, std::byte* scratch, std::byte* panel) const;
-  void multiply(const Weight& w, std::byte* panel, int64_t first, int64_t rows, int64_t b, int64_t depth, float* product, int64_t width) const;
+  // [2][kChunkBlocks][n][16], after codes [2][kChunkBlocks][8][16][4]
+  static float* scales_of(std::byte* panel) { return reinterpret_cast<float*>(panel + 2 * kCodeBytes); }
+  void pack(const Weight& w, int64_t first, int64_t rows, int64_t b, int64_t depth, std::byte* scratch,
+            std::byte* panel) const;
+  void multiply(const Weight& w, std::byte* panel, int64_t first, int64_t rows, int64_t b, int64_t depth,
+                float* product, int64_t width) const;
+  float* columns_at(std::byte* scratch) const { return reinterpret_cast<float*>(scratch + copied); }
+  void take_columns(const RowTask& task, int64_t slab, int64_t b, int64_t depth, std::byte* scratch) const;
+  void add_outliers(int64_t first, int64_t rows, std::byte* scratch, float* product, int64_t width) const;
 };
 
 // Weight rows [first, first + rows), `depth` blocks from block b on; missing rows are zero.
-void QuantisedPanels::pack(const Weight& w, int64_t first, int64_t rows, int64_t b, int64_t depth, std::byte* scratch, std::byte* panel) const {
-  const int64_t scale_count = kCodes / kBlock * panel_scales(w.dtype);
+void QuantisedPanels::pack(const Weight& w, int64_t first, int64_t rows, int64_t b, int64_t depth, std::byte* scratch,
+                           std::byte* panel) const {
+  const int64_t scale_count = kCodes / kBlock * traits(w.dtype).factors();
   for (int p = 0; p < 2; p++) {
     auto* codes = reinterpret_cast<uint8_t*>(panel + p * kCodeBytes);
     float* scales = scales_of(panel) + p * scale_count;
@@ -439,16 +575,44 @@ void QuantisedPanels::pack(const Weight& w, int64_t first, int64_t rows, int64_t
   }
 }
 
-void QuantisedPanels::multiply(const Weight& w, std::byte* panel, int64_t first, int64_t rows, int64_t b, int64_t, float* product, int64_t width) const {
+void QuantisedPanels::multiply(const Weight& w, std::byte* panel, int64_t first, int64_t rows, int64_t b, int64_t,
+                               float* product, int64_t width) const {
   const Quantised::Part part = x.part(b);
   const int64_t group = first / kTokenGroup;
   quantised_kernels(kernels, w.dtype)
-      .gemm(rows, part.depth, reinterpret_cast<const uint8_t*>(panel), scales_of(panel), kCodes, part.q + group * part.q_stride, part.q_stride,
-            part.origin + group * part.o_stride, part.sum + 2 * group * part.o_stride, part.o_stride, product, width, b > 0);
+      .gemm(rows, part.depth, reinterpret_cast<const uint8_t*>(panel), scales_of(panel), kCodes,
+            part.q + group * part.q_stride, part.q_stride, part.origin + group * part.o_stride,
+            part.sum + 2 * group * part.o_stride, part.o_stride, product, width, b > 0);
+}
+
+// The weights of the task's rows in the columns of outliers, of the blocks [b, b + depth) of the slab that begins with
+// row `slab`; missing rows are zero.
+void QuantisedPanels::take_columns(const RowTask& task, int64_t slab, int64_t b, int64_t depth,
+                                   std::byte* scratch) const {
+  const Weight& w = task.weight();
+  const auto gemv = quantised_kernels(kernels, w.dtype).gemv;
+  OneHot one_hot;
+  const OutlierColumns columns = x.columns_of(slab);
+  for (const int32_t column : columns.between(b * kBlock, (b + depth) * kBlock)) {
+    float* to = columns_at(scratch) + columns.place(column) * kTaskColumns;
+    std::fill(to, to + kTaskColumns, 0.0f);
+    for (int64_t r = 0; r < task.rows; r += kPanelRows) {
+      const int64_t count = std::min<int64_t>(kPanelRows, task.rows - r);
+      const std::byte* rows = whole_rows(w, task.first + r, count, kPanelRows, scratch);
+      one_hot.column_of(gemv, w.dtype, rows, w.row_bytes(), column, to + r);
+    }
+  }
+}
+
+void QuantisedPanels::add_outliers(int64_t first, int64_t rows, std::byte* scratch, float* product,
+                                   int64_t width) const {
+  for (int64_t t = 0; t < rows; t++) {
+    cpu::add_outliers(x, first + t, columns_at(scratch), kTaskColumns, width, product + t * width);
+  }
 }
 
 void gemm_int8(CpuStream& stream, const LinearArgs& a) {
-  const Quantised x = quantise(stream, a.x, kTokenGroup, kChunkBlocks);
+  const Quantised x = quantise(stream, host(a.x), kTokenGroup, kChunkBlocks, Slabs(a.x.rows).height);
   gemm_panels(stream, a, QuantisedPanels{stream.kernels, x, copied_rows_bytes(a, kPanelRows)});
 }
 
@@ -466,7 +630,10 @@ void linear(Stream& s, const LinearArgs& a) {
     LinearArgs& into = factors == Factors::kInt8 ? integer : factors == Factors::kBfloat ? bfloat : floating;
     into.output[into.outputs++] = a.output[i];
   }
-  if (integer.outputs > 0) tokens <= kGemvTokens ? gemv_int8(stream, integer) : tokens <= kSkinnyTokens ? skinny_int8(stream, integer) : gemm_int8(stream, integer);
+  if (integer.outputs > 0)
+    tokens <= kGemvTokens     ? gemv_int8(stream, integer)
+    : tokens <= kSkinnyTokens ? skinny_int8(stream, integer)
+                              : gemm_int8(stream, integer);
   if (bfloat.outputs > 0) gemm_bfloat(stream, bfloat);
   if (floating.outputs > 0) tokens <= kFewRows ? gemv_float(stream, floating) : gemm_float(stream, floating);
 }

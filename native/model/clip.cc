@@ -1,38 +1,89 @@
 #include "model/clip.h"
 
+#include <algorithm>
+
 #include "common/error.h"
 
 namespace llava {
 
-Clip::Clip(const std::vector<std::string>& files, const std::vector<TensorEntry>& directory, ClipConfig config, const ModelOptions& options,
-           std::unique_ptr<Backend> backend)
-    : config_(std::move(config)), weights_(files, directory, config_), backend_(std::move(backend)), passes_(*backend_, options.arithmetic) {}
+namespace {
 
-void Clip::project_row(ConstActivations row, const Linear& projection, float* out) {
-  passes_.project(row, {{projection, Activations(out, 1, config_.projection_dim)}});
+void check_texts(std::span<const int32_t> ids, std::span<const int64_t> lengths, const ClipTextConfig& c) {
+  for (const int64_t length : lengths) {
+    if (length < 1 || length > c.context_length) {
+      throw Error(ErrorCode::kContextOverflow, "a text of " + std::to_string(length) +
+                                                   " tokens where CLIP reads 1 to " + std::to_string(c.context_length));
+    }
+  }
+  for (const int32_t id : ids) {
+    if (id < 0 || id >= c.vocab_size) {
+      throw Error(ErrorCode::kInvalidArgument,
+                  "token id " + std::to_string(id) + " is not in [0, " + std::to_string(c.vocab_size) + ")");
+    }
+  }
+}
+
+}  // namespace
+
+Clip::Clip(const std::vector<std::string>& files, const std::vector<TensorEntry>& directory, ClipConfig config,
+           const ModelOptions& options, std::shared_ptr<Backend> backend, const OpenProgress& progress)
+    : config_(std::move(config)),
+      backend_(std::move(backend)),
+      weights_(files, directory, config_, *backend_, progress),
+      passes_(*backend_, options.arithmetic) {}
+
+void Clip::project_rows(ConstActivations rows, const Linear& projection, float* out) {
+  const Activations projected = passes_.arena.dense(rows.rows, config_.projection_dim);  // [B, C]
+  passes_.project(rows, {{projection, projected}});
+  passes_.copy_rows_out(projected, out);
+  backend_->synchronize(backend_->stream());
   passes_.stop_if_cancelled();
 }
 
-void Clip::encode_image(const float* pixel_values, float* out, const std::atomic<bool>& cancel) {
-  passes_.begin(cancel);
-  const Activations rows = passes_.vision_tower(config_.vision, weights_.vision, pixel_values);  // [1 + P, Dv]
-  // pooled = post_layernorm(class row)
-  const Activations pooled = rows.slice(0, 1);
-  passes_.ops.layer_norm(passes_.stream, {.x = pooled, .weight = weights_.post_layernorm.weight, .bias = weights_.post_layernorm.bias, .eps = config_.vision.layer_norm_eps, .y = pooled});
-  project_row(pooled, weights_.visual_projection, out);
+void Clip::encode_images(std::span<const float> pixel_values, int64_t count, float* out,
+                         const std::atomic<bool>& cancel) {
+  const VisionConfig& c = config_.vision;
+  const int64_t values = static_cast<int64_t>(pixel_values.size()) / count, at_once = pictures_at_once(c);
+  for (int64_t first = 0; first < count; first += at_once) {
+    const int64_t some = std::min(at_once, count - first);
+    passes_.begin(Cancellation(cancel));
+    const Device<const float> pixels =
+        passes_.taken(pixel_values.subspan(static_cast<size_t>(first * values), static_cast<size_t>(some * values)));
+    const Activations rows = passes_.vision_tower(c, weights_.vision, pixels, some);  // [B * (1 + P), Dv]
+    // pooled = post_layernorm(class row)
+    const ConstActivations class_rows(rows.data, some, rows.cols, rows.stride * c.rows());  // [B, Dv]
+    const Activations pooled = passes_.arena.rows(some, rows.cols);                         // [B, Dv]
+    const Norm& norm = weights_.post_layernorm;
+    passes_.ops.layer_norm(
+        {.x = class_rows, .weight = norm.weight, .bias = norm.bias, .eps = c.layer_norm_eps, .y = pooled});
+    project_rows(pooled, weights_.visual_projection, out + first * config_.projection_dim);
+  }
 }
 
-void Clip::encode_text(const std::vector<int32_t>& ids, float* out, const std::atomic<bool>& cancel) {
-  const auto T = static_cast<int64_t>(ids.size());
-  if (T < 1 || T > config_.text.context_length) {
-    throw Error(ErrorCode::kContextOverflow, "a text of " + std::to_string(T) + " tokens where CLIP reads 1 to " + std::to_string(config_.text.context_length));
+void Clip::encode_texts(std::span<const int32_t> ids, std::span<const int64_t> lengths, float* out,
+                        const std::atomic<bool>& cancel) {
+  check_texts(ids, lengths, config_.text);
+  while (!lengths.empty()) {
+    size_t texts = 0;
+    int64_t rows = 0;
+    while (texts < lengths.size() && (texts == 0 || rows + lengths[texts] <= kTowerRows)) rows += lengths[texts++];
+    passes_.begin(Cancellation(cancel));
+    encode_some_texts(ids.first(static_cast<size_t>(rows)), lengths.first(texts), out);
+    ids = ids.subspan(static_cast<size_t>(rows));
+    lengths = lengths.subspan(texts);
+    out += static_cast<int64_t>(texts) * config_.projection_dim;
   }
-  for (const int32_t id : ids) {
-    if (id < 0 || id >= config_.text.vocab_size) throw Error(ErrorCode::kInvalidArgument, "token id " + std::to_string(id) + " is not in [0, " + std::to_string(config_.text.vocab_size) + ")");
+}
+
+void Clip::encode_some_texts(std::span<const int32_t> ids, std::span<const int64_t> lengths, float* out) {
+  const Activations rows = passes_.text_tower(config_.text, weights_.text, ids, lengths);        // [T, D]
+  const Activations last = passes_.arena.rows(static_cast<int64_t>(lengths.size()), rows.cols);  // [texts, D]
+  int64_t end = 0;
+  for (size_t i = 0; i < lengths.size(); i++) {
+    end += lengths[i];
+    passes_.ops.copy_rows({.x = rows.slice(end - 1, 1), .y = last.slice(static_cast<int64_t>(i), 1)});
   }
-  passes_.begin(cancel);
-  const Activations rows = passes_.text_tower(config_.text, weights_.text, ids);  // [T, D]
-  project_row(rows.slice(T - 1, 1), weights_.text_projection, out);
+  project_rows(last, weights_.text_projection, out);
 }
 
 }  // namespace llava

@@ -1,6 +1,8 @@
-// CLIP as a whole: pictures and texts as vectors of one space (CLIPModel.get_image_features, get_text_features; not normalised).
+// CLIP as a whole: pictures and texts as vectors of one space (CLIPModel.get_image_features, get_text_features; not
+// normalised).
 #pragma once
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -10,23 +12,26 @@ namespace llava {
 
 class Clip {
  public:
-  Clip(const std::vector<std::string>& files, const std::vector<TensorEntry>& directory, ClipConfig config, const ModelOptions& options,
-       std::unique_ptr<Backend> backend);
+  Clip(const std::vector<std::string>& files, const std::vector<TensorEntry>& directory, ClipConfig config,
+       const ModelOptions& options, std::shared_ptr<Backend> backend, const OpenProgress& progress = {});
 
   const ClipConfig& config() const { return config_; }
   BackendInfo info() const { return backend_->info(); }
   uint64_t mapped_bytes() const { return weights_.store.mapped_bytes(); }
 
-  // pixel_values [3, S, S] -> out [projection_dim]
-  void encode_image(const float* pixel_values, float* out, const std::atomic<bool>& cancel);
-  // ids [T], start token to end token -> out [projection_dim], pooled at the last one
-  void encode_text(const std::vector<int32_t>& ids, float* out, const std::atomic<bool>& cancel);
+  // pixel_values [count, 3, S, S] -> out [count, projection_dim], several in a pass
+  void encode_images(std::span<const float> pixel_values, int64_t count, float* out, const std::atomic<bool>& cancel);
+  // ids of one text after the other, lengths[i] of each, start token to end token -> out [texts, projection_dim],
+  // pooled at the last one of each
+  void encode_texts(std::span<const int32_t> ids, std::span<const int64_t> lengths, float* out,
+                    const std::atomic<bool>& cancel);
 
  private:
-  void project_row(ConstActivations row, const Linear& projection, float* out);
+  void project_rows(ConstActivations rows, const Linear& projection, float* out);
+  void encode_some_texts(std::span<const int32_t> ids, std::span<const int64_t> lengths, float* out);
   ClipConfig config_;
+  std::shared_ptr<Backend> backend_;
   ClipWeights weights_;
-  std::unique_ptr<Backend> backend_;
   Passes passes_;
 };
 

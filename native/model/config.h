@@ -1,6 +1,7 @@
 // Sizes of a LLaVA model, as lib/weights resolved them from the checkpoint.
 #pragma once
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -39,9 +40,9 @@ struct VisionConfig {
   bool drop_class_row = true;  // the first row: of SigLIP, as in transformers, the first patch
   int64_t projector_layers = 2;
 
-  int64_t patches() const { return (image_size / patch_size) * (image_size / patch_size); }
-  int64_t rows() const { return patches() + (tower == VisionTower::kClip ? 1 : 0); }  // Tv
-  int64_t image_rows() const { return rows() - (drop_class_row ? 1 : 0); }
+  constexpr int64_t patches() const { return (image_size / patch_size) * (image_size / patch_size); }
+  constexpr int64_t rows() const { return patches() + (tower == VisionTower::kClip ? 1 : 0); }  // Tv
+  constexpr int64_t image_rows() const { return rows() - (drop_class_row ? 1 : 0); }
 };
 
 struct ModelConfig {
@@ -69,11 +70,16 @@ struct ClipConfig {
   int64_t projection_dim = 0;
 };
 
+// Hears how many bytes of the weights have been taken over, of how many.
+using OpenProgress = std::function<void(uint64_t nbytes, uint64_t total)>;
+
 struct ModelOptions {
   int threads = 0;  // 0: as many as this process may use
+  std::string device = "auto";
   std::string isa = "auto";
   KvType kv_cache = KvType::kF16;
   Arithmetic arithmetic = Arithmetic::kFast;
+  bool copies_weights = false;
 };
 
 }  // namespace llava

@@ -4,7 +4,6 @@
 #include <bit>
 #include <cmath>
 #include <cstring>
-#include <mutex>
 
 #include "common/cpu_features.h"
 #include "common/crc32.h"
@@ -34,41 +33,34 @@ Findings not_finite(const float* values, int64_t n) {
   return found;
 }
 
-Findings operator+(const Findings& a, const Findings& b) { return {a.nan + b.nan, a.infinite + b.infinite, a.overflowed + b.overflowed}; }
+Findings operator+(const Findings& a, const Findings& b) {
+  return {a.nan + b.nan, a.infinite + b.infinite, a.overflowed + b.overflowed};
+}
 
-// Runs task(index, worker) on the pool; the first exception of any of them is thrown here.
+// Runs task(index, worker) on the pool; throws kAborted when it was cancelled.
 template <class Task>
 void run_all(ThreadPool& pool, int64_t tasks, const std::atomic<bool>& cancel, const Task& task) {
-  std::mutex mutex;
-  std::exception_ptr failure;
-  pool.run(
-      tasks,
-      [&](int64_t index, int worker) {
-        try {
-          task(index, worker);
-        } catch (...) {
-          const std::lock_guard lock(mutex);
-          if (!failure) failure = std::current_exception();
-        }
-      },
-      &cancel);
-  if (failure) std::rethrow_exception(failure);
+  pool.run(tasks, task, Cancellation(cancel));
   if (cancel.load(std::memory_order_relaxed)) throw Error(ErrorCode::kAborted, "the conversion was cancelled");
 }
 
 }  // namespace
 
 Conversion::Conversion(const std::vector<std::string>& files, const std::vector<TensorEntry>& directory, int threads)
-    : codec_(row_codecs().back()), pool_(threads > 0 ? threads : usable_cpus()), scratch_(static_cast<size_t>(pool_.threads())) {
+    : codec_(row_codecs().back()),
+      pool_(threads > 0 ? threads : usable_cpus()),
+      scratch_(static_cast<size_t>(pool_.threads())) {
   for (const std::string& path : files) files_.push_back(std::make_unique<FileReader>(path));
   for (const TensorEntry& entry : directory) {
     int64_t rows = 1;
     for (size_t i = 0; i < entry.shape.size(); i++) {
       if (entry.shape[i] <= 0) corrupt(entry.name + ": its shape has a size below 1");
-      if (i + 1 < entry.shape.size() && __builtin_mul_overflow(rows, entry.shape[i], &rows)) corrupt(entry.name + ": its shape overflows");
+      if (i + 1 < entry.shape.size() && __builtin_mul_overflow(rows, entry.shape[i], &rows))
+        corrupt(entry.name + ": its shape overflows");
     }
     const int64_t columns = entry.shape.empty() ? 1 : entry.shape.back();
-    if (columns % traits(entry.dtype).elements != 0) corrupt(entry.name + ": rows of " + std::to_string(columns) + " values do not divide into blocks");
+    if (columns % traits(entry.dtype).elements != 0)
+      corrupt(entry.name + ": rows of " + std::to_string(columns) + " values do not divide into blocks");
     int64_t nbytes = 0, bytes_per_row = 0;
     if (__builtin_mul_overflow(columns / traits(entry.dtype).elements, traits(entry.dtype).bytes, &bytes_per_row) ||
         __builtin_mul_overflow(rows, bytes_per_row, &nbytes) || static_cast<uint64_t>(nbytes) != entry.nbytes) {
@@ -76,24 +68,31 @@ Conversion::Conversion(const std::vector<std::string>& files, const std::vector<
     }
     if (entry.file < 0 || entry.file >= static_cast<int64_t>(files_.size())) corrupt(entry.name + ": no such file");
     const uint64_t size = files_[static_cast<size_t>(entry.file)]->size();
-    if (entry.offset > size || entry.nbytes > size - entry.offset) corrupt(entry.name + ": reaches beyond the end of its file (truncated download?)");
-    if (!by_name_.emplace(entry.name, static_cast<int64_t>(tensors_.size())).second) corrupt(entry.name + ": listed twice");
+    if (entry.offset > size || entry.nbytes > size - entry.offset)
+      corrupt(entry.name + ": reaches beyond the end of its file (truncated download?)");
+    if (!by_name_.emplace(entry.name, static_cast<int64_t>(tensors_.size())).second)
+      corrupt(entry.name + ": listed twice");
     tensors_.push_back({entry, rows, columns, bytes_per_row});
   }
 }
 
 const Conversion::Tensor& Conversion::tensor(int64_t index) const {
-  if (index < 0 || index >= static_cast<int64_t>(tensors_.size())) throw Error(ErrorCode::kInvalidArgument, "there is no tensor " + std::to_string(index));
+  if (index < 0 || index >= static_cast<int64_t>(tensors_.size()))
+    throw Error(ErrorCode::kInvalidArgument, "there is no tensor " + std::to_string(index));
   return tensors_[static_cast<size_t>(index)];
 }
 
 int64_t Conversion::result_bytes(const RowRequest& request) const {
   const Tensor& source = tensor(request.tensor);
-  const auto refuse = [&](const char* why) { throw Error(ErrorCode::kInvalidArgument, source.entry.name + ": " + why); };
-  if (source.columns % traits(request.target).elements != 0) refuse("its rows do not divide into blocks of the target type");
+  const auto refuse = [&](const char* why) {
+    throw Error(ErrorCode::kInvalidArgument, source.entry.name + ": " + why);
+  };
+  if (source.columns % traits(request.target).elements != 0)
+    refuse("its rows do not divide into blocks of the target type");
   if (request.first < 0 || request.count < 1 || request.count > source.rows - request.first) refuse("no such rows");
   const int64_t heads = request.interleaved_heads;
-  if (heads < 0 || (heads > 0 && (source.rows % heads != 0 || source.rows / heads % 2 != 0))) refuse("its rows do not divide into heads of pairs");
+  if (heads < 0 || (heads > 0 && (source.rows % heads != 0 || source.rows / heads % 2 != 0)))
+    refuse("its rows do not divide into heads of pairs");
   int64_t nbytes = 0;
   if (__builtin_mul_overflow(request.count, row_bytes(request.target, source.columns), &nbytes)) refuse("too large");
   return nbytes;
@@ -101,7 +100,8 @@ int64_t Conversion::result_bytes(const RowRequest& request) const {
 
 void Conversion::read_rows(const Tensor& source, int64_t first, int64_t count, std::byte* out) const {
   const auto at = static_cast<uint64_t>(first * source.row_bytes);
-  files_[static_cast<size_t>(source.entry.file)]->read(source.entry.offset + at, out, static_cast<uint64_t>(count * source.row_bytes));
+  files_[static_cast<size_t>(source.entry.file)]->read(source.entry.offset + at, out,
+                                                       static_cast<uint64_t>(count * source.row_bytes));
 }
 
 // Keeps A of the tensor at hand, if it has an adapter.
@@ -118,13 +118,16 @@ void Conversion::load_adapter(int64_t index) {
   if (found_a == by_name_.end() || found_b == by_name_.end()) corrupt(module + ": half of its adapter is missing");
   const Tensor& a = tensor(found_a->second);
   const Tensor& b = tensor(found_b->second);
-  if (a.columns != source.columns || b.rows != source.rows || b.columns != a.rows) corrupt(module + ": its adapter has another shape");
+  if (a.columns != source.columns || b.rows != source.rows || b.columns != a.rows)
+    corrupt(module + ": its adapter has another shape");
   const int64_t heads = b.entry.interleaved_heads;
-  if (heads < 0 || (heads > 0 && (b.rows % heads != 0 || b.rows / heads % 2 != 0))) corrupt(module + ": its adapter's rows do not divide into heads of pairs");
+  if (heads < 0 || (heads > 0 && (b.rows % heads != 0 || b.rows / heads % 2 != 0)))
+    corrupt(module + ": its adapter's rows do not divide into heads of pairs");
   std::vector<std::byte> bytes(static_cast<size_t>(a.entry.nbytes));
   read_rows(a, 0, a.rows, bytes.data());
   Adapter adapter{index, &b, a.rows, std::vector<float>(static_cast<size_t>(a.rows * a.columns))};
-  for (int64_t r = 0; r < a.rows; r++) codec_.decode(a.entry.dtype, bytes.data() + r * a.row_bytes, a.columns, adapter.a.data() + r * a.columns);
+  for (int64_t r = 0; r < a.rows; r++)
+    codec_.decode(a.entry.dtype, bytes.data() + r * a.row_bytes, a.columns, adapter.a.data() + r * a.columns);
   adapter_ = std::move(adapter);
 }
 
@@ -144,17 +147,20 @@ void Conversion::add_adapter(int64_t row, float* values, Scratch& scratch) const
   }
 }
 
-Findings Conversion::convert_rows(const RowRequest& request, int64_t first, int64_t count, std::byte* out, Scratch& scratch) const {
+Findings Conversion::convert_rows(const RowRequest& request, int64_t first, int64_t count, std::byte* out,
+                                  Scratch& scratch) const {
   const Tensor& source = tensor(request.tensor);
   const DType from = source.entry.dtype, to = request.target;
-  const int64_t columns = source.columns, out_bytes = row_bytes(to, columns), per_head = request.interleaved_heads > 0 ? source.rows / request.interleaved_heads : 1;
+  const int64_t columns = source.columns, out_bytes = row_bytes(to, columns),
+                per_head = request.interleaved_heads > 0 ? source.rows / request.interleaved_heads : 1;
   const auto source_row = [&](int64_t row) { return request.interleaved_heads == 0 ? row : half_row(row, per_head); };
   const bool adapted = adapter_.has_value(), copied = from == to && !adapted;
   scratch.values.resize(static_cast<size_t>(columns));
   if (!copied) scratch.bytes.resize(static_cast<size_t>(count * source.row_bytes));
   std::byte* bytes = copied ? out : scratch.bytes.data();
   if (request.interleaved_heads == 0) read_rows(source, first, count, bytes);
-  for (int64_t r = 0; r < count && request.interleaved_heads > 0; r++) read_rows(source, source_row(first + r), 1, bytes + r * source.row_bytes);
+  for (int64_t r = 0; r < count && request.interleaved_heads > 0; r++)
+    read_rows(source, source_row(first + r), 1, bytes + r * source.row_bytes);
 
   Findings findings;
   float* values = scratch.values.data();
@@ -181,7 +187,8 @@ Findings Conversion::convert(const RowRequest& request, std::byte* out, const st
   std::vector<Findings> findings(static_cast<size_t>(tasks));
   run_all(pool_, tasks, cancel, [&](int64_t index, int worker) {
     const int64_t begin = index * rows_per_task, count = std::min(rows_per_task, request.count - begin);
-    findings[static_cast<size_t>(index)] = convert_rows(request, request.first + begin, count, out + begin * stride, scratch_[static_cast<size_t>(worker)]);
+    findings[static_cast<size_t>(index)] = convert_rows(request, request.first + begin, count, out + begin * stride,
+                                                        scratch_[static_cast<size_t>(worker)]);
   });
   Findings sum;
   for (const Findings& each : findings) sum = sum + each;
@@ -203,7 +210,8 @@ TensorCheck Conversion::check(int64_t index, const std::atomic<bool>& cancel) {
     read_rows(source, task * rows_per_task, rows, scratch.bytes.data());
     part.crc32 = crc32(0, scratch.bytes.data(), scratch.bytes.size());
     for (int64_t r = 0; r < rows; r++) {
-      codec_.decode(source.entry.dtype, scratch.bytes.data() + r * source.row_bytes, source.columns, scratch.values.data());
+      codec_.decode(source.entry.dtype, scratch.bytes.data() + r * source.row_bytes, source.columns,
+                    scratch.values.data());
       if (codec_.largest_magnitude(scratch.values.data(), source.columns) < kInfinityBits) continue;
       part.findings = part.findings + not_finite(scratch.values.data(), source.columns);
     }

@@ -1,6 +1,7 @@
-// A checkpoint gone through once, tensor by tensor: to write it as other types, or to check it. Computes nothing of the model.
-//   A tensor is rows of its last dimension. Rows are independent, so a stretch of them is read, expanded, encoded on all threads at once;
-//   memory is one stretch's, whatever the file's size.
+// A checkpoint gone through once, tensor by tensor: to write it as other types, or to check it. Computes nothing of the
+// model.
+//   A tensor is rows of its last dimension. Rows are independent, so a stretch of them is read, expanded, encoded on
+//   all threads at once; memory is one stretch's, whatever the file's size.
 #pragma once
 #include <atomic>
 #include <memory>
@@ -40,8 +41,8 @@ struct TensorCheck {
 
 class Conversion {
  public:
-  // Entries MODULE.lora_A.weight and MODULE.lora_B.weight are an adapter: MODULE.weight is converted as W + lora_scale B A.
-  // threads 0: as many as the process may use. Throws kModelNotFound, kModelCorrupt.
+  // Entries MODULE.lora_A.weight and MODULE.lora_B.weight are an adapter: MODULE.weight is converted as W + lora_scale
+  // B A. threads 0: as many as the process may use. Throws kModelNotFound, kModelCorrupt.
   Conversion(const std::vector<std::string>& files, const std::vector<TensorEntry>& directory, int threads);
 
   // Bytes of a request's result; throws kInvalidArgument where it asks for what is not there.
@@ -71,7 +72,8 @@ class Conversion {
   void read_rows(const Tensor& tensor, int64_t first, int64_t count, std::byte* out) const;
   void load_adapter(int64_t index);
   void add_adapter(int64_t row, float* values, Scratch& scratch) const;
-  Findings convert_rows(const RowRequest& request, int64_t first, int64_t count, std::byte* out, Scratch& scratch) const;
+  Findings convert_rows(const RowRequest& request, int64_t first, int64_t count, std::byte* out,
+                        Scratch& scratch) const;
 
   std::vector<std::unique_ptr<FileReader>> files_;
   std::vector<Tensor> tensors_;

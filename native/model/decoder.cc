@@ -1,13 +1,22 @@
-// The LLaMA decoder over a ragged batch (LlamaModel, LlamaForCausalLM): each step's new positions follow its sequence's cached ones.
-//   x[T, D] holds the rows of all steps one after another; products see all rows at once, attention sees one sequence at a time.
-//   Rows whose logits or hidden state somebody wants are the last R of their step. Of the others the last layer makes keys and values, and nothing else.
-#include <cmath>
-#include <cstring>
+// The LLaMA decoder over a ragged batch (LlamaModel, LlamaForCausalLM): each step's new positions follow its sequence's
+// cached ones.
+//   x[T, D] holds the rows of all steps one after another; products see all rows at once, attention sees one sequence
+//   at a time. Rows whose logits or hidden state somebody wants are the last R of their step. Of the others the last
+//   layer makes keys and values, and nothing else.
+#include <algorithm>
+#include <limits>
+#include <new>
 
-#include "common/error.h"
 #include "model/llava.h"
 
 namespace llava {
+
+namespace {
+
+// Rows of logits that stand on the device at a time: as many as a product takes at once.
+constexpr int64_t kHeadRows = 512;
+
+}  // namespace
 
 int64_t Step::tokens() const {
   int64_t total = 0;
@@ -17,74 +26,147 @@ int64_t Step::tokens() const {
 
 int64_t Step::logit_rows() const { return logits == LogitsOf::kNone ? 0 : logits == LogitsOf::kLast ? 1 : tokens(); }
 
-// Where each step's rows lie, and the rotation angles of their positions.
+// The steps under way: what each brings, and where its rows lie among those of the batch.
 struct Llava::Batch {
-  const std::vector<Step>& steps;
+  struct Part {
+    const Step* step;
+    size_t index;          // among all steps
+    int64_t rows;          // T of this step
+    int64_t logit_rows;    // R
+    int64_t first_output;  // its first row of logits and hidden
+    std::vector<DeviceBytes> pages;
+  };
+  std::vector<Part> parts;
   int64_t rows = 0;
   int64_t logit_rows = 0;
-  Activations cos{}, sin{};  // [T, Dh / 2] each
+  std::vector<KvSequence> all, wanted;  // with all of their rows, and with those wanted
+  Activations cos{}, sin{};             // [T, Dh / 2] each
+
+  // Counts anew, after parts came or went.
+  void measure() {
+    rows = logit_rows = 0;
+    all.clear();
+    wanted.clear();
+    for (const Part& part : parts) {
+      const int64_t end = part.step->cache->length() + part.rows;
+      all.push_back({.pages = part.pages, .rows = part.rows, .end = end});
+      wanted.push_back({.pages = part.pages, .rows = part.logit_rows, .end = end});
+      rows += part.rows;
+      logit_rows += part.logit_rows;
+    }
+  }
 };
 
 namespace {
 
-// Puts every cache back to what it held unless the pass came through.
+bool is_cancelled(const Step& step) { return step.cancel && step.cancel->load(std::memory_order_relaxed); }
+
+Error cancelled() { return Error(ErrorCode::kAborted, "the work was cancelled"); }
+
+// Puts every cache that was not committed back to what it held.
 class Rollback {
  public:
   explicit Rollback(const std::vector<Step>& steps) : steps_(steps) {}
+  Rollback(const Rollback&) = delete;
+  Rollback& operator=(const Rollback&) = delete;
   ~Rollback() {
-    if (done_) return;
     for (const Step& step : steps_) step.cache->truncate(step.cache->length());
-  }
-  void commit() {
-    for (const Step& step : steps_) step.cache->commit(step.tokens());
-    done_ = true;
   }
 
  private:
   const std::vector<Step>& steps_;
-  bool done_ = false;
 };
 
-void check_steps(const std::vector<Step>& steps, const TextConfig& c) {
+// The stream looks at the flags of a batch, which end with it.
+class Watched {
+ public:
+  Watched(Passes& passes, const std::atomic<bool>& whole, const std::vector<Step>& steps) : passes_(passes) {
+    for (const Step& step : steps) flags_.push_back(step.cancel ? step.cancel.get() : &kNever);
+    passes.begin(Cancellation(whole, flags_));
+  }
+  Watched(const Watched&) = delete;
+  Watched& operator=(const Watched&) = delete;
+  ~Watched() { passes_.backend.stream().cancel = {}; }
+
+ private:
+  static constexpr std::atomic<bool> kNever{false};
+  Passes& passes_;
+  std::vector<const std::atomic<bool>*> flags_;
+};
+
+void check_steps(const std::vector<Step>& steps, const TextConfig& c, const Backend& backend) {
   for (const Step& step : steps) {
     const int64_t tokens = step.tokens(), end = step.cache->length() + tokens;
     if (tokens == 0) throw Error(ErrorCode::kInvalidArgument, "a step without tokens or image rows");
     if (end > c.context_length) {
-      throw Error(ErrorCode::kContextOverflow, "the text would be " + std::to_string(end) + " positions long, " + std::to_string(end - c.context_length) +
-                                                   " more than the model's context of " + std::to_string(c.context_length));
+      throw Error(ErrorCode::kContextOverflow, "the text would be " + std::to_string(end) + " positions long, " +
+                                                   std::to_string(end - c.context_length) +
+                                                   " more than the model's context of " +
+                                                   std::to_string(c.context_length));
     }
     for (const Segment& segment : step.segments) {
       for (const int32_t id : segment.tokens) {
-        if (id < 0 || id >= c.vocab_size) throw Error(ErrorCode::kInvalidArgument, "token id " + std::to_string(id) + " is not in [0, " + std::to_string(c.vocab_size) + ")");
+        if (id < 0 || id >= c.vocab_size)
+          throw Error(ErrorCode::kInvalidArgument,
+                      "token id " + std::to_string(id) + " is not in [0, " + std::to_string(c.vocab_size) + ")");
       }
       if (!segment.image) continue;
-      if (segment.start < 0 || segment.count < 1 || segment.count > segment.image->rows - segment.start) throw Error(ErrorCode::kInvalidArgument, "image rows out of range");
-      if (segment.image->text_width != c.hidden_size) throw Error(ErrorCode::kInvalidArgument, "the picture was encoded by a model of another width");
+      if (segment.start < 0 || segment.count < 1 || segment.count > segment.image->rows - segment.start)
+        throw Error(ErrorCode::kInvalidArgument, "image rows out of range");
+      if (segment.image->backend.get() != &backend)
+        throw Error(ErrorCode::kInvalidArgument, "the picture was encoded by another model");
+      if (!segment.image->result(ImageResult::kProjected))
+        throw Error(ErrorCode::kInvalidArgument, "the picture was encoded without its projected rows");
     }
     for (const Step& other : steps) {
-      if (&other != &step && other.cache == step.cache) throw Error(ErrorCode::kInvalidArgument, "a sequence may stand in a batch only once");
+      if (&other != &step && other.cache == step.cache)
+        throw Error(ErrorCode::kInvalidArgument, "a sequence may stand in a batch only once");
     }
   }
 }
 
 }  // namespace
 
+// Ids and positions go down; an image row's id is never looked up.
+void Llava::begin(Batch& batch) {
+  std::vector<int32_t> positions;
+  for (const Batch::Part& part : batch.parts) {
+    for (int64_t t = 0; t < part.rows; t++) positions.push_back(static_cast<int32_t>(part.step->cache->length() + t));
+  }
+  const int64_t half = config_.text.head_dim / 2;
+  batch.cos = passes_.arena.rows(batch.rows, half);
+  batch.sin = passes_.arena.rows(batch.rows, half);
+  passes_.ops.rope_angles({.positions = passes_.taken<int32_t>(positions),
+                           .inv_freq = weights_.text.rope_inv_freq,
+                           .cos = batch.cos,
+                           .sin = batch.sin});
+}
+
 // Token embeddings, and image rows where the pictures stand.
 Activations Llava::embed(const Batch& batch) {
-  const int64_t D = config_.text.hidden_size;
-  const Activations x = passes_.stream.arena.rows(batch.rows, D);  // [T, D]
+  const Activations x = passes_.arena.rows(batch.rows, config_.text.hidden_size);  // [T, D]
+  std::vector<int32_t> ids;  // a run of tokens that ends at row `at`
   int64_t at = 0;
-  for (const Step& step : batch.steps) {
-    for (const Segment& segment : step.segments) {
-      const Activations rows = x.slice(at, segment.length());
+  const auto look_up = [&] {
+    const auto count = static_cast<int64_t>(ids.size());
+    if (count > 0)
+      passes_.ops.embed_rows(
+          {.ids = passes_.taken<int32_t>(ids), .table = weights_.text.embed_tokens, .y = x.slice(at - count, count)});
+    ids.clear();
+  };
+  for (const Batch::Part& part : batch.parts) {
+    for (const Segment& segment : part.step->segments) {
       if (segment.image) {
-        passes_.ops.copy_rows(passes_.stream, {.x = ConstActivations(segment.image->projected.data() + segment.start * D, segment.count, D), .y = rows});
-      } else if (segment.length() > 0) {
-        passes_.ops.embed_rows(passes_.stream, {.ids = segment.tokens.data(), .table = weights_.text.embed_tokens, .y = rows});
+        look_up();
+        passes_.ops.copy_rows({.x = segment.image->projected(x.cols).slice(segment.start, segment.count),
+                               .y = x.slice(at, segment.count)});
+      } else {
+        ids.insert(ids.end(), segment.tokens.begin(), segment.tokens.end());
       }
       at += segment.length();
     }
   }
+  look_up();
   return x;
 }
 
@@ -92,129 +174,197 @@ Activations Llava::embed(const Batch& batch) {
 Activations Llava::wanted(const Batch& batch, ConstActivations x, Arena& arena) {
   const Activations y = arena.rows(batch.logit_rows, x.cols);
   int64_t from = 0, to = 0;
-  for (const Step& step : batch.steps) {
-    const int64_t T = step.tokens(), R = step.logit_rows();
-    if (R > 0) passes_.ops.copy_rows(passes_.stream, {.x = x.slice(from + T - R, R), .y = y.slice(to, R)});
+  for (const Batch::Part& part : batch.parts) {
+    const int64_t T = part.rows, R = part.logit_rows;
+    if (R > 0) passes_.ops.copy_rows({.x = x.slice(from + T - R, R), .y = y.slice(to, R)});
     from += T;
     to += R;
   }
   return y;
 }
 
-void Llava::append_keys(const Batch& batch, int64_t layer, Activations k, Activations v) {
-  int64_t at = 0;
-  for (const Step& step : batch.steps) {
-    const int64_t T = step.tokens();
-    const std::vector<std::byte*> pages = step.cache->layer_pages(layer);
-    passes_.ops.kv_append(passes_.stream, {.k = k.slice(at, T), .v = v.slice(at, T), .cache = step.cache->view(pages), .first = step.cache->length()});
-    at += T;
+// The rows of x without those of the parts that do not live on.
+Activations Llava::live_rows(const Batch& batch, const std::vector<bool>& lives, ConstActivations x) {
+  int64_t rows = 0, from = 0, to = 0;
+  for (size_t i = 0; i < lives.size(); i++) rows += lives[i] ? batch.parts[i].rows : 0;
+  const Activations y = passes_.arena.rows(rows, x.cols);
+  for (size_t i = 0; i < lives.size(); from += batch.parts[i++].rows) {
+    if (!lives[i]) continue;
+    passes_.ops.copy_rows({.x = x.slice(from, batch.parts[i].rows), .y = y.slice(to, batch.parts[i].rows)});
+    to += batch.parts[i].rows;
   }
+  return y;
 }
 
-// q and y hold all rows of the batch, or the wanted ones.
-void Llava::attend(const Batch& batch, int64_t layer, Activations q, Activations y) {
-  int64_t at = 0;
-  for (const Step& step : batch.steps) {
-    const int64_t T = step.tokens(), rows = q.rows == batch.rows ? T : step.logit_rows();
-    if (rows == 0) continue;
-    const std::vector<std::byte*> pages = step.cache->layer_pages(layer);
-    passes_.ops.attention(passes_.stream, {.q = q.slice(at, rows), .cache = step.cache->view(pages), .heads = config_.text.heads, .keys = step.cache->length() + T,
-                                           .causal = true, .y = y.slice(at, rows), .window = config_.text.sliding_window});
-    at += rows;
+// Takes the steps that have been cancelled out of the batch, and their rows out of x, so that the others no longer wait
+// for them.
+void Llava::drop_cancelled(Batch& batch, Activations& x) {
+  std::vector<bool> lives;
+  for (const Batch::Part& part : batch.parts) lives.push_back(!is_cancelled(*part.step));
+  if (std::find(lives.begin(), lives.end(), false) == lives.end()) return;
+  x = live_rows(batch, lives, x);
+  batch.cos = live_rows(batch, lives, batch.cos);
+  batch.sin = live_rows(batch, lives, batch.sin);
+  std::vector<Batch::Part> parts;
+  for (size_t i = 0; i < lives.size(); i++) {
+    if (lives[i]) parts.push_back(std::move(batch.parts[i]));
   }
+  batch.parts = std::move(parts);
+  batch.measure();
 }
 
 // hidden_states[l + 1] = layer_l(hidden_states[l]), in place; the last layer's are the wanted rows, [R, D].
 Activations Llava::decoder_layer(const Batch& batch, int64_t index, Activations x) {
   const TextConfig& c = config_.text;
   const DecoderLayer& layer = weights_.text.layers[static_cast<size_t>(index)];
-  const int64_t T = x.rows, R = index + 1 < c.layers ? T : batch.logit_rows;
+  const Ops& ops = passes_.ops;
+  const bool last = index + 1 == c.layers;
+  const int64_t T = x.rows, R = last ? batch.logit_rows : T;
   const int64_t D = c.hidden_size, Q = c.heads * c.head_dim, KV = c.kv_heads * c.head_dim, F = c.intermediate_size;
+  const KvPages cache{.layout = kv_pool_->layout,
+                      .layer_offset = static_cast<uint64_t>(index) * kv_pool_->layer_bytes(),
+                      .sequences = batch.all};
   Arena& arena = passes_.layer_arena;
   arena.reset();
-  Activations h = arena.rows(T, D);                                                              // [T, D]
-  const Activations q = arena.rows(R, Q), k = arena.rows(T, KV), v = arena.rows(T, KV);          // [R, H * Dh], [T, Hk * Dh] twice
-  const Activations attended = arena.rows(R, Q);                                                 // [R, H * Dh]
-  const Activations gate = arena.rows(R, F), up = arena.rows(R, F);                              // [R, F] each
-  Activations cos = batch.cos, sin = batch.sin;                                                  // [T, Dh / 2] each
+  Activations h = arena.rows(T, D);  // [T, D]
+  // [R, H * Dh], [T, Hk * Dh] twice
+  const Activations q = arena.rows(R, Q), k = arena.rows(T, KV), v = arena.rows(T, KV);
+  const Activations attended = arena.rows(R, Q);                     // [R, H * Dh]
+  const Activations gate = arena.rows(R, F), up = arena.rows(R, F);  // [R, F] each
+  Activations cos = batch.cos, sin = batch.sin;                      // [T, Dh / 2] each
 
   // x = x + o_proj(attention(rope(q_proj(h)), rope(k_proj(h)), v_proj(h))),  h = input_layernorm(x)
-  passes_.ops.rms_norm(passes_.stream, {.x = x, .weight = layer.input_layernorm.weight, .eps = c.rms_norm_eps, .y = h});
+  ops.rms_norm({.x = x, .weight = layer.input_layernorm.weight, .eps = c.rms_norm_eps, .y = h});
   if (R == T) {
     passes_.project(h, {{layer.q_proj, q}, {layer.k_proj, k}, {layer.v_proj, v}});
   } else {
     passes_.project(h, {{layer.k_proj, k}, {layer.v_proj, v}});
   }
-  passes_.ops.rope(passes_.stream, {.x = k, .cos = cos, .sin = sin, .head_dim = c.head_dim, .layout = c.rope_layout});
-  append_keys(batch, index, k, v);
+  ops.rope({.x = k, .cos = cos, .sin = sin, .head_dim = c.head_dim, .layout = c.rope_layout});
+  ops.kv_append({.k = k, .v = v, .cache = cache});
   if (R == 0) return {};
   if (R < T) {
-    x = wanted(batch, x, passes_.stream.arena);  // [R, D]
-    h = wanted(batch, h, arena);                 // [R, D]
-    cos = wanted(batch, cos, arena);             // [R, Dh / 2]
-    sin = wanted(batch, sin, arena);             // [R, Dh / 2]
+    x = wanted(batch, x, passes_.arena);  // [R, D]
+    h = wanted(batch, h, arena);          // [R, D]
+    cos = wanted(batch, cos, arena);      // [R, Dh / 2]
+    sin = wanted(batch, sin, arena);      // [R, Dh / 2]
     passes_.project(h, {{layer.q_proj, q}});
   }
-  passes_.ops.rope(passes_.stream, {.x = q, .cos = cos, .sin = sin, .head_dim = c.head_dim, .layout = c.rope_layout});
-  attend(batch, index, q, attended);
+  ops.rope({.x = q, .cos = cos, .sin = sin, .head_dim = c.head_dim, .layout = c.rope_layout});
+  const KvPages read{
+      .layout = cache.layout, .layer_offset = cache.layer_offset, .sequences = last ? batch.wanted : batch.all};
+  ops.attention({.q = q, .cache = read, .heads = c.heads, .causal = true, .y = attended, .window = c.sliding_window});
   passes_.project(attended, {{layer.o_proj, x, Activation::kNone, x}});
 
   // x = x + down_proj(silu(gate_proj(h)) * up_proj(h)),  h = post_attention_layernorm(x)
-  passes_.ops.rms_norm(passes_.stream, {.x = x, .weight = layer.post_attention_layernorm.weight, .eps = c.rms_norm_eps, .y = h});
+  ops.rms_norm({.x = x, .weight = layer.post_attention_layernorm.weight, .eps = c.rms_norm_eps, .y = h});
   passes_.project(h, {{layer.gate_proj, gate}, {layer.up_proj, up}});
-  passes_.ops.silu_mul(passes_.stream, {.gate = gate, .up = up, .y = gate});
+  ops.silu_mul({.gate = gate, .up = up, .y = gate});
   passes_.project(gate, {{layer.down_proj, x, Activation::kNone, x}});
   return x;
 }
 
-// cos and sin of position * inv_freq; the angle is rounded to f32 first, as LlamaRotaryEmbedding computes it.
-void Llava::rotation_angles(Batch& batch) {
-  const TextConfig& c = config_.text;
-  const int64_t half = c.head_dim / 2;
-  batch.cos = passes_.stream.arena.rows(batch.rows, half);
-  batch.sin = passes_.stream.arena.rows(batch.rows, half);
-  int64_t row = 0;
-  for (const Step& step : batch.steps) {
-    const int64_t past = step.cache->length();
-    for (int64_t t = 0; t < step.tokens(); t++, row++) {
-      for (int64_t j = 0; j < half; j++) {
-        const double angle = static_cast<double>(static_cast<float>(past + t) * c.rope_inv_freq[static_cast<size_t>(j)]);
-        batch.cos.row(row)[j] = static_cast<float>(std::cos(angle));
-        batch.sin.row(row)[j] = static_cast<float>(std::sin(angle));
-      }
-    }
-  }
-}
-
 // Of the wanted rows x[R, D]: logits = lm_head(norm(x)), hidden = norm(x)
-void Llava::head(Activations x, float* logits, float* hidden) {
+void Llava::head(const Batch& batch, Activations x, float* logits, float* hidden) {
   const TextConfig& c = config_.text;
-  passes_.ops.rms_norm(passes_.stream, {.x = x, .weight = weights_.text.norm.weight, .eps = c.rms_norm_eps, .y = x});
-  if (logits != nullptr) passes_.project(x, {{weights_.text.lm_head, Activations(logits, x.rows, c.vocab_size)}});
-  if (hidden != nullptr) passes_.ops.copy_rows(passes_.stream, {.x = x, .y = Activations(hidden, x.rows, c.hidden_size)});
+  passes_.ops.rms_norm({.x = x, .weight = weights_.text.norm.weight, .eps = c.rms_norm_eps, .y = x});
+  if (hidden != nullptr) {
+    const Activations dense = passes_.arena.dense(x.rows, x.cols);
+    passes_.ops.copy_rows({.x = x, .y = dense});
+    copy_rows_out(batch, dense, 0, hidden);
+  }
+  if (logits == nullptr) return;
+  const int64_t slices = (x.rows + kHeadRows - 1) / kHeadRows, height = (x.rows + slices - 1) / slices;
+  const Activations y = passes_.arena.dense(height, c.vocab_size);  // [slice, V]
+  for (int64_t first = 0; first < x.rows; first += height) {
+    const int64_t rows = std::min(height, x.rows - first);
+    passes_.project(x.slice(first, rows), {{weights_.text.lm_head, y.slice(0, rows)}});
+    copy_rows_out(batch, y.slice(0, rows), first, logits);
+  }
 }
 
-void Llava::forward(const std::vector<Step>& steps, float* logits, float* hidden, const std::atomic<bool>& cancel) {
-  check_steps(steps, config_.text);
-  if (steps.empty()) return;
-  passes_.begin(cancel);
-  Batch batch{.steps = steps};
-  Rollback rollback(steps);
-  for (const Step& step : steps) {
-    step.cache->reserve(step.tokens());
-    batch.rows += step.tokens();
-    batch.logit_rows += step.logit_rows();
+// x, the wanted rows from `first` on, to where each step's rows lie in the host's out.
+void Llava::copy_rows_out(const Batch& batch, ConstActivations x, int64_t first, float* out) {
+  int64_t begin = 0;  // of a step, among the wanted rows
+  for (const Batch::Part& part : batch.parts) {
+    const int64_t from = std::max(begin, first), to = std::min(begin + part.logit_rows, first + x.rows);
+    if (from < to) {
+      float* place = out + (part.first_output + from - begin) * x.cols;
+      copy_out(*backend_, std::span(place, static_cast<size_t>((to - from) * x.cols)), x.row(from - first));
+    }
+    begin += part.logit_rows;
   }
-  rotation_angles(batch);
+}
+
+namespace {
+
+// Pages for a step's new positions, or why it cannot take part.
+std::optional<Error> reserve(const Step& step) {
+  if (is_cancelled(step)) return Error(ErrorCode::kAborted, "the work was cancelled before it began");
+  try {
+    step.cache->reserve(step.tokens());
+    return {};
+  } catch (const Error& error) {
+    return error;
+  } catch (const std::bad_alloc&) {
+    return Error(ErrorCode::kOutOfMemory, "out of memory: there is no page for keys and values");
+  }
+}
+
+// Rows that nobody computed.
+void forget_rows(float* out, int64_t first, int64_t rows, int64_t width) {
+  if (out != nullptr) std::fill_n(out + first * width, rows * width, std::numeric_limits<float>::quiet_NaN());
+}
+
+}  // namespace
+
+std::vector<std::optional<Error>> Llava::forward(const std::vector<Step>& steps, float* logits, float* hidden,
+                                                 const std::atomic<bool>& cancel) {
+  const TextConfig& c = config_.text;
+  check_steps(steps, c, *backend_);
+  std::vector<std::optional<Error>> failures(steps.size());
+  const Watched watched(passes_, cancel, steps);
+  const Rollback rollback(steps);
+  Batch batch;
+  int64_t output = 0;
+  for (size_t i = 0; i < steps.size(); i++) {
+    const Step& step = steps[i];
+    failures[i] = reserve(step);
+    if (!failures[i]) batch.parts.push_back({&step, i, step.tokens(), step.logit_rows(), output, step.cache->pages()});
+    output += step.logit_rows();
+  }
+  batch.measure();
+  if (!batch.parts.empty()) run(batch, logits, hidden);
+  if (cancel.load(std::memory_order_relaxed)) throw cancelled();
+
+  std::vector<bool> done(steps.size(), false);
+  for (const Batch::Part& part : batch.parts) done[part.index] = !is_cancelled(*part.step);
+  output = 0;
+  for (size_t i = 0; i < steps.size(); i++) {
+    if (done[i]) {
+      steps[i].cache->commit(steps[i].tokens());
+    } else {
+      if (!failures[i]) failures[i] = cancelled();
+      forget_rows(logits, output, steps[i].logit_rows(), c.vocab_size);
+      forget_rows(hidden, output, steps[i].logit_rows(), c.hidden_size);
+    }
+    output += steps[i].logit_rows();
+  }
+  scratch_held_.store(passes_.scratch_bytes(), std::memory_order_relaxed);
+  return failures;
+}
+
+// Down, compute, up; stops early once nobody wants the results.
+void Llava::run(Batch& batch, float* logits, float* hidden) {
+  begin(batch);
   Activations x = embed(batch);  // [T, D]
   for (int64_t layer = 0; layer < config_.text.layers; layer++) {
-    passes_.stop_if_cancelled();
+    if (backend_->stream().cancel.requested()) return;
+    drop_cancelled(batch, x);
     x = decoder_layer(batch, layer, x);
   }
-  if (batch.logit_rows > 0) head(x, logits, hidden);
-  passes_.stop_if_cancelled();
-  rollback.commit();
-  scratch_held_.store(passes_.scratch_bytes(), std::memory_order_relaxed);
+  if (batch.logit_rows > 0) head(batch, x, logits, hidden);
+  backend_->synchronize(backend_->stream());
 }
 
 }  // namespace llava

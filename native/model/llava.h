@@ -2,23 +2,42 @@
 //   Used by one runner thread at a time, except where a member says otherwise.
 #pragma once
 #include <atomic>
-#include <chrono>
+#include <bitset>
 #include <memory>
+#include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
-#include "model/config.h"
+#include "common/error.h"
+#include "model/kv_cache.h"
 #include "model/passes.h"
 
 namespace llava {
 
-// One encoded picture. Immutable once made; readable from any thread.
+// What a picture may be encoded to. P image rows, Dv and D the hidden sizes of vision and text.
+enum class ImageResult : uint8_t {
+  kImageFeatures,   // [P, Dv] the tower's output
+  kPooledFeatures,  // [Dv] its mean over the rows
+  kProjected,       // [P, D] the projector's output, which the decoder reads
+  kProjectedMean,   // [D] its mean over the rows
+};
+constexpr size_t kImageResults = 4;
+using ImageResults = std::bitset<kImageResults>;
+
+// One encoded picture in its model's device memory. Immutable once made.
 struct ImageFeatures {
-  int64_t rows = 0;  // P
-  int64_t vision_width = 0;
-  int64_t text_width = 0;
-  std::vector<float> image_features;  // [P, Dv], empty unless kept
-  std::vector<float> projected;       // [P, D]
+  std::shared_ptr<Backend> backend;
+  int64_t rows = 0;                     // P
+  DeviceMemory results[kImageResults];  // those asked for
+
+  const DeviceMemory& result(ImageResult which) const { return results[static_cast<size_t>(which)]; }
+  ConstActivations projected(int64_t text_width) const {
+    return {result(ImageResult::kProjected).data().as<const float>(), rows, text_width};
+  }
+  uint64_t nbytes() const;
+  // From any thread. Throws kInvalidArgument for a result that was not asked for.
+  std::vector<float> read(ImageResult which) const;
 };
 
 // A stretch of new positions: token ids, or rows of a picture.
@@ -37,6 +56,7 @@ struct Step {
   KvCache* cache = nullptr;
   std::vector<Segment> segments;
   LogitsOf logits = LogitsOf::kLast;
+  std::shared_ptr<const std::atomic<bool>> cancel{};  // of this step alone; may be null
   int64_t tokens() const;
   int64_t logit_rows() const;
 };
@@ -50,40 +70,48 @@ struct MemoryUse {
 
 class Llava {
  public:
-  Llava(const std::vector<std::string>& files, const std::vector<TensorEntry>& directory, ModelConfig config, const ModelOptions& options,
-        std::unique_ptr<Backend> backend);
+  Llava(const std::vector<std::string>& files, const std::vector<TensorEntry>& directory, ModelConfig config,
+        const ModelOptions& options, std::shared_ptr<Backend> backend, const OpenProgress& progress = {});
 
   const ModelConfig& config() const { return config_; }
   KvCache new_cache() const;
+  std::shared_ptr<const KvPool> kv_pool() const { return kv_pool_; }
   BackendInfo info() const { return backend_->info(); }
   MemoryUse memory() const;  // from any thread
 
-  // pixel_values [3, S, S] -> one encoded picture. Throws kAborted when cancel is set meanwhile.
-  std::shared_ptr<ImageFeatures> encode_image(const float* pixel_values, bool keep_features, const std::atomic<bool>& cancel);
+  // pixel_values [count, 3, S, S] -> encoded pictures, several in a pass. Throws kAborted when cancel is set meanwhile.
+  std::vector<std::shared_ptr<ImageFeatures>> encode_images(std::span<const float> pixel_values, int64_t count,
+                                                            ImageResults results, const std::atomic<bool>& cancel);
 
-  // Runs all steps as one ragged batch. logits [sum of logit_rows, V] and hidden [the same rows, D] (after the final norm) in step order; either may
-  // be null. On any error every cache is as it was.
-  void forward(const std::vector<Step>& steps, float* logits, float* hidden, const std::atomic<bool>& cancel);
+  // Runs all steps as one ragged batch. logits [sum of logit_rows, V] and hidden [the same rows, D] (after the final
+  // norm) in step order; either may be null. A step that is cancelled, or for which there is no page, fails by itself:
+  // its error is in its place, its cache as it was, its rows are NaN. When the call throws, every cache is as it was.
+  std::vector<std::optional<Error>> forward(const std::vector<Step>& steps, float* logits, float* hidden,
+                                            const std::atomic<bool>& cancel);
 
   Peak measure_peak(PeakKind kind) { return backend_->measure_peak(kind); }
 
  private:
   struct Batch;
-  void rotation_angles(Batch& batch);
+  void encode_some(Device<const float> pixel_values, int64_t count, ImageResults results,
+                   std::vector<std::shared_ptr<ImageFeatures>>& images);
+  void keep(ImageFeatures& image, ImageResult which, ConstActivations rows);
+  Activations projector(ConstActivations features);
+  void run(Batch& batch, float* logits, float* hidden);
+  void begin(Batch& batch);
   Activations embed(const Batch& batch);
   Activations wanted(const Batch& batch, ConstActivations x, Arena& arena);
+  Activations live_rows(const Batch& batch, const std::vector<bool>& lives, ConstActivations x);
+  void drop_cancelled(Batch& batch, Activations& x);
   Activations decoder_layer(const Batch& batch, int64_t index, Activations x);
-  void append_keys(const Batch& batch, int64_t layer, Activations k, Activations v);
-  void attend(const Batch& batch, int64_t layer, Activations q, Activations y);
-  void head(Activations x, float* logits, float* hidden);
-  Activations projector(ConstActivations features);
+  void head(const Batch& batch, Activations x, float* logits, float* hidden);
+  void copy_rows_out(const Batch& batch, ConstActivations x, int64_t first, float* out);
 
   ModelConfig config_;
+  std::shared_ptr<Backend> backend_;
   LlavaWeights weights_;
-  std::unique_ptr<Backend> backend_;
   Passes passes_;
-  KvShape kv_shape_;
-  std::shared_ptr<std::atomic<uint64_t>> kv_held_;
+  std::shared_ptr<KvPool> kv_pool_;
   std::atomic<uint64_t> scratch_held_{0};
 };
 

@@ -4,36 +4,42 @@
 
 namespace llava {
 
-void Passes::begin(const std::atomic<bool>& cancel) {
-  stream.cancel = &cancel;
-  stream.arena.reset();
+void Passes::begin(const Cancellation& cancel) {
+  backend.stream().cancel = cancel;
+  arena.reset();
   layer_arena.reset();
 }
 
 void Passes::stop_if_cancelled() const {
-  if (stream.cancel->load(std::memory_order_relaxed)) throw Error(ErrorCode::kAborted, "the work was cancelled");
+  if (backend.stream().cancel.requested()) throw Error(ErrorCode::kAborted, "the work was cancelled");
 }
 
-std::vector<float> Passes::values_of(ConstActivations x) {
-  std::vector<float> values(static_cast<size_t>(x.rows * x.cols));
-  ops.copy_rows(stream, {.x = x, .y = Activations(values.data(), x.rows, x.cols)});
-  return values;
+void Passes::copy_rows_out(ConstActivations x, float* out) {
+  if (x.stride != x.cols) {
+    const Activations dense = arena.dense(x.rows, x.cols);
+    ops.copy_rows({.x = x, .y = dense});
+    x = dense;
+  }
+  copy_out(backend, std::span(out, static_cast<size_t>(x.rows * x.cols)), x.data);
 }
 
 void Passes::project(ConstActivations x, std::initializer_list<Projection> projections) {
   LinearArgs product{.x = x, .arithmetic = arithmetic_, .outputs = 0};
   for (const Projection& p : projections) {
     const Activation activation = p.linear.lora_a ? Activation::kNone : p.activation;
-    product.output[product.outputs++] = {.weight = p.linear.weight, .bias = p.linear.bias, .activation = activation, .residual = p.residual, .y = p.y};
+    product.output[product.outputs++] = {
+        .weight = p.linear.weight, .bias = p.linear.bias, .activation = activation, .residual = p.residual, .y = p.y};
   }
-  ops.linear(stream, product);
+  ops.linear(product);
   // y = activation(y + lora_scale * (x Aᵀ) Bᵀ) (Hu et al. 2021)
   for (const Projection& p : projections) {
     if (!p.linear.lora_a) continue;
     const Activations low_rank = layer_arena.rows(x.rows, p.linear.lora_a.rows);  // [T, r]
-    ops.linear(stream, {.x = x, .arithmetic = arithmetic_, .output = {{.weight = p.linear.lora_a, .y = low_rank}}});
-    ops.linear(stream, {.x = low_rank, .arithmetic = arithmetic_, .output = {{.weight = p.linear.lora_b, .scale = p.linear.lora_scale, .residual = p.y, .y = p.y}}});
-    if (p.activation != Activation::kNone) ops.activate(stream, {.x = p.y, .activation = p.activation, .y = p.y});
+    ops.linear({.x = x, .arithmetic = arithmetic_, .output = {{.weight = p.linear.lora_a, .y = low_rank}}});
+    ops.linear({.x = low_rank,
+                .arithmetic = arithmetic_,
+                .output = {{.weight = p.linear.lora_b, .scale = p.linear.lora_scale, .residual = p.y, .y = p.y}}});
+    if (p.activation != Activation::kNone) ops.activate({.x = p.y, .activation = p.activation, .y = p.y});
   }
 }
 

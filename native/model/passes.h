@@ -1,14 +1,29 @@
 // What every pass of a model does on its back end: products with their adapters, blocks of a tower.
-//   Holds the stream, the op table and the arena of one layer's activations; the models hold it.
+//   Holds the ops, the arenas of a pass and of one layer; the models hold it.
 #pragma once
+#include <algorithm>
 #include <initializer_list>
+#include <span>
 #include <vector>
 
-#include "model/kv_cache.h"
 #include "model/weights.h"
-#include "ops/backend.h"
+#include "ops/arena.h"
 
 namespace llava {
+
+// The op table of a back end on its stream.
+class Ops {
+ public:
+  explicit Ops(Backend& backend) : table_(backend.ops()), stream_(backend.stream()) {}
+#define OP(name, Args) \
+  void name(const Args& args) const { table_.name(stream_, args); }
+#include "ops/ops.def"
+#undef OP
+
+ private:
+  const OpTable& table_;
+  Stream& stream_;
+};
 
 // y = activation(linear(x)) or linear(x) + residual, the adapter's share included.
 struct Projection {
@@ -27,32 +42,57 @@ struct ClipBlock {
   bool causal;
 };
 
+// Rows of one pass through a tower: enough that weights are read seldom, and that a slab of a product is never short.
+// More only take memory.
+constexpr int64_t kTowerRows = 1280;
+
+// Pictures of one pass. A picture gives the same bits alone and beside others: products of float weights never pass
+// from few rows to many by its company.
+constexpr int64_t pictures_at_once(const VisionConfig& c) {
+  if (c.image_rows() <= kFewRows) return std::max<int64_t>(1, kFewRows / c.rows());
+  return std::clamp<int64_t>(kTowerRows / c.rows(), 1, kFewRows);
+}
+
 class Passes {
  public:
-  Passes(Backend& backend, Arithmetic arithmetic) : ops(backend.ops()), stream(backend.stream()), arithmetic_(arithmetic) {}
+  Passes(Backend& backend, Arithmetic arithmetic)
+      : backend(backend), ops(backend), arena(backend), layer_arena(backend), arithmetic_(arithmetic) {}
 
-  const OpTable& ops;
-  Stream& stream;
+  Backend& backend;
+  const Ops ops;
+  Arena arena;        // activations of the pass under way
   Arena layer_arena;  // activations inside one layer
 
-  void begin(const std::atomic<bool>& cancel);
+  void begin(const Cancellation& cancel);
   void stop_if_cancelled() const;  // throws kAborted
-  uint64_t scratch_bytes() const { return stream.arena.capacity() + layer_arena.capacity() + stream.scratch_bytes(); }
+  uint64_t scratch_bytes() const {
+    return arena.capacity() + layer_arena.capacity() + backend.stream().scratch_bytes();
+  }
 
-  // The rows of x without gaps between them: [rows * cols].
-  std::vector<float> values_of(ConstActivations x);
+  // The host's values in memory of the pass.
+  template <class T>
+  Device<T> taken(std::span<const T> values) {
+    const Device<T> place = arena.take<T>(static_cast<int64_t>(values.size()));
+    copy_in(backend, place, values);
+    return place;
+  }
+  // x [rows, cols] to the host's out, without gaps between the rows; written once the stream is synchronised.
+  void copy_rows_out(ConstActivations x, float* out);
 
   // Up to three projections that share x.
   void project(ConstActivations x, std::initializer_list<Projection> projections);
 
-  // pixel_values[3, S, S] -> hidden_states[layers]: [Tv, Dv].
-  Activations vision_tower(const VisionConfig& c, const VisionWeights& w, const float* pixel_values);
-  // ids[T] -> final_layer_norm(hidden_states): [T, D]
-  Activations text_tower(const ClipTextConfig& c, const ClipTextWeights& w, const std::vector<int32_t>& ids);
+  // pixel_values[B, 3, S, S] -> hidden_states[layers]: [B * Tv, Dv], one picture after the other.
+  Activations vision_tower(const VisionConfig& c, const VisionWeights& w, Device<const float> pixel_values,
+                           int64_t pictures);
+  // Texts one after the other, lengths[i] ids of each -> final_layer_norm(hidden_states): [T, D]
+  Activations text_tower(const ClipTextConfig& c, const ClipTextWeights& w, std::span<const int32_t> ids,
+                         std::span<const int64_t> lengths);
 
  private:
-  void clip_blocks(const ClipBlock& block, const std::vector<ClipLayer>& layers, Activations x);
-  void clip_block(const ClipBlock& block, const ClipLayer& layer, KvCache& cache, Activations x);
+  void clip_blocks(const ClipBlock& block, const std::vector<ClipLayer>& layers, std::span<const int64_t> lengths,
+                   Activations x);
+  void clip_block(const ClipBlock& block, const ClipLayer& layer, const KvPages& cache, Activations x);
 
   Arithmetic arithmetic_;
 };

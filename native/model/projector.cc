@@ -1,4 +1,5 @@
-// The projector (LlavaMultiModalProjector; mlpNx_gelu of the original): N linear layers with exact-erf GELU between them.
+// The projector (LlavaMultiModalProjector; mlpNx_gelu of the original): N linear layers with exact-erf GELU between
+// them.
 #include "model/llava.h"
 
 namespace llava {
@@ -8,7 +9,7 @@ Activations Llava::projector(ConstActivations features) {
   Activations y;
   for (size_t i = 0; i < weights_.projector.size(); i++) {
     const bool last = i + 1 == weights_.projector.size();
-    y = passes_.stream.arena.rows(features.rows, config_.text.hidden_size);  // [P, D]
+    y = passes_.arena.rows(features.rows, config_.text.hidden_size);  // [B * P, D]
     passes_.project(x, {{weights_.projector[i], y, last ? Activation::kNone : Activation::kGelu}});
     x = y;
   }

@@ -1,12 +1,12 @@
-// The tensors of a model: matrices stay in the mapped files, in the files' own layout; vectors (norms, biases, positions) become f32.
+// The tensors of a model: matrices keep their files' own layout, in files that the back end adopts; vectors (norms,
+// biases, positions) become f32.
 #pragma once
 #include <memory>
 #include <string>
 #include <vector>
 
-#include "common/mapped_file.h"
-#include "common/tensor.h"
 #include "model/config.h"
+#include "ops/backend.h"
 
 namespace llava {
 
@@ -19,11 +19,13 @@ struct TensorEntry {
   uint64_t offset;
   uint64_t nbytes;
   // Of MODULE.lora_B.weight, an adapter's:
-  float lora_scale = 0;           // alpha / r
-  int64_t interleaved_heads = 0;  // above 0: rows of so many heads, rotation pairs half a head apart; the module's pairs are neighbours
+  float lora_scale = 0;  // alpha / r
+  // above 0: rows of so many heads, rotation pairs half a head apart; the module's pairs are neighbours
+  int64_t interleaved_heads = 0;
 };
 
-// Where row h * Dh + 2 j + s of a matrix with neighbouring rotation pairs lies in one whose pairs are half a head apart: h * Dh + s * Dh / 2 + j.
+// Where row h * Dh + 2 j + s of a matrix with neighbouring rotation pairs lies in one whose pairs are half a head
+// apart: h * Dh + s * Dh / 2 + j.
 constexpr int64_t half_row(int64_t row, int64_t head_dim) {
   const int64_t in_head = row % head_dim;
   return row - in_head + in_head % 2 * (head_dim / 2) + in_head / 2;
@@ -31,14 +33,13 @@ constexpr int64_t half_row(int64_t row, int64_t head_dim) {
 
 struct Linear {
   Weight weight;
-  const float* bias = nullptr;
+  Vector bias;
   Weight lora_a, lora_b;  // [r, in], [out, r]: y += lora_scale * (x Aᵀ) Bᵀ; absent without an adapter
   float lora_scale = 0;
 };
 
 struct Norm {
-  const float* weight = nullptr;
-  const float* bias = nullptr;
+  Vector weight, bias;
 };
 
 struct DecoderLayer {
@@ -55,15 +56,16 @@ struct ClipLayer {
 };
 
 struct VisionWeights {
-  const float* class_embedding = nullptr;  // CLIP's
-  Weight patch_embedding;                  // [Dv, 3 * patch^2]
-  const float* patch_embedding_bias = nullptr;  // SigLIP's
-  const float* position_embedding = nullptr;
-  Norm pre_layrnorm;  // CLIP's; sic: Hugging Face's spelling
+  Vector class_embedding;               // CLIP's
+  Weight patch_embedding;               // [Dv, 3 * patch^2]
+  Vector patch_embedding_bias;          // SigLIP's
+  ConstActivations position_embedding;  // [Tv, Dv]
+  Norm pre_layrnorm;                    // CLIP's; sic: Hugging Face's spelling
   std::vector<ClipLayer> layers;
 };
 
 struct TextWeights {
+  Vector rope_inv_freq;  // [Dh / 2]
   Weight embed_tokens;
   std::vector<DecoderLayer> layers;
   Norm norm;
@@ -77,24 +79,29 @@ struct ClipTextWeights {
   Norm final_layer_norm;
 };
 
-// The mapped files and the vectors made from them.
+// The adopted files and the vectors made from them.
 class WeightStore {
  public:
-  explicit WeightStore(const std::vector<std::string>& files);  // throws kModelNotFound
+  WeightStore(const std::vector<std::string>& files, Backend& backend);  // throws kModelNotFound
+  // Lets go of the files; what was adopted without a copy keeps its mapping.
+  void release_files();
   uint64_t mapped_bytes() const { return mapped_bytes_; }
   uint64_t heap_bytes() const { return heap_bytes_; }
 
  private:
   friend class WeightBinder;
-  std::vector<std::unique_ptr<MappedFile>> files_;
-  std::vector<std::unique_ptr<float[]>> vectors_;
+  Backend& backend_;
+  std::vector<std::shared_ptr<const MappedFile>> files_;
+  std::vector<DeviceMemory> adopted_;  // of each file, the part that holds tensors
+  std::vector<DeviceMemory> vectors_;
   uint64_t mapped_bytes_ = 0;
   uint64_t heap_bytes_ = 0;
 };
 
 // Every tensor a LLaVA's config asks for. Throws kModelNotFound, kModelCorrupt.
 struct LlavaWeights {
-  LlavaWeights(const std::vector<std::string>& files, const std::vector<TensorEntry>& directory, const ModelConfig& config);
+  LlavaWeights(const std::vector<std::string>& files, const std::vector<TensorEntry>& directory,
+               const ModelConfig& config, Backend& backend, const OpenProgress& progress);
   WeightStore store;
   TextWeights text;
   VisionWeights vision;
@@ -103,7 +110,8 @@ struct LlavaWeights {
 
 // Every tensor a CLIP's config asks for.
 struct ClipWeights {
-  ClipWeights(const std::vector<std::string>& files, const std::vector<TensorEntry>& directory, const ClipConfig& config);
+  ClipWeights(const std::vector<std::string>& files, const std::vector<TensorEntry>& directory,
+              const ClipConfig& config, Backend& backend, const OpenProgress& progress);
   WeightStore store;
   VisionWeights vision;
   Norm post_layernorm;

@@ -1,16 +1,19 @@
-// Arguments of every op: plain views and scalars. The comment above each struct is its contract; check.h is the contract as code.
-//   T tokens · P patches · D hidden_size · F intermediate_size · H heads · Hk kv heads · Dh head_dim · V vocab · Tk keys
-//   Activations are f32 rows; weights are [out, in] in their file's layout.
+// Arguments of every op: views of device memory, and scalars and lists of the host, which need to live until the op
+// returns.
+//   The comment above each struct is its contract; check.h is the contract as code.
+//   T tokens · P patches · D hidden_size · F intermediate_size · H heads · Hk kv heads · Dh head_dim · V vocab · Tk
+//   keys Activations are f32 rows; weights are [out, in] in their file's layout.
 #pragma once
 #include <cstdint>
+#include <span>
 
-#include "common/tensor.h"
+#include "ops/tensor.h"
 
 namespace llava {
 
-// y[T, D] = table[ids[t], :]
+// y[T, D] = table[ids[t], :];  0 <= ids[t] < V is the caller's to see to
 struct EmbedRowsArgs {
-  const int32_t* ids;
+  Device<const int32_t> ids;  // [T]
   Weight table;
   Activations y;
 };
@@ -21,25 +24,35 @@ struct CopyRowsArgs {
   Activations y;
 };
 
-// y[0, :] = class_embedding + position[0, :];  y[1 + p, :] = weight · patch p of pixel_values[3, S, S] + bias + position[1 + p, :]
+// y[b, :] = the mean of the rows of picture b, x[b * rows … (b + 1) * rows - 1, :], summed in double precision
+struct MeanRowsArgs {
+  ConstActivations x;  // [B * rows, D]
+  int64_t rows;
+  Activations y;  // [B, D]
+};
+
+// Of each of B pictures:  y[0, :] = class_embedding + position[0, :];
+//   y[1 + p, :] = weight · patch p of pixel_values[3, S, S] + bias + position[1 + p, :]
 //   weight [Dv, 3 * patch * patch], index c * patch^2 + i * patch + j; patches in raster order (CLIPVisionEmbeddings);
-//   pixels beyond the last whole patch are not looked at. Without class_embedding its row is missing from y and position (SiglipVisionEmbeddings).
+//   pixels beyond the last whole patch are not looked at. Without class_embedding its row is missing from y and
+//   position (SiglipVisionEmbeddings).
 struct PatchEmbedArgs {
-  const float* pixel_values;
+  Device<const float> pixel_values;  // [B, 3, S, S]
+  int64_t pictures;                  // B
   int64_t image_size;
   int64_t patch_size;
   Weight weight;
-  const float* bias;                // [Dv]; may be absent
-  const float* class_embedding;     // [Dv]; may be absent
-  const float* position_embedding;  // [1 + P, Dv]
-  Activations y;                    // [1 + P, Dv]
+  Vector bias;                          // [Dv]; may be absent
+  Vector class_embedding;               // [Dv]; may be absent
+  ConstActivations position_embedding;  // [1 + P, Dv]
+  Activations y;                        // [B * (1 + P), Dv], one picture after the other
 };
 
 // y[T, D] = (x - mean) / sqrt(var + eps) * weight + bias; y may be x
 struct LayerNormArgs {
   ConstActivations x;
-  const float* weight;
-  const float* bias;
+  Vector weight;  // [D]
+  Vector bias;    // [D]
   float eps;
   Activations y;
 };
@@ -47,24 +60,25 @@ struct LayerNormArgs {
 // y[T, D] = weight * x / sqrt(mean(x^2) + eps); y may be x
 struct RmsNormArgs {
   ConstActivations x;
-  const float* weight;
+  Vector weight;  // [D]
   float eps;
   Activations y;
 };
 
 enum class Activation : uint8_t { kNone, kQuickGelu, kGelu, kGeluTanh };
 
-// exact: quantised weights are dequantised and multiplied in f32; fast: activations are quantised to int8 blocks for them, and, for more than kFewRows rows
-// of bf16 weights on a CPU that multiplies bf16, rounded to bf16.
-// A row of a product has the same bits whatever rows stand beside it: of quantised weights always, of float weights under exact arithmetic, and under fast
-// arithmetic up to kFewRows rows.
+// exact: quantised weights are dequantised and multiplied in f32; fast: activations are quantised to int8 blocks for
+// them, and, for more than kFewRows rows of bf16 weights on a CPU that multiplies bf16, rounded to bf16. A row of a
+// product has the same bits whatever rows stand beside it: of quantised weights always, of float weights under exact
+// arithmetic, and under fast arithmetic up to kFewRows rows.
 enum class Arithmetic : uint8_t { kFast, kExact };
 constexpr int64_t kFewRows = 32;
 
-// y[M, N] = activation(scale * x[M, K] · weight[N, K]ᵀ + bias[N]) + residual[M, N]; bias and residual may be absent; y may be residual.
+// y[M, N] = activation(scale * x[M, K] · weight[N, K]ᵀ + bias[N]) + residual[M, N]; bias and residual may be absent; y
+// may be residual.
 struct LinearOutput {
   Weight weight;
-  const float* bias = nullptr;
+  Vector bias{};
   float scale = 1;
   Activation activation = Activation::kNone;
   ConstActivations residual{};
@@ -100,6 +114,14 @@ struct AddRowsArgs {
   Activations y;
 };
 
+// cos[t, j], sin[t, j] of the angle positions[t] * inv_freq[j], which is rounded to f32 first (LlamaRotaryEmbedding).
+struct RopeAnglesArgs {
+  Device<const int32_t> positions;  // [T]
+  Vector inv_freq;                  // [Dh / 2]
+  Activations cos;                  // [T, Dh / 2]
+  Activations sin;                  // [T, Dh / 2]
+};
+
 enum class RopeLayout : uint8_t { kHalf, kInterleaved };
 
 // Rotates every head of x[T, heads * Dh] in place by the angles whose cos and sin are given.
@@ -111,53 +133,49 @@ struct RopeArgs {
   RopeLayout layout;
 };
 
-// q8_0: int8 codes, and a half scale for each block of 32 values of one head at one position (the last block of a head may be shorter).
+// q8_0: int8 codes, and a half scale for each block of 32 values of one head at one position (the last block of a head
+// may be shorter).
 enum class KvType : uint8_t { kF16, kF32, kQ8_0 };
 
-constexpr int64_t kPageTokens = 64;  // four AVX-512 vectors of scores; a page of one 7B layer is 1 MB in f16
+// positions in a page: four AVX-512 vectors of scores; one 7B layer takes 1 MB in f16
+constexpr int64_t kPageTokens = 64;
 
-// Head dimension of values, padded to whole vectors of the widest ISA.
-constexpr int64_t padded_head_dim(int64_t head_dim) { return (head_dim + 15) / 16 * 16; }
-
-// Values of one layer in one page: keys [Hk, Dh, kPageTokens] (transposed: scores are then lanes over tokens), values [Hk, kPageTokens, padded Dh].
-constexpr int64_t page_keys(int64_t kv_heads, int64_t head_dim) { return kv_heads * head_dim * kPageTokens; }
-constexpr int64_t page_values(int64_t kv_heads, int64_t head_dim) { return kv_heads * padded_head_dim(head_dim) * kPageTokens; }
-constexpr int64_t kv_bytes(KvType type) { return type == KvType::kQ8_0 ? 1 : type == KvType::kF16 ? 2 : 4; }
-
-// Scales follow the codes of both: of keys [Hk, blocks, kPageTokens], of values [Hk, kPageTokens, blocks].
-constexpr int64_t kKvBlock = 32;
-constexpr int64_t kv_blocks(int64_t head_dim) { return (head_dim + kKvBlock - 1) / kKvBlock; }
-
-// One layer's keys and values of one sequence, page by page.
-struct KvPages {
-  std::byte* const* pages;  // each: keys, then values
+// What a page holds of one layer; how it lies there is the back end's.
+struct KvLayout {
   int64_t kv_heads;
   int64_t head_dim;
   KvType type;
 };
 
-// Bytes of one layer in one page.
-constexpr int64_t page_layer_bytes(int64_t kv_heads, int64_t head_dim, KvType type) {
-  const int64_t scales = type == KvType::kQ8_0 ? 2 * kv_heads * kv_blocks(head_dim) * kPageTokens : 0;
-  return (page_keys(kv_heads, head_dim) + page_values(kv_heads, head_dim)) * kv_bytes(type) + scales * 2;
-}
+// One sequence of a ragged batch: its rows follow those of the sequences before it, and stand at positions [end - rows,
+// end).
+struct KvSequence {
+  std::span<const DeviceBytes> pages;  // of its positions [0, end), all layers of each
+  int64_t rows;                        // may be 0
+  int64_t end;
+};
 
-// Writes k, v [T, Hk * Dh] at positions first … first + T - 1.
+// One layer's keys and values of the sequences of a batch.
+struct KvPages {
+  KvLayout layout;
+  uint64_t layer_offset;  // in every page
+  std::span<const KvSequence> sequences;
+};
+
+// Writes k, v [T, Hk * Dh] of all sequences at their positions.
 struct KvAppendArgs {
   ConstActivations k;
   ConstActivations v;
   KvPages cache;
-  int64_t first;
 };
 
-// y[T, H * Dh] = softmax(q kᵀ / sqrt(Dh)) v over the cached positions [0, keys).
-//   causal: row t, at position p = keys - T + t, sees positions <= p; with a window, only the last `window` of those.
+// y[T, H * Dh] = softmax(q kᵀ / sqrt(Dh)) v over the cached positions [0, end) of each row's sequence.
+//   causal: a row at position p sees positions <= p; with a window, only the last `window` of those.
 //   Query head h reads kv head h / (H / Hk).
 struct AttentionArgs {
   ConstActivations q;
   KvPages cache;
   int64_t heads;
-  int64_t keys;
   bool causal;
   Activations y;
   int64_t window = 0;  // 0: no limit

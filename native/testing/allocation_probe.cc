@@ -1,9 +1,8 @@
-// Preloaded into a Node process (LD_PRELOAD) and loaded by its script as an addon: sees every allocation of the process, and can make one of the
-// package's own fail. Linux with glibc; elsewhere it is empty.
-//   watch(NAME)        allocations count from now on whose innermost frame outside libstdc++ and this file lies in the library NAME
-//   fail(n), reached() the n-th of them from now on fails; how many there were since
-//   live()             how many of them have not been freed
-//   resetPeak(), peak() bytes the whole process holds at most, above what it held at the reset
+// Preloaded into a Node process (LD_PRELOAD) and loaded by its script as an addon: sees every allocation of the
+// process, and can make one of the package's own fail. Linux with glibc; elsewhere it is empty.
+//   watch(NAME)        allocations count from now on whose innermost frame outside libstdc++ and this file lies in the
+//   library NAME fail(n), reached() the n-th of them from now on fails; how many there were since live() how many of
+//   them have not been freed resetPeak(), peak() bytes the whole process holds at most, above what it held at the reset
 // malloc and its kin, operator new, mmap and the start of threads are such allocations.
 #include <features.h>
 #ifdef __GLIBC__
@@ -36,7 +35,9 @@ namespace {
 
 struct Range {
   uintptr_t begin = 0, end = 0;
-  bool holds(const void* address) const { return reinterpret_cast<uintptr_t>(address) >= begin && reinterpret_cast<uintptr_t>(address) < end; }
+  bool holds(const void* address) const {
+    return reinterpret_cast<uintptr_t>(address) >= begin && reinterpret_cast<uintptr_t>(address) < end;
+  }
 };
 
 Range watched, standard_library, self;
@@ -117,13 +118,14 @@ class Holdings {
   static constexpr size_t kPlaces = 1 << 18;
   struct Guard {
     explicit Guard(std::atomic_flag& flag) : flag_(flag) {
-      while (flag_.test_and_set(std::memory_order_acquire)) {
-      }
+      while (flag_.test_and_set(std::memory_order_acquire)) {}
     }
     ~Guard() { flag_.clear(std::memory_order_release); }
     std::atomic_flag& flag_;
   };
-  static size_t place(const void* address) { return (reinterpret_cast<uintptr_t>(address) >> 4) * 0x9E3779B97F4A7C15ull >> 46; }
+  static size_t place(const void* address) {
+    return (reinterpret_cast<uintptr_t>(address) >> 4) * 0x9E3779B97F4A7C15ull >> 46;
+  }
   const void* table_[kPlaces] = {};
   std::atomic<int64_t> size_{0};
   std::atomic_flag lock_ = ATOMIC_FLAG_INIT;
@@ -132,8 +134,7 @@ Holdings holdings;
 
 void hold(int64_t nbytes) {
   const int64_t now = held.fetch_add(nbytes) + nbytes;
-  for (int64_t before = highest.load(); now > before && !highest.compare_exchange_weak(before, now);) {
-  }
+  for (int64_t before = highest.load(); now > before && !highest.compare_exchange_weak(before, now);) {}
 }
 
 template <class Make>
@@ -234,7 +235,8 @@ PROBE_EXPORT int munmap(void* address, size_t length) {
   holdings.remove(address);
   return real(address, length);
 }
-PROBE_EXPORT int pthread_create(pthread_t* thread, const pthread_attr_t* attributes, void* (*start)(void*), void* argument) {
+PROBE_EXPORT int pthread_create(pthread_t* thread, const pthread_attr_t* attributes, void* (*start)(void*),
+                                void* argument) {
   static const auto real = next<decltype(&pthread_create)>("pthread_create");
   if (asked_by_watched(CALLER) && has_to_fail()) return EAGAIN;
   return real(thread, attributes, start, argument);
@@ -244,10 +246,18 @@ PROBE_EXPORT int pthread_create(pthread_t* thread, const pthread_attr_t* attribu
 
 PROBE_EXPORT void* operator new(size_t size) { return new_or_throw(size, CALLER); }
 PROBE_EXPORT void* operator new[](size_t size) { return new_or_throw(size, CALLER); }
-PROBE_EXPORT void* operator new(size_t size, std::align_val_t alignment) { return new_or_throw(size, alignment, CALLER); }
-PROBE_EXPORT void* operator new[](size_t size, std::align_val_t alignment) { return new_or_throw(size, alignment, CALLER); }
-PROBE_EXPORT void* operator new(size_t size, const std::nothrow_t&) noexcept { return allocation(CALLER, [&] { return __libc_malloc(size); }); }
-PROBE_EXPORT void* operator new[](size_t size, const std::nothrow_t&) noexcept { return allocation(CALLER, [&] { return __libc_malloc(size); }); }
+PROBE_EXPORT void* operator new(size_t size, std::align_val_t alignment) {
+  return new_or_throw(size, alignment, CALLER);
+}
+PROBE_EXPORT void* operator new[](size_t size, std::align_val_t alignment) {
+  return new_or_throw(size, alignment, CALLER);
+}
+PROBE_EXPORT void* operator new(size_t size, const std::nothrow_t&) noexcept {
+  return allocation(CALLER, [&] { return __libc_malloc(size); });
+}
+PROBE_EXPORT void* operator new[](size_t size, const std::nothrow_t&) noexcept {
+  return allocation(CALLER, [&] { return __libc_malloc(size); });
+}
 PROBE_EXPORT void operator delete(void* pointer) noexcept { release(pointer); }
 PROBE_EXPORT void operator delete[](void* pointer) noexcept { release(pointer); }
 PROBE_EXPORT void operator delete(void* pointer, size_t) noexcept { release(pointer); }
@@ -312,7 +322,8 @@ extern "C" PROBE_EXPORT napi_value napi_register_module_v1(napi_env env, napi_va
   const struct {
     const char* name;
     napi_callback call;
-  } functions[] = {{"watch", watch}, {"fail", fail}, {"reached", reached}, {"live", live}, {"resetPeak", reset_peak}, {"peak", peak}};
+  } functions[] = {{"watch", watch},          {"fail", fail}, {"reached", reached}, {"live", live},
+                   {"resetPeak", reset_peak}, {"peak", peak}};
   for (const auto& [name, call] : functions) {
     napi_value made = nullptr;
     napi_create_function(env, name, NAPI_AUTO_LENGTH, call, nullptr, &made);

@@ -12,7 +12,11 @@ namespace {
 
 // Ordinary weights, and rows whose scales vanish, underflow or overflow as halves.
 std::vector<std::vector<float>> rows(Trial& t, int64_t n) {
-  return {t.random.values(n), t.random.values(n, 1e-6f, 1e6f), t.random.values(n, 1e-44f, FLT_MIN), t.random.values(n, 1e3f, FLT_MAX), std::vector<float>(static_cast<size_t>(n)),
+  return {t.random.values(n),
+          t.random.values(n, 1e-6f, 1e6f),
+          t.random.values(n, 1e-44f, FLT_MIN),
+          t.random.values(n, 1e3f, FLT_MAX),
+          std::vector<float>(static_cast<size_t>(n)),
           std::vector<float>(static_cast<size_t>(n), -0.5f)};
 }
 
@@ -43,7 +47,8 @@ void magnitudes_agree(Trial& t) {
     for (int64_t n = 0; n <= 2 * kBlock + 1; n++) {
       const std::vector<float> row = t.random.values(n, 1e-44f, FLT_MAX);
       const Input<float> x(t, row);
-      t.exact(std::string(codec.isa), std::vector<uint32_t>{codec.largest_magnitude(x, n)}, {std::bit_cast<uint32_t>(largest_magnitude(row))});
+      t.exact(std::string(codec.isa), std::vector<uint32_t>{codec.largest_magnitude(x, n)},
+              {std::bit_cast<uint32_t>(largest_magnitude(row))});
     }
   }
 }
@@ -52,11 +57,11 @@ void magnitudes_agree(Trial& t) {
 
 std::vector<Case> codec_cases() {
   return {
-#define LLAVA_CODEC(T, elements, bytes) \
+#define LLAVA_CODEC(T, elements, ...) \
   {"rows of " #T " are the same bytes on every instruction set", [](Trial& t) { codecs_agree(t, DType::T); }},
       LLAVA_DTYPES(LLAVA_CODEC)
 #undef LLAVA_CODEC
-      {"the largest magnitude of a row is found on every instruction set", magnitudes_agree},
+          {"the largest magnitude of a row is found on every instruction set", magnitudes_agree},
   };
 }
 

@@ -12,14 +12,12 @@
 #include <new>
 
 #include "common/error.h"
-#include "cpu/backend.h"
+#include "testing/far_backend.h"
 
 namespace llava::testing {
 
 namespace {
 
-constexpr std::byte kGuard{0xA5};
-constexpr int64_t kFenceBytes = 256;  // four AVX-512 stores
 constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
 
 std::string text(double value) {
@@ -30,7 +28,8 @@ std::string text(double value) {
 
 double ulp_at(float scale) {
   if (!std::isfinite(scale)) return kNan;
-  return static_cast<double>(std::nextafter(scale, std::numeric_limits<float>::infinity())) - static_cast<double>(scale);
+  return static_cast<double>(std::nextafter(scale, std::numeric_limits<float>::infinity())) -
+         static_cast<double>(scale);
 }
 
 // Equal bits are no error: infinities, and padding that nobody may write.
@@ -91,7 +90,8 @@ const std::vector<Target>& targets() {
   static const std::vector<Target> all = [] {
     std::vector<Target> list;
     for (const std::string& isa : available_isas()) {
-      list.push_back({isa, &select_kernels(isa), [isa](int threads) { return make_cpu_backend(threads, isa); }});
+      list.push_back(
+          {isa, &select_kernels(isa), [isa](int threads) { return make_far_backend(threads, select_kernels(isa)); }});
     }
     return list;
   }();
@@ -103,6 +103,8 @@ const std::vector<Case>& all_cases() {
     std::vector<Case> list = kernel_cases();
     for (const Case& op : op_cases()) list.push_back(op);
     for (const Case& codec : codec_cases()) list.push_back(codec);
+    for (const Case& pool : pool_cases()) list.push_back(pool);
+    for (const Case& resize : resize_cases()) list.push_back(resize);
     return list;
   }();
   return all;
@@ -112,7 +114,9 @@ Verdict run_case(const Case& which, const Target& target) {
   Trial trial(target, seed_of(which.name));
   sigjmp_buf back;
   if (const int signal = sigsetjmp(back, 1); signal != 0) {
-    return {false, kNan, kNan, std::string("touched memory outside of its operands, or an instruction this CPU lacks: signal ") + std::to_string(signal)};
+    return {false, kNan, kNan,
+            std::string("touched memory outside of its operands, or an instruction this CPU lacks: signal ") +
+                std::to_string(signal)};
   }
   const FaultCatcher catcher(back);
   try {
@@ -147,31 +151,42 @@ std::vector<std::byte> Random::bytes(int64_t n) {
   return out;
 }
 
-void Trial::near(const std::string& label, std::span<const float> fast, std::span<const float> reference, std::span<const float> truth, float scale) {
+void Trial::near(const std::string& label, std::span<const float> fast, std::span<const float> reference,
+                 std::span<const float> truth, float scale) {
   checks_++;
-  if (fast.size() != truth.size() || reference.size() != truth.size()) return require(false, label + ": as many values as the reference");
+  if (fast.size() != truth.size() || reference.size() != truth.size())
+    return require(false, label + ": as many values as the reference");
   const double ulp = ulp_at(scale > 0 ? scale : largest_magnitude(truth));
   Errors& errors = errors_[label];
   errors.fast = worse(errors.fast, largest_distance(fast, truth) / ulp);
   errors.reference = worse(errors.reference, largest_distance(reference, truth) / ulp);
 }
 
-void Trial::within(const std::string& label, std::span<const float> fast, std::span<const double> truth, std::span<const double> bound) {
+void Trial::within(const std::string& label, std::span<const float> fast, std::span<const double> truth,
+                   std::span<const double> bound) {
   checks_++;
   for (size_t i = 0; i < truth.size(); i++) {
     const double error = std::fabs(static_cast<double>(fast[i]) - truth[i]);
-    if (!(error <= bound[i])) return require(false, label + ": error " + text(error) + " above the derived bound " + text(bound[i]));
+    if (!(error <= bound[i]))
+      return require(false, label + ": error " + text(error) + " above the derived bound " + text(bound[i]));
   }
 }
 
-void Trial::exact_bytes(const std::string& label, std::span<const std::byte> got, std::span<const std::byte> want, size_t element) {
+void Trial::exact_bytes(const std::string& label, std::span<const std::byte> got, std::span<const std::byte> want,
+                        size_t element) {
   checks_++;
   if (got.size() != want.size()) return require(false, label + ": as many values as the reference");
   const auto [at, other] = std::mismatch(got.begin(), got.end(), want.begin());
-  if (at != got.end()) require(false, label + ": value " + std::to_string(static_cast<size_t>(at - got.begin()) / element) + " differs");
+  if (at != got.end())
+    require(false, label + ": value " + std::to_string(static_cast<size_t>(at - got.begin()) / element) + " differs");
 }
 
 void Trial::require(bool holds, const std::string& label) {
+  checks_++;
+  guard(holds, label);
+}
+
+void Trial::guard(bool holds, const std::string& label) {
   if (!holds && std::find(broken_.begin(), broken_.end(), label) == broken_.end()) broken_.push_back(label);
 }
 
@@ -199,7 +214,8 @@ Verdict Trial::verdict() const {
 Fenced::Fenced(Trial& trial, int64_t bytes, int64_t gap) : trial_(trial), bytes_(bytes), gap_(gap) {
   const int64_t page = sysconf(_SC_PAGESIZE), body = (kFenceBytes + bytes + gap + page - 1) / page * page;
   mapped_ = body + page;
-  void* mapping = mmap(nullptr, static_cast<size_t>(mapped_), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  void* mapping =
+      mmap(nullptr, static_cast<size_t>(mapped_), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (mapping == MAP_FAILED) throw Error(ErrorCode::kOutOfMemory, "out of memory: could not map an operand");
   mapping_ = static_cast<std::byte*>(mapping);
   mprotect(mapping_ + body, static_cast<size_t>(page), PROT_NONE);
@@ -212,7 +228,8 @@ Fenced::~Fenced() { munmap(mapping_, static_cast<size_t>(mapped_)); }
 
 bool Fenced::fences_hold() const {
   const auto untouched = [](std::byte b) { return b == kGuard; };
-  return std::all_of(values_ - kFenceBytes, values_, untouched) && std::all_of(values_ + bytes_, values_ + bytes_ + gap_, untouched);
+  return std::all_of(values_ - kFenceBytes, values_, untouched) &&
+         std::all_of(values_ + bytes_, values_ + bytes_ + gap_, untouched);
 }
 
 uint64_t Fenced::hash() const {
@@ -225,12 +242,14 @@ int64_t random_gap(Trial& trial) { return std::max<int64_t>(0, trial.random.belo
 
 std::vector<float> rows_of(const std::vector<float>& strided, int64_t rows, int64_t cols, int64_t stride) {
   std::vector<float> out;
-  for (int64_t r = 0; r < rows; r++) out.insert(out.end(), strided.begin() + r * stride, strided.begin() + r * stride + cols);
+  for (int64_t r = 0; r < rows; r++)
+    out.insert(out.end(), strided.begin() + r * stride, strided.begin() + r * stride + cols);
   return out;
 }
 
 std::vector<float> with_stride(const std::vector<float>& dense, int64_t rows, int64_t cols, int64_t stride) {
-  std::vector<float> out(static_cast<size_t>(rows == 0 ? 0 : (rows - 1) * stride + cols), std::bit_cast<float>(0xFFFFFFFFu));
+  std::vector<float> out(static_cast<size_t>(rows == 0 ? 0 : (rows - 1) * stride + cols),
+                         std::bit_cast<float>(0xFFFFFFFFu));
   for (int64_t r = 0; r < rows; r++) std::copy_n(dense.begin() + r * cols, cols, out.begin() + r * stride);
   return out;
 }
@@ -248,7 +267,7 @@ std::vector<float> unsigned_zeros(std::vector<float> values) {
 
 double half_value(uint16_t half) {
   const int exponent = half >> 10 & 31, mantissa = half & 1023;
-  const double magnitude = exponent == 31 ? (mantissa == 0 ? std::numeric_limits<double>::infinity() : kNan)
+  const double magnitude = exponent == 31  ? (mantissa == 0 ? std::numeric_limits<double>::infinity() : kNan)
                            : exponent == 0 ? std::ldexp(mantissa, -24)
                                            : std::ldexp(1024 + mantissa, exponent - 25);
   return half & 0x8000 ? -magnitude : magnitude;

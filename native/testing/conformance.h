@@ -1,9 +1,12 @@
-// Conformance: every kernel of kernels.def and every op of ops.def against plain references, on every table this CPU can run.
-//   Error without typed tolerances: with ulp = the step of float at the output's scale and err(y) = max|y - truth| / ulp,
+// Conformance: every kernel of kernels.def and every op of ops.def against plain references, on every table this CPU
+// can run.
+//   Error without typed tolerances: with ulp = the step of float at the output's scale and err(y) = max|y - truth| /
+//   ulp,
 //     err(fast) <= 2 err(float reference) + 4        (written so that NaN fails; truth is the same reference in double)
-//   Errors are gathered per label over all sizes and seeds of a case, so that one lucky rounding of the reference proves nothing.
-//   Operands are fenced: outputs start as NaN between guard words, inputs are hashed before and after,
-//   and behind each lies a page that nobody may touch.
+//   Errors are gathered per label over all sizes and seeds of a case, so that one lucky rounding of the reference
+//   proves nothing. Operands are fenced: outputs start as NaN between guard words, inputs are hashed before and after,
+//   and behind each lies a page that nobody may touch. Those of ops lie in far memory, which only ops and the back
+//   end's verbs reach.
 #pragma once
 #include <csignal>
 #include <cstddef>
@@ -25,7 +28,7 @@ namespace llava::testing {
 struct Target {
   std::string isa;
   const KernelTable* kernels;
-  std::function<std::unique_ptr<Backend>(int threads)> backend;
+  std::function<std::shared_ptr<Backend>(int threads)> backend;
 };
 const std::vector<Target>& targets();
 
@@ -44,6 +47,8 @@ struct Case {
 std::vector<Case> kernel_cases();
 std::vector<Case> op_cases();
 std::vector<Case> codec_cases();
+std::vector<Case> pool_cases();
+std::vector<Case> resize_cases();
 const std::vector<Case>& all_cases();
 
 Verdict run_case(const Case& which, const Target& target);
@@ -71,8 +76,10 @@ class Trial {
   Random random;
 
   // `scale`: magnitude the output's ulp is taken at; 0 takes the largest value of the truth.
-  void near(const std::string& label, std::span<const float> fast, std::span<const float> reference, std::span<const float> truth, float scale = 0);
-  void within(const std::string& label, std::span<const float> fast, std::span<const double> truth, std::span<const double> bound);
+  void near(const std::string& label, std::span<const float> fast, std::span<const float> reference,
+            std::span<const float> truth, float scale = 0);
+  void within(const std::string& label, std::span<const float> fast, std::span<const double> truth,
+              std::span<const double> bound);
   template <class T>
   void exact(const std::string& label, std::span<const T> got, std::span<const T> want) {
     exact_bytes(label, std::as_bytes(got), std::as_bytes(want), sizeof(T));
@@ -82,19 +89,23 @@ class Trial {
     exact(label, std::span<const T>(got), std::span<const T>(want));
   }
   void require(bool holds, const std::string& label);
+  // the same of what surrounds an operand: by itself it proves nothing
+  void guard(bool holds, const std::string& label);
   Verdict verdict() const;
 
  private:
   struct Errors {
     double fast = 0, reference = 0;
   };
-  void exact_bytes(const std::string& label, std::span<const std::byte> got, std::span<const std::byte> want, size_t element);
+  void exact_bytes(const std::string& label, std::span<const std::byte> got, std::span<const std::byte> want,
+                   size_t element);
   std::map<std::string, Errors> errors_;
   std::vector<std::string> broken_;
   int64_t checks_ = 0;
 };
 
-// Memory of one operand: | guard words | values | gap | page without access |. The gap moves the start off its natural alignment.
+// Memory of one operand: | guard words | values | gap | page without access |. The gap moves the start off its natural
+// alignment.
 class Fenced {
  public:
   Fenced(Trial& trial, int64_t bytes, int64_t gap);
@@ -122,12 +133,14 @@ int64_t random_gap(Trial& trial);
 template <class T>
 class Input : Fenced {
  public:
-  Input(Trial& trial, const std::vector<T>& values) : Input(trial, values, random_gap(trial) * static_cast<int64_t>(sizeof(T))) {}
-  Input(Trial& trial, const std::vector<T>& values, int64_t gap) : Fenced(trial, static_cast<int64_t>(values.size() * sizeof(T)), gap) {
+  Input(Trial& trial, const std::vector<T>& values)
+      : Input(trial, values, random_gap(trial) * static_cast<int64_t>(sizeof(T))) {}
+  Input(Trial& trial, const std::vector<T>& values, int64_t gap)
+      : Fenced(trial, static_cast<int64_t>(values.size() * sizeof(T)), gap) {
     if (!values.empty()) std::memcpy(values_, values.data(), values.size() * sizeof(T));
     before_ = hash();
   }
-  ~Input() { trial_.require(hash() == before_ && fences_hold(), "inputs stay as they were"); }
+  ~Input() { trial_.guard(hash() == before_ && fences_hold(), "inputs stay as they were"); }
   const T* data() const { return reinterpret_cast<const T*>(values_); }
   operator const T*() const { return data(); }
 
@@ -140,11 +153,14 @@ template <class T>
 class Output : Fenced {
  public:
   Output(Trial& trial, int64_t count) : Output(trial, count, random_gap(trial) * static_cast<int64_t>(sizeof(T))) {}
-  Output(Trial& trial, const std::vector<T>& values) : Output(trial, static_cast<int64_t>(values.size())) { fill(values); }
-  Output(Trial& trial, const std::vector<T>& values, int64_t gap) : Output(trial, static_cast<int64_t>(values.size()), gap) {
+  Output(Trial& trial, const std::vector<T>& values) : Output(trial, static_cast<int64_t>(values.size())) {
     fill(values);
   }
-  ~Output() { trial_.require(fences_hold(), "nothing is written outside of the outputs"); }
+  Output(Trial& trial, const std::vector<T>& values, int64_t gap)
+      : Output(trial, static_cast<int64_t>(values.size()), gap) {
+    fill(values);
+  }
+  ~Output() { trial_.guard(fences_hold(), "nothing is written outside of the outputs"); }
   T* data() const { return reinterpret_cast<T*>(values_); }
   operator T*() const { return data(); }
   std::vector<T> values() const { return std::vector<T>(data(), data() + bytes_ / static_cast<int64_t>(sizeof(T))); }
@@ -155,6 +171,9 @@ class Output : Fenced {
   }
   void fill(const std::vector<T>& values) { std::memcpy(values_, values.data(), values.size() * sizeof(T)); }
 };
+
+constexpr int64_t kFenceBytes = 256;  // of guard words before an operand: four AVX-512 stores
+constexpr std::byte kGuard{0xA5};
 
 // A matrix whose rows lie `stride` apart, without the padding.
 std::vector<float> rows_of(const std::vector<float>& strided, int64_t rows, int64_t cols, int64_t stride);

@@ -1,5 +1,6 @@
 // The conformance suite as a plain program, for CPUs that no Node runs on here (qemu-user) and for emulated ISAs.
-//   llava_conformance [isa…]   runs every case on every table, or on those named; prints what fails and, for each table, how many passed.
+//   llava_conformance [isa…]   runs every case on every table, or on those named; prints what fails and, for each
+//   table, how many passed.
 #include <algorithm>
 #include <cstdio>
 #include <span>
@@ -20,7 +21,8 @@ Count run(const Target& target) {
   for (const llava::testing::Case& each : llava::testing::all_cases()) {
     const llava::testing::Verdict verdict = run_case(each, target);
     (verdict.ok ? count.passed : count.failed)++;
-    if (!verdict.ok) std::printf("FAILED %s: %s\n    %s\n", target.isa.c_str(), each.name.c_str(), verdict.detail.c_str());
+    if (!verdict.ok)
+      std::printf("FAILED %s: %s\n    %s\n", target.isa.c_str(), each.name.c_str(), verdict.detail.c_str());
   }
   std::printf("%s: %d passed, %d failed\n", target.isa.c_str(), count.passed, count.failed);
   std::fflush(stdout);

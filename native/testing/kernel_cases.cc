@@ -1,4 +1,5 @@
-// One case for each line of kernels.def (a kernel without one does not compile), and properties that tie kernels to each other.
+// One case for each line of kernels.def (a kernel without one does not compile), and properties that tie kernels to
+// each other.
 #include <algorithm>
 #include <bit>
 #include <cfloat>
@@ -34,7 +35,10 @@ struct Spread {
 
 // The usual families, and a huge one just below where the reference itself overflows.
 std::vector<Spread> spreads(float top) {
-  return {{"ordinary values", 0.01f, 4.0f}, {"wide values", 1e-6f, 1e6f}, {"denormals", 1e-44f, FLT_MIN}, {"huge values", top * 1e-3f, top}};
+  return {{"ordinary values", 0.01f, 4.0f},
+          {"wide values", 1e-6f, 1e6f},
+          {"denormals", 1e-44f, FLT_MIN},
+          {"huge values", top * 1e-3f, top}};
 }
 
 constexpr int64_t kWidest = 16;  // lanes of the widest table; unrolled loops take four vectors
@@ -49,7 +53,9 @@ std::vector<int64_t> lengths() {
   return out;
 }
 
-std::vector<float> unwritten(int64_t n) { return std::vector<float>(static_cast<size_t>(n), std::bit_cast<float>(0xFFFFFFFFu)); }
+std::vector<float> unwritten(int64_t n) {
+  return std::vector<float>(static_cast<size_t>(n), std::bit_cast<float>(0xFFFFFFFFu));
+}
 
 // The largest x whose square may be added up n times.
 float square_top(int64_t n) { return std::sqrt(FLT_MAX / static_cast<float>(n)) / 2; }
@@ -76,9 +82,10 @@ void agree_exactly(Trial& t, const std::string& label, int64_t count, const Call
   t.exact(label, run(t.kernels), run(reference_table<float>()));
 }
 
-// ---- weights ----------------------------------------------------------------------------------------------------------------
+// ---- weights
+// ----------------------------------------------------------------------------------------------------------------
 
-void expand(Trial& t, decltype(KernelTable::expand_f32) KernelTable::*kernel, DType dtype) {
+void expand(Trial& t, decltype(KernelTable::expand_f32) KernelTable::* kernel, DType dtype) {
   for (const int64_t n : lengths()) {
     const int64_t count = n * traits(dtype).elements;
     const RandomWeight weight = random_weight(t, dtype, 1, count);
@@ -89,7 +96,8 @@ void expand(Trial& t, decltype(KernelTable::expand_f32) KernelTable::*kernel, DT
   }
 }
 
-// The magnitude that a sum of these products has when it does not happen to cancel: the largest over rows of w and x of (sum (w x)^2)^(1/2).
+// The magnitude that a sum of these products has when it does not happen to cancel: the largest over rows of w and x of
+// (sum (w x)^2)^(1/2).
 float largest_dot_norm(const std::vector<double>& w, const std::vector<float>& x, int64_t k) {
   double largest = 0;
   const auto length = static_cast<size_t>(k);
@@ -110,25 +118,31 @@ std::vector<int64_t> gemv_lengths() {
   return out;
 }
 
-void gemv_float(Trial& t, decltype(KernelTable::gemv_f32) KernelTable::*kernel, DType dtype) {
+void gemv_float(Trial& t, decltype(KernelTable::gemv_f32) KernelTable::* kernel, DType dtype) {
   for (const int64_t k : gemv_lengths()) {
     for (const int64_t rows : {1, 2, 5}) {
       for (const Spread& spread : spreads(FLT_MAX / static_cast<float>(8 * k))) {
         const bool accumulate = t.random.below(2) == 1;
-        const int64_t stride = k * traits(dtype).bytes + t.random.below(3), tokens = 1 + t.random.below(13), ldx = k + t.random.below(3), ldy = rows + t.random.below(3);
+        const int64_t stride = k * traits(dtype).bytes + t.random.below(3), tokens = 1 + t.random.below(13),
+                      ldx = k + t.random.below(3), ldy = rows + t.random.below(3);
         const RandomWeight weight = random_weight(t, dtype, rows, k);
         const std::vector<float> values = t.random.values(tokens * k, spread.low, spread.high);
         const Input<std::byte> w(t, strided_bytes(weight, stride), t.random.below(4));
         const Input<float> x(t, with_stride(values, tokens, k, ldx));
-        const std::vector<float> before = with_stride(accumulate ? t.random.values(tokens * rows, spread.low, spread.high) : unwritten(tokens * rows), tokens, rows, ldy);
-        const auto call = [&](const KernelTable& table, float* y) { (table.*kernel)(w.data(), stride, rows, k, w.data(), tokens, x, ldx, y, ldy, accumulate); };
+        const std::vector<float> before =
+            with_stride(accumulate ? t.random.values(tokens * rows, spread.low, spread.high) : unwritten(tokens * rows),
+                        tokens, rows, ldy);
+        const auto call = [&](const KernelTable& table, float* y) {
+          (table.*kernel)(w.data(), stride, rows, k, w.data(), tokens, x, ldx, y, ldy, accumulate);
+        };
         agree(t, spread.name, before, call, largest_dot_norm(weight.values, values, k));
       }
     }
   }
 }
 
-// ---- int8 products ----------------------------------------------------------------------------------------------------------
+// ---- int8 products
+// ----------------------------------------------------------------------------------------------------------
 
 // Activations of `tokens` tokens as gemm_q* reads them; the lanes that fill the last group hold numbers too.
 struct Tokens {
@@ -136,9 +150,16 @@ struct Tokens {
   std::vector<int8_t> q;
   std::vector<float> origin;
   std::vector<int32_t> sum;
-  size_t q_at(int64_t token, int64_t k) const { return static_cast<size_t>(token / kTokenGroup * q_stride + (k / 4 * kTokenGroup + token % kTokenGroup) * 4 + k % 4); }
-  size_t origin_at(int64_t token, int64_t block) const { return static_cast<size_t>(token / kTokenGroup * o_stride + block * kTokenGroup + token % kTokenGroup); }
-  size_t sum_at(int64_t token, int64_t half) const { return static_cast<size_t>(token / kTokenGroup * 2 * o_stride + half * kTokenGroup + token % kTokenGroup); }
+  size_t q_at(int64_t token, int64_t k) const {
+    return static_cast<size_t>(token / kTokenGroup * q_stride + (k / 4 * kTokenGroup + token % kTokenGroup) * 4 +
+                               k % 4);
+  }
+  size_t origin_at(int64_t token, int64_t block) const {
+    return static_cast<size_t>(token / kTokenGroup * o_stride + block * kTokenGroup + token % kTokenGroup);
+  }
+  size_t sum_at(int64_t token, int64_t half) const {
+    return static_cast<size_t>(token / kTokenGroup * 2 * o_stride + half * kTokenGroup + token % kTokenGroup);
+  }
 };
 
 Tokens random_tokens(Trial& t, int64_t tokens, int64_t blocks, bool extreme) {
@@ -148,7 +169,8 @@ Tokens random_tokens(Trial& t, int64_t tokens, int64_t blocks, bool extreme) {
   out.q_stride = blocks * kBlock * kTokenGroup + 16 * t.random.below(3);
   out.o_stride = blocks * kTokenGroup + t.random.below(3);
   out.q.resize(static_cast<size_t>((out.groups - 1) * out.q_stride + blocks * kBlock * kTokenGroup));
-  for (int8_t& code : out.q) code = static_cast<int8_t>(extreme ? (t.random.below(2) == 0 ? -127 : 127) : t.random.below(255) - 127);
+  for (int8_t& code : out.q)
+    code = static_cast<int8_t>(extreme ? (t.random.below(2) == 0 ? -127 : 127) : t.random.below(255) - 127);
   if (extreme && t.random.below(2) == 0) std::fill(out.q.begin(), out.q.end(), int8_t{127});
   const int64_t scales = (out.groups - 1) * out.o_stride + blocks * kTokenGroup;
   for (int64_t i = 0; i < scales; i++) out.origin.push_back(std::ldexp(kOrigin, -static_cast<int>(t.random.below(8))));
@@ -174,14 +196,16 @@ Tokens alone(const Tokens& all, int64_t token) {
 
 struct Quantised {
   DType dtype;
-  decltype(KernelTable::pack_Q4_0) KernelTable::*pack;
-  decltype(KernelTable::gemm_Q4_0) KernelTable::*gemm;
-  decltype(KernelTable::skinny_Q4_0) KernelTable::*skinny;
-  decltype(KernelTable::gemv_Q4_0) KernelTable::*gemv;
+  decltype(KernelTable::pack_Q4_0) KernelTable::* pack;
+  decltype(KernelTable::gemm_Q4_0) KernelTable::* gemm;
+  decltype(KernelTable::skinny_Q4_0) KernelTable::* skinny;
+  decltype(KernelTable::gemv_Q4_0) KernelTable::* gemv;
   int64_t disk_blocks() const { return traits(dtype).elements / kBlock; }  // blocks of 32 in one on disk
-  int64_t scales() const { return panel_scales(dtype) * kPanelRows; }      // of a block in a panel
+  int64_t scales() const { return traits(dtype).factors() * kPanelRows; }  // of a block in a panel
 };
-#define LLAVA_TYPE(T, elements, bytes) constexpr Quantised k##T = {DType::T, &KernelTable::pack_##T, &KernelTable::gemm_##T, &KernelTable::skinny_##T, &KernelTable::gemv_##T};
+#define LLAVA_TYPE(T, elements, ...)                                                                              \
+  constexpr Quantised k##T = {DType::T, &KernelTable::pack_##T, &KernelTable::gemm_##T, &KernelTable::skinny_##T, \
+                              &KernelTable::gemv_##T};
 LLAVA_QUANTISED(LLAVA_TYPE)
 #undef LLAVA_TYPE
 
@@ -195,18 +219,22 @@ constexpr int64_t kPanels = 2 * kPanelRows;
 constexpr int64_t kPanelBlock = kBlock * kPanelRows;  // codes of one block
 
 // Packs 32 weight rows by `table` and multiplies them by the same table: the codes in between are its own affair.
-std::vector<float> packed_product(Trial& t, const KernelTable& table, const Quantised& type, const std::byte* w, int64_t stride, const Tokens& x, int64_t tokens,
-                                  int64_t panel, const std::vector<float>& before, int64_t ldy, bool accumulate) {
+std::vector<float> packed_product(Trial& t, const KernelTable& table, const Quantised& type, const std::byte* w,
+                                  int64_t stride, const Tokens& x, int64_t tokens, int64_t panel,
+                                  const std::vector<float>& before, int64_t ldy, bool accumulate) {
   const Output<uint8_t> codes(t, kPanelCodeBytes * (panel + x.blocks * kPanelBlock));
   const int64_t panel_floats = panel / kPanelBlock * type.scales();
   const Output<float> scales(t, panel_floats + x.blocks * type.scales());
-  for (int64_t p = 0; p < 2; p++) (table.*type.pack)(w + p * kPanelRows * stride, stride, x.blocks, codes + p * kPanelCodeBytes * panel, scales + p * panel_floats);
+  for (int64_t p = 0; p < 2; p++)
+    (table.*type.pack)(w + p * kPanelRows * stride, stride, x.blocks, codes + p * kPanelCodeBytes * panel,
+                       scales + p * panel_floats);
   const Input<uint8_t> packed(t, codes.values());
   const Input<float> packed_scales(t, scales.values()), origin(t, x.origin);
   const Input<int8_t> q(t, x.q);
   const Input<int32_t> sum(t, x.sum);
   const Output<float> y(t, before);
-  (table.*type.gemm)(tokens, x.blocks, packed, packed_scales, panel, q, x.q_stride, origin, sum, x.o_stride, y, ldy, accumulate);
+  (table.*type.gemm)(tokens, x.blocks, packed, packed_scales, panel, q, x.q_stride, origin, sum, x.o_stride, y, ldy,
+                     accumulate);
   return y.values();
 }
 
@@ -215,13 +243,20 @@ void gemm_quantised(Trial& t, const Quantised& type) {
     for (const int64_t blocks : block_counts(type)) {
       for (const bool extreme : {false, true}) {
         const bool accumulate = t.random.below(2) == 0;
-        const int64_t stride = row_bytes(type.dtype, blocks * kBlock) + t.random.below(3), ldy = kPanels + t.random.below(5);
+        const int64_t stride = row_bytes(type.dtype, blocks * kBlock) + t.random.below(3),
+                      ldy = kPanels + t.random.below(5);
         const int64_t panel = (blocks + t.random.below(2)) * kPanelBlock;
-        const Input<std::byte> w(t, strided_bytes(random_weight(t, type.dtype, kPanels, blocks * kBlock, extreme), stride), t.random.below(4));
+        const Input<std::byte> w(t,
+                                 strided_bytes(random_weight(t, type.dtype, kPanels, blocks * kBlock, extreme), stride),
+                                 t.random.below(4));
         const Tokens x = random_tokens(t, tokens, blocks, extreme);
-        const std::vector<float> before = with_stride(accumulate ? t.random.values(tokens * kPanels) : unwritten(tokens * kPanels), tokens, kPanels, ldy);
-        const auto run = [&](const KernelTable& table) { return packed_product(t, table, type, w, stride, x, tokens, panel, before, ldy, accumulate); };
-        t.near(extreme ? "extreme codes" : "random codes", run(t.kernels), run(reference_table<float>()), run(reference_table<double>()));
+        const std::vector<float> before = with_stride(
+            accumulate ? t.random.values(tokens * kPanels) : unwritten(tokens * kPanels), tokens, kPanels, ldy);
+        const auto run = [&](const KernelTable& table) {
+          return packed_product(t, table, type, w, stride, x, tokens, panel, before, ldy, accumulate);
+        };
+        t.near(extreme ? "extreme codes" : "random codes", run(t.kernels), run(reference_table<float>()),
+               run(reference_table<double>()));
       }
     }
   }
@@ -230,7 +265,8 @@ void gemm_quantised(Trial& t, const Quantised& type) {
 void pack_quantised(Trial& t, const Quantised& type) {
   for (const int64_t blocks : block_counts(type)) {
     const int64_t stride = row_bytes(type.dtype, blocks * kBlock) + t.random.below(3);
-    const Input<std::byte> w(t, strided_bytes(random_weight(t, type.dtype, kPanels, blocks * kBlock), stride), t.random.below(4));
+    const Input<std::byte> w(t, strided_bytes(random_weight(t, type.dtype, kPanels, blocks * kBlock), stride),
+                             t.random.below(4));
     const auto scales_of = [&](const KernelTable& table) {
       const Output<uint8_t> codes(t, kPanelCodeBytes * blocks * kPanelBlock);
       const Output<float> scales(t, blocks * type.scales());
@@ -249,14 +285,16 @@ void pack_quantised(Trial& t, const Quantised& type) {
         x.sum[x.sum_at(lane, k / 16)] = 1;
       }
       const auto run = [&](const KernelTable& table) {
-        return packed_product(t, table, type, w, stride, x, kTokenGroup, blocks * kPanelBlock, unwritten(kTokenGroup * kPanels), kPanels, false);
+        return packed_product(t, table, type, w, stride, x, kTokenGroup, blocks * kPanelBlock,
+                              unwritten(kTokenGroup * kPanels), kPanels, false);
       };
       t.exact("the codes of a panel", run(t.kernels), run(reference_table<float>()));
     }
   }
 }
 
-std::vector<float> gemv_product(Trial& t, const KernelTable& table, const Quantised& type, const std::byte* w, int64_t stride, const Tokens& x) {
+std::vector<float> gemv_product(Trial& t, const KernelTable& table, const Quantised& type, const std::byte* w,
+                                int64_t stride, const Tokens& x) {
   const Input<int8_t> q(t, x.q);
   const Input<float> origin(t, x.origin);
   const Input<int32_t> sum(t, x.sum);
@@ -271,17 +309,21 @@ void gemv_quantised(Trial& t, const Quantised& type) {
   for (const int64_t blocks : counts) {
     for (const bool extreme : {false, true}) {
       const int64_t stride = row_bytes(type.dtype, blocks * kBlock) + t.random.below(3);
-      const Input<std::byte> w(t, strided_bytes(random_weight(t, type.dtype, kPanelRows, blocks * kBlock, extreme), stride), t.random.below(4));
+      const Input<std::byte> w(
+          t, strided_bytes(random_weight(t, type.dtype, kPanelRows, blocks * kBlock, extreme), stride),
+          t.random.below(4));
       const Tokens x = alone(random_tokens(t, 1, blocks, extreme), 0);
       const auto run = [&](const KernelTable& table) { return gemv_product(t, table, type, w, stride, x); };
-      t.near(extreme ? "extreme codes" : "random codes", run(t.kernels), run(reference_table<float>()), run(reference_table<double>()));
+      t.near(extreme ? "extreme codes" : "random codes", run(t.kernels), run(reference_table<float>()),
+             run(reference_table<double>()));
     }
   }
 }
 
 // Into y as it was before, with rows ldy apart.
-std::vector<float> skinny_product(Trial& t, const KernelTable& table, const Quantised& type, const std::byte* w, int64_t stride, const Tokens& x,
-                                  const std::vector<float>& before, int64_t ldy, bool accumulate) {
+std::vector<float> skinny_product(Trial& t, const KernelTable& table, const Quantised& type, const std::byte* w,
+                                  int64_t stride, const Tokens& x, const std::vector<float>& before, int64_t ldy,
+                                  bool accumulate) {
   const Input<int8_t> q(t, x.q);
   const Input<float> origin(t, x.origin);
   const Input<int32_t> sum(t, x.sum);
@@ -295,12 +337,19 @@ void skinny_quantised(Trial& t, const Quantised& type) {
     for (const int64_t blocks : block_counts(type)) {
       for (const bool extreme : {false, true}) {
         const bool accumulate = t.random.below(2) == 0;
-        const int64_t stride = row_bytes(type.dtype, blocks * kBlock) + t.random.below(3), ldy = kPanels + t.random.below(5), tokens = groups * kTokenGroup;
-        const Input<std::byte> w(t, strided_bytes(random_weight(t, type.dtype, kPanels, blocks * kBlock, extreme), stride), t.random.below(4));
+        const int64_t stride = row_bytes(type.dtype, blocks * kBlock) + t.random.below(3),
+                      ldy = kPanels + t.random.below(5), tokens = groups * kTokenGroup;
+        const Input<std::byte> w(t,
+                                 strided_bytes(random_weight(t, type.dtype, kPanels, blocks * kBlock, extreme), stride),
+                                 t.random.below(4));
         const Tokens x = random_tokens(t, tokens, blocks, extreme);
-        const std::vector<float> before = with_stride(accumulate ? t.random.values(tokens * kPanels) : unwritten(tokens * kPanels), tokens, kPanels, ldy);
-        const auto run = [&](const KernelTable& table) { return skinny_product(t, table, type, w, stride, x, before, ldy, accumulate); };
-        t.near(extreme ? "extreme codes" : "random codes", run(t.kernels), run(reference_table<float>()), run(reference_table<double>()));
+        const std::vector<float> before = with_stride(
+            accumulate ? t.random.values(tokens * kPanels) : unwritten(tokens * kPanels), tokens, kPanels, ldy);
+        const auto run = [&](const KernelTable& table) {
+          return skinny_product(t, table, type, w, stride, x, before, ldy, accumulate);
+        };
+        t.near(extreme ? "extreme codes" : "random codes", run(t.kernels), run(reference_table<float>()),
+               run(reference_table<double>()));
       }
     }
   }
@@ -314,8 +363,9 @@ void skinny_equals_gemm(Trial& t, const Quantised& type) {
     const Tokens x = random_tokens(t, kTokens, blocks, false);
     for (const bool accumulate : {false, true}) {
       const std::vector<float> before = accumulate ? t.random.values(kTokens * kPanels) : unwritten(kTokens * kPanels);
-      t.exact("the outputs of 32 rows", skinny_product(t, t.kernels, type, w, stride, x, before, kPanels, accumulate),
-              packed_product(t, t.kernels, type, w, stride, x, kTokens, blocks * kPanelBlock, before, kPanels, accumulate));
+      t.exact(
+          "the outputs of 32 rows", skinny_product(t, t.kernels, type, w, stride, x, before, kPanels, accumulate),
+          packed_product(t, t.kernels, type, w, stride, x, kTokens, blocks * kPanelBlock, before, kPanels, accumulate));
     }
   }
 }
@@ -327,34 +377,42 @@ void gemv_equals_gemm(Trial& t, const Quantised& type) {
     const Input<std::byte> w(t, random_weight(t, type.dtype, kPanels, blocks * kBlock).bytes, t.random.below(4));
     const Tokens x = random_tokens(t, kTokens, blocks, false);
     for (int64_t tokens = 1; tokens <= kTokens; tokens++) {
-      const std::vector<float> together =
-          packed_product(t, t.kernels, type, w, stride, x, tokens, blocks * kPanelBlock, unwritten(tokens * kPanels), kPanels, false);
+      const std::vector<float> together = packed_product(t, t.kernels, type, w, stride, x, tokens, blocks * kPanelBlock,
+                                                         unwritten(tokens * kPanels), kPanels, false);
       for (int64_t token = 0; token < tokens; token++) {
         for (int64_t p = 0; p < 2; p++) {
-          const std::vector<float> single = gemv_product(t, t.kernels, type, w + p * kPanelRows * stride, stride, alone(x, token));
+          const std::vector<float> single =
+              gemv_product(t, t.kernels, type, w + p * kPanelRows * stride, stride, alone(x, token));
           t.exact("a token's outputs", std::span<const float>(single),
-                  std::span<const float>(together).subspan(static_cast<size_t>(token * kPanels + p * kPanelRows), static_cast<size_t>(kPanelRows)));
+                  std::span<const float>(together).subspan(static_cast<size_t>(token * kPanels + p * kPanelRows),
+                                                           static_cast<size_t>(kPanelRows)));
         }
       }
     }
   }
 }
 
-// ---- row-wise ---------------------------------------------------------------------------------------------------------------
+// ---- row-wise
+// ---------------------------------------------------------------------------------------------------------------
 
-// Element-wise kernels of one input. The scale is the input's: far out on the left these functions are 0 for every practical purpose.
-void unary(Trial& t, decltype(KernelTable::gelu) KernelTable::*kernel) {
+// Element-wise kernels of one input. The scale is the input's: far out on the left these functions are 0 for every
+// practical purpose.
+void unary(Trial& t, decltype(KernelTable::gelu) KernelTable::* kernel) {
   for (const int64_t n : lengths()) {
     for (const Spread& spread : spreads(FLT_MAX)) {
       const std::vector<float> values = t.random.values(n, spread.low, spread.high);
       const Input<float> x(t, values);
-      agree(t, spread.name, unwritten(n), [&](const KernelTable& table, float* y) { (table.*kernel)(x, y, n); }, largest_magnitude(values));
-      agree(t, "y is x", values, [&](const KernelTable& table, float* y) { (table.*kernel)(y, y, n); }, largest_magnitude(values));
+      agree(
+          t, spread.name, unwritten(n), [&](const KernelTable& table, float* y) { (table.*kernel)(x, y, n); },
+          largest_magnitude(values));
+      agree(
+          t, "y is x", values, [&](const KernelTable& table, float* y) { (table.*kernel)(y, y, n); },
+          largest_magnitude(values));
     }
   }
 }
 
-void rope(Trial& t, decltype(KernelTable::rope_half) KernelTable::*kernel) {
+void rope(Trial& t, decltype(KernelTable::rope_half) KernelTable::* kernel) {
   for (const int64_t half : lengths()) {
     for (const Spread& spread : spreads(FLT_MAX / 4)) {
       std::vector<float> c, s;
@@ -364,7 +422,8 @@ void rope(Trial& t, decltype(KernelTable::rope_half) KernelTable::*kernel) {
         s.push_back(static_cast<float>(std::sin(angle)));
       }
       const Input<float> cosines(t, c), sines(t, s);
-      agree(t, spread.name, t.random.values(2 * half, spread.low, spread.high), [&](const KernelTable& table, float* x) { (table.*kernel)(x, cosines, sines, half); });
+      agree(t, spread.name, t.random.values(2 * half, spread.low, spread.high),
+            [&](const KernelTable& table, float* x) { (table.*kernel)(x, cosines, sines, half); });
     }
   }
 }
@@ -373,7 +432,9 @@ void rope(Trial& t, decltype(KernelTable::rope_half) KernelTable::*kernel) {
 std::vector<float> random_scores(Trial& t, int64_t n) {
   constexpr float kMasked = -std::numeric_limits<float>::infinity();
   const int64_t kind = t.random.below(6);
-  std::vector<float> scores = kind == 4 ? t.random.values(n, 1e30f, FLT_MAX) : kind == 5 ? t.random.values(n, 1e-44f, FLT_MIN) : t.random.values(n, 0.1f, 30.0f);
+  std::vector<float> scores = kind == 4   ? t.random.values(n, 1e30f, FLT_MAX)
+                              : kind == 5 ? t.random.values(n, 1e-44f, FLT_MIN)
+                                          : t.random.values(n, 0.1f, 30.0f);
   const int64_t cut = t.random.below(n + 1);
   if (kind == 1) std::fill(scores.begin(), scores.end(), kMasked);
   if (kind == 2) std::fill(scores.begin(), scores.begin() + cut, kMasked);
@@ -388,7 +449,8 @@ void peak(Trial& t, const Work& work) {
   t.require(once[0] > 0, "operations are done");
 }
 
-// ---- the cases of kernels.def -----------------------------------------------------------------------------------------------
+// ---- the cases of kernels.def
+// -----------------------------------------------------------------------------------------------
 
 namespace kernel_case {
 
@@ -400,7 +462,8 @@ void narrow_f16(Trial& t) {
   for (const int64_t n : lengths()) {
     for (const Spread& spread : spreads(FLT_MAX)) {
       const Input<float> x(t, t.random.values(n, spread.low, spread.high));
-      agree_exactly<uint16_t>(t, spread.name, n, [&](const KernelTable& table, uint16_t* y) { table.narrow_f16(x, y, n); });
+      agree_exactly<uint16_t>(t, spread.name, n,
+                              [&](const KernelTable& table, uint16_t* y) { table.narrow_f16(x, y, n); });
     }
   }
 }
@@ -411,39 +474,52 @@ void narrow_bf16(Trial& t) {
       std::vector<float> values = t.random.values(n, spread.low, spread.high);
       // as it happens to lie: ties, infinities and NaN
       for (float& value : values) {
-        if (t.random.below(4) == 0) value = std::bit_cast<float>((std::bit_cast<uint32_t>(value) & 0xFFFF0000u) | 0x8000u);
+        if (t.random.below(4) == 0)
+          value = std::bit_cast<float>((std::bit_cast<uint32_t>(value) & 0xFFFF0000u) | 0x8000u);
         if (t.random.below(16) == 0) value = std::bit_cast<float>(t.random.below(2) == 0 ? 0xFF800000u : 0x7F800001u);
       }
       const Input<float> x(t, values);
-      agree_exactly<uint16_t>(t, spread.name, n, [&](const KernelTable& table, uint16_t* y) { table.narrow_bf16(x, y, n); });
+      agree_exactly<uint16_t>(t, spread.name, n,
+                              [&](const KernelTable& table, uint16_t* y) { table.narrow_bf16(x, y, n); });
     }
   }
 }
 
-void expand_cached(Trial& t, decltype(KernelTable::expand_keys_q8) KernelTable::*kernel, int64_t scales_of_rows(int64_t rows, int64_t columns)) {
+void expand_cached(Trial& t, decltype(KernelTable::expand_keys_q8) KernelTable::* kernel,
+                   int64_t scales_of_rows(int64_t rows, int64_t columns)) {
   for (const int64_t rows : {1, 2, 31, 32, 33, 64, 80}) {
     for (const int64_t columns : {kWidest, 2 * kWidest, 3 * kWidest, 4 * kWidest, 5 * kWidest}) {
       std::vector<int8_t> codes;
       for (int64_t i = 0; i < rows * columns; i++) codes.push_back(static_cast<int8_t>(t.random.below(255) - 127));
       std::vector<uint16_t> scales;
-      for (int64_t i = 0; i < scales_of_rows(rows, columns); i++) scales.push_back(static_cast<uint16_t>(t.random.below(0x7C00)));
+      for (int64_t i = 0; i < scales_of_rows(rows, columns); i++)
+        scales.push_back(static_cast<uint16_t>(t.random.below(0x7C00)));
       const Input<int8_t> code(t, codes);
       const Input<uint16_t> scale(t, scales);
-      agree_exactly<float>(t, "the values", rows * columns, [&](const KernelTable& table, float* y) { (table.*kernel)(code, scale, rows, columns, y); });
+      agree_exactly<float>(t, "the values", rows * columns,
+                           [&](const KernelTable& table, float* y) { (table.*kernel)(code, scale, rows, columns, y); });
     }
   }
 }
 
 int64_t blocks_of(int64_t values) { return (values + kBlock - 1) / kBlock; }
-void expand_keys_q8(Trial& t) { expand_cached(t, &KernelTable::expand_keys_q8, [](int64_t rows, int64_t columns) { return blocks_of(rows) * columns; }); }
-void expand_values_q8(Trial& t) { expand_cached(t, &KernelTable::expand_values_q8, [](int64_t rows, int64_t columns) { return rows * blocks_of(columns); }); }
+void expand_keys_q8(Trial& t) {
+  expand_cached(t, &KernelTable::expand_keys_q8,
+                [](int64_t rows, int64_t columns) { return blocks_of(rows) * columns; });
+}
+void expand_values_q8(Trial& t) {
+  expand_cached(t, &KernelTable::expand_values_q8,
+                [](int64_t rows, int64_t columns) { return rows * blocks_of(columns); });
+}
 
-void transpose(Trial& t, decltype(KernelTable::transpose_f32) KernelTable::*kernel, DType dtype) {
+void transpose(Trial& t, decltype(KernelTable::transpose_f32) KernelTable::* kernel, DType dtype) {
   for (const int64_t rows : {1, 2, 7, 8, 9, 15, 16, 17, 32, 33}) {
     for (const int64_t columns : {1, 2, 7, 8, 9, 15, 16, 17, 32, 33}) {
       const int64_t stride = columns * traits(dtype).bytes + t.random.below(3), ld = rows + t.random.below(3);
       const Input<std::byte> src(t, strided_bytes(random_weight(t, dtype, rows, columns), stride), t.random.below(4));
-      const auto call = [&](const KernelTable& table, float* y) { (table.*kernel)(src.data(), stride, rows, columns, y, ld); };
+      const auto call = [&](const KernelTable& table, float* y) {
+        (table.*kernel)(src.data(), stride, rows, columns, y, ld);
+      };
       agree_exactly<float>(t, "the transposed matrix", (columns - 1) * ld + rows, call);
     }
   }
@@ -457,36 +533,46 @@ void gemm_f32(Trial& t) {
   for (int64_t m = 1; m <= 2 * 12 + 1; m++) {  // 12: the tallest tile
     for (const int64_t n : {kWidest, 2 * kWidest, 3 * kWidest}) {
       for (const bool accumulate : {false, true}) {
-        const int64_t k = 1 + t.random.below(2 * kWidest + 1), lda = k + t.random.below(4), ldb = n + t.random.below(4), ldc = n + t.random.below(4);
+        const int64_t k = 1 + t.random.below(2 * kWidest + 1), lda = k + t.random.below(4), ldb = n + t.random.below(4),
+                      ldc = n + t.random.below(4);
         for (const Spread& spread : spreads(square_top(k))) {
           const Input<float> a(t, with_stride(t.random.values(m * k, spread.low, spread.high), m, k, lda));
           const Input<float> b(t, with_stride(t.random.values(k * n, spread.low, spread.high), k, n, ldb));
-          const std::vector<float> c = with_stride(accumulate ? t.random.values(m * n, spread.low, spread.high) : unwritten(m * n), m, n, ldc);
-          agree(t, spread.name, c, [&](const KernelTable& table, float* y) { table.gemm_f32(m, n, k, a, lda, b, ldb, y, ldc, accumulate); });
+          const std::vector<float> c =
+              with_stride(accumulate ? t.random.values(m * n, spread.low, spread.high) : unwritten(m * n), m, n, ldc);
+          agree(t, spread.name, c, [&](const KernelTable& table, float* y) {
+            table.gemm_f32(m, n, k, a, lda, b, ldb, y, ldc, accumulate);
+          });
         }
       }
     }
   }
 }
 
-// A panel made by transpose_f32 of rows of weights, as linear makes it. Subnormals count as zero where the CPU has the product.
+// A panel made by transpose_f32 of rows of weights, as linear makes it. Subnormals count as zero where the CPU has the
+// product.
 void gemm_bf16(Trial& t) {
   for (int64_t m = 1; m <= 2 * 12 + 1; m++) {  // 12: the tallest tile
     for (const int64_t n : {kWidest, 2 * kWidest, 3 * kWidest}) {
       for (const bool accumulate : {false, true}) {
-        const int64_t k = 1 + t.random.below(kWidest + 1), lda = k + t.random.below(4), ldb = n + t.random.below(4), ldc = n + t.random.below(4);
+        const int64_t k = 1 + t.random.below(kWidest + 1), lda = k + t.random.below(4), ldb = n + t.random.below(4),
+                      ldc = n + t.random.below(4);
         for (const Spread& spread : spreads(square_top(2 * k))) {
           if (spread.high <= FLT_MIN) continue;
           const auto bfloats = [&](int64_t count) {
             std::vector<uint16_t> out;
-            for (const float value : t.random.values(count, spread.low, spread.high)) out.push_back(static_cast<uint16_t>(std::bit_cast<uint32_t>(value) >> 16));
+            for (const float value : t.random.values(count, spread.low, spread.high))
+              out.push_back(static_cast<uint16_t>(std::bit_cast<uint32_t>(value) >> 16));
             return out;
           };
           const Input<uint16_t> a(t, bfloats(m * lda * 2)), w(t, bfloats(n * k * 2));
           const Output<float> b(t, k * ldb);
           t.kernels.transpose_f32(w, k * 4, n, k, b, ldb);
-          const std::vector<float> c = with_stride(accumulate ? t.random.values(m * n, spread.low, spread.high) : unwritten(m * n), m, n, ldc);
-          agree(t, spread.name, c, [&](const KernelTable& table, float* y) { table.gemm_bf16(m, n, k, a, lda, b.data(), ldb, y, ldc, accumulate); });
+          const std::vector<float> c =
+              with_stride(accumulate ? t.random.values(m * n, spread.low, spread.high) : unwritten(m * n), m, n, ldc);
+          agree(t, spread.name, c, [&](const KernelTable& table, float* y) {
+            table.gemm_bf16(m, n, k, a, lda, b.data(), ldb, y, ldc, accumulate);
+          });
         }
       }
     }
@@ -497,7 +583,8 @@ void gemm_f16(Trial& t) {
   for (int64_t m = 1; m <= 3; m++) {
     for (const int64_t n : {kWidest, 4 * kWidest, 5 * kWidest, 13 * kWidest}) {
       for (const bool accumulate : {false, true}) {
-        const int64_t k = 1 + t.random.below(2 * kWidest + 1), lda = k + t.random.below(4), ldb = n + t.random.below(4), ldc = n + t.random.below(4);
+        const int64_t k = 1 + t.random.below(2 * kWidest + 1), lda = k + t.random.below(4), ldb = n + t.random.below(4),
+                      ldc = n + t.random.below(4);
         const Input<float> a(t, with_stride(t.random.values(m * k), m, k, lda));
         std::vector<uint16_t> halves;
         std::vector<float> floats;
@@ -508,7 +595,9 @@ void gemm_f16(Trial& t) {
         const Input<uint16_t> b(t, halves);
         const Input<float> b_f32(t, floats);
         const std::vector<float> c = with_stride(accumulate ? t.random.values(m * n) : unwritten(m * n), m, n, ldc);
-        const auto call = [&](const KernelTable& table, float* y) { table.gemm_f16(m, n, k, a, lda, b, ldb, b, y, ldc, accumulate); };
+        const auto call = [&](const KernelTable& table, float* y) {
+          table.gemm_f16(m, n, k, a, lda, b, ldb, b, y, ldc, accumulate);
+        };
         agree(t, "values in binary16", c, call);
         const Output<float> from_halves(t, c), from_floats(t, c);
         call(t.kernels, from_halves.data());
@@ -526,7 +615,8 @@ void gemv_bf16(Trial& t) { gemv_float(t, &KernelTable::gemv_bf16, DType::BF16); 
 // Rows of activations: every magnitude, nothing, one value throughout.
 std::vector<std::vector<float>> activation_rows(Trial& t, int64_t blocks) {
   std::vector<std::vector<float>> rows;
-  for (const Spread& spread : spreads(FLT_MAX)) rows.push_back(t.random.values(blocks * kBlock, spread.low, spread.high));
+  for (const Spread& spread : spreads(FLT_MAX))
+    rows.push_back(t.random.values(blocks * kBlock, spread.low, spread.high));
   rows.emplace_back(static_cast<size_t>(blocks * kBlock), 0.0f);
   rows.emplace_back(static_cast<size_t>(blocks * kBlock), -3.0f);
   return rows;
@@ -557,7 +647,8 @@ void block_largest(Trial& t) {
 std::vector<std::vector<float>> rows_to_quantise(Trial& t, int64_t blocks) {
   std::vector<std::vector<float>> rows = activation_rows(t, blocks);
   std::vector<float> ties;  // factor 1: every other value lies between two codes
-  for (int64_t i = 0; i < blocks * kBlock; i++) ties.push_back(i % kBlock == 0 ? -127.0f : static_cast<float>(t.random.below(506) - 253) / 2);
+  for (int64_t i = 0; i < blocks * kBlock; i++)
+    ties.push_back(i % kBlock == 0 ? -127.0f : static_cast<float>(t.random.below(506) - 253) / 2);
   rows.push_back(ties);
   std::vector<float> infinite = ties;  // factor 0
   infinite[0] = std::numeric_limits<float>::infinity();
@@ -623,11 +714,11 @@ void quantize_q8_group(Trial& t) {
   }
 }
 
-#define LLAVA_CASES(T, elements, bytes)                                            \
+#define LLAVA_CASES(T, elements, ...)                                          \
   void expand_##T(Trial& t) { expand(t, &KernelTable::expand_##T, DType::T); } \
-  void pack_##T(Trial& t) { pack_quantised(t, k##T); }                             \
-  void gemm_##T(Trial& t) { gemm_quantised(t, k##T); }                             \
-  void skinny_##T(Trial& t) { skinny_quantised(t, k##T); }                         \
+  void pack_##T(Trial& t) { pack_quantised(t, k##T); }                         \
+  void gemm_##T(Trial& t) { gemm_quantised(t, k##T); }                         \
+  void skinny_##T(Trial& t) { skinny_quantised(t, k##T); }                     \
   void gemv_##T(Trial& t) { gemv_quantised(t, k##T); }
 LLAVA_QUANTISED(LLAVA_CASES)
 #undef LLAVA_CASES
@@ -637,7 +728,8 @@ void rms_norm(Trial& t) {
     for (const Spread& spread : spreads(square_top(n))) {
       const std::vector<float> values = t.random.values(n, spread.low, spread.high);
       const Input<float> x(t, values), weight(t, t.random.values(n));
-      agree(t, spread.name, unwritten(n), [&](const KernelTable& table, float* y) { table.rms_norm(x, weight, 1e-5f, y, n); });
+      agree(t, spread.name, unwritten(n),
+            [&](const KernelTable& table, float* y) { table.rms_norm(x, weight, 1e-5f, y, n); });
       agree(t, "y is x", values, [&](const KernelTable& table, float* y) { table.rms_norm(y, weight, 1e-5f, y, n); });
     }
   }
@@ -649,8 +741,12 @@ void layer_norm(Trial& t) {
       const std::vector<float> values = t.random.values(n, spread.low, spread.high), shift = t.random.values(n);
       const Input<float> x(t, values), weight(t, t.random.values(n)), bias(t, shift);
       const float scale = std::fmax(1.0f, largest_magnitude(shift));
-      agree(t, spread.name, unwritten(n), [&](const KernelTable& table, float* y) { table.layer_norm(x, weight, bias, 1e-5f, y, n); }, scale);
-      agree(t, "y is x, " + spread.name, values, [&](const KernelTable& table, float* y) { table.layer_norm(y, weight, bias, 1e-5f, y, n); }, scale);
+      agree(
+          t, spread.name, unwritten(n),
+          [&](const KernelTable& table, float* y) { table.layer_norm(x, weight, bias, 1e-5f, y, n); }, scale);
+      agree(
+          t, "y is x, " + spread.name, values,
+          [&](const KernelTable& table, float* y) { table.layer_norm(y, weight, bias, 1e-5f, y, n); }, scale);
     }
   }
 }
@@ -672,7 +768,8 @@ void scale(Trial& t) {
       const std::vector<float> values = t.random.values(n, spread.low, spread.high);
       const Input<float> x(t, values);
       const float factor = t.random.values(1)[0];
-      agree_exactly<float>(t, spread.name, n, [&](const KernelTable& table, float* y) { table.scale(x, factor, y, n); });
+      agree_exactly<float>(t, spread.name, n,
+                           [&](const KernelTable& table, float* y) { table.scale(x, factor, y, n); });
       agree(t, "y is x", values, [&](const KernelTable& table, float* y) { table.scale(y, factor, y, n); });
     }
   }
@@ -685,14 +782,19 @@ void finish_rows(Trial& t) {
         const int64_t ld = t.random.below(2) == 0 ? n + t.random.below(3) : (n + 15) / 16 * 16;
         const bool past_caches = t.random.below(2) == 0;
         const std::vector<float> product = with_stride(t.random.values(rows * n), rows, n, ld);
-        const Input<float> c(t, product), row_scale(t, t.random.values(rows)), bias(t, t.random.values(n)), residual(t, with_stride(t.random.values(rows * n), rows, n, ld));
+        const Input<float> c(t, product), row_scale(t, t.random.values(rows)), bias(t, t.random.values(n)),
+            residual(t, with_stride(t.random.values(rows * n), rows, n, ld));
         const float scale = t.random.values(1)[0];
         const auto finish = [&](const KernelTable& table, const float* from, float* y) {
-          table.finish_rows(rows, n, from, ld, scale, without & 1 ? nullptr : row_scale.data(), without & 2 ? nullptr : bias.data(),
-                            without & 4 ? nullptr : residual.data(), ld, y, ld, past_caches);
+          table.finish_rows(rows, n, from, ld, scale, without & 1 ? nullptr : row_scale.data(),
+                            without & 2 ? nullptr : bias.data(), without & 4 ? nullptr : residual.data(), ld, y, ld,
+                            past_caches);
         };
-        const float magnitude = 4.0f * 4.0f * 4.0f;  // the largest product of a scale, a row's scale and a value; what it is added to may cancel it
-        agree(t, "y apart", with_stride(unwritten(rows * n), rows, n, ld), [&](const KernelTable& table, float* y) { finish(table, c, y); }, magnitude);
+        // the largest product of a scale, a row's scale and a value; what it is added to may cancel it
+        const float magnitude = 4.0f * 4.0f * 4.0f;
+        agree(
+            t, "y apart", with_stride(unwritten(rows * n), rows, n, ld),
+            [&](const KernelTable& table, float* y) { finish(table, c, y); }, magnitude);
         agree(t, "y is c", product, [&](const KernelTable& table, float* y) { finish(table, y, y); }, magnitude);
       }
     }
@@ -706,10 +808,13 @@ void gelu_tanh(Trial& t) { unary(t, &KernelTable::gelu_tanh); }
 void silu_mul(Trial& t) {
   for (const int64_t n : lengths()) {
     for (const Spread& spread : spreads(square_top(1))) {
-      const std::vector<float> g = t.random.values(n, spread.low, spread.high), u = t.random.values(n, spread.low, spread.high);
+      const std::vector<float> g = t.random.values(n, spread.low, spread.high),
+                               u = t.random.values(n, spread.low, spread.high);
       const Input<float> gate(t, g), up(t, u);
       const float scale = largest_magnitude(g) * largest_magnitude(u);
-      agree(t, spread.name, unwritten(n), [&](const KernelTable& table, float* y) { table.silu_mul(gate, up, y, n); }, scale);
+      agree(
+          t, spread.name, unwritten(n), [&](const KernelTable& table, float* y) { table.silu_mul(gate, up, y, n); },
+          scale);
       agree(t, "y is gate", g, [&](const KernelTable& table, float* y) { table.silu_mul(y, up, y, n); }, scale);
       agree(t, "y is up", u, [&](const KernelTable& table, float* y) { table.silu_mul(gate, y, y, n); }, scale);
     }
@@ -726,7 +831,8 @@ void online_softmax(Trial& t) {
       };
       const auto run = [&](const KernelTable& table) {
         States out;
-        const Output<float> m(t, std::vector<float>{-std::numeric_limits<float>::infinity()}), l(t, std::vector<float>{0});
+        const Output<float> m(t, std::vector<float>{-std::numeric_limits<float>::infinity()}),
+            l(t, std::vector<float>{0});
         for (const std::vector<float>& step : steps) {
           const Output<float> s(t, step);
           out.rescales.push_back(table.online_softmax(s, n, m, l));
@@ -737,7 +843,8 @@ void online_softmax(Trial& t) {
         }
         return out;
       };
-      const States fast = run(t.kernels), reference = run(reference_table<float>()), truth = run(reference_table<double>());
+      const States fast = run(t.kernels), reference = run(reference_table<float>()),
+                   truth = run(reference_table<double>());
       t.exact("the running maximum", fast.largest, truth.largest);
       t.near("weights", fast.weights, reference.weights, truth.weights, 1.0f);
       t.near("rescale factors", fast.rescales, reference.rescales, truth.rescales, 1.0f);
@@ -749,9 +856,15 @@ void online_softmax(Trial& t) {
 void rope_half(Trial& t) { rope(t, &KernelTable::rope_half); }
 void rope_interleaved(Trial& t) { rope(t, &KernelTable::rope_interleaved); }
 
-void peak_fma(Trial& t) { peak(t, [&](int64_t iterations) { return t.kernels.peak_fma(iterations); }); }
-void peak_int8(Trial& t) { peak(t, [&](int64_t iterations) { return t.kernels.peak_int8(iterations); }); }
-void peak_bf16(Trial& t) { peak(t, [&](int64_t iterations) { return t.kernels.peak_bf16(iterations); }); }
+void peak_fma(Trial& t) {
+  peak(t, [&](int64_t iterations) { return t.kernels.peak_fma(iterations); });
+}
+void peak_int8(Trial& t) {
+  peak(t, [&](int64_t iterations) { return t.kernels.peak_int8(iterations); });
+}
+void peak_bf16(Trial& t) {
+  peak(t, [&](int64_t iterations) { return t.kernels.peak_bf16(iterations); });
+}
 void peak_read(Trial& t) {
   for (const int64_t bytes : {0, 128, 1000, 65536}) {
     const Input<std::byte> memory(t, t.random.bytes(bytes), t.random.below(4));
@@ -761,7 +874,8 @@ void peak_read(Trial& t) {
 
 }  // namespace kernel_case
 
-// ---- properties -------------------------------------------------------------------------------------------------------------
+// ---- properties
+// -------------------------------------------------------------------------------------------------------------
 
 // Calls the kernel on everything at once and on every value alone, so that vectors and tails both see each value.
 template <class From, class To, class Call>
@@ -787,7 +901,8 @@ std::vector<float> one_nan(std::vector<float> values) {
 void expand_every_half(Trial& t) {
   std::vector<float> want;
   for (const uint16_t bits : all_16_bits()) want.push_back(static_cast<float>(half_value(bits)));
-  for (const auto& got : whole_and_single<uint16_t, float>(t, all_16_bits(), [&](const uint16_t* src, float* dst, int64_t n) { t.kernels.expand_f16(src, dst, n); })) {
+  for (const auto& got : whole_and_single<uint16_t, float>(
+           t, all_16_bits(), [&](const uint16_t* src, float* dst, int64_t n) { t.kernels.expand_f16(src, dst, n); })) {
     t.exact("float values of the halves", one_nan(got), one_nan(want));
   }
 }
@@ -795,7 +910,8 @@ void expand_every_half(Trial& t) {
 void expand_every_bfloat(Trial& t) {
   std::vector<float> want;
   for (const uint16_t bits : all_16_bits()) want.push_back(std::bit_cast<float>(static_cast<uint32_t>(bits) << 16));
-  for (const auto& got : whole_and_single<uint16_t, float>(t, all_16_bits(), [&](const uint16_t* src, float* dst, int64_t n) { t.kernels.expand_bf16(src, dst, n); })) {
+  for (const auto& got : whole_and_single<uint16_t, float>(
+           t, all_16_bits(), [&](const uint16_t* src, float* dst, int64_t n) { t.kernels.expand_bf16(src, dst, n); })) {
     t.exact("float values of the bfloats", one_nan(got), one_nan(want));
   }
 }
@@ -812,7 +928,8 @@ void narrow_every_half(Trial& t) {
   for (const uint32_t sign : {0u, 0x8000u}) {
     for (uint32_t half = sign; half < sign + 0x7C00u; half++) {
       const double value = half_value(static_cast<uint16_t>(half));
-      const double next = half + 1 == sign + 0x7C00u ? (sign != 0 ? -65536.0 : 65536.0) : half_value(static_cast<uint16_t>(half + 1));
+      const double next =
+          half + 1 == sign + 0x7C00u ? (sign != 0 ? -65536.0 : 65536.0) : half_value(static_cast<uint16_t>(half + 1));
       const float midpoint = static_cast<float>((value + next) / 2);  // exact: one bit more than a half has
       expect(static_cast<float>(value), half);
       expect(midpoint, half + (half & 1));
@@ -823,12 +940,15 @@ void narrow_every_half(Trial& t) {
     for (const float value : {kInfinity, FLT_MAX, 65536.0f}) expect(signed_one * value, sign + 0x7C00u);
     for (const float value : {FLT_MIN, std::numeric_limits<float>::denorm_min()}) expect(signed_one * value, sign);
   }
-  for (const auto& got : whole_and_single<float, uint16_t>(t, values, [&](const float* src, uint16_t* dst, int64_t n) { t.kernels.narrow_f16(src, dst, n); })) {
+  for (const auto& got : whole_and_single<float, uint16_t>(
+           t, values, [&](const float* src, uint16_t* dst, int64_t n) { t.kernels.narrow_f16(src, dst, n); })) {
     t.exact("halves of the floats", got, want);
   }
   const std::vector<float> nans(3 * kWidest + 1, std::bit_cast<float>(0x7F800001u));
-  for (const auto& got : whole_and_single<float, uint16_t>(t, nans, [&](const float* src, uint16_t* dst, int64_t n) { t.kernels.narrow_f16(src, dst, n); })) {
-    for (const uint16_t half : got) t.require((half & 0x7C00u) == 0x7C00u && (half & 0x3FFu) != 0 && half != 0xFFFFu, "a NaN stays a NaN");
+  for (const auto& got : whole_and_single<float, uint16_t>(
+           t, nans, [&](const float* src, uint16_t* dst, int64_t n) { t.kernels.narrow_f16(src, dst, n); })) {
+    for (const uint16_t half : got)
+      t.require((half & 0x7C00u) == 0x7C00u && (half & 0x3FFu) != 0 && half != 0xFFFFu, "a NaN stays a NaN");
   }
 }
 
@@ -844,7 +964,8 @@ uint32_t crc32(const std::vector<float>& values) {
   return ~crc;
 }
 
-// Block bytes (37 k + 11) mod 256 with d = 1/16, m or dmin = 1/32, and the CRC-32 of its values as the gguf Python package decodes them.
+// Block bytes (37 k + 11) mod 256 with d = 1/16, m or dmin = 1/32, and the CRC-32 of its values as the gguf Python
+// package decodes them.
 template <class Block>
 void golden(Trial& t, decltype(KernelTable::expand_f32) expand_kernel, int64_t elements, uint32_t crc) {
   uint8_t bytes[sizeof(Block)];
@@ -862,8 +983,10 @@ void golden(Trial& t, decltype(KernelTable::expand_f32) expand_kernel, int64_t e
 }
 
 // A type without its line here does not compile.
-constexpr uint32_t golden_Q4_0 = 0x57E11811u, golden_Q4_1 = 0x28641F21u, golden_Q5_0 = 0xF46CF463u, golden_Q5_1 = 0x551B0150u, golden_Q8_0 = 0x01E30CD8u,
-                   golden_Q2_K = 0x50A7F8A7u, golden_Q3_K = 0xB8CF6441u, golden_Q4_K = 0xBCE984F1u, golden_Q5_K = 0xA805B13Fu, golden_Q6_K = 0x68B250B6u;
+constexpr uint32_t golden_Q4_0 = 0x57E11811u, golden_Q4_1 = 0x28641F21u, golden_Q5_0 = 0xF46CF463u,
+                   golden_Q5_1 = 0x551B0150u, golden_Q8_0 = 0x01E30CD8u, golden_Q2_K = 0x50A7F8A7u,
+                   golden_Q3_K = 0xB8CF6441u, golden_Q4_K = 0xBCE984F1u, golden_Q5_K = 0xA805B13Fu,
+                   golden_Q6_K = 0x68B250B6u;
 
 void gemm_row_alone(Trial& t) {
   for (const int64_t n : {kWidest, 2 * kWidest, 3 * kWidest}) {
@@ -882,14 +1005,16 @@ void gemm_row_alone(Trial& t) {
           const std::vector<float> single = run(row, 1);
           one_by_one.insert(one_by_one.end(), single.begin(), single.end());
         }
-        for (int64_t m = 1; m <= kRows; m++) t.exact("rows of a product", run(0, m), std::vector<float>(one_by_one.begin(), one_by_one.begin() + m * n));
+        for (int64_t m = 1; m <= kRows; m++)
+          t.exact("rows of a product", run(0, m), std::vector<float>(one_by_one.begin(), one_by_one.begin() + m * n));
       }
     }
   }
 }
 
 // All at once; and each output by itself, of the weights' values in f32, a stretch at a time.
-void gemv_alone(Trial& t, decltype(KernelTable::gemv_f32) KernelTable::*gemv, decltype(KernelTable::expand_f32) KernelTable::*expand, DType dtype) {
+void gemv_alone(Trial& t, decltype(KernelTable::gemv_f32) KernelTable::* gemv,
+                decltype(KernelTable::expand_f32) KernelTable::* expand, DType dtype) {
   for (const int64_t k : gemv_lengths()) {
     const int64_t rows = 1 + t.random.below(11), tokens = 1 + t.random.below(15), stride = k * traits(dtype).bytes;
     const Input<std::byte> w(t, random_weight(t, dtype, rows, k).bytes, t.random.below(4));
@@ -901,7 +1026,8 @@ void gemv_alone(Trial& t, decltype(KernelTable::gemv_f32) KernelTable::*gemv, de
       (t.kernels.*expand)(w.data() + r * stride, row.data(), k);
       for (int64_t token = 0; token < tokens; token++) {
         for (int64_t p = 0; p < k; p += kGemvStretch) {
-          t.kernels.gemv_f32(row.data() + p, 0, 1, std::min<int64_t>(kGemvStretch, k - p), row.data(), 1, x.data() + token * k + p, 0, alone.data() + token * rows + r, 0, p > 0);
+          t.kernels.gemv_f32(row.data() + p, 0, 1, std::min<int64_t>(kGemvStretch, k - p), row.data(), 1,
+                             x.data() + token * k + p, 0, alone.data() + token * rows + r, 0, p > 0);
         }
       }
     }
@@ -909,8 +1035,9 @@ void gemv_alone(Trial& t, decltype(KernelTable::gemv_f32) KernelTable::*gemv, de
   }
 }
 
-// A step is the smallest power of two times D that holds its block, and x inverse is rounded twice: a code lies within half a step and 127 * 3 * 2^-24
-// of one of its activation, and a step is below twice the finest one, largest / 127 (but for blocks that count as nothing).
+// A step is the smallest power of two times D that holds its block, and x inverse is rounded twice: a code lies within
+// half a step and 127 * 3 * 2^-24 of one of its activation, and a step is below twice the finest one, largest / 127
+// (but for blocks that count as nothing).
 void quantisation_error(Trial& t) {
   constexpr int64_t kBlocks = 3;
   for (const Spread& spread : spreads(FLT_MAX)) {
@@ -928,7 +1055,9 @@ void quantisation_error(Trial& t) {
         const auto b = decoded.size() / kBlock;
         const double step = scale * static_cast<double>(origin.values()[b] / kOrigin);
         t.require(code >= -127, "codes lie in [-127, 127]");
-        t.require(step == 0 || inverse.values()[b] == 0 || step * 127 < 2.000001 * static_cast<double>(largest.values()[b]), "a step is below twice the finest");
+        t.require(
+            step == 0 || inverse.values()[b] == 0 || step * 127 < 2.000001 * static_cast<double>(largest.values()[b]),
+            "a step is below twice the finest");
         decoded.push_back(step * code);
         bound.push_back(inverse.values()[b] == 0 ? 1e-30 : step * (0.5 + 127 * 3 * 0x1p-24));
       }
@@ -937,32 +1066,56 @@ void quantisation_error(Trial& t) {
   }
 }
 
+// The columns of the outliers of a token of two blocks, with `value` in column 40 and `rest` in all others.
+std::vector<int32_t> outlier_columns(float value, float rest) {
+  std::vector<float> x(2 * kBlock, rest);
+  x[40] = value;
+  float largest[2] = {std::fabs(rest), std::fabs(value)};
+  const cpu::Outliers outliers = cpu::take_outliers(x.data(), 2, largest);
+  std::vector<int32_t> columns;
+  for (int i = 0; i < outliers.count; i++) columns.push_back(outliers.of[i].column);
+  return columns;
+}
+
+void outlier_choice(Trial& t) {
+  const std::vector<int32_t> none;
+  t.exact("a value far above the rest", outlier_columns(-100, 1), {40});
+  t.exact("a value a little above the rest", outlier_columns(1.05f, 1), none);
+  t.exact("a value alone, by which its block loses nothing", outlier_columns(1, 0), none);
+  t.exact("a value beside which the rest counts as zero", outlier_columns(1, 0x1p-70f), none);
+  t.exact("an infinity", outlier_columns(std::numeric_limits<float>::infinity(), 1), none);
+  t.exact("a NaN", outlier_columns(std::numeric_limits<float>::quiet_NaN(), 1), none);
+}
+
 }  // namespace
 
 std::vector<Case> kernel_cases() {
   return {
-#define KERNEL(name, result, parameters) {"kernel " #name " does what its reference does, for every length, offset and magnitude", kernel_case::name},
+#define KERNEL(name, result, parameters) \
+  {"kernel " #name " does what its reference does, for every length, offset and magnitude", kernel_case::name},
 #include "cpu/kernels/kernels.def"
 #undef KERNEL
       {"each of the 65,536 halves expands to its exact value", expand_every_half},
       {"each of the 65,536 bfloats expands to its exact value", expand_every_bfloat},
       {"floats narrow to the nearest half, ties to even, subnormals, infinities and NaN included", narrow_every_half},
-#define LLAVA_GOLDEN(T, elements, bytes) \
-  {"a block of " #T " decodes to its golden vector", [](Trial& t) { golden<Block##T>(t, t.kernels.expand_##T, elements, golden_##T); }},
+#define LLAVA_GOLDEN(T, elements, ...)               \
+  {"a block of " #T " decodes to its golden vector", \
+   [](Trial& t) { golden<Block##T>(t, t.kernels.expand_##T, elements, golden_##T); }},
       LLAVA_QUANTISED(LLAVA_GOLDEN)
 #undef LLAVA_GOLDEN
-      {"int8 codes lie within half a step of the activations", quantisation_error},
+          {"int8 codes lie within half a step of the activations", quantisation_error},
+      {"outliers are values far above the rest of their token, which is more than nothing", outlier_choice},
       {"gemm_f32 gives a row the same bits in any company", gemm_row_alone},
-#define LLAVA_EQUAL(T, dtype) \
-  {"gemv_" #T " gives an output the same bits in any company, and those of gemv_f32", [](Trial& t) { gemv_alone(t, &KernelTable::gemv_##T, &KernelTable::expand_##T, DType::dtype); }},
-      LLAVA_EQUAL(f32, F32)
-      LLAVA_EQUAL(f16, F16)
-      LLAVA_EQUAL(bf16, BF16)
+#define LLAVA_EQUAL(T, dtype)                                                         \
+  {"gemv_" #T " gives an output the same bits in any company, and those of gemv_f32", \
+   [](Trial& t) { gemv_alone(t, &KernelTable::gemv_##T, &KernelTable::expand_##T, DType::dtype); }},
+      LLAVA_EQUAL(f32, F32) LLAVA_EQUAL(f16, F16) LLAVA_EQUAL(bf16, BF16)
 #undef LLAVA_EQUAL
-#define LLAVA_EQUAL(T, elements, bytes) \
-  {"gemv_" #T " equals gemm_" #T " bit for bit, for every token of any batch", [](Trial& t) { gemv_equals_gemm(t, k##T); }}, \
-  {"skinny_" #T " equals gemm_" #T " bit for bit", [](Trial& t) { skinny_equals_gemm(t, k##T); }},
-      LLAVA_QUANTISED(LLAVA_EQUAL)
+#define LLAVA_EQUAL(T, elements, ...)                                          \
+  {"gemv_" #T " equals gemm_" #T " bit for bit, for every token of any batch", \
+   [](Trial& t) { gemv_equals_gemm(t, k##T); }},                               \
+      {"skinny_" #T " equals gemm_" #T " bit for bit", [](Trial& t) { skinny_equals_gemm(t, k##T); }},
+          LLAVA_QUANTISED(LLAVA_EQUAL)
 #undef LLAVA_EQUAL
   };
 }

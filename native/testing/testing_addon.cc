@@ -1,7 +1,10 @@
-// The addon of the tests: listCases() -> {name, isa}[], runCase(name, isa) -> {ok, worstError, bound, detail}.
-#include <napi.h>
-
+// The addon of the tests: all of the shipped one's on the far back end, and
+//   listCases() -> {name, isa}[], runCase(name, isa) -> {ok, worstError, bound, detail}; foreignExternal, a pointer
+//   that no class here knows.
+#include "binding/exports.h"
+#include "binding/wraps.h"
 #include "testing/conformance.h"
+#include "testing/far_backend.h"
 
 namespace {
 
@@ -35,7 +38,15 @@ Napi::Value run_case(const Napi::CallbackInfo& info) {
   throw Napi::RangeError::New(info.Env(), "no case '" + name + "' on isa '" + isa + "'");
 }
 
+std::shared_ptr<llava::Backend> far(const llava::ModelOptions& options) {
+  return llava::testing::make_far_backend(options.threads, llava::select_kernels(options.isa));
+}
+
 Napi::Object initialise(Napi::Env env, Napi::Object exports) {
+  llava::binding::set_backend_maker(far);
+  llava::binding::initialise(env, exports);
+  static int nothing = 0;
+  exports.Set("foreignExternal", Napi::External<int>::New(env, &nothing));
   exports.Set("listCases", Napi::Function::New<&list_cases>(env, "listCases"));
   exports.Set("runCase", Napi::Function::New<&run_case>(env, "runCase"));
   return exports;

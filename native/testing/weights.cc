@@ -53,7 +53,9 @@ void add_floats(RandomWeight& out, Random& random) {
     if (out.dtype == DType::F16) append(out.bytes, half);
     if (out.dtype == DType::BF16) append(out.bytes, bfloat);
     const float widened = std::bit_cast<float>(static_cast<uint32_t>(bfloat) << 16);
-    out.values.push_back(out.dtype == DType::F32 ? static_cast<double>(value) : out.dtype == DType::F16 ? half_value(half) : static_cast<double>(widened));
+    out.values.push_back(out.dtype == DType::F32   ? static_cast<double>(value)
+                         : out.dtype == DType::F16 ? half_value(half)
+                                                   : static_cast<double>(widened));
     out.rounded.push_back(static_cast<float>(out.values.back()));
   }
 }
@@ -63,7 +65,7 @@ void add_floats(RandomWeight& out, Random& random) {
 RandomWeight random_weight(Trial& trial, DType dtype, int64_t rows, int64_t cols, bool extreme) {
   RandomWeight out{dtype, rows, cols, {}, {}, {}};
   switch (dtype) {
-#define LLAVA_BLOCKS(T, elements, bytes) \
+#define LLAVA_BLOCKS(T, elements, ...) \
   case DType::T: add_blocks<Block##T>(out, trial.random, elements, extreme); break;
     LLAVA_QUANTISED(LLAVA_BLOCKS)
 #undef LLAVA_BLOCKS

@@ -3,7 +3,7 @@
 #include <cstddef>
 #include <vector>
 
-#include "common/tensor.h"
+#include "common/dtype.h"
 #include "testing/conformance.h"
 
 namespace llava::testing {
@@ -24,7 +24,7 @@ std::vector<std::byte> strided_bytes(const RandomWeight& weight, int64_t stride)
 
 inline constexpr DType kFloatTypes[] = {DType::F32, DType::F16, DType::BF16};
 inline constexpr DType kQuantisedTypes[] = {
-#define LLAVA_TYPE(T, elements, bytes) DType::T,
+#define LLAVA_TYPE(T, elements, ...) DType::T,
     LLAVA_QUANTISED(LLAVA_TYPE)
 #undef LLAVA_TYPE
 };

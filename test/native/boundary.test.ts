@@ -1,8 +1,11 @@
 // Whatever JavaScript passes to the native calls, the answer is a result or an Error with a code: never a crash, a hang or foreign memory.
 
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { createRequire } from 'node:module'
 import os from 'node:os'
 import path from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
 import test from 'ava'
 import { LLaVA } from '../../lib/index.js'
 import { native, type ModelConfig, type NativeCancellation, type NativeImageFeatures, type NativeSegment, type NativeStep, type TensorEntry } from '../../lib/native.js'
@@ -68,7 +71,7 @@ const calls: Readonly<Record<string, (golden: GoldenModel) => Promise<Call>>> = 
     }),
   encodeImages: (golden) =>
     Promise.resolve({
-      args: [golden.pixels(1), 1, true, new (native().Cancellation)()],
+      args: [golden.pixels(1), 1, ['projected'], new (native().Cancellation)()],
       call: (args) => (golden.model.encodeImages as (...args: readonly unknown[]) => unknown).apply(golden.model, args as []),
     }),
   forward: async (golden) => {
@@ -76,7 +79,7 @@ const calls: Readonly<Record<string, (golden: GoldenModel) => Promise<Call>>> = 
     const segments = [golden.tokens(1, 3), { image, start: 0, count: 2 }]
     const { vocabSize, hiddenSize } = golden.config.text
     return {
-      args: [[{ sequence: golden.model.createSequence(), segments, logits: 'last' }], new Float32Array(vocabSize), new (native().Cancellation)(), new Float32Array(hiddenSize)],
+      args: [[{ sequence: golden.model.createSequence(), segments, logits: 'last', cancellation: new (native().Cancellation)() }], new Float32Array(vocabSize), new Float32Array(hiddenSize)],
       call: (args) => (golden.model.forward as (...args: readonly unknown[]) => unknown).apply(golden.model, args as []),
     }
   },
@@ -118,10 +121,12 @@ const openFields = {
   '2': 'object',
   '2.text': 'object',
   '3': 'object',
+  '3.device': 'string',
   '3.threads': 'whole number',
   '3.isa': 'string',
   '3.kvCache': 'string',
   '3.arithmetic': 'string',
+  '3.weights': 'string',
   ...(Object.fromEntries(Object.entries(visionFields).map(([field, kind]) => [`2.vision.${field}`, kind])) as Readonly<Record<string, Kind>>),
 } as const satisfies Readonly<Record<string, Kind>>
 
@@ -147,7 +152,7 @@ const table: Readonly<Record<string, Readonly<Record<string, Kind | readonly [Ki
     '2.vision': 'object',
     '2.projectionDim': 'whole number',
   },
-  encodeImages: { '0': 'Float32Array', '1': 'whole number', '2': 'boolean', '3': ['handle', null, undefined] },
+  encodeImages: { '0': 'Float32Array', '1': 'whole number', '2': 'array', '2.0': 'string', '3': ['handle', null, undefined] },
   forward: {
     '0': 'array',
     '0.0': 'object',
@@ -159,9 +164,9 @@ const table: Readonly<Record<string, Readonly<Record<string, Kind | readonly [Ki
     '0.0.segments.1.start': 'whole number',
     '0.0.segments.1.count': 'whole number',
     '0.0.logits': 'string',
+    '0.0.cancellation': ['handle', null, undefined],
     '1': ['Float32Array', null, undefined],
-    '2': ['handle', null, undefined],
-    '3': ['Float32Array', null, undefined],
+    '2': ['Float32Array', null, undefined],
   },
   truncate: { '0': 'whole number' },
   read: { '0': 'string' },
@@ -196,11 +201,12 @@ const words: Readonly<Record<string, readonly (readonly [where: string, message:
     ['2.vision.tower', /`vision\.tower` to be one of clip, siglip, got other/],
     ['3.kvCache', /`kvCache` to be one of f16, f32, q8_0, got other/],
     ['3.arithmetic', /`arithmetic` to be one of fast, exact, got other/],
+    ['3.weights', /`weights` to be one of mapped, copied, got other/],
   ],
   openClip: [['2.text.activation', /`activation` to be one of/]],
   forward: [['0.0.logits', /`logits` to be one of none, last, all, got other/]],
-  read: [['0', /`kind` to be one of projected, image_features, got other/]],
-  measurePeak: [['0', /`kind` to be one of fma, bf16, int8, read, got other/]],
+  read: [['0', /`kind` to be one of image_features, pooled_features, projected, projected_mean, got other/]],
+  measurePeak: [['0', /`kind` to be one of fma, bf16, int8, read, update, got other/]],
 }
 
 for (const [name, fields] of Object.entries(words)) {
@@ -238,7 +244,7 @@ test('every kind of handle is refused in the place of another', async (t) => {
       await t.throwsAsync(trying(() => call(replaced(args, where, Object.create(handle)) as readonly unknown[])), { code: 'INVALID_ARGUMENT' }, `heir of ${name} as ${own}`)
     }
   }
-  await t.throwsAsync(async () => model.encodeImages(golden.pixels(1), 1, false, handles.sequence as unknown as NativeCancellation), { code: 'INVALID_ARGUMENT' })
+  await t.throwsAsync(async () => model.encodeImages(golden.pixels(1), 1, ['projected'], handles.sequence as unknown as NativeCancellation), { code: 'INVALID_ARGUMENT' })
 })
 
 test('methods refuse to run on anything but their own handles', async (t) => {
@@ -268,6 +274,9 @@ test('constructors that JavaScript can reach make nothing that could be used', a
   const made = (of: object) => new ((of as { readonly constructor: new (...args: unknown[]) => never }).constructor)({})
   t.throws(() => made(golden.model), { code: 'INVALID_ARGUMENT' })
   t.throws(() => (made(sequence) as typeof sequence).length, { code: 'DISPOSED' })
+  // an external of somebody else's
+  const foreign = createRequire(import.meta.url)(fileURLToPath(new URL('../../../build/testing/llava_testing.node', import.meta.url))) as { readonly foreignExternal: object }
+  t.throws(() => new (golden.model.constructor as new (of: object) => unknown)(foreign.foreignExternal), { code: 'INVALID_ARGUMENT' })
   t.throws(() => (made(image!) as NativeImageFeatures).rows, { code: 'DISPOSED' })
   await t.throwsAsync(async () => golden.forwardAll([{ sequence: made(sequence), segments: [golden.tokens(1, 3)] }]), { code: 'DISPOSED' })
 })
@@ -279,7 +288,7 @@ test('an exception of an argument\'s own getter comes out as it is', async (t) =
     throw mine
   }
   const step = Object.defineProperty({ sequence: golden.model.createSequence(), segments: [], logits: 'none' }, 'segments', { get }) as unknown as NativeStep
-  t.is(await t.throwsAsync(async () => golden.model.forward([step], null, null)), mine)
+  t.is(await t.throwsAsync(async () => golden.model.forward([step], null)), mine)
   const config = Object.defineProperty({}, 'text', { get }) as ModelConfig
   t.is(await t.throwsAsync(async () => native().openModel([], [], config, plainOptions)), mine)
 })
@@ -307,11 +316,11 @@ test('a sequence of another model is refused', async (t) => {
   await t.throwsAsync(golden.forwardAll(steps), { code: 'INVALID_ARGUMENT', message: /another model/ })
 })
 
-test('a picture encoded for another width is refused', async (t) => {
+test('a picture encoded by another model is refused', async (t) => {
   using golden = await GoldenModel.open('hf-f32')
   using other = await GoldenModel.open('hf-f16')
   const [image] = await other.encode(other.pixels(1))
-  await t.throwsAsync(golden.run([{ image: image!, start: 0, count: 3 }]), { code: 'INVALID_ARGUMENT', message: /another width/ })
+  await t.throwsAsync(golden.run([{ image: image!, start: 0, count: 3 }]), { code: 'INVALID_ARGUMENT', message: /another model/ })
 })
 
 test('rows that a picture does not have are refused', async (t) => {
@@ -320,7 +329,7 @@ test('rows that a picture does not have are refused', async (t) => {
   const sequence = golden.model.createSequence()
   for (const [start, count] of [[0, 17], [16, 1], [-1, 2], [0, 0], [0, -1], [2 ** 53, 1], [1, 2 ** 53], [-(2 ** 53), 2 ** 53]] as const) {
     const step: NativeStep = { sequence, segments: [golden.tokens(1, 4), { image: image!, start, count }], logits: 'none' }
-    const error = await t.throwsAsync<Error & { readonly code: string }>(golden.model.forward([step], null, null), undefined, `${start}, ${count}`)
+    const error = await t.throwsAsync<Error & { readonly code: string }>(golden.model.forward([step], null), undefined, `${start}, ${count}`)
     t.regex(error.code, /^(?:INVALID_ARGUMENT|CONTEXT_OVERFLOW)$/)
   }
   t.is(sequence.length, 0)
@@ -346,7 +355,7 @@ test('steps without rows are refused, and a batch without steps computes nothing
     }
   }
   t.is(difference(await golden.run([none, golden.tokens(1, 5), none]), await golden.run([golden.tokens(1, 5)])), undefined)
-  t.true((await golden.model.forward([], null, null)).computeMs >= 0)
+  t.true((await golden.model.forward([], null)).computeMs >= 0)
 })
 
 test('the same sequence twice in one batch is refused', async (t) => {
@@ -393,7 +402,6 @@ test('arrays for the results must have just the size of the results', async (t) 
     golden.model.forward(
       [{ sequence, segments: [golden.tokens(1, 3)], logits: kind }],
       logits === null ? null : new Float32Array(logits),
-      null,
       hidden === null ? null : new Float32Array(hidden),
     )
   for (const [kind, logits, hidden] of [
@@ -419,24 +427,24 @@ test('pixels must be those of just as many pictures as said', async (t) => {
   using golden = await GoldenModel.open('hf-f32')
   const pixels = golden.pixels(1, 2)
   for (const count of [0, -1, 1, 3, 2 ** 53, -(2 ** 53)]) {
-    await t.throwsAsync(async () => golden.model.encodeImages(pixels, count, false, null), { code: 'INVALID_ARGUMENT' }, `${count}`)
+    await t.throwsAsync(async () => golden.model.encodeImages(pixels, count, ['projected'], null), { code: 'INVALID_ARGUMENT' }, `${count}`)
   }
-  await t.throwsAsync(async () => golden.model.encodeImages(pixels.subarray(1), 2, false, null), { code: 'INVALID_ARGUMENT' })
-  await t.throwsAsync(async () => golden.model.encodeImages(new Float32Array(0), 0, false, null), { code: 'INVALID_ARGUMENT' })
+  await t.throwsAsync(async () => golden.model.encodeImages(pixels.subarray(1), 2, ['projected'], null), { code: 'INVALID_ARGUMENT' })
+  await t.throwsAsync(async () => golden.model.encodeImages(new Float32Array(0), 0, ['projected'], null), { code: 'INVALID_ARGUMENT' })
 })
 
 test('a model without a vision tower encodes no pictures and answers in text', async (t) => {
   using golden = await GoldenModel.open('hf-f32')
   const { files, tensors, config } = golden.description
   const model = await openDescribed({ files, tensors, config: { text: config.text } })
-  await t.throwsAsync(async () => model.encodeImages(golden.pixels(1), 1, false, null), { code: 'MODEL_UNSUPPORTED' })
-  await t.notThrowsAsync(model.forward([{ sequence: model.createSequence(), segments: [golden.tokens(1, 3)], logits: 'none' }], null, null))
+  await t.throwsAsync(async () => model.encodeImages(golden.pixels(1), 1, ['projected'], null), { code: 'MODEL_UNSUPPORTED' })
+  await t.notThrowsAsync(model.forward([{ sequence: model.createSequence(), segments: [golden.tokens(1, 3)], logits: 'none' }], null))
   model.dispose()
 })
 
 test('the tower\'s output is only there when it was asked for', async (t) => {
   using golden = await GoldenModel.open('hf-f32')
-  const { images } = await golden.model.encodeImages(golden.pixels(1), 1, false, null)
+  const { images } = await golden.model.encodeImages(golden.pixels(1), 1, ['projected'], null)
   t.throws(() => images[0]!.read('image_features'), { code: 'INVALID_ARGUMENT' })
   t.is(images[0]!.read('projected').length, 16 * golden.config.text.hiddenSize)
 })
@@ -460,7 +468,7 @@ const arrays = [
   ['encodeImages', '0'],
   ['forward', '0.0.segments.0.tokens'],
   ['forward', '1'],
-  ['forward', '3'],
+  ['forward', '2'],
   ['openModel', '2.text.ropeInvFreq'],
 ] as const
 
@@ -524,7 +532,7 @@ test('what becomes of the inputs after the call changes nothing', async (t) => {
   const ids = (text as { readonly tokens: Int32Array }).tokens
   const logits = new Float32Array(50 * vocabSize)
   const [a, b] = [pixels.slice(), ids.slice()]
-  const encoding = golden.model.encodeImages(a, 1, false, null)
+  const encoding = golden.model.encodeImages(a, 1, ['projected'], null)
   const running = golden.model.forward([{ sequence: golden.model.createSequence(), segments: [{ tokens: b }], logits: 'all' }], logits, null)
   a.fill(NaN)
   b.fill(-1)
@@ -552,7 +560,7 @@ for (const which of ['logits', 'hidden'] as const) {
     const sequence = golden.model.createSequence()
     const text = golden.tokens(1, 80)
     const results = { logits: new Float32Array(80 * vocabSize), hidden: new Float32Array(80 * hiddenSize) }
-    const running = golden.model.forward([{ sequence, segments: [text], logits: 'all' }], results.logits, null, results.hidden)
+    const running = golden.model.forward([{ sequence, segments: [text], logits: 'all' }], results.logits, results.hidden)
     detach(results[which])
     await t.throwsAsync(running, { code: 'INVALID_ARGUMENT', message: /detached or resized/ })
     // the text had been computed by then
@@ -567,7 +575,7 @@ for (const which of ['logits', 'hidden'] as const) {
     const buffers = { logits: resizable(4 * vocabSize, 4 * vocabSize), hidden: resizable(4 * hiddenSize, 4 * hiddenSize) }
     const array = (name: 'logits' | 'hidden') => new Float32Array(buffers[name], 0, sizes[name])
     const step: NativeStep = { sequence: golden.model.createSequence(), segments: [golden.tokens(1, 80)], logits: 'last' }
-    const running = golden.model.forward([step], array('logits'), null, array('hidden'))
+    const running = golden.model.forward([step], array('logits'), array('hidden'))
     buffers[which].resize(8)
     await t.throwsAsync(running, { code: 'INVALID_ARGUMENT', message: /detached or resized/ })
   })
@@ -583,9 +591,9 @@ test('every call on a model that was disposed of fails with DISPOSED, and dispos
   model.dispose()
   model.dispose()
   for (const call of [
-    () => model.encodeImages(golden.pixels(1), 1, false, null),
+    () => model.encodeImages(golden.pixels(1), 1, ['projected'], null),
     () => model.createSequence(),
-    () => model.forward([{ sequence, segments: [golden.tokens(1, 3)], logits: 'none' }], null, null),
+    () => model.forward([{ sequence, segments: [golden.tokens(1, 3)], logits: 'none' }], null),
     () => model.info(),
     () => model.measurePeak('fma'),
   ]) {
@@ -642,9 +650,9 @@ test('disposing of a model ends what runs with ABORTED and what waits with DISPO
   const { model } = golden
   const text = golden.tokens(1, golden.config.text.contextLength)
   const sequences = Array.from({ length: 400 }, () => model.createSequence())
-  const large = () => model.forward(sequences.map((sequence) => ({ sequence, segments: [text], logits: 'none' as const })), null, null)
+  const large = () => model.forward(sequences.map((sequence) => ({ sequence, segments: [text], logits: 'none' as const })), null)
   const first = golden.run([golden.tokens(1, 1)])
-  const work = [large(), large(), model.encodeImages(golden.pixels(1), 1, false, null), model.measurePeak('fma')]
+  const work = [large(), large(), model.encodeImages(golden.pixels(1), 1, ['projected'], null), model.measurePeak('fma')]
   await first // the runner is at the first large one
   model.dispose()
   const codes = (await Promise.allSettled(work)).map((result) => (result.status === 'rejected' ? (result.reason as { readonly code: string }).code : 'done'))
@@ -659,11 +667,75 @@ test('a cancellation that was set before the call, or twice, keeps it from compu
   cancellation.cancel()
   cancellation.cancel()
   const steps: NativeStep[] = [{ sequence, segments: [golden.tokens(1, 3)], logits: 'none' }]
-  await t.throwsAsync(golden.model.forward(steps, null, cancellation), { code: 'ABORTED' })
-  await t.throwsAsync(golden.model.encodeImages(golden.pixels(1), 1, false, cancellation), { code: 'ABORTED' })
+  const cancelled = steps.map((step) => ({ ...step, cancellation }))
+  await t.throwsAsync(golden.model.forward(cancelled, null), { code: 'ABORTED' })
+  await t.throwsAsync(golden.model.encodeImages(golden.pixels(1), 1, ['projected'], cancellation), { code: 'ABORTED' })
   t.is(sequence.length, 0)
-  await golden.model.forward(steps, null, null)
+  await golden.model.forward(steps, null)
   t.is(sequence.length, 3)
+})
+
+test('a step is cancelled by its own flag, and the others of its pass come through as they would alone', async (t) => {
+  using golden = await GoldenModel.open('hf-f32', { arithmetic: 'exact' })
+  const { vocabSize, hiddenSize } = golden.config.text
+  const texts = [golden.tokens(1, 90), golden.tokens(2, 5), golden.tokens(3, 70)]
+  const alone = await Promise.all(texts.map((text) => golden.run([text])))
+  const cancellation = new (native().Cancellation)()
+  cancellation.cancel()
+  const steps = texts.map((text, n): NativeStep => ({ sequence: golden.model.createSequence(), segments: [text], logits: 'last', cancellation: n === 1 ? cancellation : null }))
+  const logits = new Float32Array(3 * vocabSize)
+  const hidden = new Float32Array(3 * hiddenSize)
+  const { failures } = await golden.model.forward(steps, logits, hidden)
+  t.deepEqual(failures.map((failure) => (failure as { readonly code?: string } | null)?.code), [undefined, 'ABORTED', undefined])
+  t.deepEqual(steps.map(({ sequence }) => sequence.length), [90, 0, 70])
+  for (const n of [0, 2]) t.is(difference(logits.slice(n * vocabSize, (n + 1) * vocabSize), alone[n]!.slice(-vocabSize)), undefined)
+  t.true(logits.subarray(vocabSize, 2 * vocabSize).every(Number.isNaN) && hidden.subarray(hiddenSize, 2 * hiddenSize).every(Number.isNaN))
+  t.false(hidden.subarray(2 * hiddenSize).some(Number.isNaN))
+})
+
+test('a step that is cancelled in the middle of its pass leaves the others their results', async (t) => {
+  using golden = await GoldenModel.open('hf-f32', { threads: 2, arithmetic: 'exact' })
+  const { vocabSize, contextLength } = golden.config.text
+  const [long, short] = [golden.tokens(1, contextLength), golden.tokens(2, 40)]
+  const expected = (await golden.run([short])).slice(-vocabSize)
+  let midway = false
+  // a busy machine may cancel too early or too late for the test, though never wrongly
+  for (let attempt = 0; attempt < 20 && !midway; attempt++) {
+    const cancellation = new (native().Cancellation)()
+    const cancelled = Array.from({ length: 60 }, (): NativeStep => ({ sequence: golden.model.createSequence(), segments: [long], logits: 'none', cancellation }))
+    const kept: NativeStep = { sequence: golden.model.createSequence(), segments: [short], logits: 'last', cancellation: null }
+    const logits = new Float32Array(vocabSize)
+    const running = golden.model.forward([...cancelled, kept], logits)
+    await sleep(5 + attempt)
+    cancellation.cancel()
+    const { failures } = await running
+    t.is(difference(logits, expected), undefined)
+    t.is(kept.sequence.length, 40)
+    for (const { sequence } of cancelled) t.is(sequence.length, failures[0] === null ? contextLength : 0)
+    midway = failures[0]?.message === 'the work was cancelled'
+    for (const { sequence } of [...cancelled, kept]) sequence.dispose()
+  }
+  t.true(midway)
+})
+
+test('sequences that nobody holds any more are collected under the weight of their pages, without dispose', async (t) => {
+  using golden = await GoldenModel.open('hf-f32')
+  let [most, all] = [0, 0]
+  for (let batch = 0; batch < 60; batch++) {
+    const steps = Array.from({ length: 50 }, (): NativeStep => ({ sequence: golden.model.createSequence(), segments: [golden.tokens(1, 130)], logits: 'none' }))
+    const before = golden.model.info().memory.kvCache
+    await golden.model.forward(steps, null)
+    const { kvCache } = golden.model.info().memory
+    all += Math.max(0, kvCache - before)
+    most = Math.max(most, kvCache)
+  }
+  t.log(most, all)
+  t.true(all > 3e8 && most < all / 2)
+})
+
+test('a device that is not there is refused, with those there are', async (t) => {
+  using golden = await GoldenModel.open('hf-f32')
+  await t.throwsAsync(openDescribed(golden.description, { device: 'abacus' as 'cpu' }), { code: 'INVALID_ARGUMENT', message: /`device` to be one of auto, cpu, got abacus/ })
 })
 
 // ---- lying directories -------------------------------------------------------------------------------------------------------
@@ -847,7 +919,7 @@ for (const threads of [-1, 1025, 2 ** 53]) {
 
 test('every error of the native calls has a message and a code, and is an Error', async (t) => {
   using golden = await GoldenModel.open('hf-f32')
-  const error = await t.throwsAsync(async () => golden.model.forward([], null, {} as NativeCancellation), { instanceOf: Error, code: 'INVALID_ARGUMENT' })
+  const error = await t.throwsAsync(async () => golden.model.encodeImages(golden.pixels(1), 1, [], {} as NativeCancellation), { instanceOf: Error, code: 'INVALID_ARGUMENT' })
   t.regex(error.message, /`cancellation`/)
   t.is(rowCount([golden.tokens(1, 3)]), 3)
 })

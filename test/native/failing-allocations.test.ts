@@ -11,6 +11,7 @@ for (const work of [
   'a model is opened',
   'a quantised pair with an adapter is opened',
   'a picture is encoded',
+  'a picture is read by several threads',
   'a text is forwarded',
   'a context is forked, goes on and is cut',
   'a question is answered several times',

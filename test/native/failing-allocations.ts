@@ -17,6 +17,8 @@ const goldens = new URL('../../../test/fixtures/golden/', import.meta.url)
 const pair = (half: string): string => fileURLToPath(new URL(`gguf-pair-q8_0/checkpoint/${half}-q8_0.gguf`, goldens))
 const clip = fileURLToPath(new URL('../../../test/fixtures/clip/checkpoint', import.meta.url))
 const picture = { width: 8, height: 8, data: new Uint8Array(192).fill(90) }
+/** Too large for one thread, and narrow, so that it is done soon. */
+const large = { width: 300, height: 1000, data: new Uint8Array(900_000).fill(90) }
 const folder = mkdtempSync(path.join(os.tmpdir(), 'llava-'))
 const target = path.join(folder, 'out.gguf')
 
@@ -49,6 +51,7 @@ const tasks: Readonly<Record<string, Task>> = {
     using image = await model.encodeImage(picture)
     return [...image.projected(), ...image.features()]
   }),
+  'a picture is read by several threads': task(open, async (model) => [...(await model.pixelValues(large)).subarray(0, 100)]),
   'a text is forwarded': task(open, async (model) => {
     using context = model.createContext()
     return [...(await context.forward([Array.from({ length: 130 }, (_, n) => n + 3)]))]

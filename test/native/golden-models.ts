@@ -5,6 +5,7 @@ import { readFileSync, readdirSync } from 'node:fs'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import {
+  imageResults,
   native,
   type Isa,
   type ModelConfig,
@@ -23,7 +24,7 @@ const goldens = fileURLToPath(new URL('../../../test/fixtures/golden/', import.m
 export const goldenNames: readonly string[] = readdirSync(goldens).sort()
 export const isas: readonly Isa[] = native().cpuInfo().isas
 
-export const plainOptions: NativeOptions = { threads: 1, isa: 'auto', kvCache: 'f32', arithmetic: 'fast' }
+export const plainOptions: NativeOptions = { device: 'auto', threads: 1, isa: 'auto', kvCache: 'f32', arithmetic: 'fast', weights: 'mapped' }
 
 /** The checkpoint of a golden case, with the other half, tower or adapter that the case names. */
 function describeGolden(name: string): Promise<ModelDescription> {
@@ -64,7 +65,7 @@ export class GoldenModel implements Disposable {
   }
 
   async encode(pixels: Float32Array, count = 1): Promise<NativeImageFeatures[]> {
-    return (await this.model.encodeImages(pixels, count, true, null)).images
+    return (await this.model.encodeImages(pixels, count, imageResults, null)).images
   }
 
   tokens(seed: number, count: number): NativeSegment {

@@ -51,10 +51,10 @@ test.serial('cancelling in the middle of many pictures stops the call early, and
   const text = golden.tokens(1, 100)
   const expected = await golden.run([text])
   const pixels = golden.pixels(1, 400)
-  const { computeMs } = await model.encodeImages(pixels, 400, false, null)
+  const { computeMs } = await model.encodeImages(pixels, 400, ['projected'], null)
   const cancellation = new (native().Cancellation)()
   const first = golden.run([golden.tokens(1, 1)])
-  const encoding = model.encodeImages(pixels, 400, false, cancellation)
+  const encoding = model.encodeImages(pixels, 400, ['projected'], cancellation)
   await first // the runner is at the pictures
   const start = performance.now()
   cancellation.cancel()

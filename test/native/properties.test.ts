@@ -5,7 +5,7 @@
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import test from 'ava'
-import { native, type NativeOptions, type NativeSegment, type NativeSequence } from '../../lib/native.js'
+import { native, type NativeCancellation, type NativeOptions, type NativeSegment, type NativeSequence, type NativeStep } from '../../lib/native.js'
 import { difference, GoldenModel, goldenNames, isas, joined, openDescribed, pieces, rowCount, slice } from './golden-models.js'
 
 const open = (name: string, options: Partial<NativeOptions> = {}) => GoldenModel.open(name, { arithmetic: /-q\d|kquants/.test(name) ? 'fast' : 'exact', ...options })
@@ -220,7 +220,7 @@ test('a patch of a picture changes its own row of a tower without layers that mi
   const { imageSize, patchSize, hiddenSize } = vision
   const grid = imageSize / patchSize
   const plain = golden.pixels(1)
-  const read = async (pixels: Float32Array) => (await model.encodeImages(pixels, 1, true, null)).images[0]!.read('image_features')
+  const read = async (pixels: Float32Array) => (await model.encodeImages(pixels, 1, ['image_features'], null)).images[0]!.read('image_features')
   const before = await read(plain)
   for (const patch of [0, 1, grid, grid * grid - 1]) {
     const pixels = plain.slice()
@@ -277,14 +277,14 @@ for (const name of ['hf-f32', 'gguf-pair-q4_0']) {
     const parent = golden.model.createSequence()
     await golden.append(parent, [past])
     const forks = Array.from({ length: 128 }, () => parent.fork())
-    const steps = forks.map((sequence) => ({ sequence, segments: [golden.tokens(3, contextLength - 70)], logits: 'none' as const }))
+    const step = (sequence: NativeSequence, cancellation: NativeCancellation): NativeStep => ({ sequence, segments: [golden.tokens(3, contextLength - 70)], logits: 'none', cancellation })
     const before = golden.model.info().memory.kvCache
     let [stopping, midway] = [0, false]
     // a busy machine may cancel too early or too late for the test, though never wrongly
     for (let attempt = 0; attempt < 10 && !midway; attempt++) {
       for (const fork of forks) fork.truncate(70)
       const cancellation = new (native().Cancellation)()
-      const large = golden.model.forward(steps, null, cancellation).then(() => 'computed', (error: unknown) => (error as Error).message)
+      const large = golden.model.forward(forks.map((fork) => step(fork, cancellation)), null).then(() => 'computed', (error: unknown) => (error as Error).message)
       await sleep(5)
       cancellation.cancel()
       const start = performance.now()
@@ -298,7 +298,7 @@ for (const name of ['hf-f32', 'gguf-pair-q4_0']) {
     t.true(golden.model.info().memory.kvCache <= before + forks.length * page)
     for (const fork of [forks[0]!, forks[127]!]) t.is(difference(await golden.append(fork, [future]), expected), undefined)
     for (const fork of forks) fork.truncate(70)
-    const { computeMs } = await golden.model.forward(steps, null, null)
+    const { computeMs } = await golden.model.forward(forks.map((fork) => step(fork, new (native().Cancellation)())), null, null)
     t.true(stopping < computeMs / 2, `took ${stopping} ms to stop what takes ${computeMs} ms`)
     t.is(difference(await golden.append(parent, [future]), expected), undefined)
   })

@@ -233,7 +233,7 @@ const scenarios: Readonly<Record<string, () => Promise<void>>> = {
     await collected()
     say(`${right ? 'right' : 'wrong'}, ${golden.model.info().memory.kvCache} bytes of keys and values left`)
     // a model that is only reachable through its running work
-    const { late } = await (async () => ({ late: (await openDescribed(golden.description, { threads: 2 })).encodeImages(golden.pixels(1, 300), 300, false, null) }))()
+    const { late } = await (async () => ({ late: (await openDescribed(golden.description, { threads: 2 })).encodeImages(golden.pixels(1, 300), 300, ['projected'], null) }))()
     await collected()
     say(`${(await late).images.length} pictures`)
     const orphan = (await openDescribed(golden.description)).createSequence()
@@ -241,22 +241,6 @@ const scenarios: Readonly<Record<string, () => Promise<void>>> = {
     say(`${orphan.length}`)
   },
   async 'workers are ended in the middle of their work'() {
-    const started = async (task: string) => {
-      const worker = new Worker(fileURLToPath(new URL('worker.js', import.meta.url)), { workerData: task })
-      const ended = new Promise<string>((resolve) => {
-        worker.on('error', (error) => {
-          resolve(`${error.name}: ${error.message}`)
-        })
-        worker.on('exit', () => {
-          resolve('')
-        })
-      })
-      await new Promise((resolve, reject) => {
-        worker.once('message', resolve)
-        void ended.then(reject)
-      })
-      return { worker, ended }
-    }
     let baseline = 0
     for (let i = 0; i < 24; i++) {
       const { worker, ended } = await started(['forward', 'encode', 'open', 'measure', 'queue', 'ask'][i % 6]!)
@@ -271,6 +255,34 @@ const scenarios: Readonly<Record<string, () => Promise<void>>> = {
     const [answer] = (await Promise.all([new Promise((resolve) => worker.once('message', resolve)), ended])) as [string, string]
     say(answer)
   },
+  async 'workers are ended while they read pictures'() {
+    for (let i = 0; i < 12; i++) {
+      const { worker, ended } = await started('pictures')
+      await sleep(i % 6)
+      await worker.terminate()
+      const error = await ended
+      if (error !== '') throw new Error(error)
+    }
+    say('finished')
+  },
+}
+
+/** A worker in the middle of its task. */
+async function started(task: string): Promise<{ readonly worker: Worker; readonly ended: Promise<string> }> {
+  const worker = new Worker(fileURLToPath(new URL('worker.js', import.meta.url)), { workerData: task })
+  const ended = new Promise<string>((resolve) => {
+    worker.on('error', (error) => {
+      resolve(`${error.name}: ${error.message}`)
+    })
+    worker.on('exit', () => {
+      resolve('')
+    })
+  })
+  await new Promise((resolve, reject) => {
+    worker.once('message', resolve)
+    void ended.then(reject)
+  })
+  return { worker, ended }
 }
 
 const work = scenarios[process.argv[2] ?? '']

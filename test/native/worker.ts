@@ -2,6 +2,7 @@
 
 import { parentPort, workerData } from 'node:worker_threads'
 import { LLaVA } from '../../lib/index.js'
+import { native } from '../../lib/native.js'
 import { goldenCase } from '../tiny-model.js'
 import { GoldenModel, openDescribed } from './golden-models.js'
 
@@ -21,6 +22,13 @@ const tasks: Readonly<Record<string, () => Promise<unknown>>> = {
   queue: () => Promise.all([forward(), forward(), golden.encode(golden.pixels(1, 100), 100), forward()]),
   encode: () => golden.encode(golden.pixels(1, 300), 300),
   open: () => Promise.all(Array.from({ length: 8 }, () => openDescribed(golden.description, { threads: 4 }))),
+  async pictures() {
+    const picture = new (native().Picture)(4000, 1000)
+    picture.write(new Uint8Array(12e6))
+    const whole = (canvas: number) => ({ canvas, start: 0, resized: 300, from: 0, count: 300, margin: 0 })
+    const request = { across: whole(4000), down: whole(1000), side: 300, fill: [0, 0, 0], values: new Float32Array(768) } as const
+    for (;;) await Promise.all(Array.from({ length: 8 }, () => picture.pixelValues(request, null)))
+  },
   measure: () => model.measurePeak('int8'),
   async ask() {
     const answering = await LLaVA.open(goldenCase(name).model, { template: 'hf', threads: 2 })

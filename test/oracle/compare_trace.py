@@ -4,12 +4,14 @@ usage: python3 test/oracle/compare_trace.py TRACE.safetensors --model HF_DIRECTO
 
 Prints max|Δ| / max|reference| of each stage and the first that departs: pixel_values, input_ids and generated must be equal,
 image_features and projected within 1e-4, logits within 1e-3. Exit status 1 when a stage departs.
+Says which Pillow there is, and whether it resizes this picture down first, as 13 may; the reference is resized across first in any case.
 """
 
 import argparse
 import sys
 
 import numpy as np
+import PIL
 import torch
 from PIL import Image
 from safetensors.numpy import load_file
@@ -17,6 +19,7 @@ from transformers import LlavaForConditionalGeneration
 
 import stages
 from processor import open_processor
+from resize_order import resizing_across_first
 
 BOUNDS = {'pixel_values': 0, 'image_features': 1e-4, 'projected': 1e-4, 'input_ids': 0, 'logits': 1e-3, 'generated': 0}
 
@@ -24,8 +27,20 @@ BOUNDS = {'pixel_values': 0, 'image_features': 1e-4, 'projected': 1e-4, 'input_i
 def reference(directory: str, image: str | None, prompt: str, new_tokens: int) -> dict:
     model = LlavaForConditionalGeneration.from_pretrained(directory, dtype=torch.float32, attn_implementation='eager').eval()
     pictures = [Image.open(image)] if image else None
-    inputs = open_processor(directory)(images=pictures, text=prompt, return_tensors='pt')
+    processor = open_processor(directory)
+    with resizing_across_first():
+        inputs = processor(images=pictures, text=prompt, return_tensors='pt')
+    if pictures:
+        as_pillow_does = processor(images=pictures, text=prompt, return_tensors='pt')['pixel_values']
+        print(f'Pillow {PIL.__version__}: {order(inputs["pixel_values"], as_pillow_does)}')
     return stages.run(model, inputs.get('pixel_values'), inputs['input_ids'], model.config.image_token_index, new_tokens)
+
+
+def order(across_first: torch.Tensor, as_pillow_does: torch.Tensor) -> str:
+    others = int((across_first != as_pillow_does).sum())
+    if others == 0:
+        return 'resizes this picture as across first, then down'
+    return f'resizes this picture down first, which changes {others} pixel_values; the reference is resized across first'
 
 
 def compare(name: str, ours: np.ndarray | None, theirs: np.ndarray) -> tuple[bool, str]:

@@ -131,6 +131,8 @@ def make_hf(name: str):
     eos = [2, int(result['generated'][9])] if spec.get('several_eos') else 2
     save_hf(checkpoint, model, processor, spec, eos)
     verify_hf(checkpoint, directory, spec, result)
+    if spec.get('without_hidden_states'):
+        result = {stage: value for stage, value in result.items() if not stage.startswith('hidden_states')}
     finish_case(name, directory, result, {
         'image': 'picture.png', 'prompt': spec['prompt'], 'maxTokens': NEW_TOKENS, 'model': 'checkpoint', 'kind': 'hf-directory',
         'weights': str(spec['dtype']).split('.')[1], 'imageAspectRatio': 'stretch' if 'tower' in spec else 'pad' if spec.get('pad') else 'crop', 'eosTokenIds': eos if isinstance(eos, list) else [eos]})

@@ -30,6 +30,7 @@ from tiny_tokenizer import write_json
 
 SHARED_CLIP = os.path.join(GOLDEN, 'original-bin', 'clip-vit-tiny')
 TEXT = {**SMALL_TEXT, 'pad_token_id': 0}
+LONG_REPEATS = 52  # for 700 positions and a few
 LORA_TARGETS = ['q_proj', 'k_proj', 'v_proj', 'o_proj', 'gate_proj', 'up_proj', 'down_proj']
 
 
@@ -390,6 +391,16 @@ def mistral_window():
     make_goldens.make_hf(name)
 
 
+def long_window():
+    """Seven hundred positions of which each row sees three hundred: several spans of keys, and whole spans that no row of a block sees."""
+    name = 'hf-long-window'
+    spec = dict(dtype=torch.bfloat16, vision=SMALL_VISION, text={**TEXT, 'num_key_value_heads': 2, 'sliding_window': 300, 'head_dim': 8, 'pad_token_id': PIECES + 1, 'max_position_embeddings': 1024},
+                llava={}, tokenizer=('v4', True), vocab_rows=PIECES + 2, picture=(50, 33), prompt='A chat. USER: <image>\n' + 'How many boxes? ' * LONG_REPEATS + 'ASSISTANT:', decoder=MistralConfig,
+                without_hidden_states=True)
+    make_goldens.HF_CASES[name] = spec
+    make_goldens.make_hf(name)
+
+
 def gguf_split():
     """Language model in three parts, the first without tensors; mmproj whole, its matrices in Q5_0."""
     name = 'gguf-split'
@@ -582,6 +593,7 @@ def write_mmproj_linear(checkpoint: str, model):
 
 
 CASES = {'original-bin': original_bin, 'original-linear': original_linear, 'original-lora': original_lora, 'hf-peft': peft_hf, 'hf-peft-everywhere': peft_everywhere, 'hf-peft-saved': peft_saved, 'gguf-peft': gguf_peft, 'hf-mistral-window': mistral_window,
+         'hf-long-window': long_window,
          'gguf-split': gguf_split, 'gguf-lora': gguf_lora, 'gguf-siglip': gguf_siglip, 'gguf-kquants': gguf_kquants}
 
 if __name__ == '__main__':

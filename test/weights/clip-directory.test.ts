@@ -65,14 +65,16 @@ test('embeddings of a picture and of a text equal those of transformers', async 
   const expected = await tensorsOf(path.join(golden, 'clip.safetensors'))
   for (const isa of native().cpuInfo().isas) {
     const clip = await native().openClip(files, tensors, config, {
+      device: 'auto',
       threads: 1,
       isa,
       kvCache: 'f32',
       arithmetic: 'exact',
+      weights: 'mapped',
     })
     const cancellation = new (native().Cancellation)()
     const image = await clip.encodeImages(new Float32Array(expected('pixel_values')), 1, cancellation)
-    const text = await clip.encodeText(new Int32Array(expected('input_ids')), cancellation)
+    const text = await clip.encodeTexts([new Int32Array(expected('input_ids'))], cancellation)
     for (const [name, actual] of [
       ['image_embedding', image],
       ['text_embedding', text],

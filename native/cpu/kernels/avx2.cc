@@ -1,4 +1,5 @@
-// AVX2 + FMA + F16C: row-wise and f32 kernels over 8 lanes, and the int8 kernels of quantised weights by maddubs (products_maddubs-inl.h).
+// AVX2 + FMA + F16C: row-wise and f32 kernels over 8 lanes, and the int8 kernels of quantised weights by maddubs
+// (products_maddubs-inl.h).
 #if defined(__x86_64__)
 #include <immintrin.h>
 
@@ -48,7 +49,9 @@ void block_largest(const float* x, int64_t n, float* largest) noexcept {
     __m256i top_i32x8 = _mm256_setzero_si256();
 #pragma GCC unroll 4
     for (int i = 0; i < 4; i++) {
-      top_i32x8 = _mm256_max_epi32(top_i32x8, _mm256_and_si256(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(x + b * kBlock + 8 * i)), magnitude));
+      top_i32x8 = _mm256_max_epi32(
+          top_i32x8,
+          _mm256_and_si256(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(x + b * kBlock + 8 * i)), magnitude));
     }
     const int32_t top = largest_i32(top_i32x8);
     std::memcpy(largest + b, &top, sizeof top);
@@ -60,7 +63,8 @@ inline __m256i block_codes(const float* x, float inverse) {
   const __m256i kept = _mm256_set1_epi32(inverse != 0 ? -1 : 0);
   __m256i code[4];
 #pragma GCC unroll 4
-  for (int i = 0; i < 4; i++) code[i] = _mm256_and_si256(kept, _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(x + 8 * i), factor)));
+  for (int i = 0; i < 4; i++)
+    code[i] = _mm256_and_si256(kept, _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(x + 8 * i), factor)));
   // packs works within 128-bit halves: the dwords come out in the order 0 2 4 6 1 3 5 7
   const __m256i packed = _mm256_packs_epi16(_mm256_packs_epi32(code[0], code[1]), _mm256_packs_epi32(code[2], code[3]));
   return _mm256_permutevar8x32_epi32(packed, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
@@ -101,7 +105,9 @@ constexpr int kSkinnyGroups = 1;
 
 // Peaks: twelve independent chains, written in assembly so that no compiler move stands between the instructions.
 #define LLAVA_TWELVE(M) M(0) M(1) M(2) M(3) M(4) M(5) M(6) M(7) M(8) M(9) M(10) M(11)
-#define LLAVA_YMM "ymm0", "ymm1", "ymm2", "ymm3", "ymm4", "ymm5", "ymm6", "ymm7", "ymm8", "ymm9", "ymm10", "ymm11", "ymm12", "ymm13", "ymm14"
+#define LLAVA_YMM                                                                                                     \
+  "ymm0", "ymm1", "ymm2", "ymm3", "ymm4", "ymm5", "ymm6", "ymm7", "ymm8", "ymm9", "ymm10", "ymm11", "ymm12", "ymm13", \
+      "ymm14"
 
 double peak_fma(int64_t iterations) noexcept {
   asm volatile("vxorps %%ymm12,%%ymm12,%%ymm12\n vxorps %%ymm13,%%ymm13,%%ymm13" ::: LLAVA_YMM);
@@ -128,7 +134,8 @@ double peak_read(const void* memory, int64_t bytes) noexcept {
     _mm_prefetch(p + at + 2048, _MM_HINT_T0);
     _mm_prefetch(p + at + 2112, _MM_HINT_T0);
 #pragma GCC unroll 4
-    for (int i = 0; i < 4; i++) sum = _mm256_xor_si256(sum, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p + at + 32 * i)));
+    for (int i = 0; i < 4; i++)
+      sum = _mm256_xor_si256(sum, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p + at + 32 * i)));
   }
   volatile int32_t keep = sum_i32(sum);
   (void)keep;

@@ -1,6 +1,8 @@
-// AVX2 with AVX-VNNI (256-bit vpdpbusd, on CPUs without AVX-512): the int8 kernels of quantised weights; everything else is that of the table without it.
+// AVX2 with AVX-VNNI (256-bit vpdpbusd, on CPUs without AVX-512): the int8 kernels of quantised weights; everything
+// else is that of the table without it.
 //
-// Codes are u8 = value + offset (Q8_0: value xor 0x80, offset 128; its panels alone differ), activations s8 (products_dpbusd-inl.h).
+// Codes are u8 = value + offset (Q8_0: value xor 0x80, offset 128; its panels alone differ), activations s8
+// (products_dpbusd-inl.h).
 #if defined(__x86_64__)
 #include <immintrin.h>
 
@@ -46,7 +48,8 @@ constexpr int kSkinnyGroups = 1;
 // Twelve independent chains, written in assembly so that no compiler move stands between the instructions.
 double peak_int8(int64_t iterations) noexcept {
 #define LLAVA_TWELVE(M) M(0) M(1) M(2) M(3) M(4) M(5) M(6) M(7) M(8) M(9) M(10) M(11)
-#define LLAVA_YMM "ymm0", "ymm1", "ymm2", "ymm3", "ymm4", "ymm5", "ymm6", "ymm7", "ymm8", "ymm9", "ymm10", "ymm11", "ymm12", "ymm13"
+#define LLAVA_YMM \
+  "ymm0", "ymm1", "ymm2", "ymm3", "ymm4", "ymm5", "ymm6", "ymm7", "ymm8", "ymm9", "ymm10", "ymm11", "ymm12", "ymm13"
   asm volatile("vpxor %%ymm12,%%ymm12,%%ymm12\n vpxor %%ymm13,%%ymm13,%%ymm13" ::: LLAVA_YMM);
 #define LLAVA_INT8(i) "%{vex%} vpdpbusd %%ymm12,%%ymm13,%%ymm" #i "\n"
   for (int64_t i = 0; i < iterations; i++) asm volatile(LLAVA_TWELVE(LLAVA_INT8)::: LLAVA_YMM);

@@ -1,6 +1,8 @@
-// AVX-512 with VNNI (512-bit vpdpbusd): the int8 kernels of quantised weights; everything else is that of the table without it.
+// AVX-512 with VNNI (512-bit vpdpbusd): the int8 kernels of quantised weights; everything else is that of the table
+// without it.
 //
-// Codes are u8 = value + offset (Q8_0: value xor 0x80, offset 128; its panels alone differ), activations s8 (products_dpbusd-inl.h).
+// Codes are u8 = value + offset (Q8_0: value xor 0x80, offset 128; its panels alone differ), activations s8
+// (products_dpbusd-inl.h).
 #if defined(__x86_64__)
 #include <immintrin.h>
 
@@ -46,7 +48,8 @@ constexpr int kSkinnyGroups = 2;
 // Twelve independent chains, written in assembly so that no compiler move stands between the instructions.
 double peak_int8(int64_t iterations) noexcept {
 #define LLAVA_TWELVE(M) M(0) M(1) M(2) M(3) M(4) M(5) M(6) M(7) M(8) M(9) M(10) M(11)
-#define LLAVA_ZMM "zmm0", "zmm1", "zmm2", "zmm3", "zmm4", "zmm5", "zmm6", "zmm7", "zmm8", "zmm9", "zmm10", "zmm11", "zmm12", "zmm13"
+#define LLAVA_ZMM \
+  "zmm0", "zmm1", "zmm2", "zmm3", "zmm4", "zmm5", "zmm6", "zmm7", "zmm8", "zmm9", "zmm10", "zmm11", "zmm12", "zmm13"
   asm volatile("vpxorq %%zmm12,%%zmm12,%%zmm12\n vpxorq %%zmm13,%%zmm13,%%zmm13" ::: LLAVA_ZMM);
 #define LLAVA_INT8(i) "vpdpbusd %%zmm12,%%zmm13,%%zmm" #i "\n"
   for (int64_t i = 0; i < iterations; i++) asm volatile(LLAVA_TWELVE(LLAVA_INT8)::: LLAVA_ZMM);

@@ -16,7 +16,9 @@ namespace pairs {
 
 // Lanes that hold two values each: one instruction adds two products. Its subnormals are zeros.
 struct Vec : llava::Vec {
-  static F fma(F a, F b, F c) { return _mm512_dpbf16_ps(c, __builtin_bit_cast(__m512bh, a), __builtin_bit_cast(__m512bh, b)); }
+  static F fma(F a, F b, F c) {
+    return _mm512_dpbf16_ps(c, __builtin_bit_cast(__m512bh, a), __builtin_bit_cast(__m512bh, b));
+  }
 };
 using F = Vec::F;
 constexpr int kLanes = Vec::kLanes;
@@ -27,7 +29,8 @@ constexpr int kLanes = Vec::kLanes;
 
 }  // namespace pairs
 
-void gemm_bf16(int64_t m, int64_t n, int64_t k, const void* a, int64_t lda, const void* b, int64_t ldb, float* c, int64_t ldc, bool accumulate) noexcept {
+void gemm_bf16(int64_t m, int64_t n, int64_t k, const void* a, int64_t lda, const void* b, int64_t ldb, float* c,
+               int64_t ldc, bool accumulate) noexcept {
   pairs::gemm_f32(m, n, k, static_cast<const float*>(a), lda, static_cast<const float*>(b), ldb, c, ldc, accumulate);
 }
 
@@ -36,8 +39,10 @@ void narrow_bf16(const float* src, uint16_t* dst, int64_t n) noexcept {
   for (; i + Vec::kLanes <= n; i += Vec::kLanes) {
     const __m512 value = Vec::load(src + i);
     const __m512i bits = _mm512_castps_si512(value), upper = _mm512_srli_epi32(bits, 16);
-    const __m512i up = _mm512_add_epi32(_mm512_set1_epi32(0x7FFF), _mm512_and_si512(upper, _mm512_set1_epi32(1)));  // ties to even
-    const __m512i rounded = _mm512_srli_epi32(_mm512_add_epi32(bits, up), 16), quiet = _mm512_or_si512(upper, _mm512_set1_epi32(0x40));
+    // ties to even
+    const __m512i up = _mm512_add_epi32(_mm512_set1_epi32(0x7FFF), _mm512_and_si512(upper, _mm512_set1_epi32(1)));
+    const __m512i rounded = _mm512_srli_epi32(_mm512_add_epi32(bits, up), 16),
+                  quiet = _mm512_or_si512(upper, _mm512_set1_epi32(0x40));
     const __m512i words = _mm512_mask_mov_epi32(rounded, _mm512_cmp_ps_mask(value, value, _CMP_UNORD_Q), quiet);
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(dst + i), _mm512_cvtepi32_epi16(words));
   }
@@ -47,7 +52,8 @@ void narrow_bf16(const float* src, uint16_t* dst, int64_t n) noexcept {
 // Twelve independent chains, written in assembly so that no compiler move stands between the instructions.
 double peak_bf16(int64_t iterations) noexcept {
 #define LLAVA_TWELVE(M) M(0) M(1) M(2) M(3) M(4) M(5) M(6) M(7) M(8) M(9) M(10) M(11)
-#define LLAVA_ZMM "zmm0", "zmm1", "zmm2", "zmm3", "zmm4", "zmm5", "zmm6", "zmm7", "zmm8", "zmm9", "zmm10", "zmm11", "zmm12", "zmm13"
+#define LLAVA_ZMM \
+  "zmm0", "zmm1", "zmm2", "zmm3", "zmm4", "zmm5", "zmm6", "zmm7", "zmm8", "zmm9", "zmm10", "zmm11", "zmm12", "zmm13"
   asm volatile("vpxorq %%zmm12,%%zmm12,%%zmm12\n vpxorq %%zmm13,%%zmm13,%%zmm13" ::: LLAVA_ZMM);
 #define LLAVA_BF16(i) "vdpbf16ps %%zmm12,%%zmm13,%%zmm" #i "\n"
   for (int64_t i = 0; i < iterations; i++) asm volatile(LLAVA_TWELVE(LLAVA_BF16)::: LLAVA_ZMM);

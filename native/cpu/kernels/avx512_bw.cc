@@ -1,5 +1,5 @@
-// AVX-512 (F, BW, VL, DQ) without VNNI: row-wise and f32 kernels over 16 lanes, and the int8 kernels of quantised weights by maddubs
-// (products_maddubs-inl.h).
+// AVX-512 (F, BW, VL, DQ) without VNNI: row-wise and f32 kernels over 16 lanes, and the int8 kernels of quantised
+// weights by maddubs (products_maddubs-inl.h).
 #if defined(__x86_64__)
 #include <immintrin.h>
 
@@ -35,7 +35,8 @@ void block_largest(const float* x, int64_t n, float* largest) noexcept {
   const __m512i magnitude = _mm512_set1_epi32(0x7FFFFFFF);
   for (int64_t b = 0; b < n / kBlock; b++) {
     const __m512i v0 = _mm512_loadu_si512(x + b * kBlock), v1 = _mm512_loadu_si512(x + b * kBlock + 16);
-    const int32_t top = _mm512_reduce_max_epi32(_mm512_max_epi32(_mm512_and_si512(v0, magnitude), _mm512_and_si512(v1, magnitude)));
+    const int32_t top =
+        _mm512_reduce_max_epi32(_mm512_max_epi32(_mm512_and_si512(v0, magnitude), _mm512_and_si512(v1, magnitude)));
     std::memcpy(largest + b, &top, sizeof top);
   }
 }
@@ -59,7 +60,8 @@ inline void to_panel(I*) {}
 
 #include "cpu/kernels/quantised_pack-inl.h"
 
-// Without vpsignb the sign is a mask of w, which all tokens share, and a masked subtraction from 0; where w is 0, so is |w|.
+// Without vpsignb the sign is a mask of w, which all tokens share, and a masked subtraction from 0; where w is 0, so is
+// |w|.
 struct SignedCodes {
   explicit SignedCodes(I w) : size(_mm512_abs_epi8(w)), negative(_mm512_movepi8_mask(w)) {}
   I pairs(I a) const { return Int::maddubs(size, _mm512_mask_sub_epi8(a, negative, Int::zero(), a)); }
@@ -83,7 +85,9 @@ constexpr int kSkinnyGroups = 2;
 
 // Peaks: twelve independent chains, written in assembly so that no compiler move stands between the instructions.
 #define LLAVA_TWELVE(M) M(0) M(1) M(2) M(3) M(4) M(5) M(6) M(7) M(8) M(9) M(10) M(11)
-#define LLAVA_ZMM "zmm0", "zmm1", "zmm2", "zmm3", "zmm4", "zmm5", "zmm6", "zmm7", "zmm8", "zmm9", "zmm10", "zmm11", "zmm12", "zmm13", "zmm14"
+#define LLAVA_ZMM                                                                                                     \
+  "zmm0", "zmm1", "zmm2", "zmm3", "zmm4", "zmm5", "zmm6", "zmm7", "zmm8", "zmm9", "zmm10", "zmm11", "zmm12", "zmm13", \
+      "zmm14"
 
 double peak_fma(int64_t iterations) noexcept {
   asm volatile("vpxorq %%zmm12,%%zmm12,%%zmm12\n vpxorq %%zmm13,%%zmm13,%%zmm13" ::: LLAVA_ZMM);

@@ -1,9 +1,11 @@
 // The register tile of f32 GEMM for ISAs that broadcast from memory.
-//   MR rows x NV vectors of c stay in registers; for each k: NV vectors of b, MR broadcasts of a, MR * NV fused multiply-adds.
-//   Rows of a are addressed from every third row (base, base + lda, base + 2 lda), so that 12 rows need 4 pointers.
+//   MR rows x NV vectors of c stay in registers; for each k: NV vectors of b, MR broadcasts of a, MR * NV fused
+//   multiply-adds. Rows of a are addressed from every third row (base, base + lda, base + 2 lda), so that 12 rows need
+//   4 pointers.
 
 template <int MR, int NV>
-inline void gemm_tile(int64_t k, const float* a, int64_t lda, const float* b, int64_t ldb, float* c, int64_t ldc, bool accumulate) {
+inline void gemm_tile(int64_t k, const float* a, int64_t lda, const float* b, int64_t ldb, float* c, int64_t ldc,
+                      bool accumulate) {
   constexpr int kBases = (MR + 2) / 3;
   F sum[MR][NV];
 #pragma GCC unroll 12
@@ -14,7 +16,8 @@ inline void gemm_tile(int64_t k, const float* a, int64_t lda, const float* b, in
   const float* base[kBases];
 #pragma GCC unroll 4
   for (int i = 0; i < kBases; i++) base[i] = a + 3 * i * lda;
-  const float* next_rows = a + MR * lda;  // of the next tile, a line at a time: MR short streams are beyond the hardware's prefetcher
+  // of the next tile, a line at a time: MR short streams are beyond the hardware's prefetcher
+  const float* next_rows = a + MR * lda;
   for (int64_t p = 0; p < k; p++, b += ldb) {
     __builtin_prefetch(next_rows + p % 16 * lda + p / 16 * 16, 0, 3);
     F weight[NV];

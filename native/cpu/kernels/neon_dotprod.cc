@@ -1,8 +1,9 @@
-// NEON with dotprod (Armv8.2 and newer): the products of quantised weights; everything else, panels too, is the NEON table's.
+// NEON with dotprod (Armv8.2 and newer): the products of quantised weights; everything else, panels too, is the NEON
+// table's.
 //
-// sdot adds 4 products s8 x s8 to each 32-bit lane, and its second factor is one word of a vector of four. Unsigned codes go up to 63, so they are s8 as well.
-// Tile: a vector of codes is [4 rows][4 values]; a vector of activations is [4 tokens][4 values], of which sdot takes one token: 8 sdot a group of 4 values,
-// on three loads.
+// sdot adds 4 products s8 x s8 to each 32-bit lane, and its second factor is one word of a vector of four. Unsigned
+// codes go up to 63, so they are s8 as well. Tile: a vector of codes is [4 rows][4 values]; a vector of activations is
+// [4 tokens][4 values], of which sdot takes one token: 8 sdot a group of 4 values, on three loads.
 #if defined(__aarch64__)
 #include <arm_neon.h>
 
@@ -70,7 +71,8 @@ inline void products(const uint8_t* w, const int8_t* q, I start, I acc[kTokenGro
 
 // Sixteen independent chains, as in the NEON table.
 #define LLAVA_SIXTEEN(M) M(0) M(1) M(2) M(3) M(4) M(5) M(6) M(7) M(8) M(9) M(10) M(11) M(12) M(13) M(14) M(15)
-#define LLAVA_V "v0", "v1", "v2", "v3", "v4", "v5", "v6", "v7", "v8", "v9", "v10", "v11", "v12", "v13", "v14", "v15", "v16", "v17"
+#define LLAVA_V \
+  "v0", "v1", "v2", "v3", "v4", "v5", "v6", "v7", "v8", "v9", "v10", "v11", "v12", "v13", "v14", "v15", "v16", "v17"
 
 double peak_int8(int64_t iterations) noexcept {
   asm volatile("movi v16.4s, #0\n movi v17.4s, #0" ::: LLAVA_V);

@@ -1,9 +1,12 @@
-// NEON with i8mm (Armv8.6; optional from Armv8.2): panels and tiles of quantised weights; everything else is that of the weaker tables.
+// NEON with i8mm (Armv8.6; optional from Armv8.2): panels and tiles of quantised weights; everything else is that of
+// the weaker tables.
 //
-// Quantised tile: smmla multiplies 2 tokens x 8 values by 8 values x 2 rows, 32 products where sdot has 16. Sums stay in its own order:
-//   a     t0 t0 | t1 t1      w     r0 r0 | r1 r1      (dwords of 4 values: groups g and g + 1 of one token or row side by side)
-//   acc   t0·r0  t0·r1  t1·r0  t1·r1
-// Panels are packed as w; two groups of activations become a by zip. Totals have acc's order too, and are turned into rows at the end.
+// Quantised tile: smmla multiplies 2 tokens x 8 values by 8 values x 2 rows, 32 products where sdot has 16. Sums stay
+// in its own order:
+//   a     t0 t0 | t1 t1      w     r0 r0 | r1 r1      (dwords of 4 values: groups g and g + 1 of one token or row side
+//   by side) acc   t0·r0  t0·r1  t1·r0  t1·r1
+// Panels are packed as w; two groups of activations become a by zip. Totals have acc's order too, and are turned into
+// rows at the end.
 #if defined(__aarch64__)
 #include <arm_neon.h>
 
@@ -38,10 +41,15 @@ inline void to_panel(I* group) {
 
 inline I multiply_pairs(I acc, I a, I w) { return vmmlaq_s32(acc, vreinterpretq_s8_s32(a), vreinterpretq_s8_s32(w)); }
 
-inline F low_halves(F a, F b) { return vreinterpretq_f32_f64(vzip1q_f64(vreinterpretq_f64_f32(a), vreinterpretq_f64_f32(b))); }
-inline F high_halves(F a, F b) { return vreinterpretq_f32_f64(vzip2q_f64(vreinterpretq_f64_f32(a), vreinterpretq_f64_f32(b))); }
+inline F low_halves(F a, F b) {
+  return vreinterpretq_f32_f64(vzip1q_f64(vreinterpretq_f64_f32(a), vreinterpretq_f64_f32(b)));
+}
+inline F high_halves(F a, F b) {
+  return vreinterpretq_f32_f64(vzip2q_f64(vreinterpretq_f64_f32(a), vreinterpretq_f64_f32(b)));
+}
 
-// acc[2 pairs of tokens][4 pairs of rows] = start[pair of tokens] + codes · activations over the groups of a block or half block.
+// acc[2 pairs of tokens][4 pairs of rows] = start[pair of tokens] + codes · activations over the groups of a block or
+// half block.
 template <class Codes>
 inline void products(const uint8_t* w, const int8_t* q, const I start[2], I acc[2][4]) {
 #pragma GCC unroll 2
@@ -80,20 +88,24 @@ inline void swap_order(F& a, F& b) {
 }
 
 template <class Codes>
-inline void tile(int64_t tokens, int64_t blocks, const uint8_t* codes, const float* scales, const int8_t* q, const float* origin, const int32_t* sum, float* y,
-                 int64_t ldy, bool accumulate) {
+inline void tile(int64_t tokens, int64_t blocks, const uint8_t* codes, const float* scales, const int8_t* q,
+                 const float* origin, const int32_t* sum, float* y, int64_t ldy, bool accumulate) {
   constexpr int kSpan = 8 / Codes::kHalves;  // groups that share a scale
   F total[2][4];
 #pragma GCC unroll 2
   for (int t = 0; t < 2; t++) {
 #pragma GCC unroll 2
     for (int v = 0; v < 2; v++) {
-      for (int i = 0; i < 2; i++) total[t][2 * v + i] = accumulate && 2 * t + i < tokens ? Vec::load(y + (2 * t + i) * ldy + v * kRows) : Vec::zero();
+      for (int i = 0; i < 2; i++)
+        total[t][2 * v + i] =
+            accumulate && 2 * t + i < tokens ? Vec::load(y + (2 * t + i) * ldy + v * kRows) : Vec::zero();
       swap_order(total[t][2 * v], total[t][2 * v + 1]);
     }
   }
-  for (int64_t b = 0; b < blocks; b++, scales += Codes::kScales * kPanelRows, origin += kTokenGroup, sum += 2 * kTokenGroup) {
-    const I origin_i32x4 = Int::load(origin), origin_pair[2] = {vzip1q_s32(origin_i32x4, origin_i32x4), vzip2q_s32(origin_i32x4, origin_i32x4)};
+  for (int64_t b = 0; b < blocks;
+       b++, scales += Codes::kScales * kPanelRows, origin += kTokenGroup, sum += 2 * kTokenGroup) {
+    const I origin_i32x4 = Int::load(origin),
+            origin_pair[2] = {vzip1q_s32(origin_i32x4, origin_i32x4), vzip2q_s32(origin_i32x4, origin_i32x4)};
 #pragma GCC unroll 2
     for (int h = 0; h < Codes::kHalves; h++, codes += kSpan * kPanelRows * 4, q += kSpan * kTokenGroup * 4) {
       I acc[2][4];
@@ -103,13 +115,15 @@ inline void tile(int64_t tokens, int64_t blocks, const uint8_t* codes, const flo
 #pragma GCC unroll 2
       for (int t = 0; t < 2; t++) {
 #pragma GCC unroll 4
-        for (int r = 0; r < 4; r++) total[t][r] = Vec::fma(above_origin(acc[t][r], Int::as_f32(origin_pair[t])), scale[r], total[t][r]);
+        for (int r = 0; r < 4; r++)
+          total[t][r] = Vec::fma(above_origin(acc[t][r], Int::as_f32(origin_pair[t])), scale[r], total[t][r]);
       }
     }
     if constexpr (Codes::kMins) {
 #pragma GCC unroll 2
       for (int h = 0; h < Codes::kHalves; h++) {
-        const F a_sum = token_sums<Codes>(sum, h, origin_i32x4), a_sum_pair[2] = {vzip1q_f32(a_sum, a_sum), vzip2q_f32(a_sum, a_sum)};
+        const F a_sum = token_sums<Codes>(sum, h, origin_i32x4),
+                a_sum_pair[2] = {vzip1q_f32(a_sum, a_sum), vzip2q_f32(a_sum, a_sum)};
         F min[4];
         row_pairs(scales + (Codes::kHalves + h) * kPanelRows, min);
 #pragma GCC unroll 2
@@ -125,7 +139,8 @@ inline void tile(int64_t tokens, int64_t blocks, const uint8_t* codes, const flo
 #pragma GCC unroll 2
     for (int v = 0; v < 2; v++) {
       swap_order(total[t][2 * v], total[t][2 * v + 1]);
-      for (int i = 0; i < 2 && 2 * t + i < tokens; i++) Vec::store(y + (2 * t + i) * ldy + v * kRows, total[t][2 * v + i]);
+      for (int i = 0; i < 2 && 2 * t + i < tokens; i++)
+        Vec::store(y + (2 * t + i) * ldy + v * kRows, total[t][2 * v + i]);
     }
   }
 }
@@ -136,7 +151,8 @@ inline void tile(int64_t tokens, int64_t blocks, const uint8_t* codes, const flo
 
 // Sixteen independent chains, as in the NEON table.
 #define LLAVA_SIXTEEN(M) M(0) M(1) M(2) M(3) M(4) M(5) M(6) M(7) M(8) M(9) M(10) M(11) M(12) M(13) M(14) M(15)
-#define LLAVA_V "v0", "v1", "v2", "v3", "v4", "v5", "v6", "v7", "v8", "v9", "v10", "v11", "v12", "v13", "v14", "v15", "v16", "v17"
+#define LLAVA_V \
+  "v0", "v1", "v2", "v3", "v4", "v5", "v6", "v7", "v8", "v9", "v10", "v11", "v12", "v13", "v14", "v15", "v16", "v17"
 
 double peak_int8(int64_t iterations) noexcept {
   asm volatile("movi v16.4s, #0\n movi v17.4s, #0" ::: LLAVA_V);

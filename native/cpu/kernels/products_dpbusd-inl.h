@@ -1,7 +1,9 @@
-// Integer products by vpdpbusd, which adds 4 products u8 x s8 to 32 bits without saturation. The including file brings, before this one:
+// Integer products by vpdpbusd, which adds 4 products u8 x s8 to 32 bits without saturation. The including file brings,
+// before this one:
 //   dpbusd(sum, w, a)
 
-// acc[t][v] = start[t] + codes · activations over the groups of a block or half block, for groups of tokens q_stride bytes apart.
+// acc[t][v] = start[t] + codes · activations over the groups of a block or half block, for groups of tokens q_stride
+// bytes apart.
 template <class Codes, int kGroups, class Source>
 inline void products(const Source& codes, const int8_t* q, int64_t q_stride, const int32_t* start, I acc[][2]) {
   constexpr int kTokens = kGroups * kTokenGroup;
@@ -19,7 +21,8 @@ inline void products(const Source& codes, const int8_t* q, int64_t q_stride, con
   }
 }
 
-// acc + the groups of block j in a part · one token. A whole block is summed in two chains: one of eight takes longer than what stands around it.
+// acc + the groups of block j in a part · one token. A whole block is summed in two chains: one of eight takes longer
+// than what stands around it.
 template <class Codes>
 inline I dot(const typename Codes::Packed& packed, int j, const int8_t* q, I acc) {
   constexpr int kChains = Codes::kPart == 8 ? 2 : 1;

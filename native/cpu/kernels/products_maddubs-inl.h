@@ -1,11 +1,14 @@
 // Integer products by vpmaddubsw, for x86 without vpdpbusd. Codes are u8 with an offset, activations s8 in [-127, 127]:
-//   maddubs gives pairs  w0 a0 + w1 a1 in 16 bits; of 4-bit codes 8 stay below 8 * 2 * 15 * 127 = 30480 < 32768, so a whole block of 32 is summed in
-//   16 bits and widened once; 5-bit codes are widened every 4, 6-bit every 2. Exact in integers.
-// Q8_0 codes stay s8 (|w| <= 128): maddubs(|w|, a with the sign of w) gives pairs up to 2 * 128 * 127 = 32512, widened each time. Where panels hold them as
-// s16 (quantised_wide-inl.h), vpmaddwd multiplies s16 activations. The including file brings, before this one:
+//   maddubs gives pairs  w0 a0 + w1 a1 in 16 bits; of 4-bit codes 8 stay below 8 * 2 * 15 * 127 = 30480 < 32768, so a
+//   whole block of 32 is summed in 16 bits and widened once; 5-bit codes are widened every 4, 6-bit every 2. Exact in
+//   integers.
+// Q8_0 codes stay s8 (|w| <= 128): maddubs(|w|, a with the sign of w) gives pairs up to 2 * 128 * 127 = 32512, widened
+// each time. Where panels hold them as s16 (quantised_wide-inl.h), vpmaddwd multiplies s16 activations. The including
+// file brings, before this one:
 //   SignedCodes  a vector of s8 codes: pairs(a) as above
 
-// Groups of 4 products that a 16-bit lane can hold: a lane adds two products, at most 2 * largest * 127, for each group.
+// Groups of 4 products that a 16-bit lane can hold: a lane adds two products, at most 2 * largest * 127, for each
+// group.
 template <class Codes>
 constexpr int groups_in_16_bits() {
   int groups = 8 / Codes::kHalves;
@@ -13,13 +16,15 @@ constexpr int groups_in_16_bits() {
   return groups;
 }
 
-// A sum the compiler may not regroup: GCC would compute all products of a block first and add them as a tree, out of registers.
+// A sum the compiler may not regroup: GCC would compute all products of a block first and add them as a tree, out of
+// registers.
 inline I in_order(I sum) {
   asm("" : "+v"(sum));
   return sum;
 }
 
-// Where the even or odd activations of group g of token t stand as s16: those of a vector of words are the even ones of all, then the odd ones.
+// Where the even or odd activations of group g of token t stand as s16: those of a vector of words are the even ones of
+// all, then the odd ones.
 constexpr int wide_word(int g, int odd, int t) {
   const int word = g * kTokenGroup + t;
   return ((word / kRows * 2 + odd) * kRows + word % kRows) * 4;
@@ -27,7 +32,8 @@ constexpr int wide_word(int g, int odd, int t) {
 
 inline I add_pairs(I acc, I pairs_i16) { return Int::add_32(acc, Int::madd_16(pairs_i16, Int::set1_16(1))); }
 
-// acc[t][v] = start[t] + codes · activations over the groups of a block or half block, for groups of tokens q_stride bytes apart.
+// acc[t][v] = start[t] + codes · activations over the groups of a block or half block, for groups of tokens q_stride
+// bytes apart.
 template <class Codes, int kGroups, class Source>
 inline void products(const Source& codes, const int8_t* q, int64_t q_stride, const int32_t* start, I acc[][2]) {
   constexpr int kTokens = kGroups * kTokenGroup;
@@ -45,7 +51,7 @@ inline void products(const Source& codes, const int8_t* q, int64_t q_stride, con
         acc[t][1] = in_order(Int::add_32(acc[t][1], Int::madd_16(w1, a)));
       }
     }
-  } else if constexpr (Codes::kLargest == 255) {  // signed codes: each pair is widened
+  } else if constexpr (Codes::kFillsByte) {  // signed codes: each pair is widened
 #pragma GCC unroll 8
     for (int t = 0; t < kTokens; t++) acc[t][0] = acc[t][1] = Int::set1_32(start[t]);
 #pragma GCC unroll 8
@@ -87,9 +93,10 @@ inline void products(const Source& codes, const int8_t* q, int64_t q_stride, con
 // acc + the groups of block j in a part · one token.
 template <class Codes>
 inline I dot(const typename Codes::Packed& packed, int j, const int8_t* q, I acc) {
-  if constexpr (Codes::kLargest == 255) {
+  if constexpr (Codes::kFillsByte) {
 #pragma GCC unroll 8
-    for (int g = 0; g < Codes::kPart; g++) acc = add_pairs(acc, SignedCodes(Codes::code(packed, j, g)).pairs(Int::broadcast_word(q + g * 4)));
+    for (int g = 0; g < Codes::kPart; g++)
+      acc = add_pairs(acc, SignedCodes(Codes::code(packed, j, g)).pairs(Int::broadcast_word(q + g * 4)));
   } else {
     constexpr int kGroups = std::min(groups_in_16_bits<Codes>(), Codes::kPart);
 #pragma GCC unroll 4
@@ -97,7 +104,8 @@ inline I dot(const typename Codes::Packed& packed, int j, const int8_t* q, I acc
       I sum_i16 = Int::maddubs(Codes::code(packed, j, first), Int::broadcast_word(q + first * 4));
 #pragma GCC unroll 8
       for (int g = first + 1; g < first + kGroups; g++) {
-        sum_i16 = in_order(Int::add_16(sum_i16, Int::maddubs(Codes::code(packed, j, g), Int::broadcast_word(q + g * 4))));
+        sum_i16 =
+            in_order(Int::add_16(sum_i16, Int::maddubs(Codes::code(packed, j, g), Int::broadcast_word(q + g * 4))));
       }
       acc = add_pairs(acc, sum_i16);
     }

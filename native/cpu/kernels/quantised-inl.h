@@ -2,9 +2,11 @@
 //
 // Every type is u8 codes with an offset, and a scale (and for some a min) for 32 or 16 neighbouring values:
 //   y = sum over blocks of  scale * 2^e * (sum code * a  -  offset * sum a)  +  min * 2^e * sum a
-// An integer sum starts at the bits of the block's origin (cpu/block_float.h) minus offset * sum a; as a float, it is then origin + 2^e * (what is wanted).
-// `interleave` brings the same 16 bytes (`interleave_32`: 32) of kRows rows side by side, four bytes of each in a vector; codes of 4 consecutive values, a group, are cut out there
-// by shifts and masks. So one vector is [rows][4 values], which is what a 4-byte dot product wants: lanes are rows, and a row's sum never leaves its lane.
+// An integer sum starts at the bits of the block's origin (cpu/block_float.h) minus offset * sum a; as a float, it is
+// then origin + 2^e * (what is wanted). `interleave` brings the same 16 bytes (`interleave_32`: 32) of kRows rows side
+// by side, four bytes of each in a vector; codes of 4 consecutive values, a group, are cut out there by shifts and
+// masks. So one vector is [rows][4 values], which is what a 4-byte dot product wants: lanes are rows, and a row's sum
+// never leaves its lane.
 //
 // The including file says, before this one, whether Q8_0 codes stay signed, without offset: kSignedQ8.
 
@@ -12,40 +14,51 @@ using F = Vec::F;
 using I = Int::I;
 constexpr int kRows = Int::kRows;
 
-// What all types have in common. A unit is the blocks whose bytes lie among each other; it is read in parts, each the same few groups of 4 values of every block.
+// What all types have in common. A unit is the blocks whose bytes lie among each other; it is read in parts, each the
+// same few groups of 4 values of every block.
 //   load(w, stride, unit, part) -> Packed;  code(packed, j, g)  group g (of the part) of block j (of the unit)
-//   scales(w, stride) -> Scales, of a block on disk;  factor(scales, i)  value i of [blocks][kScales]: of each block its scales, then its mins
+//   scales(w, stride) -> Scales, of a block on disk;  factor(scales, i)  value i of [blocks][kScales]: of each block
+//   its scales, then its mins
 // Codes and factors are cut out right where they are multiplied, so that what is packed stays in registers.
-template <class Block, int unit_blocks, int part_groups, int offset, int largest_code>
+template <class Block, int unit_blocks, int part_groups, int offset = kTraits<Block>.offset>
 struct CodesOf {
-  static constexpr int kBytes = sizeof(Block);                           // of a block on disk
+  static constexpr int kBytes = sizeof(Block);                            // of a block on disk
   static constexpr int kDiskBlocks = reference::kValues<Block> / kBlock;  // blocks of 32 in it
-  static constexpr int kUnit = unit_blocks;                              // blocks of 32
-  static constexpr int kPart = part_groups;                              // groups, of 8 in a block: no more than share a scale
+  static constexpr int kUnit = unit_blocks;                               // blocks of 32
+  // groups, of 8 in a block: no more than share a scale
+  static constexpr int kPart = part_groups;
   static constexpr int kOffset = offset;
-  static constexpr int kLargest = largest_code;
-  static constexpr int kHalves = reference::Layout<Block>::kHalves;
-  static constexpr bool kMins = reference::Layout<Block>::kMins;
-  static constexpr int kScales = kHalves * (kMins ? 2 : 1);
+  static constexpr int kLargest = kTraits<Block>.largest_code;
+  static constexpr bool kFillsByte = kLargest == 255;  // signed on disk, and where kSignedQ8 says so
+  static constexpr bool kFifthBits = kLargest == 31;   // apart from the nibbles
+  static constexpr int kHalves = kTraits<Block>.halves;
+  static constexpr bool kMins = kTraits<Block>.mins;
+  static constexpr int kScales = kTraits<Block>.factors();
   static constexpr int kPanelBytes = 1;  // of a code in a panel
 };
 
-// Blocks whose length is no multiple of 32 bytes, as many as make up one: read as a stretch in whole steps of 32 bytes, with far fewer loads than block by block.
-// Everything in them begins at a dword or in the middle of one.
+// Blocks whose length is no multiple of 32 bytes, as many as make up one: read as a stretch in whole steps of 32 bytes,
+// with far fewer loads than block by block. Everything in them begins at a dword or in the middle of one.
 template <class Block>
 struct BlockRun {
   static constexpr int kBytes = sizeof(Block), kBlocks = 32 / (kBytes & -kBytes), kSteps = kBlocks * kBytes / 32;
   I dword[kBlocks * kBytes / 4];
-  void load_step(const unsigned char* w, int64_t stride, int step) { Int::interleave_32(w + 32 * step, stride, dword + 8 * step); }
+  void load_step(const unsigned char* w, int64_t stride, int step) {
+    Int::interleave_32(w + 32 * step, stride, dword + 8 * step);
+  }
   // Whether block j is whole once this step is loaded.
   static bool ends(int j, int step) { return ((j + 1) * kBytes - 1) / 32 == step; }
-  I at(int byte) const { return byte % 4 == 0 ? dword[byte / 4] : Int::from_middle(dword[byte / 4], dword[byte / 4 + 1]); }
+  I at(int byte) const {
+    return byte % 4 == 0 ? dword[byte / 4] : Int::from_middle(dword[byte / 4], dword[byte / 4 + 1]);
+  }
   template <int kCount>
   void read(int byte, I* out) const {
 #pragma GCC unroll 8
     for (int i = 0; i < kCount; i++) out[i] = at(byte + 4 * i);
   }
-  F half_at(int byte) const { return Int::halves_to_f32(byte % 4 == 0 ? dword[byte / 4] : Int::shift_right_32(dword[byte / 4], 16)); }
+  F half_at(int byte) const {
+    return Int::halves_to_f32(byte % 4 == 0 ? dword[byte / 4] : Int::shift_right_32(dword[byte / 4], 16));
+  }
 };
 
 inline I low_nibbles(I bytes) { return Int::bit_and(bytes, Int::set1_8(15)); }
@@ -56,13 +69,16 @@ struct Nibbles {
   I bytes[4];
   Nibbles(const unsigned char* w, int64_t stride) { Int::interleave(w, stride, bytes); }
   template <class Block>
-  Nibbles(const BlockRun<Block>& run, int byte) { run.template read<4>(byte, bytes); }
+  Nibbles(const BlockRun<Block>& run, int byte) {
+    run.template read<4>(byte, bytes);
+  }
   I group(int g) const { return g < 4 ? low_nibbles(bytes[g]) : high_nibbles(bytes[g - 4]); }
 };
 
 // Bits n (and n + 1, with mask 3) of each byte, moved to bit `to`.
 inline I bits(I bytes, int n, int mask, int to) {
-  const I moved = to >= n ? Int::shift_left_16(bytes, to - n) : Int::shift_right_16(bytes, n - to);  // bits of a neighbour that come along are masked away
+  // bits of a neighbour that come along are masked away
+  const I moved = to >= n ? Int::shift_left_16(bytes, to - n) : Int::shift_right_16(bytes, n - to);
   return Int::bit_and(moved, Int::set1_8(mask << to));
 }
 
@@ -87,8 +103,8 @@ struct ScaleAndMin {
 };
 
 // Blocks of 32 values that begin with their row's scales.
-template <class Block, int offset, int largest_code, class RowScales>
-struct SingleBlockCodes : CodesOf<Block, 1, 8, offset, largest_code> {
+template <class Block, class RowScales, int offset = kTraits<Block>.offset>
+struct SingleBlockCodes : CodesOf<Block, 1, 8, offset> {
   using Scales = RowScales;
   using Run = BlockRun<Block>;
   static Scales scales(const unsigned char* w, int64_t stride) { return {w, stride}; }
@@ -96,16 +112,16 @@ struct SingleBlockCodes : CodesOf<Block, 1, 8, offset, largest_code> {
 };
 
 // A row's scales, then 32 nibbles.
-template <class Block, int offset, class RowScales>
-struct NibbleCodes : SingleBlockCodes<Block, offset, 15, RowScales> {
+template <class Block, class RowScales>
+struct NibbleCodes : SingleBlockCodes<Block, RowScales> {
   using Packed = Nibbles;
   static Packed load(const unsigned char* w, int64_t stride, int, int) { return {w + RowScales::kBytes, stride}; }
   static I code(const Packed& packed, int, int g) { return packed.group(g); }
   static Packed load(const BlockRun<Block>& run, int j) { return {run, j * run.kBytes + RowScales::kBytes}; }
 };
 
-using CodesQ4_0 = NibbleCodes<BlockQ4_0, 8, OneScale>;
-using CodesQ4_1 = NibbleCodes<BlockQ4_1, 0, ScaleAndMin>;
+using CodesQ4_0 = NibbleCodes<BlockQ4_0, OneScale>;
+using CodesQ4_1 = NibbleCodes<BlockQ4_1, ScaleAndMin>;
 
 // Bit i of each row's dword is bit 4 of value i: value 4 g + j is byte j of group g.
 struct FiveBits {
@@ -115,10 +131,12 @@ struct FiveBits {
 };
 
 // A row's scales, the fifth bits, then 32 nibbles.
-template <class Block, int offset, class RowScales>
-struct FiveBitCodes : SingleBlockCodes<Block, offset, 31, RowScales> {
+template <class Block, class RowScales>
+struct FiveBitCodes : SingleBlockCodes<Block, RowScales> {
   using Packed = FiveBits;
-  static Packed load(const unsigned char* w, int64_t stride, int, int) { return {{w + RowScales::kBytes + 4, stride}, Int::rows_32(w + RowScales::kBytes, stride)}; }
+  static Packed load(const unsigned char* w, int64_t stride, int, int) {
+    return {{w + RowScales::kBytes + 4, stride}, Int::rows_32(w + RowScales::kBytes, stride)};
+  }
   static I code(const Packed& packed, int, int g) { return packed.group(g); }
   static Packed load(const BlockRun<Block>& run, int j) {
     const int at = j * run.kBytes + RowScales::kBytes;
@@ -126,21 +144,25 @@ struct FiveBitCodes : SingleBlockCodes<Block, offset, 31, RowScales> {
   }
 };
 
-using CodesQ5_0 = FiveBitCodes<BlockQ5_0, 16, OneScale>;
-using CodesQ5_1 = FiveBitCodes<BlockQ5_1, 0, ScaleAndMin>;
+using CodesQ5_0 = FiveBitCodes<BlockQ5_0, OneScale>;
+using CodesQ5_1 = FiveBitCodes<BlockQ5_1, ScaleAndMin>;
 
 // 32 bytes of each row: group g of them is bytes[g].
 struct Bytes32 {
   I bytes[8];
   Bytes32(const unsigned char* w, int64_t stride) { Int::interleave_32(w, stride, bytes); }
   template <class Block>
-  Bytes32(const BlockRun<Block>& run, int byte) { run.template read<8>(byte, bytes); }
+  Bytes32(const BlockRun<Block>& run, int byte) {
+    run.template read<8>(byte, bytes);
+  }
 };
 
-struct CodesQ8_0 : SingleBlockCodes<BlockQ8_0, kSignedQ8 ? 0 : 128, 255, OneScale> {
+struct CodesQ8_0 : SingleBlockCodes<BlockQ8_0, OneScale, kSignedQ8 ? 0 : kTraits<BlockQ8_0>.offset> {
   using Packed = Bytes32;
   static Packed load(const unsigned char* w, int64_t stride, int, int) { return {w + 2, stride}; }
-  static I code(const Packed& packed, int, int g) { return kSignedQ8 ? packed.bytes[g] : Int::bit_xor(packed.bytes[g], Int::set1_8(0x80)); }
+  static I code(const Packed& packed, int, int g) {
+    return kSignedQ8 ? packed.bytes[g] : Int::bit_xor(packed.bytes[g], Int::set1_8(0x80));
+  }
   static Packed load(const Run& run, int j) { return {run, j * Run::kBytes + OneScale::kBytes}; }
 };
 
@@ -149,7 +171,7 @@ inline I even_bytes(I bytes) { return Int::shift_right_signed_16(Int::shift_left
 inline I odd_bytes(I bytes) { return Int::shift_right_signed_16(bytes, 8); }
 
 // The same 16 of the 32 bytes that four blocks share, two bits each.
-struct CodesQ2_K : CodesOf<BlockQ2_K, 4, 4, 0, 3> {
+struct CodesQ2_K : CodesOf<BlockQ2_K, 4, 4> {
   struct Packed {
     I pairs[4];
   };
@@ -176,7 +198,7 @@ struct CodesQ2_K : CodesOf<BlockQ2_K, 4, 4, 0, 3> {
   }
 };
 
-struct CodesQ3_K : CodesOf<BlockQ3_K, 8, 4, 4, 7> {
+struct CodesQ3_K : CodesOf<BlockQ3_K, 8, 4> {
   struct Packed {
     I pairs[2][4], third[4];
   };
@@ -187,7 +209,9 @@ struct CodesQ3_K : CodesOf<BlockQ3_K, 8, 4, 4, 7> {
     Int::interleave(w + 64 + 16 * part, stride, packed.pairs[1]);
     return packed;
   }
-  static I code(const Packed& packed, int j, int g) { return Int::bit_or(bits(packed.pairs[j / 4][g], j % 4 * 2, 3, 0), bits(packed.third[g], j, 1, 2)); }
+  static I code(const Packed& packed, int j, int g) {
+    return Int::bit_or(bits(packed.pairs[j / 4][g], j % 4 * 2, 3, 0), bits(packed.third[g], j, 1, 2));
+  }
   struct Scales {
     I packed[3];
     F d;
@@ -223,22 +247,26 @@ struct SixBitScales {
   F factor(int i) const {
     const int j = i / 2, shift = 8 * (j % 4);
     const I low = head[1 + i % 2];
-    if (j < 4) return Vec::mul(i % 2 == 0 ? d : minus_dmin, Int::to_f32(Int::bit_and(Int::shift_right_32(low, shift), Int::set1_32(63))));
+    if (j < 4)
+      return Vec::mul(i % 2 == 0 ? d : minus_dmin,
+                      Int::to_f32(Int::bit_and(Int::shift_right_32(low, shift), Int::set1_32(63))));
     const I four = Int::bit_and(Int::shift_right_32(head[3], shift + i % 2 * 4), Int::set1_32(15));
     const I two = Int::bit_and(Int::shift_right_32(low, shift + 2), Int::set1_32(0x30));
     return Vec::mul(i % 2 == 0 ? d : minus_dmin, Int::to_f32(Int::bit_or(four, two)));
   }
 };
 
-struct CodesQ4_K : CodesOf<BlockQ4_K, 2, 8, 0, 15> {
+struct CodesQ4_K : CodesOf<BlockQ4_K, 2, 8> {
   using Packed = Bytes32;
   static Packed load(const unsigned char* w, int64_t stride, int unit, int) { return {w + 16 + 32 * unit, stride}; }
-  static I code(const Packed& packed, int j, int g) { return j == 0 ? low_nibbles(packed.bytes[g]) : high_nibbles(packed.bytes[g]); }
+  static I code(const Packed& packed, int j, int g) {
+    return j == 0 ? low_nibbles(packed.bytes[g]) : high_nibbles(packed.bytes[g]);
+  }
   using Scales = SixBitScales;
   static Scales scales(const unsigned char* w, int64_t stride) { return {w, stride}; }
 };
 
-struct CodesQ5_K : CodesOf<BlockQ5_K, 8, 4, 0, 31> {
+struct CodesQ5_K : CodesOf<BlockQ5_K, 8, 4> {
   struct Packed {
     I nibbles[4][4], fifth[4];
   };
@@ -257,7 +285,7 @@ struct CodesQ5_K : CodesOf<BlockQ5_K, 8, 4, 0, 31> {
   static Scales scales(const unsigned char* w, int64_t stride) { return {w, stride}; }
 };
 
-struct CodesQ6_K : CodesOf<BlockQ6_K, 4, 4, 32, 63> {
+struct CodesQ6_K : CodesOf<BlockQ6_K, 4, 4> {
   struct Packed {
     I nibbles[2][4], pairs[4];
   };
@@ -275,7 +303,10 @@ struct CodesQ6_K : CodesOf<BlockQ6_K, 4, 4, 32, 63> {
   struct Scales {
     I packed[4];
     F d;
-    F factor(int h) const { return Vec::mul(d, Int::to_f32(Int::shift_right_signed_32(Int::shift_left_32(packed[h / 4], 24 - 8 * (h % 4)), 24))); }
+    F factor(int h) const {
+      return Vec::mul(d,
+                      Int::to_f32(Int::shift_right_signed_32(Int::shift_left_32(packed[h / 4], 24 - 8 * (h % 4)), 24)));
+    }
   };
   static Scales scales(const unsigned char* w, int64_t stride) {
     Scales s;

@@ -1,16 +1,19 @@
 // Products of 16 rows of weights, as they lie in the file, with one token. The including file brings, before this one:
 //   dot<Codes>(packed, j, q, acc)  acc + the groups of block j in a part · one token.
 
-// The next 16 rows are one stretch of memory: it is fetched line by line, in step with these, which are 16 streams that no hardware prefetcher follows.
-// Each sum of a block or half block brings its share of the lines of a block on disk; many at once would stand in the way of the loads.
+// The next 16 rows are one stretch of memory: it is fetched line by line, in step with these, which are 16 streams that
+// no hardware prefetcher follows. Each sum of a block or half block brings its share of the lines of a block on disk;
+// many at once would stand in the way of the loads.
 template <class Codes>
 inline void prefetch_share(const unsigned char* next, int share) {
   constexpr int kBytes = kRows * Codes::kBytes, kShares = Codes::kDiskBlocks * 8 / Codes::kPart;
 #pragma GCC unroll 64
-  for (int line = (share * kBytes / kShares + 63) / 64; line * 64 < (share + 1) * kBytes / kShares; line++) __builtin_prefetch(next + line * 64, 0, 2);
+  for (int line = (share * kBytes / kShares + 63) / 64; line * 64 < (share + 1) * kBytes / kShares; line++)
+    __builtin_prefetch(next + line * 64, 0, 2);
 }
 
-// Where the sums of a token's blocks start, and 2^e * sum, which mins are multiplied by, for kStretch blocks: made once for 16 rows, and broadcast from memory.
+// Where the sums of a token's blocks start, and 2^e * sum, which mins are multiplied by, for kStretch blocks: made once
+// for 16 rows, and broadcast from memory.
 constexpr int kStretch = 128;
 template <class Codes>
 struct TokenBlocks {
@@ -33,13 +36,16 @@ struct TokenBlocks {
 
 // Adds what the sums of one block stand for. factor: of the block's first scale.
 template <class Codes>
-inline F scaled(F total, const I* acc, const typename Codes::Scales& scales, int factor, float origin, const float* weighted_sum) {
+inline F scaled(F total, const I* acc, const typename Codes::Scales& scales, int factor, float origin,
+                const float* weighted_sum) {
   const F zero = Vec::set1(origin);
 #pragma GCC unroll 2
-  for (int h = 0; h < Codes::kHalves; h++) total = Vec::fma(above_origin(acc[h], zero), scales.factor(factor + h), total);
+  for (int h = 0; h < Codes::kHalves; h++)
+    total = Vec::fma(above_origin(acc[h], zero), scales.factor(factor + h), total);
   if constexpr (Codes::kMins) {
 #pragma GCC unroll 2
-    for (int h = 0; h < Codes::kHalves; h++) total = Vec::fma(Vec::set1(weighted_sum[h]), scales.factor(factor + Codes::kHalves + h), total);
+    for (int h = 0; h < Codes::kHalves; h++)
+      total = Vec::fma(Vec::set1(weighted_sum[h]), scales.factor(factor + Codes::kHalves + h), total);
   }
   return total;
 }
@@ -47,7 +53,8 @@ inline F scaled(F total, const I* acc, const typename Codes::Scales& scales, int
 // Adds the products of one unit, whose first block is block b of the stretch.
 template <class Codes>
 inline F add_unit(F total, const unsigned char* rows, int64_t stride, int unit, const unsigned char* next,
-                  const typename Codes::Scales& scales, const int8_t* q, const float* origin, const TokenBlocks<Codes>& token, int64_t b) {
+                  const typename Codes::Scales& scales, const int8_t* q, const float* origin,
+                  const TokenBlocks<Codes>& token, int64_t b) {
   I acc[Codes::kUnit][Codes::kHalves];
 #pragma GCC unroll 2
   for (int part = 0; part < 8 / Codes::kPart; part++) {
@@ -63,15 +70,17 @@ inline F add_unit(F total, const unsigned char* rows, int64_t stride, int unit, 
   }
 #pragma GCC unroll 8
   for (int j = 0; j < Codes::kUnit; j++) {
-    total = scaled<Codes>(total, acc[j], scales, (unit * Codes::kUnit + j) * Codes::kScales, origin[b + j], token.weighted_sum[b + j]);
+    total = scaled<Codes>(total, acc[j], scales, (unit * Codes::kUnit + j) * Codes::kScales, origin[b + j],
+                          token.weighted_sum[b + j]);
   }
   return total;
 }
 
-// Adds the products of a run of blocks, the first of which is block b of the stretch: each block as soon as its last bytes are there.
+// Adds the products of a run of blocks, the first of which is block b of the stretch: each block as soon as its last
+// bytes are there.
 template <class Codes>
-inline F add_run(F total, const unsigned char* rows, int64_t stride, const unsigned char* next, const int8_t* q, const float* origin,
-                 const TokenBlocks<Codes>& token, int64_t b) {
+inline F add_run(F total, const unsigned char* rows, int64_t stride, const unsigned char* next, const int8_t* q,
+                 const float* origin, const TokenBlocks<Codes>& token, int64_t b) {
   using Run = typename Codes::Run;
   Run run;
 #pragma GCC unroll 17
@@ -90,7 +99,8 @@ inline F add_run(F total, const unsigned char* rows, int64_t stride, const unsig
 }
 
 template <class Codes>
-void gemv_q(const void* w, int64_t stride, int64_t blocks, const void* next, const int8_t* q, const float* origin, const int32_t* sum, float* y) noexcept {
+void gemv_q(const void* w, int64_t stride, int64_t blocks, const void* next, const int8_t* q, const float* origin,
+            const int32_t* sum, float* y) noexcept {
   F total[kPanelRows / kRows];
   for (F& rows : total) rows = Vec::zero();
   TokenBlocks<Codes> token;
@@ -98,13 +108,16 @@ void gemv_q(const void* w, int64_t stride, int64_t blocks, const void* next, con
     const int64_t count = blocks - first < kStretch ? blocks - first : kStretch;
     token.fill(origin + first, sum + 2 * first, count);
     for (int at = 0; at < kPanelRows; at += kRows) {
-      const unsigned char* rows = static_cast<const unsigned char*>(w) + at * stride + first / Codes::kDiskBlocks * Codes::kBytes;
-      const unsigned char* next_rows = static_cast<const unsigned char*>(next) + at * stride + first / Codes::kDiskBlocks * Codes::kBytes * kRows;
+      const unsigned char* rows =
+          static_cast<const unsigned char*>(w) + at * stride + first / Codes::kDiskBlocks * Codes::kBytes;
+      const unsigned char* next_rows =
+          static_cast<const unsigned char*>(next) + at * stride + first / Codes::kDiskBlocks * Codes::kBytes * kRows;
       int64_t b = 0;
       if constexpr (Codes::kDiskBlocks == 1) {
         constexpr int kRun = Codes::Run::kBlocks;
         for (; b + kRun <= count; b += kRun, rows += kRun * Codes::kBytes, next_rows += kRows * kRun * Codes::kBytes) {
-          total[at / kRows] = add_run<Codes>(total[at / kRows], rows, stride, next_rows, q + first * kBlock, origin + first, token, b);
+          total[at / kRows] =
+              add_run<Codes>(total[at / kRows], rows, stride, next_rows, q + first * kBlock, origin + first, token, b);
         }
       }
       for (; b < count; b += Codes::kDiskBlocks, rows += Codes::kBytes, next_rows += kRows * Codes::kBytes) {
@@ -112,8 +125,8 @@ void gemv_q(const void* w, int64_t stride, int64_t blocks, const void* next, con
 #pragma GCC unroll 4
         for (int unit = 0; unit < Codes::kDiskBlocks / Codes::kUnit; unit++) {
           const int in_disk_block = unit * Codes::kUnit;
-          total[at / kRows] = add_unit<Codes>(total[at / kRows], rows, stride, unit, next_rows, scales, q + first * kBlock, origin + first, token,
-                                              b + in_disk_block);
+          total[at / kRows] = add_unit<Codes>(total[at / kRows], rows, stride, unit, next_rows, scales,
+                                              q + first * kBlock, origin + first, token, b + in_disk_block);
         }
       }
     }
@@ -122,7 +135,7 @@ void gemv_q(const void* w, int64_t stride, int64_t blocks, const void* next, con
 }
 
 inline void fill_gemvs(KernelTable& t) {
-#define LLAVA_GEMV_SLOT(T, elements, bytes) t.gemv_##T = gemv_q<Codes##T>;
+#define LLAVA_GEMV_SLOT(T, elements, ...) t.gemv_##T = gemv_q<Codes##T>;
   LLAVA_QUANTISED(LLAVA_GEMV_SLOT)
 #undef LLAVA_GEMV_SLOT
 }

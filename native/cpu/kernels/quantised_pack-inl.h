@@ -1,7 +1,10 @@
-// Packing: 16 rows of quantised weights to a panel. The including file says, before this one, in which form a panel holds codes:
-//   to_panel<Codes>(group)  brings the groups of a unit into that form, in place; where a panel's codes are s16, they become so when they are stored.
+// Packing: 16 rows of quantised weights to a panel. The including file says, before this one, in which form a panel
+// holds codes:
+//   to_panel<Codes>(group)  brings the groups of a unit into that form, in place; where a panel's codes are s16, they
+//   become so when they are stored.
 
-// The same stretch of each row that follows the one packed now: packed a few panels later, and 16 streams that no hardware prefetcher follows.
+// The same stretch of each row that follows the one packed now: packed a few panels later, and 16 streams that no
+// hardware prefetcher follows.
 template <class Codes>
 inline void prefetch_next_stretch(const unsigned char* w, int64_t stride, int64_t blocks) {
   const int64_t stretch = blocks / Codes::kDiskBlocks * Codes::kBytes;
@@ -89,9 +92,11 @@ inline void pack_blocks(const unsigned char* w, int64_t stride, int64_t blocks, 
     int64_t b = 0;
     if constexpr (Codes::kDiskBlocks == 1 && Codes::kBytes < 32) {  // a longer one is read in whole steps by itself
       constexpr int kRun = Codes::Run::kBlocks;
-      for (; b + kRun <= blocks; b += kRun, rows += kRun * Codes::kBytes) pack_run<Codes>(rows, stride, to.after<Codes>(b));
+      for (; b + kRun <= blocks; b += kRun, rows += kRun * Codes::kBytes)
+        pack_run<Codes>(rows, stride, to.after<Codes>(b));
     }
-    for (; b < blocks; b += Codes::kDiskBlocks, rows += Codes::kBytes) pack_block<Codes>(rows, stride, to.after<Codes>(b));
+    for (; b < blocks; b += Codes::kDiskBlocks, rows += Codes::kBytes)
+      pack_block<Codes>(rows, stride, to.after<Codes>(b));
   }
 }
 
@@ -102,7 +107,7 @@ void pack(const void* w, int64_t stride, int64_t blocks, uint8_t* codes, float* 
 }
 
 inline void fill_packs(KernelTable& t) {
-#define LLAVA_PACK_SLOT(T, elements, bytes) t.pack_##T = pack<Codes##T>;
+#define LLAVA_PACK_SLOT(T, elements, ...) t.pack_##T = pack<Codes##T>;
   LLAVA_QUANTISED(LLAVA_PACK_SLOT)
 #undef LLAVA_PACK_SLOT
 }

@@ -1,6 +1,7 @@
 // The int8 tile of x86: 4 tokens x 2 vectors of rows. The including file brings, before this one:
-//   products<Codes, groups>(codes, q, q_stride, start, acc)  acc[t][v] = start[t] + codes · activations over the groups of a block or half block, for groups of
-//   tokens q_stride bytes apart; codes.group(v, g) are those of group g in vector v of rows.
+//   products<Codes, groups>(codes, q, q_stride, start, acc)  acc[t][v] = start[t] + codes · activations over the groups
+//   of a block or half block, for groups of tokens q_stride bytes apart; codes.group(v, g) are those of group g in
+//   vector v of rows.
 
 // A value of each token of a group, side by side.
 using Quad = int32_t __attribute__((vector_size(16)));
@@ -17,7 +18,8 @@ inline Quad quad_sum(const int32_t* sum, int half) {
   return Codes::kHalves == 2 ? first : first + quad_at<Quad>(sum + kTokenGroup);
 }
 
-// Of a group of tokens, for a block or a half: where integer sums start, and 2^e * the sum of activations, which mins are multiplied by.
+// Of a group of tokens, for a block or a half: where integer sums start, and 2^e * the sum of activations, which mins
+// are multiplied by.
 template <class Codes>
 inline void store_starts(const float* origin, const int32_t* sum, int half, int32_t* start) {
   Quad quad = quad_at<Quad>(origin);
@@ -38,13 +40,15 @@ struct PanelCodes {
 
 // Codes and scales of the two vectors of rows lie code_step bytes and scale_step floats apart.
 template <class Codes>
-inline void tile(int64_t tokens, int64_t blocks, const uint8_t* codes, int64_t code_step, const float* scales, int64_t scale_step, const int8_t* q,
-                 const float* origin, const int32_t* sum, float* y, int64_t ldy, bool accumulate) {
+inline void tile(int64_t tokens, int64_t blocks, const uint8_t* codes, int64_t code_step, const float* scales,
+                 int64_t scale_step, const int8_t* q, const float* origin, const int32_t* sum, float* y, int64_t ldy,
+                 bool accumulate) {
   constexpr int kSpan = 8 / Codes::kHalves;  // groups that share a scale
   F total[kTokenGroup][2];
 #pragma GCC unroll 4
   for (int t = 0; t < kTokenGroup; t++) {
-    for (int v = 0; v < 2; v++) total[t][v] = accumulate && t < tokens ? Vec::load(y + t * ldy + v * kRows) : Vec::zero();
+    for (int v = 0; v < 2; v++)
+      total[t][v] = accumulate && t < tokens ? Vec::load(y + t * ldy + v * kRows) : Vec::zero();
   }
   for (int64_t b = 0; b < blocks; b++) {
     const float* factor = scales + b * Codes::kScales * kPanelRows;
@@ -88,14 +92,16 @@ inline void tile(int64_t tokens, int64_t blocks, const uint8_t* codes, int64_t c
 
 // 32 rows: one tile over both panels with 16 lanes, one for each panel with 8.
 template <class Codes>
-inline void tile_32(int64_t tokens, int64_t blocks, const uint8_t* codes, const float* scales, int64_t panel, const int8_t* q, const float* origin,
-                    const int32_t* sum, float* y, int64_t ldy, bool accumulate) {
+inline void tile_32(int64_t tokens, int64_t blocks, const uint8_t* codes, const float* scales, int64_t panel,
+                    const int8_t* q, const float* origin, const int32_t* sum, float* y, int64_t ldy, bool accumulate) {
   const int64_t panel_scales = panel / kBlock * Codes::kScales;
   if constexpr (kRows == kPanelRows) {
-    tile<Codes>(tokens, blocks, codes, kPanelCodeBytes * panel, scales, panel_scales, q, origin, sum, y, ldy, accumulate);
+    tile<Codes>(tokens, blocks, codes, kPanelCodeBytes * panel, scales, panel_scales, q, origin, sum, y, ldy,
+                accumulate);
   } else {
     for (int p = 0; p < 2; p++) {
-      tile<Codes>(tokens, blocks, codes + p * kPanelCodeBytes * panel, kRows * 4, scales + p * panel_scales, kRows, q, origin, sum, y + p * kPanelRows, ldy, accumulate);
+      tile<Codes>(tokens, blocks, codes + p * kPanelCodeBytes * panel, kRows * 4, scales + p * panel_scales, kRows, q,
+                  origin, sum, y + p * kPanelRows, ldy, accumulate);
     }
   }
 }

@@ -2,7 +2,9 @@
 //   block_codes(x, inverse)  round(x * inverse) of the 32 values at x; 0 where inverse is 0, whatever x is
 
 // Of four neighbouring codes, eight sums: those of a half in one half.
-inline __m256i sums_of_four(__m256i codes) { return _mm256_madd_epi16(_mm256_maddubs_epi16(_mm256_set1_epi8(1), codes), _mm256_set1_epi16(1)); }
+inline __m256i sums_of_four(__m256i codes) {
+  return _mm256_madd_epi16(_mm256_maddubs_epi16(_mm256_set1_epi8(1), codes), _mm256_set1_epi16(1));
+}
 
 void quantize_q8(const float* x, int64_t n, const float* inverse, int8_t* q, int32_t* sum) noexcept {
   for (int64_t b = 0; b < n / kBlock; b++) {
@@ -23,9 +25,11 @@ inline void words_of_tokens(const __m256i token[4], __m256i out[4]) {
   out[3] = _mm256_unpackhi_epi64(t1, t3);
 }
 
-void quantize_q8_group(const float* x, int64_t ldx, int64_t rows, int64_t n, const float* inverse, int64_t ldi, int8_t* q, int32_t* sum) noexcept {
+void quantize_q8_group(const float* x, int64_t ldx, int64_t rows, int64_t n, const float* inverse, int64_t ldi,
+                       int8_t* q, int32_t* sum) noexcept {
   for (int64_t b = 0; b < n / kBlock; b++, q += kTokenGroup * kBlock, sum += 2 * kTokenGroup) {
-    for (int64_t at = 0; at < kTokenGroup * kBlock; at += 64) __builtin_prefetch(q + 8 * kTokenGroup * kBlock + at, 1, 3);
+    for (int64_t at = 0; at < kTokenGroup * kBlock; at += 64)
+      __builtin_prefetch(q + 8 * kTokenGroup * kBlock + at, 1, 3);
     __m256i codes[kTokenGroup], fours[kTokenGroup], words[4], sums[4];
 #pragma GCC unroll 4
     for (int t = 0; t < kTokenGroup; t++) {
@@ -35,8 +39,10 @@ void quantize_q8_group(const float* x, int64_t ldx, int64_t rows, int64_t n, con
     words_of_tokens(codes, words);
 #pragma GCC unroll 2
     for (int i = 0; i < 4; i += 2) {
-      _mm256_storeu_si256(reinterpret_cast<__m256i*>(q + 16 * i), _mm256_permute2x128_si256(words[i], words[i + 1], 0x20));
-      _mm256_storeu_si256(reinterpret_cast<__m256i*>(q + 64 + 16 * i), _mm256_permute2x128_si256(words[i], words[i + 1], 0x31));
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(q + 16 * i),
+                          _mm256_permute2x128_si256(words[i], words[i + 1], 0x20));
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(q + 64 + 16 * i),
+                          _mm256_permute2x128_si256(words[i], words[i + 1], 0x31));
     }
     words_of_tokens(fours, sums);
     const __m256i total = _mm256_add_epi32(_mm256_add_epi32(sums[0], sums[1]), _mm256_add_epi32(sums[2], sums[3]));

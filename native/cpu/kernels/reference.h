@@ -1,5 +1,5 @@
-// Every kernel as the plainest loop, templated on the accumulator: double is the truth that conformance measures against,
-// float is the scalar table, shipped for CPUs without AVX2. Order and names as in kernels.def.
+// Every kernel as the plainest loop, templated on the accumulator: double is the truth that conformance measures
+// against, float is the scalar table, shipped for CPUs without AVX2. Order and names as in kernels.def.
 #pragma once
 #include <algorithm>
 #include <bit>
@@ -25,39 +25,16 @@ inline float weight_f32(const void* w, int64_t i) { return load<float>(w, i); }
 inline float weight_f16(const void* w, int64_t i) { return half_to_float(load<uint16_t>(w, i)); }
 inline float weight_bf16(const void* w, int64_t i) { return bfloat_to_float(load<uint16_t>(w, i)); }
 
-// A block type's layout in a panel: whether 16 values share a scale (two halves in a block of 32), whether there are mins.
-template <class Block>
-struct Layout {
-  static constexpr int kHalves = 1;
-  static constexpr bool kMins = false;
-};
-template <int halves, bool mins>
-struct LayoutOf {
-  static constexpr int kHalves = halves;
-  static constexpr bool kMins = mins;
-};
-template <> struct Layout<BlockQ4_1> : LayoutOf<1, true> {};
-template <> struct Layout<BlockQ5_1> : LayoutOf<1, true> {};
-template <> struct Layout<BlockQ2_K> : LayoutOf<2, true> {};
-template <> struct Layout<BlockQ3_K> : LayoutOf<2, false> {};
-template <> struct Layout<BlockQ4_K> : LayoutOf<1, true> {};
-template <> struct Layout<BlockQ5_K> : LayoutOf<1, true> {};
-template <> struct Layout<BlockQ6_K> : LayoutOf<2, false> {};
-
 // Values in a block on disk.
 template <class Block>
-inline constexpr int kValues = kBlock;
-template <> inline constexpr int kValues<BlockQ2_K> = kSuperBlock;
-template <> inline constexpr int kValues<BlockQ3_K> = kSuperBlock;
-template <> inline constexpr int kValues<BlockQ4_K> = kSuperBlock;
-template <> inline constexpr int kValues<BlockQ5_K> = kSuperBlock;
-template <> inline constexpr int kValues<BlockQ6_K> = kSuperBlock;
+inline constexpr int kValues = static_cast<int>(kTraits<Block>.elements);
 
 template <class Block>
 void expand_blocks(const void* src, float* dst, int64_t n) noexcept {
   for (int64_t at = 0; at < n; at += kValues<Block>) {
     const auto block = load<Block>(src, at / kValues<Block>);
-    for (int i = 0; i < kValues<Block> && at + i < n; i++) dst[at + i] = block.scale(i) * static_cast<float>(block.code(i)) + block.min(i);
+    for (int i = 0; i < kValues<Block> && at + i < n; i++)
+      dst[at + i] = block.scale(i) * static_cast<float>(block.code(i)) + block.min(i);
   }
 }
 
@@ -74,16 +51,22 @@ inline void narrow_bf16(const float* src, uint16_t* dst, int64_t n) noexcept {
   for (int64_t i = 0; i < n; i++) dst[i] = float_to_bfloat(src[i]);
 }
 
-inline void expand_keys_q8(const int8_t* codes, const uint16_t* scales, int64_t rows, int64_t columns, float* dst) noexcept {
+inline void expand_keys_q8(const int8_t* codes, const uint16_t* scales, int64_t rows, int64_t columns,
+                           float* dst) noexcept {
   for (int64_t r = 0; r < rows; r++) {
-    for (int64_t c = 0; c < columns; c++) dst[r * columns + c] = static_cast<float>(codes[r * columns + c]) * half_to_float(scales[r / kBlock * columns + c]);
+    for (int64_t c = 0; c < columns; c++)
+      dst[r * columns + c] =
+          static_cast<float>(codes[r * columns + c]) * half_to_float(scales[r / kBlock * columns + c]);
   }
 }
 
-inline void expand_values_q8(const int8_t* codes, const uint16_t* scales, int64_t rows, int64_t columns, float* dst) noexcept {
+inline void expand_values_q8(const int8_t* codes, const uint16_t* scales, int64_t rows, int64_t columns,
+                             float* dst) noexcept {
   const int64_t blocks = (columns + kBlock - 1) / kBlock;
   for (int64_t r = 0; r < rows; r++) {
-    for (int64_t c = 0; c < columns; c++) dst[r * columns + c] = static_cast<float>(codes[r * columns + c]) * half_to_float(scales[r * blocks + c / kBlock]);
+    for (int64_t c = 0; c < columns; c++)
+      dst[r * columns + c] =
+          static_cast<float>(codes[r * columns + c]) * half_to_float(scales[r * blocks + c / kBlock]);
   }
 }
 
@@ -95,7 +78,8 @@ void transpose(const void* src, int64_t stride, int64_t rows, int64_t columns, f
 }
 
 template <class Acc, class B, float (*value)(const void*, int64_t)>
-void gemm(int64_t m, int64_t n, int64_t k, const float* a, int64_t lda, const B* b, int64_t ldb, float* c, int64_t ldc, bool accumulate) noexcept {
+void gemm(int64_t m, int64_t n, int64_t k, const float* a, int64_t lda, const B* b, int64_t ldb, float* c, int64_t ldc,
+          bool accumulate) noexcept {
   for (int64_t i = 0; i < m; i++) {
     for (int64_t j = 0; j < n; j++) {
       Acc sum = accumulate ? Acc(c[i * ldc + j]) : Acc(0);
@@ -106,25 +90,27 @@ void gemm(int64_t m, int64_t n, int64_t k, const float* a, int64_t lda, const B*
 }
 
 template <class Acc>
-void gemm_f16(int64_t m, int64_t n, int64_t k, const float* a, int64_t lda, const uint16_t* b, int64_t ldb, const void*, float* c, int64_t ldc,
-              bool accumulate) noexcept {
+void gemm_f16(int64_t m, int64_t n, int64_t k, const float* a, int64_t lda, const uint16_t* b, int64_t ldb, const void*,
+              float* c, int64_t ldc, bool accumulate) noexcept {
   gemm<Acc, uint16_t, weight_f16>(m, n, k, a, lda, b, ldb, c, ldc, accumulate);
 }
 
 template <class Acc>
-void gemm_bf16(int64_t m, int64_t n, int64_t k, const void* a, int64_t lda, const void* b, int64_t ldb, float* c, int64_t ldc, bool accumulate) noexcept {
+void gemm_bf16(int64_t m, int64_t n, int64_t k, const void* a, int64_t lda, const void* b, int64_t ldb, float* c,
+               int64_t ldc, bool accumulate) noexcept {
   for (int64_t i = 0; i < m; i++) {
     for (int64_t j = 0; j < n; j++) {
       Acc sum = accumulate ? Acc(c[i * ldc + j]) : Acc(0);
-      for (int64_t p = 0; p < 2 * k; p++) sum += Acc(weight_bf16(a, i * 2 * lda + p)) * Acc(weight_bf16(b, (p / 2 * ldb + j) * 2 + p % 2));
+      for (int64_t p = 0; p < 2 * k; p++)
+        sum += Acc(weight_bf16(a, i * 2 * lda + p)) * Acc(weight_bf16(b, (p / 2 * ldb + j) * 2 + p % 2));
       c[i * ldc + j] = static_cast<float>(sum);
     }
   }
 }
 
 template <class Acc, float (*weight)(const void*, int64_t)>
-void gemv(const void* w, int64_t stride, int64_t rows, int64_t k, const void*, int64_t tokens, const float* x, int64_t ldx, float* y, int64_t ldy,
-          bool accumulate) noexcept {
+void gemv(const void* w, int64_t stride, int64_t rows, int64_t k, const void*, int64_t tokens, const float* x,
+          int64_t ldx, float* y, int64_t ldy, bool accumulate) noexcept {
   for (int64_t t = 0; t < tokens; t++) {
     for (int64_t r = 0; r < rows; r++) {
       const void* row = static_cast<const std::byte*>(w) + r * stride;
@@ -143,7 +129,9 @@ inline void block_largest(const float* x, int64_t n, float* largest) noexcept {
   }
 }
 
-inline int8_t code_of(float x, float inverse) { return inverse == 0 ? int8_t{0} : static_cast<int8_t>(std::nearbyintf(x * inverse)); }
+inline int8_t code_of(float x, float inverse) {
+  return inverse == 0 ? int8_t{0} : static_cast<int8_t>(std::nearbyintf(x * inverse));
+}
 
 inline void quantize_q8(const float* x, int64_t n, const float* inverse, int8_t* q, int32_t* sum) noexcept {
   std::fill(sum, sum + n / 16, 0);
@@ -153,7 +141,8 @@ inline void quantize_q8(const float* x, int64_t n, const float* inverse, int8_t*
   }
 }
 
-inline void quantize_q8_group(const float* x, int64_t ldx, int64_t rows, int64_t n, const float* inverse, int64_t ldi, int8_t* q, int32_t* sum) noexcept {
+inline void quantize_q8_group(const float* x, int64_t ldx, int64_t rows, int64_t n, const float* inverse, int64_t ldi,
+                              int8_t* q, int32_t* sum) noexcept {
   std::fill(sum, sum + n / 16 * kTokenGroup, 0);
   for (int64_t t = 0; t < kTokenGroup; t++) {
     for (int64_t i = 0; i < n; i++) {
@@ -167,24 +156,26 @@ inline void quantize_q8_group(const float* x, int64_t ldx, int64_t rows, int64_t
 // The panel's scales of block b: [n][16 rows], the halves' scales first, then their mins.
 template <class Block>
 void pack(const void* w, int64_t stride, int64_t blocks, uint8_t* codes, float* scales) noexcept {
-  constexpr int kHalves = Layout<Block>::kHalves, kScales = kHalves * (Layout<Block>::kMins ? 2 : 1);
+  constexpr int kHalves = kTraits<Block>.halves, kScales = kTraits<Block>.factors();
   for (int64_t b = 0; b < blocks; b++) {
     for (int r = 0; r < kPanelRows; r++) {
       const auto block = load<Block>(static_cast<const std::byte*>(w) + r * stride, b * kBlock / kValues<Block>);
       const int first = static_cast<int>(b * kBlock % kValues<Block>);
       for (int h = 0; h < kHalves; h++) {
         scales[(b * kScales + h) * kPanelRows + r] = block.scale(first + 16 * h);
-        if (Layout<Block>::kMins) scales[(b * kScales + kHalves + h) * kPanelRows + r] = block.min(first + 16 * h);
+        if (kTraits<Block>.mins) scales[(b * kScales + kHalves + h) * kPanelRows + r] = block.min(first + 16 * h);
       }
-      for (int i = 0; i < kBlock; i++) codes[((b * 8 + i / 4) * kPanelRows + r) * 4 + i % 4] = static_cast<uint8_t>(block.code(first + i));
+      for (int i = 0; i < kBlock; i++)
+        codes[((b * 8 + i / 4) * kPanelRows + r) * 4 + i % 4] = static_cast<uint8_t>(block.code(first + i));
     }
   }
 }
 
 template <class Acc, class Block>
-void gemm_q(int64_t tokens, int64_t blocks, const uint8_t* codes, const float* scales, int64_t panel, const int8_t* q, int64_t q_stride,
-            const float* origin, const int32_t* sum, int64_t o_stride, float* y, int64_t ldy, bool accumulate) noexcept {
-  constexpr int kHalves = Layout<Block>::kHalves, kScales = kHalves * (Layout<Block>::kMins ? 2 : 1), kSpan = kBlock / kHalves;
+void gemm_q(int64_t tokens, int64_t blocks, const uint8_t* codes, const float* scales, int64_t panel, const int8_t* q,
+            int64_t q_stride, const float* origin, const int32_t* sum, int64_t o_stride, float* y, int64_t ldy,
+            bool accumulate) noexcept {
+  constexpr int kHalves = kTraits<Block>.halves, kScales = kTraits<Block>.factors(), kSpan = kBlock / kHalves;
   for (int64_t t = 0; t < tokens; t++) {
     const int64_t group = t / kTokenGroup, lane = t % kTokenGroup;
     for (int r = 0; r < 2 * kPanelRows; r++) {
@@ -196,12 +187,13 @@ void gemm_q(int64_t tokens, int64_t blocks, const uint8_t* codes, const float* s
         for (int h = 0; h < kHalves; h++) {
           int32_t products = 0;
           for (int i = h * kSpan; i < (h + 1) * kSpan; i++) {
-            const auto weight = static_cast<int8_t>(panel_codes[((b * 8 + i / 4) * kPanelRows + r % kPanelRows) * 4 + i % 4]);
+            const auto weight =
+                static_cast<int8_t>(panel_codes[((b * 8 + i / 4) * kPanelRows + r % kPanelRows) * 4 + i % 4]);
             products += weight * q[group * q_stride + ((b * 8 + i / 4) * kTokenGroup + lane) * 4 + i % 4];
           }
           total += Acc(products) * power * Acc(panel_scales[(b * kScales + h) * kPanelRows + r % kPanelRows]);
         }
-        for (int h = 0; Layout<Block>::kMins && h < kHalves; h++) {
+        for (int h = 0; kTraits<Block>.mins && h < kHalves; h++) {
           const int32_t* half = sum + 2 * group * o_stride + 2 * b * kTokenGroup + lane;
           const int32_t values = kHalves == 2 ? half[h * kTokenGroup] : half[0] + half[kTokenGroup];
           total += Acc(values) * power * Acc(panel_scales[(b * kScales + kHalves + h) * kPanelRows + r % kPanelRows]);
@@ -214,18 +206,20 @@ void gemm_q(int64_t tokens, int64_t blocks, const uint8_t* codes, const float* s
 
 // total + one row of weights · one token, whose words, origins and sums lie `step` apart.
 template <class Acc, class Block>
-Acc row_product(const std::byte* row, int64_t blocks, int64_t step, const int8_t* q, const float* origin, const int32_t* sum, Acc total) noexcept {
-  constexpr int kHalves = Layout<Block>::kHalves, kSpan = kBlock / kHalves;
+Acc row_product(const std::byte* row, int64_t blocks, int64_t step, const int8_t* q, const float* origin,
+                const int32_t* sum, Acc total) noexcept {
+  constexpr int kHalves = kTraits<Block>.halves, kSpan = kBlock / kHalves;
   for (int64_t b = 0; b < blocks; b++) {
     const auto block = load<Block>(row, b * kBlock / kValues<Block>);
     const int first = static_cast<int>(b * kBlock % kValues<Block>);
     const Acc power = Acc(origin[b * step] / kOrigin);
     for (int h = 0; h < kHalves; h++) {
       int32_t products = 0;
-      for (int i = h * kSpan; i < (h + 1) * kSpan; i++) products += block.code(first + i) * q[(b * 8 + i / 4) * 4 * step + i % 4];
+      for (int i = h * kSpan; i < (h + 1) * kSpan; i++)
+        products += block.code(first + i) * q[(b * 8 + i / 4) * 4 * step + i % 4];
       total += Acc(products) * power * Acc(block.scale(first + 16 * h));
     }
-    for (int h = 0; Layout<Block>::kMins && h < kHalves; h++) {
+    for (int h = 0; kTraits<Block>.mins && h < kHalves; h++) {
       const int32_t* half = sum + 2 * b * step;
       const int32_t values = kHalves == 2 ? half[h * step] : half[0] + half[step];
       total += Acc(values) * power * Acc(block.min(first + 16 * h));
@@ -235,21 +229,25 @@ Acc row_product(const std::byte* row, int64_t blocks, int64_t step, const int8_t
 }
 
 template <class Acc, class Block>
-void gemv_q(const void* w, int64_t stride, int64_t blocks, const void*, const int8_t* q, const float* origin, const int32_t* sum, float* y) noexcept {
+void gemv_q(const void* w, int64_t stride, int64_t blocks, const void*, const int8_t* q, const float* origin,
+            const int32_t* sum, float* y) noexcept {
   for (int r = 0; r < kPanelRows; r++) {
-    y[r] = static_cast<float>(row_product<Acc, Block>(static_cast<const std::byte*>(w) + r * stride, blocks, 1, q, origin, sum, Acc(0)));
+    y[r] = static_cast<float>(
+        row_product<Acc, Block>(static_cast<const std::byte*>(w) + r * stride, blocks, 1, q, origin, sum, Acc(0)));
   }
 }
 
 template <class Acc, class Block>
-void skinny(const void* w, int64_t stride, int64_t blocks, const void*, int64_t groups, const int8_t* q, int64_t q_stride, const float* origin, const int32_t* sum,
-            int64_t o_stride, float* y, int64_t ldy, bool accumulate) noexcept {
+void skinny(const void* w, int64_t stride, int64_t blocks, const void*, int64_t groups, const int8_t* q,
+            int64_t q_stride, const float* origin, const int32_t* sum, int64_t o_stride, float* y, int64_t ldy,
+            bool accumulate) noexcept {
   for (int64_t t = 0; t < groups * kTokenGroup; t++) {
     const int64_t group = t / kTokenGroup, lane = t % kTokenGroup;
     for (int r = 0; r < 2 * kPanelRows; r++) {
       float& out = y[t * ldy + r];
-      out = static_cast<float>(row_product<Acc, Block>(static_cast<const std::byte*>(w) + r * stride, blocks, kTokenGroup, q + group * q_stride + 4 * lane,
-                                                       origin + group * o_stride + lane, sum + 2 * group * o_stride + lane, accumulate ? Acc(out) : Acc(0)));
+      out = static_cast<float>(row_product<Acc, Block>(
+          static_cast<const std::byte*>(w) + r * stride, blocks, kTokenGroup, q + group * q_stride + 4 * lane,
+          origin + group * o_stride + lane, sum + 2 * group * o_stride + lane, accumulate ? Acc(out) : Acc(0)));
     }
   }
 }
@@ -269,7 +267,8 @@ void layer_norm(const float* x, const float* weight, const float* bias, float ep
   mean /= Acc(n);
   for (int64_t i = 0; i < n; i++) variance += (Acc(x[i]) - mean) * (Acc(x[i]) - mean);
   const Acc factor = Acc(1) / std::sqrt(variance / Acc(n) + Acc(eps));
-  for (int64_t i = 0; i < n; i++) y[i] = static_cast<float>((Acc(x[i]) - mean) * factor * Acc(weight[i]) + Acc(bias[i]));
+  for (int64_t i = 0; i < n; i++)
+    y[i] = static_cast<float>((Acc(x[i]) - mean) * factor * Acc(weight[i]) + Acc(bias[i]));
 }
 
 template <class Acc>
@@ -283,8 +282,8 @@ void scale(const float* x, float factor, float* y, int64_t n) noexcept {
 }
 
 template <class Acc>
-void finish_rows(int64_t rows, int64_t n, const float* c, int64_t ldc, float scale, const float* row_scale, const float* bias, const float* residual, int64_t ldr,
-                 float* y, int64_t ldy, bool) noexcept {
+void finish_rows(int64_t rows, int64_t n, const float* c, int64_t ldc, float scale, const float* row_scale,
+                 const float* bias, const float* residual, int64_t ldr, float* y, int64_t ldy, bool) noexcept {
   for (int64_t m = 0; m < rows; m++) {
     const Acc factor = Acc(scale) * Acc(row_scale != nullptr ? row_scale[m] : 1.0f);
     for (int64_t i = 0; i < n; i++) {
@@ -303,20 +302,23 @@ void quick_gelu(const float* x, float* y, int64_t n) noexcept {
 
 template <class Acc>
 void gelu(const float* x, float* y, int64_t n) noexcept {
-  for (int64_t i = 0; i < n; i++) y[i] = static_cast<float>(Acc(0.5) * Acc(x[i]) * (Acc(1) + std::erf(Acc(x[i]) * Acc(0.70710678118654752440))));
+  for (int64_t i = 0; i < n; i++)
+    y[i] = static_cast<float>(Acc(0.5) * Acc(x[i]) * (Acc(1) + std::erf(Acc(x[i]) * Acc(0.70710678118654752440))));
 }
 
 template <class Acc>
 void gelu_tanh(const float* x, float* y, int64_t n) noexcept {
   for (int64_t i = 0; i < n; i++) {
     const Acc cubic = Acc(x[i]) + Acc(0.044715) * Acc(x[i]) * Acc(x[i]) * Acc(x[i]);
-    y[i] = static_cast<float>(Acc(0.5) * Acc(x[i]) * (Acc(1) + std::tanh(Acc(0.79788456080286535588) * cubic)));  // sqrt(2 / pi)
+    // sqrt(2 / pi)
+    y[i] = static_cast<float>(Acc(0.5) * Acc(x[i]) * (Acc(1) + std::tanh(Acc(0.79788456080286535588) * cubic)));
   }
 }
 
 template <class Acc>
 void silu_mul(const float* gate, const float* up, float* y, int64_t n) noexcept {
-  for (int64_t i = 0; i < n; i++) y[i] = static_cast<float>(Acc(gate[i]) / (Acc(1) + std::exp(-Acc(gate[i]))) * Acc(up[i]));
+  for (int64_t i = 0; i < n; i++)
+    y[i] = static_cast<float>(Acc(gate[i]) / (Acc(1) + std::exp(-Acc(gate[i]))) * Acc(up[i]));
 }
 
 template <class Acc>
@@ -412,11 +414,11 @@ void fill(KernelTable& t) {
   t.block_largest = block_largest;
   t.quantize_q8 = quantize_q8;
   t.quantize_q8_group = quantize_q8_group;
-#define LLAVA_REFERENCE_SLOTS(T, elements, bytes) \
-  t.expand_##T = expand_blocks<Block##T>;         \
-  t.pack_##T = pack<Block##T>;                    \
-  t.gemm_##T = gemm_q<Acc, Block##T>;             \
-  t.skinny_##T = skinny<Acc, Block##T>;           \
+#define LLAVA_REFERENCE_SLOTS(T, elements, ...) \
+  t.expand_##T = expand_blocks<Block##T>;       \
+  t.pack_##T = pack<Block##T>;                  \
+  t.gemm_##T = gemm_q<Acc, Block##T>;           \
+  t.skinny_##T = skinny<Acc, Block##T>;         \
   t.gemv_##T = gemv_q<Acc, Block##T>;
   LLAVA_QUANTISED(LLAVA_REFERENCE_SLOTS)
 #undef LLAVA_REFERENCE_SLOTS

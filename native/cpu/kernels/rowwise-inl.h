@@ -1,5 +1,6 @@
 // Row-wise kernels over Vec, included once per ISA inside its target region.
-//   exp:  x = n ln2 + r, |r| <= ln2 / 2;  e^x = 2^n P(r), P the degree-6 polynomial of Cephes' expf (within 1 ulp of exp on its range);
+//   exp:  x = n ln2 + r, |r| <= ln2 / 2;  e^x = 2^n P(r), P the degree-6 polynomial of Cephes' expf (within 1 ulp of
+//   exp on its range);
 //         below -87.33 (results under 2^-126) it is 0, above 88 it stays at e^88.
 //   erf:  x P(x^2) / Q(x^2) on [-4, 4], the rational minimax form XLA and Eigen use for float.
 using F = Vec::F;
@@ -7,7 +8,8 @@ constexpr int kLanes = Vec::kLanes;
 
 inline F exp(F x) {
   const F lowest = Vec::set1(-87.33654f);
-  const F clamped = Vec::min(Vec::set1(88.0f), Vec::max(lowest, x));  // the second operand is returned for NaN, so NaN stays NaN
+  // the second operand is returned for NaN, so NaN stays NaN
+  const F clamped = Vec::min(Vec::set1(88.0f), Vec::max(lowest, x));
   const F n = Vec::round(Vec::mul(clamped, Vec::set1(1.44269504f)));
   F r = Vec::fma(n, Vec::set1(-0.693359375f), clamped);  // ln2 in two parts, the first exact in 10 bits
   r = Vec::fma(n, Vec::set1(2.12194440e-4f), r);
@@ -43,7 +45,9 @@ struct QuickGelu {
   static F apply(F x, F) { return Vec::div(x, Vec::add(Vec::set1(1.0f), exp(Vec::mul(Vec::set1(-1.702f), x)))); }
 };
 struct Gelu {
-  static F apply(F x, F) { return Vec::mul(Vec::mul(Vec::set1(0.5f), x), Vec::add(Vec::set1(1.0f), erf(Vec::mul(x, Vec::set1(0.70710678f))))); }
+  static F apply(F x, F) {
+    return Vec::mul(Vec::mul(Vec::set1(0.5f), x), Vec::add(Vec::set1(1.0f), erf(Vec::mul(x, Vec::set1(0.70710678f)))));
+  }
 };
 // x / 2 (1 + tanh(u)) = x / (1 + e^-2u),  u = sqrt(2 / pi) (x + 0.044715 x^3)
 struct GeluTanh {
@@ -53,7 +57,9 @@ struct GeluTanh {
   }
 };
 struct SiluMul {
-  static F apply(F gate, F up) { return Vec::mul(Vec::div(gate, Vec::add(Vec::set1(1.0f), exp(Vec::sub(Vec::zero(), gate)))), up); }
+  static F apply(F gate, F up) {
+    return Vec::mul(Vec::div(gate, Vec::add(Vec::set1(1.0f), exp(Vec::sub(Vec::zero(), gate)))), up);
+  }
 };
 struct Add {
   static F apply(F a, F b) { return Vec::add(a, b); }
@@ -82,8 +88,9 @@ void scale(const float* x, float factor, float* y, int64_t n) noexcept {
   if (i < n) Vec::store_part(y + i, Vec::mul(Vec::load_part(x + i, n - i), f), n - i);
 }
 
-void finish_rows(int64_t rows, int64_t n, const float* c, int64_t ldc, float scale, const float* row_scale, const float* bias, const float* residual, int64_t ldr,
-                 float* y, int64_t ldy, bool past_caches) noexcept {
+void finish_rows(int64_t rows, int64_t n, const float* c, int64_t ldc, float scale, const float* row_scale,
+                 const float* bias, const float* residual, int64_t ldr, float* y, int64_t ldy,
+                 bool past_caches) noexcept {
   const bool streams = past_caches && Vec::streams_to(y, ldy);
   for (int64_t m = 0; m < rows; m++, c += ldc, y += ldy) {
     const F factor = Vec::set1(row_scale != nullptr ? scale * row_scale[m] : scale);
@@ -93,8 +100,10 @@ void finish_rows(int64_t rows, int64_t n, const float* c, int64_t ldc, float sca
       F value = Vec::mul(Vec::load(c + i), factor);
       if (bias != nullptr) value = Vec::add(value, Vec::load(bias + i));
       if (added != nullptr) value = Vec::add(value, Vec::load(added + i));
-      if (streams) Vec::stream(y + i, value);
-      else Vec::store(y + i, value);
+      if (streams)
+        Vec::stream(y + i, value);
+      else
+        Vec::store(y + i, value);
     }
     if (i == n) continue;
     const int64_t left = n - i;
@@ -118,8 +127,11 @@ void rms_norm(const float* x, const float* weight, float eps, float* y, int64_t 
     squares = Vec::fma(v, v, squares);
   }
   const F factor = Vec::set1(1.0f / __builtin_sqrtf(Vec::sum(squares) / static_cast<float>(n) + eps));
-  for (i = 0; i + kLanes <= n; i += kLanes) Vec::store(y + i, Vec::mul(Vec::load(weight + i), Vec::mul(Vec::load(x + i), factor)));
-  if (i < n) Vec::store_part(y + i, Vec::mul(Vec::load_part(weight + i, n - i), Vec::mul(Vec::load_part(x + i, n - i), factor)), n - i);
+  for (i = 0; i + kLanes <= n; i += kLanes)
+    Vec::store(y + i, Vec::mul(Vec::load(weight + i), Vec::mul(Vec::load(x + i), factor)));
+  if (i < n)
+    Vec::store_part(y + i, Vec::mul(Vec::load_part(weight + i, n - i), Vec::mul(Vec::load_part(x + i, n - i), factor)),
+                    n - i);
 }
 
 void layer_norm(const float* x, const float* weight, const float* bias, float eps, float* y, int64_t n) noexcept {
@@ -138,7 +150,8 @@ void layer_norm(const float* x, const float* weight, const float* bias, float ep
   for (; i < n; i++) tail_squares += (x[i] - mean) * (x[i] - mean);
   const F factor = Vec::set1(1.0f / __builtin_sqrtf((Vec::sum(squares) + tail_squares) / static_cast<float>(n) + eps));
   for (i = 0; i + kLanes <= n; i += kLanes) {
-    Vec::store(y + i, Vec::fma(Vec::mul(Vec::sub(Vec::load(x + i), centre), factor), Vec::load(weight + i), Vec::load(bias + i)));
+    Vec::store(y + i, Vec::fma(Vec::mul(Vec::sub(Vec::load(x + i), centre), factor), Vec::load(weight + i),
+                               Vec::load(bias + i)));
   }
   if (i < n) {
     const int64_t left = n - i;
@@ -191,7 +204,8 @@ void rope_interleaved(float* x, const float* cos, const float* sin, int64_t half
   int64_t j = 0;
   for (; j + kLanes / 2 <= half; j += kLanes / 2) {
     const F v = Vec::load(x + 2 * j);
-    Vec::store(x + 2 * j, Vec::fmaddsub(v, Vec::load_twice(cos + j), Vec::mul(Vec::swap_pairs(v), Vec::load_twice(sin + j))));
+    Vec::store(x + 2 * j,
+               Vec::fmaddsub(v, Vec::load_twice(cos + j), Vec::mul(Vec::swap_pairs(v), Vec::load_twice(sin + j))));
   }
   for (; j < half; j++) {
     const float a = x[2 * j], b = x[2 * j + 1];
@@ -218,7 +232,8 @@ void expand_Q8_0(const void* src, float* dst, int64_t n) noexcept {
   const auto* blocks = static_cast<const BlockQ8_0*>(src);
   for (int64_t b = 0; b < n / kBlock; b++) {
     const F d = Vec::set1(half_to_float(blocks[b].d));
-    for (int i = 0; i < kBlock; i += kLanes) Vec::store(dst + b * kBlock + i, Vec::mul(Vec::load_i8(blocks[b].qs + i), d));
+    for (int i = 0; i < kBlock; i += kLanes)
+      Vec::store(dst + b * kBlock + i, Vec::mul(Vec::load_i8(blocks[b].qs + i), d));
   }
 }
 
@@ -244,7 +259,8 @@ void narrow_f16(const float* src, uint16_t* dst, int64_t n) noexcept {
 void expand_keys_q8(const int8_t* codes, const uint16_t* scales, int64_t rows, int64_t columns, float* dst) noexcept {
   for (int64_t r = 0; r < rows; r++) {
     const uint16_t* scale = scales + r / kBlock * columns;
-    for (int64_t c = 0; c < columns; c += kLanes) Vec::store(dst + r * columns + c, Vec::mul(Vec::load_i8(codes + r * columns + c), Vec::load_f16(scale + c)));
+    for (int64_t c = 0; c < columns; c += kLanes)
+      Vec::store(dst + r * columns + c, Vec::mul(Vec::load_i8(codes + r * columns + c), Vec::load_f16(scale + c)));
   }
 }
 
@@ -254,7 +270,8 @@ void expand_values_q8(const int8_t* codes, const uint16_t* scales, int64_t rows,
     for (int64_t b = 0; b < blocks; b++) {
       const F scale = Vec::set1(half_to_float(scales[r * blocks + b]));
       const int64_t end = std::min(columns, (b + 1) * kBlock);
-      for (int64_t c = b * kBlock; c < end; c += kLanes) Vec::store(dst + r * columns + c, Vec::mul(Vec::load_i8(codes + r * columns + c), scale));
+      for (int64_t c = b * kBlock; c < end; c += kLanes)
+        Vec::store(dst + r * columns + c, Vec::mul(Vec::load_i8(codes + r * columns + c), scale));
     }
   }
 }

@@ -3,11 +3,12 @@ struct Vec {
   using F = float32x4_t;
   static constexpr int kLanes = 4;
   static constexpr int kGemvTokens = 6;  // 6 x 4 accumulators + 6 vectors of x + 1 of weights = 31 of 32 registers
-  static constexpr int kTileRows = 8;  // 8 x 2 accumulators + 8 vectors of a + 2 weights = 26 of 32 registers
+  static constexpr int kTileRows = 8;    // 8 x 2 accumulators + 8 vectors of a + 2 weights = 26 of 32 registers
 
   static F load(const float* p) { return vld1q_f32(p); }
   static void store(float* p, F v) { vst1q_f32(p, v); }
-  static bool streams_to(const float*, int64_t) { return false; }  // stores around the caches are not in NEON's intrinsics
+  // stores around the caches are not in NEON's intrinsics
+  static bool streams_to(const float*, int64_t) { return false; }
   static void stream(float* p, F v) { store(p, v); }
   static void end_stream() {}
   static F load_part(const float* p, int64_t n) {  // 0 < n < 4; lanes >= n are 0
@@ -43,7 +44,9 @@ struct Vec {
   // 2^n for whole n in [-126, 127]
   static F pow2(F n) { return vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(vcvtq_s32_f32(n), vdupq_n_s32(127)), 23)); }
   // v where x >= limit or x is NaN, else 0
-  static F where_at_least(F x, F limit, F v) { return vreinterpretq_f32_u32(vbicq_u32(vreinterpretq_u32_f32(v), vcltq_f32(x, limit))); }
+  static F where_at_least(F x, F limit, F v) {
+    return vreinterpretq_f32_u32(vbicq_u32(vreinterpretq_u32_f32(v), vcltq_f32(x, limit)));
+  }
   // Pairs: {p0, p0, p1, p1}; {a1, a0, a3, a2}; even lanes a*b - c, odd lanes a*b + c
   static F load_twice(const float* p) {
     const float32x2_t pair = vld1_f32(p);
@@ -57,7 +60,8 @@ struct Vec {
 
   // 4 x 4 in place: pairs of rows, then pairs of pairs.
   static void transpose(F row[4]) {
-    const F t0 = vzip1q_f32(row[0], row[2]), t1 = vzip2q_f32(row[0], row[2]), t2 = vzip1q_f32(row[1], row[3]), t3 = vzip2q_f32(row[1], row[3]);
+    const F t0 = vzip1q_f32(row[0], row[2]), t1 = vzip2q_f32(row[0], row[2]), t2 = vzip1q_f32(row[1], row[3]),
+            t3 = vzip2q_f32(row[1], row[3]);
     row[0] = vzip1q_f32(t0, t2);
     row[1] = vzip2q_f32(t0, t2);
     row[2] = vzip1q_f32(t1, t3);
@@ -65,7 +69,9 @@ struct Vec {
   }
 
   static float sum(F v) { return vaddvq_f32(v); }
-  static void sums_4(const F v[4], float sums[4]) { store(sums, vpaddq_f32(vpaddq_f32(v[0], v[1]), vpaddq_f32(v[2], v[3]))); }
+  static void sums_4(const F v[4], float sums[4]) {
+    store(sums, vpaddq_f32(vpaddq_f32(v[0], v[1]), vpaddq_f32(v[2], v[3])));
+  }
   static float largest(F v) { return vmaxvq_f32(v); }
 };
 
@@ -95,10 +101,13 @@ struct Int {
   static I bit_and(I a, I b) { return vandq_s32(a, b); }
   static I bit_or(I a, I b) { return vorrq_s32(a, b); }
   static I bit_xor(I a, I b) { return veorq_s32(a, b); }
-  // Shifts by a vector of equal counts, which the compiler turns into the immediate form: the intrinsics with _n take literals only.
+  // Shifts by a vector of equal counts, which the compiler turns into the immediate form: the intrinsics with _n take
+  // literals only.
   static I shift_right_16(I a, int n) { return from(words(a) >> vdupq_n_u16(static_cast<uint16_t>(n))); }
   static I shift_left_16(I a, int n) { return from(words(a) << vdupq_n_u16(static_cast<uint16_t>(n))); }
-  static I shift_right_signed_16(I a, int n) { return vreinterpretq_s32_s16(vreinterpretq_s16_s32(a) >> vdupq_n_s16(static_cast<int16_t>(n))); }
+  static I shift_right_signed_16(I a, int n) {
+    return vreinterpretq_s32_s16(vreinterpretq_s16_s32(a) >> vdupq_n_s16(static_cast<int16_t>(n)));
+  }
   static I shift_right_32(I a, int n) { return from(dwords(a) >> vdupq_n_u32(static_cast<uint32_t>(n))); }
   static I shift_left_32(I a, int n) { return from(dwords(a) << vdupq_n_u32(static_cast<uint32_t>(n))); }
   static I shift_right_signed_32(I a, int n) { return a >> vdupq_n_s32(n); }
@@ -116,7 +125,8 @@ struct Int {
   }
   static Vec::F to_f32(I a) { return vcvtq_f32_s32(a); }
   static Vec::F as_f32(I a) { return vreinterpretq_f32_s32(a); }
-  static Vec::F halves_to_f32(I a) { return vcvt_f32_f16(vreinterpret_f16_u16(vmovn_u32(dwords(a)))); }  // the low 16 bits of each lane
+  // the low 16 bits of each lane
+  static Vec::F halves_to_f32(I a) { return vcvt_f32_f16(vreinterpret_f16_u16(vmovn_u32(dwords(a)))); }
   // Four bytes at w of each row.
   static I rows_32(const unsigned char* w, int64_t stride) {
     int32_t word[4];
@@ -136,7 +146,8 @@ struct Int {
   //   out[0] = row0.a row1.a row2.a row3.a
   static void interleave(const unsigned char* w, int64_t stride, I out[4]) {
     const I row0 = load(w), row1 = load(w + stride), row2 = load(w + 2 * stride), row3 = load(w + 3 * stride);
-    const I t0 = vzip1q_s32(row0, row2), t1 = vzip2q_s32(row0, row2), t2 = vzip1q_s32(row1, row3), t3 = vzip2q_s32(row1, row3);
+    const I t0 = vzip1q_s32(row0, row2), t1 = vzip2q_s32(row0, row2), t2 = vzip1q_s32(row1, row3),
+            t3 = vzip2q_s32(row1, row3);
     out[0] = vzip1q_s32(t0, t2);
     out[1] = vzip2q_s32(t0, t2);
     out[2] = vzip1q_s32(t1, t3);
@@ -152,11 +163,14 @@ struct Int {
   static I from_middle(I a, I b) { return from(vsliq_n_u32(vshrq_n_u32(dwords(a), 16), dwords(b), 16)); }
 
   static uint16x4_t half(I a, int which) { return which == 0 ? vget_low_u16(words(a)) : vget_high_u16(words(a)); }
-  // 4 rows x 8 words in place, to two columns in each vector: row[c] = column c | column 4 + c. Pairs of rows, then pairs of pairs; then halves change places.
+  // 4 rows x 8 words in place, to two columns in each vector: row[c] = column c | column 4 + c. Pairs of rows, then
+  // pairs of pairs; then halves change places.
   static void transpose_16(I row[4]) {
     const uint16x8_t low02 = vzip1q_u16(words(row[0]), words(row[2])), low13 = vzip1q_u16(words(row[1]), words(row[3]));
-    const uint16x8_t high02 = vzip2q_u16(words(row[0]), words(row[2])), high13 = vzip2q_u16(words(row[1]), words(row[3]));
-    const uint16x8_t c01 = vzip1q_u16(low02, low13), c23 = vzip2q_u16(low02, low13), c45 = vzip1q_u16(high02, high13), c67 = vzip2q_u16(high02, high13);
+    const uint16x8_t high02 = vzip2q_u16(words(row[0]), words(row[2])),
+                     high13 = vzip2q_u16(words(row[1]), words(row[3]));
+    const uint16x8_t c01 = vzip1q_u16(low02, low13), c23 = vzip2q_u16(low02, low13), c45 = vzip1q_u16(high02, high13),
+                     c67 = vzip2q_u16(high02, high13);
     row[0] = from(vcombine_u16(vget_low_u16(c01), vget_low_u16(c45)));
     row[1] = from(vcombine_u16(vget_high_u16(c01), vget_high_u16(c45)));
     row[2] = from(vcombine_u16(vget_low_u16(c23), vget_low_u16(c67)));

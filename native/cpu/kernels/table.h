@@ -1,4 +1,5 @@
-// The table of micro-kernels of one ISA. select() starts from the scalar table; each ISA overwrites what it has (the BLIS idiom), so no slot is ever null.
+// The table of micro-kernels of one ISA. select() starts from the scalar table; each ISA overwrites what it has (the
+// BLIS idiom), so no slot is ever null.
 #pragma once
 #include <cstdint>
 #include <string>
@@ -17,28 +18,21 @@ struct KernelTable {
 #undef KERNEL
 };
 
-constexpr int kPanelRows = 16;   // rows of one quantised panel
+constexpr int kPanelRows = 16;      // rows of one quantised panel
 constexpr int kPanelCodeBytes = 2;  // of a code in a panel, at most
-constexpr int kGemvStretch = 768;  // columns of float weights whose products gemv_* adds in lanes
-constexpr int kTokenGroup = 4;   // tokens whose int8 words stand side by side
+constexpr int kGemvStretch = 768;   // columns of float weights whose products gemv_* adds in lanes
+constexpr int kTokenGroup = 4;      // tokens whose int8 words stand side by side
 
-// The origin of a block of activations is this times its power of two (cpu/block_float.h): floats from 2^23 to 2^24 are 1 apart.
+// The origin of a block of activations is this times its power of two (cpu/block_float.h): floats from 2^23 to 2^24 are
+// 1 apart.
 constexpr float kOrigin = 0x1.8p23f;
 
-// Scales and mins of a row in one block of a panel: n in kernels.def.
-constexpr int panel_scales(DType dtype) {
-  switch (dtype) {
-    case DType::Q2_K: return 4;
-    case DType::Q4_1:
-    case DType::Q5_1:
-    case DType::Q3_K:
-    case DType::Q4_K:
-    case DType::Q5_K:
-    case DType::Q6_K: return 2;
-    default: return 1;
-  }
-}
-constexpr int kMostPanelScales = 4;
+// Scales and mins of a row in one block of a panel, at most.
+constexpr int kMostPanelScales = [] {
+  int most = 0;
+  for (const DTypeTraits& type : kDTypes) most = type.factors() > most ? type.factors() : most;
+  return most;
+}();
 
 // Tables this CPU can execute, weakest first: "scalar", then those of its architecture.
 std::vector<std::string> available_isas();
@@ -51,7 +45,7 @@ void fill_scalar(KernelTable& table);
 void fill_avx2(KernelTable& table);
 void fill_avx2_vnni(KernelTable& table);
 void fill_avx512_bw(KernelTable& table);
-void fill_avx512(KernelTable& table);  // needs VNNI
+void fill_avx512(KernelTable& table);       // needs VNNI
 void fill_avx512_bf16(KernelTable& table);  // needs VNNI too
 #elif defined(__aarch64__)
 void fill_neon(KernelTable& table);

@@ -1,5 +1,7 @@
-// The tile whose lanes are rows, for NEON with and without dotprod. The including file says, before this one, how products are summed:
-//   products<Codes>(codes, q, start, acc)  acc[4 tokens][2 vectors of 4 rows] = start[token] + codes · activations over the groups of a block or half block.
+// The tile whose lanes are rows, for NEON with and without dotprod. The including file says, before this one, how
+// products are summed:
+//   products<Codes>(codes, q, start, acc)  acc[4 tokens][2 vectors of 4 rows] = start[token] + codes · activations over
+//   the groups of a block or half block.
 
 template <class Codes>
 inline void to_panel(I* group) {
@@ -16,14 +18,16 @@ inline void add_min(const F min[2], F a_sum_f32x4, F total[2]) {
 }
 
 template <class Codes>
-inline void tile(int64_t tokens, int64_t blocks, const uint8_t* codes, const float* scales, const int8_t* q, const float* origin, const int32_t* sum, float* y,
-                 int64_t ldy, bool accumulate) {
+inline void tile(int64_t tokens, int64_t blocks, const uint8_t* codes, const float* scales, const int8_t* q,
+                 const float* origin, const int32_t* sum, float* y, int64_t ldy, bool accumulate) {
   constexpr int kSpan = 8 / Codes::kHalves;  // groups that share a scale
   F total[kTokenGroup][2];
   for (int t = 0; t < kTokenGroup; t++) {
-    for (int v = 0; v < 2; v++) total[t][v] = accumulate && t < tokens ? Vec::load(y + t * ldy + v * kRows) : Vec::zero();
+    for (int v = 0; v < 2; v++)
+      total[t][v] = accumulate && t < tokens ? Vec::load(y + t * ldy + v * kRows) : Vec::zero();
   }
-  for (int64_t b = 0; b < blocks; b++, scales += Codes::kScales * kPanelRows, origin += kTokenGroup, sum += 2 * kTokenGroup) {
+  for (int64_t b = 0; b < blocks;
+       b++, scales += Codes::kScales * kPanelRows, origin += kTokenGroup, sum += 2 * kTokenGroup) {
     const I origin_i32x4 = Int::load(origin);
 #pragma GCC unroll 2
     for (int h = 0; h < Codes::kHalves; h++, codes += kSpan * kPanelRows * 4, q += kSpan * kTokenGroup * 4) {
@@ -41,7 +45,8 @@ inline void tile(int64_t tokens, int64_t blocks, const uint8_t* codes, const flo
 #pragma GCC unroll 2
       for (int h = 0; h < Codes::kHalves; h++) {
         const float* mins = scales + (Codes::kHalves + h) * kPanelRows;
-        const F min[2] = {Vec::load(mins), Vec::load(mins + kRows)}, a_sum_f32x4 = token_sums<Codes>(sum, h, origin_i32x4);
+        const F min[2] = {Vec::load(mins), Vec::load(mins + kRows)},
+                a_sum_f32x4 = token_sums<Codes>(sum, h, origin_i32x4);
         add_min<0>(min, a_sum_f32x4, total[0]);
         add_min<1>(min, a_sum_f32x4, total[1]);
         add_min<2>(min, a_sum_f32x4, total[2]);

@@ -13,7 +13,8 @@ struct WeightF32 {
   F column(int k) const { return weight[k]; }
 };
 
-// Words are transposed before they are widened: half the shuffles. A step takes whole cache lines, because many rows may compete for the same sets.
+// Words are transposed before they are widened: half the shuffles. A step takes whole cache lines, because many rows
+// may compete for the same sets.
 struct WeightWords {
   static constexpr int kBytes = 2, kColumns = 32, kWords = 2 * kLanes;  // of a vector
   static constexpr int kApart = kLanes < 8 ? kLanes : 8;                // columns that share a vector
@@ -22,7 +23,8 @@ struct WeightWords {
 #pragma GCC unroll 16
     for (int r = 0; r < kLanes; r++) {
 #pragma GCC unroll 4
-      for (int v = 0; v < kColumns / kWords; v++) word[v * kLanes + r] = Int::load(w + r * stride + v * kWords * kBytes);
+      for (int v = 0; v < kColumns / kWords; v++)
+        word[v * kLanes + r] = Int::load(w + r * stride + v * kWords * kBytes);
     }
 #pragma GCC unroll 4
     for (int v = 0; v < kColumns / kWords; v++) Int::transpose_16(word + v * kLanes);
@@ -46,7 +48,8 @@ inline void transpose(const void* src, int64_t stride, int64_t rows, int64_t col
   for (int64_t r = 0; r < whole_rows; r += kLanes) {
     for (int64_t k = 0; k < whole_columns; k += W::kColumns) {
       const unsigned char* corner = from + r * stride + k * W::kBytes;
-      // The same stretch of each row that follows this one is transposed a few panels later: too many streams for a hardware prefetcher.
+      // The same stretch of each row that follows this one is transposed a few panels later: too many streams for a
+      // hardware prefetcher.
 #pragma GCC unroll 16
       for (int i = 0; i < kLanes; i++) __builtin_prefetch(corner + i * stride + columns * W::kBytes, 0, 2);
       W square;

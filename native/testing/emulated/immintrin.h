@@ -1,5 +1,5 @@
-// <immintrin.h> for tables compiled for a CPU that lacks their instructions: AVX2, FMA and F16C are the CPU's own, AVX-512 comes from SIMDe 0.7.4,
-// and what SIMDe lacks stands here as loops over lanes.
+// <immintrin.h> for tables compiled for a CPU that lacks their instructions: AVX2, FMA and F16C are the CPU's own,
+// AVX-512 comes from SIMDe 0.7.4, and what SIMDe lacks stands here as loops over lanes.
 #pragma once
 #include_next <immintrin.h>
 
@@ -35,24 +35,50 @@ T reduce(const Vector& v, Function function) {
   return result;
 }
 
-inline simde__m512 cvtepi32_ps(simde__m512i a) { return map<simde__m512, int32_t>(a, [](int32_t x) { return static_cast<float>(x); }); }
-inline simde__m512i cvtps_epi32(simde__m512 a) { return map<simde__m512i, float>(a, [](float x) { return _mm_cvtss_si32(_mm_set_ss(x)); }); }
+inline simde__m512 cvtepi32_ps(simde__m512i a) {
+  return map<simde__m512, int32_t>(a, [](int32_t x) { return static_cast<float>(x); });
+}
+inline simde__m512i cvtps_epi32(simde__m512 a) {
+  return map<simde__m512i, float>(a, [](float x) { return _mm_cvtss_si32(_mm_set_ss(x)); });
+}
 inline simde__m512i maskz_cvtps_epi32(simde__mmask16 mask, simde__m512 a) {
   auto out = lanes<int32_t>(cvtps_epi32(a));
   for (size_t i = 0; i < 16; i++) out[i] = mask >> i & 1 ? out[i] : 0;
   return std::bit_cast<simde__m512i>(out);
 }
-inline simde__m512i cvtepi8_epi32(__m128i a) { return map<simde__m512i, int8_t>(a, [](int8_t x) { return int32_t{x}; }); }
-inline simde__m512i cvtepu16_epi32(__m256i a) { return map<simde__m512i, uint16_t>(a, [](uint16_t x) { return int32_t{x}; }); }
-inline __m256i cvtepi32_epi16(simde__m512i a) { return map<__m256i, int32_t>(a, [](int32_t x) { return static_cast<int16_t>(x); }); }
-inline __m128i cvtepi32_epi8(simde__m512i a) { return map<__m128i, int32_t>(a, [](int32_t x) { return static_cast<int8_t>(x); }); }
-inline simde__m512 cvtph_ps(__m256i a) { return map<simde__m512, uint16_t>(a, [](uint16_t x) { return _cvtsh_ss(x); }); }
-inline __m256i cvtps_ph(simde__m512 a, int) { return map<__m256i, float>(a, [](float x) { return static_cast<uint16_t>(_cvtss_sh(x, _MM_FROUND_TO_NEAREST_INT)); }); }
-inline simde__m512i srai_epi32(simde__m512i a, int n) { return map<simde__m512i, int32_t>(a, [n](int32_t x) { return x >> n; }); }
-inline float reduce_add_ps(simde__m512 a) { return reduce<float>(a, [](float x, float y) { return x + y; }); }
-inline float reduce_max_ps(simde__m512 a) { return reduce<float>(a, [](float x, float y) { return x > y ? x : y; }); }
-inline int32_t reduce_max_epi32(simde__m512i a) { return reduce<int32_t>(a, [](int32_t x, int32_t y) { return x > y ? x : y; }); }
-inline int32_t reduce_add_epi32(simde__m512i a) { return reduce<int32_t>(a, [](int32_t x, int32_t y) { return x + y; }); }
+inline simde__m512i cvtepi8_epi32(__m128i a) {
+  return map<simde__m512i, int8_t>(a, [](int8_t x) { return int32_t{x}; });
+}
+inline simde__m512i cvtepu16_epi32(__m256i a) {
+  return map<simde__m512i, uint16_t>(a, [](uint16_t x) { return int32_t{x}; });
+}
+inline __m256i cvtepi32_epi16(simde__m512i a) {
+  return map<__m256i, int32_t>(a, [](int32_t x) { return static_cast<int16_t>(x); });
+}
+inline __m128i cvtepi32_epi8(simde__m512i a) {
+  return map<__m128i, int32_t>(a, [](int32_t x) { return static_cast<int8_t>(x); });
+}
+inline simde__m512 cvtph_ps(__m256i a) {
+  return map<simde__m512, uint16_t>(a, [](uint16_t x) { return _cvtsh_ss(x); });
+}
+inline __m256i cvtps_ph(simde__m512 a, int) {
+  return map<__m256i, float>(a, [](float x) { return static_cast<uint16_t>(_cvtss_sh(x, _MM_FROUND_TO_NEAREST_INT)); });
+}
+inline simde__m512i srai_epi32(simde__m512i a, int n) {
+  return map<simde__m512i, int32_t>(a, [n](int32_t x) { return x >> n; });
+}
+inline float reduce_add_ps(simde__m512 a) {
+  return reduce<float>(a, [](float x, float y) { return x + y; });
+}
+inline float reduce_max_ps(simde__m512 a) {
+  return reduce<float>(a, [](float x, float y) { return x > y ? x : y; });
+}
+inline int32_t reduce_max_epi32(simde__m512i a) {
+  return reduce<int32_t>(a, [](int32_t x, int32_t y) { return x > y ? x : y; });
+}
+inline int32_t reduce_add_epi32(simde__m512i a) {
+  return reduce<int32_t>(a, [](int32_t x, int32_t y) { return x + y; });
+}
 
 inline simde__m512 permute_ps(simde__m512 a, int control) {  // within quarters
   const auto in = lanes<float>(a);
@@ -90,10 +116,12 @@ inline void mask_storeu_ps(void* p, simde__mmask16 mask, simde__m512 a) {
   }
 }
 
-// AVX-VNNI: 4 products u8 x s8 added to each dword. Even and odd bytes as 16-bit values, whose products are added up in pairs, exactly.
+// AVX-VNNI: 4 products u8 x s8 added to each dword. Even and odd bytes as 16-bit values, whose products are added up in
+// pairs, exactly.
 //   w  b3 b2 | b1 b0  ->  even 0 b2 | 0 b0,  odd 0 b3 | 0 b1
 inline __m256i dpbusd_avx_epi32(__m256i sum, __m256i w, __m256i a) {
-  const __m256i even = _mm256_madd_epi16(_mm256_and_si256(w, _mm256_set1_epi16(255)), _mm256_srai_epi16(_mm256_slli_epi16(a, 8), 8));
+  const __m256i even =
+      _mm256_madd_epi16(_mm256_and_si256(w, _mm256_set1_epi16(255)), _mm256_srai_epi16(_mm256_slli_epi16(a, 8), 8));
   const __m256i odd = _mm256_madd_epi16(_mm256_srli_epi16(w, 8), _mm256_srai_epi16(a, 8));
   return _mm256_add_epi32(sum, _mm256_add_epi32(even, odd));
 }

@@ -1,0 +1,67 @@
+// Threads that work on one job at a time beside the caller, who hands out the tasks of the job and returns when all are
+// done.
+//   Nobody waits for a worker, only for tasks that a worker has begun: one that the operating system does not run takes
+//   none. A cancelled job's remaining tasks are left out, and so are those of a job with a task that throws; run()
+//   throws what the first of them threw.
+#pragma once
+#include <atomic>
+#include <cstdint>
+#include <exception>
+#include <thread>
+#include <vector>
+
+#include "common/cancellation.h"
+#include "common/sharing.h"
+
+namespace llava {
+
+struct Job {
+  void (*call)(const void* context, int64_t index, int worker) = nullptr;
+  const void* context = nullptr;
+  int64_t tasks = 0;
+  Cancellation cancel;
+};
+
+class WorkerTeam {
+ public:
+  explicit WorkerTeam(int threads);  // the caller among them
+  ~WorkerTeam();
+  WorkerTeam(const WorkerTeam&) = delete;
+  WorkerTeam& operator=(const WorkerTeam&) = delete;
+
+  int threads() const { return static_cast<int>(workers_.size()) + 1; }
+  // as it was a moment ago
+  bool all_asleep() const { return asleep_.load(std::memory_order_relaxed) == threads() - 1; }
+
+  // Threads that work on the next job, the caller among them; the others sleep.
+  void set_active(int threads);
+  int active() const { return active_.load(std::memory_order_relaxed); }
+
+  Shares run(const Job& job);                  // one caller at a time
+  void run_alone(const Job& job, int worker);  // on this thread
+
+  // As which worker this thread is in a task of this team; below 0: it is in none.
+  int worker_here() const;
+
+ private:
+  void stop();
+  int64_t work(int worker);
+  void await_tasks();
+  void worker_loop(int worker);
+  void await_seat(int worker);
+  uint32_t await_job(uint32_t seen);
+
+  Job job_;                     // written by the caller while no task of it is to be had
+  std::exception_ptr failure_;  // of the task that set failed_
+  // tasks of job_ that nobody has taken; below 0 where threads asked in vain
+  alignas(64) std::atomic<int64_t> left_{0};
+  alignas(64) std::atomic<int64_t> unfinished_{0};  // tasks of job_ that nobody has reported as done
+  std::atomic<bool> failed_{false};
+  alignas(64) std::atomic<uint32_t> job_number_{0};
+  std::atomic<int32_t> active_{1};
+  std::atomic<int32_t> asleep_{0};
+  std::atomic<bool> stop_{false};
+  std::vector<std::thread> workers_;
+};
+
+}  // namespace llava

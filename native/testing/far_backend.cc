@@ -1,0 +1,179 @@
+#include "testing/far_backend.h"
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cstring>
+#include <map>
+#include <mutex>
+
+#include "common/cpu_features.h"
+#include "cpu/backend.h"
+#include "cpu/host_view.h"
+#include "cpu/kv_layout.h"
+#include "cpu/stream.h"
+#include "ops/check.h"
+
+namespace llava::testing {
+
+namespace {
+
+// Blocks of whole pages in one reserved range, each followed by a page that belongs to none; a block's bytes end where
+// that page begins. While there are few blocks only they are opened, so that whoever leaves one faults; many are opened
+// as one range, since a system call for each of them before every op would take most of the time.
+class FarMemory {
+ public:
+  FarMemory() {
+    void* range = mmap(nullptr, kReserved, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (range == MAP_FAILED) throw Error(ErrorCode::kOutOfMemory, "out of memory: could not reserve far memory");
+    base_ = static_cast<std::byte*>(range);
+  }
+  FarMemory(const FarMemory&) = delete;
+  FarMemory& operator=(const FarMemory&) = delete;
+  ~FarMemory() { munmap(base_, kReserved); }
+
+  std::byte* allocate(uint64_t nbytes) {
+    const auto page = static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
+    const uint64_t usable = (nbytes + page - 1) / page * page;
+    const std::lock_guard lock(mutex_);
+    std::byte* start = take(usable, page);
+    blocks_[start] = usable;
+    if (open_ > 0) mprotect(start, usable, PROT_READ | PROT_WRITE);
+    return start + usable - (nbytes + kCacheLine - 1) / kCacheLine * kCacheLine;
+  }
+
+  void free(std::byte* data) {
+    const std::lock_guard lock(mutex_);
+    const auto block = std::prev(blocks_.upper_bound(data));
+    const auto [start, usable] = *block;
+    madvise(start, usable, MADV_DONTNEED);
+    mprotect(start, usable, PROT_NONE);
+    blocks_.erase(block);
+    free_.emplace(usable, start);
+  }
+
+  void open() {
+    const std::lock_guard lock(mutex_);
+    if (open_++ == 0) protect(PROT_READ | PROT_WRITE);
+  }
+  void close() {
+    const std::lock_guard lock(mutex_);
+    if (--open_ == 0) protect(PROT_NONE);
+  }
+
+ private:
+  static constexpr uint64_t kReserved = uint64_t{64} << 30;
+  static constexpr size_t kFewBlocks = 48;  // more than any case of one op has
+
+  // A block of that size that is free again, or new room.
+  std::byte* take(uint64_t usable, uint64_t page) {
+    if (const auto found = free_.find(usable); found != free_.end()) {
+      std::byte* start = found->second;
+      free_.erase(found);
+      return start;
+    }
+    if (used_ + usable + page > kReserved) throw Error(ErrorCode::kOutOfMemory, "out of memory: far memory is full");
+    std::byte* start = base_ + used_;
+    used_ += usable + page;
+    return start;
+  }
+  void protect(int access) {
+    if (access == PROT_NONE || blocks_.size() > kFewBlocks) {
+      mprotect(base_, used_, access);
+      return;
+    }
+    for (const auto& [start, usable] : blocks_) mprotect(start, usable, access);
+  }
+
+  std::mutex mutex_;
+  std::byte* base_ = nullptr;
+  uint64_t used_ = 0;
+  std::map<std::byte*, uint64_t> blocks_;  // usable bytes
+  std::multimap<uint64_t, std::byte*> free_;
+  int64_t open_ = 0;
+};
+
+// Access for as long as it lives.
+class Opened {
+ public:
+  explicit Opened(FarMemory& memory) : memory_(memory) { memory_.open(); }
+  ~Opened() { memory_.close(); }
+  Opened(const Opened&) = delete;
+  Opened& operator=(const Opened&) = delete;
+
+ private:
+  FarMemory& memory_;
+};
+
+class FarStream : public cpu::CpuStream {
+ public:
+  using CpuStream::CpuStream;
+  std::shared_ptr<FarMemory> memory = std::make_shared<FarMemory>();
+};
+
+#define OP(name, Args)                                       \
+  void far_##name(Stream& s, const Args& a) {                \
+    check(a);                                                \
+    const Opened opened(*static_cast<FarStream&>(s).memory); \
+    cpu::name(s, a);                                         \
+  }
+#include "ops/ops.def"
+#undef OP
+
+constexpr OpTable kFarOps = {
+#define OP(name, Args) far_##name,
+#include "ops/ops.def"
+#undef OP
+};
+
+class FarBackend : public Backend {
+ public:
+  FarBackend(int threads, const KernelTable& kernels) : stream_(threads, kernels) {}
+  const OpTable& ops() const override { return kFarOps; }
+  Stream& stream() override { return stream_; }
+  BackendInfo info() const override { return {"far memory", stream_.kernels.isa, stream_.pool.threads()}; }
+  Peak measure_peak(PeakKind kind) override {
+    return make_cpu_backend(stream_.pool.threads(), stream_.kernels.isa)->measure_peak(kind);
+  }
+
+  DeviceMemory allocate(uint64_t nbytes, PageSize) override {
+    std::byte* data = stream_.memory->allocate(nbytes);
+    return {std::shared_ptr<const void>(data, [memory = stream_.memory](std::byte* p) { memory->free(p); }),
+            DeviceAddress::of(data), nbytes};
+  }
+  DeviceMemory adopt(std::shared_ptr<const MappedFile> file, uint64_t first, uint64_t nbytes,
+                     const AdoptProgress& progress) override {
+    DeviceMemory memory = allocate(nbytes, PageSize::kUsual);
+    copy_in(stream_, memory.data(), {file->data() + first, nbytes});
+    progress(nbytes);
+    return memory;
+  }
+  void copy_in(Stream&, DeviceBytes to, std::span<const std::byte> from) override {
+    const Opened opened(*stream_.memory);
+    std::memcpy(cpu::host(to), from.data(), from.size());
+  }
+  void copy_out(Stream&, std::span<std::byte> to, Device<const std::byte> from) override { read(to, from); }
+  void copy(Stream&, DeviceBytes to, Device<const std::byte> from, uint64_t nbytes) override {
+    const Opened opened(*stream_.memory);
+    std::memcpy(cpu::host(to), cpu::host(from), nbytes);
+  }
+  void synchronize(Stream&) override {}
+  void read(std::span<std::byte> to, Device<const std::byte> from) override {
+    const Opened opened(*stream_.memory);
+    std::memcpy(to.data(), cpu::host(from), to.size());
+  }
+  uint64_t kv_layer_bytes(const KvLayout& layout) const override {
+    return static_cast<uint64_t>(cpu::page_layer_bytes(layout));
+  }
+
+ private:
+  FarStream stream_;
+};
+
+}  // namespace
+
+std::shared_ptr<Backend> make_far_backend(int threads, const KernelTable& kernels) {
+  return std::make_shared<FarBackend>(threads > 0 ? threads : usable_cpus(), kernels);
+}
+
+}  // namespace llava::testing
