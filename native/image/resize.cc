@@ -9,6 +9,7 @@
 
 #include "common/cpu_features.h"
 #include "common/error.h"
+#include "common/target_region.h"
 
 #pragma GCC diagnostic ignored "-Wpsabi"  // no vector crosses a binary interface here: all that take one are inlined
 
@@ -25,13 +26,12 @@ constexpr ResizeLoops kLoops = {"plain", side_by_side, add_across, finish_across
 }  // namespace plain
 
 #if defined(__x86_64__)
-#pragma GCC push_options
-#pragma GCC target("avx2")
+LLAVA_TARGET_BEGIN("avx2")
 namespace avx2 {
 #include "image/resize-inl.h"
 constexpr ResizeLoops kLoops = {"avx2", side_by_side, add_across, finish_across, start_down, add_down, finish_down};
 }  // namespace avx2
-#pragma GCC pop_options
+LLAVA_TARGET_END
 #endif
 
 constexpr int64_t kRows = plain::kRows;
