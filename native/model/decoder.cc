@@ -361,6 +361,7 @@ void Llava::run(Batch& batch, float* logits, float* hidden) {
   for (int64_t layer = 0; layer < config_.text.layers; layer++) {
     if (backend_->stream().cancel.requested()) return;
     drop_cancelled(batch, x);
+    if (batch.parts.empty()) return;  // the others found no page: their flags are not set
     x = decoder_layer(batch, layer, x);
   }
   if (batch.logit_rows > 0) head(batch, x, logits, hidden);
