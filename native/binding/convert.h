@@ -4,6 +4,7 @@
 #include <napi.h>
 
 #include <initializer_list>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -27,6 +28,24 @@ auto guarded(Napi::Env env, const Body& body) {
   } catch (...) {
     throw to_js(env, from_current_exception());
   }
+}
+
+// Settles a promise: with `failure`, or with result(env), or with what that throws.
+template <class Result>
+void settle(Napi::Env env, const Napi::Promise::Deferred& deferred, std::optional<Error> failure,
+            const Result& result) {
+  if (!failure) {
+    try {
+      deferred.Resolve(result(env));
+      return;
+    } catch (const Napi::Error& error) {
+      deferred.Reject(error.Value());
+      return;
+    } catch (...) {
+      failure = from_current_exception();
+    }
+  }
+  deferred.Reject(to_js(env, *failure).Value());
 }
 
 Napi::Array strings_to_js(Napi::Env env, const std::vector<std::string>& list);

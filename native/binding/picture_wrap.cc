@@ -69,18 +69,7 @@ class PictureJob {
   }
 
   void settle(Napi::Env env) {
-    if (!failure_) {
-      try {
-        deferred_.Resolve(result(env));
-        return;
-      } catch (const Napi::Error& error) {
-        deferred_.Reject(error.Value());
-        return;
-      } catch (...) {
-        failure_ = from_current_exception();
-      }
-    }
-    deferred_.Reject(to_js(env, *failure_).Value());
+    binding::settle(env, deferred_, failure_, [this](Napi::Env env) { return result(env); });
   }
 
  private:

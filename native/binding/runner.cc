@@ -18,24 +18,9 @@ void Job::settle(Napi::Env env) {
   const Napi::HandleScope scope(env);
   settled(env);
   try {
-    deliver(env);
+    binding::settle(env, deferred_, failure_, [this](Napi::Env env) { return result(env); });
   } catch (const Napi::Error&) {  // the environment is ending (worker.terminate()): there is nobody left to tell
   }
-}
-
-void Job::deliver(Napi::Env env) {
-  if (!failure_) {
-    try {
-      deferred_.Resolve(result(env));
-      return;
-    } catch (const Napi::Error& error) {
-      deferred_.Reject(error.Value());
-      return;
-    } catch (...) {
-      failure_ = from_current_exception();
-    }
-  }
-  deferred_.Reject(to_js(env, *failure_).Value());
 }
 
 void Job::abandon() {

@@ -41,7 +41,6 @@ class Job {
   friend class Runner;
   void run() noexcept;
   void settle(Napi::Env env);
-  void deliver(Napi::Env env);
   void abandon();  // the environment is gone: nothing of JavaScript may be touched
 
   Napi::Promise::Deferred deferred_;

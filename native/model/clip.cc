@@ -35,7 +35,7 @@ Clip::Clip(const std::vector<std::string>& files, const std::vector<TensorEntry>
 void Clip::project_rows(ConstActivations rows, const Linear& projection, float* out) {
   const Activations projected = passes_.arena.dense(rows.rows, config_.projection_dim);  // [B, C]
   passes_.project(rows, {{projection, projected}});
-  passes_.copy_rows_out(projected, out);
+  copy_out<float>(*backend_, {out, static_cast<size_t>(rows.rows * config_.projection_dim)}, projected.data);
   backend_->synchronize(backend_->stream());
   passes_.stop_if_cancelled();
 }

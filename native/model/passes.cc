@@ -14,15 +14,6 @@ void Passes::stop_if_cancelled() const {
   if (backend.stream().cancel.requested()) throw Error(ErrorCode::kAborted, "the work was cancelled");
 }
 
-void Passes::copy_rows_out(ConstActivations x, float* out) {
-  if (x.stride != x.cols) {
-    const Activations dense = arena.dense(x.rows, x.cols);
-    ops.copy_rows({.x = x, .y = dense});
-    x = dense;
-  }
-  copy_out(backend, std::span(out, static_cast<size_t>(x.rows * x.cols)), x.data);
-}
-
 void Passes::project(ConstActivations x, std::initializer_list<Projection> projections) {
   LinearArgs product{.x = x, .arithmetic = arithmetic_, .outputs = 0};
   for (const Projection& p : projections) {

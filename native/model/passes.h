@@ -76,9 +76,6 @@ class Passes {
     copy_in(backend, place, values);
     return place;
   }
-  // x [rows, cols] to the host's out, without gaps between the rows; written once the stream is synchronised.
-  void copy_rows_out(ConstActivations x, float* out);
-
   // Up to three projections that share x.
   void project(ConstActivations x, std::initializer_list<Projection> projections);
 
