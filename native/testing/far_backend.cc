@@ -37,19 +37,18 @@ class FarMemory {
     const uint64_t usable = (nbytes + page - 1) / page * page;
     const std::lock_guard lock(mutex_);
     std::byte* start = take(usable, page);
-    blocks_[start] = usable;
     if (open_ > 0) mprotect(start, usable, PROT_READ | PROT_WRITE);
     return start + usable - (nbytes + kCacheLine - 1) / kCacheLine * kCacheLine;
   }
 
+  // Asks for no memory: it is what a destructor calls.
   void free(std::byte* data) {
     const std::lock_guard lock(mutex_);
-    const auto block = std::prev(blocks_.upper_bound(data));
-    const auto [start, usable] = *block;
-    madvise(start, usable, MADV_DONTNEED);
-    mprotect(start, usable, PROT_NONE);
-    blocks_.erase(block);
-    free_.emplace(usable, start);
+    auto& [start, block] = *std::prev(blocks_.upper_bound(data));
+    madvise(start, block.usable, MADV_DONTNEED);
+    mprotect(start, block.usable, PROT_NONE);
+    block.in_use = false;
+    in_use_--;
   }
 
   void open() {
@@ -65,31 +64,40 @@ class FarMemory {
   static constexpr uint64_t kReserved = uint64_t{64} << 30;
   static constexpr size_t kFewBlocks = 48;  // more than any case of one op has
 
+  struct Block {
+    uint64_t usable = 0;  // bytes
+    bool in_use = false;
+  };
+
   // A block of that size that is free again, or new room.
   std::byte* take(uint64_t usable, uint64_t page) {
-    if (const auto found = free_.find(usable); found != free_.end()) {
-      std::byte* start = found->second;
-      free_.erase(found);
+    for (auto& [start, block] : blocks_) {
+      if (block.in_use || block.usable != usable) continue;
+      block.in_use = true;
+      in_use_++;
       return start;
     }
     if (used_ + usable + page > kReserved) throw Error(ErrorCode::kOutOfMemory, "out of memory: far memory is full");
     std::byte* start = base_ + used_;
+    blocks_[start] = {usable, true};
     used_ += usable + page;
+    in_use_++;
     return start;
   }
   void protect(int access) {
-    if (access == PROT_NONE || blocks_.size() > kFewBlocks) {
+    if (access == PROT_NONE || in_use_ > kFewBlocks) {
       mprotect(base_, used_, access);
       return;
     }
-    for (const auto& [start, usable] : blocks_) mprotect(start, usable, access);
+    for (const auto& [start, block] : blocks_)
+      if (block.in_use) mprotect(start, block.usable, access);
   }
 
   std::mutex mutex_;
   std::byte* base_ = nullptr;
   uint64_t used_ = 0;
-  std::map<std::byte*, uint64_t> blocks_;  // usable bytes
-  std::multimap<uint64_t, std::byte*> free_;
+  std::map<std::byte*, Block> blocks_;
+  size_t in_use_ = 0;
   int64_t open_ = 0;
 };
 
