@@ -3,7 +3,7 @@
 import { createHash } from 'node:crypto'
 import { createReadStream } from 'node:fs'
 import { invalidArgument } from './errors.js'
-import { calledFrom, Job } from './job.js'
+import { calledFrom, Job } from './engine/job.js'
 import { describeNamedModel } from './named-model.js'
 import { guarded, native, newCancellation, type Dtype } from './native.js'
 import { abortSignal, callback, checkOptions, given, text, wholeNumber, type OptionCheck } from './options.js'

@@ -3,7 +3,7 @@
 
 import { readFile } from 'node:fs/promises'
 import { LlavaError } from './errors.js'
-import type { Job } from './job.js'
+import type { Job } from './engine/job.js'
 import { guarded, native, type NativeClip, type NativeOptions } from './native.js'
 import { finishInSlices } from './slices.js'
 import { ClipTokenizer, clipVocabularyFromFiles, clipVocabularyFromJson } from './tokenizer/clip-tokenizer.js'

@@ -1,8 +1,10 @@
 // A running text with its keys and values, for those who want logits instead of answers.
 
 import { LlavaError, invalidArgument } from './errors.js'
-import { EncodedImage } from './encoded-image.js'
-import { allocate, rowCount, type Engine } from './engine.js'
+import { EncodedImage } from './engine/encoded-image.js'
+import { allocate } from './engine/allocate.js'
+import type { Engine } from './engine/engine.js'
+import { rowCount } from './engine/segments.js'
 import { abortSignal, checkOptions, oneOf, wholeNumber } from './options.js'
 import type { NativeSegment, NativeSequence } from './native.js'
 

@@ -4,13 +4,13 @@
 
 import type { Answer } from './answer.js'
 import { ChatStream, type ChatWork } from './chat-stream.js'
-import { EncodedImage } from './encoded-image.js'
-import type { Engine } from './engine.js'
+import { EncodedImage } from './engine/encoded-image.js'
+import type { Engine } from './engine/engine.js'
 import { LlavaError, invalidArgument } from './errors.js'
 import type { ImageInput } from './image/decode.js'
 import type { AnswerOptions, ImageSource, Message, PromptOptions } from './llava.js'
 import { requireOptions, wholeNumber } from './options.js'
-import { PrefixCache } from './prefix-cache.js'
+import { PrefixCache } from './engine/prefix-cache.js'
 import { contentParts, type ContentPart } from './prompt/templates.js'
 
 export interface ConversationOptions extends PromptOptions {

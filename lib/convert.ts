@@ -4,7 +4,7 @@
 import path from 'node:path'
 import { mkdir, realpath, rm, stat } from 'node:fs/promises'
 import { LlavaError, invalidArgument, outputFailure } from './errors.js'
-import { calledFrom, Job } from './job.js'
+import { calledFrom, Job } from './engine/job.js'
 import type { ImageAspectRatio } from './image/image-processor.js'
 import { finishInSlices } from './slices.js'
 import { describeNamedModel } from './named-model.js'

@@ -17,14 +17,15 @@ import {
   type EmbeddingDtype,
   type EmbeddingSource,
 } from './embedding.js'
-import { EncodedImage } from './encoded-image.js'
-import { allocate, Engine, rowsPerCall } from './engine.js'
+import { EncodedImage } from './engine/encoded-image.js'
+import { allocate } from './engine/allocate.js'
+import { Engine } from './engine/engine.js'
+import { mostRows } from './engine/step-plan.js'
 import { LlavaError, invalidArgument } from './errors.js'
 import { Generation, type GeneratedToken } from './generation.js'
 import { decodeImage, type ImageInput, type RgbImage } from './image/decode.js'
 import type { ImageAspectRatio } from './image/image-processor.js'
-import { calledFrom, Job } from './job.js'
-import { Lockstep } from './lockstep.js'
+import { calledFrom, Job } from './engine/job.js'
 import { biasById } from './logit-bias.js'
 import { machine, type Machine } from './machine.js'
 import { modelTemplate } from './model-template.js'
@@ -290,7 +291,7 @@ const messageList: OptionCheck = (name, value) => {
 const benchmarkChecks = {
   prompt: wholeNumber(1),
   generate: wholeNumber(0),
-  sequences: wholeNumber(1, rowsPerCall),
+  sequences: wholeNumber(1, mostRows),
   images: wholeNumber(0),
   repeat: wholeNumber(1),
   signal: abortSignal,
@@ -365,7 +366,7 @@ export class LLaVA implements Disposable, AsyncDisposable {
     count: number,
     options: AnswerOptions = {},
   ): Promise<readonly Answer[]> {
-    wholeNumber(1, rowsPerCall)('count', count)
+    wholeNumber(1, mostRows)('count', count)
     return await this.#answers(this.#task('askMany()', [asMessage(image, question)], options, count), {})
   }
 
@@ -727,21 +728,22 @@ export class LLaVA implements Disposable, AsyncDisposable {
         if (task.past === undefined || answer === undefined) sequence.dispose()
         else task.past.cache.settle(sequence, answer.tokenIds, answer.finishReason === 'cancelled' && !task.past.onward)
       })
-      const logits = allocate(task.samplers.length * engine.config.text.vocabSize) // [answers, V]; the prompt's in the first row
+      const logits = allocate(engine.config.text.vocabSize)
       await run.clock.time('promptMs', async () => {
         const prompted = (rows: number) =>
           onProgress?.({ stage: 'prompt', done: cached + rows, total: prompt.positions })
         prompted(0)
-        await engine.append(sequence, rest, logits.subarray(0, engine.config.text.vocabSize), job, prompted)
+        await engine.append(sequence, rest, logits, job, prompted)
       })
       await run.clock.time('generateMs', async () => {
         onProgress?.({ stage: 'generate', done: 0, total })
         const emit = onText ?? (() => undefined)
+        const begin = (to: NativeSequence, drafts: number) => new Speculation(engine, to, segments, drafts, limit, job)
         const [only] = run.generations
         if (only === undefined || run.generations.length > 1) {
-          await this.#generateSeveral(run.generations, sequence, logits, emit, job)
+          await this.#generateSeveral(run.generations, sequence, (to) => begin(to, 0), logits, emit, job)
         } else {
-          run.speculation = new Speculation(engine, sequence, segments, task.promptLookupTokens, limit, job)
+          run.speculation = begin(sequence, task.promptLookupTokens)
           await generateOne(only, run.speculation, logits, emit)
         }
       })
@@ -753,34 +755,24 @@ export class LLaVA implements Disposable, AsyncDisposable {
     return run.generations.map((generation) => answerOf(generation, prompt, run, top !== undefined))
   }
 
-  /** Runs generations side by side from one prompt, held by `prompt` and by forks of it. `logits` [answers, V] begins with the prompt's. */
+  /** Runs generations side by side from one prompt, held by `prompt` and by forks of it, whose last logits [V] these are. The first failure stops all. */
   async #generateSeveral(
     generations: readonly Generation[],
     prompt: NativeSequence,
+    begin: (sequence: NativeSequence) => Speculation,
     logits: Float32Array,
     emit: (text: string) => void,
     job: Job,
   ): Promise<void> {
-    const { vocabSize } = this.#engine.config.text
     const sequences = [prompt]
     try {
       while (sequences.length < generations.length) sequences.push(this.#engine.fork(prompt))
-      const lockstep = new Lockstep(generations.length, async (rows, ids) => {
-        const fed = rows.map((row) => sequences[row] as NativeSequence)
-        await this.#engine.step(fed, ids, logits, job)
-      })
-      const runs = generations.map(async (generation, row) => {
+      const runs = generations.map(async (generation, n) => {
         try {
-          const step = async (id: number) => {
-            const place = await lockstep.step(row, id)
-            return logits.subarray(place * vocabSize, (place + 1) * vocabSize)
-          }
-          await generation.run(logits.subarray(0, vocabSize), step, emit)
+          await generateOne(generation, begin(sequences[n] as NativeSequence), logits, emit)
         } catch (error) {
-          lockstep.fail(error as Error)
+          job.stop(() => error)
           throw error
-        } finally {
-          lockstep.leave()
         }
       })
       await Promise.allSettled(runs)

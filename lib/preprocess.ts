@@ -3,7 +3,7 @@
 import type { RgbImage } from './image/decode.js'
 import type { ImageProcessorSpec } from './image/image-processor.js'
 import { pictureRequest } from './image/picture-request.js'
-import type { Job } from './job.js'
+import type { Job } from './engine/job.js'
 import { guarded, guardedNow, native, type NativePicture } from './native.js'
 import { finishInSlices } from './slices.js'
 

@@ -2,8 +2,9 @@
 // little longer than the token alone. While the tokens that are then chosen are those of the draft, their logits are there already; at the first one
 // that is not, the rest of the draft is forgotten. What chooses the tokens sees the same logits in the same order as without, and decides by itself.
 
-import { allocate, type Engine } from './engine.js'
-import type { Job } from './job.js'
+import { allocate } from './engine/allocate.js'
+import type { Engine } from './engine/engine.js'
+import type { Job } from './engine/job.js'
 import type { NativeSegment, NativeSequence } from './native.js'
 import { PromptLookup } from './prompt-lookup.js'
 
@@ -22,8 +23,8 @@ export class Speculation {
   readonly #engine: Decoder
   readonly #sequence: NativeSequence
   readonly #lookup: PromptLookup
-  /** [1 + most, V]: after the token, and after each of its draft. */
-  readonly #logits: Float32Array
+  /** [1 + the longest draft so far, V]: after the token, and after each of its draft. */
+  #logits: Float32Array
   readonly #job: Job
   readonly #most: number
   /** Tokens that may still be fed. */
@@ -48,7 +49,7 @@ export class Speculation {
     this.#sequence = sequence
     this.#most = most
     this.#lookup = new PromptLookup(this.#most === 0 ? [] : promptIds(prompt))
-    this.#logits = allocate((1 + this.#most) * engine.config.text.vocabSize)
+    this.#logits = allocate(engine.config.text.vocabSize)
     this.#room = limit - 1 // the last one is chosen, not fed
     this.#job = job
   }
@@ -77,7 +78,9 @@ export class Speculation {
   async #feed(id: number): Promise<void> {
     this.retract()
     const draft = this.#lookup.draft(Math.min(this.#most, this.#room))
-    const logits = this.#logits.subarray(0, (1 + draft.length) * this.#engine.config.text.vocabSize)
+    const length = (1 + draft.length) * this.#engine.config.text.vocabSize
+    if (this.#logits.length < length) this.#logits = allocate(length)
+    const logits = this.#logits.subarray(0, length)
     await this.#engine.append(this.#sequence, [{ tokens: Int32Array.of(id, ...draft) }], logits, this.#job)
     this.#draft = draft
     this.draftTokens += draft.length

@@ -1,8 +1,10 @@
 // Every stage of one run as tensors, to be held against another implementation (transformers above all).
 
 import { LlavaError } from './errors.js'
-import { allocate, rowCount, type Engine } from './engine.js'
-import type { Job } from './job.js'
+import { allocate } from './engine/allocate.js'
+import type { Engine } from './engine/engine.js'
+import { rowCount } from './engine/segments.js'
+import type { Job } from './engine/job.js'
 import type { NativeImageFeatures, NativeSegment, NativeSequence } from './native.js'
 import { spliceText } from './prompt/splice.js'
 import { Sampler } from './sampling/sampler.js'

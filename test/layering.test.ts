@@ -39,8 +39,9 @@ const libLayers: Readonly<Record<string, readonly string[]>> = {
   // a checkpoint's vocabulary is read by the tokenizer's own parser: the one step between leaf rooms
   weights: ['tokenizer', 'slices', 'errors'],
   hub: ['errors'],
-  facade: ['slices', 'image', 'prompt', 'tokenizer', 'sampling', 'weights', 'hub', 'native', 'errors'],
-  index: ['facade', 'image', 'prompt', 'tokenizer', 'sampling', 'weights', 'hub', 'native', 'errors'],
+  engine: ['slices', 'tokenizer', 'weights', 'native', 'errors'],
+  facade: ['engine', 'slices', 'image', 'prompt', 'tokenizer', 'sampling', 'weights', 'hub', 'native', 'errors'],
+  index: ['facade', 'engine', 'image', 'prompt', 'tokenizer', 'sampling', 'weights', 'hub', 'native', 'errors'],
   cli: ['index'],
   server: ['index'],
   worker: ['index'],

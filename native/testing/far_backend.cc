@@ -61,7 +61,7 @@ class FarMemory {
   }
 
  private:
-  static constexpr uint64_t kReserved = uint64_t{64} << 30;
+  static constexpr uint64_t kReserved = uint64_t{4} << 30;  // an emulator counts each page of it
   static constexpr size_t kFewBlocks = 48;  // more than any case of one op has
 
   struct Block {

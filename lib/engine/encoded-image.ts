@@ -1,8 +1,8 @@
 // A picture after tower and projector, kept to be asked about more than once.
 
-import { LlavaError } from './errors.js'
+import { LlavaError } from '../errors.js'
 import type { Engine } from './engine.js'
-import type { ImageResult, NativeImageFeatures } from './native.js'
+import type { ImageResult, NativeImageFeatures } from '../native.js'
 
 /**
  * An encoded picture, made by `LLaVA.encodeImage` and good for any number of questions to the model that made it.

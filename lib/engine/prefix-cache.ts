@@ -4,7 +4,8 @@
 // Pictures all have the same number of rows, so that two prompts that agree up to some position agree on which row of a picture stands there.
 
 import type { Engine } from './engine.js'
-import type { NativeImageFeatures, NativeSegment, NativeSequence } from './native.js'
+import { segmentRange } from './segments.js'
+import type { NativeImageFeatures, NativeSegment, NativeSequence } from '../native.js'
 
 /** A prompt on top of what was kept. */
 export interface Resumed {
@@ -36,7 +37,7 @@ export class PrefixCache {
     const cached = Math.min(sharedLength(prompt, this.#keys), prompt.length - 1)
     const sequence = this.#sequence === undefined ? this.#engine.createSequence() : this.#engine.fork(this.#sequence)
     sequence.truncate(cached)
-    return { sequence, rest: segmentsFrom(segments, cached), cached }
+    return { sequence, rest: segmentRange(segments, cached), cached }
   }
 
   /**
@@ -86,21 +87,4 @@ function sharedLength(a: Int32Array, b: Int32Array): number {
   const shorter = Math.min(a.length, b.length)
   for (let position = 0; position < shorter; position++) if (a[position] !== b[position]) return position
   return shorter
-}
-
-/** The segments from a position on. */
-function segmentsFrom(segments: readonly NativeSegment[], position: number): NativeSegment[] {
-  const rest: NativeSegment[] = []
-  for (const segment of segments) {
-    const length = 'tokens' in segment ? segment.tokens.length : segment.count
-    const skipped = Math.min(position, length)
-    position -= skipped
-    if (skipped === length) continue
-    rest.push(
-      'tokens' in segment
-        ? { tokens: segment.tokens.subarray(skipped) }
-        : { ...segment, start: segment.start + skipped, count: segment.count - skipped },
-    )
-  }
-  return rest
 }

@@ -1,13 +1,13 @@
 // The native model with what belongs to it: the calls that run on it, chunked prefill, one wording of its failures.
 // Everything that computes goes through here; LLaVA is the face, this is the machine room.
 
-import { LlavaError } from './errors.js'
+import { LlavaError } from '../errors.js'
+import { allocate } from './allocate.js'
 import { calledFrom, Job } from './job.js'
 import {
   guarded,
   guardedNow,
   native,
-  nativeFailure,
   newCancellation,
   type ComputePeak,
   type ImageResult,
@@ -18,19 +18,17 @@ import {
   type NativeOptions,
   type NativeSegment,
   type NativeSequence,
-  type NativeStep,
   type OpenListener,
-} from './native.js'
-import { finishInSlices } from './slices.js'
-import { indexPieces } from './tokenizer/piece-index.js'
-import { Tokenizer } from './tokenizer/tokenizer.js'
-import type { ModelDescription } from './weights/model-description.js'
-import { imageRows } from './weights/tower-rows.js'
+} from '../native.js'
+import { Scheduler } from './scheduler.js'
+import { rowCount } from './segments.js'
+import { finishInSlices } from '../slices.js'
+import { indexPieces } from '../tokenizer/piece-index.js'
+import { Tokenizer } from '../tokenizer/tokenizer.js'
+import type { ModelDescription } from '../weights/model-description.js'
+import { imageRows } from '../weights/tower-rows.js'
 
-/** Rows of one prefill call. The cancellation flag is read between layers, and other calls get their turn between chunks. */
-export const rowsPerCall = 512
-
-/** Pictures of one encode call, for the same reasons. Native code takes as many of them at once through the tower as are of use. */
+/** Pictures of one encode call: the cancellation flag is read between layers, and other calls get their turn between calls. Native code takes as many of them at once through the tower as are of use. */
 const imagesPerCall = 16
 
 export class Engine {
@@ -38,11 +36,14 @@ export class Engine {
   readonly options: NativeOptions
   readonly tokenizer: Tokenizer
   readonly #native: NativeModel
+  readonly #scheduler: Scheduler
   readonly #jobs = new Map<Job, Promise<unknown>>()
   #disposed = false
 
   private constructor(model: NativeModel, description: ModelDescription, options: NativeOptions, tokenizer: Tokenizer) {
     this.#native = model
+    const { vocabSize, hiddenSize } = description.config.text
+    this.#scheduler = new Scheduler(model, { vocabSize, hiddenSize, apart: sumsByCount(description, options) })
     this.description = description
     this.options = options
     this.tokenizer = tokenizer
@@ -137,96 +138,32 @@ export class Engine {
   }
 
   /**
-   * Appends `segments` in chunks. `logits` receives those of the last row [V] or of all rows [rows, V], by its length.
-   * `onProgress` hears after every chunk how many rows are done.
+   * Appends `segments`, in passes that others share. `logits` receives those of the last row [V] or of all rows [rows, V], by its length.
+   * `onProgress` hears after every pass how many rows are done.
    * A failed or cancelled call leaves the sequence as it was. Resolves to the compute time in milliseconds.
    */
-  async append(
+  append(
     sequence: NativeSequence,
     segments: readonly NativeSegment[],
     logits: Float32Array,
     job: Job,
     onProgress?: (rows: number) => void,
   ): Promise<number> {
-    const rows = rowCount(segments)
-    const { vocabSize } = this.config.text
-    const all = rows > 1 && logits.length === rows * vocabSize
-    const before = sequence.length
-    let computeMs = 0
-    let done = 0
-    try {
-      for (const chunk of chunks(segments, rowsPerCall)) {
-        job.check()
-        const end = done + rowCount(chunk)
-        const kind = all ? 'all' : end === rows ? 'last' : 'none'
-        const out = kind === 'none' ? null : all ? logits.subarray(done * vocabSize, end * vocabSize) : logits
-        computeMs += await this.#forward([{ sequence, segments: chunk, logits: kind }], out, null, job)
-        done = end
-        onProgress?.(done)
-      }
-    } catch (error) {
-      if (sequence.length > before) sequence.truncate(before)
-      throw error
-    }
-    return computeMs
-  }
-
-  /**
-   * Appends one token to each of several sequences; `logits` [sequences, V] receives a row for each, the same as it would alone. Weights are read once for
-   * all. Resolves to the compute time in milliseconds.
-   */
-  async step(
-    sequences: readonly NativeSequence[],
-    ids: readonly number[],
-    logits: Float32Array,
-    job: Job,
-  ): Promise<number> {
-    job.check()
-    const steps = sequences.map(
-      (sequence, n) => ({ sequence, segments: [{ tokens: Int32Array.of(ids[n] as number) }], logits: 'last' }) as const,
-    )
-    return this.#forward(steps, logits.subarray(0, steps.length * this.config.text.vocabSize), null, job)
-  }
-
-  /** Steps of one job, which come through together or not at all in its eyes: the first failure is thrown. Compute time in milliseconds. */
-  async #forward(
-    steps: readonly NativeStep[],
-    logits: Float32Array | null,
-    hidden: Float32Array | null,
-    { cancellation }: Job,
-  ): Promise<number> {
-    const { failures, computeMs } = await guarded(() =>
-      this.#native.forward(
-        steps.map((step) => ({ ...step, cancellation })),
-        logits,
-        hidden,
-      ),
-    )
-    const failure = failures.find((each) => each !== null)
-    if (failure !== undefined) throw nativeFailure(failure, new Error())
-    return computeMs
+    const wanted = logits.length > this.config.text.vocabSize ? 'all' : 'last'
+    return this.#scheduler.advance({ sequence, segments, output: 'logits', wanted, out: logits, job, onProgress })
   }
 
   /** The decoder's hidden states after its final norm, from an empty context: after the last of `segments` [D], or after each position [rows, D]. */
   async hidden(segments: readonly NativeSegment[], all: boolean, job: Job): Promise<Float32Array> {
-    const { hiddenSize } = this.config.text
-    const rows = rowCount(segments)
-    const hidden = allocate((all ? rows : 1) * hiddenSize)
+    const out = allocate((all ? rowCount(segments) : 1) * this.config.text.hiddenSize)
     const sequence = this.createSequence()
     try {
-      let done = 0
-      for (const chunk of chunks(segments, rowsPerCall)) {
-        job.check()
-        const end = done + rowCount(chunk)
-        const logits = all ? 'all' : end === rows ? 'last' : 'none'
-        const out = logits === 'none' ? null : all ? hidden.subarray(done * hiddenSize, end * hiddenSize) : hidden
-        await this.#forward([{ sequence, segments: chunk, logits }], null, out, job)
-        done = end
-      }
+      const wanted = all ? 'all' : 'last'
+      await this.#scheduler.advance({ sequence, segments, output: 'hidden', wanted, out, job })
     } finally {
       sequence.dispose()
     }
-    return hidden
+    return out
   }
 
   /** Says by how much `positions` do not fit. */
@@ -266,40 +203,17 @@ export class Engine {
   }
 }
 
-/** Positions that segments take. */
-export function rowCount(segments: readonly NativeSegment[]): number {
-  return segments.reduce((rows, segment) => rows + ('tokens' in segment ? segment.tokens.length : segment.count), 0)
-}
-
-/** Cuts segments into groups of at most `most` rows; a cut may fall inside a picture. */
-export function* chunks(segments: readonly NativeSegment[], most: number): Generator<NativeSegment[]> {
-  let chunk: NativeSegment[] = []
-  let room = most
-  for (const segment of segments) {
-    const rows = rowCount([segment])
-    for (let start = 0; start < rows;) {
-      const count = Math.min(room, rows - start)
-      if ('tokens' in segment) chunk.push({ tokens: segment.tokens.subarray(start, start + count) })
-      else chunk.push({ image: segment.image, start: segment.start + start, count })
-      start += count
-      room -= count
-      if (room === 0) {
-        yield chunk
-        chunk = []
-        room = most
-      }
-    }
-  }
-  if (chunk.length > 0) yield chunk
-}
-
-/** A Float32Array that may be large. */
-export function allocate(length: number): Float32Array {
-  try {
-    return new Float32Array(length)
-  } catch (cause) {
-    throw new LlavaError('OUT_OF_MEMORY', `${length * 4} bytes for the result could not be allocated`, { cause })
-  }
+/**
+ * Whether the decoder sums a row in another order beside many others than alone: float weights do under fast arithmetic, and a quantised checkpoint may have
+ * some too.
+ */
+function sumsByCount({ tensors }: ModelDescription, { arithmetic }: NativeOptions): boolean {
+  const floats = new Set(['F32', 'F16', 'BF16'])
+  const isProduct = (name: string) => name === 'lm_head.weight' || name.startsWith('language_model.layers.')
+  return (
+    arithmetic === 'fast' &&
+    tensors.some(({ name, dtype, shape }) => shape.length === 2 && floats.has(dtype) && isProduct(name))
+  )
 }
 
 async function runJob<T>(job: Job, work: (job: Job) => Promise<T>): Promise<T> {

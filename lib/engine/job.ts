@@ -1,6 +1,6 @@
 // One call's reasons to stop: its AbortSignal, a reader who left, a model that was disposed. The first reason wins and reaches native code at once.
 
-import { LlavaError } from './errors.js'
+import { LlavaError } from '../errors.js'
 
 /** The flag that the compute threads look at. */
 interface Cancellation {
@@ -13,9 +13,9 @@ export class Job {
   readonly #abort = () => {
     this.stop(() => new LlavaError('ABORTED', 'the call was aborted by its signal', { cause: this.#signal?.reason }))
   }
-  readonly #waiting = new Set<(error: LlavaError) => void>()
+  readonly #waiting = new Set<(reason: unknown) => void>()
   readonly #stopped = new AbortController()
-  #reason: (() => LlavaError) | undefined
+  #reason: (() => unknown) | undefined
   #left = false
 
   constructor(signal: AbortSignal | undefined, cancellation: Cancellation) {
@@ -42,12 +42,18 @@ export class Job {
   }
 
   /** `reason` is made where it is thrown, so that its stack names the caller. */
-  stop(reason: () => LlavaError): void {
+  stop(reason: () => unknown): void {
     if (this.#reason !== undefined) return
     this.#reason = reason
     this.cancellation.cancel()
     this.#stopped.abort()
-    for (const reject of this.#waiting) reject(reason())
+    for (const listener of [...this.#waiting]) listener(reason())
+  }
+
+  /** Calls `listener` with the reason once the work has to stop; returns what takes it away. */
+  onStop(listener: (reason: unknown) => void): () => void {
+    this.#waiting.add(listener)
+    return () => this.#waiting.delete(listener)
   }
 
   /** Throws the reason to stop, if there is one. */
@@ -65,11 +71,11 @@ export class Job {
    * `late` receives a result that came after that.
    */
   async race<T>(work: Promise<T>, late?: (result: T) => void): Promise<T> {
-    let reject: (error: LlavaError) => void = () => undefined
+    let reject: (reason: unknown) => void = () => undefined
     const stopped = new Promise<never>((_, no) => {
       reject = no
     })
-    this.#waiting.add(reject)
+    const release = this.onStop(reject)
     try {
       this.check()
       return await Promise.race([work, stopped])
@@ -77,7 +83,7 @@ export class Job {
       if (this.#reason !== undefined) void work.then(late, () => undefined)
       throw error
     } finally {
-      this.#waiting.delete(reject)
+      release()
     }
   }
 

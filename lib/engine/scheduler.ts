@@ -1,0 +1,279 @@
+// All calls that want rows of the decoder, in passes that they share: weights are read once for all rows of a pass. A call that asks while a pass runs is
+// part of the next one, so that answers join and leave at any time (continuous batching: Yu et al. 2022, Orca), and long prompts go in slices beside
+// running answers (chunked prefill: Agrawal et al. 2024, Sarathi-Serve). Which rows a pass holds: step-plan.ts.
+//
+//   waiting ──(a pass takes a share of its rows)──▶ waiting ──(its last row)──▶ resolved
+//      └── its job stops, or its step fails ──▶ rejected, its sequence as it was before the call
+
+import { setImmediate as turn } from 'node:timers/promises'
+import {
+  guarded,
+  nativeFailure,
+  type NativeModel,
+  type NativeSegment,
+  type NativeSequence,
+  type NativeStep,
+} from '../native.js'
+import type { Job } from './job.js'
+import { rowCount, segmentRange } from './segments.js'
+import { allocate } from './allocate.js'
+import { fewRows, mostRows, planPass } from './step-plan.js'
+
+/** Rows to append to a sequence. */
+export interface Advance {
+  readonly sequence: NativeSequence
+  readonly segments: readonly NativeSegment[]
+  /** What is wanted of them: logits [V] or hidden states [D], after the last row or after each. */
+  readonly output: 'logits' | 'hidden'
+  readonly wanted: 'last' | 'all'
+  /** Receives it: [1 or rows, V or D]. */
+  readonly out: Float32Array
+  readonly job: Job
+  /** Hears after each of its passes how many rows are done. */
+  readonly onProgress?: ((rows: number) => void) | undefined
+}
+
+/** An Advance on its way. */
+interface Call extends Advance {
+  readonly rows: number
+  /** Positions of the sequence at the beginning. */
+  readonly before: number
+  readonly resolve: (computeMs: number) => void
+  readonly reject: (reason: unknown) => void
+  done: number
+  computeMs: number
+  inPass: boolean
+}
+
+/** One call's rows in a pass. */
+interface Part {
+  readonly call: Call
+  readonly rows: number
+  /** Rows of output. */
+  readonly outputs: number
+}
+
+export interface SchedulerOptions {
+  readonly vocabSize: number
+  readonly hiddenSize: number
+  /** Whether few rows and many may not share a pass; see step-plan.ts. */
+  readonly apart: boolean
+}
+
+/** What a pass may take beside running answers, in milliseconds of a prompt's rows. */
+const besideMs = 100
+const leastBeside = 16
+
+export class Scheduler {
+  readonly #native: Pick<NativeModel, 'forward'>
+  readonly #options: SchedulerOptions
+  /** In the order of asking. */
+  readonly #waiting: Call[] = []
+  #running = false
+  #manyNext = false
+  /** Of a pass of many rows. */
+  #msPerRow = 0
+  /** Output of passes that several calls want rows of. */
+  #outputs = new Float32Array(0)
+
+  constructor(native: Pick<NativeModel, 'forward'>, options: SchedulerOptions) {
+    this.#native = native
+    this.#options = options
+  }
+
+  /**
+   * Computes the rows, together with those of other calls. Resolves to the compute time of its passes in milliseconds. A call that fails, or whose job
+   * stops, leaves its sequence as it was.
+   */
+  advance(request: Advance): Promise<number> {
+    const { sequence, segments, job } = request
+    const rows = rowCount(segments)
+    return new Promise((resolve, reject) => {
+      job.check()
+      if (rows === 0) {
+        resolve(0)
+        return
+      }
+      const call: Call = {
+        ...request,
+        rows,
+        before: sequence.length,
+        resolve: (computeMs) => {
+          release()
+          resolve(computeMs)
+        },
+        reject: (reason) => {
+          release()
+          reject(reason as Error)
+        },
+        done: 0,
+        computeMs: 0,
+        inPass: false,
+      }
+      const release = job.onStop((reason) => {
+        if (!call.inPass) this.#fail(call, reason) // a pass says it itself
+      })
+      this.#waiting.push(call)
+      if (!this.#running) {
+        this.#running = true
+        queueMicrotask(() => void this.#run()) // calls made in the same breath share the first pass
+      }
+    })
+  }
+
+  async #run(): Promise<void> {
+    while (this.#waiting.length > 0) {
+      const parts = this.#plan()
+      await this.#pass(parts)
+      // Whoever got its rows asks for the next ones before the next pass is planned.
+      if (parts.length > 1 || this.#waiting.length > 0) await turn()
+    }
+    this.#running = false
+  }
+
+  #plan(): Part[] {
+    const { apart } = this.#options
+    const calls = this.#candidates()
+    const waiting = calls.map(({ rows, done }) => {
+      const first = done - (done % mostRows)
+      const end = Math.min(first + mostRows, rows)
+      return { run: end - first, left: end - done }
+    })
+    const beside =
+      this.#msPerRow === 0
+        ? leastBeside
+        : Math.min(mostRows, Math.max(leastBeside, Math.round(besideMs / this.#msPerRow)))
+    const shares = planPass(waiting, { beside, apart, manyNext: this.#manyNext })
+    this.#manyNext = !this.#manyNext
+    return shares.map(({ index, rows }) => {
+      const call = calls[index] as Call
+      const ends = call.done + rows === call.rows
+      return { call, rows, outputs: call.wanted === 'all' ? rows : ends ? 1 : 0 }
+    })
+  }
+
+  /**
+   * The calls that may share the next pass: those that want the same kind of output as the one that has waited longest. Where few rows and many are kept
+   * apart, a call for many rows of output has its passes to itself, as the head of the decoder sees only rows of output.
+   */
+  #candidates(): readonly Call[] {
+    const [first] = this.#waiting
+    const manyOutputs = ({ wanted, rows }: Call) => this.#options.apart && wanted === 'all' && rows > fewRows
+    if (first === undefined || manyOutputs(first)) return this.#waiting.slice(0, 1)
+    return this.#waiting.filter((call) => call.output === first.output && !manyOutputs(call))
+  }
+
+  /** Runs the pass and settles its parts. One that fails as a whole, so that nobody knows whose fault it is, is run once more for each part alone. */
+  async #pass(parts: readonly Part[]): Promise<void> {
+    for (const { call } of parts) call.inPass = true
+    const width = this.#width(parts)
+    const outputs = this.#outputsOf(parts, width)
+    const isHidden = parts[0]?.call.output === 'hidden'
+    let failures: readonly (Error | null)[]
+    let computeMs: number
+    try {
+      ;({ failures, computeMs } = await guarded(() =>
+        this.#native.forward(parts.map(stepOf), isHidden ? null : outputs, isHidden ? outputs : null),
+      ))
+    } catch (error) {
+      for (const part of parts) {
+        if (parts.length === 1 || part.call.job.stopped.aborted) this.#fail(part.call, part.call.job.explain(error))
+        else await this.#pass([part])
+      }
+      return
+    }
+    const rows = parts.reduce((sum, part) => sum + part.rows, 0)
+    if (rows > fewRows) this.#msPerRow = computeMs / rows
+    let from = 0
+    for (const [n, part] of parts.entries()) {
+      const end = from + part.outputs * width
+      const given = sharesOutputs(parts) ? outputs?.subarray(from, end) : undefined
+      from = end
+      this.#settle(part, failures[n] ?? null, computeMs, given)
+      if (n + 1 < parts.length && part.outputs > 0) await turn() // its reader works with them here: others have their turn between
+    }
+  }
+
+  /** `given`: its outputs, where they are not in their place yet. */
+  #settle({ call, rows }: Part, failure: Error | null, computeMs: number, given: Float32Array | undefined): void {
+    call.inPass = false
+    if (failure !== null) {
+      this.#fail(call, call.job.explain(nativeFailure(failure, new Error())))
+      return
+    }
+    if (given !== undefined) call.out.set(given, outputPlace(call, this.#width([{ call }])))
+    call.done += rows
+    call.computeMs += computeMs
+    this.#told(call)
+  }
+
+  /** Says how far the call is. */
+  #told(call: Call): void {
+    try {
+      call.onProgress?.(call.done)
+      call.job.check()
+    } catch (error) {
+      this.#fail(call, error)
+      return
+    }
+    if (call.done < call.rows) return
+    this.#leave(call)
+    call.resolve(call.computeMs)
+  }
+
+  #fail(call: Call, reason: unknown): void {
+    this.#leave(call)
+    if (call.done > 0) truncate(call.sequence, call.before)
+    call.reject(reason)
+  }
+
+  #leave(call: Call): void {
+    const place = this.#waiting.indexOf(call)
+    if (place >= 0) this.#waiting.splice(place, 1)
+  }
+
+  #width([part]: readonly Pick<Part, 'call'>[]): number {
+    const { vocabSize, hiddenSize } = this.#options
+    return part?.call.output === 'hidden' ? hiddenSize : vocabSize
+  }
+
+  /** Where the pass writes: straight to the one call that wants rows, or for several to a place of its own. */
+  #outputsOf(parts: readonly Part[], width: number): Float32Array | null {
+    const length = parts.reduce((sum, { outputs }) => sum + outputs, 0) * width
+    if (length === 0) return null
+    if (sharesOutputs(parts)) {
+      if (this.#outputs.length < length) this.#outputs = allocate(length)
+      return this.#outputs.subarray(0, length)
+    }
+    const { call } = parts.find(({ outputs }) => outputs > 0) as Part
+    const to = outputPlace(call, width)
+    return call.out.subarray(to, to + length)
+  }
+}
+
+/** Whether several calls get rows of the pass. */
+function sharesOutputs(parts: readonly Part[]): boolean {
+  return parts.filter(({ outputs }) => outputs > 0).length > 1
+}
+
+function stepOf({ call, rows, outputs }: Part): NativeStep {
+  return {
+    sequence: call.sequence,
+    segments: segmentRange(call.segments, call.done, call.done + rows),
+    logits: outputs === 0 ? 'none' : call.wanted,
+    cancellation: call.job.cancellation,
+  }
+}
+
+/** Where a call's next output belongs. */
+function outputPlace({ wanted, done }: Call, width: number): number {
+  return wanted === 'all' ? done * width : 0
+}
+
+function truncate(sequence: NativeSequence, length: number): void {
+  try {
+    sequence.truncate(length)
+  } catch {
+    // the model is gone, and the sequence with it
+  }
+}

@@ -1,0 +1,63 @@
+// What an answer is in company: the same as alone, to the last bit, whoever else asks the model at the same time.
+
+import test from 'ava'
+import { LLaVA, type Answer, type AnswerOptions, type OpenOptions } from '../lib/index.js'
+import { goldenCase } from './tiny-model.js'
+
+/** What does not depend on the clock; log-probabilities show the bits of the logits. */
+function lasting({ text, tokenIds, finishReason, usage, logprobs }: Answer): object {
+  return { text, tokenIds, finishReason, usage, logprobs }
+}
+
+/** Few rows and many: questions of 20 to 250 tokens, some with a picture, some greedy, answers of different lengths. */
+function questions(picture: string): readonly (readonly [readonly string[], string, AnswerOptions])[] {
+  const lengths = [1, 4, 15, 20, 40, 3, 70, 9, 30, 50, 2, 25]
+  return lengths.map((words, n) => [
+    n % 3 === 0 ? [picture] : [],
+    Array.from({ length: words }, (_, word) => `w${(n * 7 + word) % 10}`).join(' '),
+    {
+      maxTokens: 6 + (n % 5) * 4,
+      logprobs: 2,
+      ...(n % 2 === 0 ? {} : { temperature: 1.5, seed: n }),
+      ...(n % 4 === 0 ? { promptLookupTokens: 0 } : {}),
+    },
+  ])
+}
+
+for (const [name, options] of [
+  ['hf-f32', {}],
+  ['hf-f32', { arithmetic: 'exact' }],
+  ['hf-bf16', {}],
+  ['gguf-pair-f16', {}],
+  ['gguf-pair-q4_0', {}],
+  ['gguf-kquants', { kvCache: 'q8_0' }],
+] as const satisfies readonly (readonly [string, OpenOptions])[]) {
+  const how = Object.values(options as object).join(', ')
+  test(`${[name, how].filter(Boolean).join(', ')}: twelve questions at once have the answers that each has alone`, async (t) => {
+    const { model: file, picture } = goldenCase(name)
+    await using model = await LLaVA.open(file, { template: 'hf', threads: 2, ...options })
+    const alone: Answer[] = []
+    for (const [pictures, question, answerOptions] of questions(picture))
+      alone.push(await model.ask(pictures, question, answerOptions))
+    const together = await Promise.all(
+      questions(picture).map(([pictures, question, answerOptions]) => model.ask(pictures, question, answerOptions)),
+    )
+    t.deepEqual(together.map(lasting), alone.map(lasting))
+    t.is(model.info().memory.kvCache, 0)
+  })
+}
+
+for (const name of ['hf-bf16', 'hf-f32', 'gguf-kquants']) {
+  test(`${name}: the first of 33 answers, and of 64, is the one of a single question`, async (t) => {
+    await using model = await LLaVA.open(goldenCase(name).model, { template: 'hf', threads: 2 })
+    const options = { maxTokens: 8, temperature: 1.5, seed: 5, logprobs: 1 }
+    const { usage: _, ...alone } = await model.ask([], 'What is it?', options)
+    for (const count of [33, 64]) {
+      const [first] = await model.askMany([], 'What is it?', count, options)
+      t.deepEqual(
+        { tokenIds: first?.tokenIds, logprobs: first?.logprobs },
+        { tokenIds: alone.tokenIds, logprobs: alone.logprobs },
+      )
+    }
+  })
+}

@@ -1,0 +1,296 @@
+// Calls that share passes, on a decoder that only keeps books: each gets what it would get alone, whatever the others do.
+
+import { setImmediate as turn } from 'node:timers/promises'
+import test from 'ava'
+import fc from 'fast-check'
+import { Job } from '../../lib/engine/job.js'
+import { Scheduler, type Advance } from '../../lib/engine/scheduler.js'
+import { fewRows, mostRows } from '../../lib/engine/step-plan.js'
+import { LlavaError } from '../../lib/errors.js'
+import type { NativeModel, NativeSequence, NativeStep } from '../../lib/native.js'
+
+/** Of logits and hidden states; values are the text's fingerprint, and that plus one half. */
+const widths = { vocabSize: 2, hiddenSize: 3 }
+
+class Text implements NativeSequence {
+  constructor(readonly ids: number[] = []) {}
+  get length() {
+    return this.ids.length
+  }
+  truncate(length: number) {
+    this.ids.length = length
+  }
+  fork() {
+    return new Text([...this.ids])
+  }
+  dispose() {
+    this.ids.length = 0
+  }
+}
+
+/** Any two texts have different ones. */
+function fingerprint(text: readonly number[]): number {
+  return text.reduce((sum, id) => (Math.imul(sum, 31) + id + 2) >>> 0, 1) / 2 ** 32
+}
+
+interface Decoder {
+  readonly scheduler: Scheduler
+  /** Rows of each call of each pass. */
+  readonly passes: number[][]
+}
+
+/** `fails` says of a pass, or of one step of it, whether it does. */
+function bookkeeper(
+  options: {
+    readonly apart?: boolean
+    readonly msPerRow?: number
+    readonly failsWhole?: (pass: number, steps: readonly NativeStep[]) => boolean
+    readonly failsAlone?: (step: NativeStep) => boolean
+  } = {},
+): Decoder {
+  const passes: number[][] = []
+  const forward: NativeModel['forward'] = async (steps, logits, hidden) => {
+    const pass = passes.push(steps.map(({ segments }) => idsOf(segments).length)) - 1
+    await turn()
+    if (options.failsWhole?.(pass, steps) === true) throw new LlavaError('OUT_OF_MEMORY', 'the pass')
+    let at = 0
+    const failures = steps.map((step) => {
+      const cancelled = (step.cancellation as unknown as Flag).cancelled
+      const failed = cancelled || options.failsAlone?.(step) === true
+      const text = step.sequence as Text
+      for (const [row, id] of idsOf(step.segments).entries()) {
+        if (!failed) text.ids.push(id)
+        if (step.logits === 'none' || (step.logits === 'last' && row + 1 < idsOf(step.segments).length)) continue
+        const value = failed ? Number.NaN : fingerprint(text.ids)
+        logits?.fill(value, at * widths.vocabSize, (at + 1) * widths.vocabSize)
+        hidden?.fill(value + 0.5, at * widths.hiddenSize, (at + 1) * widths.hiddenSize)
+        at++
+      }
+      return failed ? new LlavaError(cancelled ? 'ABORTED' : 'OUT_OF_MEMORY', 'the step') : null
+    })
+    const rows = passes[pass]!.reduce((sum, count) => sum + count, 0)
+    return { failures, computeMs: rows * (options.msPerRow ?? 1) }
+  }
+  return { scheduler: new Scheduler({ forward }, { ...widths, apart: options.apart ?? false }), passes }
+}
+
+interface Flag {
+  cancelled: boolean
+  cancel(): void
+}
+
+function newJob(signal?: AbortSignal): Job {
+  const flag: Flag = {
+    cancelled: false,
+    cancel() {
+      this.cancelled = true
+    },
+  }
+  return new Job(signal, flag)
+}
+
+function idsOf(segments: NativeStep['segments']): number[] {
+  return segments.flatMap((segment) => ('tokens' in segment ? [...segment.tokens] : []))
+}
+
+type Asked = Partial<Omit<Advance, 'segments' | 'out'>>
+
+/** Appends ids to a text; resolves to the output. */
+async function advance({ scheduler }: Decoder, ids: readonly number[], asked: Asked = {}): Promise<number[]> {
+  const { sequence = new Text(), output = 'logits', wanted = 'last', job = newJob(), onProgress } = asked
+  const width = output === 'logits' ? widths.vocabSize : widths.hiddenSize
+  const out = new Float32Array((wanted === 'all' ? ids.length : 1) * width)
+  const segments = [{ tokens: Int32Array.from(ids) }]
+  await scheduler.advance({ sequence, segments, output, wanted, out, job, onProgress })
+  return [...out]
+}
+
+/** What a call gets alone. */
+function expected(before: readonly number[], ids: readonly number[], { output, wanted }: Asked): number[] {
+  const isHidden = output === 'hidden'
+  const after = wanted === 'all' ? ids.map((_, n) => n + 1) : [ids.length]
+  return after.flatMap((count) => {
+    const value = fingerprint([...before, ...ids.slice(0, count)])
+    const width = isHidden ? widths.hiddenSize : widths.vocabSize
+    return new Array<number>(width).fill(Math.fround(isHidden ? value + 0.5 : value))
+  })
+}
+
+/** Why a call failed; `undefined` where it did not. */
+function reasonOf(result: PromiseSettledResult<unknown>): unknown {
+  return result.status === 'rejected' ? result.reason : undefined
+}
+
+const ids = (count: number, first = 0) => Array.from({ length: count }, (_, n) => first + n)
+
+test('calls of one breath share a pass; one that comes while it runs is part of the next, with those who ask again', async (t) => {
+  const decoder = bookkeeper()
+  const texts = [new Text(), new Text(), new Text()]
+  const write = async (sequence: Text, tokens: number) => {
+    for (let n = 0; n < tokens; n++) await advance(decoder, [n], { sequence })
+  }
+  const first = texts.slice(0, 2).map((text) => write(text, 3))
+  await turn()
+  await Promise.all([...first, write(texts[2]!, 3)])
+  t.deepEqual(decoder.passes, [[1, 1], [1, 1, 1], [1, 1, 1], [1]])
+  t.deepEqual(
+    texts.map((text) => text.ids),
+    [
+      [0, 1, 2],
+      [0, 1, 2],
+      [0, 1, 2],
+    ],
+  )
+})
+
+test('prompts fill passes together; one that does not fit goes on in the next', async (t) => {
+  const decoder = bookkeeper()
+  await Promise.all([advance(decoder, ids(300)), advance(decoder, ids(300)), advance(decoder, ids(100))])
+  t.deepEqual(decoder.passes, [
+    [300, 212],
+    [88, 100],
+  ])
+})
+
+test('beside answers a prompt goes in slices of a tenth of a second', async (t) => {
+  const decoder = bookkeeper({ msPerRow: 2 })
+  await advance(decoder, ids(100)) // the pace is known from here on
+  const prompt = advance(decoder, ids(120))
+  const sequence = new Text()
+  for (let n = 0; n < 4; n++) await advance(decoder, [n], { sequence })
+  await prompt
+  t.deepEqual(decoder.passes, [[100], [50, 1], [50, 1], [20, 1], [1]])
+})
+
+test('kept apart, few rows and many take turns', async (t) => {
+  const decoder = bookkeeper({ apart: true, msPerRow: 1 })
+  const prompts = [advance(decoder, ids(200)), advance(decoder, ids(200))]
+  const answers = ids(40).map((n) => advance(decoder, [n]))
+  await Promise.all([...prompts, ...answers])
+  const kinds = decoder.passes.map((pass) => (pass.every((rows) => rows > fewRows) ? 'many' : 'few'))
+  t.true(decoder.passes.every((pass) => pass.every((rows) => rows > fewRows) || pass.length <= fewRows))
+  t.deepEqual(kinds.slice(0, 4).toSorted(), ['few', 'few', 'many', 'many'])
+})
+
+test('kept apart, many rows of output have their passes to themselves', async (t) => {
+  const decoder = bookkeeper({ apart: true })
+  const all = { wanted: 'all' } as const
+  await Promise.all([advance(decoder, ids(50), all), advance(decoder, ids(50)), advance(decoder, ids(50), all)])
+  t.deepEqual(decoder.passes, [[50], [50], [50]])
+})
+
+test('a call that is cancelled while it waits is over at once, and one under way with its pass; nobody else notices', async (t) => {
+  const decoder = bookkeeper()
+  const controllers = [new AbortController(), new AbortController()]
+  const [running, waiting] = [new Text([7]), new Text([8])]
+  const first = advance(decoder, ids(600, 1), { sequence: running, job: newJob(controllers[0]!.signal) })
+  const second = advance(decoder, ids(600, 1), { sequence: waiting, job: newJob(controllers[1]!.signal) })
+  const third = advance(decoder, ids(3))
+  const ends: string[] = []
+  const watch = (name: string, call: Promise<unknown>) =>
+    call.catch((error: LlavaError) => ends.push(`${name} ${error.code}`))
+  const watched = [watch('first', first), watch('second', second)]
+  await Promise.resolve()
+  controllers[1]!.abort()
+  await Promise.resolve()
+  await Promise.resolve()
+  t.deepEqual(ends, ['second ABORTED'])
+  controllers[0]!.abort()
+  await Promise.all([...watched, third])
+  t.deepEqual(ends, ['second ABORTED', 'first ABORTED'])
+  t.deepEqual([running.ids, waiting.ids], [[7], [8]])
+  t.deepEqual(await third, expected([], ids(3), {}))
+})
+
+test('a step that fails takes back what earlier passes gave it; a pass that fails is run again for each alone', async (t) => {
+  const broken = new Text([7])
+  const alone = bookkeeper({ failsAlone: ({ sequence }) => sequence === broken && sequence.length > 1 })
+  const [failure, answer] = await Promise.allSettled([
+    advance(alone, ids(mostRows + 10), { sequence: broken }),
+    advance(alone, ids(5)),
+  ])
+  t.is((reasonOf(failure) as LlavaError).message, 'the step')
+  t.deepEqual(broken.ids, [7])
+  t.is(answer.status, 'fulfilled')
+
+  const whole = bookkeeper({ failsWhole: (_, steps) => steps.some(({ sequence }) => sequence === broken) })
+  const [blamed, ...others] = await Promise.allSettled([
+    advance(whole, ids(5), { sequence: broken }),
+    advance(whole, ids(6)),
+    advance(whole, ids(7)),
+  ])
+  t.is((reasonOf(blamed) as LlavaError).message, 'the pass')
+  t.deepEqual(
+    others.map(({ status }) => status),
+    ['fulfilled', 'fulfilled'],
+  )
+  t.deepEqual(whole.passes, [[5, 6, 7], [5], [6], [7]])
+})
+
+test('a listener of progress that throws fails its call alone', async (t) => {
+  const decoder = bookkeeper()
+  const text = new Text()
+  const failure = new Error('mine')
+  const onProgress = (rows: number) => {
+    if (rows === mostRows) throw failure
+  }
+  const [call, other] = await Promise.allSettled([
+    advance(decoder, ids(600), { sequence: text, onProgress }),
+    advance(decoder, ids(600)),
+  ])
+  t.is(reasonOf(call), failure)
+  t.is(text.length, 0)
+  t.is(other.status, 'fulfilled')
+})
+
+test('no rows need no pass, and a job that has stopped none either', async (t) => {
+  const decoder = bookkeeper()
+  t.deepEqual(await advance(decoder, []), [0, 0])
+  await t.throwsAsync(advance(decoder, [1], { job: newJob(AbortSignal.abort()) }), { code: 'ABORTED' })
+  t.deepEqual(decoder.passes, [])
+})
+
+const asked = fc.record({
+  before: fc.array(fc.nat(9), { maxLength: 4 }),
+  count: fc.oneof(fc.integer({ min: 1, max: 40 }), fc.integer({ min: 1, max: 1200 })),
+  output: fc.constantFrom('logits' as const, 'hidden' as const),
+  wanted: fc.constantFrom('last' as const, 'all' as const),
+  delay: fc.nat(6),
+  abortAfter: fc.option(fc.nat(6)),
+})
+
+for (const apart of [false, true]) {
+  test(`each call gets what it gets alone, and a cancelled one leaves nothing behind${apart ? ', few and many apart' : ''}`, async (t) => {
+    await fc.assert(
+      fc.asyncProperty(fc.array(asked, { minLength: 1, maxLength: 12 }), async (calls) => {
+        const decoder = bookkeeper({ apart, msPerRow: 3 })
+        await Promise.all(
+          calls.map(async ({ before, count, output, wanted, delay, abortAfter }) => {
+            for (let n = 0; n < delay; n++) await turn()
+            const sequence = new Text([...before])
+            const controller = new AbortController()
+            if (abortAfter !== null)
+              void (async () => {
+                for (let n = 0; n < abortAfter; n++) await turn()
+                controller.abort()
+              })()
+            try {
+              const given = await advance(decoder, ids(count, 1), {
+                sequence,
+                output,
+                wanted,
+                job: newJob(controller.signal),
+              })
+              t.deepEqual(given, expected(before, ids(count, 1), { output, wanted }))
+              t.deepEqual(sequence.ids, [...before, ...ids(count, 1)])
+            } catch (error) {
+              t.is((error as LlavaError).code, 'ABORTED')
+              t.deepEqual(sequence.ids, before)
+            }
+          }),
+        )
+      }),
+      { numRuns: 60 },
+    )
+  })
+}
