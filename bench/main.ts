@@ -1,4 +1,4 @@
-// npm run bench -- kernels | model | clip | peers | report | event-loop | fidelity | neighbours | sampling | speculation
+// npm run bench -- kernels | model | clip | peers | report | event-loop | fidelity | neighbours | serve-load | sampling | speculation
 
 import { Command } from 'commander'
 import { addClip } from './clip-command.js'
@@ -10,6 +10,7 @@ import { addNeighbours } from './neighbours-command.js'
 import { addPeers } from './peers-command.js'
 import { addReport } from './report-command.js'
 import { addSampling } from './sampling-command.js'
+import { addServeLoad } from './serve-load-command.js'
 import { addSpeculation } from './speculation-command.js'
 
 const program = new Command('npm run bench --')
@@ -24,6 +25,7 @@ addEventLoop(program)
 addFidelity(program)
 addNeighbours(program)
 addSampling(program)
+addServeLoad(program)
 addSpeculation(program)
 try {
   await program.parseAsync()

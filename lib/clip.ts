@@ -4,6 +4,7 @@
 import { readFile } from 'node:fs/promises'
 import { LlavaError } from './errors.js'
 import type { Job } from './engine/job.js'
+import { PictureBatches } from './engine/picture-batches.js'
 import { guarded, native, type NativeClip, type NativeOptions } from './native.js'
 import { finishInSlices } from './slices.js'
 import { ClipTokenizer, clipVocabularyFromFiles, clipVocabularyFromJson } from './tokenizer/clip-tokenizer.js'
@@ -15,10 +16,21 @@ import { parseJsonInSlices } from './weights/json-slices.js'
 export class Clip {
   readonly description: ClipDescription
   readonly #native: NativeClip
+  readonly #pictures: PictureBatches<'image_embeds', Float32Array>
   readonly #tokenizer: ClipTokenizer
 
   private constructor(model: NativeClip, description: ClipDescription, tokenizer: ClipTokenizer) {
     this.#native = model
+    const { projectionDim } = description.config
+    this.#pictures = new PictureBatches<'image_embeds', Float32Array>({
+      async encode(pixelValues, count, _, cancellation) {
+        const start = performance.now()
+        const rows = await model.encodeImages(pixelValues, count, cancellation)
+        const results = Array.from({ length: count }, (_, n) => rows.slice(n * projectionDim, (n + 1) * projectionDim))
+        return { results, computeMs: performance.now() - start }
+      },
+      free: () => undefined,
+    })
     this.description = description
     this.#tokenizer = tokenizer
   }
@@ -32,9 +44,9 @@ export class Clip {
     return new Clip(model, description, tokenizer)
   }
 
-  /** pixel_values [3, S, S] of CLIP's own image processor to [projectionDim], not normalised. */
+  /** pixel_values [3, S, S] of CLIP's own image processor to [projectionDim], not normalised; in a batch with those of other calls. */
   async image(pixelValues: Float32Array, job: Job): Promise<Float32Array> {
-    return guarded(() => this.#native.encodeImages(pixelValues, 1, job.cancellation))
+    return (await this.#pictures.encode(pixelValues, ['image_embeds'], job)).result
   }
 
   /** A text to [projectionDim], not normalised. What is beyond the text tower's context is cut off, as CLIP does. */

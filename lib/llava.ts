@@ -1,6 +1,7 @@
 // LLaVA, the public face: open a model, ask about pictures, stream answers, or take the logits.
 
 import { fileURLToPath } from 'node:url'
+import pLimit from 'p-limit'
 import type { Answer, Timings, Usage } from './answer.js'
 import { runBenchmark, type BenchmarkLine, type BenchmarkOptions } from './benchmark.js'
 import { ChatStream, type ChatWork } from './chat-stream.js'
@@ -23,7 +24,7 @@ import { Engine } from './engine/engine.js'
 import { mostRows } from './engine/step-plan.js'
 import { LlavaError, invalidArgument } from './errors.js'
 import { Generation, type GeneratedToken } from './generation.js'
-import { decodeImage, type ImageInput, type RgbImage } from './image/decode.js'
+import type { DecodeOptions, ImageInput } from './image/decode.js'
 import type { ImageAspectRatio } from './image/image-processor.js'
 import { calledFrom, Job } from './engine/job.js'
 import { biasById } from './logit-bias.js'
@@ -54,7 +55,7 @@ import {
   wholeNumber,
   type OptionCheck,
 } from './options.js'
-import { preprocess } from './preprocess.js'
+import { PictureQueue } from './picture-queue.js'
 import type { ProgressListener } from './progress.js'
 import { renderCheckpointTemplate } from './prompt/checkpoint-template.js'
 import { splicePrompt, type SpliceItem } from './prompt/splice.js'
@@ -243,6 +244,9 @@ const openChecks = {
   signal: abortSignal,
 } satisfies Record<keyof OpenOptions, OptionCheck>
 
+/** Inputs of one list that are under way at once: a batch of the tower, one that is being read, and one that waits. */
+const mostEmbedded = 48
+
 /** Most alternatives to a token, as elsewhere (OpenAI's and vLLM's APIs). */
 const mostLogprobs = 20
 
@@ -308,6 +312,7 @@ export class LLaVA implements Disposable, AsyncDisposable {
   readonly #options: OpenOptions
   readonly #loadMs: number
   readonly #clip: LateClip | undefined
+  readonly #pictures = new PictureQueue()
 
   private constructor({ engine, clip }: Opened, options: OpenOptions, loadMs: number) {
     this.#engine = engine
@@ -504,10 +509,12 @@ export class LLaVA implements Disposable, AsyncDisposable {
     return this.#engine.run(options.signal, async (job) => {
       const source = this.#embeddingSource(options, job)
       if (!isList(input)) return embedOne(input, 'input', options, source)
-      const embeddings: Embedding<Dtype>[] = []
-      for (const [index, one] of input.entries())
-        embeddings.push(await embedOne(one, `input[${index}]`, options, source))
-      return embeddings
+      const atOnce = pLimit(mostEmbedded)
+      const embed = (one: EmbedInput, index: number) => embedOne(one, `input[${index}]`, options, source)
+      return await allOrNone(
+        input.map((one, index) => atOnce(embed, one, index)),
+        job,
+      )
     })
   }
 
@@ -767,16 +774,10 @@ export class LLaVA implements Disposable, AsyncDisposable {
     const sequences = [prompt]
     try {
       while (sequences.length < generations.length) sequences.push(this.#engine.fork(prompt))
-      const runs = generations.map(async (generation, n) => {
-        try {
-          await generateOne(generation, begin(sequences[n] as NativeSequence), logits, emit)
-        } catch (error) {
-          job.stop(() => error)
-          throw error
-        }
-      })
-      await Promise.allSettled(runs)
-      await Promise.all(runs) // throws what failed first
+      const runs = generations.map((generation, n) =>
+        generateOne(generation, begin(sequences[n] as NativeSequence), logits, emit),
+      )
+      await allOrNone(runs, job)
     } finally {
       for (const fork of sequences.slice(1)) fork.dispose()
     }
@@ -810,18 +811,20 @@ export class LLaVA implements Disposable, AsyncDisposable {
         image.release()
       })
     }
-    const raw = images.filter((image): image is ImageInput => !(image instanceof EncodedImage))
     const total = images.length
-    const encoded = (count: number) => onProgress?.({ stage: 'image', done: total - raw.length + count, total })
-    if (total > 0) encoded(0)
-    const pixelValues = await Promise.all(raw.map((image) => this.#pixelValues(image, options, job)))
-    const made = (await this.#engine.encode(pixelValues, ['projected'], job, encoded)).images
-    cleanUp.push(() => {
-      for (const image of made) image.dispose()
-    })
-    const fresh = made.values()
-    return images.map(
-      (image) => (image instanceof EncodedImage ? held.get(image) : fresh.next().value) as NativeImageFeatures,
+    let done = images.filter((image) => image instanceof EncodedImage).length
+    if (total > 0) onProgress?.({ stage: 'image', done, total })
+    return await allOrNone(
+      images.map(async (image) => {
+        if (image instanceof EncodedImage) return held.get(image) as NativeImageFeatures
+        const made = await this.#encodePicture(image, ['projected'], options, job)
+        cleanUp.push(() => {
+          made.dispose()
+        })
+        onProgress?.({ stage: 'image', done: ++done, total })
+        return made
+      }),
+      job,
     )
   }
 
@@ -845,8 +848,8 @@ export class LLaVA implements Disposable, AsyncDisposable {
         const opened = await clip()
         if (image instanceof EncodedImage)
           throw invalidArgument('input', 'the picture itself, which CLIP reads in its own way', image)
-        const rgb = await this.#decode(image, options, job)
-        return opened.image(await preprocess(rgb, opened.description.imageProcessor, job), job)
+        const encode = (pixelValues: Float32Array) => opened.image(pixelValues, job)
+        return this.#pictures.through(image, opened.description.imageProcessor, this.#limits(options, job), job, encode)
       },
       clipText: async (text) => (await clip()).text(text, job),
     }
@@ -876,8 +879,20 @@ export class LLaVA implements Disposable, AsyncDisposable {
   }
 
   async #encodeImage(image: ImageInput, options: ImageOptions, job: Job): Promise<EncodedImage> {
-    const { images } = await this.#engine.encode([await this.#pixelValues(image, options, job)], imageResults, job)
-    return new EncodedImage(images[0] as NativeImageFeatures, this.#engine)
+    return new EncodedImage(await this.#encodePicture(image, imageResults, options, job), this.#engine)
+  }
+
+  /** The caller disposes of it. */
+  #encodePicture(
+    image: ImageInput,
+    results: readonly ImageResult[],
+    options: ImageOptions,
+    job: Job,
+  ): Promise<NativeImageFeatures> {
+    const encode = async (pixelValues: Float32Array) => (await this.#engine.encode(pixelValues, results, job)).image
+    return this.#pictures.through(image, this.#imageProcessor(), this.#limits(options, job), job, encode, (late) => {
+      late.dispose()
+    })
   }
 
   async #pictureResult(
@@ -890,8 +905,7 @@ export class LLaVA implements Disposable, AsyncDisposable {
       using shared = image.share()
       return shared.read(result)
     }
-    const { images } = await this.#engine.encode([await this.#pixelValues(image, options, job)], [result], job)
-    const encoded = images[0] as NativeImageFeatures
+    const encoded = await this.#encodePicture(image, [result], options, job)
     try {
       return this.#engine.read(encoded, result)
     } finally {
@@ -900,15 +914,13 @@ export class LLaVA implements Disposable, AsyncDisposable {
   }
 
   async #pixelValues(image: ImageInput, options: ImageOptions, job: Job): Promise<Float32Array> {
-    const processor = this.#imageProcessor()
-    const rgb = await this.#decode(image, options, job)
-    return preprocess(rgb, processor, job)
+    const given = (pixelValues: Float32Array) => Promise.resolve(pixelValues)
+    return this.#pictures.through(image, this.#imageProcessor(), this.#limits(options, job), job, given)
   }
 
-  #decode(image: ImageInput, options: ImageOptions, job: Job): Promise<RgbImage> {
+  #limits(options: ImageOptions, job: Job): DecodeOptions {
     const { autoOrient, maxPixels, maxBytes, timeoutMs, allowPrivateNetwork } = { ...this.#options, ...given(options) }
-    const limits = given({ autoOrient, maxPixels, maxBytes, timeoutMs, allowPrivateNetwork })
-    return job.race(decodeImage(image, { ...limits, signal: job.stopped }))
+    return { ...given({ autoOrient, maxPixels, maxBytes, timeoutMs, allowPrivateNetwork }), signal: job.stopped }
   }
 
   #imageProcessor(): NonNullable<ModelDescription['imageProcessor']> {
@@ -1001,6 +1013,16 @@ async function generateOne(
   } finally {
     speculation.retract()
   }
+}
+
+/** Several parts of one call: the first failure stops the others, and is thrown when all have stopped. */
+async function allOrNone<T>(parts: readonly Promise<T>[], job: Job): Promise<T[]> {
+  for (const part of parts)
+    part.catch((error: unknown) => {
+      job.stop(() => error)
+    })
+  await Promise.allSettled(parts)
+  return await Promise.all(parts)
 }
 
 /** A spliced prompt as native segments. */

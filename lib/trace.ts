@@ -5,7 +5,7 @@ import { allocate } from './engine/allocate.js'
 import type { Engine } from './engine/engine.js'
 import { rowCount } from './engine/segments.js'
 import type { Job } from './engine/job.js'
-import type { NativeImageFeatures, NativeSegment, NativeSequence } from './native.js'
+import type { NativeSegment, NativeSequence } from './native.js'
 import { spliceText } from './prompt/splice.js'
 import { Sampler } from './sampling/sampler.js'
 import { writeSafetensors } from './weights/safetensors-writer.js'
@@ -50,8 +50,7 @@ export async function runTrace(
   if (slots !== 1)
     throw new LlavaError('INVALID_ARGUMENT', `expected \`prompt\` to hold \`<image>\` once, it holds it ${slots} times`)
 
-  const image = (await engine.encode([pixelValues], ['image_features', 'projected'], job))
-    .images[0] as NativeImageFeatures
+  const { image } = await engine.encode(pixelValues, ['image_features', 'projected'], job)
   let sequence: NativeSequence | undefined
   try {
     const segments = items.map((item): NativeSegment =>

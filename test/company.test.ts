@@ -32,7 +32,7 @@ for (const [name, options] of [
   ['gguf-pair-q4_0', {}],
   ['gguf-kquants', { kvCache: 'q8_0' }],
 ] as const satisfies readonly (readonly [string, OpenOptions])[]) {
-  const how = Object.values(options as object).join(', ')
+  const how = Object.values(options).join(', ')
   test(`${[name, how].filter(Boolean).join(', ')}: twelve questions at once have the answers that each has alone`, async (t) => {
     const { model: file, picture } = goldenCase(name)
     await using model = await LLaVA.open(file, { template: 'hf', threads: 2, ...options })
@@ -51,7 +51,7 @@ for (const name of ['hf-bf16', 'hf-f32', 'gguf-kquants']) {
   test(`${name}: the first of 33 answers, and of 64, is the one of a single question`, async (t) => {
     await using model = await LLaVA.open(goldenCase(name).model, { template: 'hf', threads: 2 })
     const options = { maxTokens: 8, temperature: 1.5, seed: 5, logprobs: 1 }
-    const { usage: _, ...alone } = await model.ask([], 'What is it?', options)
+    const alone = await model.ask([], 'What is it?', options)
     for (const count of [33, 64]) {
       const [first] = await model.askMany([], 'What is it?', count, options)
       t.deepEqual(

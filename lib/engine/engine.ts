@@ -20,6 +20,7 @@ import {
   type NativeSequence,
   type OpenListener,
 } from '../native.js'
+import { PictureBatches } from './picture-batches.js'
 import { Scheduler } from './scheduler.js'
 import { rowCount } from './segments.js'
 import { finishInSlices } from '../slices.js'
@@ -28,15 +29,13 @@ import { Tokenizer } from '../tokenizer/tokenizer.js'
 import type { ModelDescription } from '../weights/model-description.js'
 import { imageRows } from '../weights/tower-rows.js'
 
-/** Pictures of one encode call: the cancellation flag is read between layers, and other calls get their turn between calls. Native code takes as many of them at once through the tower as are of use. */
-const imagesPerCall = 16
-
 export class Engine {
   readonly description: ModelDescription
   readonly options: NativeOptions
   readonly tokenizer: Tokenizer
   readonly #native: NativeModel
   readonly #scheduler: Scheduler
+  readonly #pictures: PictureBatches<ImageResult, NativeImageFeatures>
   readonly #jobs = new Map<Job, Promise<unknown>>()
   #disposed = false
 
@@ -44,6 +43,15 @@ export class Engine {
     this.#native = model
     const { vocabSize, hiddenSize } = description.config.text
     this.#scheduler = new Scheduler(model, { vocabSize, hiddenSize, apart: sumsByCount(description, options) })
+    this.#pictures = new PictureBatches({
+      async encode(pixelValues, count, results, cancellation) {
+        const { images, computeMs } = await model.encodeImages(pixelValues, count, results, cancellation)
+        return { results: images, computeMs }
+      },
+      free(image) {
+        image.dispose()
+      },
+    })
     this.description = description
     this.options = options
     this.tokenizer = tokenizer
@@ -94,31 +102,17 @@ export class Engine {
     if (this.#disposed) throw disposedError()
   }
 
-  /** Pictures [3, S, S] each through the tower, and the projector where its results are asked for, in order. The caller disposes of the results. */
+  /**
+   * A picture [3, S, S] through the tower, and the projector where its results are asked for, in a batch with those of other calls. The caller disposes of it.
+   * Its share of the compute time in milliseconds.
+   */
   async encode(
-    pixelValues: readonly Float32Array[],
+    pixelValues: Float32Array,
     results: readonly ImageResult[],
     job: Job,
-    onProgress?: (pictures: number) => void,
-  ): Promise<{ images: NativeImageFeatures[]; computeMs: number }> {
-    const images: NativeImageFeatures[] = []
-    let computeMs = 0
-    try {
-      for (let first = 0; first < pixelValues.length; first += imagesPerCall) {
-        job.check()
-        const some = pixelValues.slice(first, first + imagesPerCall)
-        const result = await guarded(() =>
-          this.#native.encodeImages(joined(some), some.length, results, job.cancellation),
-        )
-        images.push(...result.images)
-        computeMs += result.computeMs
-        onProgress?.(images.length)
-      }
-    } catch (error) {
-      for (const image of images) image.dispose()
-      throw error
-    }
-    return { images, computeMs }
+  ): Promise<{ readonly image: NativeImageFeatures; readonly computeMs: number }> {
+    const { result, computeMs } = await this.#pictures.encode(pixelValues, results, job)
+    return { image: result, computeMs }
   }
 
   /** An empty sequence; the caller disposes of it. */
@@ -219,17 +213,6 @@ function sumsByCount({ tensors }: ModelDescription, { arithmetic }: NativeOption
 async function runJob<T>(job: Job, work: (job: Job) => Promise<T>): Promise<T> {
   job.check()
   return await work(job)
-}
-
-function joined(parts: readonly Float32Array[]): Float32Array {
-  if (parts.length === 1) return parts[0] as Float32Array
-  const all = new Float32Array(parts.reduce((length, part) => length + part.length, 0))
-  let at = 0
-  for (const part of parts) {
-    all.set(part, at)
-    at += part.length
-  }
-  return all
 }
 
 function disposedError(): LlavaError {

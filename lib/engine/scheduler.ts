@@ -39,7 +39,7 @@ interface Call extends Advance {
   /** Positions of the sequence at the beginning. */
   readonly before: number
   readonly resolve: (computeMs: number) => void
-  readonly reject: (reason: unknown) => void
+  readonly reject: (reason: Error) => void
   done: number
   computeMs: number
   inPass: boolean
@@ -104,7 +104,7 @@ export class Scheduler {
         },
         reject: (reason) => {
           release()
-          reject(reason as Error)
+          reject(reason)
         },
         done: 0,
         computeMs: 0,
@@ -224,7 +224,7 @@ export class Scheduler {
   #fail(call: Call, reason: unknown): void {
     this.#leave(call)
     if (call.done > 0) truncate(call.sequence, call.before)
-    call.reject(reason)
+    call.reject(reason as Error)
   }
 
   #leave(call: Call): void {

@@ -83,6 +83,11 @@ interface Encoded {
  * `maxPixels` or `maxBytes`)
  */
 export async function decodeImage(input: ImageInput, options: DecodeOptions = {}): Promise<RgbImage> {
+  return (await loadImage(input, options))()
+}
+
+/** The first half of `decodeImage`: loads what is to be decoded, which may wait for a network, and gives what decodes it. */
+export async function loadImage(input: ImageInput, options: DecodeOptions = {}): Promise<() => Promise<RgbImage>> {
   const { autoOrient = true, maxPixels = defaultMaxPixels, signal } = options
   const { maxBytes = defaultMaxBytes, timeoutMs = defaultTimeoutMs, allowPrivateNetwork = false } = options
   if (typeof autoOrient !== 'boolean') throw invalidArgument('autoOrient', 'a boolean', autoOrient)
@@ -94,13 +99,16 @@ export async function decodeImage(input: ImageInput, options: DecodeOptions = {}
   if (typeof allowPrivateNetwork !== 'boolean')
     throw invalidArgument('allowPrivateNetwork', 'a boolean', allowPrivateNetwork)
   if (typeof input !== 'string' && Object(input) !== input) throw notAnImage(input)
-  if (isRawRgb(input)) return copyRaw(input, maxPixels)
-  if (isSharp(input)) return decodePipeline(autoOrient ? input.clone().autoOrient() : input.clone(), maxPixels)
-  return decodeBytes(
-    await encodedBytes(input, { maxBytes, timeoutMs, allowPrivateNetwork, signal }),
-    autoOrient,
-    maxPixels,
-  )
+  if (isRawRgb(input)) {
+    const copy = await copyRaw(input, maxPixels)
+    return () => Promise.resolve(copy)
+  }
+  if (isSharp(input)) {
+    const pipeline = autoOrient ? input.clone().autoOrient() : input.clone()
+    return () => decodePipeline(pipeline, maxPixels)
+  }
+  const encoded = await encodedBytes(input, { maxBytes, timeoutMs, allowPrivateNetwork, signal })
+  return () => decodeBytes(encoded, autoOrient, maxPixels)
 }
 
 type EncodedInput = Exclude<ImageInput, Sharp | RawRgb>

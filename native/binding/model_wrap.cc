@@ -40,7 +40,7 @@ class EncodeJob : public Job {
  private:
   void execute() override {
     const auto start = std::chrono::steady_clock::now();
-    images_ = model_->encode_images(pixels_, count_, results_, cancel());
+    images_ = model_->encode_images(pixels_, count_, results_, cancel(), [this] { run_urgent(); });
     compute_ms_ = milliseconds_since(start);
   }
   Napi::Value result(Napi::Env env) override {
@@ -83,6 +83,7 @@ class ForwardJob : public Job {
         hidden_{hidden, nullptr} {}
 
  private:
+  bool urgent() const override { return true; }  // somebody waits for a token
   void execute() override {
     const auto start = std::chrono::steady_clock::now();
     float *logits = logits_.allocate(), *hidden = hidden_.allocate();

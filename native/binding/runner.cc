@@ -1,5 +1,7 @@
 #include "binding/runner.h"
 
+#include <algorithm>
+
 #include "binding/convert.h"
 
 namespace llava::binding {
@@ -13,6 +15,8 @@ void Job::run() noexcept {
     failure_ = from_current_exception();
   }
 }
+
+void Job::run_urgent() { runner_->perform_urgent(); }
 
 void Job::settle(Napi::Env env) {
   const Napi::HandleScope scope(env);
@@ -68,15 +72,34 @@ void Runner::loop() {
       queue_.pop_front();
       running_ = job->cancel_;
     }
-    job->run();
-    {
-      const std::lock_guard lock(mutex_);
-      running_.reset();
-    }
-    Job* done = job.release();
-    // the environment is ending; its memory ends with the process or worker
-    if (completion_.NonBlockingCall(done) != napi_ok) done->abandon();
+    perform(std::move(job), running_);
   }
+}
+
+void Runner::perform_urgent() {
+  std::unique_ptr<Job> job;
+  {
+    const std::lock_guard lock(mutex_);
+    const auto found =
+        std::find_if(queue_.begin(), queue_.end(), [](const auto& waiting) { return waiting->urgent(); });
+    if (stopping_ || found == queue_.end()) return;
+    job = std::move(*found);
+    queue_.erase(found);
+    within_ = job->cancel_;
+  }
+  perform(std::move(job), within_);
+}
+
+// flag: where the job's cancel flag stands meanwhile.
+void Runner::perform(std::unique_ptr<Job> job, std::shared_ptr<std::atomic<bool>>& flag) {
+  job->run();
+  {
+    const std::lock_guard lock(mutex_);
+    flag.reset();
+  }
+  Job* done = job.release();
+  // the environment is ending; its memory ends with the process or worker
+  if (completion_.NonBlockingCall(done) != napi_ok) done->abandon();
 }
 
 // Ends the thread; returns the jobs that never ran.
@@ -84,7 +107,8 @@ std::list<std::unique_ptr<Job>> Runner::halt() {
   {
     const std::lock_guard lock(mutex_);
     stopping_ = true;
-    if (running_) running_->store(true, std::memory_order_relaxed);
+    for (const auto& flag : {running_, within_})
+      if (flag) flag->store(true, std::memory_order_relaxed);
   }
   wake_.notify_one();
   if (thread_.joinable()) thread_.join();

@@ -1,4 +1,5 @@
 // One thread with a queue per model: jobs run in order off the JavaScript thread, and settle their promises on it.
+//   A job that takes long may let one that must not wait run within it.
 //   The process stays alive while jobs are under way and not a moment longer. When the environment ends
 //   (worker.terminate()), or the model is disposed of, the job under way is cancelled, the thread joined, and waiting
 //   jobs are rejected.
@@ -34,6 +35,8 @@ class Job {
   virtual Napi::Value result(Napi::Env env) = 0;  // JavaScript thread, after execute() succeeded
   virtual void queued() {}                        // JavaScript thread, once the job is sure to be settled
   virtual void settled(Napi::Env) {}              // JavaScript thread, whatever came out
+  virtual bool urgent() const { return false; }   // may run within another
+  void run_urgent();                              // within execute(): the next urgent job, if one waits
   Napi::Object kept(size_t index) const { return kept_[index].Value(); }
   const std::atomic<bool>& cancel() const { return *cancel_; }
 
@@ -60,12 +63,15 @@ class Runner : public std::enable_shared_from_this<Runner> {
   void stop(Napi::Env env);
 
  private:
+  friend class Job;
   static void call_js(Napi::Env env, Napi::Function, std::nullptr_t*, Job* job);
   using Completion = Napi::TypedThreadSafeFunction<std::nullptr_t, Job, &Runner::call_js>;
   static void on_environment_end(void* self);
 
   Runner() = default;
   void loop();
+  void perform(std::unique_ptr<Job> job, std::shared_ptr<std::atomic<bool>>& flag);
+  void perform_urgent();
   std::list<std::unique_ptr<Job>> halt();
 
   napi_env env_ = nullptr;
@@ -74,7 +80,7 @@ class Runner : public std::enable_shared_from_this<Runner> {
   std::mutex mutex_;
   std::condition_variable wake_;
   std::list<std::unique_ptr<Job>> queue_;
-  std::shared_ptr<std::atomic<bool>> running_;  // cancel flag of the job under way
+  std::shared_ptr<std::atomic<bool>> running_, within_;  // cancel flags of the job under way, and of one within it
   bool stopping_ = false;
   bool stopped_ = false;
   int64_t under_way_ = 0;  // jobs not yet settled; JavaScript thread only

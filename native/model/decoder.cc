@@ -350,7 +350,7 @@ std::vector<std::optional<Error>> Llava::forward(const std::vector<Step>& steps,
     }
     output += steps[i].logit_rows();
   }
-  scratch_held_.store(passes_.scratch_bytes(), std::memory_order_relaxed);
+  measure_scratch();
   return failures;
 }
 

@@ -21,6 +21,7 @@ Llava::Llava(const std::vector<std::string>& files, const std::vector<TensorEntr
     : config_(std::move(config)),
       backend_(std::move(backend)),
       weights_(files, directory, config_, *backend_, progress),
+      tower_(*backend_, options.arithmetic),
       passes_(*backend_, options.arithmetic),
       kv_pool_(new KvPool{
           *backend_, {config_.text.kv_heads, config_.text.head_dim, options.kv_cache}, config_.text.layers}) {}
@@ -36,41 +37,46 @@ MemoryUse Llava::memory() const {
 }
 
 std::vector<std::shared_ptr<ImageFeatures>> Llava::encode_images(std::span<const float> pixel_values, int64_t count,
-                                                                 ImageResults results,
-                                                                 const std::atomic<bool>& cancel) {
+                                                                 ImageResults results, const std::atomic<bool>& cancel,
+                                                                 const std::function<void()>& between_layers) {
   if (!config_.has_vision)
     throw Error(ErrorCode::kModelUnsupported, "this model has no vision tower: it cannot encode pictures");
   const int64_t values = static_cast<int64_t>(pixel_values.size()) / count, at_once = pictures_at_once(config_.vision);
   std::vector<std::shared_ptr<ImageFeatures>> images;
   for (int64_t first = 0; first < count; first += at_once) {
     const int64_t some = std::min(at_once, count - first);
-    passes_.begin(Cancellation(cancel));
+    tower_.begin(Cancellation(cancel), between_layers);
     encode_some(
-        passes_.taken(pixel_values.subspan(static_cast<size_t>(first * values), static_cast<size_t>(some * values))),
+        tower_.taken(pixel_values.subspan(static_cast<size_t>(first * values), static_cast<size_t>(some * values))),
         some, results, images);
-    passes_.stop_if_cancelled();
+    tower_.stop_if_cancelled();
   }
-  scratch_held_.store(passes_.scratch_bytes(), std::memory_order_relaxed);
+  measure_scratch();
   return images;
+}
+
+void Llava::measure_scratch() {
+  scratch_held_.store(tower_.activation_bytes() + passes_.activation_bytes() + backend_->stream().scratch_bytes(),
+                      std::memory_order_relaxed);
 }
 
 // One pass; appends its pictures to images.
 void Llava::encode_some(Device<const float> pixel_values, int64_t count, ImageResults results,
                         std::vector<std::shared_ptr<ImageFeatures>>& images) {
   const VisionConfig& c = config_.vision;
-  const Activations rows = passes_.vision_tower(c, weights_.vision, pixel_values, count);  // [B * Tv, Dv]
+  const Activations rows = tower_.vision_tower(c, weights_.vision, pixel_values, count);  // [B * Tv, Dv]
   const int64_t P = c.image_rows();
   // vision_feature_select_strategy: "default" drops the first row, "full" keeps it
   Activations features = c.drop_class_row ? rows.slice(1, rows.rows - 1) : rows;  // [P, Dv] of one picture
   if (c.drop_class_row && count > 1) {
-    features = passes_.arena.rows(count * P, c.hidden_size);  // [B * P, Dv]
+    features = tower_.arena.rows(count * P, c.hidden_size);  // [B * P, Dv]
     for (int64_t i = 0; i < count; i++)
-      passes_.ops.copy_rows({.x = rows.slice(i * c.rows() + 1, P), .y = features.slice(i * P, P)});
+      tower_.ops.copy_rows({.x = rows.slice(i * c.rows() + 1, P), .y = features.slice(i * P, P)});
   }
   const auto asked = [&](ImageResult which) { return results.test(static_cast<size_t>(which)); };
   const auto means = [&](ConstActivations x) {
-    const Activations y = passes_.arena.rows(count, x.cols);  // [B, D]
-    passes_.ops.mean_rows({.x = x, .rows = P, .y = y});
+    const Activations y = tower_.arena.rows(count, x.cols);  // [B, D]
+    tower_.ops.mean_rows({.x = x, .rows = P, .y = y});
     return y;
   };
   const size_t first = images.size();
@@ -93,7 +99,7 @@ void Llava::encode_some(Device<const float> pixel_values, int64_t count, ImageRe
 // Rows of one picture, without gaps, in memory of their own.
 void Llava::keep(ImageFeatures& image, ImageResult which, ConstActivations rows) {
   DeviceMemory memory = backend_->allocate(static_cast<uint64_t>(rows.rows * rows.cols) * sizeof(float));
-  passes_.ops.copy_rows({.x = rows, .y = Activations(memory.data().as<float>(), rows.rows, rows.cols)});
+  tower_.ops.copy_rows({.x = rows, .y = Activations(memory.data().as<float>(), rows.rows, rows.cols)});
   image.results[static_cast<size_t>(which)] = std::move(memory);
 }
 

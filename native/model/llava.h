@@ -3,6 +3,7 @@
 #pragma once
 #include <atomic>
 #include <bitset>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -80,8 +81,10 @@ class Llava {
   MemoryUse memory() const;  // from any thread
 
   // pixel_values [count, 3, S, S] -> encoded pictures, several in a pass. Throws kAborted when cancel is set meanwhile.
+  // between_layers may call forward(): answers go on while pictures are encoded.
   std::vector<std::shared_ptr<ImageFeatures>> encode_images(std::span<const float> pixel_values, int64_t count,
-                                                            ImageResults results, const std::atomic<bool>& cancel);
+                                                            ImageResults results, const std::atomic<bool>& cancel,
+                                                            const std::function<void()>& between_layers = {});
 
   // Runs all steps as one ragged batch. logits [sum of logit_rows, V] and hidden [the same rows, D] (after the final
   // norm) in step order; either may be null. A step that is cancelled, or for which there is no page, fails by itself:
@@ -103,6 +106,7 @@ class Llava {
   Activations wanted(const Batch& batch, ConstActivations x, Arena& arena);
   Activations live_rows(const Batch& batch, const std::vector<bool>& lives, ConstActivations x);
   void drop_cancelled(Batch& batch, Activations& x);
+  void measure_scratch();
   Activations decoder_layer(const Batch& batch, int64_t index, Activations x);
   void head(const Batch& batch, Activations x, float* logits, float* hidden);
   void copy_rows_out(const Batch& batch, ConstActivations x, int64_t first, float* out);
@@ -110,7 +114,8 @@ class Llava {
   ModelConfig config_;
   std::shared_ptr<Backend> backend_;
   LlavaWeights weights_;
-  Passes passes_;
+  Passes tower_;   // of pictures: tower and projector
+  Passes passes_;  // of the decoder, which may run between two layers of the tower
   std::shared_ptr<KvPool> kv_pool_;
   std::atomic<uint64_t> scratch_held_{0};
 };

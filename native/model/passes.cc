@@ -1,10 +1,13 @@
 #include "model/passes.h"
 
+#include <utility>
+
 #include "common/error.h"
 
 namespace llava {
 
-void Passes::begin(const Cancellation& cancel) {
+void Passes::begin(const Cancellation& cancel, std::function<void()> between_layers) {
+  between_layers_ = std::move(between_layers);
   backend.stream().cancel = cancel;
   arena.reset();
   layer_arena.reset();
@@ -12,6 +15,13 @@ void Passes::begin(const Cancellation& cancel) {
 
 void Passes::stop_if_cancelled() const {
   if (backend.stream().cancel.requested()) throw Error(ErrorCode::kAborted, "the work was cancelled");
+}
+
+void Passes::let_others_run() {
+  if (!between_layers_) return;
+  const Cancellation own = backend.stream().cancel;
+  between_layers_();
+  backend.stream().cancel = own;
 }
 
 void Passes::project(ConstActivations x, std::initializer_list<Projection> projections) {

@@ -2,6 +2,7 @@
 //   Holds the ops, the arenas of a pass and of one layer; the models hold it.
 #pragma once
 #include <algorithm>
+#include <functional>
 #include <initializer_list>
 #include <span>
 #include <vector>
@@ -63,11 +64,11 @@ class Passes {
   Arena arena;        // activations of the pass under way
   Arena layer_arena;  // activations inside one layer
 
-  void begin(const Cancellation& cancel);
+  // between_layers: run between two layers of a tower, so that work that must not wait for a picture has its turn; it
+  // may use the back end, but not these arenas.
+  void begin(const Cancellation& cancel, std::function<void()> between_layers = {});
   void stop_if_cancelled() const;  // throws kAborted
-  uint64_t scratch_bytes() const {
-    return arena.capacity() + layer_arena.capacity() + backend.stream().scratch_bytes();
-  }
+  uint64_t activation_bytes() const { return arena.capacity() + layer_arena.capacity(); }
 
   // The host's values in memory of the pass.
   template <class T>
@@ -90,8 +91,10 @@ class Passes {
   void clip_blocks(const ClipBlock& block, const std::vector<ClipLayer>& layers, std::span<const int64_t> lengths,
                    Activations x);
   void clip_block(const ClipBlock& block, const ClipLayer& layer, const KvPages& cache, Activations x);
+  void let_others_run();
 
   Arithmetic arithmetic_;
+  std::function<void()> between_layers_;
 };
 
 }  // namespace llava

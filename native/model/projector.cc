@@ -9,8 +9,8 @@ Activations Llava::projector(ConstActivations features) {
   Activations y;
   for (size_t i = 0; i < weights_.projector.size(); i++) {
     const bool last = i + 1 == weights_.projector.size();
-    y = passes_.arena.rows(features.rows, config_.text.hidden_size);  // [B * P, D]
-    passes_.project(x, {{weights_.projector[i], y, last ? Activation::kNone : Activation::kGelu}});
+    y = tower_.arena.rows(features.rows, config_.text.hidden_size);  // [B * P, D]
+    tower_.project(x, {{weights_.projector[i], y, last ? Activation::kNone : Activation::kGelu}});
     x = y;
   }
   return y;

@@ -44,6 +44,7 @@ void Passes::clip_blocks(const ClipBlock& block, const std::vector<ClipLayer>& l
     sequences.push_back({.pages = own, .rows = length, .end = length});
   }
   for (const ClipLayer& layer : layers) {
+    let_others_run();
     stop_if_cancelled();
     clip_block(block, layer, {.layout = layout, .layer_offset = 0, .sequences = sequences}, x);
   }

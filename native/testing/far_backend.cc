@@ -62,7 +62,7 @@ class FarMemory {
 
  private:
   static constexpr uint64_t kReserved = uint64_t{4} << 30;  // an emulator counts each page of it
-  static constexpr size_t kFewBlocks = 48;  // more than any case of one op has
+  static constexpr size_t kFewBlocks = 48;                  // more than any case of one op has
 
   struct Block {
     uint64_t usable = 0;  // bytes

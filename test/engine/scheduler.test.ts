@@ -55,9 +55,10 @@ function bookkeeper(
     if (options.failsWhole?.(pass, steps) === true) throw new LlavaError('OUT_OF_MEMORY', 'the pass')
     let at = 0
     const failures = steps.map((step) => {
-      const cancelled = (step.cancellation as unknown as Flag).cancelled
+      const cancelled = (step.cancellation as Flag).cancelled
       const failed = cancelled || options.failsAlone?.(step) === true
-      const text = step.sequence as Text
+      const text = step.sequence
+      if (!(text instanceof Text)) throw new Error('a text of somebody else')
       for (const [row, id] of idsOf(step.segments).entries()) {
         if (!failed) text.ids.push(id)
         if (step.logits === 'none' || (step.logits === 'last' && row + 1 < idsOf(step.segments).length)) continue
@@ -74,19 +75,15 @@ function bookkeeper(
   return { scheduler: new Scheduler({ forward }, { ...widths, apart: options.apart ?? false }), passes }
 }
 
-interface Flag {
-  cancelled: boolean
-  cancel(): void
+class Flag {
+  cancelled = false
+  cancel() {
+    this.cancelled = true
+  }
 }
 
 function newJob(signal?: AbortSignal): Job {
-  const flag: Flag = {
-    cancelled: false,
-    cancel() {
-      this.cancelled = true
-    },
-  }
-  return new Job(signal, flag)
+  return new Job(signal, new Flag())
 }
 
 function idsOf(segments: NativeStep['segments']): number[] {
@@ -188,7 +185,7 @@ test('a call that is cancelled while it waits is over at once, and one under way
   const third = advance(decoder, ids(3))
   const ends: string[] = []
   const watch = (name: string, call: Promise<unknown>) =>
-    call.catch((error: LlavaError) => ends.push(`${name} ${error.code}`))
+    call.catch((error: unknown) => ends.push(`${name} ${(error as LlavaError).code}`))
   const watched = [watch('first', first), watch('second', second)]
   await Promise.resolve()
   controllers[1]!.abort()

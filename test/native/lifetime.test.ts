@@ -44,6 +44,41 @@ onLinux('models that were disposed of, or forgotten, leave no thread and no mapp
   t.deepEqual(await runChild('threads and mappings after models were disposed of or forgotten', ['--expose-gc']), wellEnded(expected.join('\n')))
 })
 
+test('tokens do not wait for pictures: steps run between the layers of a tower, and both have the bits they have alone', async (t) => {
+  using golden = await GoldenModel.open('hf-f32', { threads: 2 })
+  const { model } = golden
+  const text = golden.tokens(1, 50)
+  const expected = await golden.run([text])
+  const pixels = golden.pixels(1, 200)
+  const read = ({ images }: Awaited<ReturnType<typeof model.encodeImages>>) =>
+    images.map((image) => {
+      const values = image.read('projected')
+      image.dispose()
+      return values
+    })
+  const alone = read(await model.encodeImages(pixels, 200, ['projected'], null))
+  let encoded = false
+  const encoding = model.encodeImages(pixels, 200, ['projected'], null).finally(() => (encoded = true))
+  let steps = 0
+  while (!encoded) {
+    t.is(difference(await golden.run([text]), expected), undefined)
+    steps++
+  }
+  t.true(steps > 3, `${steps} steps beside 200 pictures`)
+  t.deepEqual(read(await encoding), alone)
+
+  // what is cancelled or disposed of in the middle ends both
+  const cancellation = new (native().Cancellation)()
+  const cancelled = model.encodeImages(pixels, 200, ['projected'], cancellation)
+  const step = golden.run([text])
+  cancellation.cancel()
+  t.is(difference(await step, expected), undefined)
+  await t.throwsAsync(cancelled, { code: 'ABORTED' })
+  const late = [model.encodeImages(pixels, 200, ['projected'], null), golden.run([text])]
+  golden.model.dispose()
+  for (const end of await Promise.allSettled(late)) t.is(end.status, 'rejected')
+})
+
 // serial: it reads the clock
 test.serial('cancelling in the middle of many pictures stops the call early, and the model goes on as if it had not been', async (t) => {
   using golden = await GoldenModel.open('hf-f32', { threads: 2 })
