@@ -4,7 +4,7 @@
 import { readFile } from 'node:fs/promises'
 import { LlavaError } from './errors.js'
 import type { Job } from './engine/job.js'
-import { PictureBatches } from './engine/picture-batches.js'
+import { batchSize, PictureBatches, type Tower } from './engine/picture-batches.js'
 import { guarded, native, type NativeClip, type NativeOptions } from './native.js'
 import { finishInSlices } from './slices.js'
 import { ClipTokenizer, clipVocabularyFromFiles, clipVocabularyFromJson } from './tokenizer/clip-tokenizer.js'
@@ -12,6 +12,7 @@ import { indexPieces } from './tokenizer/piece-index.js'
 import { Tokenizer } from './tokenizer/tokenizer.js'
 import { describeClip, type ClipDescription, type ClipTokenizerFiles } from './weights/clip-directory.js'
 import { parseJsonInSlices } from './weights/json-slices.js'
+import { towerRows } from './weights/tower-rows.js'
 
 export class Clip {
   readonly description: ClipDescription
@@ -21,16 +22,14 @@ export class Clip {
 
   private constructor(model: NativeClip, description: ClipDescription, tokenizer: ClipTokenizer) {
     this.#native = model
-    const { projectionDim } = description.config
-    this.#pictures = new PictureBatches<'image_embeds', Float32Array>({
-      async encode(pixelValues, count, _, cancellation) {
-        const start = performance.now()
-        const rows = await model.encodeImages(pixelValues, count, cancellation)
-        const results = Array.from({ length: count }, (_, n) => rows.slice(n * projectionDim, (n + 1) * projectionDim))
-        return { results, computeMs: performance.now() - start }
-      },
-      free: () => undefined,
-    })
+    const { projectionDim, vision } = description.config
+    const encode: Tower<'image_embeds', Float32Array>['encode'] = async (pixelValues, count, _, cancellation) => {
+      const start = performance.now()
+      const rows = await model.encodeImages(pixelValues, count, cancellation)
+      const results = Array.from({ length: count }, (_, n) => rows.slice(n * projectionDim, (n + 1) * projectionDim))
+      return { results, computeMs: performance.now() - start }
+    }
+    this.#pictures = new PictureBatches({ encode, free: () => undefined }, batchSize(towerRows(vision)))
     this.description = description
     this.#tokenizer = tokenizer
   }

@@ -20,14 +20,14 @@ import {
   type NativeSequence,
   type OpenListener,
 } from '../native.js'
-import { PictureBatches } from './picture-batches.js'
+import { batchSize, PictureBatches, type Tower } from './picture-batches.js'
 import { Scheduler } from './scheduler.js'
 import { rowCount } from './segments.js'
 import { finishInSlices } from '../slices.js'
 import { indexPieces } from '../tokenizer/piece-index.js'
 import { Tokenizer } from '../tokenizer/tokenizer.js'
 import type { ModelDescription } from '../weights/model-description.js'
-import { imageRows } from '../weights/tower-rows.js'
+import { imageRows, towerRows } from '../weights/tower-rows.js'
 
 export class Engine {
   readonly description: ModelDescription
@@ -41,17 +41,10 @@ export class Engine {
 
   private constructor(model: NativeModel, description: ModelDescription, options: NativeOptions, tokenizer: Tokenizer) {
     this.#native = model
+    const { vision } = description.config
     const { vocabSize, hiddenSize } = description.config.text
     this.#scheduler = new Scheduler(model, { vocabSize, hiddenSize, apart: sumsByCount(description, options) })
-    this.#pictures = new PictureBatches({
-      async encode(pixelValues, count, results, cancellation) {
-        const { images, computeMs } = await model.encodeImages(pixelValues, count, results, cancellation)
-        return { results: images, computeMs }
-      },
-      free(image) {
-        image.dispose()
-      },
-    })
+    this.#pictures = new PictureBatches(towerOf(model), batchSize(vision === undefined ? 1 : towerRows(vision)))
     this.description = description
     this.options = options
     this.tokenizer = tokenizer
@@ -208,6 +201,18 @@ function sumsByCount({ tensors }: ModelDescription, { arithmetic }: NativeOption
     arithmetic === 'fast' &&
     tensors.some(({ name, dtype, shape }) => shape.length === 2 && floats.has(dtype) && isProduct(name))
   )
+}
+
+function towerOf(model: NativeModel): Tower<ImageResult, NativeImageFeatures> {
+  return {
+    async encode(pixelValues, count, results, cancellation) {
+      const { images, computeMs } = await model.encodeImages(pixelValues, count, results, cancellation)
+      return { results: images, computeMs }
+    },
+    free(image) {
+      image.dispose()
+    },
+  }
 }
 
 async function runJob<T>(job: Job, work: (job: Job) => Promise<T>): Promise<T> {

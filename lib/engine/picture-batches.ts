@@ -4,8 +4,13 @@
 import { guarded, newCancellation, type NativeCancellation } from '../native.js'
 import type { Job } from './job.js'
 
-/** Pictures of one batch, at most. Native code takes as many of them at once through the tower as are of use. */
-const mostPictures = 16
+/**
+ * Pictures of one batch, by the rows of one of them in the tower. So many rows fill the products of every CPU; more would only make the first picture wait for
+ * the last.
+ */
+export function batchSize(rowsOfPicture: number): number {
+  return Math.min(Math.max(Math.floor(1024 / rowsOfPicture), 1), 16)
+}
 
 /** A tower of native code. */
 export interface Tower<Kind, Result> {
@@ -39,15 +44,20 @@ interface Call<Kind, Result> {
 
 export class PictureBatches<Kind extends string, Result> {
   readonly #tower: Tower<Kind, Result>
+  readonly #size: number
   readonly #createFlag: () => NativeCancellation
   readonly #waiting: Call<Kind, Result>[] = []
   /** Pixels of a batch. */
   #staged = new Float32Array(0)
   #running = false
 
-  /** @param createFlag makes what stops a batch */
-  constructor(tower: Tower<Kind, Result>, createFlag: () => NativeCancellation = newCancellation) {
+  /**
+   * @param size pictures of a batch, at most
+   * @param createFlag makes what stops a batch
+   */
+  constructor(tower: Tower<Kind, Result>, size: number, createFlag: () => NativeCancellation = newCancellation) {
     this.#tower = tower
+    this.#size = size
     this.#createFlag = createFlag
   }
 
@@ -93,7 +103,7 @@ export class PictureBatches<Kind extends string, Result> {
     const waiting = this.#waiting.splice(0).filter(({ waits }) => waits)
     const wanted = waiting[0]?.kinds.join()
     const same = waiting.filter(({ kinds }) => kinds.join() === wanted)
-    const batch = same.slice(0, mostPictures)
+    const batch = same.slice(0, this.#size)
     this.#waiting.push(...waiting.filter((call) => !batch.includes(call)))
     return batch
   }

@@ -3,7 +3,7 @@
 import { setImmediate as turn } from 'node:timers/promises'
 import test from 'ava'
 import { Job } from '../../lib/engine/job.js'
-import { PictureBatches } from '../../lib/engine/picture-batches.js'
+import { batchSize, PictureBatches } from '../../lib/engine/picture-batches.js'
 import { LlavaError } from '../../lib/errors.js'
 import type { NativeCancellation } from '../../lib/native.js'
 
@@ -45,6 +45,7 @@ class Books {
         result.freed = true
       },
     },
+    16,
     () => new Flag(),
   )
 
@@ -125,4 +126,9 @@ test('a batch that fails is run again for each picture alone', async (t) => {
     books.batches.map(({ pixels }) => pixels),
     [[1, 2, 3], [1], [2], [3]],
   )
+})
+
+test('a batch fills the products: sixteen of a small tower, one at a time of a large one', (t) => {
+  const rows = { 'B/32 of 224': 50, 'L/14 of 224': 257, 'L/14 of 336': 577, 'SO400M/14 of 384': 729, 'a tiny one': 5 }
+  t.deepEqual(Object.values(rows).map(batchSize), [16, 3, 1, 1, 16])
 })
