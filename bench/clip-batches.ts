@@ -8,7 +8,7 @@ import { native, type ClipConfig, type Isa, type TensorEntry } from '../lib/nati
 import { median } from '../lib/statistics.js'
 
 /** openai/clip-vit-base-patch32's vision tower; of the text tower as little as there can be. */
-const config: ClipConfig = {
+export const clipB32: ClipConfig = {
   vision: {
     hiddenSize: 768,
     intermediateSize: 3072,
@@ -56,7 +56,7 @@ export interface ClipBatchOptions {
 export async function* benchClipBatches(options: ClipBatchOptions): AsyncGenerator<ClipBatchLine> {
   const { directory, threads, batches, repeat } = options
   const file = path.join(directory, 'clip-b32.f32')
-  const tensors = clipTensors()
+  const tensors = clipTensors(clipB32)
   await writeWeights(file, tensors.at(-1)!.offset + tensors.at(-1)!.nbytes)
   const settings = {
     device: 'auto',
@@ -66,12 +66,12 @@ export async function* benchClipBatches(options: ClipBatchOptions): AsyncGenerat
     arithmetic: 'fast',
     weights: 'mapped',
   } as const
-  const clip = await native().openClip([file], tensors, config, settings)
+  const clip = await native().openClip([file], tensors, clipB32, settings)
   const bench = new (native().OpBench)({ isa: 'auto', threads })
   try {
     const info = bench.info()
     for (const batch of batches) {
-      const pixels = Float32Array.from({ length: batch * 3 * config.vision.imageSize ** 2 }, (_, n) => Math.sin(n))
+      const pixels = Float32Array.from({ length: batch * 3 * clipB32.vision.imageSize ** 2 }, (_, n) => Math.sin(n))
       await clip.encodeImages(pixels, batch, null)
       const seconds: number[] = []
       const peaks: number[] = []
@@ -82,7 +82,7 @@ export async function* benchClipBatches(options: ClipBatchOptions): AsyncGenerat
         seconds.push((performance.now() - start) / 1000)
       }
       const picturesPerSecond = batch / median(seconds)
-      const gflops = (picturesPerSecond * operations()) / 1e9
+      const gflops = (picturesPerSecond * pictureOperations()) / 1e9
       const peak = median(peaks)
       yield { ...info, batch, picturesPerSecond, gflops, peak, ratio: gflops / peak }
     }
@@ -93,15 +93,15 @@ export async function* benchClipBatches(options: ClipBatchOptions): AsyncGenerat
 }
 
 /** Multiplications and additions of one picture: the patch product, and per layer q, k, v, out, fc1, fc2 and attention. */
-function operations(): number {
-  const { hiddenSize: D, intermediateSize: F, layers, imageSize, patchSize } = config.vision
+export function pictureOperations(): number {
+  const { hiddenSize: D, intermediateSize: F, layers, imageSize, patchSize } = clipB32.vision
   const patches = (imageSize / patchSize) ** 2
   const T = patches + 1
   return 2 * patches * 3 * patchSize ** 2 * D + layers * (2 * T * (4 * D * D + 2 * D * F) + 4 * T * T * D)
 }
 
 /** Every tensor of the config as float32, one after the other. */
-function clipTensors(): TensorEntry[] {
+export function clipTensors({ vision, text, projectionDim }: ClipConfig): TensorEntry[] {
   const tensors: TensorEntry[] = []
   let offset = 0
   const add = (name: string, ...shape: readonly number[]) => {
@@ -123,7 +123,6 @@ function clipTensors(): TensorEntry[] {
       withBias(`${at}.mlp.fc2`, D, F)
     }
   }
-  const { vision, text, projectionDim } = config
   add('vision_tower.embeddings.class_embedding', vision.hiddenSize)
   add('vision_tower.embeddings.patch_embedding.weight', vision.hiddenSize, 3, vision.patchSize, vision.patchSize)
   add(

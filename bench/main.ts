@@ -1,7 +1,8 @@
-// npm run bench -- kernels | model | clip | peers | report | event-loop | fidelity | neighbours | serve-load | sampling | speculation
+// npm run bench -- kernels | model | clip | embed | peers | report | event-loop | fidelity | neighbours | serve-load | sampling | speculation
 
 import { Command } from 'commander'
 import { addClip } from './clip-command.js'
+import { addEmbed } from './embed-command.js'
 import { addEventLoop } from './event-loop-command.js'
 import { addFidelity } from './fidelity-command.js'
 import { addKernels } from './kernels-command.js'
@@ -21,6 +22,7 @@ addModel(program)
 addClip(program)
 addPeers(program)
 addReport(program)
+addEmbed(program)
 addEventLoop(program)
 addFidelity(program)
 addNeighbours(program)
