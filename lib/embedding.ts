@@ -43,6 +43,11 @@ export interface EmbedOptions<Dtype extends EmbeddingDtype = EmbeddingDtype> ext
   readonly dtype?: Dtype
 }
 
+export interface EmbedManyOptions<Dtype extends EmbeddingDtype = EmbeddingDtype> extends EmbedOptions<Dtype> {
+  /** Results in the order of their inputs (default), or each as soon as it is done. */
+  readonly ordered?: boolean
+}
+
 export type EmbeddingDtype = keyof EmbeddingData
 
 interface EmbeddingData {

@@ -21,7 +21,16 @@ export type { RequestMessage, RequestOutcome, RequestSubject } from './request-c
 export type { Context, ForwardOptions, PromptPiece } from './context.js'
 export { Conversation } from './conversation.js'
 export type { Content, ConversationOptions, SayOptions } from './conversation.js'
-export type { EmbedInput, EmbedOptions, EmbedPrompt, Embedding, EmbeddingDtype, EmbeddingKind } from './embedding.js'
+export type {
+  EmbedInput,
+  EmbedManyOptions,
+  EmbedOptions,
+  EmbedPrompt,
+  Embedding,
+  EmbeddingDtype,
+  EmbeddingKind,
+} from './embedding.js'
+export type { EmbedResult } from './embed-many.js'
 export { EncodedImage } from './engine/encoded-image.js'
 export { LlavaError } from './errors.js'
 export type { LlavaErrorCode } from './errors.js'

@@ -1,7 +1,6 @@
 // LLaVA, the public face: open a model, ask about pictures, stream answers, or take the logits.
 
 import { fileURLToPath } from 'node:url'
-import pLimit from 'p-limit'
 import type { Answer, Timings, Usage } from './answer.js'
 import { runBenchmark, type BenchmarkLine, type BenchmarkOptions } from './benchmark.js'
 import { ChatStream, type ChatWork } from './chat-stream.js'
@@ -12,12 +11,14 @@ import {
   embeddingKinds,
   embedOne,
   type EmbedInput,
+  type EmbedManyOptions,
   type EmbedOptions,
   type EmbedPrompt,
   type Embedding,
   type EmbeddingDtype,
   type EmbeddingSource,
 } from './embedding.js'
+import { embedEach, type EmbedResult } from './embed-many.js'
 import { EncodedImage } from './engine/encoded-image.js'
 import { allocate } from './engine/allocate.js'
 import { Engine } from './engine/engine.js'
@@ -130,8 +131,8 @@ export interface OpenOptions extends ImageOptions, PromptOptions {
    * `fast` (default) multiplies quantised weights with activations quantised to int8 blocks, and bf16 weights, in prompts and pictures and where the CPU
    * multiplies bf16 itself, with activations rounded to bf16; `exact` stays in float32 throughout.
    *
-   * Quantised weights give a position the same bits whatever is computed beside it. Float weights do so under `exact`, which costs about an eighth of a prompt's
-   * speed; under `fast` more than 32 positions at once are summed in another order than fewer.
+   * A call has the same bits whoever else calls. Quantised weights, and all under `exact`, also give a position the same bits however a text is cut into calls;
+   * float weights under `fast` sum more than 32 positions of a call in another order than fewer, which is an eighth faster.
    */
   readonly arithmetic?: 'fast' | 'exact'
   /**
@@ -244,9 +245,6 @@ const openChecks = {
   signal: abortSignal,
 } satisfies Record<keyof OpenOptions, OptionCheck>
 
-/** Inputs of one list that are under way at once: a batch of the tower, one that is being read, and one that waits. */
-const mostEmbedded = 48
-
 /** Most alternatives to a token, as elsewhere (OpenAI's and vLLM's APIs). */
 const mostLogprobs = 20
 
@@ -287,6 +285,14 @@ const embedChecks = {
   signal: abortSignal,
 } satisfies Record<keyof EmbedOptions, OptionCheck>
 
+const embedManyChecks = { ...embedChecks, ordered: flag } satisfies Record<keyof EmbedManyOptions, OptionCheck>
+
+const embedInputs: OptionCheck = (name, value) => {
+  const isMany =
+    typeof value === 'object' && value !== null && (Symbol.iterator in value || Symbol.asyncIterator in value)
+  if (!isMany) throw invalidArgument(name, 'inputs one after another: a list, a generator, or an async iterable', value)
+}
+
 const messageList: OptionCheck = (name, value) => {
   const isList = Array.isArray(value) && value.every((message) => typeof message === 'object' && message !== null)
   if (!isList) throw invalidArgument(name, 'a list of messages { role, content }', value)
@@ -304,7 +310,7 @@ const benchmarkChecks = {
 /**
  * A model, opened. Its weights are mapped, so several models on one file share memory.
  *
- * Any number of calls may run at once; each has keys and values of its own, and native work is done in turns.
+ * Any number of calls may run at once: their tokens, prompts and pictures share passes through the model, and each gets what it would get alone.
  * Every asynchronous call takes an AbortSignal. `dispose()` it, or bind it with `using`: what still runs then fails with DISPOSED.
  */
 export class LLaVA implements Disposable, AsyncDisposable {
@@ -509,12 +515,44 @@ export class LLaVA implements Disposable, AsyncDisposable {
     return this.#engine.run(options.signal, async (job) => {
       const source = this.#embeddingSource(options, job)
       if (!isList(input)) return embedOne(input, 'input', options, source)
-      const atOnce = pLimit(mostEmbedded)
       const embed = (one: EmbedInput, index: number) => embedOne(one, `input[${index}]`, options, source)
-      return await allOrNone(
-        input.map((one, index) => atOnce(embed, one, index)),
-        job,
-      )
+      const embeddings: Embedding<Dtype>[] = []
+      for await (const { embedding, error } of embedEach(input, embed, true, job)) {
+        if (error !== undefined) {
+          job.stop(() => error)
+          throw error
+        }
+        embeddings.push(embedding)
+      }
+      return embeddings
+    })
+  }
+
+  /**
+   * Inputs of any number as vectors: a list, a generator, or what comes asynchronously. Many are computed at once, and memory does not grow with their number:
+   * inputs are asked for as results are taken. What is wrong with one input is its result, `{ index, error }`, and the others go on.
+   *
+   * Kinds and options are those of `embed`. Leaving the iteration stops the work. The iteration fails with ABORTED, DISPOSED, or what `inputs` throws.
+   *
+   * ```
+   * for await (const { index, embedding, error } of llava.embedMany(files, { kind: 'clip_image', normalize: true })) {
+   *   if (error) console.error(files[index], error.message)
+   *   else store(files[index], embedding.data)
+   * }
+   * ```
+   */
+  embedMany<Dtype extends EmbeddingDtype = 'f32'>(
+    inputs: Iterable<EmbedInput> | AsyncIterable<EmbedInput>,
+    options: EmbedManyOptions<Dtype>,
+  ): AsyncGenerator<EmbedResult<Dtype>, void, undefined> {
+    this.#engine.checkAlive()
+    checkOptions('embedMany()', options, embedManyChecks)
+    embedChecks.kind('kind', options.kind)
+    embedInputs('inputs', inputs)
+    return this.#engine.runEach(options.signal, (job) => {
+      const source = this.#embeddingSource(options, job)
+      const embed = (one: EmbedInput, index: number) => embedOne(one, `inputs[${index}]`, options, source)
+      return embedEach(inputs, embed, options.ordered ?? true, job)
     })
   }
 

@@ -95,10 +95,15 @@ async function embed(images: readonly string[], flags: EmbedFlags, session: Sess
   try {
     const { kind, normalize = false, dtype, template, out } = flags
     const embeddings: Embedding[] = []
-    for (const { name, input } of inputs) {
-      session.status(`${name} … ${embeddings.length + 1}/${inputs.length}`)
-      const options = { kind, normalize, signal: session.signal, ...(template !== undefined && { template }) }
-      const embedding = await model.embed(input, { ...options, dtype: out === undefined ? 'f32' : dtype })
+    const options = { kind, normalize, signal: session.signal, ...(template !== undefined && { template }) }
+    const results = model.embedMany(
+      inputs.map(({ input }) => input),
+      { ...options, dtype: out === undefined ? 'f32' : dtype },
+    )
+    for await (const { index, embedding, error } of results) {
+      if (error !== undefined) throw error
+      const name = inputs[index]?.name ?? ''
+      session.status(`${name} … ${index + 1}/${inputs.length}`)
       if (out !== undefined) embeddings.push(embedding)
       else writeLine({ input: name, kind, shape: embedding.shape, data: [...embedding.data] })
     }

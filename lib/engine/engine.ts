@@ -90,6 +90,27 @@ export class Engine {
     }
   }
 
+  /** The same for a call that gives its results on the way. It stops when its reader leaves. */
+  async *runEach<T>(
+    signal: AbortSignal | undefined,
+    work: (job: Job) => AsyncGenerator<T, void, undefined>,
+  ): AsyncGenerator<T, void, undefined> {
+    const callSite = new Error()
+    this.checkAlive()
+    const job = new Job(signal, newCancellation())
+    this.#jobs.set(job, Promise.resolve()) // its reader may be slow, or gone: nobody waits for it
+    try {
+      job.check()
+      yield* work(job)
+    } catch (error) {
+      throw calledFrom(callSite, job.explain(error))
+    } finally {
+      job.leave()
+      this.#jobs.delete(job)
+      job.end()
+    }
+  }
+
   /** Throws DISPOSED once the model is. */
   checkAlive(): void {
     if (this.#disposed) throw disposedError()
