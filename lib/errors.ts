@@ -12,6 +12,7 @@ export type LlavaErrorCode =
   | 'ACCESS_DENIED'
   | 'DOWNLOAD_FAILED'
   | 'BUSY'
+  | 'OVERLOADED'
   | 'DISPOSED'
   | 'ABORTED'
   | 'OUT_OF_MEMORY'

@@ -20,6 +20,7 @@ import {
 } from './embedding.js'
 import { embedEach, type EmbedResult } from './embed-many.js'
 import { EncodedImage } from './engine/encoded-image.js'
+import type { AdmissionLimits } from './engine/admission.js'
 import { allocate } from './engine/allocate.js'
 import { Engine } from './engine/engine.js'
 import { mostRows } from './engine/step-plan.js'
@@ -140,6 +141,13 @@ export interface OpenOptions extends ImageOptions, PromptOptions {
    * process on large pages, which takes as long as the disk does and makes each token a little faster.
    */
   readonly weights?: 'mapped' | 'copied'
+  /**
+   * Most bytes of keys and values that answers may come to take together, reckoned by prompt and `maxTokens`; further ones wait until there is room. Default half of
+   * the memory that is free when the model is opened. One answer runs however large it is; what conversations and contexts keep is not counted.
+   */
+  readonly kvCacheBytes?: number
+  /** Most answers that wait for room; whoever comes then gets OVERLOADED at once. Default 10,000. */
+  readonly maxWaiting?: number
   /** Hears how far the copying of weights is. */
   readonly onProgress?: ProgressListener
   /** Overrides the vision layer whose output is used, as in config.json's `vision_feature_layer`. */
@@ -209,6 +217,8 @@ export interface ModelInfo extends NativeInfo {
     readonly rowsPerImage: number
     readonly aspectRatio: ImageAspectRatio
   }
+  /** Answers, and texts that are embedded: those that run, those that wait for room, and the room in bytes of keys and values. */
+  readonly load: { readonly running: number; readonly waiting: number; readonly kvCacheBytes: number }
   readonly card: ModelDescription['card']
   /** Memory there is, in bytes. */
   readonly machine: Machine
@@ -238,12 +248,16 @@ const openChecks = {
   kvCache: oneOf('f16', 'f32', 'q8_0'),
   arithmetic: oneOf('fast', 'exact'),
   weights: oneOf('mapped', 'copied'),
+  kvCacheBytes: wholeNumber(1),
+  maxWaiting: wholeNumber(0),
   onProgress: callback,
   visionFeatureLayer: wholeNumber(-1024, 1024),
   imageAspectRatio: oneOf(...imageAspectRatios),
   clip: text,
   signal: abortSignal,
 } satisfies Record<keyof OpenOptions, OptionCheck>
+
+const defaultMaxWaiting = 10_000
 
 /** Most alternatives to a token, as elsewhere (OpenAI's and vLLM's APIs). */
 const mostLogprobs = 20
@@ -477,7 +491,9 @@ export class LLaVA implements Disposable, AsyncDisposable {
       const { kvCache, arithmetic } = this.#engine.options
       const asIs = kvCache === 'f32' && arithmetic === 'exact'
       const exact: NativeOptions = { ...this.#engine.options, kvCache: 'f32', arithmetic: 'exact' }
-      const engine = asIs ? this.#engine : await Engine.open(this.#engine.description, exact)
+      const engine = asIs
+        ? this.#engine
+        : await Engine.open(this.#engine.description, exact, this.#engine.admission.limits)
       try {
         return await runTrace(engine, pixelValues, prompt, options.maxTokens ?? 16, job)
       } finally {
@@ -564,7 +580,7 @@ export class LLaVA implements Disposable, AsyncDisposable {
 
   /** What the model is, what it runs on, and the memory it holds by part, in bytes. */
   info(): ModelInfo {
-    const { description, options, rowsPerImage, config } = this.#engine
+    const { description, options, rowsPerImage, config, admission } = this.#engine
     const { layers, hiddenSize, heads, kvHeads, contextLength, vocabSize } = config.text
     return {
       ...this.#engine.nativeInfo(),
@@ -588,6 +604,11 @@ export class LLaVA implements Disposable, AsyncDisposable {
               aspectRatio: description.imageProcessor?.aspectRatio ?? 'pad',
             },
           }),
+      load: {
+        running: admission.running,
+        waiting: admission.waiting,
+        kvCacheBytes: admission.limits.kvCacheBytes,
+      },
       card: description.card,
       machine: machine(),
     }
@@ -751,6 +772,7 @@ export class LLaVA implements Disposable, AsyncDisposable {
     })
     const cleanUp: (() => void)[] = []
     try {
+      cleanUp.push(await engine.enter(prompt.positions, limit, task.samplers.length, job))
       const images = await run.clock.time('imageMs', async () => {
         const { past } = task
         if (past === undefined) return this.#encodeAll(task.images, cleanUp, job, onProgress)
@@ -906,6 +928,7 @@ export class LLaVA implements Disposable, AsyncDisposable {
     if (positions === 0) throw invalidArgument('input', 'a prompt of one token at least', question)
     const cleanUp: (() => void)[] = []
     try {
+      cleanUp.push(await this.#engine.enter(positions, 0, 1, job))
       return await this.#engine.hidden(
         toSegments(items, await this.#encodeAll(sources, cleanUp, job, undefined, options)),
         all,
@@ -1015,16 +1038,21 @@ async function openEngine(modelPath: string, options: OpenOptions): Promise<Engi
     arithmetic: options.arithmetic ?? 'fast',
     weights: options.weights ?? 'mapped',
   }
-  return openReporting(description, nativeOptions, options.onProgress)
+  const limits = {
+    kvCacheBytes: options.kvCacheBytes ?? machine().available / 2,
+    maxWaiting: options.maxWaiting ?? defaultMaxWaiting,
+  }
+  return openReporting(description, nativeOptions, limits, options.onProgress)
 }
 
 /** Opens, and fails where the listener throws. */
 async function openReporting(
   description: ModelDescription,
   options: NativeOptions,
+  limits: AdmissionLimits,
   onProgress: ProgressListener | undefined,
 ): Promise<Engine> {
-  if (onProgress === undefined || options.weights === 'mapped') return Engine.open(description, options)
+  if (onProgress === undefined || options.weights === 'mapped') return Engine.open(description, options, limits)
   const thrown: unknown[] = []
   const report = (done: number, total: number) => {
     try {
@@ -1033,7 +1061,7 @@ async function openReporting(
       thrown.push(error)
     }
   }
-  const engine = await Engine.open(description, options, report)
+  const engine = await Engine.open(description, options, limits, report)
   if (thrown.length === 0) return engine
   engine.dispose()
   throw thrown[0]

@@ -1,7 +1,7 @@
 // What an answer is in company: the same as alone, to the last bit, whoever else asks the model at the same time.
 
 import test from 'ava'
-import { LLaVA, type Answer, type AnswerOptions, type OpenOptions } from '../lib/index.js'
+import { LLaVA, type Answer, type AnswerOptions, type LlavaError, type OpenOptions } from '../lib/index.js'
 import { goldenCase } from './tiny-model.js'
 
 /** What does not depend on the clock; log-probabilities show the bits of the logits. */
@@ -61,3 +61,34 @@ for (const name of ['hf-bf16', 'hf-f32', 'gguf-kquants']) {
     }
   })
 }
+
+test('of a thousand questions at once none is lost, and their keys and values stay within the room', async (t) => {
+  const { model: file } = goldenCase('gguf-pair-q4_0')
+  const kvCacheBytes = 2 ** 21
+  await using model = await LLaVA.open(file, { template: 'hf', threads: 2, kvCacheBytes })
+  const options = { maxTokens: 4 }
+  const alone = await model.ask([], 'What is it?', options)
+  let most = 0
+  let running = 0
+  const watch = setInterval(() => {
+    const { memory, load } = model.info()
+    most = Math.max(most, memory.kvCache)
+    running = Math.max(running, load.running)
+  }, 1)
+  const answers = await Promise.all(Array.from({ length: 1000 }, () => model.ask([], 'What is it?', options)))
+  clearInterval(watch)
+  t.true(answers.every(({ text }) => text === alone.text))
+  t.true(running > 1 && most > 0 && most <= kvCacheBytes, `${running} ran, ${most} bytes`)
+  t.deepEqual(model.info().load, { running: 0, waiting: 0, kvCacheBytes })
+  t.is(model.info().memory.kvCache, 0)
+})
+
+test('where the line is full, whoever comes is told so at once, and those who wait are not lost', async (t) => {
+  const { model: file } = goldenCase('hf-f32')
+  await using model = await LLaVA.open(file, { template: 'hf', threads: 2, kvCacheBytes: 1, maxWaiting: 3 })
+  const ends = await Promise.allSettled(
+    Array.from({ length: 10 }, () => model.ask([], 'What is it?', { maxTokens: 4 })),
+  )
+  const codes = ends.map((end) => (end.status === 'fulfilled' ? 'ok' : (end.reason as LlavaError).code))
+  t.deepEqual(codes, [...new Array<string>(4).fill('ok'), ...new Array<string>(6).fill('OVERLOADED')])
+})

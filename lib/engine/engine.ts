@@ -2,6 +2,7 @@
 // Everything that computes goes through here; LLaVA is the face, this is the machine room.
 
 import { LlavaError } from '../errors.js'
+import { Admission, type AdmissionLimits } from './admission.js'
 import { allocate } from './allocate.js'
 import { calledFrom, Job } from './job.js'
 import {
@@ -29,18 +30,33 @@ import { Tokenizer } from '../tokenizer/tokenizer.js'
 import type { ModelDescription } from '../weights/model-description.js'
 import { imageRows, towerRows } from '../weights/tower-rows.js'
 
+/** Positions of a page of keys and values (ops/args.h, kPageTokens). */
+const pageTokens = 64
+
+function pages(positions: number): number {
+  return Math.ceil(positions / pageTokens)
+}
+
 export class Engine {
   readonly description: ModelDescription
   readonly options: NativeOptions
   readonly tokenizer: Tokenizer
+  readonly admission: Admission
   readonly #native: NativeModel
   readonly #scheduler: Scheduler
   readonly #pictures: PictureBatches<ImageResult, NativeImageFeatures>
   readonly #jobs = new Map<Job, Promise<unknown>>()
   #disposed = false
 
-  private constructor(model: NativeModel, description: ModelDescription, options: NativeOptions, tokenizer: Tokenizer) {
+  private constructor(
+    model: NativeModel,
+    description: ModelDescription,
+    options: NativeOptions,
+    tokenizer: Tokenizer,
+    limits: AdmissionLimits,
+  ) {
     this.#native = model
+    this.admission = new Admission(limits)
     const { vision } = description.config
     const { vocabSize, hiddenSize } = description.config.text
     this.#scheduler = new Scheduler(model, { vocabSize, hiddenSize, apart: sumsByCount(description, options) })
@@ -51,12 +67,17 @@ export class Engine {
   }
 
   /** Maps the weights, or copies them. */
-  static async open(description: ModelDescription, options: NativeOptions, onProgress?: OpenListener): Promise<Engine> {
+  static async open(
+    description: ModelDescription,
+    options: NativeOptions,
+    limits: AdmissionLimits,
+    onProgress?: OpenListener,
+  ): Promise<Engine> {
     const tokenizer = new Tokenizer(description.tokenizer, await finishInSlices(indexPieces(description.tokenizer)))
     const model = await guarded(() =>
       native().openModel(description.files, description.tensors, description.config, options, onProgress),
     )
-    return new Engine(model, description, options, tokenizer)
+    return new Engine(model, description, options, tokenizer, limits)
   }
 
   get config(): ModelConfig {
@@ -172,6 +193,16 @@ export class Engine {
       sequence.dispose()
     }
     return out
+  }
+
+  /**
+   * Waits until there is room for the keys and values of a prompt and of `answers` side by side, each of so many tokens; gives what says that they are over.
+   */
+  enter(prompt: number, tokens: number, answers: number, job: Job): Promise<() => void> {
+    const { kvCacheFull } = this.nativeInfo().memory
+    const bytesOfPage = kvCacheFull / pages(this.config.text.contextLength)
+    const more = (answers - 1) * (1 + pages(tokens)) // a fork's first page is a copy of the prompt's last
+    return this.admission.enter((pages(prompt + tokens) + more) * bytesOfPage, job)
   }
 
   /** Says by how much `positions` do not fit. */

@@ -25,7 +25,7 @@ export class Sampler {
   readonly #random: Random
   /** What it chose. */
   readonly #ids: number[] = []
-  #scratch: { readonly z: Float32Array; readonly truncation: Truncation } | undefined
+  #truncation: Truncation | undefined
 
   /**
    * One per answer: it remembers what it chose.
@@ -44,17 +44,18 @@ export class Sampler {
 
   /** @param logits [V]; left as they are */
   next(logits: Float32Array): number {
-    const { z, truncation } = (this.#scratch =
-      this.#scratch?.z.length === logits.length ? this.#scratch : scratchOf(this.#options, logits.length))
+    const z = scratch(logits.length)
     z.set(logits)
     this.#process(z)
     const best = argmax(z, logits)
-    const id =
-      (this.#options.temperature ?? 0) === 0
-        ? best
-        : draw(truncation, this.#random.next() * truncation.weigh(z, z[best] as number))
+    const id = (this.#options.temperature ?? 0) === 0 ? best : this.#draw(z, z[best] as number)
     this.#ids.push(id)
     return id
+  }
+
+  #draw(z: Float32Array, most: number): number {
+    if (this.#truncation?.weights.length !== z.length) this.#truncation = new Truncation(this.#options, z.length)
+    return draw(this.#truncation, this.#random.next() * this.#truncation.weigh(z, most))
   }
 
   /** Everything up to the masks, in place. */
@@ -70,8 +71,12 @@ export class Sampler {
   }
 }
 
-function scratchOf(options: SamplingOptions, count: number): { z: Float32Array; truncation: Truncation } {
-  return { z: new Float32Array(count), truncation: new Truncation(options, count) }
+let shared = new Float32Array(0)
+
+/** [count], for one token of one answer: all share it, as a token is chosen without a pause. */
+function scratch(count: number): Float32Array {
+  if (shared.length !== count) shared = new Float32Array(count)
+  return shared
 }
 
 /** An asynchronous processor would change logits after the draw: it is refused. */

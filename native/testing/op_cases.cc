@@ -132,9 +132,9 @@ template <class T>
 class Out {
  public:
   Out(Rig& rig, const std::vector<T>& values)
-      : rig_(rig),
-        memory_(rig.current(), std::as_bytes(std::span(values)),
-                random_gap(rig.trial()) * static_cast<int64_t>(sizeof(T))) {}
+      : Out(rig, values, random_gap(rig.trial()) * static_cast<int64_t>(sizeof(T))) {}
+  Out(Rig& rig, const std::vector<T>& values, int64_t gap)
+      : rig_(rig), memory_(rig.current(), std::as_bytes(std::span(values)), gap) {}
   ~Out() { rig_.trial().guard(memory_.fences_hold(), "nothing is written outside of the outputs"); }
   Device<T> at() const { return memory_.at().template as<T>(); }
   std::vector<T> values() const {
@@ -509,7 +509,7 @@ std::vector<std::byte> appended(Rig& rig, const Matrix& k, const Matrix& v, std:
       for (int64_t i = 0; i * kPageTokens < end; i++) {
         const std::vector<std::byte> unwritten_page(at(caches[n].page_bytes()), std::byte{0xFF});
         pages[n].owners.push_back(std::make_unique<Out<std::byte>>(
-            rig, with_offset(i < caches[n].pages() ? caches[n].page(i) : unwritten_page)));
+            rig, with_offset(i < caches[n].pages() ? caches[n].page(i) : unwritten_page), 0));
         pages[n].starts.push_back(pages[n].owners.back()->at());
       }
       sequences.push_back({pages[n].starts, rows[n], end});
