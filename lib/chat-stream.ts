@@ -69,7 +69,7 @@ export class ChatStream implements AsyncIterable<string, undefined> {
 
   /**
    * Calls `listener` at every `event` from now on. Events come while the text is also iterated, or without that; the first listener starts the work.
-   * What a listener of `token` or `text` throws fails the answer. Without a listener of `error`, a failure is only in `answer` and the iteration.
+   * What a listener of `token` or `text` throws fails the answer; what one of `done` throws, when there is an answer, goes to those of `error`. Without a listener of `error`, a failure is only in `answer` and the iteration.
    */
   on<Event extends keyof ChatStreamEvents>(event: Event, listener: (value: ChatStreamEvents[Event]) => void): this {
     eventNames('event', event)
@@ -153,10 +153,10 @@ export class ChatStream implements AsyncIterable<string, undefined> {
       this.#tell()
     })
     // whoever awaits `answer`, iterates or listens sees a failure; nobody has to
-    void result.then(
-      (answer) => this.#events.emit('done', answer),
-      (error: unknown) => this.#events.listenerCount('error') > 0 && this.#events.emit('error', error),
-    )
+    void result
+      .then((answer) => void this.#events.emit('done', answer))
+      .catch((error: unknown) => this.#events.listenerCount('error') > 0 && this.#events.emit('error', error))
+      .catch(() => undefined) // what a listener of `error` throws is its own loss
     return result
   }
 

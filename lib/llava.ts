@@ -57,7 +57,7 @@ import {
   wholeNumber,
   type OptionCheck,
 } from './options.js'
-import { PictureQueue } from './picture-queue.js'
+import { PictureQueue, takePicture, type TakenPicture } from './picture-queue.js'
 import type { ProgressListener } from './progress.js'
 import { renderCheckpointTemplate } from './prompt/checkpoint-template.js'
 import { splicePrompt, type SpliceItem } from './prompt/splice.js'
@@ -748,41 +748,37 @@ export class LLaVA implements Disposable, AsyncDisposable {
       job.leave()
     })
     const engine = this.#engine
-    const { logprobs: top, onProgress } = task
-    const prompt = (run.prompt = this.#splice(
-      typeof task.parts === 'function' ? await task.parts() : task.parts,
-      task.images,
-    ))
-    const limit = Math.min(task.maxTokens, engine.config.text.contextLength - prompt.positions)
-    const total = limit * task.samplers.length
-    let written = 0
-    run.generations = task.samplers.map((sampler) => {
-      return new Generation({
-        sampler,
-        text: new DecodeStream(engine.tokenizer),
-        eosIds: task.eosIds,
-        stop: task.stop,
-        limit,
-        logprobs: top === undefined ? undefined : (logits, id) => tokenLogprobs(logits, id, top, engine.tokenizer),
-        onToken(token) {
-          onToken?.(token)
-          onProgress?.({ stage: 'generate', done: ++written, total })
-        },
-      })
-    })
+    const { past, logprobs: top, onProgress } = task
     const cleanUp: (() => void)[] = []
     try {
-      cleanUp.push(await engine.enter(prompt.positions, limit, task.samplers.length, job))
-      const images = await run.clock.time('imageMs', async () => {
-        const { past } = task
-        if (past === undefined) return this.#encodeAll(task.images, cleanUp, job, onProgress)
-        return this.#encodeAll(
-          await past.pictures((image) => this.#encodeImage(image, {}, job)),
-          cleanUp,
-          job,
-          onProgress,
-        )
+      let taken = past === undefined ? this.#takeAll(task.images, {}, cleanUp, job) : []
+      const prompt = (run.prompt = this.#splice(
+        typeof task.parts === 'function' ? await task.parts() : task.parts,
+        task.images,
+      ))
+      const limit = Math.min(task.maxTokens, engine.config.text.contextLength - prompt.positions)
+      const total = limit * task.samplers.length
+      let written = 0
+      run.generations = task.samplers.map((sampler) => {
+        return new Generation({
+          sampler,
+          text: new DecodeStream(engine.tokenizer),
+          eosIds: task.eosIds,
+          stop: task.stop,
+          limit,
+          logprobs: top === undefined ? undefined : (logits, id) => tokenLogprobs(logits, id, top, engine.tokenizer),
+          onToken(token) {
+            onToken?.(token)
+            onProgress?.({ stage: 'generate', done: ++written, total })
+          },
+        })
       })
+      if (past !== undefined) {
+        const encode = () => past.pictures((image) => this.#encodeImage(image, {}, job))
+        taken = this.#takeAll(await run.clock.time('imageMs', encode), {}, cleanUp, job)
+      }
+      cleanUp.push(await engine.enter(prompt.positions, limit, task.samplers.length, job))
+      const images = await run.clock.time('imageMs', () => this.#encodeAll(taken, cleanUp, job, onProgress))
       const segments = toSegments(prompt.items, images)
       const { sequence, rest, cached } = task.past?.cache.resume(segments) ?? {
         sequence: engine.createSequence(),
@@ -815,11 +811,11 @@ export class LLaVA implements Disposable, AsyncDisposable {
         }
       })
     } catch (error) {
-      if (!job.left) throw error
+      if (!job.left || run.generations.length === 0) throw error
     } finally {
       for (const clean of cleanUp) clean()
     }
-    return run.generations.map((generation) => answerOf(generation, prompt, run, top !== undefined))
+    return run.generations.map((generation) => answerOf(generation, run.prompt as Prompt, run, top !== undefined))
   }
 
   /** Runs generations side by side from one prompt, held by `prompt` and by forks of it, whose last logits [V] these are. The first failure stops all. */
@@ -846,6 +842,9 @@ export class LLaVA implements Disposable, AsyncDisposable {
   /** Splices a prompt and measures it; nothing is computed before it is known to fit. */
   #splice(parts: readonly PromptPart[], images: readonly ImageSource[]): Prompt {
     const { tokenizer, description, rowsPerImage } = this.#engine
+    const length = parts.reduce((sum, part) => sum + (part.kind === 'text' ? part.text.length : 0), 0)
+    const rows = images.length * rowsPerImage
+    this.#engine.checkContext(tokenizer.fewestTokens(length) + rows, rows, true)
     const items = splicePrompt(parts, tokenizer, description.imageToken, description.imageTokens)
     if (images.length > 0) this.#imageProcessor()
     const imagePositions = images.length * rowsPerImage
@@ -855,29 +854,41 @@ export class LLaVA implements Disposable, AsyncDisposable {
     return { items, positions, imagePositions }
   }
 
-  /** Every picture's rows in order. `cleanUp` receives what disposes of those made here and releases those that were given encoded. */
-  async #encodeAll(
+  /**
+   * Pictures as they are now, whatever the caller does with them next. `cleanUp` receives what releases those that were given encoded. To be called before the
+   * first pause.
+   */
+  #takeAll(
     images: readonly ImageSource[],
+    options: ImageOptions,
     cleanUp: (() => void)[],
     job: Job,
-    onProgress: ProgressListener | undefined,
-    options: ImageOptions = {},
-  ): Promise<NativeImageFeatures[]> {
-    const held = new Map<EncodedImage, NativeImageFeatures>()
-    for (const image of images) {
-      if (!(image instanceof EncodedImage) || held.has(image)) continue
-      held.set(image, image.hold(this.#engine))
+  ): readonly (TakenPicture | NativeImageFeatures)[] {
+    const limits = this.#limits(options, job)
+    return images.map((image) => {
+      if (!(image instanceof EncodedImage)) return takePicture(image, limits, job)
+      const held = image.hold(this.#engine)
       cleanUp.push(() => {
         image.release()
       })
-    }
+      return held
+    })
+  }
+
+  /** Every picture's rows in order. `cleanUp` receives what disposes of those made here. */
+  async #encodeAll(
+    images: readonly (TakenPicture | NativeImageFeatures)[],
+    cleanUp: (() => void)[],
+    job: Job,
+    onProgress: ProgressListener | undefined,
+  ): Promise<NativeImageFeatures[]> {
     const total = images.length
-    let done = images.filter((image) => image instanceof EncodedImage).length
+    let done = images.filter((image) => typeof image !== 'function').length
     if (total > 0) onProgress?.({ stage: 'image', done, total })
     return await allOrNone(
       images.map(async (image) => {
-        if (image instanceof EncodedImage) return held.get(image) as NativeImageFeatures
-        const made = await this.#encodePicture(image, ['projected'], options, job)
+        if (typeof image !== 'function') return image
+        const made = await this.#encodePicture(image, ['projected'], job)
         cleanUp.push(() => {
           made.dispose()
         })
@@ -905,11 +916,12 @@ export class LLaVA implements Disposable, AsyncDisposable {
       picture: (image, result) => this.#pictureResult(image, result, options, job),
       hidden: (prompt, all) => this.#hidden(prompt, all, options, job),
       clipImage: async (image) => {
-        const opened = await clip()
         if (image instanceof EncodedImage)
           throw invalidArgument('input', 'the picture itself, which CLIP reads in its own way', image)
+        const taken = takePicture(image, this.#limits(options, job), job)
+        const opened = await clip()
         const encode = (pixelValues: Float32Array) => opened.image(pixelValues, job)
-        return this.#pictures.through(image, opened.description.imageProcessor, this.#limits(options, job), job, encode)
+        return this.#pictures.through(taken, opened.description.imageProcessor, job, encode)
       },
       clipText: async (text) => (await clip()).text(text, job),
     }
@@ -924,34 +936,28 @@ export class LLaVA implements Disposable, AsyncDisposable {
     const message = asMessage(images, question)
     const parts = this.#promptParts([message], options.template ?? 'plain', options.system)
     const sources = conversationImages([message])
-    const { items, positions } = this.#splice(typeof parts === 'function' ? await parts() : parts, sources)
-    if (positions === 0) throw invalidArgument('input', 'a prompt of one token at least', question)
     const cleanUp: (() => void)[] = []
     try {
+      const taken = this.#takeAll(sources, options, cleanUp, job)
+      const { items, positions } = this.#splice(typeof parts === 'function' ? await parts() : parts, sources)
+      if (positions === 0) throw invalidArgument('input', 'a prompt of one token at least', question)
       cleanUp.push(await this.#engine.enter(positions, 0, 1, job))
-      return await this.#engine.hidden(
-        toSegments(items, await this.#encodeAll(sources, cleanUp, job, undefined, options)),
-        all,
-        job,
-      )
+      const encoded = await this.#encodeAll(taken, cleanUp, job, undefined)
+      return await this.#engine.hidden(toSegments(items, encoded), all, job)
     } finally {
       for (const clean of cleanUp) clean()
     }
   }
 
   async #encodeImage(image: ImageInput, options: ImageOptions, job: Job): Promise<EncodedImage> {
-    return new EncodedImage(await this.#encodePicture(image, imageResults, options, job), this.#engine)
+    const taken = takePicture(image, this.#limits(options, job), job)
+    return new EncodedImage(await this.#encodePicture(taken, imageResults, job), this.#engine)
   }
 
   /** The caller disposes of it. */
-  #encodePicture(
-    image: ImageInput,
-    results: readonly ImageResult[],
-    options: ImageOptions,
-    job: Job,
-  ): Promise<NativeImageFeatures> {
+  async #encodePicture(image: TakenPicture, results: readonly ImageResult[], job: Job): Promise<NativeImageFeatures> {
     const encode = async (pixelValues: Float32Array) => (await this.#engine.encode(pixelValues, results, job)).image
-    return this.#pictures.through(image, this.#imageProcessor(), this.#limits(options, job), job, encode, (late) => {
+    return this.#pictures.through(image, this.#imageProcessor(), job, encode, (late) => {
       late.dispose()
     })
   }
@@ -966,7 +972,8 @@ export class LLaVA implements Disposable, AsyncDisposable {
       using shared = image.share()
       return shared.read(result)
     }
-    const encoded = await this.#encodePicture(image, [result], options, job)
+    const taken = takePicture(image, this.#limits(options, job), job)
+    const encoded = await this.#encodePicture(taken, [result], job)
     try {
       return this.#engine.read(encoded, result)
     } finally {
@@ -976,7 +983,8 @@ export class LLaVA implements Disposable, AsyncDisposable {
 
   async #pixelValues(image: ImageInput, options: ImageOptions, job: Job): Promise<Float32Array> {
     const given = (pixelValues: Float32Array) => Promise.resolve(pixelValues)
-    return this.#pictures.through(image, this.#imageProcessor(), this.#limits(options, job), job, given)
+    const taken = takePicture(image, this.#limits(options, job), job)
+    return this.#pictures.through(taken, this.#imageProcessor(), job, given)
   }
 
   #limits(options: ImageOptions, job: Job): DecodeOptions {
@@ -1209,7 +1217,7 @@ class Clock {
     try {
       return await work()
     } finally {
-      this.#times[phase] = performance.now() - start
+      this.#times[phase] += performance.now() - start
     }
   }
 }

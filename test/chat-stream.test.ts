@@ -230,3 +230,26 @@ test('a web stream is a response when it is encoded', async (t) => {
   const { stream } = writing(['á', 'b'])
   t.is(await new Response(stream.toReadableStream().pipeThrough(new TextEncoderStream())).text(), 'áb')
 })
+
+test('what a listener of done throws goes to those of error, and ends nothing', async (t) => {
+  const failure = new Error('mine')
+  const heard: unknown[] = []
+  const { stream } = writing(['a'])
+  stream.on('done', () => {
+    throw failure
+  })
+  stream.on('error', (error) => {
+    heard.push(error)
+    throw new Error('another')
+  })
+  t.is((await stream.answer).text, 'a')
+  await setImmediate()
+  t.deepEqual(heard, [failure])
+
+  const { stream: alone } = writing(['a'])
+  alone.on('done', () => {
+    throw failure
+  })
+  t.is((await alone.answer).text, 'a')
+  await setImmediate()
+})

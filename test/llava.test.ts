@@ -194,6 +194,13 @@ test('a language model without a vision tower answers, and says what a picture n
   }
 })
 
+test('a prompt that cannot fit is refused before it is encoded', async (t) => {
+  await withModel(async (model) => {
+    const error = await t.throwsAsync(model.ask([], 'red '.repeat(1_000_000)), { code: 'CONTEXT_OVERFLOW' })
+    t.regex(error.message, /^the prompt takes at least \d+ positions: \d+ more than the model's context of \d+$/)
+  })
+})
+
 test('a prompt over the context says by how many positions', async (t) => {
   await withModel(async (model) => {
     const words = 'red '.repeat(200)

@@ -205,15 +205,15 @@ export class Engine {
     return this.admission.enter((pages(prompt + tokens) + more) * bytesOfPage, job)
   }
 
-  /** Says by how much `positions` do not fit. */
-  checkContext(positions: number, imagePositions: number): void {
+  /** Says by how much `positions` do not fit; `atLeast`: there are so many or more. */
+  checkContext(positions: number, imagePositions: number, atLeast = false): void {
     const { contextLength } = this.config.text
     if (positions <= contextLength) return
     const pictures = imagePositions > 0 ? `, ${imagePositions} of them for pictures` : ''
     const excess = positions - contextLength
     throw new LlavaError(
       'CONTEXT_OVERFLOW',
-      `the prompt takes ${positions} positions${pictures}: ${excess} more than the model's context of ${contextLength}`,
+      `the prompt takes ${atLeast ? 'at least ' : ''}${positions} positions${pictures}: ${excess} more than the model's context of ${contextLength}`,
     )
   }
 

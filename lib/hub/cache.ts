@@ -5,6 +5,7 @@
 // An etag is a SHA-256, or, for the small files that git itself holds, the SHA-1 of git's blob.
 // A blob gets its name once its bytes are verified, a snapshot its links once all blobs are there, and refs/main is written last.
 
+import { randomUUID } from 'node:crypto'
 import type { Stats } from 'node:fs'
 import path from 'node:path'
 import { link, mkdir, readFile, readdir, rename, rm, stat, symlink, writeFile } from 'node:fs/promises'
@@ -156,9 +157,13 @@ async function linkTo(blob: string, place: string): Promise<void> {
 
 /** Makes a file under another name, then gives it its own, which may be taken. */
 async function replace(file: string, make: (temporary: string) => Promise<void>): Promise<void> {
-  const temporary = `${file}.${process.pid}.tmp`
+  const temporary = `${file}.${randomUUID()}.tmp`
   await mkdir(path.dirname(file), { recursive: true })
-  await rm(temporary, { force: true })
-  await make(temporary)
-  await rename(temporary, file)
+  try {
+    await make(temporary)
+    await rename(temporary, file)
+  } catch (error) {
+    await rm(temporary, { force: true })
+    throw error
+  }
 }

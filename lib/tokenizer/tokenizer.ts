@@ -35,6 +35,8 @@ export class Tokenizer {
   readonly #writing: Writing
   readonly #ids: ReadonlyMap<string, number>
   readonly #bytes: (Uint8Array | undefined)[] = []
+  /** UTF-16 units that one token stands for, at most; unlimited where text may leave no trace, or many unknown characters become one token. */
+  readonly #longest: number
   readonly #rawTokens: AddedTokenMatcher
   readonly #normalizedTokens: AddedTokenMatcher
 
@@ -44,10 +46,17 @@ export class Tokenizer {
     this.#ids = index.ids
     this.#writing = writingOf(spec, index.normal)
     this.vocabSize = spec.types.findLastIndex((type) => type !== PieceType.unused) + 1
+    this.#longest =
+      spec.byteFallback && spec.byteLevel === undefined && !swallowsSpaces(spec) ? longestPiece(spec) : Infinity
     this.bosId = spec.bosId
     this.eosIds = spec.eosIds
     this.#rawTokens = new AddedTokenMatcher(spec.addedTokens.filter(({ normalized }) => !normalized))
     this.#normalizedTokens = new AddedTokenMatcher(spec.addedTokens.filter(({ normalized }) => normalized))
+  }
+
+  /** A number of tokens that text of so many UTF-16 units has at least: known before the work of encoding it. */
+  fewestTokens(length: number): number {
+    return Math.ceil(length / this.#longest)
   }
 
   encode(text: string, options: EncodeOptions = {}): Int32Array {
@@ -179,4 +188,12 @@ function alternatives(tokens: readonly AddedToken[]): RegExp | undefined {
 /** Half a surrogate pair cannot be written in UTF-8: it becomes U+FFFD. */
 function wellFormed(run: Run): Run {
   return { ...run, text: run.text.replace(/[\ud800-\udfff]/gu, '\ufffd') }
+}
+
+function longestPiece({ pieces }: TokenizerSpec): number {
+  return pieces.reduce((longest, piece) => Math.max(longest, piece.length), 1)
+}
+
+function swallowsSpaces({ addedTokens }: TokenizerSpec): boolean {
+  return addedTokens.some(({ lstrip, rstrip }) => lstrip || rstrip)
 }

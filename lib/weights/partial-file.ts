@@ -1,6 +1,7 @@
 // A file that comes to be all at once: written under a temporary name beside its own, flushed to the disk, renamed.
 // An interrupted run leaves at most the temporary one, whose name no reader takes for a model.
 
+import { randomUUID } from 'node:crypto'
 import path from 'node:path'
 import { open, rename, rm, statfs, type FileHandle } from 'node:fs/promises'
 import { LlavaError, outputFailure } from '../errors.js'
@@ -20,7 +21,7 @@ export class PartialFile {
   }
 
   static async create(file: string): Promise<PartialFile> {
-    const temporary = `${file}.${process.pid}.tmp`
+    const temporary = `${file}.${randomUUID()}.tmp` // no other call of this process writes to it either
     return outputFailure(file, async () => new PartialFile(file, temporary, await open(temporary, 'w')))
   }
 

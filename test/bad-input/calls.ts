@@ -793,8 +793,8 @@ const others: Rows = [
     'OUTPUT_FAILED',
     /a directory has this name/,
     async ({ folder }) => {
-      await mkdir(path.join(folder, `out.gguf.${process.pid}.tmp`))
-      return convertModel(modelPath, path.join(folder, 'out.gguf'), { type: 'f16' })
+      await mkdir(path.join(folder, 'out', 'checkpoint-f16.gguf'), { recursive: true })
+      return convertModel(modelPath, `${path.join(folder, 'out')}/`, { type: 'f16', overwrite: true })
     },
   ],
   ['checking nothing', 'INVALID_ARGUMENT', /`source` to be the path of a model, got ""/, () => checkModel('')],

@@ -239,3 +239,18 @@ withLlama('single texts without prefix space have the ids of the reference', asy
   for (const [text, ids] of Object.entries(golden))
     t.deepEqual([...tokenizer.encode(text, { addBos: false })], ids, text)
 })
+
+for (const [name, tokenizer] of [
+  ['SentencePiece', sentencePieceTokenizer()],
+  ['tokenizer.json', smallTokenizer()],
+] as const) {
+  test(`${name}: no text has fewer tokens than its length says`, (t) => {
+    const words = fc.constantFrom(' ', '  ', 'the', ' the', 'a', '\u{1F600}', '\n', 'é', '<unk>', '中')
+    fc.assert(
+      fc.property(fc.array(fc.oneof(words, fc.string()), { maxLength: 60 }), (parts) => {
+        const text = parts.join('')
+        t.true(tokenizer.fewestTokens(text.length) <= tokenizer.encode(text, { addBos: false }).length)
+      }),
+    )
+  })
+}

@@ -13,6 +13,18 @@ async function inTemporaryFolder(work: (folder: string) => Promise<void>): Promi
   }
 }
 
+test('several that write to one path do not write through each other: the file is whole, one of theirs', async (t) => {
+  await inTemporaryFolder(async (folder) => {
+    const file = path.join(folder, 'x.safetensors')
+    const values = Array.from({ length: 10 }, (_, n) => new Float32Array(200_000).fill(n))
+    await Promise.all(values.map((data) => writeSafetensors(file, { a: { shape: [data.length], data } })))
+    const bytes = await readFile(file)
+    const begin = bytes.readFloatLE(bytes.length - 4)
+    for (let n = 0; n < 200_000; n += 97) t.is(bytes.readFloatLE(bytes.length - 4 * (n + 1)), begin)
+    t.deepEqual(await readdir(folder), ['x.safetensors'])
+  })
+})
+
 test('tensors stand one after another behind a header padded to 8 bytes', async (t) => {
   await inTemporaryFolder(async (folder) => {
     const file = path.join(folder, 'x.safetensors')
