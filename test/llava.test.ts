@@ -1,4 +1,6 @@
 import { copyFile, mkdtemp, readFile, rm } from 'node:fs/promises'
+import http from 'node:http'
+import type { AddressInfo } from 'node:net'
 import os from 'node:os'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -192,6 +194,26 @@ test('a language model without a vision tower answers, and says what a picture n
   } finally {
     await rm(folder, { recursive: true })
   }
+})
+
+test('a picture that cannot be had stops the downloads beside it', async (t) => {
+  let closed: () => void = () => undefined
+  const left = new Promise<void>((resolve) => (closed = resolve))
+  const server = http.createServer((request, response) => {
+    if (request.url === '/missing') setTimeout(() => response.writeHead(404).end(), 50)
+    else response.on('close', closed).writeHead(200).write('never more than this')
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const { port } = server.address() as AddressInfo
+  const images = ['slow', 'missing'].map((name) => `http://127.0.0.1:${port}/${name}`)
+  await withModel(
+    async (model) => {
+      await t.throwsAsync(model.ask(images, question), { code: 'IMAGE_UNREADABLE', message: /404/ })
+      await left
+    },
+    { allowPrivateNetwork: true },
+  )
+  server.close()
 })
 
 test('a prompt that cannot fit is refused before it is encoded', async (t) => {
