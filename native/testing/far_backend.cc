@@ -3,7 +3,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include <cstring>
+#include <algorithm>
 #include <map>
 #include <mutex>
 
@@ -158,17 +158,17 @@ class FarBackend : public Backend {
   }
   void copy_in(Stream&, DeviceBytes to, std::span<const std::byte> from) override {
     const Opened opened(*stream_.memory);
-    std::memcpy(cpu::host(to), from.data(), from.size());
+    std::ranges::copy(from, cpu::host(to));
   }
   void copy_out(Stream&, std::span<std::byte> to, Device<const std::byte> from) override { read(to, from); }
   void copy(Stream&, DeviceBytes to, Device<const std::byte> from, uint64_t nbytes) override {
     const Opened opened(*stream_.memory);
-    std::memcpy(cpu::host(to), cpu::host(from), nbytes);
+    std::copy_n(cpu::host(from), nbytes, cpu::host(to));
   }
   void synchronize(Stream&) override {}
   void read(std::span<std::byte> to, Device<const std::byte> from) override {
     const Opened opened(*stream_.memory);
-    std::memcpy(to.data(), cpu::host(from), to.size());
+    std::copy_n(cpu::host(from), to.size(), to.data());
   }
   uint64_t kv_layer_bytes(const KvLayout& layout) const override {
     return static_cast<uint64_t>(cpu::page_layer_bytes(layout));

@@ -3,6 +3,7 @@
 //   Each op runs on back ends of 1 and of 3 threads, whose outputs must be the same bits, against loops written here
 //   from args.h alone: in double they are the truth, in float they say what rounding costs.
 #include <algorithm>
+#include <bit>
 #include <cfloat>
 #include <cmath>
 #include <functional>
@@ -25,11 +26,7 @@ namespace {
 using cpu::kKvBlock, cpu::kv_blocks, cpu::kv_bytes, cpu::padded_head_dim, cpu::page_keys, cpu::page_values;
 using Values = std::vector<float>;
 
-Values unwritten(int64_t n) {
-  Values out(static_cast<size_t>(n));
-  std::memset(out.data(), 0xFF, out.size() * sizeof(float));
-  return out;
-}
+Values unwritten(int64_t n) { return Values(static_cast<size_t>(n), std::bit_cast<float>(~0u)); }
 
 size_t at(int64_t index) { return static_cast<size_t>(index); }
 
