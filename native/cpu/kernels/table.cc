@@ -35,9 +35,10 @@ struct Selected {
   KernelTable table;
 };
 
-// One table for each ISA this CPU has, each built on all weaker ones.
+// One table for each ISA this CPU has, each built on all weaker ones. Never freed: process.exit() does not wait for
+// threads, and destructors of static objects would take the tables away beneath them.
 const std::vector<Selected>& tables() {
-  static const std::vector<Selected> all = [] {
+  static const std::vector<Selected>& all = *new std::vector<Selected>([] {
     std::vector<Selected> built;
     KernelTable table{};
     fill_scalar(table);
@@ -47,7 +48,7 @@ const std::vector<Selected>& tables() {
       built.push_back({isa.name, table});
     }
     return built;
-  }();
+  }());
   return all;
 }
 
