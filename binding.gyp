@@ -9,7 +9,7 @@
   "variables": { "llava_testing%": 0 },
   "target_defaults": {
     "include_dirs": ["native"],
-    "defines": ["<@(llava_defines)", "NAPI_CPP_EXCEPTIONS", "NODE_ADDON_API_CPP_EXCEPTIONS_ALL"],
+    "defines": ["<@(llava_defines)", "NAPI_CPP_EXCEPTIONS", "NODE_ADDON_API_CPP_EXCEPTIONS_ALL", "NODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS"],
     "dependencies": ["<!(node -p \"require('node-addon-api').targets\"):node_addon_api_except"],
     "cflags!": ["-O2"],
     "cflags_cc!": ["-std=gnu++17", "-std=gnu++20", "-fno-exceptions", "-fno-rtti"],

@@ -112,12 +112,13 @@ export class PictureBatches<Kind extends string, Result> {
   async #encode(calls: readonly Call<Kind, Result>[]): Promise<void> {
     const [first] = calls
     if (first === undefined) return
-    const cancellation = this.#createFlag()
-    const cancelIfAlone = () => {
-      if (calls.every(({ waits }) => !waits)) cancellation.cancel()
-    }
-    const releases = calls.map(({ job }) => job.onStop(cancelIfAlone))
+    const releases: (() => void)[] = []
     try {
+      const cancellation = this.#createFlag()
+      const cancelIfAlone = () => {
+        if (calls.every(({ waits }) => !waits)) cancellation.cancel()
+      }
+      for (const { job } of calls) releases.push(job.onStop(cancelIfAlone))
       const { results, computeMs } = await guarded(() =>
         this.#tower.encode(this.#pixels(calls), calls.length, first.kinds, cancellation),
       )

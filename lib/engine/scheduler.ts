@@ -167,11 +167,12 @@ export class Scheduler {
   async #pass(parts: readonly Part[]): Promise<void> {
     for (const { call } of parts) call.inPass = true
     const width = this.#width(parts)
-    const outputs = this.#outputsOf(parts, width)
     const isHidden = parts[0]?.call.output === 'hidden'
+    let outputs: Float32Array | null
     let failures: readonly (Error | null)[]
     let computeMs: number
     try {
+      outputs = this.#outputsOf(parts, width)
       ;({ failures, computeMs } = await guarded(() =>
         this.#native.forward(parts.map(stepOf), isHidden ? null : outputs, isHidden ? outputs : null),
       ))

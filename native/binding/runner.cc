@@ -20,8 +20,8 @@ void Job::run_urgent() { runner_->perform_urgent(); }
 
 void Job::settle(Napi::Env env) {
   const Napi::HandleScope scope(env);
-  settled(env);
   try {
+    settled(env);
     binding::settle(env, deferred_, failure_, [this](Napi::Env env) { return result(env); });
   } catch (const Napi::Error&) {  // the environment is ending (worker.terminate()): there is nobody left to tell
   }
