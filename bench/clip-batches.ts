@@ -4,7 +4,7 @@
 import { randomFillSync } from 'node:crypto'
 import { open } from 'node:fs/promises'
 import path from 'node:path'
-import { native, type ClipConfig, type Isa, type TensorEntry } from '../lib/native.js'
+import { native, type ClipConfig, type Isa, type NativeOptions, type TensorEntry } from '../lib/native.js'
 import { median } from '../lib/statistics.js'
 
 /** openai/clip-vit-base-patch32's vision tower; of the text tower as little as there can be. */
@@ -33,6 +33,11 @@ export const clipB32: ClipConfig = {
   projectionDim: 512,
 }
 
+/** Float32 throughout. */
+export function clipOptions(threads: number): NativeOptions {
+  return { device: 'auto', threads, isa: 'auto', kvCache: 'f32', arithmetic: 'fast', weights: 'mapped' }
+}
+
 export interface ClipBatchLine {
   readonly device: string
   readonly isa: Isa
@@ -58,15 +63,7 @@ export async function* benchClipBatches(options: ClipBatchOptions): AsyncGenerat
   const file = path.join(directory, 'clip-b32.f32')
   const tensors = clipTensors(clipB32)
   await writeWeights(file, tensors.at(-1)!.offset + tensors.at(-1)!.nbytes)
-  const settings = {
-    device: 'auto',
-    threads,
-    isa: 'auto',
-    kvCache: 'f32',
-    arithmetic: 'fast',
-    weights: 'mapped',
-  } as const
-  const clip = await native().openClip([file], tensors, clipB32, settings)
+  const clip = await native().openClip([file], tensors, clipB32, clipOptions(threads))
   const bench = new (native().OpBench)({ isa: 'auto', threads })
   try {
     const info = bench.info()

@@ -11,7 +11,7 @@ import { native } from '../lib/native.js'
 import { median } from '../lib/statistics.js'
 import { describeClip } from '../lib/weights/clip-directory.js'
 import { writeSafetensors } from '../lib/weights/safetensors-writer.js'
-import { clipB32, clipTensors, pictureOperations } from './clip-batches.js'
+import { clipB32, clipOptions, clipTensors, pictureOperations } from './clip-batches.js'
 
 export interface EmbedBenchOptions {
   readonly directory: string
@@ -42,15 +42,8 @@ export async function* measureEmbed(options: EmbedBenchOptions): AsyncGenerator<
   const clip = await writeClip(path.join(directory, 'clip'))
   const files = await writePictures(directory, pictures)
   using model = await LLaVA.open(undefined, { clip, ...(threads > 0 && { threads }) })
-  const description = await describeClip(clip)
-  const tower = await native().openClip(description.files, description.tensors, description.config, {
-    device: 'auto',
-    threads,
-    isa: 'auto',
-    kvCache: 'f32',
-    arithmetic: 'fast',
-    weights: 'mapped',
-  })
+  const { files: weights, tensors, config } = await describeClip(clip)
+  const tower = await native().openClip(weights, tensors, config, clipOptions(threads))
   const bench = new (native().OpBench)({ isa: 'auto', threads })
   const kind = { kind: 'clip_image' } as const
   const pixels = new Float32Array(batch * 3 * clipB32.vision.imageSize ** 2).fill(0.5)

@@ -69,7 +69,8 @@ export class ChatStream implements AsyncIterable<string, undefined> {
 
   /**
    * Calls `listener` at every `event` from now on. Events come while the text is also iterated, or without that; the first listener starts the work.
-   * What a listener of `token` or `text` throws fails the answer; what one of `done` throws, when there is an answer, goes to those of `error`. Without a listener of `error`, a failure is only in `answer` and the iteration.
+   * What a listener of `token` or `text` throws fails the answer; what one of `done` throws, when there is an answer, goes to those of `error`.
+   * Without a listener of `error`, a failure is only in `answer` and the iteration.
    */
   on<Event extends keyof ChatStreamEvents>(event: Event, listener: (value: ChatStreamEvents[Event]) => void): this {
     eventNames('event', event)

@@ -1,4 +1,4 @@
-// The native model with what belongs to it: the calls that run on it, chunked prefill, one wording of its failures.
+// The native model with what belongs to it: the calls that run on it, who runs and in which passes, one wording of its failures.
 // Everything that computes goes through here; LLaVA is the face, this is the machine room.
 
 import { LlavaError } from '../errors.js'

@@ -166,8 +166,9 @@ export class Scheduler {
   /** Runs the pass and settles its parts. One that fails as a whole, so that nobody knows whose fault it is, is run once more for each part alone. */
   async #pass(parts: readonly Part[]): Promise<void> {
     for (const { call } of parts) call.inPass = true
-    const width = this.#width(parts)
     const isHidden = parts[0]?.call.output === 'hidden'
+    const width = isHidden ? this.#options.hiddenSize : this.#options.vocabSize
+    const shared = sharesOutputs(parts)
     let outputs: Float32Array | null
     let failures: readonly (Error | null)[]
     let computeMs: number
@@ -188,21 +189,21 @@ export class Scheduler {
     let from = 0
     for (const [n, part] of parts.entries()) {
       const end = from + part.outputs * width
-      const given = sharesOutputs(parts) ? outputs?.subarray(from, end) : undefined
+      const failure = failures[n] ?? null
+      if (shared && failure === null && outputs !== null)
+        part.call.out.set(outputs.subarray(from, end), outputPlace(part.call, width))
       from = end
-      this.#settle(part, failures[n] ?? null, computeMs, given)
+      this.#settle(part, failure, computeMs)
       if (n + 1 < parts.length && part.outputs > 0) await turn() // its reader works with them here: others have their turn between
     }
   }
 
-  /** `given`: its outputs, where they are not in their place yet. */
-  #settle({ call, rows }: Part, failure: Error | null, computeMs: number, given: Float32Array | undefined): void {
+  #settle({ call, rows }: Part, failure: Error | null, computeMs: number): void {
     call.inPass = false
     if (failure !== null) {
       this.#fail(call, call.job.explain(nativeFailure(failure, new Error())))
       return
     }
-    if (given !== undefined) call.out.set(given, outputPlace(call, this.#width([{ call }])))
     call.done += rows
     call.computeMs += computeMs
     this.#told(call)
@@ -231,11 +232,6 @@ export class Scheduler {
   #leave(call: Call): void {
     const place = this.#waiting.indexOf(call)
     if (place >= 0) this.#waiting.splice(place, 1)
-  }
-
-  #width([part]: readonly Pick<Part, 'call'>[]): number {
-    const { vocabSize, hiddenSize } = this.#options
-    return part?.call.output === 'hidden' ? hiddenSize : vocabSize
   }
 
   /** Where the pass writes: straight to the one call that wants rows, or for several to a place of its own. */
