@@ -101,6 +101,7 @@ export const isas = [
   'avx512-bw',
   'avx512',
   'avx512-bf16',
+  'amx',
   'neon',
   'neon-dotprod',
   'neon-i8mm',

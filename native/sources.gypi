@@ -27,6 +27,7 @@
       "native/cpu/kernels/avx512_bw.cc",
       "native/cpu/kernels/avx512.cc",
       "native/cpu/kernels/avx512_bf16.cc",
+      "native/cpu/kernels/amx.cc",
       "native/cpu/kernels/neon.cc",
       "native/cpu/kernels/neon_dotprod.cc",
       "native/cpu/kernels/neon_i8mm.cc",

@@ -34,7 +34,7 @@ class LinearOp : public MeasuredOp {
  private:
   template <class Acc>
   float product(const std::vector<double>& x, const std::vector<float>& w, int64_t row, int64_t column,
-                int64_t output) const;
+                int64_t output, cpu::Factors factors) const;
   Activations y(int64_t output) const { return y_.slice(output * request_.rows, request_.rows); }
 
   OpRequest request_;
@@ -81,24 +81,20 @@ std::vector<float> LinearOp::output() {
 
 template <class Acc>
 float LinearOp::product(const std::vector<double>& x, const std::vector<float>& w, int64_t row, int64_t column,
-                        int64_t output) const {
+                        int64_t output, cpu::Factors factors) const {
   const auto n = static_cast<size_t>(column);
   Acc sum = 0;
-  for (size_t k = 0; k < w.size(); k++) sum += static_cast<Acc>(x[k]) * static_cast<Acc>(w[k]);
+  for (size_t k = 0; k < w.size(); k++) sum += static_cast<Acc>(cpu::product_of(x[k], w[k], factors));
   if (request_.bias) sum += Acc(bias_.row(output)[n]);
   sum = activated(sum, request_.activation);
   if (request_.residual) sum += Acc(residual_.row(output * request_.rows + row)[n]);
   return static_cast<float>(sum);
 }
 
-// What a row is multiplied as by this table: int8 blocks, or bf16 values.
+// A row, as int8 blocks where it is multiplied as such.
 std::vector<double> factors_of_row(const std::vector<float>& row, cpu::Factors factors) {
   std::vector<double> x(row.begin(), row.end());
   if (factors == cpu::Factors::kInt8) cpu::round_to_blocks(row.data(), static_cast<int64_t>(row.size()), x.data());
-  if (factors == cpu::Factors::kBfloat) {
-    std::transform(x.begin(), x.end(), x.begin(),
-                   [](double value) { return bfloat_to_float(float_to_bfloat(static_cast<float>(value))); });
-  }
   return x;
 }
 
@@ -116,8 +112,8 @@ Expected LinearOp::expected() const {
       for (const int64_t n : columns) {
         expand(weights_[static_cast<size_t>(i)].row(n).data(), w.data(), request_.depth);
         out.index.push_back((i * request_.rows + m) * request_.columns + n);
-        out.reference.push_back(product<float>(x, w, m, n, i));
-        out.truth.push_back(product<double>(x, w, m, n, i));
+        out.reference.push_back(product<float>(x, w, m, n, i, factors));
+        out.truth.push_back(product<double>(x, w, m, n, i, factors));
       }
     }
   }

@@ -3,6 +3,7 @@
 
 #include "bench/measured_ops.h"
 #include "bench/operand_sets.h"
+#include "cpu/factors.h"
 
 namespace llava::bench {
 
@@ -13,7 +14,12 @@ constexpr int64_t kSampledPatches = 8, kSampledColumns = 64;
 class PatchEmbedOp : public MeasuredOp {
  public:
   PatchEmbedOp(Backend& backend, const OpRequest& r)
-      : request_(r), grid_(r.image_size / r.patch_size), depth_(3 * r.patch_size * r.patch_size), operands_(backend) {
+      : request_(r),
+        grid_(r.image_size / r.patch_size),
+        depth_(3 * r.patch_size * r.patch_size),
+        factors_(cpu::factors_of(select_kernels(backend.info().isa), {nullptr, DType::F32, r.columns, depth_},
+                                 Arithmetic::kFast, grid_ * grid_)),
+        operands_(backend) {
     weight_ = operands_.weight(DType::F32, r.columns, depth_, 0.07f, seed_of(r.seed, 1, 0));
     class_embedding_ = operands_.values(1, r.columns, 1, seed_of(r.seed, 2, 0));
     positions_ = operands_.values(1 + grid_ * grid_, r.columns, 1, seed_of(r.seed, 3, 0));
@@ -73,13 +79,15 @@ class PatchEmbedOp : public MeasuredOp {
       const int64_t channel = k / (edge * edge), line = k / edge % edge, column = k % edge;
       float w;
       std::memcpy(&w, row.data() + k * static_cast<int64_t>(sizeof w), sizeof w);
-      sum += Acc(w) * Acc(pixels[static_cast<size_t>(corner + (channel * size + line) * size + column)]);
+      const float x = pixels[static_cast<size_t>(corner + (channel * size + line) * size + column)];
+      sum += static_cast<Acc>(cpu::product_of(x, w, factors_));
     }
     return sum;
   }
 
   OpRequest request_;
   int64_t grid_, depth_;
+  cpu::Factors factors_;
   Operands operands_;
   RandomWeight weight_;             // [Dv, 3 patch^2]
   RandomRows class_embedding_;      // [1, Dv]

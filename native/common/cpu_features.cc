@@ -11,6 +11,7 @@
 
 #if defined(__linux__)
 #include <sched.h>
+#include <sys/syscall.h>
 #endif
 #if defined(__x86_64__)
 #include <cpuid.h>
@@ -46,6 +47,16 @@ std::string brand_string() {
   return name;
 }
 
+// Linux gives a process the 8 KiB of tile registers only where it asks for them, once for all its threads.
+bool may_use_tiles() {
+#if defined(__linux__)
+  constexpr long kRequestPermission = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
+  return ::syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+#else
+  return false;
+#endif
+}
+
 CpuFeatures detect() {
   CpuFeatures f;
   f.model = brand_string();
@@ -60,10 +71,12 @@ CpuFeatures detect() {
   f.avx2 = ymm && fma && f16c && (b >> 5 & 1);
   f.avx512 = f.avx2 && zmm && (b >> 16 & 1) && (b >> 17 & 1) && (b >> 30 & 1) && (b >> 31 & 1);
   f.vnni = f.avx512 && (c >> 11 & 1);
+  const bool tiles = f.vnni && (saved & 0x60000) == 0x60000 && (d >> 24 & 1) && (d >> 22 & 1) && may_use_tiles();
   uint32_t a1 = 0, b1 = 0, c1 = 0, d1 = 0;
   if (__get_cpuid_count(7, 1, &a1, &b1, &c1, &d1)) {
     f.avx_vnni = f.avx2 && (a1 >> 4 & 1);
     f.bf16 = f.avx512 && (a1 >> 5 & 1);
+    f.amx_bf16 = f.bf16 && tiles;
   }
   return f;
 }
@@ -123,6 +136,7 @@ std::vector<std::string> CpuFeatures::names() const {
   if (avx512) names.emplace_back("avx512");
   if (vnni) names.emplace_back("avx512-vnni");
   if (bf16) names.emplace_back("avx512-bf16");
+  if (amx_bf16) names.emplace_back("amx-bf16");
   if (neon) names.emplace_back("neon");
   if (dotprod) names.emplace_back("dotprod");
   if (i8mm) names.emplace_back("i8mm");

@@ -12,6 +12,7 @@ struct CpuFeatures {
   bool avx512 = false;    // F, BW, VL, DQ
   bool vnni = false;      // AVX512-VNNI
   bool bf16 = false;      // AVX512-BF16
+  bool amx_bf16 = false;  // AMX-TILE and AMX-BF16, with all of AVX-512 above
   bool neon = false;      // Advanced SIMD: every AArch64 CPU
   bool dotprod = false;   // SDOT
   bool i8mm = false;      // SMMLA, with SDOT

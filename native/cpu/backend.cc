@@ -123,9 +123,9 @@ Peak CpuBackend::measure_peak(PeakKind kind) {
             "GFLOP/s", scalar ? "scalar multiply, add" : "f32 FMA"};
   }
   if (kind == PeakKind::kBf16) {
-    if (!stream_.kernels.multiplies_bf16) return measure_peak(PeakKind::kFma);
+    if (stream_.kernels.bf16 == Bf16::kNone) return measure_peak(PeakKind::kFma);
     return {best_rate([](const CpuBackend& self, int) { return self.stream_.kernels.peak_bf16(kPeakIterations); }),
-            "GFLOP/s", "vdpbf16ps"};
+            "GFLOP/s", stream_.kernels.bf16_mix};
   }
   if (kind == PeakKind::kInt8) {
     return {best_rate([](const CpuBackend& self, int) { return self.stream_.kernels.peak_int8(kPeakIterations); }),

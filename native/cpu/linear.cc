@@ -33,6 +33,7 @@ constexpr int64_t kChunkBlocks = 16;       // quantised panel: 16 KB of codes an
 constexpr int64_t kColumns = 32;           // of a panel: two AVX-512 vectors
 constexpr int64_t kPanels = 4;             // of a task: 4 * 64 KB of products of a slab in L2, beside a chunk of x
 constexpr int64_t kSlabRows = 640;         // at most
+constexpr int64_t kSlabStep = 24;          // rows: whole tiles of every ISA without tiles of its own
 constexpr int64_t kStepRows = 48;          // that meet all panels before the next ones do
 constexpr int64_t kCacheBytes = 4 << 20;   // an output as large is read from memory later, wherever it was written
 constexpr int64_t kGemvRows = 128;         // weight rows of a decode task, at most
@@ -81,22 +82,22 @@ void finish_products(const KernelTable& k, const LinearOutput& o, int64_t first_
   k.finish_rows(rows, columns, c, width, 1, nullptr, nullptr, residual, o.residual.stride, y, o.y.stride, past_caches);
 }
 
-// Rows of x in slabs of nearly equal height; whole tiles of every ISA, but for the last.
+// Rows of x in slabs of nearly equal height, multiples of `step` but for the last.
 struct Slabs {
   int64_t rows;
   int64_t height;
-  explicit Slabs(int64_t all) : rows(all) {
+  Slabs(int64_t all, int64_t step) : rows(all) {
     const int64_t count = (all + kSlabRows - 1) / kSlabRows;
-    height = ((all + count - 1) / count + 23) / 24 * 24;
+    height = ((all + count - 1) / count + step - 1) / step * step;
   }
   int64_t count_at(int64_t first) const { return std::min(height, rows - first); }
 };
 
 // Panels of a task: fewer where there would not be a few tasks for each thread.
-int64_t panels_per_task(const LinearArgs& a, int threads) {
+int64_t panels_per_task(const LinearArgs& a, int threads, int64_t most) {
   int64_t panels = 0;
   for (int i = 0; i < a.outputs; i++) panels += (a.output[i].weight.rows + kColumns - 1) / kColumns;
-  return std::clamp<int64_t>(panels / (8 * threads), 1, kPanels);
+  return std::clamp<int64_t>(panels / (8 * threads), 1, most);
 }
 
 // Weight rows of one output that a thread takes at a time.
@@ -183,6 +184,9 @@ struct PanelsForRows {
   HostRows<const Value> x;
 
   int64_t chunk() const { return columns; }
+  static constexpr int64_t most_panels() { return kPanels; }
+  static constexpr int64_t slab_step() { return kSlabStep; }
+  static constexpr int64_t step_rows() { return kStepRows; }
   int64_t length() const { return x.cols; }
   const float* row_scale() const { return nullptr; }
   uint64_t scratch_bytes() const { return 0; }
@@ -210,6 +214,33 @@ struct FloatPanels : PanelsForRows<float, kKC, kKC> {
   }
 };
 
+// The last rows of a matrix whose height is no multiple of `set`: copied into a full set, the missing ones zero.
+const std::byte* whole_rows(const Weight& w, int64_t first, int64_t rows, int64_t set, std::byte* copy) {
+  if (rows == set) return host(w.row(first));
+  const auto bytes = static_cast<size_t>(w.row_bytes());
+  std::memset(copy, 0, static_cast<size_t>(set) * bytes);
+  std::memcpy(copy, host(w.row(first)), static_cast<size_t>(rows) * bytes);
+  return copy;
+}
+
+uint64_t copied_rows_bytes(const LinearArgs& a, int64_t set) {
+  int64_t most = 0;
+  for (int i = 0; i < a.outputs; i++) {
+    if (a.output[i].weight.rows % set != 0) most = std::max(most, a.output[i].weight.row_bytes() * set);
+  }
+  return static_cast<uint64_t>((most + 63) / 64 * 64);
+}
+
+auto bfloats_kernel(const KernelTable& k, DType dtype) {
+  switch (dtype) {
+#define LLAVA_BFLOATS_CASE(T, elements, ...) \
+  case DType::T: return k.bfloats_##T;
+    LLAVA_QUANTISED(LLAVA_BFLOATS_CASE)
+#undef LLAVA_BFLOATS_CASE
+    default: return decltype(k.bfloats_Q4_0){};
+  }
+}
+
 // Panels b[KC / 2][32][2] of bf16 weights, for activations rounded to bf16.
 struct BfloatPanels : PanelsForRows<uint16_t, 2 * kKC, kKC> {
   void pack(const Weight& w, int64_t first, int64_t rows, int64_t k, int64_t depth, std::byte*,
@@ -221,6 +252,69 @@ struct BfloatPanels : PanelsForRows<uint16_t, 2 * kKC, kKC> {
                 float* product, int64_t width) const {
     kernels.gemm_bf16(rows, kColumns, depth / 2, x.row(first) + k, x.stride / 2, panel, kColumns, product, width,
                       k > 0);
+  }
+};
+
+// Activations as bf16 in tiles (kernels.def): chunk after chunk of columns, in each the sets of 16 rows. Rows and
+// columns that fill the last tiles are zero.
+struct TiledRows {
+  uint16_t* values;
+  int64_t rows, columns;  // whole tiles
+  int terms;
+  int64_t plane() const { return rows * columns; }
+  const uint16_t* at(int64_t row, int64_t k, int64_t depth) const { return values + k * rows + row * depth; }
+};
+
+// Panels of weights as bf16 in tiles, of as many terms as activations are.
+struct TilePanels {
+  // Columns: a panel, and what 32 rows of x have of a chunk, are 16 KB each in L1d.
+  static int64_t chunk_of(int terms) { return 256 / terms; }
+  const KernelTable& kernels;
+  TiledRows x;
+  uint64_t copied;  // bytes of the last rows, where they are no full set
+
+  static constexpr int64_t most_panels() { return 8; }
+  static constexpr int64_t slab_step() { return 2 * kTileRows; }
+  static constexpr int64_t step_rows() { return kSlabRows; }
+  int64_t chunk() const { return chunk_of(x.terms); }
+  int64_t plane() const { return chunk() * kColumns; }  // values of a term
+  int64_t length() const { return x.columns; }
+  const float* row_scale() const { return nullptr; }
+  uint64_t scratch_bytes() const { return x.terms == 1 ? copied : static_cast<uint64_t>(chunk() * kTileRows) * sizeof(float); }
+  uint64_t panel_bytes() const { return static_cast<uint64_t>(x.terms * plane()) * sizeof(uint16_t); }
+  int weight_terms(const Weight& w) const { return w.dtype == DType::BF16 ? 1 : x.terms; }
+  void take_columns(const RowTask&, int64_t, int64_t, int64_t, std::byte*) const {}
+  void add_outliers(int64_t, int64_t, std::byte*, float*, int64_t) const {}
+
+  // The chunk's columns that there are; those that fill the last tile are zero.
+  void pack(const Weight& w, int64_t first, int64_t rows, int64_t k, int64_t depth, std::byte* scratch,
+            std::byte* panel) const {
+    const int64_t columns = std::min(depth, w.cols - k);
+    if (rows < kColumns || columns < depth) std::memset(panel, 0, panel_bytes());
+    for (int64_t at = 0; at < rows; at += kTileRows) {
+      pack_half(w, first + at, std::min(kTileRows, rows - at), k, columns, scratch,
+                reinterpret_cast<uint16_t*>(panel) + at * depth);
+    }
+  }
+  void pack_half(const Weight& w, int64_t first, int64_t rows, int64_t k, int64_t columns, std::byte* scratch,
+                 uint16_t* to) const {
+    const std::byte* from = host(w.row(first)) + row_bytes(w.dtype, k);
+    if (x.terms > 1) {
+      float* values = reinterpret_cast<float*>(scratch);
+      if (rows < kTileRows || columns % 2 != 0) std::memset(scratch, 0, scratch_bytes());
+      transpose_kernel(kernels, w.dtype)(from, w.row_bytes(), rows, columns, values, kTileRows);
+      kernels.tile_columns(values, (columns + 1) / 2 * 2, weight_terms(w), to, plane());
+    } else if (traits(w.dtype).quantised()) {
+      from = whole_rows(w, first, rows, kTileRows, scratch) + row_bytes(w.dtype, k);
+      bfloats_kernel(kernels, w.dtype)(from, w.row_bytes(), columns / kBlock, to);
+    } else {
+      kernels.transpose_f32(from, w.row_bytes(), rows, columns / 2, reinterpret_cast<float*>(to), kTileRows);
+    }
+  }
+  void multiply(const Weight& w, const std::byte* panel, int64_t first, int64_t rows, int64_t k, int64_t depth,
+                float* product, int64_t width) const {
+    kernels.gemm_tiles((rows + kTileRows - 1) / kTileRows * kTileRows, depth, x.at(first, k, depth), x.plane(), x.terms,
+                       reinterpret_cast<const uint16_t*>(panel), plane(), weight_terms(w), product, width, k > 0);
   }
 };
 
@@ -248,10 +342,11 @@ struct RowPanels : PanelsForRows<float, kGemvStretch, kPanelRow / kFloat> {
 // a slab while a chunk is in a cache, and adds their products in the end.
 template <class Panels>
 void gemm_panels(CpuStream& stream, const LinearArgs& a, const Panels& kind) {
-  const int64_t M = a.x.rows, panels = panels_per_task(a, stream.pool.threads());
-  const Slabs slabs(M);
+  const int64_t M = a.x.rows, panels = panels_per_task(a, stream.pool.threads(), kind.most_panels());
+  const Slabs slabs(M, kind.slab_step());
   const RowTasks tasks(a, stream.pool.threads(), panels * kColumns);
-  const int64_t width = panels * kColumns;  // of a task
+  constexpr auto kFloatBytes = static_cast<int64_t>(sizeof(float));
+  const int64_t width = row_pitch(panels * kColumns * kFloatBytes) / kFloatBytes;  // of a row of a task
   const uint64_t panels_at = kind.scratch_bytes(),
                  products_at = panels_at + static_cast<uint64_t>(panels) * kind.panel_bytes();
   stream.reserve_per_worker(products_at + static_cast<uint64_t>(slabs.height * width) * sizeof(float));
@@ -270,8 +365,8 @@ void gemm_panels(CpuStream& stream, const LinearArgs& a, const Panels& kind) {
                     scratch, panel(p));
         }
         kind.take_columns(task, m, k, depth, scratch);
-        for (int64_t step = 0; step < height; step += kStepRows) {
-          const int64_t rows = std::min(kStepRows, height - step);
+        for (int64_t step = 0; step < height; step += kind.step_rows()) {
+          const int64_t rows = std::min(kind.step_rows(), height - step);
           float* product = products + step * width;
           for (int64_t p = 0; p < count; p++)
             kind.multiply(task.weight(), panel(p), m + step, rows, k, depth, product + p * kColumns, width);
@@ -286,15 +381,42 @@ void gemm_panels(CpuStream& stream, const LinearArgs& a, const Panels& kind) {
   });
 }
 
+TiledRows tile_rows(CpuStream& stream, HostRows<const float> x, int terms) {
+  const auto whole = [](int64_t n, int64_t of) { return (n + of - 1) / of * of; };
+  TiledRows out{nullptr, whole(x.rows, kTileRows), whole(x.cols, kTileDepth), terms};
+  out.values = reinterpret_cast<uint16_t*>(
+      stream.shared(static_cast<uint64_t>(terms * out.plane()) * sizeof(uint16_t)));
+  stream.parallel(out.rows / kTileRows, [&](int64_t set, int) {
+    const int64_t first = set * kTileRows;
+    const int64_t chunk = TilePanels::chunk_of(terms);
+    for (int64_t k = 0; k < out.columns; k += chunk) {
+      const int64_t depth = std::min(chunk, out.columns - k), columns = std::min(depth, x.cols - k);
+      uint16_t* tiles = out.values + k * out.rows + first * depth;
+      const bool whole_tiles = columns == depth && first + kTileRows <= x.rows;
+      for (int t = 0; t < terms && !whole_tiles; t++)
+        std::memset(tiles + t * out.plane(), 0, static_cast<size_t>(kTileRows * depth) * sizeof(uint16_t));
+      for (int64_t r = 0; r < std::min(kTileRows, x.rows - first); r++)
+        stream.kernels.tile_row(x.row(first + r) + k, columns, terms, tiles + r * kTileDepth, out.plane());
+    }
+  });
+  return out;
+}
+
+void gemm_tiled(CpuStream& stream, const LinearArgs& a, int terms) {
+  const TiledRows x = tile_rows(stream, host(a.x), terms);
+  gemm_panels(stream, a, TilePanels{stream.kernels, x, copied_rows_bytes(a, kTileRows)});
+}
+
 void gemm_float(CpuStream& stream, const LinearArgs& a) {
   if (a.arithmetic == Arithmetic::kExact) {
     gemm_panels(stream, a, RowPanels{{stream.kernels, host(a.x)}});
-    return;
+  } else {
+    gemm_panels(stream, a, FloatPanels{{stream.kernels, host(a.x)}});
   }
-  gemm_panels(stream, a, FloatPanels{{stream.kernels, host(a.x)}});
 }
 
 void gemm_bfloat(CpuStream& stream, const LinearArgs& a) {
+  if (stream.kernels.bf16 == Bf16::kTiles) return gemm_tiled(stream, a, 1);
   constexpr auto kValue = static_cast<int64_t>(sizeof(uint16_t));
   const int64_t stride = row_pitch(a.x.cols * kValue) / kValue;
   const HostRows<uint16_t> x(
@@ -449,23 +571,6 @@ void add_outliers(const Quantised& x, int64_t t, const float* columns, int64_t l
   }
 }
 
-// The last rows of a matrix whose height is no multiple of `set`: copied into a full set, the missing ones zero.
-const std::byte* whole_rows(const Weight& w, int64_t first, int64_t rows, int64_t set, std::byte* copy) {
-  if (rows == set) return host(w.row(first));
-  const auto bytes = static_cast<size_t>(w.row_bytes());
-  std::memset(copy, 0, static_cast<size_t>(set) * bytes);
-  std::memcpy(copy, host(w.row(first)), static_cast<size_t>(rows) * bytes);
-  return copy;
-}
-
-uint64_t copied_rows_bytes(const LinearArgs& a, int64_t set) {
-  int64_t most = 0;
-  for (int i = 0; i < a.outputs; i++) {
-    if (a.output[i].weight.rows % set != 0) most = std::max(most, a.output[i].weight.row_bytes() * set);
-  }
-  return static_cast<uint64_t>((most + 63) / 64 * 64);
-}
-
 // Few tokens: weight rows in sets of `set` from their file's place, each set once. product(weight, w, next set,
 // y[tokens][kGemvRows]).
 template <class Product>
@@ -540,6 +645,9 @@ struct QuantisedPanels {
   uint64_t copied;  // bytes of the last rows, where they are no full set
 
   int64_t chunk() const { return x.chunk; }  // blocks
+  static constexpr int64_t most_panels() { return kPanels; }
+  static constexpr int64_t slab_step() { return kSlabStep; }
+  static constexpr int64_t step_rows() { return kStepRows; }
   int64_t length() const { return x.blocks; }
   const float* row_scale() const { return x.scale; }
   // After what is copied, the columns of outliers: [most_columns][kTaskColumns].
@@ -612,7 +720,7 @@ void QuantisedPanels::add_outliers(int64_t first, int64_t rows, std::byte* scrat
 }
 
 void gemm_int8(CpuStream& stream, const LinearArgs& a) {
-  const Quantised x = quantise(stream, host(a.x), kTokenGroup, kChunkBlocks, Slabs(a.x.rows).height);
+  const Quantised x = quantise(stream, host(a.x), kTokenGroup, kChunkBlocks, Slabs(a.x.rows, kSlabStep).height);
   gemm_panels(stream, a, QuantisedPanels{stream.kernels, x, copied_rows_bytes(a, kPanelRows)});
 }
 
@@ -622,12 +730,15 @@ void linear(Stream& s, const LinearArgs& a) {
   CpuStream& stream = cpu_stream(s);
   if (a.x.rows == 0) return;
   // Outputs whose weights want the same arithmetic are computed together.
-  LinearArgs integer = a, bfloat = a, floating = a;
-  integer.outputs = bfloat.outputs = floating.outputs = 0;
+  LinearArgs integer = a, bfloat = a, terms = a, floating = a;
+  integer.outputs = bfloat.outputs = terms.outputs = floating.outputs = 0;
   const int64_t tokens = a.x.rows;
   for (int i = 0; i < a.outputs; i++) {
     const Factors factors = factors_of(stream.kernels, a.output[i].weight, a.arithmetic, tokens);
-    LinearArgs& into = factors == Factors::kInt8 ? integer : factors == Factors::kBfloat ? bfloat : floating;
+    LinearArgs& into = factors == Factors::kInt8     ? integer
+                       : factors == Factors::kBfloat ? bfloat
+                       : factors == Factors::kTerms  ? terms
+                                                     : floating;
     into.output[into.outputs++] = a.output[i];
   }
   if (integer.outputs > 0)
@@ -635,6 +746,7 @@ void linear(Stream& s, const LinearArgs& a) {
     : tokens <= kSkinnyTokens ? skinny_int8(stream, integer)
                               : gemm_int8(stream, integer);
   if (bfloat.outputs > 0) gemm_bfloat(stream, bfloat);
+  if (terms.outputs > 0) gemm_tiled(stream, terms, kBfloatTerms);
   if (floating.outputs > 0) tokens <= kFewRows ? gemv_float(stream, floating) : gemm_float(stream, floating);
 }
 

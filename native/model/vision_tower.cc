@@ -19,6 +19,7 @@ Activations Passes::vision_tower(const VisionConfig& c, const VisionWeights& w, 
                    .bias = w.patch_embedding_bias,
                    .class_embedding = w.class_embedding,
                    .position_embedding = w.position_embedding,
+                   .arithmetic = arithmetic_,
                    .y = x});
   // hidden_states[0] = pre_layrnorm(hidden); SigLIP: hidden
   if (w.pre_layrnorm.weight)

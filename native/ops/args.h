@@ -31,6 +31,14 @@ struct MeanRowsArgs {
   Activations y;  // [B, D]
 };
 
+// exact: quantised weights are dequantised and multiplied in f32. fast: activations are quantised to int8 blocks for
+// them. For more than kFewRows rows, where the CPU is so much faster at it: products of bf16 weights, and of quantised
+// ones, in bf16, and those of other float weights in two terms of bf16 (cpu/factors.h).
+// A row of a product has the same bits whatever rows stand beside it: under exact arithmetic always, under fast
+// arithmetic up to kFewRows rows and from there on.
+enum class Arithmetic : uint8_t { kFast, kExact };
+constexpr int64_t kFewRows = 32;
+
 // Of each of B pictures:  y[0, :] = class_embedding + position[0, :];
 //   y[1 + p, :] = weight · patch p of pixel_values[3, S, S] + bias + position[1 + p, :]
 //   weight [Dv, 3 * patch * patch], index c * patch^2 + i * patch + j; patches in raster order (CLIPVisionEmbeddings);
@@ -45,7 +53,8 @@ struct PatchEmbedArgs {
   Vector bias;                          // [Dv]; may be absent
   Vector class_embedding;               // [Dv]; may be absent
   ConstActivations position_embedding;  // [1 + P, Dv]
-  Activations y;                        // [B * (1 + P), Dv], one picture after the other
+  Arithmetic arithmetic = Arithmetic::kFast;
+  Activations y;  // [B * (1 + P), Dv], one picture after the other
 };
 
 // y[T, D] = (x - mean) / sqrt(var + eps) * weight + bias; y may be x
@@ -66,13 +75,6 @@ struct RmsNormArgs {
 };
 
 enum class Activation : uint8_t { kNone, kQuickGelu, kGelu, kGeluTanh };
-
-// exact: quantised weights are dequantised and multiplied in f32; fast: activations are quantised to int8 blocks for
-// them, and, for more than kFewRows rows of bf16 weights on a CPU that multiplies bf16, rounded to bf16. A row of a
-// product has the same bits whatever rows stand beside it: of quantised weights always, of float weights under exact
-// arithmetic, and under fast arithmetic up to kFewRows rows.
-enum class Arithmetic : uint8_t { kFast, kExact };
-constexpr int64_t kFewRows = 32;
 
 // y[M, N] = activation(scale * x[M, K] · weight[N, K]ᵀ + bias[N]) + residual[M, N]; bias and residual may be absent; y
 // may be residual.

@@ -199,13 +199,14 @@ struct Quantised {
   decltype(KernelTable::pack_Q4_0) KernelTable::* pack;
   decltype(KernelTable::gemm_Q4_0) KernelTable::* gemm;
   decltype(KernelTable::skinny_Q4_0) KernelTable::* skinny;
+  decltype(KernelTable::bfloats_Q4_0) KernelTable::* bfloats;
   decltype(KernelTable::gemv_Q4_0) KernelTable::* gemv;
   int64_t disk_blocks() const { return traits(dtype).elements / kBlock; }  // blocks of 32 in one on disk
   int64_t scales() const { return traits(dtype).factors() * kPanelRows; }  // of a block in a panel
 };
 #define LLAVA_TYPE(T, elements, ...)                                                                              \
   constexpr Quantised k##T = {DType::T, &KernelTable::pack_##T, &KernelTable::gemm_##T, &KernelTable::skinny_##T, \
-                              &KernelTable::gemv_##T};
+                              &KernelTable::bfloats_##T, &KernelTable::gemv_##T};
 LLAVA_QUANTISED(LLAVA_TYPE)
 #undef LLAVA_TYPE
 
@@ -290,6 +291,25 @@ void pack_quantised(Trial& t, const Quantised& type) {
       };
       t.exact("the codes of a panel", run(t.kernels), run(reference_table<float>()));
     }
+  }
+}
+
+// Of normal values: the instructions make others zero.
+void bfloats_quantised(Trial& t, const Quantised& type) {
+  for (const int64_t blocks : block_counts(type)) {
+    const int64_t stride = row_bytes(type.dtype, blocks * kBlock) + t.random.below(3);
+    const Input<std::byte> w(t, strided_bytes(random_weight(t, type.dtype, kPanels, blocks * kBlock), stride),
+                             t.random.below(4));
+    const auto run = [&](const KernelTable& table) {
+      const Output<uint16_t> out(t, blocks * kBlock * kPanelRows);
+      (table.*type.bfloats)(w, stride, blocks, out);
+      std::vector<uint16_t> bits = out.values();
+      for (uint16_t& value : bits) {
+        if ((value & 0x7F80) == 0) value = 0;
+      }
+      return bits;
+    };
+    t.exact("the weights, rounded", run(t.kernels), run(reference_table<float>()));
   }
 }
 
@@ -481,6 +501,84 @@ void narrow_bf16(Trial& t) {
       const Input<float> x(t, values);
       agree_exactly<uint16_t>(t, spread.name, n,
                               [&](const KernelTable& table, uint16_t* y) { table.narrow_bf16(x, y, n); });
+    }
+  }
+}
+
+// Values whose terms are normal numbers, or zeros; among them infinities and NaN.
+std::vector<float> values_of_terms(Trial& t, int64_t n, const Spread& spread) {
+  std::vector<float> values = t.random.values(n, std::fmax(spread.low, 1e-30f), spread.high);
+  for (float& value : values) {
+    if (t.random.below(16) == 0) value = 0;
+    if (t.random.below(16) == 0) value = std::bit_cast<float>(t.random.below(2) == 0 ? 0xFF800000u : 0x7F800001u);
+  }
+  return values;
+}
+
+std::vector<Spread> normal_spreads() {
+  std::vector<Spread> out = spreads(FLT_MAX);
+  std::erase_if(out, [](const Spread& spread) { return spread.high <= FLT_MIN; });
+  return out;
+}
+
+void tile_row(Trial& t) {
+  for (const int terms : {1, kBfloatTerms}) {
+    for (const int64_t n : lengths()) {
+      for (const Spread& spread : normal_spreads()) {
+        const Input<float> x(t, values_of_terms(t, n, spread));
+        const int64_t size = (n + kTileDepth - 1) / kTileDepth * kTileRows * kTileDepth;
+        const int64_t plane = size + t.random.below(3);
+        agree_exactly<uint16_t>(t, spread.name, terms * plane,
+                                [&](const KernelTable& table, uint16_t* y) { table.tile_row(x, n, terms, y, plane); });
+      }
+    }
+  }
+}
+
+void tile_columns(Trial& t) {
+  for (int terms = 1; terms <= kBfloatTerms; terms++) {
+    for (const int64_t k : {2, 4, 10, 32}) {
+      for (const Spread& spread : normal_spreads()) {
+        const Input<float> b(t, values_of_terms(t, k * kTileRows, spread));
+        const int64_t plane = k * kTileRows + t.random.below(3);
+        agree_exactly<uint16_t>(t, spread.name, terms * plane,
+                                [&](const KernelTable& table, uint16_t* y) { table.tile_columns(b, k, terms, y, plane); });
+      }
+    }
+  }
+}
+
+// Factors made by tile_row and tile_columns of the reference.
+void gemm_tiles(Trial& t) {
+  for (const int a_terms : {1, kBfloatTerms}) {
+    for (int b_terms = 1; b_terms <= a_terms; b_terms++) {
+      for (int64_t m = kTileRows; m <= 5 * kTileRows; m += kTileRows) {
+        for (const int64_t k : {kTileDepth, 3 * kTileDepth}) {
+          for (const Spread& spread : spreads(square_top(k))) {
+            if (spread.high <= FLT_MIN) continue;
+            const bool accumulate = t.random.below(2) == 1;
+            constexpr int64_t n = 2 * kTileRows;
+            const int64_t ldc = n + t.random.below(4), a_plane = m * k + t.random.below(3), b_plane = n * k;
+            std::vector<uint16_t> of_a(static_cast<size_t>(a_terms * a_plane)), of_b(static_cast<size_t>(b_terms * b_plane));
+            const float low = std::fmax(spread.low, 1e-30f);
+            const std::vector<float> x = t.random.values(m * k, low, spread.high), w = t.random.values(n * k, low, spread.high);
+            for (int64_t r = 0; r < m; r++) {
+              reference::tile_row(x.data() + r * k, k, a_terms,
+                                  of_a.data() + r / kTileRows * kTileRows * k + r % kTileRows * kTileDepth, a_plane);
+            }
+            for (int64_t half = 0; half < 2; half++) {
+              reference::tile_columns(w.data() + half * kTileRows * k, k, b_terms, of_b.data() + half * kTileRows * k,
+                                      b_plane);
+            }
+            const Input<uint16_t> a(t, of_a), b(t, of_b);
+            const std::vector<float> c =
+                with_stride(accumulate ? t.random.values(m * n, spread.low, spread.high) : unwritten(m * n), m, n, ldc);
+            agree(t, spread.name, c, [&](const KernelTable& table, float* y) {
+              table.gemm_tiles(m, k, a, a_plane, a_terms, b, b_plane, b_terms, y, ldc, accumulate);
+            });
+          }
+        }
+      }
     }
   }
 }
@@ -719,6 +817,7 @@ void quantize_q8_group(Trial& t) {
   void pack_##T(Trial& t) { pack_quantised(t, k##T); }                         \
   void gemm_##T(Trial& t) { gemm_quantised(t, k##T); }                         \
   void skinny_##T(Trial& t) { skinny_quantised(t, k##T); }                     \
+  void bfloats_##T(Trial& t) { bfloats_quantised(t, k##T); }                   \
   void gemv_##T(Trial& t) { gemv_quantised(t, k##T); }
 LLAVA_QUANTISED(LLAVA_CASES)
 #undef LLAVA_CASES

@@ -183,14 +183,11 @@ Weight view(const RandomWeight& w, const In<std::byte>& in) { return {in.at(), w
 // ---- linear
 // -----------------------------------------------------------------------------------------------------------------
 
-// Row t as what it is multiplied as: int8 blocks, or bf16 values.
+// Row t, as int8 blocks where it is multiplied as such.
 std::vector<double> factors_of_row(const Matrix& x, int64_t row, cpu::Factors factors) {
   const float* values = x.values.data() + row * x.cols;
   std::vector<double> out(values, values + x.cols);
   if (factors == cpu::Factors::kInt8) cpu::round_to_blocks(values, x.cols, out.data());
-  if (factors == cpu::Factors::kBfloat) {
-    for (int64_t k = 0; k < x.cols; k++) out[at(k)] = static_cast<double>(bfloat_to_float(float_to_bfloat(values[k])));
-  }
   return out;
 }
 
@@ -219,7 +216,7 @@ Values linear_loops(const Matrix& x, const Product& p, cpu::Factors factors) {
     for (int64_t n = 0; n < p.weight.rows; n++) {
       Acc sum = 0;
       for (int64_t k = 0; k < x.cols; k++)
-        sum += static_cast<Acc>(row[at(k)]) * static_cast<Acc>(p.weight.values[at(n * x.cols + k)]);
+        sum += static_cast<Acc>(cpu::product_of(row[at(k)], p.weight.values[at(n * x.cols + k)], factors));
       sum *= Acc(p.scale);
       if (!p.bias.empty()) sum += Acc(p.bias[at(n)]);
       sum = activated(sum, p.activation);
@@ -620,7 +617,7 @@ Values silu_mul_loops(const Matrix& gate, const Matrix& up) {
 template <class Acc>
 Values patch_embed_loops(const Values& pixels, int64_t pictures, int64_t size, int64_t patch,
                          const RandomWeight& weight, const Values& bias, const Values& classes,
-                         const Values& positions) {
+                         const Values& positions, cpu::Factors factors) {
   const int64_t grid = size / patch, width = weight.rows, class_rows = classes.empty() ? 0 : 1;
   Values out;
   for (int64_t picture = 0; picture < pictures; picture++) {
@@ -634,7 +631,7 @@ Values patch_embed_loops(const Values& pixels, int64_t pictures, int64_t size, i
             for (int64_t j = 0; j < patch; j++) {
               const int64_t pixel = ((picture * 3 + c) * size + p / grid * patch + i) * size + p % grid * patch + j,
                             tap = ((d * 3 + c) * patch + i) * patch + j;
-              sum += static_cast<Acc>(weight.values[at(tap)]) * Acc(pixels[at(pixel)]);
+              sum += static_cast<Acc>(cpu::product_of(pixels[at(pixel)], weight.values[at(tap)], factors));
             }
           }
         }
@@ -717,9 +714,11 @@ void patch_embed_as(Trial& t, Rig& rig, int64_t pictures, int64_t size, int64_t 
                           .y = y});
     });
   });
+  const cpu::Factors factors = cpu::factors_of(t.kernels, {nullptr, dtype, width, weight.cols}, Arithmetic::kFast,
+                                               pictures * (rows - (has_class ? 1 : 0)));
   t.near(std::string(traits(dtype).name), got,
-         patch_embed_loops<float>(pixels, pictures, size, patch, weight, biases, classes, positions.values),
-         patch_embed_loops<double>(pixels, pictures, size, patch, weight, biases, classes, positions.values));
+         patch_embed_loops<float>(pixels, pictures, size, patch, weight, biases, classes, positions.values, factors),
+         patch_embed_loops<double>(pixels, pictures, size, patch, weight, biases, classes, positions.values, factors));
 }
 
 void patch_embed(Trial& t) {
@@ -1110,7 +1109,7 @@ void patch_embed(Trial& t) {
   const auto call = [&](Weight weight, Vector classes, ConstActivations positions, Activations y, Vector bias = {},
                         int64_t pictures = 1) {
     return [=](const OpTable& ops, Stream& s) {
-      ops.patch_embed(s, {nullptr, pictures, 4, 2, weight, bias, classes, positions, y});
+      ops.patch_embed(s, {nullptr, pictures, 4, 2, weight, bias, classes, positions, Arithmetic::kFast, y});
     };
   };
   const Vector classes = somewhere(8), none{};
@@ -1363,7 +1362,12 @@ void row_split(Trial& t, std::span<const DType> dtypes, Arithmetic arithmetic, i
 }
 
 void quantised_rows_alone(Trial& t) {
-  row_split(t, kQuantisedTypes, Arithmetic::kFast, 60, std::vector<int64_t>{1, 2, 3, 5, 20});
+  const bool counts = t.kernels.bf16 == Bf16::kTiles;  // few and many rows are multiplied differently
+  row_split(t, kQuantisedTypes, Arithmetic::kFast, counts ? kFewRows : 60, std::vector<int64_t>{1, 2, 3, 5, 20});
+}
+void many_rows_apart(Trial& t) {
+  row_split(t, kFloatTypes, Arithmetic::kFast, 3 * (kFewRows + 1), std::vector<int64_t>{kFewRows + 1});
+  row_split(t, kQuantisedTypes, Arithmetic::kFast, 3 * (kFewRows + 1), std::vector<int64_t>{kFewRows + 1});
 }
 void float_rows_alone(Trial& t) {
   row_split(t, kFloatTypes, Arithmetic::kExact, 60, std::vector<int64_t>{1, 2, 3, 4, 5, 20});
@@ -1609,6 +1613,7 @@ std::vector<Case> op_cases() {
       {"ops of no rows write nothing", op_case::no_rows},
       {"linear computes two or three outputs together to the same bits as apart", linear_outputs},
       {"quantised linear gives a row the same bits alone and in any batch", quantised_rows_alone},
+      {"linear of many rows gives each the same bits beside any others", many_rows_apart},
       {"float linear under exact arithmetic gives a row the same bits alone and in any batch", float_rows_alone},
       {"float linear gives a row the same bits alone and beside a few others", float_few_rows_alone},
       {"quantised linear multiplies values far above all others in float, each by its column of weights",

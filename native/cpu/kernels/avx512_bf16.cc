@@ -72,7 +72,8 @@ namespace llava {
 
 void fill_avx512_bf16(KernelTable& table) {
   table.isa = "avx512-bf16";
-  table.multiplies_bf16 = true;
+  table.bf16 = Bf16::kPairs;
+  table.bf16_mix = "vdpbf16ps";
   table.narrow_bf16 = narrow_bf16;
   table.gemm_bf16 = gemm_bf16;
   table.peak_bf16 = peak_bf16;

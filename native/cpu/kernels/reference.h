@@ -38,6 +38,19 @@ void expand_blocks(const void* src, float* dst, int64_t n) noexcept {
   }
 }
 
+template <class Block>
+void bfloats(const void* w, int64_t stride, int64_t blocks, uint16_t* dst) noexcept {
+  for (int64_t r = 0; r < kPanelRows; r++) {
+    const void* row = static_cast<const std::byte*>(w) + r * stride;
+    for (int64_t k = 0; k < blocks * kBlock; k++) {
+      const auto block = load<Block>(row, k / kValues<Block>);
+      const int i = static_cast<int>(k % kValues<Block>);
+      const float value = std::fma(block.scale(i), static_cast<float>(block.code(i)), block.min(i));
+      dst[(k / 2 * kPanelRows + r) * 2 + k % 2] = float_to_bfloat(value);
+    }
+  }
+}
+
 template <float (*weight)(const void*, int64_t)>
 void expand(const void* src, float* dst, int64_t n) noexcept {
   for (int64_t i = 0; i < n; i++) dst[i] = weight(src, i);
@@ -93,6 +106,49 @@ template <class Acc>
 void gemm_f16(int64_t m, int64_t n, int64_t k, const float* a, int64_t lda, const uint16_t* b, int64_t ldb, const void*,
               float* c, int64_t ldc, bool accumulate) noexcept {
   gemm<Acc, uint16_t, weight_f16>(m, n, k, a, lda, b, ldb, c, ldc, accumulate);
+}
+
+// The terms of a value, `plane` apart.
+inline void split(float value, int terms, uint16_t* dst, int64_t plane) {
+  for (int t = 0; t < terms; t++) {
+    const uint16_t term = float_to_bfloat(value);
+    dst[t * plane] = term;
+    value = std::isfinite(bfloat_to_float(term)) ? value - bfloat_to_float(term) : 0;
+  }
+}
+
+inline void tile_row(const float* x, int64_t n, int terms, uint16_t* dst, int64_t plane) noexcept {
+  for (int64_t i = 0; i < n; i++)
+    split(x[i], terms, dst + i / kTileDepth * kTileRows * kTileDepth + i % kTileDepth, plane);
+}
+
+inline void tile_columns(const float* b, int64_t k, int terms, uint16_t* dst, int64_t plane) noexcept {
+  for (int64_t p = 0; p < k; p++) {
+    for (int64_t n = 0; n < kTileRows; n++)
+      split(b[p * kTileRows + n], terms, dst + (p / 2 * kTileRows + n) * 2 + p % 2, plane);
+  }
+}
+
+template <class Acc>
+void gemm_tiles(int64_t m, int64_t k, const uint16_t* a, int64_t a_plane, int a_terms, const uint16_t* b,
+                int64_t b_plane, int b_terms, float* c, int64_t ldc, bool accumulate) noexcept {
+  for (int64_t i = 0; i < m; i++) {
+    for (int64_t n = 0; n < 2 * kTileRows; n++) {
+      float& out = c[i * ldc + n];
+      Acc sum = accumulate ? static_cast<Acc>(out) : Acc(0);
+      for (int64_t p = 0; p < k; p++) {
+        const uint16_t* of_a =
+            a + i / kTileRows * kTileRows * k + p / kTileDepth * kTileRows * kTileDepth + i % kTileRows * kTileDepth + p % kTileDepth;
+        const uint16_t* of_b = b + n / kTileRows * kTileRows * k + (p / 2 * kTileRows + n % kTileRows) * 2 + p % 2;
+        for (int t = 0; t < a_terms; t++) {
+          for (int u = 0; u < b_terms && t + u < a_terms; u++)
+            sum += static_cast<Acc>(bfloat_to_float(of_a[t * a_plane])) *
+                   static_cast<Acc>(bfloat_to_float(of_b[u * b_plane]));
+        }
+      }
+      out = static_cast<float>(sum);
+    }
+  }
 }
 
 template <class Acc>
@@ -407,6 +463,9 @@ void fill(KernelTable& t) {
   t.transpose_bf16 = transpose<weight_bf16>;
   t.gemm_f32 = gemm<Acc, float, weight_f32>;
   t.gemm_bf16 = gemm_bf16<Acc>;
+  t.gemm_tiles = gemm_tiles<Acc>;
+  t.tile_row = tile_row;
+  t.tile_columns = tile_columns;
   t.gemm_f16 = gemm_f16<Acc>;
   t.gemv_f32 = gemv<Acc, weight_f32>;
   t.gemv_f16 = gemv<Acc, weight_f16>;
@@ -419,6 +478,7 @@ void fill(KernelTable& t) {
   t.pack_##T = pack<Block##T>;                  \
   t.gemm_##T = gemm_q<Acc, Block##T>;           \
   t.skinny_##T = skinny<Acc, Block##T>;         \
+  t.bfloats_##T = bfloats<Block##T>;            \
   t.gemv_##T = gemv_q<Acc, Block##T>;
   LLAVA_QUANTISED(LLAVA_REFERENCE_SLOTS)
 #undef LLAVA_REFERENCE_SLOTS

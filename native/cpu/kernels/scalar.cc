@@ -6,7 +6,8 @@ namespace llava {
 void fill_scalar(KernelTable& table) {
   table.isa = "scalar";
   table.int8_mix = "scalar multiply-add";
-  table.multiplies_bf16 = false;
+  table.bf16 = Bf16::kNone;
+  table.bf16_mix = "scalar multiply-add";
   reference::fill<float>(table);
 }
 

@@ -9,15 +9,23 @@
 
 namespace llava {
 
+// How gemm_bf16 multiplies: no faster than gemm_f32; by instructions of its own, faster; on tiles, so much faster that
+// quantised weights go over it, and float32 as kBfloatTerms terms.
+enum class Bf16 : uint8_t { kNone, kPairs, kTiles };
+
 struct KernelTable {
   const char* isa;
   const char* int8_mix;  // the instructions peak_int8 measures, as `llava bench` names the roof
-  bool multiplies_bf16;  // by instructions of its own: gemm_bf16 is faster than gemm_f32
+  const char* bf16_mix;  // the same of peak_bf16
+  Bf16 bf16;
 #define KERNEL(name, result, parameters) result(*name) parameters noexcept;
 #include "cpu/kernels/kernels.def"
 #undef KERNEL
 };
 
+constexpr int kBfloatTerms = 2;     // that stand for a float32
+constexpr int64_t kTileRows = 16;   // rows of a factor in a tile, and columns of the other
+constexpr int64_t kTileDepth = 32;  // bfloats of a row of a tile
 constexpr int kPanelRows = 16;      // rows of one quantised panel
 constexpr int kPanelCodeBytes = 2;  // of a code in a panel, at most
 constexpr int kGemvStretch = 768;   // columns of float weights whose products gemv_* adds in lanes
@@ -47,6 +55,7 @@ void fill_avx2_vnni(KernelTable& table);
 void fill_avx512_bw(KernelTable& table);
 void fill_avx512(KernelTable& table);       // needs VNNI
 void fill_avx512_bf16(KernelTable& table);  // needs VNNI too
+void fill_amx(KernelTable& table);          // needs BF16 too
 #elif defined(__aarch64__)
 void fill_neon(KernelTable& table);
 void fill_neon_dotprod(KernelTable& table);

@@ -7,7 +7,7 @@ const CpuFeatures& cpu_features() {
   static const CpuFeatures features = [] {
     CpuFeatures f;
     f.model = "emulated";
-    f.avx2 = f.avx_vnni = f.avx512 = f.vnni = f.bf16 = true;
+    f.avx2 = f.avx_vnni = f.avx512 = f.vnni = f.bf16 = f.amx_bf16 = true;
     return f;
   }();
   return features;
