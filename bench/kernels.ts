@@ -3,7 +3,6 @@
 
 import {
   native,
-  type ComputePeak,
   type Isa,
   type NativeAddon,
   type NativeOpBench,
@@ -11,7 +10,8 @@ import {
   type OpVerdict,
 } from '../lib/native.js'
 import { planKernels, type KernelCase, type KernelFilter } from './kernel-plan.js'
-import { computePeakOf, workOf } from './op-work.js'
+import type { ComputeBound } from '../lib/bench-work.js'
+import { computeBoundOf, workOf } from './op-work.js'
 import { place, type Placed, type Roofs } from '../lib/roofline.js'
 import { alike, PeakGauge } from './peaks.js'
 import { median, spread } from '../lib/statistics.js'
@@ -113,7 +113,7 @@ async function measure(
   const { roofs, steady } = await timeSteadily(
     other === undefined ? [own] : [own, other],
     peaks,
-    computePeakOf(request),
+    computeBoundOf(request, bench.info()),
     repeat,
   )
   return {
@@ -156,7 +156,7 @@ const attempts = 3
 async function timeSteadily(
   contenders: readonly Contender[],
   peaks: PeakGauge,
-  compute: ComputePeak,
+  compute: ComputeBound,
   repeat: number,
 ): Promise<{ roofs: Roofs; steady: boolean }> {
   for (let attempt = 1; ; attempt++) {

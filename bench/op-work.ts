@@ -1,8 +1,8 @@
 // How much work one call of an op is: each operand comes from memory once, each result goes back once. Row-wise ops are counted in the operations of
 // their formula.
 
-import { computePeak } from '../lib/bench-work.js'
-import type { ComputePeak, Dtype, OpRequest } from '../lib/native.js'
+import { computeBound, type ComputeBound } from '../lib/bench-work.js'
+import type { Dtype, NativeInfo, OpRequest } from '../lib/native.js'
 import { ggmlTypes } from '../lib/weights/ggml-types.js'
 import type { Work } from '../lib/roofline.js'
 
@@ -16,8 +16,11 @@ export function bytesPerWeight(dtype: Dtype): number {
 }
 
 /** What the products of an op are bound by. */
-export function computePeakOf({ op, dtype, rows, exact = false }: OpRequest): ComputePeak {
-  return op === 'linear' && !exact ? computePeak(dtype, rows) : 'fma'
+export function computeBoundOf(
+  { op, dtype, rows, exact = false }: OpRequest,
+  info: Pick<NativeInfo, 'tiles'>,
+): ComputeBound {
+  return op === 'linear' && !exact ? computeBound(dtype, rows, info) : { kind: 'fma', products: 1 }
 }
 
 export function workOf(request: OpRequest): Work {

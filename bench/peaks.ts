@@ -1,6 +1,7 @@
 // What this machine can do at most, on one ISA and some threads.
 
 import { native, type ComputePeak, type Isa, type NativeOpBench } from '../lib/native.js'
+import { boundedPeak, type ComputeBound } from '../lib/bench-work.js'
 import type { Peak, Roofs } from '../lib/roofline.js'
 
 export interface MachinePeaks {
@@ -72,9 +73,9 @@ export class PeakGauge {
   }
 
   /** Those of a machine that has this speed now. */
-  async roofs(compute: ComputePeak, speed: number): Promise<Roofs> {
+  async roofs(compute: ComputeBound, speed: number): Promise<Roofs> {
     return {
-      compute: await this.#peak(compute, speed),
+      compute: boundedPeak(await this.#peak(compute.kind, speed), compute),
       reads: await this.#peak('read', speed),
       updates: await this.#peak('update', speed),
     }

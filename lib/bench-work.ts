@@ -1,15 +1,30 @@
 // How much work a model's stages are, from its own shapes: one multiply-add is two operations.
 
-import type { ComputePeak, KvDtype, ModelConfig, TensorEntry, TextConfig } from './native.js'
+import type { ComputePeak, KvDtype, ModelConfig, NativeInfo, TensorEntry, TextConfig } from './native.js'
+import type { Peak } from './roofline.js'
 import { imageRows, patchCount, towerRows } from './weights/tower-rows.js'
 
-/** More rows of bf16 weights than these are multiplied as bf16 (kFewRows of native/ops/args.h). */
+/** More rows than these are multiplied as bfloat16 where the CPU is faster at it (kFewRows of native/ops/args.h). */
 const fewRows = 32
 
-/** What products of weights with so many rows of activations are bound by under fast arithmetic. */
-export function computePeak(dtype: string, rows: number): ComputePeak {
-  if (dtype.startsWith('Q')) return 'int8'
-  return dtype === 'BF16' && rows > fewRows ? 'bf16' : 'fma'
+/** What a multiply-add is bound by: a peak, and how many of its own operations it takes. */
+export interface ComputeBound {
+  readonly kind: ComputePeak
+  readonly products: number
+}
+
+/** Of products of weights with so many rows of activations under fast arithmetic (native/cpu/factors.h). */
+export function computeBound(dtype: string, rows: number, { tiles }: Pick<NativeInfo, 'tiles'>): ComputeBound {
+  const many = rows > fewRows
+  if (many && dtype === 'BF16') return { kind: 'bf16', products: 1 }
+  const quantised = dtype.startsWith('Q')
+  if (many && tiles) return { kind: 'bf16', products: quantised ? 1 : 3 }
+  return { kind: quantised ? 'int8' : 'fma', products: 1 }
+}
+
+/** The peak of multiply-adds that take so many of a peak's operations. */
+export function boundedPeak({ value, unit, mix }: Peak, { products }: ComputeBound): Peak {
+  return products === 1 ? { value, unit, mix } : { value: value / products, unit, mix: `${products} ${mix}` }
 }
 
 /** Operations to take one picture from pixel_values to projected rows: 390 GFLOP at LLaVA 1.5's shape with the 7B projector. */

@@ -2,7 +2,9 @@
 // achieved = work over compute time, barrier to barrier, median of the repetitions; what counts as work: bench-work.ts; which roof binds: roofline.ts.
 
 import {
-  computePeak,
+  boundedPeak,
+  computeBound,
+  type ComputeBound,
   decodeOperations,
   decodeWeightBytes,
   imageOperations,
@@ -203,8 +205,12 @@ function line(engine: Engine, { what, sequences, tokens, work, milliseconds, roo
 }
 
 async function measureRoofs(engine: Engine, dtype: string, rows: number): Promise<Roofs> {
+  const bound: ComputeBound =
+    engine.options.arithmetic === 'exact'
+      ? { kind: 'fma', products: 1 }
+      : computeBound(dtype, rows, engine.nativeInfo())
   return {
-    compute: await engine.measurePeak(engine.options.arithmetic === 'exact' ? 'fma' : computePeak(dtype, rows)),
+    compute: boundedPeak(await engine.measurePeak(bound.kind), bound),
     reads: await engine.measurePeak('read'),
   }
 }

@@ -130,6 +130,8 @@ export interface NativeInfo {
   readonly device: string
   readonly isa: Isa
   readonly threads: number
+  /** Whether products of many rows go over tiles of bfloat16, also those of quantised weights and of float32. */
+  readonly tiles: boolean
   readonly cpuFeatures: readonly string[]
   /** Bytes by part. `kvCache`: keys and values of all texts there are; `kvCacheFull`: of one text that fills the context. */
   readonly memory: {
@@ -351,7 +353,7 @@ export interface OpVerdict {
 
 /** A back end of its own that runs one op at a time. */
 export interface NativeOpBench {
-  info(): { readonly device: string; readonly isa: Isa; readonly threads: number }
+  info(): Pick<NativeInfo, 'device' | 'isa' | 'threads' | 'tiles'>
   /** Makes random operands. */
   prepare(request: OpRequest): Promise<{ readonly sets: number }>
   /** Nanoseconds a call, over `calls` calls, barrier to barrier. */

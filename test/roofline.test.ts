@@ -86,9 +86,9 @@ test('peaks are measured once while the machine keeps its speed, and anew when i
     return Promise.resolve({ value: measured.length, unit: 'G/s', mix: kind })
   }
   const gauge = new PeakGauge({ measurePeak } as unknown as ConstructorParameters<typeof PeakGauge>[0])
-  const first = await gauge.roofs('fma', 100)
-  t.deepEqual(await gauge.roofs('fma', 105), first)
+  const first = await gauge.roofs({ kind: 'fma', products: 1 }, 100)
+  t.deepEqual(await gauge.roofs({ kind: 'fma', products: 1 }, 105), first)
   t.deepEqual(measured, ['fma', 'read', 'update'])
-  t.notDeepEqual(await gauge.roofs('fma', 120), first)
+  t.notDeepEqual(await gauge.roofs({ kind: 'fma', products: 1 }, 120), first)
   t.deepEqual(measured.slice(3), ['fma', 'read', 'update'])
 })

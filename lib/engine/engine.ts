@@ -59,7 +59,7 @@ export class Engine {
     this.admission = new Admission(limits)
     const { vision } = description.config
     const { vocabSize, hiddenSize } = description.config.text
-    this.#scheduler = new Scheduler(model, { vocabSize, hiddenSize, apart: sumsByCount(description, options) })
+    this.#scheduler = new Scheduler(model, { vocabSize, hiddenSize, apart: sumsByCount(description, options, model.info()) })
     this.#pictures = new PictureBatches(towerOf(model), batchSize(vision === undefined ? 1 : towerRows(vision)))
     this.description = description
     this.options = options
@@ -243,15 +243,19 @@ export class Engine {
 }
 
 /**
- * Whether the decoder sums a row in another order beside many others than alone: float weights do under fast arithmetic, and a quantised checkpoint may have
- * some too.
+ * Whether the decoder multiplies a row in another way beside many others than alone: under fast arithmetic float weights do, of which a quantised checkpoint
+ * may have some too, and where there are tiles all do.
  */
-function sumsByCount({ tensors }: ModelDescription, { arithmetic }: NativeOptions): boolean {
+function sumsByCount(
+  { tensors }: ModelDescription,
+  { arithmetic }: NativeOptions,
+  { tiles }: Pick<NativeInfo, 'tiles'>,
+): boolean {
   const floats = new Set(['F32', 'F16', 'BF16'])
   const isProduct = (name: string) => name === 'lm_head.weight' || name.startsWith('language_model.layers.')
   return (
     arithmetic === 'fast' &&
-    tensors.some(({ name, dtype, shape }) => shape.length === 2 && floats.has(dtype) && isProduct(name))
+    tensors.some(({ name, dtype, shape }) => shape.length === 2 && (tiles || floats.has(dtype)) && isProduct(name))
   )
 }
 

@@ -220,6 +220,7 @@ Napi::Value MeasureWrap::info(const Napi::CallbackInfo& call) {
     out.Set("device", backend.device);
     out.Set("isa", backend.isa);
     out.Set("threads", backend.threads);
+    out.Set("tiles", backend.tiles);
     return out;
   });
 }

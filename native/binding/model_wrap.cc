@@ -318,6 +318,7 @@ Napi::Value ModelWrap::info(const Napi::CallbackInfo& call) {
     out.Set("device", backend.device);
     out.Set("isa", backend.isa);
     out.Set("threads", backend.threads);
+    out.Set("tiles", backend.tiles);
     out.Set("cpuFeatures", strings_to_js(env, cpu_features().names()));
     out.Set("memory", memory);
     return out;

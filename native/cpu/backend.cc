@@ -35,7 +35,9 @@ class CpuBackend : public Backend {
       : stream_(threads, table), copies_weights_(copies_weights) {}
   const OpTable& ops() const override { return kOps; }
   Stream& stream() override { return stream_; }
-  BackendInfo info() const override { return {cpu_features().model, stream_.kernels.isa, stream_.pool.threads()}; }
+  BackendInfo info() const override {
+    return {cpu_features().model, stream_.kernels.isa, stream_.pool.threads(), stream_.kernels.bf16 == Bf16::kTiles};
+  }
   Peak measure_peak(PeakKind kind) override;
 
   DeviceMemory allocate(uint64_t nbytes, PageSize pages) override {

@@ -44,6 +44,7 @@ struct BackendInfo {
   std::string device;
   std::string isa;
   int threads;
+  bool tiles;  // products of many rows go over tiles of bf16, also those of quantised weights and of float32
 };
 
 // Hears how many bytes of a file have been taken over so far.

@@ -139,7 +139,9 @@ class FarBackend : public Backend {
   FarBackend(int threads, const KernelTable& kernels) : stream_(threads, kernels) {}
   const OpTable& ops() const override { return kFarOps; }
   Stream& stream() override { return stream_; }
-  BackendInfo info() const override { return {"far memory", stream_.kernels.isa, stream_.pool.threads()}; }
+  BackendInfo info() const override {
+    return {"far memory", stream_.kernels.isa, stream_.pool.threads(), stream_.kernels.bf16 == Bf16::kTiles};
+  }
   Peak measure_peak(PeakKind kind) override {
     return make_cpu_backend(stream_.pool.threads(), stream_.kernels.isa)->measure_peak(kind);
   }
