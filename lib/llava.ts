@@ -129,11 +129,12 @@ export interface OpenOptions extends ImageOptions, PromptOptions {
   /** Element type of keys and values; default f32 for float32 checkpoints, else f16. `q8_0` takes half of f16's memory. */
   readonly kvCache?: KvDtype
   /**
-   * `fast` (default) multiplies quantised weights with activations quantised to int8 blocks, and bf16 weights, in prompts and pictures and where the CPU
-   * multiplies bf16 itself, with activations rounded to bf16; `exact` stays in float32 throughout.
+   * `fast` (default) multiplies quantised weights with activations quantised to int8 blocks. In prompts and pictures it takes what the CPU is fastest at: bf16
+   * weights with activations rounded to bf16 where the CPU multiplies bf16 itself; on tiles (AMX) also quantised weights, rounded to bf16 too, and other float
+   * weights and the attention of pictures as two terms of bf16, which is within 2^-16 of float32. `exact` stays in float32 throughout.
    *
-   * A call has the same bits whoever else calls. Quantised weights, and all under `exact`, also give a position the same bits however a text is cut into calls;
-   * float weights under `fast` sum more than 32 positions of a call in another order than fewer, which is an eighth faster.
+   * A call has the same bits whoever else calls. All weights under `exact`, and quantised ones without tiles, also give a position the same bits however a text
+   * is cut into calls; else more than 32 positions of a call are multiplied in another way than fewer, which is faster.
    */
   readonly arithmetic?: 'fast' | 'exact'
   /**

@@ -15,6 +15,7 @@
       "native/cpu/block_float.cc",
       "native/cpu/linear.cc",
       "native/cpu/attention.cc",
+      "native/cpu/attention_tiles.cc",
       "native/cpu/patch_embed.cc",
       "native/cpu/norm.cc",
       "native/cpu/rope.cc",

@@ -306,7 +306,7 @@ test('a conversation keeps the same past with drafts and without: turns, retry, 
 })
 
 test('a draft that a stop string cut off is not taken for what was said', async (t) => {
-  await withModel('gguf-pair-q4_0', async (model) => {
+  const check = async (model: LLaVA) => {
     const said = `${'the dog and '.repeat(9)}the dog`
     const script = model.tokenize(`${said} USER`, { addBos: false }) // the next prompt goes on with ` USER` too, where ` and` was drafted
     using conversation = model.createConversation()
@@ -324,7 +324,9 @@ test('a draft that a stop string cut off is not taken for what was said', async 
     ]
     const whole = await model.chat(messages, options).answer
     t.deepEqual([second.tokenIds, second.logprobs], [whole.tokenIds, whole.logprobs])
-  })
+  }
+  // exact: a turn of few rows is multiplied otherwise than a chat of many where there are tiles
+  await withModel('gguf-pair-q4_0', check, { arithmetic: 'exact' })
 })
 
 test('several answers take no drafts', async (t) => {

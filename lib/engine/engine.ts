@@ -45,6 +45,7 @@ export class Engine {
   readonly #native: NativeModel
   readonly #scheduler: Scheduler
   readonly #pictures: PictureBatches<ImageResult, NativeImageFeatures>
+  readonly #bytesOfPage: number
   readonly #jobs = new Map<Job, Promise<unknown>>()
   #disposed = false
 
@@ -54,16 +55,18 @@ export class Engine {
     options: NativeOptions,
     tokenizer: Tokenizer,
     limits: AdmissionLimits,
+    info: NativeInfo,
   ) {
     this.#native = model
     this.admission = new Admission(limits)
     const { vision } = description.config
     const { vocabSize, hiddenSize } = description.config.text
-    this.#scheduler = new Scheduler(model, { vocabSize, hiddenSize, apart: sumsByCount(description, options, model.info()) })
+    this.#scheduler = new Scheduler(model, { vocabSize, hiddenSize, apart: sumsByCount(description, options, info) })
     this.#pictures = new PictureBatches(towerOf(model), batchSize(vision === undefined ? 1 : towerRows(vision)))
     this.description = description
     this.options = options
     this.tokenizer = tokenizer
+    this.#bytesOfPage = info.memory.kvCacheFull / pages(description.config.text.contextLength)
   }
 
   /** Maps the weights, or copies them. */
@@ -77,7 +80,12 @@ export class Engine {
     const model = await guarded(() =>
       native().openModel(description.files, description.tensors, description.config, options, onProgress),
     )
-    return new Engine(model, description, options, tokenizer, limits)
+    try {
+      return new Engine(model, description, options, tokenizer, limits, guardedNow(() => model.info()))
+    } catch (error) {
+      model.dispose()
+      throw error
+    }
   }
 
   get config(): ModelConfig {
@@ -199,10 +207,9 @@ export class Engine {
    * Waits until there is room for the keys and values of a prompt and of `answers` side by side, each of so many tokens; gives what says that they are over.
    */
   enter(prompt: number, tokens: number, answers: number, job: Job): Promise<() => void> {
-    const { kvCacheFull } = this.nativeInfo().memory
-    const bytesOfPage = kvCacheFull / pages(this.config.text.contextLength)
+    this.checkAlive()
     const more = (answers - 1) * (1 + pages(tokens)) // a fork's first page is a copy of the prompt's last
-    return this.admission.enter((pages(prompt + tokens) + more) * bytesOfPage, job)
+    return this.admission.enter((pages(prompt + tokens) + more) * this.#bytesOfPage, job)
   }
 
   /** Says by how much `positions` do not fit; `atLeast`: there are so many or more. */

@@ -7,6 +7,7 @@
 #include "bench/measured_ops.h"
 #include "bench/operand_sets.h"
 #include "common/half.h"
+#include "cpu/factors.h"
 #include "cpu/kv_layout.h"
 
 namespace llava::bench {
@@ -90,35 +91,42 @@ class AttentionOp : public MeasuredOp {
     for (const int64_t t : sampled(request_.rows, kSampledRows, random)) {
       for (const int64_t head : sampled(request_.heads, kSampledHeads, random)) {
         for (int64_t d = 0; d < dh; d++) out.index.push_back((t * request_.heads + head) * dh + d);
-        attend<float>(t, head, keys, values, out.reference);
-        attend<double>(t, head, keys, values, out.truth);
+        attend<float>(t, head, keys, values, factors(), out.reference);
+        attend<double>(t, head, keys, values, cpu::Factors::kFloat, out.truth);
       }
     }
     return out;
   }
 
  private:
+  // What the reference is made of, so that it errs as the table does.
+  cpu::Factors factors() const {
+    const KernelTable& kernels = select_kernels(operands_.backend().info().isa);
+    const bool tiled = kernels.bf16 == Bf16::kTiles && !request_.causal && request_.rows > kFewRows;
+    return tiled ? cpu::Factors::kTerms : cpu::Factors::kFloat;
+  }
   template <class Acc>
   void attend(int64_t t, int64_t head, const std::vector<std::vector<float>>& keys,
-              const std::vector<std::vector<float>>& values, std::vector<float>& y) const {
+              const std::vector<std::vector<float>>& values, cpu::Factors factors, std::vector<float>& y) const {
     const int64_t dh = request_.head_dim,
                   sees = request_.causal ? request_.keys - request_.rows + t + 1 : request_.keys;
     const std::vector<float> q = q_.row(t);
     const auto at = [&](const std::vector<std::vector<float>>& rows, int64_t p, int64_t d) {
-      return Acc(rows[static_cast<size_t>(p)][static_cast<size_t>(head * dh + d)]);
+      return static_cast<double>(rows[static_cast<size_t>(p)][static_cast<size_t>(head * dh + d)]);
     };
     std::vector<Acc> weight(static_cast<size_t>(sees));
     Acc largest = -std::numeric_limits<Acc>::infinity(), total = 0;
     for (int64_t p = 0; p < sees; p++) {
       Acc score = 0;
-      for (int64_t d = 0; d < dh; d++) score += Acc(q[static_cast<size_t>(head * dh + d)]) * at(keys, p, d);
+      for (int64_t d = 0; d < dh; d++) score += static_cast<Acc>(cpu::product_of(q[static_cast<size_t>(head * dh + d)], at(keys, p, d), factors));
       weight[static_cast<size_t>(p)] = score / std::sqrt(Acc(dh));
       largest = std::max(largest, weight[static_cast<size_t>(p)]);
     }
     for (Acc& w : weight) total += w = std::exp(w - largest);
     for (int64_t d = 0; d < dh; d++) {
       Acc sum = 0;
-      for (int64_t p = 0; p < sees; p++) sum += weight[static_cast<size_t>(p)] * at(values, p, d);
+      for (int64_t p = 0; p < sees; p++) sum += static_cast<Acc>(
+            cpu::product_of(static_cast<double>(weight[static_cast<size_t>(p)]), at(values, p, d), factors));
       y.push_back(static_cast<float>(sum / total));
     }
   }

@@ -11,8 +11,8 @@
 #include <span>
 
 #include "common/half.h"
-#include "cpu/host_view.h"
-#include "cpu/kv_layout.h"
+#include "cpu/attention_block.h"
+#include "cpu/attention_tiles.h"
 #include "cpu/stream.h"
 
 namespace llava::cpu {
@@ -20,10 +20,6 @@ namespace llava::cpu {
 namespace {
 
 constexpr int64_t kQueryRows = 60;  // rows of a task: five 12-row tiles of AVX-512, ten 6-row tiles of AVX2
-constexpr int64_t kTileRows = 12;   // rows that end at a diagonal of their own
-constexpr int64_t kHalfRows = 2;    // that read a cache of halves as it is: more are worth a copy in f32
-// keys of one step of the online softmax: long enough for its horizontal sums not to count
-constexpr int64_t kSpan = 4 * kPageTokens;
 
 // A worker's scratch, in floats.
 struct Scratch {
@@ -57,91 +53,6 @@ Scratch scratch_of(std::byte* memory, int64_t rows, int64_t dh) {
   return s;
 }
 
-// Where the parts of one head lie in a page.
-struct Head {
-  std::byte* keys;         // [Dh, kPageTokens]
-  std::byte* values;       // [kPageTokens, padded Dh]
-  uint16_t* key_scales;    // [blocks, kPageTokens]; scales of q8_0 only
-  uint16_t* value_scales;  // [kPageTokens, blocks]
-  Head(const KvLayout& layout, std::byte* page, int64_t head) {
-    const int64_t dh = layout.head_dim, element = kv_bytes(layout.type), scales = kv_blocks(dh) * kPageTokens;
-    const int64_t all_keys = page_keys(layout.kv_heads, dh), all_values = page_values(layout.kv_heads, dh);
-    keys = page + head * dh * kPageTokens * element;
-    values = page + (all_keys + head * padded_head_dim(dh) * kPageTokens) * element;
-    key_scales = reinterpret_cast<uint16_t*>(page + all_keys + all_values) + head * scales;
-    value_scales = key_scales + layout.kv_heads * scales;
-  }
-};
-
-// One layer's part of a page of a sequence.
-std::byte* layer_of(const KvPages& cache, const KvSequence& sequence, int64_t page) {
-  return host(sequence.pages[static_cast<size_t>(page)]) + cache.layer_offset;
-}
-
-// Keys and values as f32: in place, or converted into scratch.
-const float* f32_keys(const KernelTable& k, const KvLayout& layout, const Head& head, float* scratch) {
-  switch (layout.type) {
-    case KvType::kF32: return reinterpret_cast<const float*>(head.keys);
-    case KvType::kF16: k.expand_f16(head.keys, scratch, layout.head_dim * kPageTokens); break;
-    case KvType::kQ8_0:
-      k.expand_keys_q8(reinterpret_cast<const int8_t*>(head.keys), head.key_scales, layout.head_dim, kPageTokens,
-                       scratch);
-      break;
-  }
-  return scratch;
-}
-
-const float* f32_values(const KernelTable& k, const KvLayout& layout, const Head& head, int64_t positions,
-                        float* scratch) {
-  const int64_t width = padded_head_dim(layout.head_dim);
-  switch (layout.type) {
-    case KvType::kF32: return reinterpret_cast<const float*>(head.values);
-    case KvType::kF16: k.expand_f16(head.values, scratch, positions * width); break;
-    case KvType::kQ8_0:
-      k.expand_values_q8(reinterpret_cast<const int8_t*>(head.values), head.value_scales, positions, width, scratch);
-      break;
-  }
-  return scratch;
-}
-
-// What attend_block walks over: query rows of a kv head of one sequence, and where their keys lie.
-struct Block {
-  const AttentionArgs& a;
-  const KvSequence& sequence;
-  int64_t begin;  // row of the batch where the sequence begins
-  int64_t kv_head;
-  int64_t first;  // row of the sequence
-  int64_t tokens;
-  int64_t sharing;   // heads that read this kv head
-  const void* next;  // what this thread reads after this block, or null
-  // row r: token first + r / sharing, head kv_head * sharing + r % sharing
-  int64_t rows() const { return tokens * sharing; }
-  int64_t batch_row(int64_t row) const { return begin + first + row / sharing; }
-  int64_t position(int64_t row) const { return sequence.end - sequence.rows + first + row / sharing; }
-  int64_t column(int64_t row) const { return (kv_head * sharing + row % sharing) * layout().head_dim; }
-  const KvLayout& layout() const { return a.cache.layout; }
-  // Positions [oldest, visible) are seen by some row.
-  int64_t oldest() const { return a.window > 0 ? std::max<int64_t>(0, position(0) + 1 - a.window) : 0; }
-  int64_t visible() const { return visible_to(rows() - 1); }
-  int64_t visible_to(int64_t row) const { return a.causal ? position(row) + 1 : sequence.end; }
-  Head page(int64_t at) const { return {layout(), layer_of(a.cache, sequence, at / kPageTokens), kv_head}; }
-  int64_t span_end(int64_t at) const { return std::min(at / kSpan * kSpan + kSpan, visible()); }
-  const void* first_keys() const { return page(oldest() / kSpan * kSpan).keys; }
-  // What is read after the keys of the page at `at`: those of the next page of the span, or the span's first values.
-  const void* after_keys(int64_t at) const {
-    return at + kPageTokens < span_end(at) ? page(at + kPageTokens).keys : page(at / kSpan * kSpan).values;
-  }
-  const void* after_values(int64_t at) const {
-    if (at + kPageTokens < span_end(at)) return page(at + kPageTokens).values;
-    if (span_end(at) < visible()) return page(span_end(at)).keys;
-    return next != nullptr ? next : page(at).values;
-  }
-  bool reads_halves() const { return layout().type == KvType::kF16 && rows() <= kHalfRows; }
-  // Of the page at `at`: positions that some row of the tile that begins at `row` sees.
-  int64_t held(int64_t row, int64_t at) const { return held_by(std::min(row + kTileRows, rows()) - 1, at); }
-  int64_t held_by(int64_t row, int64_t at) const { return std::clamp<int64_t>(visible_to(row) - at, 0, kPageTokens); }
-};
-
 // scores[rows, width] of the positions from `at` on, which are whole pages.
 void score_span(const KernelTable& k, const Block& block, int64_t at, int64_t width, const Scratch& s) {
   const int64_t dh = block.layout().head_dim;
@@ -154,8 +65,8 @@ void score_span(const KernelTable& k, const Block& block, int64_t at, int64_t wi
       continue;
     }
     const float* keys = f32_keys(k, block.layout(), head, s.keys);
-    for (int64_t r = 0; r < block.rows(); r += kTileRows) {
-      const int64_t columns = (block.held(r, at + page) + 15) / 16 * 16, rows = std::min(kTileRows, block.rows() - r);
+    for (int64_t r = 0; r < block.rows(); r += kDiagonalRows) {
+      const int64_t columns = (block.held(r, at + page) + 15) / 16 * 16, rows = std::min(kDiagonalRows, block.rows() - r);
       if (columns > 0)
         k.gemm_f32(rows, columns, dh, s.q + r * dh, dh, keys, kPageTokens, s.scores + r * kSpan + page, kSpan, false);
     }
@@ -206,8 +117,8 @@ void gather_span(const KernelTable& k, const Block& block, int64_t at, int64_t w
     }
     const float* values =
         f32_values(k, block.layout(), head, std::min(kPageTokens, block.visible() - at - page), s.values);
-    for (int64_t r = 0; r < block.rows(); r += kTileRows) {
-      const int64_t tile = std::min(kTileRows, block.rows() - r);
+    for (int64_t r = 0; r < block.rows(); r += kDiagonalRows) {
+      const int64_t tile = std::min(kDiagonalRows, block.rows() - r);
       for_positions_seen(block, r, tile, at + page, [&](int64_t row, int64_t rows, int64_t from, int64_t to) {
         k.gemm_f32(rows, dhp, to - from, s.scores + row * kSpan + page + from, kSpan, values + from * dhp, dhp,
                    s.out + row * dhp, dhp, true);
@@ -241,8 +152,12 @@ void attend_block(const KernelTable& k, const Block& block, const Scratch& s) {
 // The tasks of a batch: sequence after sequence, of each its kv heads, of each its blocks of rows.
 class AttentionTasks {
  public:
-  explicit AttentionTasks(const AttentionArgs& a)
-      : a_(a), sharing_(a.heads / a.cache.layout.kv_heads), height_(std::max<int64_t>(1, kQueryRows / sharing_)) {
+  // query_rows: of a task, at most; even: those of a sequence have nearly as many each
+  AttentionTasks(const AttentionArgs& a, int64_t query_rows, bool even)
+      : a_(a),
+        sharing_(a.heads / a.cache.layout.kv_heads),
+        most_(std::max<int64_t>(1, query_rows / sharing_)),
+        even_(even) {
     const size_t count = a.cache.sequences.size();
     first_task_.reserve(count + 1);
     first_row_.reserve(count + 1);
@@ -254,21 +169,25 @@ class AttentionTasks {
     }
   }
   int64_t total() const { return first_task_.back(); }
-  int64_t rows() const { return height_ * sharing_; }  // of a task, at most
+  int64_t rows() const { return most_ * sharing_; }  // of a task, at most
   Block at(int64_t index) const {
     const auto n =
         static_cast<size_t>(std::upper_bound(first_task_.begin(), first_task_.end(), index) - first_task_.begin() - 1);
     const KvSequence& sequence = a_.cache.sequences[n];
-    const int64_t task = index - first_task_[n], first = task % blocks(sequence) * height_;
-    return {a_,       sequence, first_row_[n], task / blocks(sequence), first, std::min(height_, sequence.rows - first),
+    const int64_t task = index - first_task_[n], height = height_of(sequence), first = task % blocks(sequence) * height;
+    return {a_,       sequence, first_row_[n], task / blocks(sequence), first, std::min(height, sequence.rows - first),
             sharing_, nullptr};
   }
 
  private:
-  int64_t blocks(const KvSequence& sequence) const { return (sequence.rows + height_ - 1) / height_; }
+  int64_t blocks(const KvSequence& sequence) const { return (sequence.rows + most_ - 1) / most_; }
+  int64_t height_of(const KvSequence& sequence) const {
+    return even_ ? (sequence.rows + blocks(sequence) - 1) / blocks(sequence) : most_;
+  }
   const AttentionArgs& a_;
   int64_t sharing_;
-  int64_t height_;  // tokens of a block
+  int64_t most_;  // tokens of a block
+  bool even_;
   std::vector<int64_t> first_task_, first_row_;
 };
 
@@ -276,11 +195,15 @@ class AttentionTasks {
 
 void attention(Stream& s, const AttentionArgs& a) {
   CpuStream& stream = cpu_stream(s);
-  const AttentionTasks tasks(a);
+  const bool tiled = attends_by_tiles(stream.kernels, a);
+  const AttentionTasks tasks(a, tiled ? kTiledQueryRows : kQueryRows, tiled);
   const int64_t dh = a.cache.layout.head_dim;
-  stream.reserve_per_worker(static_cast<uint64_t>(scratch_floats(tasks.rows(), dh)) * sizeof(float));
+  const auto plain_bytes = static_cast<uint64_t>(scratch_floats(tasks.rows(), dh)) * sizeof(float);
+  stream.reserve_per_worker(tiled ? std::max(plain_bytes, tile_scratch_bytes(tasks.rows(), dh)) : plain_bytes);
   stream.parallel(tasks.total(), [&](int64_t index, int worker) {
     Block block = tasks.at(index);
+    if (tiled && block.sequence.rows > kFewRows)
+      return attend_by_tiles(stream.kernels, block, tasks.rows(), stream.of_worker(worker));
     const int64_t next = index + stream.pool.threads();
     if (next < tasks.total()) block.next = tasks.at(next).first_keys();
     attend_block(stream.kernels, block, scratch_of(stream.of_worker(worker), tasks.rows(), dh));

@@ -303,7 +303,7 @@ struct TilePanels {
       float* values = reinterpret_cast<float*>(scratch);
       if (rows < kTileRows || columns % 2 != 0) std::memset(scratch, 0, scratch_bytes());
       transpose_kernel(kernels, w.dtype)(from, w.row_bytes(), rows, columns, values, kTileRows);
-      kernels.tile_columns(values, (columns + 1) / 2 * 2, weight_terms(w), to, plane());
+      kernels.tile_columns(values, kTileRows, (columns + 1) / 2 * 2, weight_terms(w), to, plane());
     } else if (traits(w.dtype).quantised()) {
       from = whole_rows(w, first, rows, kTileRows, scratch) + row_bytes(w.dtype, k);
       bfloats_kernel(kernels, w.dtype)(from, w.row_bytes(), columns / kBlock, to);

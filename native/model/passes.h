@@ -68,6 +68,7 @@ class Passes {
   // may use the back end, but not these arenas.
   void begin(const Cancellation& cancel, std::function<void()> between_layers = {});
   void stop_if_cancelled() const;  // throws kAborted
+  Arithmetic arithmetic() const { return arithmetic_; }
   uint64_t activation_bytes() const { return arena.capacity() + layer_arena.capacity(); }
 
   // The host's values in memory of the pass.

@@ -181,6 +181,7 @@ struct AttentionArgs {
   bool causal;
   Activations y;
   int64_t window = 0;  // 0: no limit
+  Arithmetic arithmetic = Arithmetic::kFast;
 };
 
 }  // namespace llava

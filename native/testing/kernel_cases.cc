@@ -539,10 +539,11 @@ void tile_columns(Trial& t) {
   for (int terms = 1; terms <= kBfloatTerms; terms++) {
     for (const int64_t k : {2, 4, 10, 32}) {
       for (const Spread& spread : normal_spreads()) {
-        const Input<float> b(t, values_of_terms(t, k * kTileRows, spread));
+        const int64_t ldb = kTileRows + t.random.below(3);
+        const Input<float> b(t, values_of_terms(t, k * ldb, spread));
         const int64_t plane = k * kTileRows + t.random.below(3);
         agree_exactly<uint16_t>(t, spread.name, terms * plane,
-                                [&](const KernelTable& table, uint16_t* y) { table.tile_columns(b, k, terms, y, plane); });
+                                [&](const KernelTable& table, uint16_t* y) { table.tile_columns(b, ldb, k, terms, y, plane); });
       }
     }
   }
@@ -567,7 +568,7 @@ void gemm_tiles(Trial& t) {
                                   of_a.data() + r / kTileRows * kTileRows * k + r % kTileRows * kTileDepth, a_plane);
             }
             for (int64_t half = 0; half < 2; half++) {
-              reference::tile_columns(w.data() + half * kTileRows * k, k, b_terms, of_b.data() + half * kTileRows * k,
+              reference::tile_columns(w.data() + half * kTileRows * k, kTileRows, k, b_terms, of_b.data() + half * kTileRows * k,
                                       b_plane);
             }
             const Input<uint16_t> a(t, of_a), b(t, of_b);

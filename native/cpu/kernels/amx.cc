@@ -187,9 +187,9 @@ void tile_row(const float* x, int64_t n, int terms, uint16_t* dst, int64_t plane
   if (i < n) reference::tile_row(x + i, n - i, terms, dst + place(i), plane);
 }
 
-void tile_columns(const float* b, int64_t k, int terms, uint16_t* dst, int64_t plane) noexcept {
-  for (int64_t p = 0; p < k; p += 2, b += 2 * kTileRows, dst += 2 * kTileRows) {
-    F even = Vec::load(b), odd = Vec::load(b + kTileRows);
+void tile_columns(const float* b, int64_t ldb, int64_t k, int terms, uint16_t* dst, int64_t plane) noexcept {
+  for (int64_t p = 0; p < k; p += 2, b += 2 * ldb, dst += 2 * kTileRows) {
+    F even = Vec::load(b), odd = Vec::load(b + ldb);
     for (int t = 0; t < terms; t++) {
       const I words = pairs_of(even, odd);
       Int::store(dst + t * plane, words);

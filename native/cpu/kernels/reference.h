@@ -122,10 +122,10 @@ inline void tile_row(const float* x, int64_t n, int terms, uint16_t* dst, int64_
     split(x[i], terms, dst + i / kTileDepth * kTileRows * kTileDepth + i % kTileDepth, plane);
 }
 
-inline void tile_columns(const float* b, int64_t k, int terms, uint16_t* dst, int64_t plane) noexcept {
+inline void tile_columns(const float* b, int64_t ldb, int64_t k, int terms, uint16_t* dst, int64_t plane) noexcept {
   for (int64_t p = 0; p < k; p++) {
     for (int64_t n = 0; n < kTileRows; n++)
-      split(b[p * kTileRows + n], terms, dst + (p / 2 * kTileRows + n) * 2 + p % 2, plane);
+      split(b[p * ldb + n], terms, dst + (p / 2 * kTileRows + n) * 2 + p % 2, plane);
   }
 }
 
