@@ -40,6 +40,7 @@ const suites = [
   { build: x64, on: [], isa: 'avx512-bw' },
   { build: x64, on: [], isa: 'avx512' },
   { build: x64, on: [], isa: 'avx512-bf16' },
+  { build: x64, on: [], isa: 'amx' },
 ]
 
 /** Runs one suite and prints what it says; resolves to its counts. A program that says no sum, or ends badly without a failure, counts one. */

@@ -8,10 +8,12 @@
 //     where the CPU multiplies bf16: x is rounded to bf16, the panel is
 //       b[k / 2][32][2]. Under exact arithmetic, also of quantised weights: the panel is w[32][k], and gemv_* the
 //       kernel.
+//     On a CPU with tiles, float and quantised weights: x and the panel are bf16 in tiles (kernels.def), float ones two
+//       terms each.
 //     Quantised weights: x becomes int8 blocks in groups of 4 tokens; the panel is two sets of 16 rows of codes and
 //     their scales.
-//   Whatever M is, a row of quantised weights, or under exact arithmetic of any, is summed in one order: its result
-//   does not depend on its company.
+//   Whatever M is, a row of quantised weights without tiles, or under exact arithmetic of any, is summed in one order:
+//   its result does not depend on its company.
 #include <cstring>
 
 #include "common/blocks.h"

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <cfloat>
+#include <chrono>
 #include <cmath>
 #include <limits>
 
@@ -1007,6 +1008,22 @@ void expand_every_half(Trial& t) {
   }
 }
 
+// Rates are halves and doubles of each other where they differ.
+void chosen_table(Trial& t) {
+  const KernelTable& chosen = select_kernels("auto");
+  const auto nanoseconds = [](const auto& work) {
+    const auto start = std::chrono::steady_clock::now();
+    const double operations = work();
+    return std::chrono::duration<double, std::nano>(std::chrono::steady_clock::now() - start).count() / operations;
+  };
+  double of_bf16 = 1e9, of_fma = 1e9;
+  for (int i = 0; i < 5; i++) {
+    of_bf16 = std::min(of_bf16, nanoseconds([&] { return chosen.peak_bf16(20'000); }));
+    of_fma = std::min(of_fma, nanoseconds([&] { return chosen.peak_fma(20'000); }));
+  }
+  t.require(chosen.bf16 == Bf16::kNone || of_bf16 < 1.5 * of_fma, "bf16 is no slower");
+}
+
 void expand_every_bfloat(Trial& t) {
   std::vector<float> want;
   for (const uint16_t bits : all_16_bits()) want.push_back(std::bit_cast<float>(static_cast<uint32_t>(bits) << 16));
@@ -1196,6 +1213,7 @@ std::vector<Case> kernel_cases() {
 #include "cpu/kernels/kernels.def"
 #undef KERNEL
       {"each of the 65,536 halves expands to its exact value", expand_every_half},
+      {"the table that is chosen by itself multiplies bf16, if at all, no slower than float32", chosen_table},
       {"each of the 65,536 bfloats expands to its exact value", expand_every_bfloat},
       {"floats narrow to the nearest half, ties to even, subnormals, infinities and NaN included", narrow_every_half},
 #define LLAVA_GOLDEN(T, elements, ...)               \

@@ -166,8 +166,8 @@ void bfloats(const void* w, int64_t stride, int64_t blocks, uint16_t* dst) noexc
 
 // What the terms so far leave of a value, exactly; of an infinity nothing.
 inline F rest_of(F value, I term) {
-  const I exponent = Int::set1_32(0x7F800000);
-  const __mmask16 finite = _mm512_cmp_epi32_mask(_mm512_and_si512(term, exponent), exponent, _MM_CMPINT_NE);
+  const F magnitude = Int::as_f32(Int::bit_and(term, Int::set1_32(0x7FFFFFFF)));
+  const __mmask16 finite = _mm512_cmp_ps_mask(magnitude, Int::as_f32(Int::set1_32(0x7F800000)), _CMP_LT_OQ);
   return _mm512_maskz_sub_ps(finite, value, Int::as_f32(term));
 }
 

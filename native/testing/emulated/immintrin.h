@@ -135,6 +135,70 @@ inline simde__m512 dpbf16_ps(simde__m512 sum, simde__m512 a, simde__m512 b) {
   return std::bit_cast<simde__m512>(sums);
 }
 
+inline uint16_t nearest_bf16(float x) {  // subnormals become zero
+  const auto bits = std::bit_cast<uint32_t>(x);
+  if (x != x) return static_cast<uint16_t>(bits >> 16 | 0x40);
+  if ((bits & 0x7F800000) == 0) return static_cast<uint16_t>(bits >> 16 & 0x8000);
+  return static_cast<uint16_t>((bits + 0x7FFF + (bits >> 16 & 1)) >> 16);
+}
+inline __m256i cvtneps_pbh(simde__m512 a) { return map<__m256i, float>(a, nearest_bf16); }
+inline simde__m512i cvtne2ps_pbh(simde__m512 upper, simde__m512 lower) {
+  const auto low = lanes<float>(lower), high = lanes<float>(upper);
+  std::array<uint16_t, 32> out;
+  for (size_t i = 0; i < out.size(); i++) out[i] = nearest_bf16(i < 16 ? low[i] : high[i - 16]);
+  return std::bit_cast<simde__m512i>(out);
+}
+inline simde__m512i permutexvar_epi16(simde__m512i order, simde__m512i a) {
+  const auto in = lanes<uint16_t>(a);
+  return map<simde__m512i, uint16_t>(order, [&](uint16_t place) { return in[place % 32]; });
+}
+
+// AMX: tiles of up to 16 rows of 64 bytes.
+struct Tiles {
+  uint16_t row_bytes[16];
+  uint8_t rows[16];
+  alignas(64) unsigned char data[8][16][64];
+};
+inline thread_local Tiles tiles;
+inline void tile_loadconfig(const void* shapes) {
+  const auto* bytes = static_cast<const unsigned char*>(shapes);
+  if (bytes[0] != 1) __builtin_trap();
+  tiles = {};
+  __builtin_memcpy(tiles.row_bytes, bytes + 16, sizeof tiles.row_bytes);
+  __builtin_memcpy(tiles.rows, bytes + 48, sizeof tiles.rows);
+}
+inline void tile_release() { tiles = {}; }
+inline void tile_zero(int t) { __builtin_memset(tiles.data[t], 0, sizeof tiles.data[t]); }
+inline void tile_loadd(int t, const void* from, int64_t stride) {
+  if (tiles.rows[t] == 0) __builtin_trap();  // as the instruction faults
+  tile_zero(t);
+  for (int r = 0; r < tiles.rows[t]; r++)
+    __builtin_memcpy(tiles.data[t][r], static_cast<const char*>(from) + r * stride, tiles.row_bytes[t]);
+}
+inline void tile_stored(int t, void* to, int64_t stride) {
+  if (tiles.rows[t] == 0) __builtin_trap();
+  for (int r = 0; r < tiles.rows[t]; r++)
+    __builtin_memcpy(static_cast<char*>(to) + r * stride, tiles.data[t][r], tiles.row_bytes[t]);
+}
+// c[m, n] += a[m, k][2] · b[k, n][2]
+inline void tile_dpbf16ps(int c, int a, int b) {
+  const auto value = [](int t, int row, int place) {
+    uint16_t bits;
+    __builtin_memcpy(&bits, tiles.data[t][row] + 2 * place, sizeof bits);
+    return (bits & 0x7F80) == 0 ? 0.0f : std::bit_cast<float>(static_cast<uint32_t>(bits) << 16);
+  };
+  for (int m = 0; m < tiles.rows[c]; m++) {
+    for (int n = 0; n < tiles.row_bytes[c] / 4; n++) {
+      float sum;
+      __builtin_memcpy(&sum, tiles.data[c][m] + 4 * n, sizeof sum);
+      for (int k = 0; k < tiles.row_bytes[a] / 4; k++) {
+        for (int i = 0; i < 2; i++) sum = std::fma(value(a, m, 2 * k + i), value(b, k, 2 * n + i), sum);
+      }
+      __builtin_memcpy(tiles.data[c][m] + 4 * n, &sum, sizeof sum);
+    }
+  }
+}
+
 inline void stream_ps(float* p, simde__m512 v) {
   if (reinterpret_cast<uintptr_t>(p) % sizeof v != 0) __builtin_trap();  // as the instruction faults
   simde_mm512_storeu_ps(p, v);
@@ -173,5 +237,23 @@ inline void stream_ps(float* p, simde__m512 v) {
 #define __m512bh simde__m512
 #undef _mm512_dpbf16_ps  // SIMDe's has a type of its own for pairs
 #define _mm512_dpbf16_ps emulated::dpbf16_ps
+#undef _mm512_cvtneps_pbh
+#define _mm512_cvtneps_pbh emulated::cvtneps_pbh
+#undef _mm512_cvtne2ps_pbh
+#define _mm512_cvtne2ps_pbh emulated::cvtne2ps_pbh
+#undef _mm512_permutexvar_epi16
+#define _mm512_permutexvar_epi16 emulated::permutexvar_epi16
+#undef _tile_loadconfig
+#define _tile_loadconfig emulated::tile_loadconfig
+#undef _tile_release
+#define _tile_release emulated::tile_release
+#undef _tile_zero
+#define _tile_zero emulated::tile_zero
+#undef _tile_loadd
+#define _tile_loadd emulated::tile_loadd
+#undef _tile_stored
+#define _tile_stored emulated::tile_stored
+#undef _tile_dpbf16ps
+#define _tile_dpbf16ps emulated::tile_dpbf16ps
 
 #define asm(...)  // an order of additions, for speed alone
