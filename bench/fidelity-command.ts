@@ -1,7 +1,8 @@
 // npm run bench -- fidelity
 
 import { readFile } from 'node:fs/promises'
-import type { Command } from 'commander'
+import { Option, type Command } from 'commander'
+import { isas, type Isa } from '../lib/native.js'
 import { dtypes } from '../lib/weights/ggml-types.js'
 import { measureDefault, measureFidelity, measureSlice, measureText, spacedTokens, type Fidelity } from './fidelity.js'
 import { whole } from './flags.js'
@@ -19,12 +20,15 @@ export function addFidelity(program: Command): void {
     )
     .option('--positions <n>', 'tokens of the text', whole, 256)
     .option('--text <path>', 'a text for the models: with its perplexity, and llama.cpp beside where node-llama-cpp is')
+    .addOption(
+      new Option('--isa <name>', 'of the text; default: the one that is chosen by itself').choices(['auto', ...isas]),
+    )
     .action(fidelity)
 }
 
 async function fidelity(
   models: readonly string[],
-  { positions, text: file }: { readonly positions: number; readonly text?: string },
+  { positions, text: file, isa }: { readonly positions: number; readonly text?: string; readonly isa?: Isa },
 ): Promise<void> {
   const print = (model: string, measured: Fidelity): void => {
     console.log(JSON.stringify({ model, ...measured }))
@@ -33,7 +37,7 @@ async function fidelity(
     if (models.length === 0) throw new Error('--text needs a model that can read it: name one')
     const content = await readFile(file, 'utf8')
     for (const model of models)
-      for (const measured of await measureText(model, content, positions)) print(model, measured)
+      for (const measured of await measureText(model, content, positions, isa)) print(model, measured)
     return
   }
   const text = spacedTokens(positions)

@@ -7,6 +7,7 @@ import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { convertModel, LLaVA, type ConversionType, type Dtype, type PromptPiece } from '../lib/index.js'
 import { systemTexts } from '../lib/prompt/templates.js'
+import type { Isa } from '../lib/native.js'
 import { optional } from './optional.js'
 import { decoders } from './shapes.js'
 import { writeSyntheticModel } from './synthetic-model.js'
@@ -80,11 +81,16 @@ interface Reader {
 const window = 128 // tokens whose logits are held at a time
 
 /** The first `positions` tokens of a text, on us and on llama.cpp, against our 'exact' arithmetic. */
-export async function measureText(file: string, text: string, positions: number): Promise<TextFidelity[]> {
+export async function measureText(
+  file: string,
+  text: string,
+  positions: number,
+  isa: Isa | 'auto' = 'auto',
+): Promise<TextFidelity[]> {
   const exact = await openReader(file, 'exact')
   const tokens = [...exact.tokenize(text).subarray(0, positions)]
   const peer = await openNodeLlamaCpp(file, tokens.length)
-  const readers = new Map<TextFidelity['engine'], Reader>([['llava-native', await openReader(file, 'fast')]])
+  const readers = new Map<TextFidelity['engine'], Reader>([['llava-native', await openReader(file, 'fast', isa)]])
   if (peer !== undefined) readers.set('node-llama-cpp', peer)
   const tallies = new Map([...readers.keys()].map((engine) => [engine, new Tally()]))
   for (let first = 0; first < tokens.length; first += window) {
@@ -133,8 +139,9 @@ class Tally {
 async function openReader(
   file: string,
   arithmetic: 'exact' | 'fast',
+  isa: Isa | 'auto' = 'auto',
 ): Promise<Reader & { readonly tokenize: (text: string) => Int32Array }> {
-  const model = await LLaVA.open(file, { arithmetic })
+  const model = await LLaVA.open(file, { arithmetic, isa })
   const context = model.createContext()
   return {
     tokenize: (text) => model.tokenize(text),

@@ -81,7 +81,14 @@ export class Engine {
       native().openModel(description.files, description.tensors, description.config, options, onProgress),
     )
     try {
-      return new Engine(model, description, options, tokenizer, limits, guardedNow(() => model.info()))
+      return new Engine(
+        model,
+        description,
+        options,
+        tokenizer,
+        limits,
+        guardedNow(() => model.info()),
+      )
     } catch (error) {
       model.dispose()
       throw error

@@ -118,14 +118,16 @@ class AttentionOp : public MeasuredOp {
     Acc largest = -std::numeric_limits<Acc>::infinity(), total = 0;
     for (int64_t p = 0; p < sees; p++) {
       Acc score = 0;
-      for (int64_t d = 0; d < dh; d++) score += static_cast<Acc>(cpu::product_of(q[static_cast<size_t>(head * dh + d)], at(keys, p, d), factors));
+      for (int64_t d = 0; d < dh; d++)
+        score += static_cast<Acc>(cpu::product_of(q[static_cast<size_t>(head * dh + d)], at(keys, p, d), factors));
       weight[static_cast<size_t>(p)] = score / std::sqrt(Acc(dh));
       largest = std::max(largest, weight[static_cast<size_t>(p)]);
     }
     for (Acc& w : weight) total += w = std::exp(w - largest);
     for (int64_t d = 0; d < dh; d++) {
       Acc sum = 0;
-      for (int64_t p = 0; p < sees; p++) sum += static_cast<Acc>(
+      for (int64_t p = 0; p < sees; p++)
+        sum += static_cast<Acc>(
             cpu::product_of(static_cast<double>(weight[static_cast<size_t>(p)]), at(values, p, d), factors));
       y.push_back(static_cast<float>(sum / total));
     }

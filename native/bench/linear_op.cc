@@ -33,8 +33,8 @@ class LinearOp : public MeasuredOp {
 
  private:
   template <class Acc>
-  float product(const std::vector<double>& x, const std::vector<float>& w, int64_t row, int64_t column,
-                int64_t output, cpu::Factors factors) const;
+  float product(const std::vector<double>& x, const std::vector<float>& w, int64_t row, int64_t column, int64_t output,
+                cpu::Factors factors) const;
   Activations y(int64_t output) const { return y_.slice(output * request_.rows, request_.rows); }
 
   OpRequest request_;

@@ -66,7 +66,8 @@ void score_span(const KernelTable& k, const Block& block, int64_t at, int64_t wi
     }
     const float* keys = f32_keys(k, block.layout(), head, s.keys);
     for (int64_t r = 0; r < block.rows(); r += kDiagonalRows) {
-      const int64_t columns = (block.held(r, at + page) + 15) / 16 * 16, rows = std::min(kDiagonalRows, block.rows() - r);
+      const int64_t columns = (block.held(r, at + page) + 15) / 16 * 16,
+                    rows = std::min(kDiagonalRows, block.rows() - r);
       if (columns > 0)
         k.gemm_f32(rows, columns, dh, s.q + r * dh, dh, keys, kPageTokens, s.scores + r * kSpan + page, kSpan, false);
     }

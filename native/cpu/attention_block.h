@@ -48,7 +48,7 @@ inline const float* f32_keys(const KernelTable& k, const KvLayout& layout, const
 }
 
 inline const float* f32_values(const KernelTable& k, const KvLayout& layout, const Head& head, int64_t positions,
-                        float* scratch) {
+                               float* scratch) {
   const int64_t width = padded_head_dim(layout.head_dim);
   switch (layout.type) {
     case KvType::kF32: return reinterpret_cast<const float*>(head.values);

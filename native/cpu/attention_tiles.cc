@@ -12,23 +12,23 @@ namespace {
 
 constexpr int64_t whole(int64_t n, int64_t of) { return (n + of - 1) / of * of; }
 
-constexpr int64_t kWidth = 2 * kTileRows;          // columns of a product
+constexpr int64_t kWidth = 2 * kTileRows;  // columns of a product
 constexpr auto kFloat = static_cast<int64_t>(sizeof(float));
 constexpr int64_t kScoreStride = row_pitch(kSpan * kFloat) / kFloat;
 
 // A worker's scratch. Depths are whole tiles.
 struct TileScratch {
-  int64_t depth;         // of a head
-  int64_t rows;          // at most
-  int64_t out_stride;    // floats
-  uint16_t* q;           // terms of [rows, depth]: scaled queries
-  uint16_t* weights;     // terms of [rows, kSpan]
-  uint16_t* panels;      // terms of [kSpan / 32][32, depth] of keys, or of [depth / 32][32, kSpan] of values
-  float* scores;         // [rows, kSpan]
-  float* out;            // [rows, depth]
-  float *max, *sum;      // [rows]
-  float* page;           // [Dh, kPageTokens] of keys, or [kPageTokens, padded Dh] of values, in f32
-  float* row;            // [depth]
+  int64_t depth;       // of a head
+  int64_t rows;        // at most
+  int64_t out_stride;  // floats
+  uint16_t* q;         // terms of [rows, depth]: scaled queries
+  uint16_t* weights;   // terms of [rows, kSpan]
+  uint16_t* panels;    // terms of [kSpan / 32][32, depth] of keys, or of [depth / 32][32, kSpan] of values
+  float* scores;       // [rows, kSpan]
+  float* out;          // [rows, depth]
+  float *max, *sum;    // [rows]
+  float* page;         // [Dh, kPageTokens] of keys, or [kPageTokens, padded Dh] of values, in f32
+  float* row;          // [depth]
 
   int64_t q_plane() const { return rows * depth; }
   int64_t weights_plane() const { return rows * kSpan; }

@@ -282,7 +282,9 @@ struct TilePanels {
   int64_t plane() const { return chunk() * kColumns; }  // values of a term
   int64_t length() const { return x.columns; }
   const float* row_scale() const { return nullptr; }
-  uint64_t scratch_bytes() const { return x.terms == 1 ? copied : static_cast<uint64_t>(chunk() * kTileRows) * sizeof(float); }
+  uint64_t scratch_bytes() const {
+    return x.terms == 1 ? copied : static_cast<uint64_t>(chunk() * kTileRows) * sizeof(float);
+  }
   uint64_t panel_bytes() const { return static_cast<uint64_t>(x.terms * plane()) * sizeof(uint16_t); }
   int weight_terms(const Weight& w) const { return w.dtype == DType::BF16 ? 1 : x.terms; }
   void take_columns(const RowTask&, int64_t, int64_t, int64_t, std::byte*) const {}
@@ -386,8 +388,8 @@ void gemm_panels(CpuStream& stream, const LinearArgs& a, const Panels& kind) {
 TiledRows tile_rows(CpuStream& stream, HostRows<const float> x, int terms) {
   const auto whole = [](int64_t n, int64_t of) { return (n + of - 1) / of * of; };
   TiledRows out{nullptr, whole(x.rows, kTileRows), whole(x.cols, kTileDepth), terms};
-  out.values = reinterpret_cast<uint16_t*>(
-      stream.shared(static_cast<uint64_t>(terms * out.plane()) * sizeof(uint16_t)));
+  out.values =
+      reinterpret_cast<uint16_t*>(stream.shared(static_cast<uint64_t>(terms * out.plane()) * sizeof(uint16_t)));
   stream.parallel(out.rows / kTileRows, [&](int64_t set, int) {
     const int64_t first = set * kTileRows;
     const int64_t chunk = TilePanels::chunk_of(terms);

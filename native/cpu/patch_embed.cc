@@ -34,7 +34,9 @@ void patch_embed(Stream& s, const PatchEmbedArgs& a) {
       gather_patch(host(a.pixel_values) + r / patches * 3 * size * size, size, a.patch_size, r % patches, rows.row(r));
     }
   });
-  linear(s, {.x = device(gathered), .arithmetic = a.arithmetic, .output = {{.weight = a.weight, .bias = a.bias, .y = device(products)}}});
+  linear(s, {.x = device(gathered),
+             .arithmetic = a.arithmetic,
+             .output = {{.weight = a.weight, .bias = a.bias, .y = device(products)}}});
   stream.parallel_rows(a.y.rows, [&, rows = products](int64_t first, int64_t count) {
     for (int64_t r = first; r < first + count; r++) {
       const int64_t picture = r / (class_rows + patches), row = r % (class_rows + patches);

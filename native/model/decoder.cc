@@ -253,7 +253,13 @@ Activations Llava::decoder_layer(const Batch& batch, int64_t index, Activations 
   ops.rope({.x = q, .cos = cos, .sin = sin, .head_dim = c.head_dim, .layout = c.rope_layout});
   const KvPages read{
       .layout = cache.layout, .layer_offset = cache.layer_offset, .sequences = last ? batch.wanted : batch.all};
-  ops.attention({.q = q, .cache = read, .heads = c.heads, .causal = true, .y = attended, .window = c.sliding_window, .arithmetic = passes_.arithmetic()});
+  ops.attention({.q = q,
+                 .cache = read,
+                 .heads = c.heads,
+                 .causal = true,
+                 .y = attended,
+                 .window = c.sliding_window,
+                 .arithmetic = passes_.arithmetic()});
   passes_.project(attended, {{layer.o_proj, x, Activation::kNone, x}});
 
   // x = x + down_proj(silu(gate_proj(h)) * up_proj(h)),  h = post_attention_layernorm(x)

@@ -66,7 +66,8 @@ void Passes::clip_block(const ClipBlock& block, const ClipLayer& layer, const Kv
                   .y = h});
   project(h, {{layer.q_proj, q}, {layer.k_proj, k}, {layer.v_proj, v}});
   ops.kv_append({.k = k, .v = v, .cache = cache});
-  ops.attention({.q = q, .cache = cache, .heads = block.heads, .causal = block.causal, .y = h, .arithmetic = arithmetic_});
+  ops.attention(
+      {.q = q, .cache = cache, .heads = block.heads, .causal = block.causal, .y = h, .arithmetic = arithmetic_});
   project(h, {{layer.out_proj, x, Activation::kNone, x}});
 
   // x = x + fc2(activation(fc1(layer_norm2(x))))

@@ -205,9 +205,13 @@ struct Quantised {
   int64_t disk_blocks() const { return traits(dtype).elements / kBlock; }  // blocks of 32 in one on disk
   int64_t scales() const { return traits(dtype).factors() * kPanelRows; }  // of a block in a panel
 };
-#define LLAVA_TYPE(T, elements, ...)                                                                              \
-  constexpr Quantised k##T = {DType::T, &KernelTable::pack_##T, &KernelTable::gemm_##T, &KernelTable::skinny_##T, \
-                              &KernelTable::bfloats_##T, &KernelTable::gemv_##T};
+#define LLAVA_TYPE(T, elements, ...)                     \
+  constexpr Quantised k##T = {DType::T,                  \
+                              &KernelTable::pack_##T,    \
+                              &KernelTable::gemm_##T,    \
+                              &KernelTable::skinny_##T,  \
+                              &KernelTable::bfloats_##T, \
+                              &KernelTable::gemv_##T};
 LLAVA_QUANTISED(LLAVA_TYPE)
 #undef LLAVA_TYPE
 
@@ -543,8 +547,9 @@ void tile_columns(Trial& t) {
         const int64_t ldb = kTileRows + t.random.below(3);
         const Input<float> b(t, values_of_terms(t, k * ldb, spread));
         const int64_t plane = k * kTileRows + t.random.below(3);
-        agree_exactly<uint16_t>(t, spread.name, terms * plane,
-                                [&](const KernelTable& table, uint16_t* y) { table.tile_columns(b, ldb, k, terms, y, plane); });
+        agree_exactly<uint16_t>(t, spread.name, terms * plane, [&](const KernelTable& table, uint16_t* y) {
+          table.tile_columns(b, ldb, k, terms, y, plane);
+        });
       }
     }
   }
@@ -561,16 +566,18 @@ void gemm_tiles(Trial& t) {
             const bool accumulate = t.random.below(2) == 1;
             constexpr int64_t n = 2 * kTileRows;
             const int64_t ldc = n + t.random.below(4), a_plane = m * k + t.random.below(3), b_plane = n * k;
-            std::vector<uint16_t> of_a(static_cast<size_t>(a_terms * a_plane)), of_b(static_cast<size_t>(b_terms * b_plane));
+            std::vector<uint16_t> of_a(static_cast<size_t>(a_terms * a_plane)),
+                of_b(static_cast<size_t>(b_terms * b_plane));
             const float low = std::fmax(spread.low, 1e-30f);
-            const std::vector<float> x = t.random.values(m * k, low, spread.high), w = t.random.values(n * k, low, spread.high);
+            const std::vector<float> x = t.random.values(m * k, low, spread.high),
+                                     w = t.random.values(n * k, low, spread.high);
             for (int64_t r = 0; r < m; r++) {
               reference::tile_row(x.data() + r * k, k, a_terms,
                                   of_a.data() + r / kTileRows * kTileRows * k + r % kTileRows * kTileDepth, a_plane);
             }
             for (int64_t half = 0; half < 2; half++) {
-              reference::tile_columns(w.data() + half * kTileRows * k, kTileRows, k, b_terms, of_b.data() + half * kTileRows * k,
-                                      b_plane);
+              reference::tile_columns(w.data() + half * kTileRows * k, kTileRows, k, b_terms,
+                                      of_b.data() + half * kTileRows * k, b_plane);
             }
             const Input<uint16_t> a(t, of_a), b(t, of_b);
             const std::vector<float> c =

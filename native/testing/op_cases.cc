@@ -491,7 +491,8 @@ std::vector<double> tiled_attention_bounds(const Matrix& q, const Cache& cache, 
       for (int64_t j = 0; j < cache.positions; j++) {
         const double weight = std::exp(score[at(j)] - largest);
         sum += weight;
-        for (int64_t d = 0; d < dh; d++) y[at(d)] += weight * std::fabs(static_cast<double>(cache.v[at(j * width + kv + d)]));
+        for (int64_t d = 0; d < dh; d++)
+          y[at(d)] += weight * std::fabs(static_cast<double>(cache.v[at(j * width + kv + d)]));
       }
       for (int64_t d = 0; d < dh; d++)
         out[at(t * q.cols + h * dh + d)] = y[at(d)] / sum * (2 * off + error(cache.positions));
@@ -652,8 +653,8 @@ Values silu_mul_loops(const Matrix& gate, const Matrix& up) {
 
 template <class Acc>
 Values patch_embed_loops(const Values& pixels, int64_t pictures, int64_t size, int64_t patch,
-                         const RandomWeight& weight, const Values& bias, const Values& classes,
-                         const Values& positions, cpu::Factors factors) {
+                         const RandomWeight& weight, const Values& bias, const Values& classes, const Values& positions,
+                         cpu::Factors factors) {
   const int64_t grid = size / patch, width = weight.rows, class_rows = classes.empty() ? 0 : 1;
   Values out;
   for (int64_t picture = 0; picture < pictures; picture++) {

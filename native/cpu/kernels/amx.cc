@@ -1,6 +1,6 @@
-// AMX with BF16: products of bfloat16 on tiles of 16 x 16 outputs, sixteen times as many a cycle as by FMA. So quantised
-// weights are multiplied as bfloat16 where rows are many, and float32 as two bfloat16 terms; everything else is that of
-// the table without it.
+// AMX with BF16: products of bfloat16 on tiles of 16 x 16 outputs, sixteen times as many a cycle as by FMA. So
+// quantised weights are multiplied as bfloat16 where rows are many, and float32 as two bfloat16 terms; everything else
+// is that of the table without it.
 #if defined(__x86_64__)
 #include <immintrin.h>
 
@@ -67,7 +67,7 @@ inline void multiply_tiles(const Terms* terms, int count, int64_t k, float* c, i
       _tile_zero(3);
     }
   }
-  const int64_t to_other = kTileRows * k;  // rows of a, and columns of b
+  const int64_t to_other = kTileRows * k;       // rows of a, and columns of b
   const float* next = c + 2 * kTileRows * ldc;  // outputs, fetched meanwhile
   for (int t = 0; t < count; t++) {
     const uint16_t *a = terms[t].a, *b = terms[t].b;

@@ -137,8 +137,8 @@ void gemm_tiles(int64_t m, int64_t k, const uint16_t* a, int64_t a_plane, int a_
       float& out = c[i * ldc + n];
       Acc sum = accumulate ? static_cast<Acc>(out) : Acc(0);
       for (int64_t p = 0; p < k; p++) {
-        const uint16_t* of_a =
-            a + i / kTileRows * kTileRows * k + p / kTileDepth * kTileRows * kTileDepth + i % kTileRows * kTileDepth + p % kTileDepth;
+        const uint16_t* of_a = a + i / kTileRows * kTileRows * k + p / kTileDepth * kTileRows * kTileDepth +
+                               i % kTileRows * kTileDepth + p % kTileDepth;
         const uint16_t* of_b = b + n / kTileRows * kTileRows * k + (p / 2 * kTileRows + n % kTileRows) * 2 + p % 2;
         for (int t = 0; t < a_terms; t++) {
           for (int u = 0; u < b_terms && t + u < a_terms; u++)

@@ -63,7 +63,8 @@ double rate(double (*peak)(int64_t) noexcept) {
   for (int i = 0; i < 3; i++) {
     const auto start = std::chrono::steady_clock::now();
     const double operations = peak(kIterations);
-    best = std::max(best, operations / std::chrono::duration<double, std::nano>(std::chrono::steady_clock::now() - start).count());
+    best = std::max(
+        best, operations / std::chrono::duration<double, std::nano>(std::chrono::steady_clock::now() - start).count());
   }
   return best;
 }
