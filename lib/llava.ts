@@ -20,9 +20,10 @@ import {
 } from './embedding.js'
 import { embedEach, type EmbedResult } from './embed-many.js'
 import { EncodedImage } from './engine/encoded-image.js'
-import type { AdmissionLimits } from './engine/admission.js'
 import { allocate } from './engine/allocate.js'
-import { Engine } from './engine/engine.js'
+import { Engine, type EngineLimits } from './engine/engine.js'
+import type { CacheUse } from './engine/picture-cache.js'
+import type { SharedFeatures } from './engine/shared-features.js'
 import { mostRows } from './engine/step-plan.js'
 import { LlavaError, invalidArgument } from './errors.js'
 import { Generation, type GeneratedToken } from './generation.js'
@@ -147,6 +148,13 @@ export interface OpenOptions extends ImageOptions, PromptOptions {
    * the memory that is free when the model is opened. One answer runs however large it is; what conversations and contexts keep is not counted.
    */
   readonly kvCacheBytes?: number
+  /**
+   * Most bytes of keys and values of beginnings of prompts that are kept for prompts that begin alike, beside those of running answers: a second question about a
+   * picture computes little more than its own words. Default an eighth of the memory that is free when the model is opened; 0 keeps none.
+   */
+  readonly prefixCacheBytes?: number
+  /** Most bytes of encoded pictures that are kept for questions about the same picture. Default 256 MiB; 0 keeps none. */
+  readonly pictureCacheBytes?: number
   /** Most answers that wait for room; whoever comes then gets OVERLOADED at once. Default 10,000. */
   readonly maxWaiting?: number
   /** Hears how far the copying of weights is. */
@@ -220,6 +228,8 @@ export interface ModelInfo extends NativeInfo {
   }
   /** Answers, and texts that are embedded: those that run, those that wait for room, and the room in bytes of keys and values. */
   readonly load: { readonly running: number; readonly waiting: number; readonly kvCacheBytes: number }
+  /** Beginnings of prompts and encoded pictures that are kept (`prefixCacheBytes`, `pictureCacheBytes`): how many, their bytes, and how often one was of use. */
+  readonly caches: { readonly prefixes: CacheUse; readonly pictures: CacheUse }
   readonly card: ModelDescription['card']
   /** Memory there is, in bytes. */
   readonly machine: Machine
@@ -250,6 +260,8 @@ const openChecks = {
   arithmetic: oneOf('fast', 'exact'),
   weights: oneOf('mapped', 'copied'),
   kvCacheBytes: wholeNumber(1),
+  prefixCacheBytes: wholeNumber(0),
+  pictureCacheBytes: wholeNumber(0),
   maxWaiting: wholeNumber(0),
   onProgress: callback,
   visionFeatureLayer: wholeNumber(-1024, 1024),
@@ -259,6 +271,7 @@ const openChecks = {
 } satisfies Record<keyof OpenOptions, OptionCheck>
 
 const defaultMaxWaiting = 10_000
+const defaultPictureCacheBytes = 2 ** 28
 
 /** Most alternatives to a token, as elsewhere (OpenAI's and vLLM's APIs). */
 const mostLogprobs = 20
@@ -425,7 +438,7 @@ export class LLaVA implements Disposable, AsyncDisposable {
   /** Encodes a picture once, for any number of questions. The caller disposes of it. Fails as `ask` does. */
   async encodeImage(image: ImageInput, options: EncodeOptions = {}): Promise<EncodedImage> {
     checkOptions('encodeImage()', options, { ...imageChecks, signal: abortSignal })
-    return this.#engine.run(options.signal, (job) => this.#encodeImage(image, options, job))
+    return this.#engine.run(options.signal, (job) => this.#encodeImage(image, imageResults, options, job))
   }
 
   /** Reads a picture as the vision tower sees it: float32 [3, S, S], channels first, normalised; S is `info().vision.imageSize`. */
@@ -494,7 +507,11 @@ export class LLaVA implements Disposable, AsyncDisposable {
       const exact: NativeOptions = { ...this.#engine.options, kvCache: 'f32', arithmetic: 'exact' }
       const engine = asIs
         ? this.#engine
-        : await Engine.open(this.#engine.description, exact, this.#engine.admission.limits)
+        : await Engine.open(this.#engine.description, exact, {
+            ...this.#engine.admission.limits,
+            prefixCacheBytes: 0,
+            pictureCacheBytes: 0,
+          })
       try {
         return await runTrace(engine, pixelValues, prompt, options.maxTokens ?? 16, job)
       } finally {
@@ -610,9 +627,16 @@ export class LLaVA implements Disposable, AsyncDisposable {
         waiting: admission.waiting,
         kvCacheBytes: admission.limits.kvCacheBytes,
       },
+      caches: { prefixes: this.#engine.prefixes.use, pictures: this.#engine.pictures.use },
       card: description.card,
       machine: machine(),
     }
+  }
+
+  /** Forgets the beginnings of prompts and the encoded pictures that were kept for later questions. Conversations keep their own. */
+  clearCaches(): void {
+    this.#engine.checkAlive()
+    this.#engine.clearCaches()
   }
 
   /** Frees the model. What still runs fails with DISPOSED; a second call does nothing. */
@@ -775,19 +799,17 @@ export class LLaVA implements Disposable, AsyncDisposable {
         })
       })
       if (past !== undefined) {
-        const encode = () => past.pictures((image) => this.#encodeImage(image, {}, job))
+        const encode = () => past.pictures((image) => this.#encodeImage(image, ['projected'], {}, job))
         taken = this.#takeAll(await run.clock.time('imageMs', encode), {}, cleanUp, job)
       }
       cleanUp.push(await engine.enter(prompt.positions, limit, task.samplers.length, job))
       const images = await run.clock.time('imageMs', () => this.#encodeAll(taken, cleanUp, job, onProgress))
       const segments = toSegments(prompt.items, images)
-      const { sequence, rest, cached } = task.past?.cache.resume(segments) ?? {
-        sequence: engine.createSequence(),
-        rest: segments,
-        cached: 0,
-      }
+      const begun = await (task.past?.cache ?? engine.prefixes).begin(segments, job)
+      const { sequence, rest, cached } = begun
       run.cached = cached
       cleanUp.push(() => {
+        begun.end()
         const [answer] = run.generations
         if (task.past === undefined || answer === undefined) sequence.dispose()
         else task.past.cache.settle(sequence, answer.tokenIds, answer.finishReason === 'cancelled' && !task.past.onward)
@@ -798,6 +820,7 @@ export class LLaVA implements Disposable, AsyncDisposable {
           onProgress?.({ stage: 'prompt', done: cached + rows, total: prompt.positions })
         prompted(0)
         await engine.append(sequence, rest, logits, job, prompted)
+        begun.prompted()
       })
       await run.clock.time('generateMs', async () => {
         onProgress?.({ stage: 'generate', done: 0, total })
@@ -809,6 +832,7 @@ export class LLaVA implements Disposable, AsyncDisposable {
         } else {
           run.speculation = begin(sequence, task.promptLookupTokens)
           await generateOne(only, run.speculation, logits, emit)
+          begun.answered(only.tokenIds)
         }
       })
     } catch (error) {
@@ -891,10 +915,10 @@ export class LLaVA implements Disposable, AsyncDisposable {
         if (typeof image !== 'function') return image
         const made = await this.#encodePicture(image, ['projected'], job)
         cleanUp.push(() => {
-          made.dispose()
+          made.leave()
         })
         onProgress?.({ stage: 'image', done: ++done, total })
-        return made
+        return made.native
       }),
       job,
     )
@@ -950,16 +974,21 @@ export class LLaVA implements Disposable, AsyncDisposable {
     }
   }
 
-  async #encodeImage(image: ImageInput, options: ImageOptions, job: Job): Promise<EncodedImage> {
+  async #encodeImage(
+    image: ImageInput,
+    results: readonly ImageResult[],
+    options: ImageOptions,
+    job: Job,
+  ): Promise<EncodedImage> {
     const taken = takePicture(image, this.#limits(options, job), job)
-    return new EncodedImage(await this.#encodePicture(taken, imageResults, job), this.#engine)
+    return new EncodedImage(await this.#encodePicture(taken, results, job), this.#engine)
   }
 
-  /** The caller disposes of it. */
-  async #encodePicture(image: TakenPicture, results: readonly ImageResult[], job: Job): Promise<NativeImageFeatures> {
-    const encode = async (pixelValues: Float32Array) => (await this.#engine.encode(pixelValues, results, job)).image
+  /** Computed, or remembered. The caller leaves it. */
+  async #encodePicture(image: TakenPicture, results: readonly ImageResult[], job: Job): Promise<SharedFeatures> {
+    const encode = (pixelValues: Float32Array) => this.#engine.encodeOnce(pixelValues, results, job)
     return this.#pictures.through(image, this.#imageProcessor(), job, encode, (late) => {
-      late.dispose()
+      late.leave()
     })
   }
 
@@ -974,7 +1003,10 @@ export class LLaVA implements Disposable, AsyncDisposable {
       return shared.read(result)
     }
     const taken = takePicture(image, this.#limits(options, job), job)
-    const encoded = await this.#encodePicture(taken, [result], job)
+    const encode = async (pixelValues: Float32Array) => (await this.#engine.encode(pixelValues, [result], job)).image
+    const encoded = await this.#pictures.through(taken, this.#imageProcessor(), job, encode, (late) => {
+      late.dispose()
+    })
     try {
       return this.#engine.read(encoded, result)
     } finally {
@@ -1050,6 +1082,8 @@ async function openEngine(modelPath: string, options: OpenOptions): Promise<Engi
   const limits = {
     kvCacheBytes: options.kvCacheBytes ?? machine().available / 2,
     maxWaiting: options.maxWaiting ?? defaultMaxWaiting,
+    prefixCacheBytes: options.prefixCacheBytes ?? machine().available / 8,
+    pictureCacheBytes: options.pictureCacheBytes ?? defaultPictureCacheBytes,
   }
   return openReporting(description, nativeOptions, limits, options.onProgress)
 }
@@ -1058,7 +1092,7 @@ async function openEngine(modelPath: string, options: OpenOptions): Promise<Engi
 async function openReporting(
   description: ModelDescription,
   options: NativeOptions,
-  limits: AdmissionLimits,
+  limits: EngineLimits,
   onProgress: ProgressListener | undefined,
 ): Promise<Engine> {
   if (onProgress === undefined || options.weights === 'mapped') return Engine.open(description, options, limits)

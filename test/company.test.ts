@@ -4,8 +4,9 @@ import test from 'ava'
 import { LLaVA, type Answer, type AnswerOptions, type LlavaError, type OpenOptions } from '../lib/index.js'
 import { goldenCase } from './tiny-model.js'
 
-/** What does not depend on the clock; log-probabilities show the bits of the logits. */
-function lasting({ text, tokenIds, finishReason, usage, logprobs }: Answer): object {
+/** What depends neither on the clock nor on what was kept of other prompts; log-probabilities show the bits of the logits. */
+function lasting({ text, tokenIds, finishReason, usage: { cachedTokens, ...usage }, logprobs }: Answer): object {
+  if (cachedTokens >= usage.promptTokens) throw new Error('of a prompt one token at least is computed')
   return { text, tokenIds, finishReason, usage, logprobs }
 }
 
@@ -37,12 +38,21 @@ for (const [name, options] of [
     const { model: file, picture } = goldenCase(name)
     await using model = await LLaVA.open(file, { template: 'hf', threads: 2, ...options })
     const alone: Answer[] = []
-    for (const [pictures, question, answerOptions] of questions(picture))
+    for (const [pictures, question, answerOptions] of questions(picture)) {
+      model.clearCaches()
       alone.push(await model.ask(pictures, question, answerOptions))
+    }
+    // from then on also on top of what was kept of others
+    const again: Answer[] = []
+    for (const [pictures, question, answerOptions] of questions(picture).toReversed())
+      again.unshift(await model.ask(pictures, question, answerOptions))
+    t.deepEqual(again.map(lasting), alone.map(lasting))
+    t.true(again.some(({ usage }) => usage.cachedTokens > 0))
     const together = await Promise.all(
       questions(picture).map(([pictures, question, answerOptions]) => model.ask(pictures, question, answerOptions)),
     )
     t.deepEqual(together.map(lasting), alone.map(lasting))
+    model.clearCaches()
     t.is(model.info().memory.kvCache, 0)
   })
 }
@@ -65,7 +75,7 @@ for (const name of ['hf-bf16', 'hf-f32', 'gguf-kquants']) {
 test('of a thousand questions at once none is lost, and their keys and values stay within the room', async (t) => {
   const { model: file } = goldenCase('gguf-pair-q4_0')
   const kvCacheBytes = 2 ** 21
-  await using model = await LLaVA.open(file, { template: 'hf', threads: 2, kvCacheBytes })
+  await using model = await LLaVA.open(file, { template: 'hf', threads: 2, kvCacheBytes, prefixCacheBytes: 0 })
   const options = { maxTokens: 4 }
   const alone = await model.ask([], 'What is it?', options)
   let most = 0

@@ -24,7 +24,7 @@ async function withModel<T>(
   options: OpenOptions = {},
   file = modelPath,
 ): Promise<T> {
-  await using model = await LLaVA.open(file, { template: 'hf', threads: 2, ...options })
+  await using model = await LLaVA.open(file, { template: 'hf', threads: 2, prefixCacheBytes: 0, ...options })
   return await work(model)
 }
 
@@ -428,7 +428,7 @@ test('a conversation disposed of while it answers finishes the answer, then free
 })
 
 test('a conversation of a model that was disposed of is DISPOSED', async (t) => {
-  const model = await LLaVA.open(modelPath, { template: 'hf' })
+  const model = await LLaVA.open(modelPath, { template: 'hf', prefixCacheBytes: 0 })
   const conversation = await threeTurns(model)
   const writing = conversation.say('Why?', long).answer
   model.dispose()

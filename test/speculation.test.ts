@@ -108,7 +108,7 @@ async function withModel<T>(
   options: OpenOptions = {},
 ): Promise<T> {
   const { model: file, picture } = goldenCase(name)
-  await using model = await LLaVA.open(file, { template: 'hf', threads: 1, ...options })
+  await using model = await LLaVA.open(file, { template: 'hf', threads: 1, prefixCacheBytes: 0, ...options })
   return await work(model, picture)
 }
 
@@ -252,7 +252,7 @@ test('aborting and leaving take effect at the same token as without drafts', asy
 
 test('a model disposed of in the middle of a draft fails the answer as without', async (t) => {
   const { model: file } = goldenCase('gguf-pair-q4_0')
-  const model = await LLaVA.open(file, { template: 'hf', threads: 1 })
+  const model = await LLaVA.open(file, { template: 'hf', threads: 1, prefixCacheBytes: 0 })
   const onProgress: AnswerOptions['onProgress'] = ({ stage, done }) => {
     if (stage === 'generate' && done === 50) model.dispose()
   }
@@ -350,7 +350,7 @@ test('float weights and exact arithmetic take as many tokens ahead as int8 arith
 })
 
 test('the model that comes with the package answers the same with drafts and without', async (t) => {
-  await using model = await LLaVA.open(undefined, { threads: 1 })
+  await using model = await LLaVA.open(undefined, { threads: 1, prefixCacheBytes: 0 })
   let accepted = 0
   for (const options of [
     {},

@@ -2,6 +2,7 @@
 
 import { LlavaError } from '../errors.js'
 import type { Engine } from './engine.js'
+import type { SharedFeatures } from './shared-features.js'
 import type { ImageResult, NativeImageFeatures } from '../native.js'
 
 /**
@@ -11,15 +12,15 @@ import type { ImageResult, NativeImageFeatures } from '../native.js'
 export class EncodedImage implements Disposable {
   /** Rows this picture takes in the prompt: 576 at LLaVA 1.5's shape. */
   readonly rows: number
-  readonly #shared: SharedRows
+  readonly #shared: SharedFeatures
   readonly #engine: Engine
   #disposed = false
 
   /** Made by `LLaVA.encodeImage`. */
-  constructor(native: NativeImageFeatures, engine: Engine, shared = new SharedRows(native)) {
+  constructor(shared: SharedFeatures, engine: Engine) {
     this.#shared = shared
     this.#engine = engine
-    this.rows = native.rows
+    this.rows = shared.native.rows
   }
 
   /** What the vision tower gave: [rows, vision hidden size], row-major, a fresh copy. Throws DISPOSED after `dispose()`. */
@@ -62,7 +63,7 @@ export class EncodedImage implements Disposable {
       )
     }
     this.#alive()
-    return this.#shared.use()
+    return this.#shared.use().native
   }
 
   /** @internal */
@@ -73,31 +74,12 @@ export class EncodedImage implements Disposable {
   /** A second EncodedImage of the same rows, to be disposed of by itself. @internal */
   share(): EncodedImage {
     this.#alive()
-    return new EncodedImage(this.#shared.use(), this.#engine, this.#shared)
+    return new EncodedImage(this.#shared.use(), this.#engine)
   }
 
   #alive(): NativeImageFeatures {
     if (this.#disposed) throw new LlavaError('DISPOSED', 'this EncodedImage has been disposed of')
     this.#engine.checkAlive()
     return this.#shared.native
-  }
-}
-
-/** Native rows and how many need them; the last one to leave frees them. */
-class SharedRows {
-  readonly native: NativeImageFeatures
-  #users = 1
-
-  constructor(native: NativeImageFeatures) {
-    this.native = native
-  }
-
-  use(): NativeImageFeatures {
-    this.#users++
-    return this.native
-  }
-
-  leave(): void {
-    if (--this.#users === 0) this.native.dispose()
   }
 }

@@ -23,18 +23,22 @@ import {
 } from '../native.js'
 import { batchSize, PictureBatches, type Tower } from './picture-batches.js'
 import { Scheduler } from './scheduler.js'
-import { rowCount } from './segments.js'
+import { PictureCache } from './picture-cache.js'
+import { PrefixTree } from './prefix-tree.js'
+import { pages, rowCount } from './segments.js'
+import type { SharedFeatures } from './shared-features.js'
 import { finishInSlices } from '../slices.js'
 import { indexPieces } from '../tokenizer/piece-index.js'
 import { Tokenizer } from '../tokenizer/tokenizer.js'
 import type { ModelDescription } from '../weights/model-description.js'
 import { imageRows, towerRows } from '../weights/tower-rows.js'
 
-/** Positions of a page of keys and values (ops/args.h, kPageTokens). */
-const pageTokens = 64
-
-function pages(positions: number): number {
-  return Math.ceil(positions / pageTokens)
+/** What an engine may hold. */
+export interface EngineLimits extends AdmissionLimits {
+  /** Bytes of keys and values of beginnings of prompts that are kept, at most. */
+  readonly prefixCacheBytes: number
+  /** Bytes of encoded pictures that are kept, at most. */
+  readonly pictureCacheBytes: number
 }
 
 export class Engine {
@@ -42,6 +46,10 @@ export class Engine {
   readonly options: NativeOptions
   readonly tokenizer: Tokenizer
   readonly admission: Admission
+  /** Beginnings of prompts. */
+  readonly prefixes: PrefixTree
+  /** Encoded pictures. */
+  readonly pictures: PictureCache
   readonly #native: NativeModel
   readonly #scheduler: Scheduler
   readonly #pictures: PictureBatches<ImageResult, NativeImageFeatures>
@@ -54,26 +62,35 @@ export class Engine {
     description: ModelDescription,
     options: NativeOptions,
     tokenizer: Tokenizer,
-    limits: AdmissionLimits,
+    limits: EngineLimits,
     info: NativeInfo,
   ) {
     this.#native = model
     this.admission = new Admission(limits)
     const { vision } = description.config
     const { vocabSize, hiddenSize } = description.config.text
-    this.#scheduler = new Scheduler(model, { vocabSize, hiddenSize, apart: sumsByCount(description, options, info) })
+    const apart = sumsByCount(description, options, info)
+    this.#scheduler = new Scheduler(model, { vocabSize, hiddenSize, apart })
     this.#pictures = new PictureBatches(towerOf(model), batchSize(vision === undefined ? 1 : towerRows(vision)))
     this.description = description
     this.options = options
     this.tokenizer = tokenizer
+    this.pictures = new PictureCache(limits.pictureCacheBytes, bytesOfResults(description.config), (...request) =>
+      this.#pictures.encode(...request),
+    )
     this.#bytesOfPage = info.memory.kvCacheFull / pages(description.config.text.contextLength)
+    this.prefixes = new PrefixTree(this, {
+      limit: limits.prefixCacheBytes,
+      bytesOfPage: this.#bytesOfPage,
+      apart,
+    })
   }
 
   /** Maps the weights, or copies them. */
   static async open(
     description: ModelDescription,
     options: NativeOptions,
-    limits: AdmissionLimits,
+    limits: EngineLimits,
     onProgress?: OpenListener,
   ): Promise<Engine> {
     const tokenizer = new Tokenizer(description.tokenizer, await finishInSlices(indexPieces(description.tokenizer)))
@@ -165,6 +182,17 @@ export class Engine {
     return { image: result, computeMs }
   }
 
+  /** The same for a picture that may have been seen before. The caller leaves what it gets. */
+  encodeOnce(pixelValues: Float32Array, results: readonly ImageResult[], job: Job): Promise<SharedFeatures> {
+    return this.pictures.get(pixelValues, results, job)
+  }
+
+  /** Forgets beginnings of prompts and encoded pictures. */
+  clearCaches(): void {
+    this.prefixes.clear()
+    this.pictures.clear()
+  }
+
   /** An empty sequence; the caller disposes of it. */
   createSequence(): NativeSequence {
     this.checkAlive()
@@ -245,6 +273,7 @@ export class Engine {
     if (this.#disposed) return
     this.#disposed = true
     for (const job of this.#jobs.keys()) job.stop(disposedError)
+    this.clearCaches()
     this.#native.dispose()
   }
 
@@ -271,6 +300,18 @@ function sumsByCount(
     arithmetic === 'fast' &&
     tensors.some(({ name, dtype, shape }) => shape.length === 2 && (tiles || floats.has(dtype)) && isProduct(name))
   )
+}
+
+/** What the results of a picture take. */
+function bytesOfResults({ vision, text }: ModelConfig): (result: ImageResult) => number {
+  const rows = vision === undefined ? 0 : imageRows(vision)
+  const floats: Readonly<Record<ImageResult, number>> = {
+    image_features: rows * (vision?.hiddenSize ?? 0),
+    pooled_features: vision?.hiddenSize ?? 0,
+    projected: rows * text.hiddenSize,
+    projected_mean: text.hiddenSize,
+  }
+  return (result) => floats[result] * Float32Array.BYTES_PER_ELEMENT
 }
 
 function towerOf(model: NativeModel): Tower<ImageResult, NativeImageFeatures> {

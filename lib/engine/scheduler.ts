@@ -135,8 +135,9 @@ export class Scheduler {
     const { apart } = this.#options
     const calls = this.#candidates()
     const waiting = calls.map(({ rows, done }) => {
-      const first = done - (done % mostRows)
-      const end = Math.min(first + mostRows, rows)
+      const start = done - (done % mostRows)
+      const first = start > 0 && rows - start <= fewRows ? start - mostRows : start
+      const end = rows - first <= mostRows + fewRows ? rows : first + mostRows // no run of a long call is few
       return { run: end - first, left: end - done }
     })
     const beside =

@@ -2,6 +2,14 @@
 
 import type { NativeSegment } from '../native.js'
 
+/** Positions of a page of keys and values (ops/args.h, kPageTokens). */
+export const pageTokens = 64
+
+/** Pages that so many positions take. */
+export function pages(positions: number): number {
+  return Math.ceil(positions / pageTokens)
+}
+
 /** Positions that segments take. */
 export function rowCount(segments: readonly NativeSegment[]): number {
   return segments.reduce((rows, segment) => rows + ('tokens' in segment ? segment.tokens.length : segment.count), 0)

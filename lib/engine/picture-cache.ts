@@ -1,0 +1,97 @@
+// Pictures that went through tower and projector, kept for the next question about them: known by what the tower saw, so that one file, its copy and its
+// pixels are the same. The least recently used leave when there is no room. Equal pictures that come at once are computed once.
+
+import { LRUCache } from 'lru-cache'
+import type { Encoded } from './picture-batches.js'
+import type { Job } from './job.js'
+import { nameRows, pictureDigest } from './position-keys.js'
+import { SharedFeatures } from './shared-features.js'
+import type { ImageResult, NativeImageFeatures } from '../native.js'
+
+/** What a cache holds and what it was good for. */
+export interface CacheUse {
+  readonly entries: number
+  readonly bytes: number
+  readonly limit: number
+  readonly hits: number
+  readonly misses: number
+}
+
+type Encode = (
+  pixelValues: Float32Array,
+  results: readonly ImageResult[],
+  job: Job,
+) => Promise<Encoded<NativeImageFeatures>>
+
+export class PictureCache {
+  readonly #limit: number
+  readonly #bytesOf: (result: ImageResult) => number
+  readonly #encode: Encode
+  readonly #kept: LRUCache<string, SharedFeatures> | undefined
+  /** Pictures under way; never rejected. */
+  readonly #underWay = new Map<string, Promise<void>>()
+  #hits = 0
+  #misses = 0
+
+  /**
+   * @param limit bytes of what is kept, at most; 0 keeps nothing
+   * @param bytesOf what a result of a picture takes
+   */
+  constructor(limit: number, bytesOf: (result: ImageResult) => number, encode: Encode) {
+    this.#limit = limit
+    this.#bytesOf = bytesOf
+    this.#encode = encode
+    if (limit > 0) {
+      this.#kept = new LRUCache({
+        maxSize: limit,
+        dispose: (features) => {
+          features.leave()
+        },
+      })
+    }
+  }
+
+  get use(): CacheUse {
+    const { size: entries = 0, calculatedSize: bytes = 0 } = this.#kept ?? {}
+    return { entries, bytes, limit: this.#limit, hits: this.#hits, misses: this.#misses }
+  }
+
+  /** `results` of a picture, computed or remembered. The caller leaves them. */
+  async get(pixelValues: Float32Array, results: readonly ImageResult[], job: Job): Promise<SharedFeatures> {
+    const digest = pictureDigest(pixelValues)
+    const key = `${digest} ${results.join()}`
+    for (let other = this.#underWay.get(key); other !== undefined; other = this.#underWay.get(key)) await job.race(other)
+    const known = this.#kept?.get(key)
+    if (known !== undefined) {
+      this.#hits++
+      return known.use()
+    }
+    this.#misses++
+    const { promise, resolve } = withResolvers()
+    this.#underWay.set(key, promise)
+    try {
+      const { result } = await this.#encode(pixelValues, results, job)
+      nameRows(result, digest)
+      const features = new SharedFeatures(result)
+      const size = results.reduce((sum, kind) => sum + this.#bytesOf(kind), 0)
+      if (this.#kept !== undefined && size <= this.#limit) this.#kept.set(key, features.use(), { size })
+      return features
+    } finally {
+      this.#underWay.delete(key)
+      resolve()
+    }
+  }
+
+  /** Forgets all pictures; those in use stay until their users leave. */
+  clear(): void {
+    this.#kept?.clear()
+  }
+}
+
+function withResolvers(): { readonly promise: Promise<void>; readonly resolve: () => void } {
+  let resolve = (): void => undefined
+  const promise = new Promise<void>((done) => {
+    resolve = done
+  })
+  return { promise, resolve }
+}

@@ -1,0 +1,23 @@
+// A picture's native rows with several users: the last one to leave frees them.
+
+import type { NativeImageFeatures } from '../native.js'
+
+export class SharedFeatures {
+  readonly native: NativeImageFeatures
+  #users = 1
+
+  /** With one user: whoever made it. */
+  constructor(native: NativeImageFeatures) {
+    this.native = native
+  }
+
+  /** One user more. */
+  use(): this {
+    this.#users++
+    return this
+  }
+
+  leave(): void {
+    if (--this.#users === 0) this.native.dispose()
+  }
+}

@@ -1,0 +1,256 @@
+// Beginnings of prompts that are kept, on sequences that only keep books: each holds the positions that it should, none is lost or leaked, and the room is kept.
+
+import { setImmediate as turn } from 'node:timers/promises'
+import test from 'ava'
+import fc from 'fast-check'
+import { Job } from '../../lib/engine/job.js'
+import { nameRows, positionKeys } from '../../lib/engine/position-keys.js'
+import { PrefixTree, type PrefixTreeOptions } from '../../lib/engine/prefix-tree.js'
+import { fewRows } from '../../lib/engine/step-plan.js'
+import { LlavaError } from '../../lib/errors.js'
+import type { NativeImageFeatures, NativeSegment, NativeSequence } from '../../lib/native.js'
+
+/** Sequences of position keys, and how many live. */
+class Books {
+  readonly texts = new Set<Text>()
+  fails = false
+
+  get live(): number {
+    return this.texts.size
+  }
+
+  createSequence(): Text {
+    return new Text(this)
+  }
+
+  fork(sequence: NativeSequence): Text {
+    if (this.fails) throw new LlavaError('OUT_OF_MEMORY', 'out of memory')
+    return new Text(this, [...(sequence as Text).keys])
+  }
+}
+
+class Text implements NativeSequence {
+  #disposed = false
+
+  constructor(
+    readonly books: Books,
+    readonly keys: number[] = [],
+  ) {
+    books.texts.add(this)
+  }
+
+  get length(): number {
+    if (this.#disposed) throw new Error('disposed of')
+    return this.keys.length
+  }
+
+  truncate(length: number): void {
+    if (length > this.length) throw new Error(`cut at ${length} of ${this.length}`)
+    this.keys.length = length
+  }
+
+  fork(): NativeSequence {
+    return this.books.fork(this)
+  }
+
+  dispose(): void {
+    if (this.#disposed) throw new Error('disposed of twice')
+    this.#disposed = true
+    this.books.texts.delete(this)
+  }
+}
+
+function treeOf(options: Partial<PrefixTreeOptions> = {}) {
+  const books = new Books()
+  return { books, tree: new PrefixTree(books, { limit: Infinity, bytesOfPage: 1, apart: false, ...options }) }
+}
+
+const newJob = () => new Job(undefined, { cancel: () => undefined })
+const tokens = (...ids: number[]): NativeSegment => ({ tokens: Int32Array.from(ids) })
+
+/** Pictures of 20 rows. */
+const pictures = [1, 2, 3].map((n): NativeImageFeatures => {
+  const image = { rows: 20, read: () => new Float32Array(0), dispose: () => undefined }
+  nameRows(image, n.toString(16).padStart(2, '0').repeat(32))
+  return image
+})
+const shown = (n: number): NativeSegment => ({ image: pictures[n]!, start: 0, count: 20 })
+
+/** Runs a prompt and its answer, as far as `until`; says what was cached. */
+async function run(
+  tree: PrefixTree,
+  segments: readonly NativeSegment[],
+  answer: readonly number[] = [],
+  until: 'prompted' | 'failed' | 'answered' = 'answered',
+): Promise<{ cached: number; holds: readonly number[] }> {
+  const begun = await tree.begin(segments, newJob())
+  const sequence = begun.sequence as Text
+  try {
+    const holds = [...sequence.keys]
+    if (until === 'failed') return { cached: begun.cached, holds }
+    sequence.keys.push(...positionKeys(begun.rest))
+    begun.prompted()
+    if (until === 'prompted') return { cached: begun.cached, holds }
+    sequence.keys.push(...answer)
+    begun.answered([...answer, 999]) // the last token was chosen and not computed
+    return { cached: begun.cached, holds }
+  } finally {
+    begun.end()
+    sequence.dispose()
+  }
+}
+
+const prompts = fc
+  .array(
+    fc.oneof(
+      fc.array(fc.nat(2), { minLength: 1, maxLength: 30 }).map((ids) => tokens(...ids)),
+      fc.nat(2).map((n) => shown(n)),
+    ),
+    { maxLength: 4 },
+  )
+  .map((segments) => [...segments, tokens(7)])
+
+/** Positions of the longest beginning that was kept; a picture is shared whole or not at all. */
+function longest(kept: readonly (readonly number[])[], keys: readonly number[]): number {
+  return Math.max(
+    0,
+    ...kept.map((other) => {
+      let shared = 0
+      while (shared < keys.length && keys[shared] === other[shared]) shared++
+      if (shared < keys.length && keys[shared]! < 0) while (shared > 0 && keys[shared - 1]! < 0) shared--
+      return shared
+    }),
+  )
+}
+
+for (const apart of [false, true]) {
+  test(`${apart ? 'few rows and many apart: ' : ''}a prompt goes on from the longest beginning that was kept, which holds its own positions`, async (t) => {
+    await fc.assert(
+      fc.asyncProperty(
+        fc.array(fc.tuple(prompts, fc.array(fc.nat(2), { maxLength: 5 }), fc.constantFrom('prompted', 'failed', 'answered')), {
+          maxLength: 25,
+        }),
+        async (runs) => {
+          const { books, tree } = treeOf({ apart })
+          const kept: number[][] = []
+          for (const [segments, answer, until] of runs) {
+            const keys = [...positionKeys(segments)]
+            const least = apart ? fewRows + 1 : 1
+            const expected = Math.max(0, Math.min(longest(kept, keys), keys.length - least))
+            const { cached, holds } = await run(tree, segments, answer, until)
+            t.is(cached, expected)
+            t.deepEqual(holds, keys.slice(0, cached))
+            if (until === 'failed' || (apart && keys.length <= fewRows)) continue
+            kept.push(until === 'prompted' || apart ? keys : [...keys, ...answer])
+          }
+          t.is(books.live, tree.use.entries)
+          tree.clear()
+          t.is(books.live, 0)
+          t.like(tree.use, { entries: 0, bytes: 0 })
+        },
+      ),
+      { numRuns: 300 },
+    )
+  })
+}
+
+test('the least recently used leave, leaves before what they grow from, and the room is kept', async (t) => {
+  await fc.assert(
+    fc.asyncProperty(fc.nat(12), fc.array(prompts, { maxLength: 25 }), async (limit, runs) => {
+      const { books, tree } = treeOf({ limit })
+      for (const segments of runs) {
+        const keys = [...positionKeys(segments)]
+        const { cached, holds } = await run(tree, segments)
+        t.deepEqual(holds, keys.slice(0, cached))
+        t.true(tree.use.bytes <= limit)
+        t.is(books.live, tree.use.entries)
+      }
+    }),
+  )
+  const { tree } = treeOf({ limit: 4 })
+  const question = (n: number) => [tokens(...new Array<number>(64).fill(n), 8)] // two pages each
+  await run(tree, question(1))
+  await run(tree, question(2))
+  t.is((await run(tree, question(1))).cached, 64)
+  await run(tree, question(3))
+  t.is((await run(tree, question(1))).cached, 64)
+  t.is((await run(tree, question(2))).cached, 0)
+})
+
+test('a beginning that two prompts share is a node of its own, and holds no more than itself', async (t) => {
+  const { tree, books } = treeOf()
+  const question = (n: number) => [tokens(...new Array<number>(64).fill(5), ...new Array<number>(64).fill(n), 7)]
+  for (const n of [1, 2]) await run(tree, question(n))
+  t.deepEqual([...books.texts].map(({ length }) => length).sort(), [129, 129, 64])
+  t.is(tree.use.bytes, 1 + 2 + 2)
+})
+
+test('of prompts that begin alike and come at once the first is computed, and the others wait for it', async (t) => {
+  const { tree, books } = treeOf()
+  const system = new Array<number>(70).fill(5)
+  const question = (n: number) => [tokens(...system), shown(0), tokens(n, n)]
+  const first = await tree.begin(question(1), newJob())
+  const begun: number[] = []
+  const others = [2, 3].map(async (n) => {
+    const other = await tree.begin(question(n), newJob())
+    begun.push(other.cached)
+    other.end()
+    other.sequence.dispose()
+  })
+  const stopped = new Job(undefined, { cancel: () => undefined })
+  const leaves = t.throwsAsync(tree.begin(question(4), stopped), { message: 'over' })
+  const unlike = await tree.begin([tokens(6), shown(0), tokens(2)], newJob())
+  t.is(unlike.cached, 0)
+  stopped.stop(() => new Error('over'))
+  await leaves
+  await turn()
+  t.deepEqual(begun, [])
+  const sequence = first.sequence as Text
+  sequence.keys.push(...positionKeys(first.rest))
+  first.prompted()
+  await Promise.all(others)
+  t.deepEqual(begun, [90, 90])
+  for (const one of [first, unlike]) {
+    one.end()
+    one.sequence.dispose()
+  }
+  t.is(books.live, tree.use.entries)
+})
+
+test('where the first one fails, one of the others is computed in its place', async (t) => {
+  const { tree } = treeOf()
+  const question = (n: number) => [tokens(...new Array<number>(70).fill(5), n)]
+  const first = await tree.begin(question(1), newJob())
+  const others = Promise.all([2, 3].map((n) => run(tree, question(n))))
+  first.end()
+  t.deepEqual(
+    (await others).map(({ cached }) => cached),
+    [0, 70],
+  )
+})
+
+test('where memory runs out nothing is kept, and nothing is lost', async (t) => {
+  const { tree, books } = treeOf()
+  await run(tree, [tokens(1, 2, 3)])
+  const begun = await tree.begin([tokens(1, 2, 4)], newJob())
+  const sequence = begun.sequence as Text
+  sequence.keys.push(...positionKeys(begun.rest))
+  books.fails = true
+  begun.prompted()
+  begun.answered([5])
+  begun.end()
+  sequence.dispose()
+  t.is(books.live, tree.use.entries)
+  books.fails = false
+  t.is((await run(tree, [tokens(1, 2, 3, 4)])).cached, 3)
+})
+
+test('a tree without room keeps nothing and lets nobody wait', async (t) => {
+  const { tree, books } = treeOf({ limit: 0 })
+  const question = [tokens(...new Array<number>(70).fill(5))]
+  const first = await tree.begin(question, newJob())
+  t.is((await run(tree, question)).cached, 0)
+  first.end()
+  first.sequence.dispose()
+  t.deepEqual([books.live, tree.use.entries], [0, 0])
+})
