@@ -25,7 +25,9 @@ interface ServeLoadFlags {
 export function addServeLoad(program: Command): void {
   program
     .command('serve-load')
-    .description('many questions to one model, one after another and all at once, without and with a picture each')
+    .description(
+      'many questions to one model, one after another and all at once: of text, with a picture each, about one picture',
+    )
     .option('--threads <n>', 'compute threads (default: all)', whole)
     .option('--layers <n>', 'of the 7B shape with random weights', whole, 8)
     .option('--type <name>', 'type of its weights', oneOf(dtypes), 'Q4_0')
@@ -49,14 +51,19 @@ async function serveLoad({ json, ...options }: ServeLoadFlags): Promise<void> {
 }
 
 const names = ['seconds', 'first token, ms', 'longest gap, ms', 'in turns / at once']
-const columns = `${''.padEnd(24)}${names.map((name) => name.padStart(20)).join('')}`
+const columns = `${''.padEnd(26)}${names.map((name) => name.padStart(20)).join('')}`
 
-function rows({ pictures, inTurns, atOnce, ratio }: ServeLoadLine): string {
-  const what = pictures === 0 ? 'text' : 'with a picture'
-  return [row(`${what}, in turns`, inTurns), row(`${what}, at once`, atOnce) + ratio.toFixed(2).padStart(20)].join('\n')
+function rows({ asked, inTurns, atOnce, ratio, second }: ServeLoadLine): string {
+  const lines = [row(`${asked}, in turns`, inTurns), row(`${asked}, at once`, atOnce) + ratio.toFixed(2).padStart(20)]
+  if (second !== undefined) {
+    const { firstTokenMs, coldFirstTokenMs } = second
+    const share = `${((100 * firstTokenMs) / coldFirstTokenMs).toFixed(1)} % of the first one's ${coldFirstTokenMs.toFixed(0)}`
+    lines.push(`a second question about it, 12 tokens: first token after ${firstTokenMs.toFixed(0)} ms, ${share}`)
+  }
+  return lines.join('\n')
 }
 
 function row(name: string, { seconds, firstTokenMs, longestGapMs }: ServeLoadTimes): string {
   const cells = [seconds.toFixed(1), firstTokenMs.toFixed(0), longestGapMs.toFixed(0)]
-  return `${name.padEnd(24)}${cells.map((cell) => cell.padStart(20)).join('')}`
+  return `${name.padEnd(26)}${cells.map((cell) => cell.padStart(20)).join('')}`
 }

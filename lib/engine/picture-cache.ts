@@ -60,7 +60,8 @@ export class PictureCache {
   async get(pixelValues: Float32Array, results: readonly ImageResult[], job: Job): Promise<SharedFeatures> {
     const digest = pictureDigest(pixelValues)
     const key = `${digest} ${results.join()}`
-    for (let other = this.#underWay.get(key); other !== undefined; other = this.#underWay.get(key)) await job.race(other)
+    for (let other = this.#underWay.get(key); other !== undefined; other = this.#underWay.get(key))
+      await job.race(other)
     const known = this.#kept?.get(key)
     if (known !== undefined) {
       this.#hits++

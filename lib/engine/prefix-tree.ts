@@ -168,7 +168,10 @@ export class PrefixTree {
   #leaderOf(keys: Int32Array): Leader | undefined {
     const { shared } = this.#find(keys)
     for (const leader of this.#leaders)
-      if (this.#usable(keys, sharedPositions(keys, commonLength(keys, leader.keys))) >= this.#usable(keys, shared) + worthWaiting)
+      if (
+        this.#usable(keys, sharedPositions(keys, commonLength(keys, leader.keys))) >=
+        this.#usable(keys, shared) + worthWaiting
+      )
         return leader
     return undefined
   }
@@ -182,7 +185,7 @@ export class PrefixTree {
   #find(keys: Int32Array): { readonly node: Node | undefined; readonly shared: number } {
     let node: Node | undefined
     let at = 0
-    for (let next = this.#roots.get(keys[0] as number); next !== undefined; ) {
+    for (let next = this.#roots.get(keys[0] as number); next !== undefined;) {
       const length = commonLength(next.keys, keys.subarray(at))
       node = next
       at += length
@@ -197,7 +200,7 @@ export class PrefixTree {
   #insert(keys: Int32Array, sequence: NativeSequence): boolean {
     let parent: Node | undefined
     let at = 0
-    for (let next = this.#roots.get(keys[0] as number); next !== undefined; ) {
+    for (let next = this.#roots.get(keys[0] as number); next !== undefined;) {
       const length = commonLength(next.keys, keys.subarray(at))
       parent = length < next.keys.length ? this.#split(next, length) : next
       at += length

@@ -15,6 +15,7 @@ import {
   type NativeStep,
 } from '../native.js'
 import type { Job } from './job.js'
+import { Pace } from './pace.js'
 import { rowCount, segmentRange } from './segments.js'
 import { allocate } from './allocate.js'
 import { fewRows, mostRows, planPass } from './step-plan.js'
@@ -60,8 +61,8 @@ export interface SchedulerOptions {
   readonly apart: boolean
 }
 
-/** What a pass may take beside running answers, in milliseconds of a prompt's rows. */
-const besideMs = 100
+/** What a pass that holds a prompt's rows may take while answers run, about, in milliseconds: with the pass of their tokens it keeps them for less than 250. */
+const besideMs = 140
 const leastBeside = 16
 
 export class Scheduler {
@@ -71,8 +72,8 @@ export class Scheduler {
   readonly #waiting: Call[] = []
   #running = false
   #manyNext = false
-  /** Of a pass of many rows. */
-  #msPerRow = 0
+  /** Of passes of many rows. */
+  readonly #pace = new Pace()
   /** Output of passes that several calls want rows of. */
   #outputs = new Float32Array(0)
 
@@ -140,10 +141,7 @@ export class Scheduler {
       const end = rows - first <= mostRows + fewRows ? rows : first + mostRows // no run of a long call is few
       return { run: end - first, left: end - done }
     })
-    const beside =
-      this.#msPerRow === 0
-        ? leastBeside
-        : Math.min(mostRows, Math.max(leastBeside, Math.round(besideMs / this.#msPerRow)))
+    const beside = Math.min(mostRows, Math.max(leastBeside, this.#pace.rowsWithin(besideMs)))
     const shares = planPass(waiting, { beside, apart, manyNext: this.#manyNext })
     this.#manyNext = !this.#manyNext
     return shares.map(({ index, rows }) => {
@@ -186,7 +184,7 @@ export class Scheduler {
       return
     }
     const rows = parts.reduce((sum, part) => sum + part.rows, 0)
-    if (rows > fewRows) this.#msPerRow = computeMs / rows
+    if (rows > fewRows) this.#pace.observe(rows, computeMs)
     let from = 0
     for (const [n, part] of parts.entries()) {
       const end = from + part.outputs * width

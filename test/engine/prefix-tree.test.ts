@@ -25,7 +25,7 @@ class Books {
 
   fork(sequence: NativeSequence): Text {
     if (this.fails) throw new LlavaError('OUT_OF_MEMORY', 'out of memory')
-    return new Text(this, [...(sequence as Text).keys])
+    return new Text(this, [...textOf(sequence).keys])
   }
 }
 
@@ -60,6 +60,11 @@ class Text implements NativeSequence {
   }
 }
 
+function textOf(sequence: NativeSequence): Text {
+  if (sequence instanceof Text) return sequence
+  throw new Error('a sequence of somebody else')
+}
+
 function treeOf(options: Partial<PrefixTreeOptions> = {}) {
   const books = new Books()
   return { books, tree: new PrefixTree(books, { limit: Infinity, bytesOfPage: 1, apart: false, ...options }) }
@@ -84,7 +89,7 @@ async function run(
   until: 'prompted' | 'failed' | 'answered' = 'answered',
 ): Promise<{ cached: number; holds: readonly number[] }> {
   const begun = await tree.begin(segments, newJob())
-  const sequence = begun.sequence as Text
+  const sequence = textOf(begun.sequence)
   try {
     const holds = [...sequence.keys]
     if (until === 'failed') return { cached: begun.cached, holds }
@@ -127,9 +132,12 @@ for (const apart of [false, true]) {
   test(`${apart ? 'few rows and many apart: ' : ''}a prompt goes on from the longest beginning that was kept, which holds its own positions`, async (t) => {
     await fc.assert(
       fc.asyncProperty(
-        fc.array(fc.tuple(prompts, fc.array(fc.nat(2), { maxLength: 5 }), fc.constantFrom('prompted', 'failed', 'answered')), {
-          maxLength: 25,
-        }),
+        fc.array(
+          fc.tuple(prompts, fc.array(fc.nat(2), { maxLength: 5 }), fc.constantFrom('prompted', 'failed', 'answered')),
+          {
+            maxLength: 25,
+          },
+        ),
         async (runs) => {
           const { books, tree } = treeOf({ apart })
           const kept: number[][] = []
@@ -205,7 +213,7 @@ test('of prompts that begin alike and come at once the first is computed, and th
   await leaves
   await turn()
   t.deepEqual(begun, [])
-  const sequence = first.sequence as Text
+  const sequence = textOf(first.sequence)
   sequence.keys.push(...positionKeys(first.rest))
   first.prompted()
   await Promise.all(others)
@@ -233,7 +241,7 @@ test('where memory runs out nothing is kept, and nothing is lost', async (t) => 
   const { tree, books } = treeOf()
   await run(tree, [tokens(1, 2, 3)])
   const begun = await tree.begin([tokens(1, 2, 4)], newJob())
-  const sequence = begun.sequence as Text
+  const sequence = textOf(begun.sequence)
   sequence.keys.push(...positionKeys(begun.rest))
   books.fails = true
   begun.prompted()

@@ -149,14 +149,14 @@ test('prompts fill passes together; one that does not fit goes on in the next', 
   ])
 })
 
-test('beside answers a prompt goes in slices of a tenth of a second', async (t) => {
+test('beside answers a prompt goes in slices of a seventh of a second', async (t) => {
   const decoder = bookkeeper({ msPerRow: 2 })
   await advance(decoder, ids(100)) // the pace is known from here on
-  const prompt = advance(decoder, ids(120))
+  const prompt = advance(decoder, ids(160))
   const sequence = new Text()
   for (let n = 0; n < 4; n++) await advance(decoder, [n], { sequence })
   await prompt
-  t.deepEqual(decoder.passes, [[100], [50, 1], [50, 1], [20, 1], [1]])
+  t.deepEqual(decoder.passes, [[100], [70, 1], [70, 1], [20, 1], [1]])
 })
 
 test('kept apart, few rows and many take turns', async (t) => {
