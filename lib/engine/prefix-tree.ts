@@ -202,13 +202,14 @@ export class PrefixTree {
     let at = 0
     for (let next = this.#roots.get(keys[0] as number); next !== undefined;) {
       const length = commonLength(next.keys, keys.subarray(at))
-      parent = length < next.keys.length ? this.#split(next, length) : next
+      const ends = length < next.keys.length // in the middle of the node
+      parent = ends ? this.#split(next, length) : next
       at += length
       if (at === keys.length) {
         this.#touch(parent)
         return false
       }
-      next = length < next.keys.length ? undefined : next.children.get(keys[at] as number)
+      next = ends ? undefined : next.children.get(keys[at] as number)
     }
     const leaf: Node = { keys: keys.slice(at), end: keys.length, sequence, parent, children: new Map() }
     this.#siblings(leaf).set(keys[at] as number, leaf)

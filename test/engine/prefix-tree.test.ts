@@ -157,7 +157,7 @@ for (const apart of [false, true]) {
           t.like(tree.use, { entries: 0, bytes: 0 })
         },
       ),
-      { numRuns: 300 },
+      { numRuns: 2000 },
     )
   })
 }
@@ -191,6 +191,12 @@ test('a beginning that two prompts share is a node of its own, and holds no more
   for (const n of [1, 2]) await run(tree, question(n))
   t.deepEqual([...books.texts].map(({ length }) => length).sort(), [129, 129, 64])
   t.is(tree.use.bytes, 1 + 2 + 2)
+})
+
+test('a prompt that parts from another before its end does not go on in what follows that one', async (t) => {
+  const { tree } = treeOf()
+  await run(tree, [tokens(5, 7)], [2]) // 2 after 5 7
+  for (const cached of [1, 3]) t.is((await run(tree, [tokens(5, 2, 0, 7)], [], 'prompted')).cached, cached)
 })
 
 test('of prompts that begin alike and come at once the first is computed, and the others wait for it', async (t) => {
