@@ -1,115 +1,296 @@
-// A whole CLIP beside a LLaVA, for pictures and texts as vectors of one space: what LLaVA's own tower, cut off before its last layer, cannot give.
-//   image = post_layernorm(tower(pixel_values))[class row] · visual_projectionᵀ,  text = final_layer_norm(text tower(ids))[end] · text_projectionᵀ
+// CLIP by itself: pictures and texts as vectors of one space, in which what means alike is near (Radford et al. 2021).
 
-import { readFile } from 'node:fs/promises'
-import { LlavaError } from './errors.js'
+import { fileURLToPath } from 'node:url'
+import { embedEach, type InputResult } from './embed-many.js'
+import { ClipEngine } from './engine/clip-engine.js'
 import type { Job } from './engine/job.js'
-import { batchSize, PictureBatches, type Tower } from './engine/picture-batches.js'
-import { guarded, native, type NativeClip, type NativeOptions } from './native.js'
-import { finishInSlices } from './slices.js'
-import { ClipTokenizer, clipVocabularyFromFiles, clipVocabularyFromJson } from './tokenizer/clip-tokenizer.js'
-import { indexPieces } from './tokenizer/piece-index.js'
-import { Tokenizer } from './tokenizer/tokenizer.js'
-import { describeClip, type ClipDescription, type ClipTokenizerFiles } from './weights/clip-directory.js'
-import { parseJsonInSlices } from './weights/json-slices.js'
-import { towerRows } from './weights/tower-rows.js'
+import { Jobs } from './engine/jobs.js'
+import { invalidArgument } from './errors.js'
+import type { ImageInput } from './image/decode.js'
+import { decodeOptions, imageChecks, type ImageOptions } from './image-options.js'
+import { isas, type Isa, type NativeOptions } from './native.js'
+import { abortSignal, checkOptions, flag, oneOf, text, wholeNumber, type OptionCheck } from './options.js'
+import { PictureQueue, takePicture } from './picture-queue.js'
 
-export class Clip {
-  readonly description: ClipDescription
-  readonly #native: NativeClip
-  readonly #pictures: PictureBatches<'image_embeds', Float32Array>
-  readonly #tokenizer: ClipTokenizer
+/** The CLIP that comes with the package: it knows drawings of two hundred things. */
+export const packagedClip = fileURLToPath(new URL('../../models/clip', import.meta.url))
 
-  private constructor(model: NativeClip, description: ClipDescription, tokenizer: ClipTokenizer) {
-    this.#native = model
-    const { projectionDim, vision } = description.config
-    const encode: Tower<'image_embeds', Float32Array>['encode'] = async (pixelValues, count, _, cancellation) => {
-      const start = performance.now()
-      const rows = await model.encodeImages(pixelValues, count, cancellation)
-      const results = Array.from({ length: count }, (_, n) => rows.slice(n * projectionDim, (n + 1) * projectionDim))
-      return { results, computeMs: performance.now() - start }
-    }
-    this.#pictures = new PictureBatches({ encode, free: () => undefined }, batchSize(towerRows(vision)))
-    this.description = description
-    this.#tokenizer = tokenizer
-  }
-
-  /** Opens a directory as transformers saves a CLIPModel. */
-  static async open(directory: string, options: NativeOptions): Promise<Clip> {
-    const description = await describeClip(directory)
-    const { files, tensors, config } = description
-    const tokenizer = await openTokenizer(description.tokenizer, config.text.contextLength)
-    const model = await guarded(() => native().openClip(files, tensors, config, options))
-    return new Clip(model, description, tokenizer)
-  }
-
-  /** pixel_values [3, S, S] of CLIP's own image processor to [projectionDim], not normalised; in a batch with those of other calls. */
-  async image(pixelValues: Float32Array, job: Job): Promise<Float32Array> {
-    return (await this.#pictures.encode(pixelValues, ['image_embeds'], job)).result
-  }
-
-  /** A text to [projectionDim], not normalised. What is beyond the text tower's context is cut off, as CLIP does. */
-  async text(text: string, job: Job): Promise<Float32Array> {
-    return guarded(() => this.#native.encodeTexts([this.#tokenizer.encode(text)], job.cancellation))
-  }
-
-  dispose(): void {
-    this.#native.dispose()
-  }
+export interface ClipOptions extends ImageOptions {
+  /** Compute threads; default as many as the process may use. */
+  readonly threads?: number
+  /** Kernel table; default the strongest that this CPU has. */
+  readonly isa?: Isa | 'auto'
+  /** As of `LLaVA.open`. */
+  readonly arithmetic?: 'fast' | 'exact'
 }
 
-/** A CLIP that is opened when it is first asked for: most who open a model never do. */
-export class LateClip {
-  readonly #directory: string
-  readonly #options: NativeOptions
-  #opening: Promise<Clip> | undefined
-  #clip: Clip | undefined
+/** A picture (a string is its path or URL), or a text. */
+export type ClipInput = ImageInput | { readonly text: string }
+
+export interface ClipEmbedOptions extends ImageOptions {
+  /** Scale to length 1, so that a dot product is the cosine; default true. */
+  readonly normalize?: boolean
+  readonly signal?: AbortSignal
+}
+
+export interface ClipEmbedManyOptions extends ClipEmbedOptions {
+  /** Results in the order of their inputs (default), or each as soon as it is done. */
+  readonly ordered?: boolean
+}
+
+export interface ZeroShotOptions extends ImageOptions {
+  /** The text for a label, which stands for `{}`; default `a photo of a {}`, as CLIP was trained on captions. */
+  readonly prompt?: string
+  readonly signal?: AbortSignal
+}
+
+/** A label and how probable it is among those that were given. */
+export interface ZeroShot {
+  readonly label: string
+  /** All of them add up to 1. */
+  readonly probability: number
+  /** Cosine of the picture and the label's text. */
+  readonly similarity: number
+}
+
+export interface ClipInfo {
+  readonly path: string
+  /** Length of a vector. */
+  readonly width: number
+  /** What cosines are multiplied by before they are compared: exp(logit_scale). */
+  readonly scale: number
+  readonly imageSize: number
+  /** Tokens of a text; what is beyond is cut off. */
+  readonly contextLength: number
+  readonly parameters: number
+}
+
+const openChecks = {
+  ...imageChecks,
+  threads: wholeNumber(1, 1024),
+  isa: oneOf('auto', ...isas),
+  arithmetic: oneOf('fast', 'exact'),
+} satisfies Record<keyof ClipOptions, OptionCheck>
+
+const embedChecks = {
+  ...imageChecks,
+  normalize: flag,
+  signal: abortSignal,
+} satisfies Record<keyof ClipEmbedOptions, OptionCheck>
+
+const embedManyChecks = { ...embedChecks, ordered: flag } satisfies Record<keyof ClipEmbedManyOptions, OptionCheck>
+
+const zeroShotChecks = {
+  ...imageChecks,
+  prompt: text,
+  signal: abortSignal,
+} satisfies Record<keyof ZeroShotOptions, OptionCheck>
+
+/**
+ * A CLIP checkpoint by itself.
+ *
+ * ```
+ * const clip = await CLIP.open('clip-vit-base-patch32')
+ * const [cat, dog] = await clip.embed(['cat.jpg', 'dog.jpg'])
+ * await clip.zeroShot('cat.jpg', ['cat', 'dog']) // [{ label: 'cat', probability: 0.99, … }, …]
+ * clip.dispose()
+ * ```
+ */
+export class CLIP implements Disposable, AsyncDisposable {
+  readonly #engine: ClipEngine
+  readonly #options: ClipOptions
+  readonly #pictures = new PictureQueue()
+  readonly #jobs = new Jobs('CLIP')
   #disposed = false
 
-  constructor(directory: string, options: NativeOptions) {
-    this.#directory = directory
+  private constructor(engine: ClipEngine, options: ClipOptions) {
+    this.#engine = engine
     this.#options = options
   }
 
-  /** Opened once; after a failure the next call tries again. */
-  open(): Promise<Clip> {
-    this.#opening ??= this.#open().catch((error: unknown) => {
-      this.#opening = undefined
-      throw error
+  /**
+   * Opens a directory as transformers saves a CLIPModel; without a path the one that comes with the package.
+   * @throws LlavaError MODEL_NOT_FOUND, MODEL_CORRUPT, MODEL_UNSUPPORTED, INVALID_ARGUMENT.
+   */
+  static async open(directory: string = packagedClip, options: ClipOptions = {}): Promise<CLIP> {
+    text('directory', directory)
+    checkOptions('CLIP.open()', options, openChecks)
+    const nativeOptions: NativeOptions = {
+      device: 'auto',
+      threads: options.threads ?? 0,
+      isa: options.isa ?? 'auto',
+      kvCache: 'f32',
+      arithmetic: options.arithmetic ?? 'fast',
+      weights: 'mapped',
+    }
+    return new CLIP(await ClipEngine.open(directory, nativeOptions), { ...options })
+  }
+
+  /** Vectors [width] of pictures and texts, one or a list of them; the first input that is wrong fails the call. */
+  embed(input: ClipInput, options?: ClipEmbedOptions): Promise<Float32Array>
+  embed(input: readonly ClipInput[], options?: ClipEmbedOptions): Promise<Float32Array[]>
+  async embed(
+    input: ClipInput | readonly ClipInput[],
+    options: ClipEmbedOptions = {},
+  ): Promise<Float32Array | Float32Array[]> {
+    this.#checkAlive()
+    checkOptions('embed()', options, embedChecks)
+    return this.#jobs.run(options.signal, async (job) =>
+      isList(input) ? this.#vectors(input, options, job) : this.#vector(input, 'input', options, job),
+    )
+  }
+
+  /**
+   * The same of any number of inputs: a list, a generator, or what comes asynchronously. Many are computed at once, and memory does not grow with their
+   * number. What is wrong with one input is its result, `{ index, error }`. Leaving the iteration stops the work.
+   */
+  embedMany(
+    inputs: Iterable<ClipInput> | AsyncIterable<ClipInput>,
+    options: ClipEmbedManyOptions = {},
+  ): AsyncGenerator<InputResult<Float32Array>, void, undefined> {
+    this.#checkAlive()
+    checkOptions('embedMany()', options, embedManyChecks)
+    if (!isIterable(inputs)) throw invalidArgument('inputs', 'an iterable or an async iterable', inputs)
+    return this.#jobs.runEach(options.signal, (job) => {
+      const embed = (one: ClipInput, index: number) => this.#vector(one, `inputs[${index}]`, options, job)
+      return embedEach(inputs, embed, options.ordered ?? true, job)
     })
-    return this.#opening
   }
 
-  async #open(): Promise<Clip> {
-    const clip = await Clip.open(this.#directory, this.#options)
-    this.#clip = clip
-    if (this.#disposed) clip.dispose()
-    return clip
+  /** The cosine of two pictures or texts, or of vectors that were made before, in [-1, 1]. */
+  async similarity(
+    a: ClipInput | Float32Array,
+    b: ClipInput | Float32Array,
+    options: ClipEmbedOptions = {},
+  ): Promise<number> {
+    this.#checkAlive()
+    checkOptions('similarity()', options, embedChecks)
+    return this.#jobs.run(options.signal, async (job) => {
+      const vector = async (one: ClipInput | Float32Array, name: string) =>
+        one instanceof Float32Array ? one : this.#vector(one, name, { ...options, normalize: false }, job)
+      const [left, right] = await Promise.all([vector(a, 'a'), vector(b, 'b')])
+      if (left.length !== right.length) throw invalidArgument('b', `as many values as \`a\`, ${left.length}`, right)
+      return cosine(left, right)
+    })
   }
 
+  /** Which of these labels fits a picture, the most probable first: the softmax of scaled cosines of the picture and a text for each. */
+  async zeroShot(image: ImageInput, labels: readonly string[], options: ZeroShotOptions = {}): Promise<ZeroShot[]> {
+    this.#checkAlive()
+    checkOptions('zeroShot()', options, zeroShotChecks)
+    if (!Array.isArray(labels) || labels.length === 0 || !labels.every((label) => typeof label === 'string'))
+      throw invalidArgument('labels', 'a list of strings, one at least', labels)
+    const { prompt = 'a photo of a {}', signal, ...limits } = options
+    if (!prompt.includes('{}')) throw invalidArgument('prompt', 'a text with {} in it, where the label goes', prompt)
+    return this.#jobs.run(signal, async (job) => {
+      const texts = labels.map((label) => ({ text: prompt.replaceAll('{}', () => label) }))
+      const [picture, ...vectors] = await this.#vectors([image, ...texts], { ...limits, normalize: false }, job)
+      const similarities = vectors.map((vector) => cosine(picture as Float32Array, vector))
+      const largest = Math.max(...similarities)
+      const weights = similarities.map((similarity) =>
+        Math.exp(this.#engine.description.scale * (similarity - largest)),
+      )
+      const sum = weights.reduce((total, weight) => total + weight, 0)
+      return labels
+        .map((label, n) => ({
+          label,
+          probability: (weights[n] as number) / sum,
+          similarity: similarities[n] as number,
+        }))
+        .toSorted((a, b) => b.probability - a.probability)
+    })
+  }
+
+  info(): ClipInfo {
+    this.#checkAlive()
+    const { path, config, scale, parameters } = this.#engine.description
+    return {
+      path,
+      width: config.projectionDim,
+      scale,
+      imageSize: config.vision.imageSize,
+      contextLength: config.text.contextLength,
+      parameters,
+    }
+  }
+
+  /** Frees the model. What still runs fails with DISPOSED; a second call does nothing. */
   dispose(): void {
+    if (this.#disposed) return
     this.#disposed = true
-    this.#clip?.dispose()
+    this.#jobs.stop()
+    this.#engine.dispose()
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose()
+  }
+
+  /** The same, and waits until all that ran has stopped. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    const settled = this.#jobs.settled()
+    this.dispose()
+    await settled
+  }
+
+  /** All of them, side by side; the first failure stops the others. */
+  async #vectors(inputs: readonly ClipInput[], options: ClipEmbedOptions, job: Job): Promise<Float32Array[]> {
+    const vectors: Float32Array[] = []
+    const embed = (one: ClipInput, index: number) => this.#vector(one, `input[${index}]`, options, job)
+    for await (const { embedding, error } of embedEach(inputs, embed, true, job)) {
+      if (error !== undefined) {
+        job.stop(() => error)
+        throw error
+      }
+      vectors.push(embedding)
+    }
+    return vectors
+  }
+
+  async #vector(input: ClipInput, name: string, options: ClipEmbedOptions, job: Job): Promise<Float32Array> {
+    const { normalize = true, ...limits } = options
+    const vector = isText(input)
+      ? await this.#engine.text(input.text, job)
+      : await this.#picture(input, name, limits, job)
+    return normalize ? normalized(vector) : vector
+  }
+
+  #picture(input: ImageInput, name: string, limits: ImageOptions, job: Job): Promise<Float32Array> {
+    if (typeof input !== 'string' && (typeof input !== 'object' || input === null))
+      throw invalidArgument(name, 'a picture, or { text }', input)
+    const taken = takePicture(input, decodeOptions(this.#options, limits, job), job)
+    const encode = (pixelValues: Float32Array) => this.#engine.image(pixelValues, job)
+    return this.#pictures.through(taken, this.#engine.description.imageProcessor, job, encode)
+  }
+
+  #checkAlive(): void {
+    if (this.#disposed) throw this.#jobs.disposedError()
   }
 }
 
-async function openTokenizer(
-  { tokenizerJson, vocabulary, merges }: ClipTokenizerFiles,
-  contextLength: number,
-): Promise<ClipTokenizer> {
-  const file = tokenizerJson ?? vocabulary ?? ''
-  try {
-    const json = await finishInSlices(parseJsonInSlices(await readFile(file, 'utf8')))
-    const reading =
-      tokenizerJson === undefined
-        ? clipVocabularyFromFiles(json, await readFile(merges ?? '', 'utf8'))
-        : clipVocabularyFromJson(json)
-    const spec = await finishInSlices(reading)
-    return new ClipTokenizer(new Tokenizer(spec, await finishInSlices(indexPieces(spec))), contextLength)
-  } catch (cause) {
-    if (cause instanceof LlavaError && cause.code !== 'MODEL_CORRUPT') throw cause
-    throw new LlavaError('MODEL_CORRUPT', `${file}: ${cause instanceof Error ? cause.message : String(cause)}`, {
-      cause,
-    })
-  }
+function isList(input: ClipInput | readonly ClipInput[]): input is readonly ClipInput[] {
+  return Array.isArray(input)
+}
+
+function isText(input: ClipInput): input is { readonly text: string } {
+  return typeof input === 'object' && input !== null && 'text' in input && typeof input.text === 'string'
+}
+
+function isIterable(inputs: unknown): boolean {
+  return typeof inputs === 'object' && inputs !== null && (Symbol.iterator in inputs || Symbol.asyncIterator in inputs)
+}
+
+function normalized(vector: Float32Array): Float32Array {
+  const length = norm(vector)
+  return length === 0 ? vector : vector.map((value) => value / length)
+}
+
+function norm(vector: Float32Array): number {
+  return Math.sqrt(vector.reduce((sum, value) => sum + value * value, 0))
+}
+
+/** 0 where one of them is nothing. */
+function cosine(a: Float32Array, b: Float32Array): number {
+  const dot = a.reduce((sum, value, n) => sum + value * (b[n] as number), 0)
+  return dot / (norm(a) * norm(b) || 1)
 }

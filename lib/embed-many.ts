@@ -1,13 +1,16 @@
 // Inputs of any number as vectors, with memory that does not grow with it: so many are under way as keep the model busy, further ones are asked for when
 // results have been taken (back-pressure).
 
-import type { Embedding, EmbeddingDtype, EmbedInput } from './embedding.js'
+import type { Embedding, EmbeddingDtype } from './embedding.js'
 import type { Job } from './engine/job.js'
 import { LlavaError } from './errors.js'
 
 /** What became of one input of `LLaVA.embedMany`; `index` counts the inputs from 0. */
-export type EmbedResult<Dtype extends EmbeddingDtype = EmbeddingDtype> =
-  | { readonly index: number; readonly embedding: Embedding<Dtype>; readonly error?: undefined }
+export type EmbedResult<Dtype extends EmbeddingDtype = EmbeddingDtype> = InputResult<Embedding<Dtype>>
+
+/** The same of any kind of vector. */
+export type InputResult<Vector> =
+  | { readonly index: number; readonly embedding: Vector; readonly error?: undefined }
   | { readonly index: number; readonly error: LlavaError; readonly embedding?: undefined }
 
 /** Inputs under way, results that nobody has taken yet among them: a batch of the tower, one that is being read, and one that waits. */
@@ -16,22 +19,20 @@ export const mostUnderWay = 48
 /** Errors that end the call, not one input of it. */
 const ends: ReadonlySet<string> = new Set(['ABORTED', 'DISPOSED', 'INTERNAL'])
 
-type Inputs = Iterable<EmbedInput> | AsyncIterable<EmbedInput>
-
 /**
  * @param embed one input's vector, or its failure
  * @param ordered whether results come in the order of their inputs, or as they are done
  * @param job stops what is under way when the reader leaves
  */
-export async function* embedEach<Dtype extends EmbeddingDtype>(
-  inputs: Inputs,
-  embed: (input: EmbedInput, index: number) => Promise<Embedding<Dtype>>,
+export async function* embedEach<Input, Vector>(
+  inputs: Iterable<Input> | AsyncIterable<Input>,
+  embed: (input: Input, index: number) => Promise<Vector>,
   ordered: boolean,
   job: Pick<Job, 'onStop' | 'leave'>,
-): AsyncGenerator<EmbedResult<Dtype>, void, undefined> {
+): AsyncGenerator<InputResult<Vector>, void, undefined> {
   const source = Symbol.asyncIterator in inputs ? inputs[Symbol.asyncIterator]() : inputs[Symbol.iterator]()
   const underWay = new Map<number, Promise<void>>()
-  const done = new Map<number, EmbedResult<Dtype>>()
+  const done = new Map<number, InputResult<Vector>>()
   let failure: { readonly reason: unknown } | undefined
   let asking = false // for the next input
   let exhausted = false
@@ -41,7 +42,7 @@ export async function* embedEach<Dtype extends EmbeddingDtype>(
     failure ??= { reason }
     tell()
   }
-  const begin = (input: EmbedInput, index: number) => {
+  const begin = (input: Input, index: number) => {
     const work = settled(embed(input, index), index).then((result) => {
       underWay.delete(index)
       done.set(index, result)
@@ -94,10 +95,7 @@ async function leave(source: AsyncIterator<unknown> | Iterator<unknown>, busy: b
   else await left
 }
 
-async function settled<Dtype extends EmbeddingDtype>(
-  embedding: Promise<Embedding<Dtype>>,
-  index: number,
-): Promise<EmbedResult<Dtype>> {
+async function settled<Vector>(embedding: Promise<Vector>, index: number): Promise<InputResult<Vector>> {
   try {
     return { index, embedding: await embedding }
   } catch (error) {

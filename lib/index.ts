@@ -4,7 +4,6 @@ export { LLaVA } from './llava.js'
 export type {
   AnswerOptions,
   EncodeOptions,
-  ImageOptions,
   ImageSource,
   Message,
   ModelInfo,
@@ -12,6 +11,17 @@ export type {
   PromptOptions,
   TraceOptions,
 } from './llava.js'
+export { CLIP } from './clip.js'
+export type {
+  ClipEmbedManyOptions,
+  ClipEmbedOptions,
+  ClipInfo,
+  ClipInput,
+  ClipOptions,
+  ZeroShot,
+  ZeroShotOptions,
+} from './clip.js'
+export type { ImageOptions } from './image-options.js'
 export type { Answer, Timings, Usage } from './answer.js'
 export type { FinishReason, GeneratedToken } from './generation.js'
 export type { TokenLogprob, TokenLogprobs } from './token-logprobs.js'
@@ -30,7 +40,7 @@ export type {
   EmbeddingDtype,
   EmbeddingKind,
 } from './embedding.js'
-export type { EmbedResult } from './embed-many.js'
+export type { EmbedResult, InputResult } from './embed-many.js'
 export { EncodedImage } from './engine/encoded-image.js'
 export { LlavaError } from './errors.js'
 export type { LlavaErrorCode } from './errors.js'

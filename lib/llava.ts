@@ -1,10 +1,11 @@
 // LLaVA, the public face: open a model, ask about pictures, stream answers, or take the logits.
 
-import { fileURLToPath } from 'node:url'
 import type { Answer, Timings, Usage } from './answer.js'
 import { runBenchmark, type BenchmarkLine, type BenchmarkOptions } from './benchmark.js'
 import { ChatStream, type ChatWork } from './chat-stream.js'
-import { LateClip, type Clip } from './clip.js'
+import { packagedClip } from './clip.js'
+import { LateClip, type ClipEngine } from './engine/clip-engine.js'
+import { decodeOptions, imageChecks, type ImageOptions } from './image-options.js'
 import { Context, toIds, type ForwardOptions, type PromptPiece } from './context.js'
 import { Conversation, type ConversationOptions, type Past, type Prepare } from './conversation.js'
 import {
@@ -83,27 +84,12 @@ import type { ModelDescription } from './weights/model-description.js'
 import { imageAspectRatios } from './weights/preprocessing.js'
 
 /** The CLIP that the tower of the package's own model was trained in. */
-const defaultClip = fileURLToPath(new URL('../../models/clip', import.meta.url))
 
 /** A picture to ask about: anything `decodeImage` reads, or one encoded before. */
 export type ImageSource = ImageInput | EncodedImage
 
 /** A message of `LLaVA.chat`. */
 export type Message = ChatMessage<ImageSource>
-
-/** How pictures are read. */
-export interface ImageOptions {
-  /** Apply the EXIF orientation; default true. */
-  readonly autoOrient?: boolean
-  /** Most pixels (width × height) a picture may have before it is refused with IMAGE_TOO_LARGE; default 178,956,970. */
-  readonly maxPixels?: number
-  /** Most bytes a download, a stream, a pipe or a device may have before it is refused with IMAGE_TOO_LARGE; default 64 MiB. */
-  readonly maxBytes?: number
-  /** Milliseconds these may take; default 30,000. */
-  readonly timeoutMs?: number
-  /** Lets http and https URLs lead to loopback, link-local and private addresses; default false, as whoever writes the URL would read what is there. */
-  readonly allowPrivateNetwork?: boolean
-}
 
 /** How prompts are written. */
 export interface PromptOptions {
@@ -234,14 +220,6 @@ export interface ModelInfo extends NativeInfo {
   /** Memory there is, in bytes. */
   readonly machine: Machine
 }
-
-const imageChecks = {
-  autoOrient: flag,
-  maxPixels: wholeNumber(1),
-  maxBytes: wholeNumber(1),
-  timeoutMs: wholeNumber(1, 2 ** 31 - 1), // of a timer
-  allowPrivateNetwork: flag,
-} satisfies Record<keyof ImageOptions, OptionCheck>
 
 const promptChecks = { template: oneOf(...templateNames), system: text } satisfies Record<
   keyof PromptOptions,
@@ -927,7 +905,7 @@ export class LLaVA implements Disposable, AsyncDisposable {
   /** What `embed` takes its vectors from. */
   #embeddingSource(options: EmbedOptions, job: Job): EmbeddingSource {
     const { config } = this.#engine
-    const clip = async (): Promise<Clip> => {
+    const clip = async (): Promise<ClipEngine> => {
       if (this.#clip !== undefined) return job.race(this.#clip.open())
       const what = "a LLaVA checkpoint has neither CLIP's last layers nor its text tower"
       throw new LlavaError(
@@ -1021,8 +999,7 @@ export class LLaVA implements Disposable, AsyncDisposable {
   }
 
   #limits(options: ImageOptions, job: Job): DecodeOptions {
-    const { autoOrient, maxPixels, maxBytes, timeoutMs, allowPrivateNetwork } = { ...this.#options, ...given(options) }
-    return { ...given({ autoOrient, maxPixels, maxBytes, timeoutMs, allowPrivateNetwork }), signal: job.stopped }
+    return decodeOptions(this.#options, options, job)
   }
 
   #imageProcessor(): NonNullable<ModelDescription['imageProcessor']> {
@@ -1044,7 +1021,7 @@ async function openAll(modelPath: string, options: OpenOptions): Promise<Opened>
   const engine = await openEngine(modelPath, options)
   if (options.clip === undefined) {
     const isPackaged = engine.description.path === defaultModel
-    return { engine, clip: isPackaged ? new LateClip(defaultClip, engine.options) : undefined }
+    return { engine, clip: isPackaged ? new LateClip(packagedClip, engine.options) : undefined }
   }
   const clip = new LateClip(options.clip, engine.options)
   try {

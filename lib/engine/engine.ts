@@ -4,12 +4,12 @@
 import { LlavaError } from '../errors.js'
 import { Admission, type AdmissionLimits } from './admission.js'
 import { allocate } from './allocate.js'
-import { calledFrom, Job } from './job.js'
+import type { Job } from './job.js'
+import { Jobs } from './jobs.js'
 import {
   guarded,
   guardedNow,
   native,
-  newCancellation,
   type ComputePeak,
   type ImageResult,
   type ModelConfig,
@@ -54,7 +54,7 @@ export class Engine {
   readonly #scheduler: Scheduler
   readonly #pictures: PictureBatches<ImageResult, NativeImageFeatures>
   readonly #bytesOfPage: number
-  readonly #jobs = new Map<Job, Promise<unknown>>()
+  readonly #jobs = new Jobs('model')
   #disposed = false
 
   private constructor(
@@ -128,19 +128,8 @@ export class Engine {
 
   /** Runs one public call: refuses after dispose, stops with its signal or the model's end, and explains why it stopped. */
   async run<T>(signal: AbortSignal | undefined, work: (job: Job) => Promise<T>): Promise<T> {
-    const callSite = new Error()
     this.checkAlive()
-    const job = new Job(signal, newCancellation())
-    const running = runJob(job, work)
-    this.#jobs.set(job, running)
-    try {
-      return await running
-    } catch (error) {
-      throw calledFrom(callSite, job.explain(error))
-    } finally {
-      this.#jobs.delete(job)
-      job.end()
-    }
+    return this.#jobs.run(signal, work)
   }
 
   /** The same for a call that gives its results on the way. It stops when its reader leaves. */
@@ -148,25 +137,13 @@ export class Engine {
     signal: AbortSignal | undefined,
     work: (job: Job) => AsyncGenerator<T, void, undefined>,
   ): AsyncGenerator<T, void, undefined> {
-    const callSite = new Error()
     this.checkAlive()
-    const job = new Job(signal, newCancellation())
-    this.#jobs.set(job, Promise.resolve()) // its reader may be slow, or gone: nobody waits for it
-    try {
-      job.check()
-      yield* work(job)
-    } catch (error) {
-      throw calledFrom(callSite, job.explain(error))
-    } finally {
-      job.leave()
-      this.#jobs.delete(job)
-      job.end()
-    }
+    yield* this.#jobs.runEach(signal, work)
   }
 
   /** Throws DISPOSED once the model is. */
   checkAlive(): void {
-    if (this.#disposed) throw disposedError()
+    if (this.#disposed) throw this.#jobs.disposedError()
   }
 
   /**
@@ -272,16 +249,16 @@ export class Engine {
   dispose(): void {
     if (this.#disposed) return
     this.#disposed = true
-    for (const job of this.#jobs.keys()) job.stop(disposedError)
+    this.#jobs.stop()
     this.clearCaches()
     this.#native.dispose()
   }
 
   /** The same, and waits until all has stopped. */
   async disposeAsync(): Promise<void> {
-    const running = [...this.#jobs.values()]
+    const settled = this.#jobs.settled()
     this.dispose()
-    await Promise.allSettled(running)
+    await settled
   }
 }
 
@@ -324,13 +301,4 @@ function towerOf(model: NativeModel): Tower<ImageResult, NativeImageFeatures> {
       image.dispose()
     },
   }
-}
-
-async function runJob<T>(job: Job, work: (job: Job) => Promise<T>): Promise<T> {
-  job.check()
-  return await work(job)
-}
-
-function disposedError(): LlavaError {
-  return new LlavaError('DISPOSED', 'this model has been disposed of')
 }

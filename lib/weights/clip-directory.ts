@@ -1,7 +1,7 @@
 // A CLIP checkpoint (a directory as transformers saves it): all of it for embeddings, or its vision tower for an original LLaVA, which comes without one.
 
 import path from 'node:path'
-import { readdir } from 'node:fs/promises'
+import { open, readdir } from 'node:fs/promises'
 import { LlavaError } from '../errors.js'
 import type { ImageProcessorSpec } from '../image/image-processor.js'
 import type { ClipConfig, TensorEntry } from '../native.js'
@@ -26,6 +26,8 @@ export interface ClipDescription {
   readonly config: ClipConfig
   readonly tokenizer: ClipTokenizerFiles
   readonly imageProcessor: ImageProcessorSpec
+  /** What cosines are multiplied by: exp(logit_scale). */
+  readonly scale: number
   readonly parameters: number
   readonly weightDtypes: Readonly<Record<string, number>>
 }
@@ -45,7 +47,8 @@ export async function describeClip(location: string): Promise<ClipDescription> {
   const clip = await openClip(path.resolve(location))
   if (clip.text === undefined)
     throw unsupported(clip.path, 'a vision tower without its text tower', 'whole CLIP checkpoints (CLIPModel)')
-  const model = new StoredModel(clip.path, await readTowerWeights(clip), fromClip)
+  const stored = await readTowerWeights(clip)
+  const model = new StoredModel(clip.path, stored, fromClip)
   const vision = towerConfig(statedTower(clip.vision), model)
   const config = {
     vision,
@@ -60,9 +63,43 @@ export async function describeClip(location: string): Promise<ClipDescription> {
     config,
     tokenizer: tokenizerFiles(clip),
     imageProcessor: imageProcessorFromConfig(await readClipPreprocessor(clip), vision, undefined),
+    scale: await logitScale(stored),
     parameters,
     weightDtypes,
   }
+}
+
+/** exp(logit_scale), a tensor of one value; 100, where CLIP's training ends up and is clipped, where there is none. */
+async function logitScale(stored: readonly StoredTensor[]): Promise<number> {
+  const tensor = stored.find(({ name }) => name === 'logit_scale')
+  if (tensor === undefined) return 100
+  const value = floatOf(tensor.dtype, await readBytes(tensor))
+  if (value === undefined || !Number.isFinite(value))
+    throw corrupt(tensor.path, `the tensor logit_scale, of ${tensor.dtype}, is no number`)
+  return Math.exp(value)
+}
+
+async function readBytes({ path: file, offset, nbytes }: StoredTensor): Promise<Buffer> {
+  const handle = await open(file)
+  try {
+    const { buffer, bytesRead } = await handle.read(Buffer.alloc(Math.min(nbytes, 8)), 0, undefined, offset)
+    return buffer.subarray(0, bytesRead)
+  } finally {
+    await handle.close()
+  }
+}
+
+/** The one value of a tensor. */
+function floatOf(dtype: string, bytes: Buffer): number | undefined {
+  if (dtype === 'F32' && bytes.length === 4) return bytes.readFloatLE()
+  if (dtype === 'BF16' && bytes.length === 2) return Buffer.from([0, 0, ...bytes]).readFloatLE()
+  if (dtype === 'F16' && bytes.length === 2) {
+    const bits = bytes.readUInt16LE()
+    const [exponent, fraction] = [(bits >> 10) & 31, bits & 1023]
+    const magnitude = exponent === 0 ? fraction * 2 ** -24 : (1024 + fraction) * 2 ** (exponent - 25)
+    return exponent === 31 ? NaN : bits >= 0x8000 ? -magnitude : magnitude
+  }
+  return undefined
 }
 
 /** A directory with a CLIP configuration; its weights have not been looked at. */

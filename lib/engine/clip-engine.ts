@@ -1,0 +1,115 @@
+// A whole CLIP, for pictures and texts as vectors of one space: what LLaVA's own tower, cut off before its last layer, cannot give.
+//   image = post_layernorm(tower(pixel_values))[class row] · visual_projectionᵀ,  text = final_layer_norm(text tower(ids))[end] · text_projectionᵀ
+
+import { readFile } from 'node:fs/promises'
+import { LlavaError } from '../errors.js'
+import type { Job } from './job.js'
+import { batchSize, PictureBatches, type Tower } from './picture-batches.js'
+import { guarded, native, type NativeClip, type NativeOptions } from '../native.js'
+import { finishInSlices } from '../slices.js'
+import { ClipTokenizer, clipVocabularyFromFiles, clipVocabularyFromJson } from '../tokenizer/clip-tokenizer.js'
+import { indexPieces } from '../tokenizer/piece-index.js'
+import { Tokenizer } from '../tokenizer/tokenizer.js'
+import { describeClip, type ClipDescription, type ClipTokenizerFiles } from '../weights/clip-directory.js'
+import { parseJsonInSlices } from '../weights/json-slices.js'
+import { towerRows } from '../weights/tower-rows.js'
+
+export class ClipEngine {
+  readonly description: ClipDescription
+  readonly #native: NativeClip
+  readonly #pictures: PictureBatches<'image_embeds', Float32Array>
+  readonly #tokenizer: ClipTokenizer
+
+  private constructor(model: NativeClip, description: ClipDescription, tokenizer: ClipTokenizer) {
+    this.#native = model
+    const { projectionDim, vision } = description.config
+    const encode: Tower<'image_embeds', Float32Array>['encode'] = async (pixelValues, count, _, cancellation) => {
+      const start = performance.now()
+      const rows = await model.encodeImages(pixelValues, count, cancellation)
+      const results = Array.from({ length: count }, (_, n) => rows.slice(n * projectionDim, (n + 1) * projectionDim))
+      return { results, computeMs: performance.now() - start }
+    }
+    this.#pictures = new PictureBatches({ encode, free: () => undefined }, batchSize(towerRows(vision)))
+    this.description = description
+    this.#tokenizer = tokenizer
+  }
+
+  /** Opens a directory as transformers saves a CLIPModel. */
+  static async open(directory: string, options: NativeOptions): Promise<ClipEngine> {
+    const description = await describeClip(directory)
+    const { files, tensors, config } = description
+    const tokenizer = await openTokenizer(description.tokenizer, config.text.contextLength)
+    const model = await guarded(() => native().openClip(files, tensors, config, options))
+    return new ClipEngine(model, description, tokenizer)
+  }
+
+  /** pixel_values [3, S, S] of CLIP's own image processor to [projectionDim], not normalised; in a batch with those of other calls. */
+  async image(pixelValues: Float32Array, job: Job): Promise<Float32Array> {
+    return (await this.#pictures.encode(pixelValues, ['image_embeds'], job)).result
+  }
+
+  /** A text to [projectionDim], not normalised. What is beyond the text tower's context is cut off, as CLIP does. */
+  async text(text: string, job: Job): Promise<Float32Array> {
+    return guarded(() => this.#native.encodeTexts([this.#tokenizer.encode(text)], job.cancellation))
+  }
+
+  dispose(): void {
+    this.#native.dispose()
+  }
+}
+
+/** A CLIP that is opened when it is first asked for: most who open a model never do. */
+export class LateClip {
+  readonly #directory: string
+  readonly #options: NativeOptions
+  #opening: Promise<ClipEngine> | undefined
+  #clip: ClipEngine | undefined
+  #disposed = false
+
+  constructor(directory: string, options: NativeOptions) {
+    this.#directory = directory
+    this.#options = options
+  }
+
+  /** Opened once; after a failure the next call tries again. */
+  open(): Promise<ClipEngine> {
+    this.#opening ??= this.#open().catch((error: unknown) => {
+      this.#opening = undefined
+      throw error
+    })
+    return this.#opening
+  }
+
+  async #open(): Promise<ClipEngine> {
+    const clip = await ClipEngine.open(this.#directory, this.#options)
+    this.#clip = clip
+    if (this.#disposed) clip.dispose()
+    return clip
+  }
+
+  dispose(): void {
+    this.#disposed = true
+    this.#clip?.dispose()
+  }
+}
+
+async function openTokenizer(
+  { tokenizerJson, vocabulary, merges }: ClipTokenizerFiles,
+  contextLength: number,
+): Promise<ClipTokenizer> {
+  const file = tokenizerJson ?? vocabulary ?? ''
+  try {
+    const json = await finishInSlices(parseJsonInSlices(await readFile(file, 'utf8')))
+    const reading =
+      tokenizerJson === undefined
+        ? clipVocabularyFromFiles(json, await readFile(merges ?? '', 'utf8'))
+        : clipVocabularyFromJson(json)
+    const spec = await finishInSlices(reading)
+    return new ClipTokenizer(new Tokenizer(spec, await finishInSlices(indexPieces(spec))), contextLength)
+  } catch (cause) {
+    if (cause instanceof LlavaError && cause.code !== 'MODEL_CORRUPT') throw cause
+    throw new LlavaError('MODEL_CORRUPT', `${file}: ${cause instanceof Error ? cause.message : String(cause)}`, {
+      cause,
+    })
+  }
+}
