@@ -1,7 +1,7 @@
 // CLIP by itself: pictures and texts as vectors of one space, in which what means alike is near (Radford et al. 2021).
 
 import { fileURLToPath } from 'node:url'
-import { embedEach, type InputResult } from './embed-many.js'
+import { eachInput, named, type NamedResult } from './many-inputs.js'
 import { ClipEngine } from './engine/clip-engine.js'
 import type { Job } from './engine/job.js'
 import { Jobs } from './engine/jobs.js'
@@ -147,13 +147,13 @@ export class CLIP implements Disposable, AsyncDisposable {
   embedMany(
     inputs: Iterable<ClipInput> | AsyncIterable<ClipInput>,
     options: ClipEmbedManyOptions = {},
-  ): AsyncGenerator<InputResult<Float32Array>, void, undefined> {
+  ): AsyncGenerator<NamedResult<'embedding', Float32Array>, void, undefined> {
     this.#checkAlive()
     checkOptions('embedMany()', options, embedManyChecks)
     if (!isIterable(inputs)) throw invalidArgument('inputs', 'an iterable or an async iterable', inputs)
     return this.#jobs.runEach(options.signal, (job) => {
       const embed = (one: ClipInput, index: number) => this.#vector(one, `inputs[${index}]`, options, job)
-      return embedEach(inputs, embed, options.ordered ?? true, job)
+      return named('embedding', eachInput(inputs, embed, options.ordered ?? true, job))
     })
   }
 
@@ -237,12 +237,12 @@ export class CLIP implements Disposable, AsyncDisposable {
   async #vectors(inputs: readonly ClipInput[], options: ClipEmbedOptions, job: Job): Promise<Float32Array[]> {
     const vectors: Float32Array[] = []
     const embed = (one: ClipInput, index: number) => this.#vector(one, `input[${index}]`, options, job)
-    for await (const { embedding, error } of embedEach(inputs, embed, true, job)) {
+    for await (const { value, error } of eachInput(inputs, embed, true, job)) {
       if (error !== undefined) {
         job.stop(() => error)
         throw error
       }
-      vectors.push(embedding)
+      vectors.push(value)
     }
     return vectors
   }

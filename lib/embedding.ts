@@ -8,6 +8,7 @@
 
 import { invalidArgument } from './errors.js'
 import { toHalf } from './half.js'
+import type { NamedResult } from './many-inputs.js'
 import type { ImageResult } from './native.js'
 import { finishInSlices } from './slices.js'
 import type { EncodeOptions, ImageSource, PromptOptions } from './llava.js'
@@ -47,6 +48,9 @@ export interface EmbedManyOptions<Dtype extends EmbeddingDtype = EmbeddingDtype>
   /** Results in the order of their inputs (default), or each as soon as it is done. */
   readonly ordered?: boolean
 }
+
+/** What became of one input of `LLaVA.embedMany`; `index` counts the inputs from 0. */
+export type EmbedResult<Dtype extends EmbeddingDtype = EmbeddingDtype> = NamedResult<'embedding', Embedding<Dtype>>
 
 export type EmbeddingDtype = keyof EmbeddingData
 

@@ -3,6 +3,8 @@
 export { LLaVA } from './llava.js'
 export type {
   AnswerOptions,
+  AskInput,
+  AskManyOptions,
   EncodeOptions,
   ImageSource,
   Message,
@@ -36,11 +38,12 @@ export type {
   EmbedManyOptions,
   EmbedOptions,
   EmbedPrompt,
+  EmbedResult,
   Embedding,
   EmbeddingDtype,
   EmbeddingKind,
 } from './embedding.js'
-export type { EmbedResult, InputResult } from './embed-many.js'
+export type { NamedResult } from './many-inputs.js'
 export { EncodedImage } from './engine/encoded-image.js'
 export { LlavaError } from './errors.js'
 export type { LlavaErrorCode } from './errors.js'

@@ -14,12 +14,13 @@ import {
   type EmbedInput,
   type EmbedManyOptions,
   type EmbedOptions,
+  type EmbedResult,
   type EmbedPrompt,
   type Embedding,
   type EmbeddingDtype,
   type EmbeddingSource,
 } from './embedding.js'
-import { embedEach, type EmbedResult } from './embed-many.js'
+import { eachInput, named, type NamedResult } from './many-inputs.js'
 import { EncodedImage } from './engine/encoded-image.js'
 import { allocate } from './engine/allocate.js'
 import { Engine, type EngineLimits } from './engine/engine.js'
@@ -54,6 +55,7 @@ import {
   flag,
   given,
   oneOf,
+  requireOptions,
   stopStrings,
   text,
   wholeNumber,
@@ -155,13 +157,26 @@ export interface OpenOptions extends ImageOptions, PromptOptions {
   readonly signal?: AbortSignal
 }
 
+/** A question of `askMany`. */
+export interface AskInput {
+  /** What it is about; default nothing. */
+  readonly images?: ImageSource | readonly ImageSource[]
+  readonly question: string
+}
+
+/** Those of `ask`, the same for all questions. */
+export interface AskManyOptions extends AnswerOptions {
+  /** Answers in the order of their questions (default), or each as soon as it is written. */
+  readonly ordered?: boolean
+}
+
 export interface AnswerOptions extends SamplingOptions, PromptOptions {
   /** Most tokens to generate; default 512. */
   readonly maxTokens?: number
   /**
    * Most tokens that are computed ahead at once, in [0, 31]; default 15, 0: none. They are looked up in the prompt and the answer so far, and used only
-   * where they are the tokens that are chosen anyway: the answer is the same, and comes faster where it repeats what was said. Several answers (`askMany`)
-   * take none.
+   * where they are the tokens that are chosen anyway: the answer is the same, and comes faster where it repeats what was said. Several answers to one
+   * question take none.
    */
   readonly promptLookupTokens?: number
   /** Text that ends the answer; it is not part of it. */
@@ -291,9 +306,11 @@ const embedChecks = {
   signal: abortSignal,
 } satisfies Record<keyof EmbedOptions, OptionCheck>
 
+const askManyChecks = { ...answerChecks, ordered: flag } satisfies Record<keyof AskManyOptions, OptionCheck>
+
 const embedManyChecks = { ...embedChecks, ordered: flag } satisfies Record<keyof EmbedManyOptions, OptionCheck>
 
-const embedInputs: OptionCheck = (name, value) => {
+const manyInputs: OptionCheck = (name, value) => {
   const isMany =
     typeof value === 'object' && value !== null && (Symbol.iterator in value || Symbol.asyncIterator in value)
   if (!isMany) throw invalidArgument(name, 'inputs one after another: a list, a generator, or an async iterable', value)
@@ -360,31 +377,62 @@ export class LLaVA implements Disposable, AsyncDisposable {
   /**
    * Asks one question about a picture, several, or (with `[]`) none, and resolves to the whole answer.
    *
-   * Fails with IMAGE_UNREADABLE, IMAGE_TOO_LARGE, CONTEXT_OVERFLOW, INVALID_ARGUMENT, ABORTED or DISPOSED.
+   * With `answers` it resolves to so many, in [1, 512]. Pictures and prompt are computed once, and the answers are written side by side, so that several take
+   * little longer than one. Answer n depends on the seed and n alone: the first is that of a single question. Greedy answers are all the same.
+   * `usage.promptTokens` of each is the prompt they share, and `timings` are those of all together.
+   *
+   * Fails with IMAGE_UNREADABLE, IMAGE_TOO_LARGE, CONTEXT_OVERFLOW, INVALID_ARGUMENT, OVERLOADED, ABORTED or DISPOSED.
    */
+  ask(
+    image: ImageSource | readonly ImageSource[],
+    question: string,
+    options?: AnswerOptions & { readonly answers?: undefined },
+  ): Promise<Answer>
+  ask(
+    image: ImageSource | readonly ImageSource[],
+    question: string,
+    options: AnswerOptions & { readonly answers: number },
+  ): Promise<readonly Answer[]>
   async ask(
     image: ImageSource | readonly ImageSource[],
     question: string,
-    options: AnswerOptions = {},
-  ): Promise<Answer> {
-    const [answer] = await this.#answers(this.#task('ask()', [asMessage(image, question)], options), {})
-    return answer as Answer
+    options: AnswerOptions & { readonly answers?: number | undefined } = {},
+  ): Promise<Answer | readonly Answer[]> {
+    requireOptions('ask()', options)
+    const { answers: count, ...others } = options
+    if (count !== undefined) wholeNumber(1, mostRows)('answers', count)
+    const answers = await this.#answers(this.#task('ask()', [asMessage(image, question)], others, count), {})
+    return count === undefined ? (answers[0] as Answer) : answers
   }
 
   /**
-   * Asks the same question for several answers, in [1, 512]. Pictures and prompt are computed once, and the answers are written side by side, so that
-   * several take little longer than one. Answer n depends on the seed and n alone: the first is that of `ask`. Greedy answers are all the same.
+   * Any number of questions, each about its own pictures: a list, a generator, or what comes asynchronously. Many are answered at once, and memory does not grow
+   * with their number: inputs are asked for as results are taken. What is wrong with one input is its result, `{ index, error }`, and the others go on.
    *
-   * `usage.promptTokens` of each is the prompt they share, and `timings` are those of all together. Fails as `ask` does.
+   * Leaving the iteration stops the work. The iteration fails with ABORTED, DISPOSED, or what `inputs` throws.
+   *
+   * ```
+   * const inputs = files.map((file) => ({ images: file, question: 'What is in this picture?' }))
+   * for await (const { index, answer, error } of llava.askMany(inputs, { maxTokens: 40 }))
+   *   console.log(files[index], error?.message ?? answer.text)
+   * ```
    */
-  async askMany(
-    image: ImageSource | readonly ImageSource[],
-    question: string,
-    count: number,
-    options: AnswerOptions = {},
-  ): Promise<readonly Answer[]> {
-    wholeNumber(1, mostRows)('count', count)
-    return await this.#answers(this.#task('askMany()', [asMessage(image, question)], options, count), {})
+  askMany(
+    inputs: Iterable<AskInput> | AsyncIterable<AskInput>,
+    options: AskManyOptions = {},
+  ): AsyncGenerator<NamedResult<'answer', Answer>, void, undefined> {
+    this.#engine.checkAlive()
+    checkOptions('askMany()', options, askManyChecks)
+    manyInputs('inputs', inputs)
+    const { ordered = true, signal, ...others } = options
+    return this.#engine.runEach(signal, (job) => {
+      const ask = async (input: AskInput, index: number): Promise<Answer> => {
+        const { images, question } = askInput(`inputs[${index}]`, input)
+        const task = this.#task('askMany()', [asMessage(images, question)], { ...others, signal: job.stopped })
+        return (await this.#answers(task, {}))[0] as Answer
+      }
+      return named('answer', eachInput(inputs, ask, ordered, job))
+    })
   }
 
   /**
@@ -529,12 +577,12 @@ export class LLaVA implements Disposable, AsyncDisposable {
       if (!isList(input)) return embedOne(input, 'input', options, source)
       const embed = (one: EmbedInput, index: number) => embedOne(one, `input[${index}]`, options, source)
       const embeddings: Embedding<Dtype>[] = []
-      for await (const { embedding, error } of embedEach(input, embed, true, job)) {
+      for await (const { value, error } of eachInput(input, embed, true, job)) {
         if (error !== undefined) {
           job.stop(() => error)
           throw error
         }
-        embeddings.push(embedding)
+        embeddings.push(value)
       }
       return embeddings
     })
@@ -560,11 +608,11 @@ export class LLaVA implements Disposable, AsyncDisposable {
     this.#engine.checkAlive()
     checkOptions('embedMany()', options, embedManyChecks)
     embedChecks.kind('kind', options.kind)
-    embedInputs('inputs', inputs)
+    manyInputs('inputs', inputs)
     return this.#engine.runEach(options.signal, (job) => {
       const source = this.#embeddingSource(options, job)
       const embed = (one: EmbedInput, index: number) => embedOne(one, `inputs[${index}]`, options, source)
-      return embedEach(inputs, embed, options.ordered ?? true, job)
+      return named('embedding', eachInput(inputs, embed, options.ordered ?? true, job))
     })
   }
 
@@ -1118,6 +1166,13 @@ function toSegments(items: readonly SpliceItem[], images: readonly NativeImageFe
     const image = images[item.index] as NativeImageFeatures
     return { image, start: 0, count: image.rows }
   })
+}
+
+/** An input of `askMany`. */
+function askInput(name: string, input: AskInput): Required<AskInput> {
+  if (typeof input !== 'object' || input === null || typeof input.question !== 'string')
+    throw invalidArgument(name, 'an object with a question, a string, and images where it is about some', input)
+  return { images: input.images ?? [], question: input.question }
 }
 
 /** One user's message: the pictures, then the question. */

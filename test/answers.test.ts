@@ -21,7 +21,7 @@ async function withModel<T>(
   options: OpenOptions = {},
   file = modelPath,
 ): Promise<T> {
-  await using model = await LLaVA.open(file, { template: 'hf', threads: 2, ...options })
+  await using model = await LLaVA.open(file, { template: 'hf', threads: 2, prefixCacheBytes: 0, ...options })
   return await work(model)
 }
 
@@ -149,10 +149,13 @@ test('a logits processor writes the answer, and its error is the answer’s', as
 test('several answers are those of single questions with the same seed, the first that of ask', async (t) => {
   await withModel(async (model) => {
     const one = await model.ask(picture, question, varied)
-    const many = await model.askMany(picture, question, 4, varied)
+    const many = await model.ask(picture, question, { ...varied, answers: 4 })
     t.deepEqual(many.map(lasting)[0], lasting(one))
     t.is(new Set(many.map(({ tokenIds }) => tokenIds.join())).size, 4)
-    t.deepEqual((await model.askMany(picture, question, 2, varied)).map(lasting), many.slice(0, 2).map(lasting))
+    t.deepEqual(
+      (await model.ask(picture, question, { ...varied, answers: 2 })).map(lasting),
+      many.slice(0, 2).map(lasting),
+    )
     t.true(many.every(({ usage }) => usage.promptTokens === one.usage.promptTokens && usage.imageTokens === 16))
   })
 })
@@ -160,14 +163,15 @@ test('several answers are those of single questions with the same seed, the firs
 test('several greedy answers are the same', async (t) => {
   await withModel(async (model) => {
     const one = lasting(await model.ask(picture, question, { maxTokens: 10, logprobs: 2 }))
-    for (const answer of await model.askMany(picture, question, 3, { maxTokens: 10, logprobs: 2 }))
+    for (const answer of await model.ask(picture, question, { answers: 3, maxTokens: 10, logprobs: 2 }))
       t.deepEqual(lasting(answer), one)
   })
 })
 
 test('answers of different length each end by themselves, and the others go on with their own logits', async (t) => {
   await withModel(async (model) => {
-    const answers = await model.askMany([], question, 6, {
+    const answers = await model.ask([], question, {
+      answers: 6,
       temperature: 2,
       seed: 5,
       maxTokens: 60,
@@ -199,7 +203,7 @@ test('an error in one of several answers is that of all', async (t) => {
         if (++asked === 5) throw failure
       },
     }
-    t.is(await t.throwsAsync(model.askMany([], question, 3, { maxTokens: 20, logitsProcessor })), failure)
+    t.is(await t.throwsAsync(model.ask([], question, { answers: 3, maxTokens: 20, logitsProcessor })), failure)
     t.is(asked, 5) // nothing more is chosen for any of them
     t.is(model.info().memory.kvCache, 0)
   })
@@ -208,7 +212,8 @@ test('an error in one of several answers is that of all', async (t) => {
 test('aborting several answers rejects them', async (t) => {
   await withModel(async (model) => {
     const controller = new AbortController()
-    const asked = model.askMany(picture, question, 3, {
+    const asked = model.ask(picture, question, {
+      answers: 3,
       ...varied,
       maxTokens: 200,
       signal: controller.signal,
@@ -221,6 +226,50 @@ test('aborting several answers rejects them', async (t) => {
   })
 })
 
+test('many questions are answered as each is alone, in order; what is wrong with one is its own result', async (t) => {
+  await withModel(async (model) => {
+    const inputs = [
+      { images: picture, question },
+      { question: 'Name a color.' },
+      { images: 'no/such/picture.png', question },
+      { question: 7 as unknown as string },
+      { images: [picture, picture], question: 'And these?' },
+    ]
+    const results: unknown[] = []
+    for await (const { index, answer, error } of model.askMany(inputs, varied))
+      results.push([index, error === undefined ? lasting(answer) : error.code])
+    const alone = async (n: number) => lasting(await model.ask(inputs[n]!.images ?? [], inputs[n]!.question, varied))
+    t.deepEqual(results, [
+      [0, await alone(0)],
+      [1, await alone(1)],
+      [2, 'IMAGE_UNREADABLE'],
+      [3, 'INVALID_ARGUMENT'],
+      [4, await alone(4)],
+    ])
+  })
+})
+
+test('whoever leaves many questions stops them, and a signal ends them with ABORTED', async (t) => {
+  await withModel(async (model) => {
+    function* endless() {
+      for (let n = 0; ; n++) yield { question: `What is ${n}?` }
+    }
+    let seen = 0
+    for await (const { answer } of model.askMany(endless(), { maxTokens: 3, ordered: false })) {
+      t.true(answer !== undefined)
+      if (++seen === 5) break
+    }
+    t.is(model.info().load.running, 0)
+    const controller = new AbortController()
+    const asking = model.askMany(endless(), { maxTokens: 200, signal: controller.signal })
+    const first = asking.next()
+    controller.abort()
+    await t.throwsAsync(first, { code: 'ABORTED' })
+    t.throws(() => model.askMany('no list' as never), { code: 'INVALID_ARGUMENT' })
+    t.throws(() => model.askMany([], { answers: 2 } as never), { code: 'INVALID_ARGUMENT', message: /answers/ })
+  })
+})
+
 test('the same seed gives the same text on any number of threads, alone or beside others', async (t) => {
   const options = { ...varied, repetitionPenalty: 1.2, typicalP: 0.9, minP: 0.001 }
   const alone = await withModel((model) => model.ask(picture, question, options), { threads: 1 })
@@ -230,7 +279,7 @@ test('the same seed gives the same text on any number of threads, alone or besid
       async (model) => {
         const others = [
           model.ask([], 'Name a color.', varied),
-          model.askMany(picture, question, 3, { ...varied, seed: 1 }),
+          model.ask(picture, question, { answers: 3, ...varied, seed: 1 }),
         ]
         t.deepEqual(lasting(await model.ask(picture, question, options)), lasting(alone))
         await Promise.all(others)
@@ -320,9 +369,9 @@ test.serial('a host hears when a request begins and how it ends', async (t) => {
       async (model) => {
         const mine = (path: string) => messages.splice(0).filter((message) => message.model === path)
         const { path } = model.info()
-        const [a, b] = await model.askMany(picture, question, 2, { maxTokens: 3, minTokens: 3 })
+        const [a, b] = await model.ask(picture, question, { answers: 2, maxTokens: 3, minTokens: 3 })
         const [start, end] = mine(path)
-        const subject = { call: 'askMany()', model: path, images: 1, answers: 2, maxTokens: 3 }
+        const subject = { call: 'ask()', model: path, images: 1, answers: 2, maxTokens: 3 }
         t.deepEqual(start, { event: 'start', id: start?.id ?? Number.NaN, ...subject })
         const { timings, usage } = a as Answer
         t.deepEqual(end, {
@@ -363,7 +412,7 @@ test('the goldens’ greedy tokens come from one of several answers as from one 
     await withModel(
       async (opened) => {
         const alone = lasting(await opened.ask(image, question, { maxTokens: 16 }))
-        for (const answer of await opened.askMany(image, question, 3, { maxTokens: 16 }))
+        for (const answer of await opened.ask(image, question, { answers: 3, maxTokens: 16 }))
           t.deepEqual(lasting(answer), alone)
       },
       {},

@@ -162,7 +162,7 @@ test('flags for penalties, bias and the tail reach the answer', async (t) => {
 test('ask --answers writes several answers, as JSON a line each', async (t) => {
   const flags = ['--temperature', '2', '--seed', '7', '--answers', '2']
   await using opened = await LLaVA.open(model, { template: 'hf', threads: 2 })
-  const expected = (await opened.askMany(picture, question, 2, { maxTokens: 12, temperature: 2, seed: 7 })).map(
+  const expected = (await opened.ask(picture, question, { answers: 2, maxTokens: 12, temperature: 2, seed: 7 })).map(
     ({ text: answer }) => answer,
   )
   const { stdout } = await llava(['ask', picture, question, ...short, ...flags, '--json'])

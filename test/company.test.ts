@@ -63,7 +63,7 @@ for (const name of ['hf-bf16', 'hf-f32', 'gguf-kquants']) {
     const options = { maxTokens: 8, temperature: 1.5, seed: 5, logprobs: 1 }
     const alone = await model.ask([], 'What is it?', options)
     for (const count of [33, 64]) {
-      const [first] = await model.askMany([], 'What is it?', count, options)
+      const [first] = await model.ask([], 'What is it?', { ...options, answers: count })
       t.deepEqual(
         { tokenIds: first?.tokenIds, logprobs: first?.logprobs },
         { tokenIds: alone.tokenIds, logprobs: alone.logprobs },

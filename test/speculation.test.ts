@@ -331,7 +331,7 @@ test('a draft that a stop string cut off is not taken for what was said', async 
 
 test('several answers take no drafts', async (t) => {
   await withModel('gguf-pair-q4_0', async (model) => {
-    for (const { usage } of await model.askMany([], question, 2, { ...scripted([270, 280]), maxTokens: 40 })) {
+    for (const { usage } of await model.ask([], question, { answers: 2, ...scripted([270, 280]), maxTokens: 40 })) {
       t.deepEqual([usage.draftTokens, usage.acceptedTokens], [0, 0])
     }
   })

@@ -143,7 +143,7 @@ async function answer(
   if (flags.show !== undefined && flags.json !== true)
     for (const image of images) await showPicture(image, flags.show, session)
   if (flags.answers !== undefined) {
-    show(await model.askMany(images, question, flags.answers, options), flags, session, name)
+    show(await model.ask(images, question, { ...options, answers: flags.answers }), flags, session, name)
     return
   }
   const content = [

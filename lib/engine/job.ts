@@ -1,5 +1,6 @@
 // One call's reasons to stop: its AbortSignal, a reader who left, a model that was disposed. The first reason wins and reaches native code at once.
 
+import { setMaxListeners } from 'node:events'
 import { LlavaError } from '../errors.js'
 
 /** The flag that the compute threads look at. */
@@ -21,6 +22,7 @@ export class Job {
   constructor(signal: AbortSignal | undefined, cancellation: Cancellation) {
     this.#signal = signal
     this.cancellation = cancellation
+    setMaxListeners(0, this.#stopped.signal) // a call of many inputs has a listener for each, which is no leak
     if (signal?.aborted === true) this.#abort()
     else signal?.addEventListener('abort', this.#abort, { once: true })
   }

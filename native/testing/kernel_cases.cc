@@ -1028,7 +1028,8 @@ void chosen_table(Trial& t) {
     of_bf16 = std::min(of_bf16, nanoseconds([&] { return chosen.peak_bf16(20'000); }));
     of_fma = std::min(of_fma, nanoseconds([&] { return chosen.peak_fma(20'000); }));
   }
-  t.require(chosen.bf16 == Bf16::kNone || of_bf16 < 1.5 * of_fma, "bf16 is no slower");
+  const bool emulated = of_fma < 1e-5;  // the peaks are nothing there
+  t.require(emulated || chosen.bf16 == Bf16::kNone || of_bf16 < 1.5 * of_fma, "bf16 is no slower");
 }
 
 void expand_every_bfloat(Trial& t) {

@@ -201,26 +201,26 @@ const asking: Rows = [
   [
     'asking for no answers',
     'INVALID_ARGUMENT',
-    /`count` to be a whole number in \[1, 512\], got 0/,
-    ({ model }) => model.askMany([], 'What?', 0),
+    /`answers` to be a whole number in \[1, 512\], got 0/,
+    ({ model }) => model.ask([], 'What?', { answers: 0 }),
   ],
   [
     'asking for 513 answers',
     'INVALID_ARGUMENT',
-    /`count` to be a whole number in \[1, 512\], got 513/,
-    ({ model }) => model.askMany([], 'What?', 513),
+    /`answers` to be a whole number in \[1, 512\], got 513/,
+    ({ model }) => model.ask([], 'What?', { answers: 513 }),
   ],
   [
     'asking for an answer and a half',
     'INVALID_ARGUMENT',
-    /`count` to be a whole number in \[1, 512\], got 1\.5/,
-    ({ model }) => model.askMany([], 'What?', 1.5),
+    /`answers` to be a whole number in \[1, 512\], got 1\.5/,
+    ({ model }) => model.ask([], 'What?', { answers: 1.5 }),
   ],
   [
     'asking for answers in words',
     'INVALID_ARGUMENT',
-    /`count` to be a whole number in \[1, 512\], got "2"/,
-    ({ model }) => model.askMany([], 'What?', '2' as unknown as number),
+    /`answers` to be a whole number in \[1, 512\], got "2"/,
+    ({ model }) => model.ask([], 'What?', { answers: '2' as unknown as number }),
   ],
 ]
 
@@ -809,7 +809,7 @@ const others: Rows = [
 
 const afterDispose: Rows = [
   ['ask', (model: LLaVA) => model.ask([], 'What?')],
-  ['askMany', (model: LLaVA) => model.askMany([], 'What?', 2)],
+  ['askMany', (model: LLaVA) => model.askMany([{ question: 'What?' }])],
   ['chat', (model: LLaVA) => model.chat([asked])],
   ['createConversation', (model: LLaVA) => model.createConversation()],
   ['createContext', (model: LLaVA) => model.createContext()],

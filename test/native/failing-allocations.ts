@@ -65,7 +65,7 @@ const tasks: Readonly<Record<string, Task>> = {
     return [context.length, fork.length, ...logits]
   }),
   'a question is answered several times': task(open, async (model) => {
-    const answers = await model.askMany(picture, 'What is it?', 2, { maxTokens: 3 })
+    const answers = await model.ask(picture, 'What is it?', { answers: 2, maxTokens: 3 })
     return answers.map(({ text }) => text)
   }),
   'vectors are made': task(open, async (model) => [...(await model.embed('red', { kind: 'hidden_mean' })).data, ...(await model.embed(picture, { kind: 'projected_mean' })).data]),

@@ -1,17 +1,18 @@
-// Inputs of any number as vectors, with memory that does not grow with it: so many are under way as keep the model busy, further ones are asked for when
+// Inputs of any number, with memory that does not grow with it: so many are under way as keep the model busy, further ones are asked for when
 // results have been taken (back-pressure).
 
-import type { Embedding, EmbeddingDtype } from './embedding.js'
 import type { Job } from './engine/job.js'
 import { LlavaError } from './errors.js'
 
-/** What became of one input of `LLaVA.embedMany`; `index` counts the inputs from 0. */
-export type EmbedResult<Dtype extends EmbeddingDtype = EmbeddingDtype> = InputResult<Embedding<Dtype>>
+/** What became of one input; `index` counts the inputs from 0. */
+export type InputResult<Value> =
+  | { readonly index: number; readonly value: Value; readonly error?: undefined }
+  | { readonly index: number; readonly error: LlavaError; readonly value?: undefined }
 
-/** The same of any kind of vector. */
-export type InputResult<Vector> =
-  | { readonly index: number; readonly embedding: Vector; readonly error?: undefined }
-  | { readonly index: number; readonly error: LlavaError; readonly embedding?: undefined }
+/** The same, with a name for the value. */
+export type NamedResult<Name extends string, Value> =
+  | ({ readonly index: number; readonly error?: undefined } & Readonly<Record<Name, Value>>)
+  | ({ readonly index: number; readonly error: LlavaError } & { readonly [Key in Name]?: undefined })
 
 /** Inputs under way, results that nobody has taken yet among them: a batch of the tower, one that is being read, and one that waits. */
 export const mostUnderWay = 48
@@ -20,19 +21,19 @@ export const mostUnderWay = 48
 const ends: ReadonlySet<string> = new Set(['ABORTED', 'DISPOSED', 'INTERNAL'])
 
 /**
- * @param embed one input's vector, or its failure
+ * @param work gives what comes of one input, or its failure
  * @param ordered whether results come in the order of their inputs, or as they are done
  * @param job stops what is under way when the reader leaves
  */
-export async function* embedEach<Input, Vector>(
+export async function* eachInput<Input, Value>(
   inputs: Iterable<Input> | AsyncIterable<Input>,
-  embed: (input: Input, index: number) => Promise<Vector>,
+  work: (input: Input, index: number) => Promise<Value>,
   ordered: boolean,
   job: Pick<Job, 'onStop' | 'leave'>,
-): AsyncGenerator<InputResult<Vector>, void, undefined> {
+): AsyncGenerator<InputResult<Value>, void, undefined> {
   const source = Symbol.asyncIterator in inputs ? inputs[Symbol.asyncIterator]() : inputs[Symbol.iterator]()
   const underWay = new Map<number, Promise<void>>()
-  const done = new Map<number, InputResult<Vector>>()
+  const done = new Map<number, InputResult<Value>>()
   let failure: { readonly reason: unknown } | undefined
   let asking = false // for the next input
   let exhausted = false
@@ -43,12 +44,12 @@ export async function* embedEach<Input, Vector>(
     tell()
   }
   const begin = (input: Input, index: number) => {
-    const work = settled(embed(input, index), index).then((result) => {
+    const settling = settled(work(input, index), index).then((result) => {
       underWay.delete(index)
       done.set(index, result)
       tell()
     }, fail)
-    underWay.set(index, work)
+    underWay.set(index, settling)
   }
   const ask = async () => {
     asking = true
@@ -95,11 +96,20 @@ async function leave(source: AsyncIterator<unknown> | Iterator<unknown>, busy: b
   else await left
 }
 
-async function settled<Vector>(embedding: Promise<Vector>, index: number): Promise<InputResult<Vector>> {
+async function settled<Value>(work: Promise<Value>, index: number): Promise<InputResult<Value>> {
   try {
-    return { index, embedding: await embedding }
+    return { index, value: await work }
   } catch (error) {
     if (error instanceof LlavaError && !ends.has(error.code)) return { index, error }
     throw error
   }
+}
+
+/** Results whose values go by `name`. */
+export async function* named<Name extends string, Value>(
+  name: Name,
+  results: AsyncGenerator<InputResult<Value>, void, undefined>,
+): AsyncGenerator<NamedResult<Name, Value>, void, undefined> {
+  for await (const { index, value, error } of results)
+    yield (error === undefined ? { index, [name]: value } : { index, error }) as NamedResult<Name, Value>
 }

@@ -2,7 +2,7 @@
 
 import { setImmediate as turn, setTimeout as sleep } from 'node:timers/promises'
 import test from 'ava'
-import { embedEach, mostUnderWay } from '../lib/embed-many.js'
+import { eachInput, mostUnderWay } from '../lib/many-inputs.js'
 import { LLaVA, LlavaError, type Embedding, type EmbedInput, type EmbedResult } from '../lib/index.js'
 import { goldenCase } from './tiny-model.js'
 
@@ -100,7 +100,7 @@ test('results come in the order of their inputs, or as they are done', async (t)
     return vector(index)
   }
   const order = async (ordered: boolean) =>
-    (await collect(embedEach(texts(4), embed, ordered, idle))).map(({ index }) => index)
+    (await collect(eachInput(texts(4), embed, ordered, idle))).map(({ index }) => index)
   t.deepEqual(await order(true), [0, 1, 2, 3])
   t.is((await order(false)).at(-1), 0)
 })
@@ -117,7 +117,7 @@ for (const ordered of [true, false]) {
       return vector(index)
     }
     let taken = 0
-    for await (const { index } of embedEach(source, embed, ordered, idle)) {
+    for await (const { index } of eachInput(source, embed, ordered, idle)) {
       t.true(source.asked - ++taken <= mostUnderWay, `${source.asked} asked for, ${taken} taken`)
       if (ordered) t.is(index, taken - 1)
       if (taken % 100 === 0) await sleep(5)
