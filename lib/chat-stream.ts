@@ -104,6 +104,40 @@ export class ChatStream implements AsyncIterable<string, undefined> {
     )
   }
 
+  /** The text as the body of an HTTP response (`text/plain`), in place of iterating: what the AI SDK's text protocol reads. A client that leaves stops the work. */
+  toTextStreamResponse(init: ResponseInit = {}): Response {
+    const body = this.toReadableStream().pipeThrough(new TextEncoderStream())
+    return new Response(body, withHeaders(init, { 'content-type': 'text/plain; charset=utf-8' }))
+  }
+
+  /**
+   * The text as server-sent events in the AI SDK's UI message protocol, which `useChat` reads, in place of iterating. A client that leaves stops the work; a
+   * failure is an event whose text is the error's code, as its message may name files of the server.
+   */
+  toUIMessageStreamResponse(init: ResponseInit = {}): Response {
+    const events = uiMessageEvents(this)
+    const body = new ReadableStream<string>(
+      {
+        async pull(controller) {
+          const { done, value } = await events.next()
+          if (done === true) controller.close()
+          else controller.enqueue(`data: ${value}\n\n`)
+        },
+        async cancel() {
+          await events.return()
+        },
+      },
+      { highWaterMark: 0 },
+    )
+    const headers = {
+      'content-type': 'text/event-stream',
+      'cache-control': 'no-cache',
+      'x-vercel-ai-ui-message-stream': 'v1',
+      'x-accel-buffering': 'no', // nginx would keep the events back
+    }
+    return new Response(body.pipeThrough(new TextEncoderStream()), withHeaders(init, headers))
+  }
+
   [Symbol.asyncIterator](): AsyncIterator<string, undefined> {
     if (this.#iterated)
       throw new LlavaError('INVALID_ARGUMENT', 'a ChatStream can be iterated once; the whole text is in its `answer`')
@@ -182,4 +216,26 @@ function promiseWithResolver(): PromiseWithResolver {
     resolve = yes
   })
   return { promise, resolve }
+}
+
+/** The caller's headers, and these where it has none of the name. */
+function withHeaders(init: ResponseInit, defaults: Readonly<Record<string, string>>): ResponseInit {
+  const headers = new Headers(init.headers)
+  for (const [name, value] of Object.entries(defaults)) if (!headers.has(name)) headers.set(name, value)
+  return { ...init, headers }
+}
+
+/** One message of one step of one text (AI SDK, "Stream Protocols"). */
+async function* uiMessageEvents(pieces: AsyncIterable<string>): AsyncGenerator<string, void, undefined> {
+  const id = '0'
+  for (const type of ['start', 'start-step']) yield JSON.stringify({ type })
+  yield JSON.stringify({ type: 'text-start', id })
+  try {
+    for await (const delta of pieces) yield JSON.stringify({ type: 'text-delta', id, delta })
+    yield JSON.stringify({ type: 'text-end', id })
+    for (const type of ['finish-step', 'finish']) yield JSON.stringify({ type })
+  } catch (error) {
+    yield JSON.stringify({ type: 'error', errorText: error instanceof LlavaError ? error.code : 'INTERNAL' })
+  }
+  yield '[DONE]'
 }

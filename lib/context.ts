@@ -107,8 +107,8 @@ export class Context implements Disposable {
   #idle(verb: string): NativeSequence {
     if (this.#running)
       throw new LlavaError(
-        'INVALID_ARGUMENT',
-        `cannot ${verb} this Context while a forward() runs on it; await it, or fork() first`,
+        'BUSY',
+        `cannot ${verb} this Context while a forward() runs on it; await it, or fork() before`,
       )
     return this.#alive()
   }

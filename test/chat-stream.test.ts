@@ -2,6 +2,7 @@ import { setImmediate } from 'node:timers/promises'
 import test from 'ava'
 import type { Answer } from '../lib/answer.js'
 import { ChatStream } from '../lib/chat-stream.js'
+import { LlavaError } from '../lib/errors.js'
 import type { FinishReason } from '../lib/generation.js'
 
 function answerOf(text: string, finishReason: FinishReason = 'stop'): Answer {
@@ -229,6 +230,61 @@ test('a failure errors the web stream', async (t) => {
 test('a web stream is a response when it is encoded', async (t) => {
   const { stream } = writing(['á', 'b'])
   t.is(await new Response(stream.toReadableStream().pipeThrough(new TextEncoderStream())).text(), 'áb')
+})
+
+test('as a text response it is the text, and the caller has the last word on headers', async (t) => {
+  const response = writing(['á', 'b']).stream.toTextStreamResponse()
+  t.is(response.headers.get('content-type'), 'text/plain; charset=utf-8')
+  t.is(await response.text(), 'áb')
+  const own = writing(['a']).stream.toTextStreamResponse({ status: 201, headers: { 'content-type': 'text/x', a: 'b' } })
+  t.deepEqual([own.status, own.headers.get('content-type'), own.headers.get('a')], [201, 'text/x', 'b'])
+})
+
+const events = async (response: Response): Promise<unknown[]> => {
+  const blocks = (await response.text()).split('\n\n')
+  if (blocks.pop() !== '') throw new Error('an event that does not end')
+  return blocks.map((block) => {
+    const data = /^data: (.*)$/.exec(block)?.[1] ?? ''
+    return data === '[DONE]' ? data : (JSON.parse(data) as unknown)
+  })
+}
+
+test('as a UI message response it is one message of server-sent events', async (t) => {
+  const response = writing(['a\n', 'b']).stream.toUIMessageStreamResponse()
+  t.is(response.headers.get('content-type'), 'text/event-stream')
+  t.is(response.headers.get('x-vercel-ai-ui-message-stream'), 'v1')
+  t.deepEqual(await events(response), [
+    { type: 'start' },
+    { type: 'start-step' },
+    { type: 'text-start', id: '0' },
+    { type: 'text-delta', id: '0', delta: 'a\n' },
+    { type: 'text-delta', id: '0', delta: 'b' },
+    { type: 'text-end', id: '0' },
+    { type: 'finish-step' },
+    { type: 'finish' },
+    '[DONE]',
+  ])
+})
+
+test('there a failure is an event with its code and nothing of its message', async (t) => {
+  for (const [failure, errorText] of [
+    [new LlavaError('IMAGE_UNREADABLE', '/secret/path'), 'IMAGE_UNREADABLE'],
+    [new Error('/secret/path'), 'INTERNAL'],
+  ] as const) {
+    const all = await events(speaking(['a'], failure).toUIMessageStreamResponse())
+    t.deepEqual(all.slice(-2), [{ type: 'error', errorText }, '[DONE]'])
+  }
+})
+
+test('a client that leaves a response stops the work', async (t) => {
+  for (const method of ['toTextStreamResponse', 'toUIMessageStreamResponse'] as const) {
+    const { stream, seen } = writing(new Array<string>(1000).fill('a'))
+    const reader = stream[method]().body!.getReader()
+    for (let n = 0; n < (method === 'toTextStreamResponse' ? 1 : 4); n++) await reader.read()
+    await reader.cancel()
+    for (let turn = 0; turn < 20 && !seen.cancelled; turn++) await setImmediate() // pipes tell their source a little later
+    t.true(seen.cancelled, method)
+  }
 })
 
 test('what a listener of done throws goes to those of error, and ends nothing', async (t) => {

@@ -493,7 +493,7 @@ const forwarding: Rows = [
   ],
   [
     'forward while another runs on the same context',
-    'INVALID_ARGUMENT',
+    'BUSY',
     /cannot run this Context while a forward\(\) runs on it/,
     async ({ model }) => {
       using context = model.createContext()
