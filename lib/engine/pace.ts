@@ -24,12 +24,12 @@ export class Pace {
   }
 
   /**
-   * Rows of a pass of about `ms`; 0 while nothing is known. Never so few that the part that every pass takes is more than two thirds of it: such passes would
-   * keep the rest waiting for longer than they are worth.
+   * Rows of a pass of about `ms`; 0 while nothing is known. Never so few that the part that every pass takes is more than a third of it: such passes would
+   * keep everybody waiting for longer than they are worth.
    */
   rowsWithin(ms: number): number {
     if (this.#msPerRow === 0) return 0
-    return Math.round(Math.max(ms - this.#fixedMs, this.#fixedMs / 2) / this.#msPerRow)
+    return Math.round(Math.max(ms - this.#fixedMs, 2 * this.#fixedMs) / this.#msPerRow)
   }
 
   /** Least squares of relative errors; where all passes are alike, the fixed part stays what it was. */

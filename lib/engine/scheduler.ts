@@ -64,6 +64,8 @@ export interface SchedulerOptions {
 /** What a pass that holds a prompt's rows may take while answers run, about, in milliseconds: with the pass of their tokens it keeps them for less than 250. */
 const besideMs = 140
 const leastBeside = 16
+/** How long somebody who got logits counts as answering, in milliseconds: the sampling of many answers, and a pass of others. */
+const answeringMs = 100
 
 export class Scheduler {
   readonly #native: Pick<NativeModel, 'forward'>
@@ -72,6 +74,8 @@ export class Scheduler {
   readonly #waiting: Call[] = []
   #running = false
   #manyNext = false
+  /** Whoever got logits is likely to ask for the next ones: until then prompts stay short beside it. */
+  #answeringUntil = 0
   /** Of passes of many rows. */
   readonly #pace = new Pace()
   /** Output of passes that several calls want rows of. */
@@ -142,7 +146,8 @@ export class Scheduler {
       return { run: end - first, left: end - done }
     })
     const beside = Math.min(mostRows, Math.max(leastBeside, this.#pace.rowsWithin(besideMs)))
-    const shares = planPass(waiting, { beside, apart, manyNext: this.#manyNext })
+    const answering = performance.now() < this.#answeringUntil
+    const shares = planPass(waiting, { beside, answering, apart, manyNext: this.#manyNext })
     this.#manyNext = !this.#manyNext
     return shares.map(({ index, rows }) => {
       const call = calls[index] as Call
@@ -218,6 +223,7 @@ export class Scheduler {
       return
     }
     if (call.done < call.rows) return
+    if (call.output === 'logits') this.#answeringUntil = performance.now() + answeringMs
     this.#leave(call)
     call.resolve(call.computeMs)
   }

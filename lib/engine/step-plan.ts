@@ -28,6 +28,8 @@ export interface Share {
 export interface PlanOptions {
   /** Rows of long runs in a pass that holds short ones too, at most. */
   readonly beside: number
+  /** Whether answers are being written, also where none of them waits at the moment. */
+  readonly answering: boolean
   /** Whether few rows and many may not share a pass. */
   readonly apart: boolean
   /** With `apart`: whether it is the turn of many rows, where both wait. */
@@ -35,17 +37,20 @@ export interface PlanOptions {
 }
 
 /** The shares of the next pass, in the order of `waiting`: at least one where somebody waits. */
-export function planPass(waiting: readonly Waiting[], { beside, apart, manyNext }: PlanOptions): readonly Share[] {
+export function planPass(
+  waiting: readonly Waiting[],
+  { beside, answering, apart, manyNext }: PlanOptions,
+): readonly Share[] {
   const calls = waiting.map((call, index) => ({ ...call, index }))
   const few = calls.filter(({ run }) => run <= fewRows)
   const many = calls.filter(({ run }) => run > fewRows)
   if (!apart) {
     const short = whole(few, mostRows)
     const room = mostRows - total(short)
-    return inOrder([...short, ...slices(many, short.length > 0 ? Math.min(beside, room) : room, false)])
+    return inOrder([...short, ...slices(many, short.length > 0 || answering ? Math.min(beside, room) : room, false)])
   }
   if (many.length === 0 || (few.length > 0 && !manyNext)) return whole(few, fewRows)
-  return slices(many, few.length > 0 ? beside : mostRows, true)
+  return slices(many, few.length > 0 || answering ? beside : mostRows, true)
 }
 
 interface Call extends Waiting {

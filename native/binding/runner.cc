@@ -76,7 +76,12 @@ void Runner::loop() {
   }
 }
 
+// The job around it then has its turn for as long as the urgent one took, kTurn at most: tokens come all the while, and
+// pictures too.
 void Runner::perform_urgent() {
+  constexpr std::chrono::milliseconds kTurn{100};
+  const auto start = std::chrono::steady_clock::now();
+  if (start < next_urgent_) return;
   std::unique_ptr<Job> job;
   {
     const std::lock_guard lock(mutex_);
@@ -88,6 +93,8 @@ void Runner::perform_urgent() {
     within_ = job->cancel_;
   }
   perform(std::move(job), within_);
+  const auto end = std::chrono::steady_clock::now();
+  next_urgent_ = end + std::min<std::chrono::steady_clock::duration>(end - start, kTurn);
 }
 
 // flag: where the job's cancel flag stands meanwhile.

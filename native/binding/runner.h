@@ -4,6 +4,7 @@
 //   (worker.terminate()), or the model is disposed of, the job under way is cancelled, the thread joined, and waiting
 //   jobs are rejected.
 #pragma once
+#include <chrono>
 #include <napi.h>
 
 #include <atomic>
@@ -77,6 +78,7 @@ class Runner : public std::enable_shared_from_this<Runner> {
   napi_env env_ = nullptr;
   Completion completion_;
   std::thread thread_;
+  std::chrono::steady_clock::time_point next_urgent_{};  // runner thread
   std::mutex mutex_;
   std::condition_variable wake_;
   std::list<std::unique_ptr<Job>> queue_;

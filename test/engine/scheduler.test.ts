@@ -142,7 +142,7 @@ test('calls of one breath share a pass; one that comes while it runs is part of 
 
 test('prompts fill passes together; one that does not fit goes on in the next', async (t) => {
   const decoder = bookkeeper()
-  await Promise.all([advance(decoder, ids(300)), advance(decoder, ids(300)), advance(decoder, ids(100))])
+  await Promise.all([300, 300, 100].map((count) => advance(decoder, ids(count), { output: 'hidden' })))
   t.deepEqual(decoder.passes, [
     [300, 212],
     [88, 100],
@@ -157,6 +157,17 @@ test('beside answers a prompt goes in slices of a seventh of a second', async (t
   for (let n = 0; n < 4; n++) await advance(decoder, [n], { sequence })
   await prompt
   t.deepEqual(decoder.passes, [[100], [70, 1], [70, 1], [20, 1], [1]])
+})
+
+test('whoever has just got logits counts as answering, also before it asks for the next ones', async (t) => {
+  const decoder = bookkeeper({ msPerRow: 2 })
+  await advance(decoder, ids(100))
+  await advance(decoder, ids(160))
+  t.deepEqual(decoder.passes.slice(1), [[70], [70], [20]])
+  const hidden = bookkeeper({ msPerRow: 2 })
+  await advance(hidden, ids(100), { output: 'hidden' })
+  await advance(hidden, ids(160), { output: 'hidden' })
+  t.deepEqual(hidden.passes.slice(1), [[160]])
 })
 
 test('kept apart, few rows and many take turns', async (t) => {
