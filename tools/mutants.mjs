@@ -174,8 +174,50 @@ const mutants = [
   {
     name: 'bf16 weights meet unrounded activations',
     file: 'native/cpu/linear.cc',
-    from: 'factors == Factors::kBfloat ? bfloat : floating',
-    to: 'floating',
+    from: 'factors == Factors::kBfloat ? bfloat',
+    to: 'factors == Factors::kBfloat ? floating',
+  },
+  {
+    name: 'the second terms of float weights on tiles are left out',
+    file: `${kernels}/amx.cc`,
+    from: 'for (int of_b = b_terms - 1; of_b >= 0; of_b--)',
+    to: 'for (int of_b = 0; of_b >= 0; of_b--)',
+  },
+  {
+    name: 'tiles forget what stands in c',
+    file: `${kernels}/amx.cc`,
+    from: 'if (accumulate) {',
+    to: 'if (false) {',
+  },
+  {
+    name: 'of an infinity on tiles something is left',
+    file: `${kernels}/amx.cc`,
+    from: '_mm512_maskz_sub_ps(finite, value, Int::as_f32(term))',
+    to: '_mm512_sub_ps(value, Int::as_f32(term))',
+  },
+  {
+    name: 'quantised weights on tiles forget their offset',
+    file: `${kernels}/amx.cc`,
+    from: 'Vec::set1(-static_cast<float>(Codes::kOffset))',
+    to: 'Vec::set1(-0.0f)',
+  },
+  {
+    name: 'columns that fill the last tile are not zero',
+    file: 'native/cpu/linear.cc',
+    from: 'if (rows < kColumns || columns < depth) std::memset(panel, 0, panel_bytes());',
+    to: 'if (rows < kColumns) std::memset(panel, 0, panel_bytes());',
+  },
+  {
+    name: 'attention on tiles weighs positions that are not there',
+    file: 'native/cpu/attention_tiles.cc',
+    from: 'std::fill(scores + held, scores + depth, 0.0f);',
+    to: '',
+  },
+  {
+    name: 'attention on tiles forgets the spans before',
+    file: 'native/cpu/attention_tiles.cc',
+    from: 's.out_stride, at > 0);',
+    to: 's.out_stride, false);',
   },
   {
     name: 'quantize_q8 truncates',
@@ -407,7 +449,7 @@ const mutants = [
   },
   {
     name: 'query heads read the wrong kv head',
-    file: 'native/cpu/attention.cc',
+    file: 'native/cpu/attention_block.h',
     from: 'keys = page + head * dh * kPageTokens * element;',
     to: 'keys = page + head / 2 * dh * kPageTokens * element;',
   },
@@ -492,7 +534,7 @@ const mutants = [
   },
   {
     name: 'a ragged batch forgets where its sequences begin',
-    file: 'native/cpu/attention.cc',
+    file: 'native/cpu/attention_block.h',
     from: 'return begin + first + row / sharing;',
     to: 'return first + row / sharing;',
   },
@@ -504,7 +546,7 @@ const mutants = [
   },
   {
     name: "a layer's offset in a page is left out",
-    file: 'native/cpu/attention.cc',
+    file: 'native/cpu/attention_block.h',
     from: '+ cache.layer_offset',
     to: '',
   },
