@@ -209,6 +209,8 @@ export interface ModelInfo extends NativeInfo {
   readonly contextLength: number
   /** Rows of the logits. */
   readonly vocabSize: number
+  /** Tokens that end an answer in this template, for a `logitsProcessor` that wants it to end or to go on. */
+  readonly eosIds: readonly number[]
   /** How prompts are written unless `template` says otherwise. */
   readonly template: TemplateName
   readonly text: {
@@ -634,6 +636,7 @@ export class LLaVA implements Disposable, AsyncDisposable {
       arithmetic: options.arithmetic,
       contextLength,
       vocabSize,
+      eosIds: [...description.generation.eosTokenIds, ...this.#templateStops(this.#template()).stopIds],
       template: this.#template(),
       text: { layers, hiddenSize, heads, kvHeads },
       ...(config.vision === undefined

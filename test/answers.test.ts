@@ -146,6 +146,22 @@ test('a logits processor writes the answer, and its error is the answer’s', as
   })
 })
 
+test('a processor of one’s own ends an answer by the tokens that info names', async (t) => {
+  await withModel(async (model) => {
+    const { eosIds } = model.info()
+    let asked = 0
+    const logitsProcessor = {
+      process(logits: Float32Array) {
+        if (++asked <= 3) for (const id of eosIds) logits[id] = -Infinity
+        else for (const id of eosIds) logits[id] = 1e9
+      },
+    }
+    const { finishReason, tokenIds } = await model.ask([], question, { ...varied, logitsProcessor })
+    t.is(finishReason, 'stop')
+    t.true(eosIds.includes(tokenIds.at(-1)!) || tokenIds.length === 3)
+  })
+})
+
 test('several answers are those of single questions with the same seed, the first that of ask', async (t) => {
   await withModel(async (model) => {
     const one = await model.ask(picture, question, varied)
