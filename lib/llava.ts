@@ -22,6 +22,7 @@ import {
 } from './embedding.js'
 import { eachInput, named, type NamedResult } from './many-inputs.js'
 import { EncodedImage } from './engine/encoded-image.js'
+import type { Place } from './engine/admission.js'
 import { allocate } from './engine/allocate.js'
 import { Engine, type EngineLimits } from './engine/engine.js'
 import type { CacheUse } from './engine/picture-cache.js'
@@ -179,6 +180,10 @@ export interface AnswerOptions extends SamplingOptions, PromptOptions {
    * question take none.
    */
   readonly promptLookupTokens?: number
+  /** Of answers that wait for memory (`kvCacheBytes`), those of higher priority go first; default 0, in [-1000, 1000]. */
+  readonly priority?: number
+  /** Whom the answer is for: of answers that wait with the same priority, those of whoever has the least memory in use go first. Default nobody in particular. */
+  readonly client?: string
   /** Text that ends the answer; it is not part of it. */
   readonly stop?: string | readonly string[]
   /** Gives with each token its log-probability and those of the so many likeliest ones, in [0, 20]; default: none at all. */
@@ -294,6 +299,8 @@ const answerChecks = {
   maxTokens: wholeNumber(1),
   promptLookupTokens: wholeNumber(0, mostLookupTokens),
   stop: stopStrings,
+  priority: wholeNumber(-1000, 1000),
+  client: text,
   logprobs: wholeNumber(0, mostLogprobs),
   onProgress: callback,
   signal: abortSignal,
@@ -699,6 +706,8 @@ export class LLaVA implements Disposable, AsyncDisposable {
       signal,
       logprobs,
       onProgress,
+      priority,
+      client,
     } = options
     if (minTokens > maxTokens) throw invalidArgument('minTokens', `at most \`maxTokens\`, ${maxTokens}`, minTokens)
     const sampling =
@@ -722,6 +731,7 @@ export class LLaVA implements Disposable, AsyncDisposable {
       signal,
       logprobs,
       onProgress,
+      place: { priority, client },
     }
   }
 
@@ -831,7 +841,7 @@ export class LLaVA implements Disposable, AsyncDisposable {
         const encode = () => past.pictures((image) => this.#encodeImage(image, ['projected'], {}, job))
         taken = this.#takeAll(await run.clock.time('imageMs', encode), {}, cleanUp, job)
       }
-      cleanUp.push(await engine.enter(prompt.positions, limit, task.samplers.length, job))
+      cleanUp.push(await engine.enter(prompt.positions, limit, task.samplers.length, job, task.place))
       const images = await run.clock.time('imageMs', () => this.#encodeAll(taken, cleanUp, job, onProgress))
       const segments = toSegments(prompt.items, images)
       const begun = await (task.past?.cache ?? engine.prefixes).begin(segments, job)
@@ -1237,6 +1247,7 @@ interface Task {
   readonly stop: readonly string[]
   readonly maxTokens: number
   readonly promptLookupTokens: number
+  readonly place: Place
   readonly signal: AbortSignal | undefined
   /** How many alternatives to each token are wanted. */
   readonly logprobs: number | undefined

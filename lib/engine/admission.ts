@@ -1,5 +1,6 @@
-// How many texts run at once: as many as the memory for their keys and values has room for. The others wait in line, first come, first served; where the line is
-// full, whoever comes is told so at once (OVERLOADED), so that a server can say so to its clients.
+// How many texts run at once: as many as the memory for their keys and values has room for. The others wait in line: higher priorities first, then whoever's
+// client has the least memory in use, then first come, first served. Nobody is passed by a smaller one that would have room. Where the line is full, whoever
+// comes is told so at once (OVERLOADED), so that a server can say so to its clients.
 
 import { LlavaError } from '../errors.js'
 import type { Job } from './job.js'
@@ -11,8 +12,18 @@ export interface AdmissionLimits {
   readonly maxWaiting: number
 }
 
+/** Where a text stands in the line. */
+export interface Place {
+  /** Default 0. */
+  readonly priority?: number | undefined
+  /** Whom it is for; default one client for all who name none. */
+  readonly client?: string | undefined
+}
+
 interface Waiting {
   readonly bytes: number
+  readonly priority: number
+  readonly client: string
   readonly admit: () => void
 }
 
@@ -20,6 +31,8 @@ export class Admission {
   readonly limits: AdmissionLimits
   #running = 0
   #bytes = 0
+  /** Of each client, where there are some. */
+  readonly #bytesOf = new Map<string, number>()
   readonly #line: Waiting[] = []
 
   constructor(limits: AdmissionLimits) {
@@ -35,7 +48,7 @@ export class Admission {
   }
 
   /** Resolves when a text that may grow to `bytes` of keys and values can run, to what says that it is over. Fails with OVERLOADED, or as the job stops. */
-  enter(bytes: number, job: Job): Promise<() => void> {
+  enter(bytes: number, job: Job, { priority = 0, client = '' }: Place = {}): Promise<() => void> {
     return new Promise((resolve, reject) => {
       const fail: (reason: Error) => void = reject
       job.check()
@@ -45,11 +58,13 @@ export class Admission {
       }
       const waiting: Waiting = {
         bytes,
+        priority,
+        client,
         admit: () => {
           release()
           this.#running++
-          this.#bytes += bytes
-          resolve(this.#leaving(bytes))
+          this.#take(client, bytes)
+          resolve(this.#leaving(client, bytes))
         },
       }
       const release = job.onStop((reason) => {
@@ -63,22 +78,43 @@ export class Admission {
     })
   }
 
-  #leaving(bytes: number): () => void {
+  #take(client: string, bytes: number): void {
+    this.#bytes += bytes
+    const own = (this.#bytesOf.get(client) ?? 0) + bytes
+    if (own === 0) this.#bytesOf.delete(client)
+    else this.#bytesOf.set(client, own)
+  }
+
+  #leaving(client: string, bytes: number): () => void {
     let left = false
     return () => {
       if (left) return
       left = true
       this.#running--
-      this.#bytes -= bytes
+      this.#take(client, -bytes)
       this.#admit()
     }
   }
 
   #admit(): void {
-    for (let first = this.#line[0]; first !== undefined && this.#hasRoom(first.bytes); first = this.#line[0]) {
-      this.#line.shift()
+    for (let first = this.#first(); first !== undefined && this.#hasRoom(first.bytes); first = this.#first()) {
+      this.#line.splice(this.#line.indexOf(first), 1)
       first.admit()
     }
+  }
+
+  /** Whose turn it is. */
+  #first(): Waiting | undefined {
+    const inUse = ({ client }: Waiting) => this.#bytesOf.get(client) ?? 0
+    let first: Waiting | undefined
+    for (const waiting of this.#line) {
+      const goesBefore =
+        first === undefined ||
+        waiting.priority > first.priority ||
+        (waiting.priority === first.priority && inUse(waiting) < inUse(first))
+      if (goesBefore) first = waiting
+    }
+    return first
   }
 
   #hasRoom(bytes: number): boolean {

@@ -2,7 +2,7 @@
 // Everything that computes goes through here; LLaVA is the face, this is the machine room.
 
 import { LlavaError } from '../errors.js'
-import { Admission, type AdmissionLimits } from './admission.js'
+import { Admission, type AdmissionLimits, type Place } from './admission.js'
 import { allocate } from './allocate.js'
 import type { Job } from './job.js'
 import { Jobs } from './jobs.js'
@@ -218,10 +218,10 @@ export class Engine {
   /**
    * Waits until there is room for the keys and values of a prompt and of `answers` side by side, each of so many tokens; gives what says that they are over.
    */
-  enter(prompt: number, tokens: number, answers: number, job: Job): Promise<() => void> {
+  enter(prompt: number, tokens: number, answers: number, job: Job, place: Place = {}): Promise<() => void> {
     this.checkAlive()
     const more = (answers - 1) * (1 + pages(tokens)) // a fork's first page is a copy of the prompt's last
-    return this.admission.enter((pages(prompt + tokens) + more) * this.#bytesOfPage, job)
+    return this.admission.enter((pages(prompt + tokens) + more) * this.#bytesOfPage, job, place)
   }
 
   /** Says by how much `positions` do not fit; `atLeast`: there are so many or more. */

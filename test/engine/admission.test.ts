@@ -1,7 +1,7 @@
 // Who runs, who waits, and who is turned away.
 
 import test from 'ava'
-import { Admission } from '../../lib/engine/admission.js'
+import { Admission, type Place } from '../../lib/engine/admission.js'
 import { Job } from '../../lib/engine/job.js'
 import type { LlavaError } from '../../lib/errors.js'
 
@@ -9,8 +9,8 @@ const newJob = (signal?: AbortSignal) => new Job(signal, { cancel: () => undefin
 
 /** Enters, and writes down when that is done or why not. */
 function visitor(admission: Admission, log: string[]) {
-  return (name: string, bytes: number, job = newJob()): Promise<() => void> => {
-    const entered = admission.enter(bytes, job)
+  return (name: string, bytes: number, job = newJob(), place: Place = {}): Promise<() => void> => {
+    const entered = admission.enter(bytes, job, place)
     entered.then(
       () => log.push(name),
       (error: unknown) => log.push(`${name} ${(error as LlavaError).code}`),
@@ -36,6 +36,48 @@ test('as many run as there is room for; the others come in the order of asking, 
   ;(await c)()
   ;(await d)()
   t.deepEqual([log, admission.running, admission.waiting], [['a', 'b', 'c', 'd'], 0, 0])
+})
+
+test('higher priorities come first, whenever they came', async (t) => {
+  const admission = new Admission({ kvCacheBytes: 10, maxWaiting: 10 })
+  const log: string[] = []
+  const enter = visitor(admission, log)
+  const first = await enter('first', 10)
+  const waiting = [
+    enter('low', 10, newJob(), { priority: -1 }),
+    enter('usual', 10),
+    enter('high', 10, newJob(), { priority: 5 }),
+  ]
+  first()
+  for (const next of waiting.toReversed()) (await next)()
+  t.deepEqual(log, ['first', 'high', 'usual', 'low'])
+})
+
+test('with one priority whoever’s client has the least in use comes first', async (t) => {
+  const admission = new Admission({ kvCacheBytes: 30, maxWaiting: 10 })
+  const log: string[] = []
+  const enter = visitor(admission, log)
+  const of = (client: string) => [newJob(), { client }] as const
+  const [a1, a2, b1] = await Promise.all([
+    enter('a1', 10, ...of('a')),
+    enter('a2', 10, ...of('a')),
+    enter('b1', 10, ...of('b')),
+  ])
+  const waiting = [
+    enter('a3', 10, ...of('a')),
+    enter('b2', 10, ...of('b')),
+    enter('c1', 10, ...of('c')),
+    enter('c2', 10, ...of('c')),
+  ]
+  a1() // c has nothing
+  await waiting[2]
+  b1() // nor has b now
+  await waiting[1]
+  a2() // a has nothing either, and came first
+  await waiting[0]
+  ;(await waiting[2]!)()
+  await waiting[3]
+  t.deepEqual(log, ['a1', 'a2', 'b1', 'c1', 'b2', 'a3', 'c2'])
 })
 
 test('one runs however large it is, by itself', async (t) => {
