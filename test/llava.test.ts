@@ -506,8 +506,8 @@ test('a context runs one call at a time', async (t) => {
   await withModel(async (model) => {
     using context = model.createContext()
     const running = context.forward([[1, 5]])
-    await t.throwsAsync(context.forward([[6]]), { code: 'INVALID_ARGUMENT' })
-    t.throws(() => context.fork(), { code: 'INVALID_ARGUMENT' })
+    await t.throwsAsync(context.forward([[6]]), { code: 'BUSY' })
+    t.throws(() => context.fork(), { code: 'BUSY' })
     await running
     t.is(context.length, 2)
   })

@@ -129,7 +129,7 @@ export class Engine {
   /** Runs one public call: refuses after dispose, stops with its signal or the model's end, and explains why it stopped. */
   async run<T>(signal: AbortSignal | undefined, work: (job: Job) => Promise<T>): Promise<T> {
     this.checkAlive()
-    return this.#jobs.run(signal, work)
+    return this.#jobs.run(signal, work, new Error())
   }
 
   /** The same for a call that gives its results on the way. It stops when its reader leaves. */
@@ -138,7 +138,7 @@ export class Engine {
     work: (job: Job) => AsyncGenerator<T, void, undefined>,
   ): AsyncGenerator<T, void, undefined> {
     this.checkAlive()
-    yield* this.#jobs.runEach(signal, work)
+    yield* this.#jobs.runEach(signal, work, new Error())
   }
 
   /** Throws DISPOSED once the model is. */

@@ -22,7 +22,8 @@ export class Job {
   constructor(signal: AbortSignal | undefined, cancellation: Cancellation) {
     this.#signal = signal
     this.cancellation = cancellation
-    setMaxListeners(0, this.#stopped.signal) // a call of many inputs has a listener for each, which is no leak
+    // A call of many inputs has a listener for each, which is no leak. Not 0: Node 20 then knows no limit to tell fetch.
+    setMaxListeners(Infinity, this.#stopped.signal)
     if (signal?.aborted === true) this.#abort()
     else signal?.addEventListener('abort', this.#abort, { once: true })
   }

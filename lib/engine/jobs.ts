@@ -13,9 +13,12 @@ export class Jobs {
     this.#what = what
   }
 
-  /** Runs one call. */
-  async run<T>(signal: AbortSignal | undefined, work: (job: Job) => Promise<T>): Promise<T> {
-    const callSite = new Error()
+  /** Runs one call; `callSite` was made as near to it as can be, as a stack has few frames. */
+  async run<T>(
+    signal: AbortSignal | undefined,
+    work: (job: Job) => Promise<T>,
+    callSite: Error = new Error(),
+  ): Promise<T> {
     const job = new Job(signal, newCancellation())
     const running = runJob(job, work)
     this.#running.set(job, running)
@@ -33,8 +36,8 @@ export class Jobs {
   async *runEach<T>(
     signal: AbortSignal | undefined,
     work: (job: Job) => AsyncGenerator<T, void, undefined>,
+    callSite: Error = new Error(),
   ): AsyncGenerator<T, void, undefined> {
-    const callSite = new Error()
     const job = new Job(signal, newCancellation())
     this.#running.set(job, Promise.resolve()) // its reader may be slow, or gone: nobody waits for it
     try {
