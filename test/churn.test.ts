@@ -110,6 +110,7 @@ for (const [name, prefixPages] of [
       t.true(prefixes.bytes <= prefixes.limit && kept.bytes <= kept.limit)
     }
     await Promise.all(underWay)
+    await Promise.all(known.values()) // also of questions whose answers were aborted
     t.true(model.info().caches.prefixes.hits > 0 && model.info().caches.pictures.hits > 0)
     for (const one of [...conversations, ...encoded]) one.dispose()
     model.clearCaches()
