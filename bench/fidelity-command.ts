@@ -1,11 +1,11 @@
 // npm run bench -- fidelity
 
 import { readFile } from 'node:fs/promises'
-import { Option, type Command } from 'commander'
+import type { Command } from 'commander'
 import { isas, type Isa } from '../lib/native.js'
 import { dtypes } from '../lib/weights/ggml-types.js'
 import { measureDefault, measureFidelity, measureSlice, measureText, spacedTokens, type Fidelity } from './fidelity.js'
-import { whole } from './flags.js'
+import { oneOf, whole } from './flags.js'
 
 /** Those that need no fallback for the short rows of the model that comes with the package. */
 const shortTypes = ['bf16', 'q8_0', 'q5_1', 'q5_0', 'q4_1', 'q4_0'] as const
@@ -20,9 +20,7 @@ export function addFidelity(program: Command): void {
     )
     .option('--positions <n>', 'tokens of the text', whole, 256)
     .option('--text <path>', 'a text for the models: with its perplexity, and llama.cpp beside where node-llama-cpp is')
-    .addOption(
-      new Option('--isa <name>', 'of the text; default: the one that is chosen by itself').choices(['auto', ...isas]),
-    )
+    .option('--isa <name>', 'for the text (default: the one that is chosen by itself)', oneOf(isas))
     .action(fidelity)
 }
 

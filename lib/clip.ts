@@ -1,7 +1,7 @@
 // CLIP by itself: pictures and texts as vectors of one space, in which what means alike is near (Radford et al. 2021).
 
 import { fileURLToPath } from 'node:url'
-import { eachInput, named, type NamedResult } from './many-inputs.js'
+import { allInputs, eachInput, named, type NamedResult } from './many-inputs.js'
 import { ClipEngine } from './engine/clip-engine.js'
 import type { Job } from './engine/job.js'
 import { Jobs } from './engine/jobs.js'
@@ -9,7 +9,7 @@ import { invalidArgument } from './errors.js'
 import type { ImageInput } from './image/decode.js'
 import { decodeOptions, imageChecks, type ImageOptions } from './image-options.js'
 import { isas, type Isa, type NativeOptions } from './native.js'
-import { abortSignal, checkOptions, flag, oneOf, text, wholeNumber, type OptionCheck } from './options.js'
+import { abortSignal, checkOptions, flag, manyInputs, oneOf, text, wholeNumber, type OptionCheck } from './options.js'
 import { PictureQueue, takePicture } from './picture-queue.js'
 
 /** The CLIP that comes with the package: it knows drawings of two hundred things. */
@@ -150,7 +150,7 @@ export class CLIP implements Disposable, AsyncDisposable {
   ): AsyncGenerator<NamedResult<'embedding', Float32Array>, void, undefined> {
     this.#checkAlive()
     checkOptions('embedMany()', options, embedManyChecks)
-    if (!isIterable(inputs)) throw invalidArgument('inputs', 'an iterable or an async iterable', inputs)
+    manyInputs('inputs', inputs)
     return this.#jobs.runEach(options.signal, (job) => {
       const embed = (one: ClipInput, index: number) => this.#vector(one, `inputs[${index}]`, options, job)
       return named('embedding', eachInput(inputs, embed, options.ordered ?? true, job))
@@ -234,17 +234,8 @@ export class CLIP implements Disposable, AsyncDisposable {
   }
 
   /** All of them, side by side; the first failure stops the others. */
-  async #vectors(inputs: readonly ClipInput[], options: ClipEmbedOptions, job: Job): Promise<Float32Array[]> {
-    const vectors: Float32Array[] = []
-    const embed = (one: ClipInput, index: number) => this.#vector(one, `input[${index}]`, options, job)
-    for await (const { value, error } of eachInput(inputs, embed, true, job)) {
-      if (error !== undefined) {
-        job.stop(() => error)
-        throw error
-      }
-      vectors.push(value)
-    }
-    return vectors
+  #vectors(inputs: readonly ClipInput[], options: ClipEmbedOptions, job: Job): Promise<Float32Array[]> {
+    return allInputs(inputs, (one, index) => this.#vector(one, `input[${index}]`, options, job), job)
   }
 
   async #vector(input: ClipInput, name: string, options: ClipEmbedOptions, job: Job): Promise<Float32Array> {
@@ -274,10 +265,6 @@ function isList(input: ClipInput | readonly ClipInput[]): input is readonly Clip
 
 function isText(input: ClipInput): input is { readonly text: string } {
   return typeof input === 'object' && input !== null && 'text' in input && typeof input.text === 'string'
-}
-
-function isIterable(inputs: unknown): boolean {
-  return typeof inputs === 'object' && inputs !== null && (Symbol.iterator in inputs || Symbol.asyncIterator in inputs)
 }
 
 function normalized(vector: Float32Array): Float32Array {

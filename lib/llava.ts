@@ -20,7 +20,7 @@ import {
   type EmbeddingDtype,
   type EmbeddingSource,
 } from './embedding.js'
-import { eachInput, named, type NamedResult } from './many-inputs.js'
+import { allInputs, eachInput, named, type NamedResult } from './many-inputs.js'
 import { EncodedImage } from './engine/encoded-image.js'
 import type { Place } from './engine/admission.js'
 import { allocate } from './engine/allocate.js'
@@ -55,6 +55,7 @@ import {
   checkOptions,
   flag,
   given,
+  manyInputs,
   oneOf,
   requireOptions,
   stopStrings,
@@ -319,12 +320,6 @@ const askManyChecks = { ...answerChecks, ordered: flag } satisfies Record<keyof 
 
 const embedManyChecks = { ...embedChecks, ordered: flag } satisfies Record<keyof EmbedManyOptions, OptionCheck>
 
-const manyInputs: OptionCheck = (name, value) => {
-  const isMany =
-    typeof value === 'object' && value !== null && (Symbol.iterator in value || Symbol.asyncIterator in value)
-  if (!isMany) throw invalidArgument(name, 'inputs one after another: a list, a generator, or an async iterable', value)
-}
-
 const messageList: OptionCheck = (name, value) => {
   const isList = Array.isArray(value) && value.every((message) => typeof message === 'object' && message !== null)
   if (!isList) throw invalidArgument(name, 'a list of messages { role, content }', value)
@@ -585,15 +580,7 @@ export class LLaVA implements Disposable, AsyncDisposable {
       const source = this.#embeddingSource(options, job)
       if (!isList(input)) return embedOne(input, 'input', options, source)
       const embed = (one: EmbedInput, index: number) => embedOne(one, `input[${index}]`, options, source)
-      const embeddings: Embedding<Dtype>[] = []
-      for await (const { value, error } of eachInput(input, embed, true, job)) {
-        if (error !== undefined) {
-          job.stop(() => error)
-          throw error
-        }
-        embeddings.push(value)
-      }
-      return embeddings
+      return allInputs(input, embed, job)
     })
   }
 
@@ -1117,10 +1104,11 @@ async function openEngine(modelPath: string, options: OpenOptions): Promise<Engi
     arithmetic: options.arithmetic ?? 'fast',
     weights: options.weights ?? 'mapped',
   }
+  const { available } = machine()
   const limits = {
-    kvCacheBytes: options.kvCacheBytes ?? machine().available / 2,
+    kvCacheBytes: options.kvCacheBytes ?? available / 2,
     maxWaiting: options.maxWaiting ?? defaultMaxWaiting,
-    prefixCacheBytes: options.prefixCacheBytes ?? machine().available / 8,
+    prefixCacheBytes: options.prefixCacheBytes ?? available / 8,
     pictureCacheBytes: options.pictureCacheBytes ?? defaultPictureCacheBytes,
   }
   return openReporting(description, nativeOptions, limits, options.onProgress)

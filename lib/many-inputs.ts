@@ -105,6 +105,23 @@ async function settled<Value>(work: Promise<Value>, index: number): Promise<Inpu
   }
 }
 
+/** What comes of a list of inputs, in their order; the first failure stops the others and is thrown. */
+export async function allInputs<Input, Value>(
+  inputs: readonly Input[],
+  work: (input: Input, index: number) => Promise<Value>,
+  job: Pick<Job, 'onStop' | 'leave' | 'stop'>,
+): Promise<Value[]> {
+  const values: Value[] = []
+  for await (const { value, error } of eachInput(inputs, work, true, job)) {
+    if (error !== undefined) {
+      job.stop(() => error)
+      throw error
+    }
+    values.push(value)
+  }
+  return values
+}
+
 /** Results whose values go by `name`. */
 export async function* named<Name extends string, Value>(
   name: Name,

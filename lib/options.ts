@@ -53,6 +53,13 @@ export function oneOf(...allowed: readonly string[]): OptionCheck {
   }
 }
 
+/** Any number of inputs, which are not looked at yet. */
+export const manyInputs: OptionCheck = (name, value) => {
+  const isMany =
+    typeof value === 'object' && value !== null && (Symbol.iterator in value || Symbol.asyncIterator in value)
+  if (!isMany) throw invalidArgument(name, 'inputs one after another: a list, a generator, or an async iterable', value)
+}
+
 export const text: OptionCheck = (name, value) => {
   if (typeof value !== 'string') throw invalidArgument(name, 'a string', value)
 }
