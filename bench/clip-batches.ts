@@ -5,7 +5,7 @@ import { randomFillSync } from 'node:crypto'
 import { open } from 'node:fs/promises'
 import path from 'node:path'
 import { native, type ClipConfig, type Isa, type NativeOptions, type TensorEntry } from '../lib/native.js'
-import { median } from '../lib/statistics.js'
+import { median } from '../lib/benchmark/statistics.js'
 
 /** openai/clip-vit-base-patch32's vision tower; of the text tower as little as there can be. */
 export const clipB32: ClipConfig = {

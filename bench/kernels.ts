@@ -10,11 +10,11 @@ import {
   type OpVerdict,
 } from '../lib/native.js'
 import { planKernels, type KernelCase, type KernelFilter } from './kernel-plan.js'
-import type { ComputeBound } from '../lib/bench-work.js'
+import type { ComputeBound } from '../lib/benchmark/work.js'
 import { computeBoundOf, workOf } from './op-work.js'
-import { place, type Placed, type Roofs } from '../lib/roofline.js'
+import { place, type Placed, type Roofs } from '../lib/benchmark/roofline.js'
 import { alike, PeakGauge } from './peaks.js'
-import { median, spread } from '../lib/statistics.js'
+import { median, spread } from '../lib/benchmark/statistics.js'
 
 export interface KernelBenchOptions extends KernelFilter {
   /** 0: as many as the process may use. */

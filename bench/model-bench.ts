@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { LLaVA, type BenchmarkLine, type Dtype, type Isa } from '../lib/index.js'
 import { decoders, type DecoderName } from './shapes.js'
-import { median } from '../lib/statistics.js'
+import { median } from '../lib/benchmark/statistics.js'
 import { writeSyntheticModel } from './synthetic-model.js'
 
 export interface ModelBenchOptions {

@@ -1,10 +1,10 @@
 // How much work one call of an op is: each operand comes from memory once, each result goes back once. Row-wise ops are counted in the operations of
 // their formula.
 
-import { computeBound, type ComputeBound } from '../lib/bench-work.js'
+import { computeBound, type ComputeBound } from '../lib/benchmark/work.js'
 import type { Dtype, NativeInfo, OpRequest } from '../lib/native.js'
 import { ggmlTypes } from '../lib/weights/ggml-types.js'
-import type { Work } from '../lib/roofline.js'
+import type { Work } from '../lib/benchmark/roofline.js'
 
 const blocks = new Map([...ggmlTypes.values()].map(({ name, block, nbytes }) => [name, nbytes / block]))
 

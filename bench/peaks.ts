@@ -1,8 +1,8 @@
 // What this machine can do at most, on one ISA and some threads.
 
 import { native, type ComputePeak, type Isa, type NativeOpBench } from '../lib/native.js'
-import { boundedPeak, type ComputeBound } from '../lib/bench-work.js'
-import type { Peak, Roofs } from '../lib/roofline.js'
+import { boundedPeak, type ComputeBound } from '../lib/benchmark/work.js'
+import type { Peak, Roofs } from '../lib/benchmark/roofline.js'
 
 export interface MachinePeaks {
   readonly device: string

@@ -12,7 +12,7 @@ import { LLaVA, type Dtype, type Isa } from '../lib/index.js'
 import { writeClipOnnx } from './clip-onnx.js'
 import { optional } from './optional.js'
 import { decoders, patches, visionTower, type DecoderName } from './shapes.js'
-import { median } from '../lib/statistics.js'
+import { median } from '../lib/benchmark/statistics.js'
 import { writeSyntheticModel } from './synthetic-model.js'
 
 export const peerNames = [

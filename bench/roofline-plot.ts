@@ -7,7 +7,7 @@ import { groupBy } from './group.js'
 import type { KernelLine } from './kernels.js'
 import { workOf } from './op-work.js'
 import { plotSvg } from './plot-svg.js'
-import { median } from '../lib/statistics.js'
+import { median } from '../lib/benchmark/statistics.js'
 
 /** A kernel line that has a time and operations, and where it stands. */
 interface Point {

@@ -4,7 +4,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { LLaVA, type Dtype } from '../lib/index.js'
-import { median } from '../lib/statistics.js'
+import { median } from '../lib/benchmark/statistics.js'
 import { decoders } from './shapes.js'
 import { writeSyntheticModel } from './synthetic-model.js'
 

@@ -6,7 +6,7 @@
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Answer, AnswerOptions, LLaVA } from '../lib/index.js'
-import { median } from '../lib/statistics.js'
+import { median } from '../lib/benchmark/statistics.js'
 
 export interface SpeculationLine {
   readonly what: string

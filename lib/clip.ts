@@ -1,16 +1,16 @@
 // CLIP by itself: pictures and texts as vectors of one space, in which what means alike is near (Radford et al. 2021).
 
 import { fileURLToPath } from 'node:url'
-import { allInputs, eachInput, named, type NamedResult } from './many-inputs.js'
+import { allInputs, eachInput, named, type NamedResult } from './engine/many-inputs.js'
 import { ClipEngine } from './engine/clip-engine.js'
 import type { Job } from './engine/job.js'
 import { Jobs } from './engine/jobs.js'
 import { invalidArgument } from './errors.js'
 import type { ImageInput } from './image/decode.js'
-import { decodeOptions, imageChecks, type ImageOptions } from './image-options.js'
+import { decodeOptions, imageChecks, type ImageOptions } from './image/image-options.js'
 import { isas, type Isa, type NativeOptions } from './native.js'
 import { abortSignal, checkOptions, flag, manyInputs, oneOf, text, wholeNumber, type OptionCheck } from './options.js'
-import { PictureQueue, takePicture } from './picture-queue.js'
+import { PictureQueue, takePicture } from './engine/picture-queue.js'
 
 /** The CLIP that comes with the package: it knows drawings of two hundred things. */
 export const packagedClip = fileURLToPath(new URL('../../models/clip', import.meta.url))
@@ -249,7 +249,7 @@ export class CLIP implements Disposable, AsyncDisposable {
   #picture(input: ImageInput, name: string, limits: ImageOptions, job: Job): Promise<Float32Array> {
     if (typeof input !== 'string' && (typeof input !== 'object' || input === null))
       throw invalidArgument(name, 'a picture, or { text }', input)
-    const taken = takePicture(input, decodeOptions(this.#options, limits, job), job)
+    const taken = takePicture(input, decodeOptions(this.#options, limits, job.stopped), job)
     const encode = (pixelValues: Float32Array) => this.#engine.image(pixelValues, job)
     return this.#pictures.through(taken, this.#engine.description.imageProcessor, job, encode)
   }

@@ -2,13 +2,14 @@
 //   say = messages so far + a question → answer; only an answer that is complete becomes a turn
 //   edit, retry and undo change where the next prompt departs from the last one; what comes before is not computed again (prefix-cache.ts)
 
-import type { Answer } from './answer.js'
-import { ChatStream, type ChatWork } from './chat-stream.js'
-import { EncodedImage } from './engine/encoded-image.js'
+import type { Answer } from './answers/answer.js'
+import { ChatStream, type ChatWork } from './answers/chat-stream.js'
+import type { AnswerOptions, Message, PromptOptions } from './answers/answer-options.js'
+import type { Past } from './answers/past.js'
+import { EncodedImage, type ImageSource } from './engine/encoded-image.js'
 import type { Engine } from './engine/engine.js'
 import { LlavaError, invalidArgument } from './errors.js'
 import type { ImageInput } from './image/decode.js'
-import type { AnswerOptions, ImageSource, Message, PromptOptions } from './llava.js'
 import { requireOptions, wholeNumber } from './options.js'
 import { PrefixCache } from './engine/prefix-cache.js'
 import { contentParts, type ContentPart } from './prompt/templates.js'
@@ -24,15 +25,6 @@ export type SayOptions = Omit<AnswerOptions, keyof PromptOptions>
 /** What a turn says: text, or text and pictures. */
 export type Content = Message['content']
 
-/** What a conversation lends to the answers it asks for. */
-export interface Past {
-  readonly cache: PrefixCache
-  /** The prompt goes on from all turns: what was computed of it is of use even if it gets no answer. */
-  readonly onward: boolean
-  /** The prompt's pictures in order, as the conversation keeps them; `encode` does it for those that it has not seen. */
-  pictures(encode: (image: ImageInput) => Promise<EncodedImage>): Promise<readonly EncodedImage[]>
-}
-
 /** Checks messages and options at once, and gives the work that answers them. */
 export type Prepare = (call: string, messages: readonly Message[], options: AnswerOptions, past: Past) => ChatWork
 
@@ -43,8 +35,8 @@ interface Turn {
   readonly answer: string
 }
 
-/** What conversations and their branches begin with. */
-interface Beginning {
+/** What a conversation and its branches share. */
+interface ConversationSetup {
   readonly engine: Engine
   readonly prepare: Prepare
   readonly prompt: PromptOptions
@@ -64,7 +56,7 @@ interface Beginning {
  * ```
  */
 export class Conversation implements Disposable, AsyncDisposable {
-  readonly #beginning: Beginning
+  readonly #setup: ConversationSetup
   readonly #cache: PrefixCache
   /** A handle of our own to each picture that was encoded, by the part it stands in. */
   readonly #pictures: Map<Part, EncodedImage>
@@ -74,12 +66,12 @@ export class Conversation implements Disposable, AsyncDisposable {
 
   /** Made by `LLaVA.createConversation`. */
   constructor(
-    beginning: Beginning,
+    setup: ConversationSetup,
     turns: readonly Turn[] = [],
-    cache = new PrefixCache(beginning.engine),
+    cache = new PrefixCache(setup.engine),
     pictures = new Map<Part, EncodedImage>(),
   ) {
-    this.#beginning = beginning
+    this.#setup = setup
     this.#turns = turns
     this.#cache = cache
     this.#pictures = pictures
@@ -145,7 +137,7 @@ export class Conversation implements Disposable, AsyncDisposable {
     const pictures = new Map(
       [...this.#pictures].filter(([part]) => partsOf(turns).has(part)).map(([part, image]) => [part, image.share()]),
     )
-    return new Conversation(this.#beginning, turns, this.#cache.fork(), pictures)
+    return new Conversation(this.#setup, turns, this.#cache.fork(), pictures)
   }
 
   /** Frees the memory, after the answer that may still be written; a second call does nothing. */
@@ -175,11 +167,11 @@ export class Conversation implements Disposable, AsyncDisposable {
     const question = partsCopied(content, before.length)
     const past: Past = {
       cache: this.#cache,
-      onward: before === this.#turns,
+      continues: before === this.#turns,
       pictures: (encode) => this.#encodeAll([...before, { question, answer: '' }], encode),
     }
     const messages = [...this.#messages(before), { role: 'user' as const, content: this.#kept(question) }]
-    const work = this.#beginning.prepare(call, messages, { ...options, ...this.#beginning.prompt }, past)
+    const work = this.#setup.prepare(call, messages, { ...options, ...this.#setup.prompt }, past)
     const asked = this.#turns
     return new ChatStream(async (...listeners) => {
       this.#checkIdle()
@@ -241,7 +233,7 @@ export class Conversation implements Disposable, AsyncDisposable {
   }
 
   #messages(turns: readonly Turn[]): readonly Message[] {
-    const { system } = this.#beginning
+    const { system } = this.#setup
     return [
       ...(system === undefined ? [] : [system]),
       ...turns.flatMap(({ question, answer }): Message[] => [
@@ -270,7 +262,7 @@ export class Conversation implements Disposable, AsyncDisposable {
 
   #checkAlive(): void {
     if (this.#disposed) throw new LlavaError('DISPOSED', 'this Conversation has been disposed of')
-    this.#beginning.engine.checkAlive()
+    this.#setup.engine.checkAlive()
   }
 
   #checkIdle(): void {

@@ -6,12 +6,14 @@
 // Only CLIP's two are trained so that near means alike. Means are summed in double precision, those of pictures in native code; rows are normalised to
 // Euclidean length 1 when asked.
 
+import type { PromptOptions } from './answers/answer-options.js'
+import type { ImageSource } from './engine/encoded-image.js'
 import { invalidArgument } from './errors.js'
 import { toHalf } from './half.js'
-import type { NamedResult } from './many-inputs.js'
+import type { EncodeOptions } from './image/image-options.js'
+import type { NamedResult } from './engine/many-inputs.js'
 import type { ImageResult } from './native.js'
 import { finishInSlices } from './slices.js'
-import type { EncodeOptions, ImageSource, PromptOptions } from './llava.js'
 
 export const embeddingKinds = [
   'patch_features',

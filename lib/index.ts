@@ -1,18 +1,10 @@
 // The public names.
 
 export { LLaVA } from './llava.js'
-export type {
-  AnswerOptions,
-  AskInput,
-  AskManyOptions,
-  EncodeOptions,
-  ImageSource,
-  Message,
-  ModelInfo,
-  OpenOptions,
-  PromptOptions,
-  TraceOptions,
-} from './llava.js'
+export type { TraceOptions } from './llava.js'
+export type { OpenOptions } from './open-model.js'
+export type { ModelInfo } from './model-info.js'
+export type { AnswerOptions, AskInput, AskManyOptions, Message, PromptOptions } from './answers/answer-options.js'
 export { CLIP } from './clip.js'
 export type {
   ClipEmbedManyOptions,
@@ -23,14 +15,14 @@ export type {
   ZeroShot,
   ZeroShotOptions,
 } from './clip.js'
-export type { ImageOptions } from './image-options.js'
-export type { Answer, Timings, Usage } from './answer.js'
-export type { FinishReason, GeneratedToken } from './generation.js'
-export type { TokenLogprob, TokenLogprobs } from './token-logprobs.js'
-export type { ChatStream, ChatStreamEvents } from './chat-stream.js'
+export type { EncodeOptions, ImageOptions } from './image/image-options.js'
+export type { Answer, Timings, Usage } from './answers/answer.js'
+export type { FinishReason, GeneratedToken } from './answers/generation.js'
+export type { TokenLogprob, TokenLogprobs } from './answers/token-logprobs.js'
+export type { ChatStream, ChatStreamEvents } from './answers/chat-stream.js'
 export type { Progress, ProgressListener } from './progress.js'
-export type { RequestMessage, RequestOutcome, RequestSubject } from './request-channel.js'
-export type { Context, ForwardOptions, PromptPiece } from './context.js'
+export type { RequestMessage, RequestOutcome, RequestSubject } from './answers/request-channel.js'
+export type { Context, ForwardOptions, PromptPiece } from './engine/context.js'
 export { Conversation } from './conversation.js'
 export type { Content, ConversationOptions, SayOptions } from './conversation.js'
 export type {
@@ -43,8 +35,9 @@ export type {
   EmbeddingDtype,
   EmbeddingKind,
 } from './embedding.js'
-export type { NamedResult } from './many-inputs.js'
+export type { NamedResult } from './engine/many-inputs.js'
 export { EncodedImage } from './engine/encoded-image.js'
+export type { ImageSource } from './engine/encoded-image.js'
 export { LlavaError } from './errors.js'
 export type { LlavaErrorCode } from './errors.js'
 export { decodeImage } from './image/decode.js'
@@ -52,26 +45,26 @@ export type { DecodeOptions, ImageInput, RawRgb, RgbImage } from './image/decode
 export { templateNames } from './prompt/templates.js'
 export type { ChatMessage, TemplateName } from './prompt/templates.js'
 export type { LogitsProcessor, SamplingOptions } from './sampling/options.js'
-export { convertModel } from './convert.js'
-export type { ConversionOutline, ConversionProgress, ConvertedModel, ConvertOptions } from './convert.js'
+export { convertModel } from './conversion/convert.js'
+export type { ConversionOutline, ConversionProgress, ConvertedModel, ConvertOptions } from './conversion/convert.js'
 export { conversionTypes, visionTypes } from './weights/conversion-plan.js'
 export type { ConversionType, VisionType } from './weights/conversion-plan.js'
-export { checkModel } from './check.js'
-export type { CheckedModel, CheckedTensor, CheckOptions, CheckProgress } from './check.js'
-export { pullModel } from './pull.js'
-export type { PlannedFile, PulledFile, PulledModel, PullOptions, PullPlan, PullProgress } from './pull.js'
-export { listModels } from './pulled-models.js'
-export type { ListedModel } from './pulled-models.js'
+export { checkModel } from './conversion/check.js'
+export type { CheckedModel, CheckedTensor, CheckOptions, CheckProgress } from './conversion/check.js'
+export { pullModel } from './hub/pull.js'
+export type { PlannedFile, PulledFile, PulledModel, PullOptions, PullPlan, PullProgress } from './hub/pull.js'
+export { listModels } from './hub/pulled-models.js'
+export type { ListedModel } from './hub/pulled-models.js'
 export { inspectModel } from './inspect-model.js'
 export type { InspectedModel } from './inspect-model.js'
-export { removeModel } from './remove-model.js'
-export type { RemovalPlan, RemovedModel, RemoveOptions } from './remove-model.js'
-export { pullTypes } from './gguf-choice.js'
-export type { PullType } from './gguf-choice.js'
+export { removeModel } from './hub/remove-model.js'
+export type { RemovalPlan, RemovedModel, RemoveOptions } from './hub/remove-model.js'
+export { pullTypes } from './hub/gguf-choice.js'
+export type { PullType } from './hub/gguf-choice.js'
 export { wellKnownNames, wellKnownRepositories } from './hub/model-name.js'
 export { saveTrace } from './trace.js'
 export type { Tensor, Trace } from './trace.js'
-export type { BenchmarkLine, BenchmarkOptions } from './benchmark.js'
+export type { BenchmarkLine, BenchmarkOptions } from './benchmark/benchmark.js'
 export type { Machine } from './machine.js'
 export { isas } from './native.js'
 export type { Dtype, Isa, KvDtype, NativeInfo } from './native.js'

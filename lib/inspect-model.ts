@@ -6,9 +6,10 @@ import { parseModelName } from './hub/model-name.js'
 import { hubSettings } from './hub/settings.js'
 import { calledFrom } from './engine/job.js'
 import { modelTemplate } from './model-template.js'
-import { defaultModel, defaultName, describePulled, findChoice, placesOf } from './named-model.js'
+import { defaultModel, defaultName, describePulled, findChoice, placesOf } from './hub/named-model.js'
 import type { TemplateName } from './prompt/templates.js'
-import { describeModel, type ModelDescription } from './weights/model-description.js'
+import { describeModel } from './weights/describe-model.js'
+import type { ModelDescription } from './weights/model-description.js'
 
 export interface InspectedModel {
   /** As it was given. */

@@ -8,7 +8,7 @@ import { text } from 'node:stream/consumers'
 import { setTimeout } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import test, { type ExecutionContext } from 'ava'
-import { describeModel } from '../lib/weights/model-description.js'
+import { describeModel } from '../lib/weights/describe-model.js'
 import { goldenCase } from './tiny-model.js'
 import {
   llavaConfig,

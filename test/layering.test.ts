@@ -27,21 +27,72 @@ const nativeExceptions: Readonly<Record<string, readonly string[]>> = {
   'native/binding/model_wrap.cc': ['cpu', 'cuda'],
 }
 
-/** lib/ROOM may import these rooms (its own always). A room is a folder of lib; the files at its top are the facade, but for the four named here. */
+/** lib/ROOM may import these rooms (its own always). A room is a folder of lib, or a file at its top. */
+const ground = ['errors', 'options', 'progress', 'slices']
+const leaves = ['image', 'prompt', 'tokenizer', 'sampling', 'weights']
 const libLayers: Readonly<Record<string, readonly string[]>> = {
   errors: [],
   slices: [],
+  progress: [],
+  machine: [],
+  half: [],
+  options: ['errors'],
   native: ['errors'],
-  image: ['slices', 'errors'],
-  tokenizer: ['slices', 'errors'],
-  sampling: ['errors'],
-  prompt: ['errors'],
+  image: ground,
+  tokenizer: ground,
+  sampling: ground,
+  prompt: ground,
   // a checkpoint's vocabulary is read by the tokenizer's own parser: the one step between leaf rooms
-  weights: ['tokenizer', 'slices', 'errors'],
-  hub: ['errors'],
-  engine: ['slices', 'tokenizer', 'weights', 'native', 'errors'],
-  facade: ['engine', 'slices', 'image', 'prompt', 'tokenizer', 'sampling', 'weights', 'hub', 'native', 'errors'],
-  index: ['facade', 'engine', 'image', 'prompt', 'tokenizer', 'sampling', 'weights', 'hub', 'native', 'errors'],
+  weights: ['tokenizer', ...ground],
+  'model-template': ['prompt', 'weights'],
+  engine: ['image', 'tokenizer', 'weights', 'native', ...ground],
+  hub: ['engine', 'weights', ...ground],
+  conversion: ['hub', 'engine', 'image', 'weights', 'native', ...ground],
+  benchmark: ['engine', 'weights', 'native', ...ground],
+  answers: ['model-template', 'engine', ...leaves, 'native', ...ground],
+  // the faces: what people import
+  conversation: ['answers', 'engine', 'image', 'prompt', ...ground],
+  embedding: ['answers', 'engine', 'image', 'half', 'native', ...ground],
+  'embedding-source': ['embedding', 'answers', 'engine', 'prompt', ...ground],
+  clip: ['engine', 'image', 'native', ...ground],
+  trace: ['engine', 'prompt', 'sampling', 'weights', 'native', ...ground],
+  'inspect-model': ['hub', 'engine', 'model-template', 'prompt', 'weights', ...ground],
+  'open-model': ['clip', 'answers', 'hub', 'engine', 'image', 'weights', 'machine', 'native', ...ground],
+  'model-info': ['answers', 'engine', 'image', 'prompt', 'weights', 'machine', 'native', ...ground],
+  llava: [
+    'open-model',
+    'model-info',
+    'conversation',
+    'embedding',
+    'embedding-source',
+    'trace',
+    'answers',
+    'benchmark',
+    'hub',
+    'engine',
+    'image',
+    'native',
+    ...ground,
+  ],
+  index: [
+    'llava',
+    'open-model',
+    'model-info',
+    'conversation',
+    'embedding',
+    'clip',
+    'trace',
+    'inspect-model',
+    'answers',
+    'benchmark',
+    'conversion',
+    'hub',
+    'engine',
+    ...leaves,
+    'machine',
+    'native',
+    ...ground,
+  ],
   cli: ['index'],
   server: ['index'],
   worker: ['index'],
@@ -136,10 +187,8 @@ function bindsOnlyTypes(names: string | undefined): boolean {
 }
 
 function roomOf(file: string): string {
-  const [, top, below] = file.split('/')
-  if (below !== undefined) return top!
-  const name = top!.replace(/\.[jt]s$/, '')
-  return ['errors', 'slices', 'native', 'index'].includes(name) ? name : 'facade'
+  const [, top] = file.split('/')
+  return top!.replace(/\.[jt]s$/, '')
 }
 
 function withoutComments(text: string): string {
@@ -187,7 +236,7 @@ for (const [file, text] of [
   ['lib/weights/gguf.ts', "import { type RgbImage, decodeImage } from '../image/decode.js'"],
   ['lib/llava.ts', "export * from './index.js'"],
   ['lib/image/decode.ts', "import { native } from '../native.js'"],
-  ['lib/hub/cache.ts', "import { partNames } from '../weights/gguf-split.js'"],
+  ['lib/weights/gguf-split.ts', "import { pullModel } from '../hub/pull.js'"],
   ['lib/weights/model-description.ts', "import { RepositoryCache } from '../hub/cache.js'"],
   ['lib/sampling/sampler.ts', "export { LLaVA } from '../llava.js'"],
   ['lib/llava.ts', "import {\n  main,\n} from './cli/main.js'"],
@@ -215,8 +264,44 @@ test('what the layering allows is no violation', (t) => {
       "import type { TokenizerSpec } from '../tokenizer/spec.js'\nimport { LlavaError } from '../errors.js'",
     ],
     ['lib/weights/config.ts', "import {\n  type Dtype,\n  type ModelConfig,\n} from '../native.js'"],
-    ['lib/llava.ts', "import { native } from './native.js'\nimport { Sampler } from './sampling/sampler.js'"],
+    [
+      'lib/answers/request.ts',
+      "import { native } from '../native.js'\nimport { Sampler } from '../sampling/sampler.js'",
+    ],
     ['lib/cli/main.ts', "import { LLaVA } from '../index.js'\nimport { Command } from 'commander'"],
   ])
   t.deepEqual(violations(allowed), [])
+})
+
+/** Files of lib that import each other in a circle, types included; each circle once, from its first name on. */
+function circles(files: ReadonlyMap<string, string>): string[] {
+  const imports = new Map(
+    [...files].map(([file, text]) => [
+      file,
+      [...withoutComments(text).matchAll(/(?:\bfrom\s*|\bimport\s*\(?\s*)['"](\.{1,2}\/[^'"]+)\.js['"]/g)].map(
+        ([, specifier]) => `${path.posix.join(path.posix.dirname(file), specifier!)}.ts`,
+      ),
+    ]),
+  )
+  const found = new Set<string>()
+  const done = new Set<string>()
+  const visit = (file: string, trail: readonly string[]): void => {
+    const at = trail.indexOf(file)
+    if (at >= 0) found.add(trail.slice(at).join(' → '))
+    if (at >= 0 || done.has(file)) return
+    for (const next of imports.get(file) ?? []) visit(next, [...trail, file])
+    done.add(file)
+  }
+  for (const file of [...files.keys()].sort()) visit(file, [])
+  return [...found]
+}
+
+test('no files of lib import each other in a circle, nor their types', (t) => {
+  t.deepEqual(circles(sources('lib', /\.ts$/)), [])
+  const circle = new Map([
+    ['lib/a.ts', "import type { B } from './b.js'"],
+    ['lib/b.ts', "import { c } from './c.js'"],
+    ['lib/c.ts', "export * from './a.js'"],
+  ])
+  t.deepEqual(circles(circle), ['lib/a.ts → lib/b.ts → lib/c.ts'])
 })

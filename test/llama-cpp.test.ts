@@ -13,7 +13,7 @@ import { finish } from '../lib/slices.js'
 import { mmprojFields } from '../lib/weights/gguf-metadata.js'
 import { layoutGguf } from '../lib/weights/gguf-writer.js'
 import { readGgufHeader } from '../lib/weights/gguf.js'
-import { describeModel } from '../lib/weights/model-description.js'
+import { describeModel } from '../lib/weights/describe-model.js'
 import { temporaryFolder } from './weights/tiny-llava.js'
 
 const root = fileURLToPath(new URL('../../', import.meta.url))

@@ -9,7 +9,7 @@ import xterm from '@xterm/headless'
 const main = fileURLToPath(new URL('../lib/cli/main.js', import.meta.url))
 
 /** Milliseconds until what should be on the screen is missed. */
-const patience = 60_000
+const longestWaitMs = 60_000
 
 export const keys = {
   ctrlC: '\u0003',
@@ -60,7 +60,7 @@ export class TestTerminal implements Disposable {
 
   /** Waits until the screen matches, and gives what it shows then. */
   async shows(pattern: RegExp): Promise<string> {
-    const end = Date.now() + patience
+    const end = Date.now() + longestWaitMs
     while (Date.now() < end) {
       if (pattern.test(this.text)) return this.text
       await sleep(10)

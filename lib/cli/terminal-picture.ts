@@ -15,7 +15,7 @@ export type PictureProtocol = (typeof pictureProtocols)[number]
 const longest = 360
 
 /** Milliseconds a terminal has to say what it can. */
-const patience = 200
+const replyMs = 200
 
 /** Writes a picture to stdout. With `auto`, only where stdout is a terminal that shows it. */
 export async function showPicture(image: ImageInput, how: PictureProtocol | 'auto', session: Session): Promise<void> {
@@ -89,7 +89,7 @@ async function terminalAttributes(): Promise<readonly string[]> {
       heard += data.toString('latin1')
       if (heard.includes('c')) end()
     }
-    const timer = setTimeout(end, patience)
+    const timer = setTimeout(end, replyMs)
     stdin.setRawMode(true)
     stdin.resume().on('data', listen)
     stdout.write('\u001B[c')

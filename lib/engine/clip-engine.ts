@@ -59,7 +59,7 @@ export class ClipEngine {
 }
 
 /** A CLIP that is opened when it is first asked for: most who open a model never do. */
-export class LateClip {
+export class LazyClip {
   readonly #directory: string
   readonly #options: NativeOptions
   #opening: Promise<ClipEngine> | undefined

@@ -1,9 +1,13 @@
 // A picture after tower and projector, kept to be asked about more than once.
 
 import { LlavaError } from '../errors.js'
+import type { ImageInput } from '../image/decode.js'
 import type { Engine } from './engine.js'
 import type { SharedFeatures } from './shared-features.js'
 import type { ImageResult, NativeImageFeatures } from '../native.js'
+
+/** A picture to ask about: anything `decodeImage` reads, or one encoded before. */
+export type ImageSource = ImageInput | EncodedImage
 
 /**
  * An encoded picture, made by `LLaVA.encodeImage` and good for any number of questions to the model that made it.
@@ -42,7 +46,7 @@ export class EncodedImage implements Disposable {
   dispose(): void {
     if (this.#disposed) return
     this.#disposed = true
-    this.#shared.leave()
+    this.#shared.release()
   }
 
   [Symbol.dispose](): void {
@@ -63,18 +67,18 @@ export class EncodedImage implements Disposable {
       )
     }
     this.#alive()
-    return this.#shared.use().native
+    return this.#shared.retain().native
   }
 
   /** @internal */
   release(): void {
-    this.#shared.leave()
+    this.#shared.release()
   }
 
   /** A second EncodedImage of the same rows, to be disposed of by itself. @internal */
   share(): EncodedImage {
     this.#alive()
-    return new EncodedImage(this.#shared.use(), this.#engine)
+    return new EncodedImage(this.#shared.retain(), this.#engine)
   }
 
   #alive(): NativeImageFeatures {

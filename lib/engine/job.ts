@@ -17,7 +17,7 @@ export class Job {
   readonly #waiting = new Set<(reason: unknown) => void>()
   readonly #stopped = new AbortController()
   #reason: (() => unknown) | undefined
-  #left = false
+  #cancelled = false
 
   constructor(signal: AbortSignal | undefined, cancellation: Cancellation) {
     this.#signal = signal
@@ -34,13 +34,13 @@ export class Job {
   }
 
   /** Nobody reads on: the work stops, and what there is by then is the result. */
-  get left(): boolean {
-    return this.#left
+  get cancelled(): boolean {
+    return this.#cancelled
   }
 
-  leave(): void {
+  cancel(): void {
     if (this.#reason !== undefined) return // it stops already, for another reason or because nobody reads on
-    this.#left = true
+    this.#cancelled = true
     this.stop(() => new LlavaError('ABORTED', 'the reader left'))
   }
 
@@ -103,4 +103,14 @@ export function calledFrom(callSite: Error, error: unknown): unknown {
   const frames = callSite.stack?.split('\n').slice(1) ?? []
   error.stack = [error.stack ?? String(error), ...frames.filter((frame) => !known.has(frame))].join('\n')
   return error
+}
+
+/** Several parts of one call: the first failure stops the others, and is thrown when all have stopped. */
+export async function allOrNone<T>(parts: readonly Promise<T>[], job: Job): Promise<T[]> {
+  for (const part of parts)
+    part.catch((error: unknown) => {
+      job.stop(() => error)
+    })
+  await Promise.allSettled(parts)
+  return await Promise.all(parts)
 }

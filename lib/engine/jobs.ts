@@ -46,7 +46,7 @@ export class Jobs {
     } catch (error) {
       throw calledFrom(callSite, job.explain(error))
     } finally {
-      job.leave()
+      job.cancel()
       this.#running.delete(job)
       job.end()
     }

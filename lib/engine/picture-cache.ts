@@ -45,7 +45,7 @@ export class PictureCache {
       this.#kept = new LRUCache({
         maxSize: limit,
         dispose: (features) => {
-          features.leave()
+          features.release()
         },
       })
     }
@@ -56,7 +56,7 @@ export class PictureCache {
     return { entries, bytes, limit: this.#limit, hits: this.#hits, misses: this.#misses }
   }
 
-  /** `results` of a picture, computed or remembered. The caller leaves them. */
+  /** `results` of a picture, computed or remembered. The caller releases them. */
   async get(pixelValues: Float32Array, results: readonly ImageResult[], job: Job): Promise<SharedFeatures> {
     const digest = pictureDigest(pixelValues)
     const key = `${digest} ${results.join()}`
@@ -65,7 +65,7 @@ export class PictureCache {
     const known = this.#kept?.get(key)
     if (known !== undefined) {
       this.#hits++
-      return known.use()
+      return known.retain()
     }
     this.#misses++
     const { promise, resolve } = withResolvers()
@@ -75,7 +75,7 @@ export class PictureCache {
       nameRows(result, digest)
       const features = new SharedFeatures(result)
       const size = results.reduce((sum, kind) => sum + this.#bytesOf(kind), 0)
-      if (this.#kept !== undefined && size <= this.#limit) this.#kept.set(key, features.use(), { size })
+      if (this.#kept !== undefined && size <= this.#limit) this.#kept.set(key, features.retain(), { size })
       return features
     } finally {
       this.#underWay.delete(key)
@@ -83,7 +83,7 @@ export class PictureCache {
     }
   }
 
-  /** Forgets all pictures; those in use stay until their users leave. */
+  /** Forgets all pictures; those in use stay until their users release them. */
   clear(): void {
     this.#kept?.clear()
   }

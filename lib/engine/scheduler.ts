@@ -59,6 +59,8 @@ export interface SchedulerOptions {
   readonly hiddenSize: number
   /** Whether few rows and many may not share a pass; see step-plan.ts. */
   readonly apart: boolean
+  /** Milliseconds, as a clock shows them; default `performance.now`. */
+  readonly now?: () => number
 }
 
 /** What a pass that holds a prompt's rows may take while answers run, about, in milliseconds: with the pass of their tokens it keeps them for less than 250. */
@@ -70,6 +72,7 @@ const answeringMs = 100
 export class Scheduler {
   readonly #native: Pick<NativeModel, 'forward'>
   readonly #options: SchedulerOptions
+  readonly #now: () => number
   /** In the order of asking. */
   readonly #waiting: Call[] = []
   #running = false
@@ -84,6 +87,7 @@ export class Scheduler {
   constructor(native: Pick<NativeModel, 'forward'>, options: SchedulerOptions) {
     this.#native = native
     this.#options = options
+    this.#now = options.now ?? (() => performance.now())
   }
 
   /**
@@ -146,7 +150,7 @@ export class Scheduler {
       return { run: end - first, left: end - done }
     })
     const beside = Math.min(mostRows, Math.max(leastBeside, this.#pace.rowsWithin(besideMs)))
-    const answering = performance.now() < this.#answeringUntil
+    const answering = this.#now() < this.#answeringUntil
     const shares = planPass(waiting, { beside, answering, apart, manyNext: this.#manyNext })
     this.#manyNext = !this.#manyNext
     return shares.map(({ index, rows }) => {
@@ -223,7 +227,7 @@ export class Scheduler {
       return
     }
     if (call.done < call.rows) return
-    if (call.output === 'logits') this.#answeringUntil = performance.now() + answeringMs
+    if (call.output === 'logits') this.#answeringUntil = this.#now() + answeringMs
     this.#leave(call)
     call.resolve(call.computeMs)
   }

@@ -1,4 +1,4 @@
-// A picture's native rows with several users: the last one to leave frees them.
+// A picture's native rows with several users: the last one to release them frees them.
 
 import type { NativeImageFeatures } from '../native.js'
 
@@ -12,12 +12,12 @@ export class SharedFeatures {
   }
 
   /** One user more. */
-  use(): this {
+  retain(): this {
     this.#users++
     return this
   }
 
-  leave(): void {
+  release(): void {
     if (--this.#users === 0) this.native.dispose()
   }
 }

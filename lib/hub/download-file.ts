@@ -3,7 +3,7 @@
 import { LlavaError } from '../errors.js'
 import { brokenConnection, discard, type HubHttp, type HubResponse } from './hub-http.js'
 import { IncompleteFile, type Part } from './incomplete-file.js'
-import { Patience, type PassingFailure } from './patience.js'
+import { Retries, type PassingFailure } from './retries.js'
 import type { HubFile } from './repository.js'
 import type { HubSettings } from './settings.js'
 
@@ -100,14 +100,14 @@ class Transfer {
 
   /** Tries until nothing is missing; only tries in a row that bring nothing are counted. */
   async #persist(signal: AbortSignal, missing: () => number, attempt: () => Promise<void>): Promise<void> {
-    const patience = new Patience(this.#settings.retryMs, signal)
+    const retries = new Retries(this.#settings.retryMs, signal)
     for (let before = missing(); before > 0; before = missing()) {
       try {
         await attempt()
         if (missing() === before) throw this.#broken('it ended too early')
       } catch (error) {
-        if (missing() < before) patience.renew()
-        await patience.bear(error)
+        if (missing() < before) retries.reset()
+        await retries.waitOrThrow(error)
       }
     }
   }

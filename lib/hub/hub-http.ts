@@ -2,7 +2,7 @@
 
 import type * as undici from 'undici'
 import { LlavaError, type LlavaErrorCode } from '../errors.js'
-import { PassingFailure } from './patience.js'
+import { PassingFailure } from './retries.js'
 import type { HubSettings } from './settings.js'
 
 export type HubResponse = undici.Response

@@ -4,7 +4,7 @@
 import type { ListFileEntry } from '@huggingface/hub'
 import { LlavaError } from '../errors.js'
 import type { HubHttp } from './hub-http.js'
-import { Patience } from './patience.js'
+import { Retries } from './retries.js'
 import type { HubSettings } from './settings.js'
 
 export interface HubFile {
@@ -42,7 +42,7 @@ export async function readRepository(
 ): Promise<Repository> {
   const { listFiles, modelInfo } = await import('@huggingface/hub')
   const get = async (url: string, { headers = {} }: { readonly headers?: Record<string, string> } = {}) => {
-    const answer = await new Patience(retryMs, signal, listingTries).persist(() => http.text(url, headers, signal))
+    const answer = await new Retries(retryMs, signal, listingTries).run(() => http.text(url, headers, signal))
     return new Response(answer.text, { headers: answer.headers })
   }
   const asked = { hubUrl: endpoint, fetch: get as unknown as typeof fetch }

@@ -58,11 +58,11 @@ test('other results of it are', async (t) => {
 test('the least recently used leaves, once its users have left', async (t) => {
   const { cache, books } = cacheOf(2)
   const one = await cache.get(picture(1), projected, newJob())
-  for (const n of [2, 1, 3]) (await cache.get(picture(n), projected, newJob())).leave() // 2 leaves, one of 1's users too
+  for (const n of [2, 1, 3]) (await cache.get(picture(n), projected, newJob())).release() // 2 is let go, by one of 1's users too
   t.is(books.live, 2)
-  for (const n of [4, 5]) (await cache.get(picture(n), projected, newJob())).leave()
+  for (const n of [4, 5]) (await cache.get(picture(n), projected, newJob())).release()
   t.is(books.live, 3) // 1 is in use
-  one.leave()
+  one.release()
   t.is(books.live, 2)
   cache.clear()
   t.is(books.live, 0)
@@ -88,7 +88,7 @@ test('equal pictures that come at once are encoded once; where the first stops o
 test('without room, or for a picture that is larger than it, nothing is kept', async (t) => {
   for (const room of [0, 0.5]) {
     const { cache, books } = cacheOf(room)
-    for (let n = 0; n < 2; n++) (await cache.get(picture(1), projected, newJob())).leave()
+    for (let n = 0; n < 2; n++) (await cache.get(picture(1), projected, newJob())).release()
     t.is(books.encoded.length, 2)
     t.is(books.live, 0)
   }

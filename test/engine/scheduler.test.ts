@@ -44,6 +44,8 @@ function bookkeeper(
   options: {
     readonly apart?: boolean
     readonly msPerRow?: number
+    /** What time it is; without it no time passes. */
+    readonly clock?: { readonly ms: number }
     readonly failsWhole?: (pass: number, steps: readonly NativeStep[]) => boolean
     readonly failsAlone?: (step: NativeStep) => boolean
   } = {},
@@ -72,7 +74,8 @@ function bookkeeper(
     const rows = passes[pass]!.reduce((sum, count) => sum + count, 0)
     return { failures, computeMs: rows * (options.msPerRow ?? 1) }
   }
-  return { scheduler: new Scheduler({ forward }, { ...widths, apart: options.apart ?? false }), passes }
+  const now = () => options.clock?.ms ?? 0
+  return { scheduler: new Scheduler({ forward }, { ...widths, apart: options.apart ?? false, now }), passes }
 }
 
 class Flag {
@@ -168,6 +171,12 @@ test('whoever has just got logits counts as answering, also before it asks for t
   await advance(hidden, ids(100), { output: 'hidden' })
   await advance(hidden, ids(160), { output: 'hidden' })
   t.deepEqual(hidden.passes.slice(1), [[160]])
+  const clock = { ms: 0 }
+  const left = bookkeeper({ msPerRow: 2, clock })
+  await advance(left, ids(100))
+  clock.ms += 1000
+  await advance(left, ids(160))
+  t.deepEqual(left.passes.slice(1), [[160]])
 })
 
 test('kept apart, few rows and many take turns', async (t) => {

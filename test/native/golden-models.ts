@@ -17,7 +17,8 @@ import {
   type NativeStep,
   type VisionConfig,
 } from '../../lib/native.js'
-import { describeModel, type DescribeOptions, type ModelDescription } from '../../lib/weights/model-description.js'
+import { describeModel } from '../../lib/weights/describe-model.js'
+import type { DescribeOptions, ModelDescription } from '../../lib/weights/model-description.js'
 import { goldenCase } from '../tiny-model.js'
 
 const goldens = fileURLToPath(new URL('../../../test/fixtures/golden/', import.meta.url))

@@ -6,7 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import test, { type ExecutionContext } from 'ava'
 import fc from 'fast-check'
 import { LlavaError, type LlavaErrorCode, type PullProgress } from '../../lib/index.js'
-import { findPulled } from '../../lib/named-model.js'
+import { findPulled } from '../../lib/hub/named-model.js'
 import { blobOf, isWhole, language, partBytes, vision, withServer, type Place } from './downloads.js'
 import { always, commit, dropAfter, rangeOf, repository, sendRange, sha256, status, type Fault } from './hub-server.js'
 

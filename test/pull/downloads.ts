@@ -5,7 +5,7 @@ import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
 import os from 'node:os'
 import path from 'node:path'
 import type { HubSettings } from '../../lib/hub/settings.js'
-import { pullFrom, type PulledModel, type PullOptions } from '../../lib/pull.js'
+import { pullFrom, type PulledModel, type PullOptions } from '../../lib/hub/pull.js'
 import { HubServer, repository, sha256, type Files } from './hub-server.js'
 
 export const partBytes = 16 << 10

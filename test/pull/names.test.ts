@@ -2,7 +2,7 @@
 
 import test from 'ava'
 import { LlavaError } from '../../lib/errors.js'
-import { chooseGguf, type Wanted } from '../../lib/gguf-choice.js'
+import { chooseGguf, type Wanted } from '../../lib/hub/gguf-choice.js'
 import { parseModelName, wellKnownNames } from '../../lib/hub/model-name.js'
 
 test('a name is a well-known one or owner/name, and a file may follow', (t) => {

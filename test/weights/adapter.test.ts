@@ -2,7 +2,8 @@ import path from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import { LlavaError } from '../../lib/errors.js'
 import type { TensorEntry } from '../../lib/native.js'
-import { describeModel, type ModelDescription } from '../../lib/weights/model-description.js'
+import { describeModel } from '../../lib/weights/describe-model.js'
+import type { ModelDescription } from '../../lib/weights/model-description.js'
 import { zerosFile } from './pytorch-file.js'
 import {
   checkpoint,

@@ -2,7 +2,8 @@ import { truncate } from 'node:fs/promises'
 import path from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import { LlavaError } from '../../lib/errors.js'
-import { describeModel, type DescribeOptions, type ModelDescription } from '../../lib/weights/model-description.js'
+import { describeModel } from '../../lib/weights/describe-model.js'
+import type { DescribeOptions, ModelDescription } from '../../lib/weights/model-description.js'
 import { ggufFile, ggufHead, type GgufKey, type GgufTensorInfo } from './gguf-file.js'
 import {
   checkpoint,

@@ -1,7 +1,8 @@
 import path from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import { LlavaError } from '../../lib/errors.js'
-import { describeModel, type DescribeOptions, type ModelDescription } from '../../lib/weights/model-description.js'
+import { describeModel } from '../../lib/weights/describe-model.js'
+import type { DescribeOptions, ModelDescription } from '../../lib/weights/model-description.js'
 import { safetensorsFile } from './safetensors-file.js'
 import { temporaryFolder, textShapes, tiny, visionShapes, writeFiles, type Shapes } from './tiny-llava.js'
 import {
