@@ -47,6 +47,8 @@ export interface AnswerOptions extends SamplingOptions, PromptOptions {
   readonly priority?: number
   /** Whom the answer is for: of answers that wait with the same priority, those of whoever has the least memory in use go first. Default nobody in particular. */
   readonly client?: string
+  /** Milliseconds that an answer waits for memory at most, then it fails with OVERLOADED; default: as long as it takes. `signal` bounds the whole call. */
+  readonly maxWaitMs?: number
   /** Text that ends the answer; it is not part of it. */
   readonly stop?: string | readonly string[]
   /** Gives with each token its log-probability and those of the so many likeliest ones, in [0, 20]; default: none at all. */
@@ -90,6 +92,7 @@ export const answerChecks = {
   stop: stopStrings,
   priority: wholeNumber(-1000, 1000),
   client: text,
+  maxWaitMs: wholeNumber(0, 2 ** 31 - 1), // of a timer
   logprobs: wholeNumber(0, mostLogprobs),
   onProgress: callback,
   signal: abortSignal,

@@ -50,7 +50,7 @@ export function answerRequest(
   checkOptions(call, options, answerChecks)
   checkSampling(options)
   const { stop = [], maxTokens = 512, promptLookupTokens = 15, minTokens = 0 } = options
-  const { logitBias, signal, logprobs, onProgress, priority, client } = options
+  const { logitBias, signal, logprobs, onProgress, priority, client, maxWaitMs } = options
   if (minTokens > maxTokens) throw invalidArgument('minTokens', `at most \`maxTokens\`, ${maxTokens}`, minTokens)
   const sampling =
     logitBias === undefined ? options : { ...options, logitBias: biasById(logitBias, tokenizer, config.text.vocabSize) }
@@ -71,7 +71,7 @@ export function answerRequest(
     signal,
     logprobs,
     onProgress,
-    place: { priority, client },
+    place: { priority, client, maxWaitMs },
   }
 }
 

@@ -1,6 +1,6 @@
 // How many texts run at once: as many as the memory for their keys and values has room for. The others wait in line: higher priorities first, then whoever's
 // client has the least memory in use, then first come, first served. Nobody is passed by a smaller one that would have room. Where the line is full, whoever
-// comes is told so at once (OVERLOADED), so that a server can say so to its clients.
+// comes is told so at once, and who has waited for as long as it would, then (OVERLOADED), so that a server can say so to its clients.
 
 import { LlavaError } from '../errors.js'
 import type { Job } from './job.js'
@@ -18,6 +18,8 @@ export interface Place {
   readonly priority?: number | undefined
   /** Whom it is for; default one client for all who name none. */
   readonly client?: string | undefined
+  /** Milliseconds after which it gives up; default never. */
+  readonly maxWaitMs?: number | undefined
 }
 
 interface Waiting {
@@ -48,12 +50,16 @@ export class Admission {
   }
 
   /** Resolves when a text that may grow to `bytes` of keys and values can run, to what says that it is over. Fails with OVERLOADED, or as the job stops. */
-  enter(bytes: number, job: Job, { priority = 0, client = '' }: Place = {}): Promise<() => void> {
+  enter(bytes: number, job: Job, { priority = 0, client = '', maxWaitMs }: Place = {}): Promise<() => void> {
     return new Promise((resolve, reject) => {
       const fail: (reason: Error) => void = reject
       job.check()
       if (this.#line.length >= this.limits.maxWaiting && !(this.#line.length === 0 && this.#hasRoom(bytes))) {
-        fail(this.#overloaded())
+        fail(
+          this.#overloaded(
+            `${this.#line.length} wait, the most that \`maxWaiting\` (${this.limits.maxWaiting}) allows`,
+          ),
+        )
         return
       }
       const waiting: Waiting = {
@@ -67,12 +73,25 @@ export class Admission {
           resolve(this.#leaving(client, bytes))
         },
       }
-      const release = job.onStop((reason) => {
+      const giveUp = (reason: Error) => {
         release()
         this.#line.splice(this.#line.indexOf(waiting), 1)
-        fail(reason as Error)
+        fail(reason)
         this.#admit() // it may have stood in the way of a smaller one
+      }
+      const timer =
+        maxWaitMs === undefined
+          ? undefined
+          : setTimeout(() => {
+              giveUp(this.#overloaded(`this one found no room within \`maxWaitMs\` (${maxWaitMs})`))
+            }, maxWaitMs)
+      const stopped = job.onStop((reason) => {
+        giveUp(reason as Error)
       })
+      const release = () => {
+        clearTimeout(timer)
+        stopped()
+      }
       this.#line.push(waiting)
       this.#admit()
     })
@@ -121,11 +140,7 @@ export class Admission {
     return this.#running === 0 || this.#bytes + bytes <= this.limits.kvCacheBytes
   }
 
-  #overloaded(): LlavaError {
-    const { maxWaiting } = this.limits
-    return new LlavaError(
-      'OVERLOADED',
-      `${this.#running} texts run and ${this.#line.length} wait, the most that \`maxWaiting\` (${maxWaiting}) allows: ask again later`,
-    )
+  #overloaded(why: string): LlavaError {
+    return new LlavaError('OVERLOADED', `${this.#running} texts run and ${why}: ask again later`)
   }
 }

@@ -1,12 +1,13 @@
 // A picture by http or https, for addresses that people who are not trusted may have written.
 // Unless private networks are allowed, only addresses of the public internet are connected to. A name is looked up once per connection and the address
 // that was checked is the one connected to, so that a name that answers otherwise the second time (DNS rebinding) gains nothing; every redirect is
-// checked anew. Each request has a connection of its own: one kept from a call that allowed private networks would never be looked up again.
+// checked anew. Connections are kept for the next request, those of calls that allow private networks by themselves: a connection is not looked up again.
+// The proxies of the environment (HTTP_PROXY, HTTPS_PROXY, NO_PROXY) are used. They look names up themselves, so names are checked here before.
 
 import dns from 'node:dns'
-import http from 'node:http'
-import https from 'node:https'
 import net from 'node:net'
+import { promisify } from 'node:util'
+import type { Dispatcher } from 'undici'
 import { collectBytes, tooManyBytes, withinTime, type ReadLimits } from './byte-stream.js'
 
 export interface DownloadLimits extends ReadLimits {
@@ -14,21 +15,27 @@ export interface DownloadLimits extends ReadLimits {
 }
 
 const maxRedirects = 5
-const redirects: readonly (number | undefined)[] = [301, 302, 303, 307, 308]
+const redirects: readonly number[] = [301, 302, 303, 307, 308]
 
-/** The bytes at an http or https URL, after redirects. Fails with an Error in words, or with IMAGE_TOO_LARGE; `resolve` looks names up. */
-export async function download(url: URL, limits: DownloadLimits, resolve: Resolve = dns.lookup): Promise<Buffer> {
+/** The bytes at an http or https URL, after redirects. Fails with an Error in words, or with IMAGE_TOO_LARGE. */
+export async function download(
+  url: URL,
+  limits: DownloadLimits,
+  network: Network = limits.allowPrivateNetwork ? anyNetwork : publicNetwork,
+): Promise<Buffer> {
   return withinTime(limits, async (signal) => {
     for (let hops = 0, at = url; hops <= maxRedirects; hops++) {
-      const response = await request(at, limits.allowPrivateNetwork, resolve, signal)
+      const { statusCode, headers, body } = await network.request(at, signal)
       try {
-        const { statusCode, headers } = response
-        if (redirects.includes(statusCode) && headers.location !== undefined) at = new URL(headers.location, at)
-        else if (statusCode !== 200) throw new Error(`the server answered with status ${statusCode}`)
+        const { location } = headers
+        if (redirects.includes(statusCode) && typeof location === 'string') {
+          at = new URL(location, at)
+          await body.dump() // a connection is kept once its answer is read
+        } else if (statusCode !== 200) throw new Error(`the server answered with status ${statusCode}`)
         else if (Number(headers['content-length']) > limits.maxBytes) throw tooManyBytes(nameOf(url), limits.maxBytes)
-        else return await collectBytes(response, limits.maxBytes, nameOf(url), signal)
+        else return await collectBytes(body, limits.maxBytes, nameOf(url), signal)
       } finally {
-        response.destroy()
+        body.on('error', () => undefined).destroy()
       }
     }
     throw new Error(`it is redirected more than ${maxRedirects} times`)
@@ -40,29 +47,47 @@ export function nameOf({ origin, pathname }: URL): string {
   return origin + pathname
 }
 
-async function request(
-  url: URL,
-  allowPrivateNetwork: boolean,
-  resolve: Resolve,
-  signal: AbortSignal,
-): Promise<http.IncomingMessage> {
-  const scheme = schemes[url.protocol]
-  if (scheme === undefined) throw new Error(`it leads to a ${url.protocol} address`)
-  const host = url.hostname.replace(/^\[(.*)\]$/, '$1')
-  if (!allowPrivateNetwork && net.isIP(host) !== 0) checkPublic(host, host) // an address is connected to without a lookup
-  const headers = { accept: 'image/*', 'accept-encoding': 'identity', 'user-agent': 'llava-native' }
-  const lookup = allowPrivateNetwork ? resolve : publicOnly(resolve)
-  return new Promise((settle, reject) => {
-    scheme.get(url, { agent: false, headers, lookup, signal }, settle).on('error', reject)
-  })
+const headers = { accept: 'image/*', 'accept-encoding': 'identity', 'user-agent': 'llava-native' }
+
+/** Where requests may go, and the connections that are kept. */
+export class Network {
+  readonly #publicOnly: boolean
+  readonly #lookup: net.LookupFunction
+  #dispatcher: Promise<Dispatcher> | undefined
+
+  /** @param resolve looks names up */
+  constructor(publicOnly: boolean, resolve: net.LookupFunction = dns.lookup) {
+    this.#publicOnly = publicOnly
+    this.#lookup = publicOnly ? onlyPublic(resolve) : resolve
+  }
+
+  async request(url: URL, signal: AbortSignal): Promise<Dispatcher.ResponseData> {
+    if (url.protocol !== 'http:' && url.protocol !== 'https:') throw new Error(`it leads to a ${url.protocol} address`)
+    const host = url.hostname.replace(/^\[(.*)\]$/, '$1')
+    if (this.#publicOnly) await this.#check(host)
+    const { request } = await import('undici')
+    return request(url, { dispatcher: await (this.#dispatcher ??= this.#open()), headers, signal })
+  }
+
+  /** Addresses are connected to without a lookup, and names without one of ours where a proxy is used. */
+  async #check(host: string): Promise<void> {
+    if (net.isIP(host) !== 0) checkPublic(host, host)
+    else if (proxies.some((name) => process.env[name])) await promisify(this.#lookup)(host, { all: true })
+  }
+
+  async #open(): Promise<Dispatcher> {
+    const { EnvHttpProxyAgent } = await import('undici')
+    return new EnvHttpProxyAgent({ connect: { lookup: this.#lookup } })
+  }
 }
 
-const schemes: Readonly<Record<string, typeof http | typeof https>> = { 'http:': http, 'https:': https }
+const proxies = ['http_proxy', 'HTTP_PROXY', 'https_proxy', 'HTTPS_PROXY']
 
-type Resolve = net.LookupFunction
+const anyNetwork = new Network(false)
+const publicNetwork = new Network(true)
 
 /** A lookup whose answer holds public addresses only. */
-function publicOnly(resolve: Resolve): Resolve {
+function onlyPublic(resolve: net.LookupFunction): net.LookupFunction {
   return (hostname, options, callback) => {
     resolve(hostname, { ...options, all: true }, (error, found) => {
       const addresses = found as readonly dns.LookupAddress[]

@@ -133,3 +133,18 @@ test('one that gives up lets a smaller one behind it in', async (t) => {
   t.deepEqual(log, ['a', 'large ABORTED', 'small'])
   a()
 })
+
+test('who has waited for as long as it would is told so, and those behind it go on', async (t) => {
+  const admission = new Admission({ kvCacheBytes: 100, maxWaiting: 10 })
+  const log: string[] = []
+  const enter = visitor(admission, log)
+  const a = await enter('a', 60)
+  const large = enter('large', 100, newJob(), { maxWaitMs: 5 })
+  const small = enter('small', 40)
+  const error = await t.throwsAsync(large, { code: 'OVERLOADED' })
+  t.regex(error.message, /maxWaitMs/)
+  ;(await small)()
+  a()
+  ;(await enter('in time', 100, newJob(), { maxWaitMs: 60_000 }))() // leaves no timer that keeps the process
+  t.deepEqual([log, admission.running, admission.waiting], [['a', 'large OVERLOADED', 'small', 'in time'], 0, 0])
+})

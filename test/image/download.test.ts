@@ -2,13 +2,13 @@
 
 import { readFileSync } from 'node:fs'
 import http from 'node:http'
-import type { AddressInfo, LookupFunction } from 'node:net'
+import net, { type AddressInfo, type LookupFunction } from 'node:net'
 import { fileURLToPath } from 'node:url'
 import { crc32 } from 'node:zlib'
 import test from 'ava'
 import { LlavaError } from '../../lib/errors.js'
 import { decodeImage, type DecodeOptions } from '../../lib/image/decode.js'
-import { download, isPublic } from '../../lib/image/download.js'
+import { download, isPublic, Network } from '../../lib/image/download.js'
 
 const pictures = fileURLToPath(new URL('../../../test/fixtures/pictures/', import.meta.url))
 const png = readFileSync(`${pictures}rgb.png`)
@@ -77,7 +77,7 @@ for (const [what, place, words] of [
   ['a redirect to a file', '/to?location=file:///etc/passwd', /file:/],
   ['a redirect to nowhere', '/to?location=http://', /Invalid URL/],
   ['a page that is not there', '/none', /404/],
-  ['an answer that is cut short', '/cut', /aborted/],
+  ['an answer that is cut short', '/cut', /closed/],
   ['an answer that is no picture', '/text', /unsupported/],
 ] as const) {
   test(`${what} is IMAGE_UNREADABLE`, async (t) => {
@@ -175,7 +175,11 @@ test.serial(
     for (const answer of [['127.0.0.1'], ['93.184.216.34', '127.0.0.1']]) {
       const { lookup } = resolver(answer)
       await t.throwsAsync(
-        download(new URL(at('/picture', 'rebound.test')), { ...limits, allowPrivateNetwork: false }, lookup),
+        download(
+          new URL(at('/picture', 'rebound.test')),
+          { ...limits, allowPrivateNetwork: false },
+          new Network(true, lookup),
+        ),
         { message: /allowPrivateNetwork/ },
       )
     }
@@ -184,14 +188,55 @@ test.serial(
 )
 
 test.serial(
-  'a name is looked up once for each connection: the address that was checked is the one that is used',
+  'a name is looked up once for each connection, and a connection is kept for the next request',
   async (t) => {
-    const names = resolver(['127.0.0.1'], ['127.0.0.1'], [])
+    const names = resolver(...Array.from({ length: 40 }, () => ['127.0.0.1']))
+    const network = new Network(false, names.lookup)
+    let connections = 0
+    const count = () => connections++
+    server.on('connection', count)
     const place = new URL(at('/redirect?hops=1', 'here.test'))
-    t.deepEqual(await download(place, { ...limits, allowPrivateNetwork: true }, names.lookup), png)
-    t.is(names.calls, 2)
+    for (let times = 0; times < 20; times++)
+      t.deepEqual(await download(place, { ...limits, allowPrivateNetwork: true }, network), png)
+    server.off('connection', count)
+    t.is(names.calls, connections)
+    t.true(connections < 20) // for forty requests: one that follows at once may find the last connection not left yet
   },
 )
+
+test.serial('through a proxy, names that lead to private addresses are refused before it hears of them', async (t) => {
+  const asked: string[] = []
+  const proxy = http.createServer((request, response) => {
+    asked.push(request.url ?? '')
+    response.end(png)
+  })
+  proxy.on('connect', ({ url = '' }, socket) => {
+    asked.push(url)
+    const through = net.connect(port, '127.0.0.1', () => {
+      socket.write('HTTP/1.1 200 Connection established\r\n\r\n')
+      through.pipe(socket).pipe(through)
+    })
+    socket.on('error', () => through.destroy())
+    through.on('error', () => socket.destroy())
+  })
+  await new Promise<void>((resolve) => proxy.listen(0, '127.0.0.1', resolve))
+  process.env.http_proxy = `http://127.0.0.1:${(proxy.address() as AddressInfo).port}`
+  try {
+    const place = new URL(at('/picture', 'here.test'))
+    const inside = new Network(true, resolver(['10.1.2.3']).lookup)
+    await t.throwsAsync(download(place, { ...limits, allowPrivateNetwork: false }, inside), {
+      message: /allowPrivateNetwork/,
+    })
+    t.deepEqual(asked, [])
+    const outside = new Network(true, resolver(['93.184.216.34']).lookup)
+    t.deepEqual(await download(place, { ...limits, allowPrivateNetwork: false }, outside), png)
+    t.is(asked.length, 1)
+  } finally {
+    delete process.env.http_proxy
+    proxy.closeAllConnections()
+    proxy.close()
+  }
+})
 
 test.serial('a connection that was allowed is not used again by a call that is not', async (t) => {
   await decodeImage(at('/picture', 'localhost'), allowed)

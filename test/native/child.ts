@@ -11,8 +11,8 @@ export interface Ending {
   readonly stderr: string
 }
 
-/** Loose: a scenario takes a second or a few, and a hang takes for ever. */
-const limitMs = 120_000
+/** Loose: a scenario takes seconds, the longest half a minute on an idle machine, and a hang takes for ever. Less than the silence after which ava ends a run. */
+const limitMs = 280_000
 
 interface Setting {
   readonly script?: string
