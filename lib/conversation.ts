@@ -10,9 +10,22 @@ import { EncodedImage, type ImageSource } from './engine/encoded-image.js'
 import type { Engine } from './engine/engine.js'
 import { LlavaError, invalidArgument } from './errors.js'
 import type { ImageInput } from './image/decode.js'
-import { requireOptions, wholeNumber } from './options.js'
+import { abortSignal, checkOptions, flag, given, requireOptions, wholeNumber } from './options.js'
 import { PrefixCache } from './engine/prefix-cache.js'
+import type { Job } from './engine/job.js'
+import type { PictureEncoder } from './engine/picture-encoder.js'
 import { contentParts, type ContentPart } from './prompt/templates.js'
+import {
+  readKeysAndValues,
+  savedParts,
+  savedPicture,
+  writeKeysAndValues,
+  type PictureSource,
+  type SavedConversation,
+  type SavedMessage,
+  type SavedPart,
+  type SavedPicture,
+} from './saved-conversation.js'
 
 export interface ConversationOptions extends PromptOptions {
   /** Turns that have been taken elsewhere: user and assistant alternately, perhaps a system message before them. */
@@ -21,6 +34,18 @@ export interface ConversationOptions extends PromptOptions {
 
 /** How a turn is answered. The template and the system text are the conversation's. */
 export type SayOptions = Omit<AnswerOptions, keyof PromptOptions>
+
+export interface SaveOptions {
+  /** Saves the keys and values too, so that the next question computes nothing that was said before: much larger; default false. */
+  readonly keysAndValues?: boolean
+  readonly signal?: AbortSignal
+}
+
+export interface RestoreOptions {
+  /** Gives pictures that are neither remembered nor where they were. */
+  readonly picture?: PictureSource
+  readonly signal?: AbortSignal
+}
 
 /** What a turn says: text, or text and pictures. */
 export type Content = Message['content']
@@ -35,10 +60,15 @@ interface Turn {
   readonly answer: string
 }
 
-/** What a conversation and its branches share. */
-interface ConversationSetup {
+/** What conversations are made with. */
+export interface ConversationOrigin {
   readonly engine: Engine
   readonly prepare: Prepare
+  readonly pictures: PictureEncoder
+}
+
+/** What a conversation and its branches share. */
+interface ConversationSetup extends ConversationOrigin {
   readonly prompt: PromptOptions
   readonly system: Message | undefined
 }
@@ -78,11 +108,45 @@ export class Conversation implements Disposable, AsyncDisposable {
   }
 
   /** A conversation with the turns of `options.messages`. @internal */
-  static begin(engine: Engine, prepare: Prepare, options: ConversationOptions): Conversation {
-    const { messages = [], ...prompt } = options
-    const system = messages[0]?.role === 'system' ? messages[0] : undefined
-    const turns = turnsOf(system === undefined ? messages : messages.slice(1))
-    return new Conversation({ engine, prepare, prompt, system }, turns)
+  static begin(from: ConversationOrigin, options: ConversationOptions): Conversation {
+    const { setup, turns } = beginning(from, options)
+    return new Conversation(setup, turns)
+  }
+
+  /** One that was saved. @internal */
+  static async restore(
+    from: ConversationOrigin,
+    { template, system, messages, preprocessing, keysAndValues }: SavedConversation,
+    picture: PictureSource | undefined,
+    job: Job,
+  ): Promise<Conversation> {
+    const { engine, pictures } = from
+    const compare = preprocessing === pictures.preprocessing
+    const encoded: EncodedImage[] = [] // in the order in which they stand there
+    try {
+      const whole: Message[] = []
+      for (const [position, { role, content }] of messages.entries()) {
+        const parts: Part[] = []
+        for (const part of savedParts(content, position)) {
+          if (part.type === 'text') parts.push(part)
+          else {
+            const image = await restorePicture(part, compare, picture, pictures, job)
+            encoded.push(image)
+            parts.push({ type: 'image', image: part.source ?? image })
+          }
+        }
+        whole.push({ role, content: parts })
+      }
+      const kept = keysAndValues && readKeysAndValues(await engine.fingerprint(), keysAndValues)
+      const { setup, turns } = beginning(from, { ...given({ template, system }), messages: whole })
+      const sequence = kept && (await engine.restoreSequence(kept.keys.length, kept.pages))
+      const images = [...partsOf(turns)].filter(({ type }) => type === 'image')
+      const own = new Map(images.map((part, n) => [part, encoded[n] as EncodedImage]))
+      return new Conversation(setup, turns, new PrefixCache(engine, sequence, kept?.keys), own)
+    } catch (error) {
+      for (const image of encoded) image.dispose()
+      throw error
+    }
   }
 
   /** All that was said, as `LLaVA.chat` takes it. Pictures that have been encoded stand here as EncodedImage, and live as long as the conversation. */
@@ -138,6 +202,42 @@ export class Conversation implements Disposable, AsyncDisposable {
       [...this.#pictures].filter(([part]) => partsOf(turns).has(part)).map(([part, image]) => [part, image.share()]),
     )
     return new Conversation(this.#setup, turns, this.#cache.fork(), pictures)
+  }
+
+  /**
+   * All that was said, as data: some KB of JSON, in which pictures are named by where they are and by what the tower saw of them; `LLaVA.restoreConversation`
+   * takes it. With `keysAndValues` there is also what was computed, about as much as the conversation takes in memory. While it saves, the
+   * conversation is BUSY.
+   */
+  async save(options: SaveOptions = {}): Promise<SavedConversation> {
+    checkOptions('save()', options, { keysAndValues: flag, signal: abortSignal })
+    this.#checkIdle()
+    const { engine, pictures, prompt, system } = this.#setup
+    const turns = this.#turns
+    const saving = engine.run(options.signal, async (job): Promise<SavedConversation> => {
+      await this.#encodeAll(turns, (image) => pictures.encode(image, ['projected'], {}, job))
+      const messages = [
+        ...(system === undefined ? [] : [{ role: system.role, content: textOf(system, 0) }]),
+        ...turns.flatMap(({ question, answer }): SavedMessage[] => [
+          { role: 'user', content: question.map((part) => this.#saved(part)) },
+          { role: 'assistant', content: answer },
+        ]),
+      ]
+      const { kept } = this.#cache
+      const computed =
+        options.keysAndValues === true && kept !== undefined
+          ? writeKeysAndValues(await engine.fingerprint(), { ...kept, pages: await engine.readSequence(kept.sequence) })
+          : undefined
+      const { preprocessing } = pictures
+      return { format: 'llava-conversation', ...prompt, messages, preprocessing, ...given({ keysAndValues: computed }) }
+    })
+    this.#running = saving.catch(() => undefined)
+    try {
+      return await saving
+    } finally {
+      this.#running = undefined
+      if (this.#disposed) this.#free()
+    }
   }
 
   /** Frees the memory, after the answer that may still be written; a second call does nothing. */
@@ -232,6 +332,10 @@ export class Conversation implements Disposable, AsyncDisposable {
     })
   }
 
+  #saved(part: Part): SavedPart {
+    return part.type === 'text' ? part : savedPicture(part.image, this.#pictures.get(part) as EncodedImage)
+  }
+
   #messages(turns: readonly Turn[]): readonly Message[] {
     const { system } = this.#setup
     return [
@@ -268,7 +372,10 @@ export class Conversation implements Disposable, AsyncDisposable {
   #checkIdle(): void {
     this.#checkAlive()
     if (this.#running !== undefined)
-      throw new LlavaError('BUSY', 'this Conversation is writing an answer; await it, cancel it, or branch() before')
+      throw new LlavaError(
+        'BUSY',
+        'this Conversation is writing an answer, or being saved; await it, cancel it, or branch() before',
+      )
   }
 
   #free(): void {
@@ -276,6 +383,29 @@ export class Conversation implements Disposable, AsyncDisposable {
     for (const image of this.#pictures.values()) image.dispose()
     this.#pictures.clear()
   }
+}
+
+/** Remembered, or from where it is or the caller says, and the same picture in any case. The caller disposes of it. */
+async function restorePicture(
+  saved: SavedPicture,
+  compare: boolean,
+  picture: PictureSource | undefined,
+  pictures: PictureEncoder,
+  job: Job,
+): Promise<EncodedImage> {
+  const { digest, source } = saved
+  const remembered = compare ? await pictures.find(digest, ['projected']) : undefined
+  if (remembered !== undefined) return remembered
+  const image = (await picture?.(saved)) ?? source
+  const name = source ?? `the picture ${digest.slice(0, 12)}…`
+  if (image === undefined) {
+    const advice = 'give it by the option `picture`'
+    throw new LlavaError('INVALID_ARGUMENT', `${name} was saved by its digest alone and is not remembered: ${advice}`)
+  }
+  const encoded = image instanceof EncodedImage ? image.share() : await pictures.encode(image, ['projected'], {}, job)
+  if (!compare || encoded.digest === digest) return encoded
+  encoded.dispose()
+  throw new LlavaError('INVALID_ARGUMENT', `${name} is not the picture that was saved: it has changed since`)
 }
 
 /** Parts of our own, which are never changed and never shared between turns: by them a picture is known again. */
@@ -287,6 +417,14 @@ function partsCopied(content: Content, position: number): readonly Part[] {
 
 function partsOf(turns: readonly Turn[]): ReadonlySet<Part> {
   return new Set(turns.flatMap(({ question }) => question))
+}
+
+function beginning(
+  from: ConversationOrigin,
+  { messages = [], ...prompt }: ConversationOptions,
+): { readonly setup: ConversationSetup; readonly turns: readonly Turn[] } {
+  const system = messages[0]?.role === 'system' ? messages[0] : undefined
+  return { setup: { ...from, prompt, system }, turns: turnsOf(system === undefined ? messages : messages.slice(1)) }
 }
 
 function turnsOf(messages: readonly Message[]): readonly Turn[] {

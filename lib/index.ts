@@ -24,7 +24,8 @@ export type { Progress, ProgressListener } from './progress.js'
 export type { RequestMessage, RequestOutcome, RequestSubject } from './answers/request-channel.js'
 export type { Context, ForwardOptions, PromptPiece } from './engine/context.js'
 export { Conversation } from './conversation.js'
-export type { Content, ConversationOptions, SayOptions } from './conversation.js'
+export type { Content, ConversationOptions, RestoreOptions, SaveOptions, SayOptions } from './conversation.js'
+export type { PictureSource, SavedConversation, SavedMessage, SavedPicture } from './saved-conversation.js'
 export type {
   EmbedInput,
   EmbedManyOptions,

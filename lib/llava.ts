@@ -15,7 +15,13 @@ import { ChatStream, type ChatWork } from './answers/chat-stream.js'
 import { PromptWriter } from './answers/prompt-writer.js'
 import { answerRequest, askInput, userMessage, type AnswerRequest } from './answers/request.js'
 import { runBenchmark, type BenchmarkLine, type BenchmarkOptions } from './benchmark/benchmark.js'
-import { Conversation, type ConversationOptions, type Prepare } from './conversation.js'
+import {
+  Conversation,
+  type ConversationOptions,
+  type ConversationOrigin,
+  type Prepare,
+  type RestoreOptions,
+} from './conversation.js'
 import {
   embeddingKinds,
   embedOne,
@@ -45,6 +51,7 @@ import { imageResults, type NativeOptions } from './native.js'
 import { disposeModel, openChecks, openModel, type OpenedModel, type OpenOptions } from './open-model.js'
 import {
   abortSignal,
+  callback,
   checkOptions,
   flag,
   manyInputs,
@@ -54,6 +61,7 @@ import {
   wholeNumber,
   type OptionCheck,
 } from './options.js'
+import { checkSaved, type SavedConversation } from './saved-conversation.js'
 import { runTrace, type Trace } from './trace.js'
 
 export interface TraceOptions {
@@ -208,9 +216,20 @@ export class LLaVA implements Disposable, AsyncDisposable {
   createConversation(options: ConversationOptions = {}): Conversation {
     this.#engine.checkAlive()
     checkOptions('createConversation()', options, { ...promptChecks, messages: messageList })
-    const prepare: Prepare = (call, messages, answerOptions, past) =>
-      this.#chatWork({ ...this.#request(call, messages, answerOptions), past })
-    return Conversation.begin(this.#engine, prepare, options)
+    return Conversation.begin(this.#conversations(), options)
+  }
+
+  /**
+   * A conversation that `Conversation.save` made data of, as it was. Its pictures are taken from what is remembered, else from the option `picture`, else read
+   * anew from where they were; one that has changed is INVALID_ARGUMENT. Saved keys and values are for a model of the same weights and options.
+   * Fails as `ask` does.
+   */
+  async restoreConversation(saved: SavedConversation, options: RestoreOptions = {}): Promise<Conversation> {
+    checkOptions('restoreConversation()', options, { picture: callback, signal: abortSignal })
+    checkSaved(saved)
+    return this.#engine.run(options.signal, (job) =>
+      Conversation.restore(this.#conversations(), saved, options.picture, job),
+    )
   }
 
   /** Encodes a picture once, for any number of questions. The caller disposes of it. Fails as `ask` does. */
@@ -397,6 +416,12 @@ export class LLaVA implements Disposable, AsyncDisposable {
   #request(call: string, messages: readonly Message[], options: AnswerOptions, count?: number): AnswerRequest {
     this.#engine.checkAlive()
     return answerRequest(this.#engine, this.#prompts, call, messages, options, count)
+  }
+
+  #conversations(): ConversationOrigin {
+    const prepare: Prepare = (call, messages, options, past) =>
+      this.#chatWork({ ...this.#request(call, messages, options), past })
+    return { engine: this.#engine, pictures: this.#pictures, prepare }
   }
 
   #chatWork(request: AnswerRequest): ChatWork {

@@ -3,6 +3,8 @@
 import type { PromptWriter } from './answers/prompt-writer.js'
 import type { Engine } from './engine/engine.js'
 import type { CacheUse } from './engine/picture-cache.js'
+import type { StoreUse } from './engine/picture-store.js'
+import { given } from './options.js'
 import type { ImageAspectRatio } from './image/image-processor.js'
 import { machine, type Machine } from './machine.js'
 import type { KvDtype, NativeInfo } from './native.js'
@@ -42,7 +44,12 @@ export interface ModelInfo extends NativeInfo {
   /** Answers, and texts that are embedded: those that run, those that wait for room, and the room in bytes of keys and values. */
   readonly load: { readonly running: number; readonly waiting: number; readonly kvCacheBytes: number }
   /** Beginnings of prompts and encoded pictures that are kept (`prefixCacheBytes`, `pictureCacheBytes`): how many, their bytes, and how often one was of use. */
-  readonly caches: { readonly prefixes: CacheUse; readonly pictures: CacheUse }
+  readonly caches: {
+    readonly prefixes: CacheUse
+    readonly pictures: CacheUse
+    /** With `pictureCacheDirectory`. */
+    readonly picturesOnDisk?: StoreUse
+  }
   readonly card: ModelDescription['card']
   /** Memory there is, in bytes. */
   readonly machine: Machine
@@ -79,7 +86,11 @@ export function modelInfo(engine: Engine, prompts: PromptWriter): ModelInfo {
       waiting: admission.waiting,
       kvCacheBytes: admission.limits.kvCacheBytes,
     },
-    caches: { prefixes: engine.prefixes.use, pictures: engine.pictures.use },
+    caches: {
+      prefixes: engine.prefixes.use,
+      pictures: engine.pictures.use,
+      ...given({ picturesOnDisk: engine.pictures.storeUse }),
+    },
     card: description.card,
     machine: machine(),
   }

@@ -202,6 +202,15 @@ export interface NativeModel {
     cancellation: NativeCancellation | null,
   ): Promise<{ readonly images: NativeImageFeatures[] } & NativeTiming>
   createSequence(): NativeSequence
+  /** A picture that was encoded before, from what `read` gave of each of `results`. */
+  restoreImage(results: readonly ImageResult[], values: readonly Float32Array[]): Promise<NativeImageFeatures>
+  /**
+   * Bytes [first, first + count) of a sequence's pages, which lie one after another as this model's back end lays them out: of whole pages of
+   * `info().memory.kvCacheFull / pages of the context` bytes each.
+   */
+  readSequence(sequence: NativeSequence, first: number, count: number): Promise<Uint8Array>
+  /** Puts them into an empty sequence, in order from byte 0 on; with the last byte it has its length. `bytes` are copied in at the call. */
+  writeSequence(sequence: NativeSequence, length: number, first: number, bytes: Uint8Array): Promise<void>
   /**
    * logits [rows asked for, V] and hidden [the same rows, D] (after the final norm) are written when the promise resolves; null for what is not wanted.
    * A step that is cancelled, or that there is no page of keys and values for, fails by itself: its error stands in its place of `failures`, its sequence

@@ -52,6 +52,7 @@
       "native/bench/measured_op.cc",
       "native/binding/exports.cc",
       "native/binding/model_wrap.cc",
+      "native/binding/saved_state.cc",
       "native/binding/clip_wrap.cc",
       "native/binding/conversion_wrap.cc",
       "native/binding/measure_wrap.cc",

@@ -18,6 +18,7 @@ const files = [
   'native/properties.test.js',
   'native/boundary.test.js',
   'native/lifetime.test.js',
+  'native/saved-state.test.js',
   'native/failing-allocations.test.js',
 ]
 

@@ -3,6 +3,7 @@
 import { LlavaError } from '../errors.js'
 import type { ImageInput } from '../image/decode.js'
 import type { Engine } from './engine.js'
+import { digestOf } from './position-keys.js'
 import type { SharedFeatures } from './shared-features.js'
 import type { ImageResult, NativeImageFeatures } from '../native.js'
 
@@ -73,6 +74,11 @@ export class EncodedImage implements Disposable {
   /** @internal */
   release(): void {
     this.#shared.release()
+  }
+
+  /** SHA-256 of the pixel_values it was made of, in hexadecimal digits. @internal */
+  get digest(): string {
+    return digestOf(this.#shared.native)
   }
 
   /** A second EncodedImage of the same rows, to be disposed of by itself. @internal */

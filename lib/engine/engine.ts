@@ -23,7 +23,9 @@ import {
 } from '../native.js'
 import { batchSize, PictureBatches, type Tower } from './picture-batches.js'
 import { Scheduler } from './scheduler.js'
-import { PictureCache } from './picture-cache.js'
+import { modelFingerprint } from './model-fingerprint.js'
+import { PictureCache, type BackingStore } from './picture-cache.js'
+import { PictureStore } from './picture-store.js'
 import { PrefixTree } from './prefix-tree.js'
 import { pages, rowCount } from './segments.js'
 import type { SharedFeatures } from './shared-features.js'
@@ -39,7 +41,12 @@ export interface EngineLimits extends AdmissionLimits {
   readonly prefixCacheBytes: number
   /** Bytes of encoded pictures that are kept, at most. */
   readonly pictureCacheBytes: number
+  /** Where encoded pictures are kept for later processes, and bytes there at most; absent: nowhere. */
+  readonly pictureStore?: { readonly directory: string; readonly limit: number } | undefined
 }
+
+/** Of keys and values that are copied in one go: less than a millisecond. */
+const bytesAtOnce = 2 ** 21
 
 export class Engine {
   readonly description: ModelDescription
@@ -54,6 +61,8 @@ export class Engine {
   readonly #scheduler: Scheduler
   readonly #pictures: PictureBatches<ImageResult, NativeImageFeatures>
   readonly #bytesOfPage: number
+  readonly #info: NativeInfo
+  #fingerprint: Promise<string> | undefined
   readonly #jobs = new Jobs('model')
   #disposed = false
 
@@ -75,8 +84,13 @@ export class Engine {
     this.description = description
     this.options = options
     this.tokenizer = tokenizer
-    this.pictures = new PictureCache(limits.pictureCacheBytes, bytesOfResults(description.config), (...request) =>
-      this.#pictures.encode(...request),
+    const bytesOf = bytesOfResults(description.config)
+    this.#info = info
+    this.pictures = new PictureCache(
+      limits.pictureCacheBytes,
+      bytesOf,
+      (...request) => this.#pictures.encode(...request),
+      limits.pictureStore && this.#backingStore(limits.pictureStore, bytesOf),
     )
     this.#bytesOfPage = info.memory.kvCacheFull / pages(description.config.text.contextLength)
     this.prefixes = new PrefixTree(this, {
@@ -126,6 +140,19 @@ export class Engine {
     return vision === undefined ? 0 : imageRows(vision)
   }
 
+  #backingStore({ directory, limit }: { directory: string; limit: number }, bytesOf: (result: ImageResult) => number) {
+    const store = new PictureStore({
+      directory,
+      limit,
+      sizeOf: (result) => bytesOf(result) / Float32Array.BYTES_PER_ELEMENT,
+      fingerprint: () => this.fingerprint(),
+    })
+    return {
+      store,
+      restore: (results, values) => guarded(() => this.#native.restoreImage(results, values)),
+    } satisfies BackingStore
+  }
+
   /** Runs one public call: refuses after dispose, stops with its signal or the model's end, and explains why it stopped. */
   async run<T>(signal: AbortSignal | undefined, work: (job: Job) => Promise<T>): Promise<T> {
     this.checkAlive()
@@ -164,7 +191,12 @@ export class Engine {
     return this.pictures.get(pixelValues, results, job)
   }
 
-  /** Forgets beginnings of prompts and encoded pictures. */
+  /** What keys, values and encoded pictures of this model may be told by. */
+  fingerprint(): Promise<string> {
+    return (this.#fingerprint ??= modelFingerprint(this.description, this.options, this.#info))
+  }
+
+  /** Forgets beginnings of prompts and encoded pictures, those in memory. */
   clearCaches(): void {
     this.prefixes.clear()
     this.pictures.clear()
@@ -174,6 +206,32 @@ export class Engine {
   createSequence(): NativeSequence {
     this.checkAlive()
     return guardedNow(() => this.#native.createSequence())
+  }
+
+  /** A sequence's keys and values as bytes, for `restoreSequence` of a model of the same fingerprint. Chunks, so that nobody waits for all of it. */
+  async readSequence(sequence: NativeSequence): Promise<Uint8Array> {
+    const bytes = new Uint8Array(pages(sequence.length) * this.#bytesOfPage)
+    for (let at = 0; at < bytes.length; at += bytesAtOnce)
+      bytes.set(
+        await guarded(() => this.#native.readSequence(sequence, at, Math.min(bytesAtOnce, bytes.length - at))),
+        at,
+      )
+    return bytes
+  }
+
+  /** The caller disposes of it. Throws INVALID_ARGUMENT where there are not as many bytes as `length` positions take. */
+  async restoreSequence(length: number, bytes: Uint8Array): Promise<NativeSequence> {
+    if (bytes.length !== pages(length) * this.#bytesOfPage)
+      throw new LlavaError('INVALID_ARGUMENT', 'the saved keys and values are not whole')
+    const sequence = this.createSequence()
+    try {
+      for (let at = 0; at < bytes.length; at += bytesAtOnce)
+        await guarded(() => this.#native.writeSequence(sequence, length, at, bytes.subarray(at, at + bytesAtOnce)))
+      return sequence
+    } catch (error) {
+      sequence.dispose()
+      throw error
+    }
   }
 
   /** A second sequence with the same past; the caller disposes of it. */
@@ -259,6 +317,7 @@ export class Engine {
     const settled = this.#jobs.settled()
     this.dispose()
     await settled
+    await this.pictures.settled()
   }
 }
 

@@ -1,5 +1,6 @@
 // Pictures of calls on their way through a model's tower: taken as they are when the call begins, decoded, resized, encoded or remembered.
 
+import { createHash } from 'node:crypto'
 import { LlavaError } from '../errors.js'
 import type { DecodeOptions, ImageInput } from '../image/decode.js'
 import { decodeOptions, type ImageOptions } from '../image/image-options.js'
@@ -73,6 +74,18 @@ export class PictureEncoder {
   ): Promise<EncodedImage> {
     const taken = takePicture(image, this.#limits(options, job), job)
     return new EncodedImage(await this.#features(taken, results, job), this.#engine)
+  }
+
+  /** One that is remembered, by the digest of its pixel_values. The caller disposes of it. */
+  async find(digest: string, results: readonly ImageResult[]): Promise<EncodedImage | undefined> {
+    const features = await this.#engine.pictures.find(digest, results)
+    return features && new EncodedImage(features, this.#engine)
+  }
+
+  /** What tells apart how pixel_values are made. */
+  get preprocessing(): string {
+    const spec = JSON.stringify(this.#engine.description.imageProcessor ?? {})
+    return createHash('sha256').update(spec).digest('hex').slice(0, 16)
   }
 
   /** One result of a picture, a fresh copy; nothing that it does not need is computed, and nothing is remembered. */

@@ -5,6 +5,7 @@ import { createHash, randomBytes } from 'node:crypto'
 import type { NativeImageFeatures, NativeSegment } from '../native.js'
 
 const words = 8
+const digests = new WeakMap<NativeImageFeatures, string>()
 const named = new WeakMap<NativeImageFeatures, Int32Array>()
 
 /** What tells pictures apart: the hash of pixel_values, as hexadecimal digits. */
@@ -16,7 +17,13 @@ export function pictureDigest(pixelValues: Float32Array): string {
 
 /** Names the rows that were made of a picture. */
 export function nameRows(image: NativeImageFeatures, digest: string): void {
+  digests.set(image, digest)
   named.set(image, keysOf(Buffer.from(digest, 'hex')))
+}
+
+/** Of the picture that rows were made of and named by. */
+export function digestOf(image: NativeImageFeatures): string {
+  return digests.get(image) ?? ''
 }
 
 /** One key for each position. */

@@ -54,6 +54,11 @@ export class PrefixCache {
     this.#keys = Int32Array.from([...this.#prompt, ...tokenIds]).slice(0, sequence.length)
   }
 
+  /** What is kept, and what it holds; nothing before the first answer. */
+  get kept(): { readonly sequence: NativeSequence; readonly keys: Int32Array } | undefined {
+    return this.#sequence && { sequence: this.#sequence, keys: this.#keys }
+  }
+
   /** A cache of its own with the same contents; memory is shared until one of the two goes on. */
   fork(): PrefixCache {
     return new PrefixCache(this.#engine, this.#sequence && this.#engine.fork(this.#sequence), this.#keys)

@@ -187,8 +187,10 @@ Napi::Function ModelWrap::define(Napi::Env env) {
       env, "Model",
       {InstanceMethod<&ModelWrap::encode_images>("encodeImages"),
        InstanceMethod<&ModelWrap::create_sequence>("createSequence"), InstanceMethod<&ModelWrap::forward>("forward"),
-       InstanceMethod<&ModelWrap::info>("info"), InstanceMethod<&ModelWrap::measure_peak>("measurePeak"),
-       InstanceMethod<&ModelWrap::dispose>("dispose")});
+       InstanceMethod<&ModelWrap::restore_image>("restoreImage"),
+       InstanceMethod<&ModelWrap::read_sequence>("readSequence"),
+       InstanceMethod<&ModelWrap::write_sequence>("writeSequence"), InstanceMethod<&ModelWrap::info>("info"),
+       InstanceMethod<&ModelWrap::measure_peak>("measurePeak"), InstanceMethod<&ModelWrap::dispose>("dispose")});
 }
 
 Napi::Value ModelWrap::open(const Napi::CallbackInfo& info) {

@@ -97,9 +97,9 @@ class SequenceWrap : public Napi::ObjectWrap<SequenceWrap> {
   explicit SequenceWrap(const Napi::CallbackInfo& info);
   void Finalize(Napi::BasicEnv env) override;           // public: a private one is not found, and never called
   const std::shared_ptr<SequenceState>& state() const;  // throws kDisposed
+  SequenceState& idle() const;                          // throws kInvalidArgument while a job writes it
 
  private:
-  SequenceState& idle() const;
   static Napi::Value length(const Napi::CallbackInfo& info);
   Napi::Value fork(const Napi::CallbackInfo& info);
   Napi::Value truncate(const Napi::CallbackInfo& info);
@@ -127,6 +127,9 @@ class ModelWrap : public Napi::ObjectWrap<ModelWrap> {
   Napi::Value encode_images(const Napi::CallbackInfo& info);
   Napi::Value create_sequence(const Napi::CallbackInfo& info);
   Napi::Value forward(const Napi::CallbackInfo& info);
+  Napi::Value restore_image(const Napi::CallbackInfo& info);
+  Napi::Value read_sequence(const Napi::CallbackInfo& info);
+  Napi::Value write_sequence(const Napi::CallbackInfo& info);
   Napi::Value info(const Napi::CallbackInfo& info);
   Napi::Value measure_peak(const Napi::CallbackInfo& info);
   Napi::Value dispose(const Napi::CallbackInfo& info);

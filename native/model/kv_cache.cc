@@ -1,5 +1,7 @@
 #include "model/kv_cache.h"
 
+#include <algorithm>
+
 namespace llava {
 
 namespace {
@@ -38,6 +40,33 @@ std::vector<DeviceBytes> KvCache::pages() const {
   addresses.reserve(pages_.size());
   for (const auto& page : pages_) addresses.push_back(page->data());
   return addresses;
+}
+
+// visit(address in the page, offset in the range, bytes) for each stretch of the range that lies in one page.
+template <class Visit>
+void KvCache::visit_pages(uint64_t first, uint64_t nbytes, const Visit& visit) const {
+  const uint64_t page_bytes = pool_->page_bytes();
+  for (uint64_t done = 0; done < nbytes;) {
+    const uint64_t at = first + done, within = at % page_bytes, some = std::min(nbytes - done, page_bytes - within);
+    visit(pages_[at / page_bytes]->data() + static_cast<int64_t>(within), done, some);
+    done += some;
+  }
+}
+
+void KvCache::read(uint64_t first, std::span<std::byte> to) const {
+  Backend& backend = pool_->backend;
+  visit_pages(first, to.size(), [&](DeviceBytes address, uint64_t offset, uint64_t nbytes) {
+    backend.copy_out(backend.stream(), to.subspan(offset, nbytes), address.as<const std::byte>());
+  });
+  backend.synchronize(backend.stream());
+}
+
+void KvCache::write(uint64_t first, std::span<const std::byte> from) {
+  Backend& backend = pool_->backend;
+  visit_pages(first, from.size(), [&](DeviceBytes address, uint64_t offset, uint64_t nbytes) {
+    backend.copy_in(backend.stream(), address, from.subspan(offset, nbytes));
+  });
+  backend.synchronize(backend.stream());
 }
 
 }  // namespace llava

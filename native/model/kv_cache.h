@@ -3,6 +3,7 @@
 #pragma once
 #include <atomic>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "model/config.h"
@@ -52,7 +53,17 @@ class KvCache {
 
   std::vector<DeviceBytes> pages() const;
 
+  // Its pages one after another, as bytes of the back end's own layout: what one of the same model, type of keys and
+  // values and back end may be restored from.
+  uint64_t nbytes() const { return pages_.size() * pool_->page_bytes(); }
+  // Bytes [first, first + to.size()) of them.
+  void read(uint64_t first, std::span<std::byte> to) const;
+  void write(uint64_t first, std::span<const std::byte> from);
+
  private:
+  template <class Visit>
+  void visit_pages(uint64_t first, uint64_t nbytes, const Visit& visit) const;
+
   std::shared_ptr<KvPool> pool_;
   std::vector<std::shared_ptr<KvPage>> pages_;
   int64_t length_ = 0;

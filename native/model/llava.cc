@@ -103,4 +103,22 @@ void Llava::keep(ImageFeatures& image, ImageResult which, ConstActivations rows)
   image.results[static_cast<size_t>(which)] = std::move(memory);
 }
 
+int64_t Llava::result_size(ImageResult which) const {
+  const bool is_text = which == ImageResult::kProjected || which == ImageResult::kProjectedMean;
+  const bool is_mean = which == ImageResult::kPooledFeatures || which == ImageResult::kProjectedMean;
+  const int64_t width = is_text ? config_.text.hidden_size : config_.vision.hidden_size;
+  return (is_mean ? 1 : config_.vision.image_rows()) * width;
+}
+
+std::shared_ptr<ImageFeatures> Llava::restore_image(std::span<const StoredResult> results) {
+  auto image = std::make_shared<ImageFeatures>(ImageFeatures{.backend = backend_, .rows = config_.vision.image_rows()});
+  for (const StoredResult& result : results) {
+    DeviceMemory memory = backend_->allocate(result.values.size() * sizeof(float));
+    copy_in(*backend_, memory.data().as<float>(), std::span(result.values));
+    image->results[static_cast<size_t>(result.which)] = std::move(memory);
+  }
+  backend_->synchronize(backend_->stream());
+  return image;
+}
+
 }  // namespace llava

@@ -41,6 +41,12 @@ struct ImageFeatures {
   std::vector<float> read(ImageResult which) const;
 };
 
+// A result as it was read.
+struct StoredResult {
+  ImageResult which;
+  std::vector<float> values;
+};
+
 // A stretch of new positions: token ids, or rows of a picture.
 struct Segment {
   std::vector<int32_t> tokens;
@@ -85,6 +91,11 @@ class Llava {
   std::vector<std::shared_ptr<ImageFeatures>> encode_images(std::span<const float> pixel_values, int64_t count,
                                                             ImageResults results, const std::atomic<bool>& cancel,
                                                             const std::function<void()>& between_layers = {});
+
+  // Values of a result, in floats.
+  int64_t result_size(ImageResult which) const;
+  // A picture that was encoded before, from what ImageFeatures::read gave; each of result_size values.
+  std::shared_ptr<ImageFeatures> restore_image(std::span<const StoredResult> results);
 
   // Runs all steps as one ragged batch. logits [sum of logit_rows, V] and hidden [the same rows, D] (after the final
   // norm) in step order; either may be null. A step that is cancelled, or for which there is no page, fails by itself:

@@ -68,6 +68,15 @@ const tasks: Readonly<Record<string, Task>> = {
     const answers = await model.ask(picture, 'What is it?', { answers: 2, maxTokens: 3 })
     return answers.map(({ text }) => text)
   }),
+  'a conversation is saved and restored': task(open, async (model) => {
+    using conversation = model.createConversation()
+    await conversation.say([{ type: 'image', image: picture }, { type: 'text', text: 'What is it?' }], { maxTokens: 2 }).answer
+    const saved = await conversation.save({ keysAndValues: true })
+    model.clearCaches()
+    using restored = await model.restoreConversation(saved)
+    const { text, usage } = await restored.say('And?', { maxTokens: 2 }).answer
+    return [text, usage]
+  }),
   'vectors are made': task(open, async (model) => [...(await model.embed('red', { kind: 'hidden_mean' })).data, ...(await model.embed(picture, { kind: 'projected_mean' })).data]),
   'vectors are made with CLIP': {
     async work() {
