@@ -20,6 +20,7 @@ export type {
   ClipInfo,
   ClipInput,
   ClipOptions,
+  SimilarityOptions,
   ZeroShot,
   ZeroShotOptions,
 } from './clip.js'
@@ -28,7 +29,7 @@ export type { Answer, Timings, Usage } from './answer.js'
 export type { FinishReason, GeneratedToken } from './generation.js'
 export type { TokenLogprob, TokenLogprobs } from './token-logprobs.js'
 export type { ChatStream, ChatStreamEvents } from './chat-stream.js'
-export type { Progress, ProgressListener } from './progress.js'
+export type { ManyProgress, ManyProgressListener, Progress, ProgressListener } from './progress.js'
 export type { RequestMessage, RequestOutcome, RequestSubject } from './request-channel.js'
 export type { Context, ForwardOptions, PromptPiece } from './context.js'
 export { Conversation } from './conversation.js'
@@ -40,9 +41,20 @@ export type {
   EmbedPrompt,
   EmbedResult,
   Embedding,
-  EmbeddingDtype,
   EmbeddingKind,
 } from './embedding.js'
+export type { EmbeddingData, EmbeddingDtype } from './vector-dtype.js'
+export { directoryDtypes, embedToDirectory } from './embed-to-directory.js'
+export type {
+  DirectoryDtype,
+  DirectoryProgress,
+  EmbeddedDirectory,
+  EmbedToDirectoryOptions,
+  NamedInput,
+} from './embed-to-directory.js'
+export { saveNpy } from './vectors/npy.js'
+export type { NpyData } from './vectors/npy.js'
+export type { NameColumn } from './vectors/shard-directory.js'
 export type { NamedResult } from './many-inputs.js'
 export { EncodedImage } from './engine/encoded-image.js'
 export { LlavaError } from './errors.js'

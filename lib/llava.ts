@@ -17,7 +17,6 @@ import {
   type EmbedResult,
   type EmbedPrompt,
   type Embedding,
-  type EmbeddingDtype,
   type EmbeddingSource,
 } from './embedding.js'
 import { allInputs, eachInput, named, type NamedResult } from './many-inputs.js'
@@ -64,7 +63,7 @@ import {
   type OptionCheck,
 } from './options.js'
 import { PictureQueue, takePicture, type TakenPicture } from './picture-queue.js'
-import type { ProgressListener } from './progress.js'
+import type { ManyProgressListener, ProgressListener } from './progress.js'
 import { renderCheckpointTemplate } from './prompt/checkpoint-template.js'
 import { splicePrompt, type SpliceItem } from './prompt/splice.js'
 import {
@@ -84,6 +83,7 @@ import { Speculation } from './speculation.js'
 import { tokenLogprobs } from './token-logprobs.js'
 import { DecodeStream } from './tokenizer/decode-stream.js'
 import { runTrace, type Trace } from './trace.js'
+import { embeddingDtypes, type EmbeddingDtype } from './vector-dtype.js'
 import type { ModelDescription } from './weights/model-description.js'
 import { imageAspectRatios } from './weights/preprocessing.js'
 
@@ -167,9 +167,11 @@ export interface AskInput {
 }
 
 /** Those of `ask`, the same for all questions. */
-export interface AskManyOptions extends AnswerOptions {
+export interface AskManyOptions extends Omit<AnswerOptions, 'onProgress'> {
   /** Answers in the order of their questions (default), or each as soon as it is written. */
   readonly ordered?: boolean
+  /** Hears how many questions are done. */
+  readonly onProgress?: ManyProgressListener
 }
 
 export interface AnswerOptions extends SamplingOptions, PromptOptions {
@@ -312,13 +314,16 @@ const embedChecks = {
   ...promptChecks,
   kind: oneOf(...embeddingKinds),
   normalize: flag,
-  dtype: oneOf('f32', 'f16'),
+  dtype: oneOf(...embeddingDtypes),
   signal: abortSignal,
 } satisfies Record<keyof EmbedOptions, OptionCheck>
 
 const askManyChecks = { ...answerChecks, ordered: flag } satisfies Record<keyof AskManyOptions, OptionCheck>
 
-const embedManyChecks = { ...embedChecks, ordered: flag } satisfies Record<keyof EmbedManyOptions, OptionCheck>
+const embedManyChecks = { ...embedChecks, ordered: flag, onProgress: callback } satisfies Record<
+  keyof EmbedManyOptions,
+  OptionCheck
+>
 
 const messageList: OptionCheck = (name, value) => {
   const isList = Array.isArray(value) && value.every((message) => typeof message === 'object' && message !== null)
@@ -428,14 +433,14 @@ export class LLaVA implements Disposable, AsyncDisposable {
     this.#engine.checkAlive()
     checkOptions('askMany()', options, askManyChecks)
     manyInputs('inputs', inputs)
-    const { ordered = true, signal, ...others } = options
+    const { ordered = true, signal, onProgress, ...others } = options
     return this.#engine.runEach(signal, (job) => {
       const ask = async (input: AskInput, index: number): Promise<Answer> => {
         const { images, question } = askInput(`inputs[${index}]`, input)
         const task = this.#task('askMany()', [asMessage(images, question)], { ...others, signal: job.stopped })
         return (await this.#answers(task, {}))[0] as Answer
       }
-      return named('answer', eachInput(inputs, ask, ordered, job))
+      return named('answer', eachInput(inputs, ask, ordered, job, onProgress))
     })
   }
 
@@ -608,7 +613,7 @@ export class LLaVA implements Disposable, AsyncDisposable {
     return this.#engine.runEach(options.signal, (job) => {
       const source = this.#embeddingSource(options, job)
       const embed = (one: EmbedInput, index: number) => embedOne(one, `inputs[${index}]`, options, source)
-      return named('embedding', eachInput(inputs, embed, options.ordered ?? true, job))
+      return named('embedding', eachInput(inputs, embed, options.ordered ?? true, job, options.onProgress))
     })
   }
 
