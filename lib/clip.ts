@@ -9,8 +9,20 @@ import { invalidArgument } from './errors.js'
 import type { ImageInput } from './image/decode.js'
 import { decodeOptions, imageChecks, type ImageOptions } from './image/image-options.js'
 import { isas, type Isa, type NativeOptions } from './native.js'
-import { abortSignal, checkOptions, flag, manyInputs, oneOf, text, wholeNumber, type OptionCheck } from './options.js'
+import {
+  abortSignal,
+  callback,
+  checkOptions,
+  flag,
+  manyInputs,
+  oneOf,
+  text,
+  wholeNumber,
+  type OptionCheck,
+} from './options.js'
 import { PictureQueue, takePicture } from './engine/picture-queue.js'
+import type { ManyProgressListener } from './progress.js'
+import { asDtype, embeddingDtypes, type EmbeddingData, type EmbeddingDtype } from './vector-dtype.js'
 
 /** The CLIP that comes with the package: it knows drawings of two hundred things. */
 export const packagedClip = fileURLToPath(new URL('../../models/clip', import.meta.url))
@@ -27,15 +39,23 @@ export interface ClipOptions extends ImageOptions {
 /** A picture (a string is its path or URL), or a text. */
 export type ClipInput = ImageInput | { readonly text: string }
 
-export interface ClipEmbedOptions extends ImageOptions {
+export interface ClipEmbedOptions<Dtype extends EmbeddingDtype = EmbeddingDtype> extends ImageOptions {
   /** Scale to length 1, so that a dot product is the cosine; default true. */
   readonly normalize?: boolean
+  /** Element type, as of `LLaVA.embed`: `f32` (default), `f16`, `int8`, `binary` or `base64`. */
+  readonly dtype?: Dtype
   readonly signal?: AbortSignal
 }
 
-export interface ClipEmbedManyOptions extends ClipEmbedOptions {
+export interface ClipEmbedManyOptions<Dtype extends EmbeddingDtype = EmbeddingDtype> extends ClipEmbedOptions<Dtype> {
   /** Results in the order of their inputs (default), or each as soon as it is done. */
   readonly ordered?: boolean
+  /** Hears how many inputs are done. */
+  readonly onProgress?: ManyProgressListener
+}
+
+export interface SimilarityOptions extends ImageOptions {
+  readonly signal?: AbortSignal
 }
 
 export interface ZeroShotOptions extends ImageOptions {
@@ -72,13 +92,18 @@ const openChecks = {
   arithmetic: oneOf('fast', 'exact'),
 } satisfies Record<keyof ClipOptions, OptionCheck>
 
+const similarityChecks = { ...imageChecks, signal: abortSignal } satisfies Record<keyof SimilarityOptions, OptionCheck>
+
 const embedChecks = {
-  ...imageChecks,
+  ...similarityChecks,
   normalize: flag,
-  signal: abortSignal,
+  dtype: oneOf(...embeddingDtypes),
 } satisfies Record<keyof ClipEmbedOptions, OptionCheck>
 
-const embedManyChecks = { ...embedChecks, ordered: flag } satisfies Record<keyof ClipEmbedManyOptions, OptionCheck>
+const embedManyChecks = { ...embedChecks, ordered: flag, onProgress: callback } satisfies Record<
+  keyof ClipEmbedManyOptions,
+  OptionCheck
+>
 
 const zeroShotChecks = {
   ...imageChecks,
@@ -127,33 +152,40 @@ export class CLIP implements Disposable, AsyncDisposable {
   }
 
   /** Vectors [width] of pictures and texts, one or a list of them; the first input that is wrong fails the call. */
-  embed(input: ClipInput, options?: ClipEmbedOptions): Promise<Float32Array>
-  embed(input: readonly ClipInput[], options?: ClipEmbedOptions): Promise<Float32Array[]>
-  async embed(
+  embed<Dtype extends EmbeddingDtype = 'f32'>(
+    input: ClipInput,
+    options?: ClipEmbedOptions<Dtype>,
+  ): Promise<EmbeddingData[Dtype]>
+  embed<Dtype extends EmbeddingDtype = 'f32'>(
+    input: readonly ClipInput[],
+    options?: ClipEmbedOptions<Dtype>,
+  ): Promise<EmbeddingData[Dtype][]>
+  async embed<Dtype extends EmbeddingDtype>(
     input: ClipInput | readonly ClipInput[],
-    options: ClipEmbedOptions = {},
-  ): Promise<Float32Array | Float32Array[]> {
+    options: ClipEmbedOptions<Dtype> = {},
+  ): Promise<EmbeddingData[Dtype] | EmbeddingData[Dtype][]> {
     this.#checkAlive()
     checkOptions('embed()', options, embedChecks)
-    return this.#jobs.run(options.signal, async (job) =>
-      isList(input) ? this.#vectors(input, options, job) : this.#vector(input, 'input', options, job),
-    )
+    return this.#jobs.run(options.signal, async (job) => {
+      if (!isList(input)) return this.#embedding(input, 'input', options, job)
+      return allInputs(input, (one, index) => this.#embedding(one, `input[${index}]`, options, job), job)
+    })
   }
 
   /**
    * The same of any number of inputs: a list, a generator, or what comes asynchronously. Many are computed at once, and memory does not grow with their
    * number. What is wrong with one input is its result, `{ index, error }`. Leaving the iteration stops the work.
    */
-  embedMany(
+  embedMany<Dtype extends EmbeddingDtype = 'f32'>(
     inputs: Iterable<ClipInput> | AsyncIterable<ClipInput>,
-    options: ClipEmbedManyOptions = {},
-  ): AsyncGenerator<NamedResult<'embedding', Float32Array>, void, undefined> {
+    options: ClipEmbedManyOptions<Dtype> = {},
+  ): AsyncGenerator<NamedResult<'embedding', EmbeddingData[Dtype]>, void, undefined> {
     this.#checkAlive()
     checkOptions('embedMany()', options, embedManyChecks)
     manyInputs('inputs', inputs)
     return this.#jobs.runEach(options.signal, (job) => {
-      const embed = (one: ClipInput, index: number) => this.#vector(one, `inputs[${index}]`, options, job)
-      return named('embedding', eachInput(inputs, embed, options.ordered ?? true, job))
+      const embed = (one: ClipInput, index: number) => this.#embedding(one, `inputs[${index}]`, options, job)
+      return named('embedding', eachInput(inputs, embed, options.ordered ?? true, job, options.onProgress))
     })
   }
 
@@ -161,13 +193,13 @@ export class CLIP implements Disposable, AsyncDisposable {
   async similarity(
     a: ClipInput | Float32Array,
     b: ClipInput | Float32Array,
-    options: ClipEmbedOptions = {},
+    options: SimilarityOptions = {},
   ): Promise<number> {
     this.#checkAlive()
-    checkOptions('similarity()', options, embedChecks)
+    checkOptions('similarity()', options, similarityChecks)
     return this.#jobs.run(options.signal, async (job) => {
       const vector = async (one: ClipInput | Float32Array, name: string) =>
-        one instanceof Float32Array ? one : this.#vector(one, name, { ...options, normalize: false }, job)
+        one instanceof Float32Array ? one : this.#vector(one, name, options, job)
       const [left, right] = await Promise.all([vector(a, 'a'), vector(b, 'b')])
       if (left.length !== right.length) throw invalidArgument('b', `as many values as \`a\`, ${left.length}`, right)
       return cosine(left, right)
@@ -184,7 +216,7 @@ export class CLIP implements Disposable, AsyncDisposable {
     if (!prompt.includes('{}')) throw invalidArgument('prompt', 'a text with {} in it, where the label goes', prompt)
     return this.#jobs.run(signal, async (job) => {
       const texts = labels.map((label) => ({ text: prompt.replaceAll('{}', () => label) }))
-      const [picture, ...vectors] = await this.#vectors([image, ...texts], { ...limits, normalize: false }, job)
+      const [picture, ...vectors] = await this.#vectors([image, ...texts], limits, job)
       const similarities = vectors.map((vector) => cosine(picture as Float32Array, vector))
       const largest = Math.max(...similarities)
       const weights = similarities.map((similarity) =>
@@ -233,20 +265,26 @@ export class CLIP implements Disposable, AsyncDisposable {
     await settled
   }
 
+  async #embedding<Dtype extends EmbeddingDtype>(
+    input: ClipInput,
+    name: string,
+    { normalize = true, dtype = 'f32' as Dtype, ...limits }: ClipEmbedOptions<Dtype>,
+    job: Job,
+  ): Promise<EmbeddingData[Dtype]> {
+    const vector = await this.#vector(input, name, limits, job)
+    return asDtype(normalize ? normalized(vector) : vector, vector.length, dtype)
+  }
+
   /** All of them, side by side; the first failure stops the others. */
-  #vectors(inputs: readonly ClipInput[], options: ClipEmbedOptions, job: Job): Promise<Float32Array[]> {
-    return allInputs(inputs, (one, index) => this.#vector(one, `input[${index}]`, options, job), job)
+  #vectors(inputs: readonly ClipInput[], limits: ImageOptions, job: Job): Promise<Float32Array[]> {
+    return allInputs(inputs, (one, index) => this.#vector(one, `input[${index}]`, limits, job), job)
   }
 
-  async #vector(input: ClipInput, name: string, options: ClipEmbedOptions, job: Job): Promise<Float32Array> {
-    const { normalize = true, ...limits } = options
-    const vector = isText(input)
-      ? await this.#engine.text(input.text, job)
-      : await this.#picture(input, name, limits, job)
-    return normalize ? normalized(vector) : vector
+  #vector(input: ClipInput, name: string, limits: ImageOptions, job: Job): Promise<Float32Array> {
+    return isText(input) ? this.#engine.text(input.text, job) : this.#picture(input, name, limits, job)
   }
 
-  #picture(input: ImageInput, name: string, limits: ImageOptions, job: Job): Promise<Float32Array> {
+  async #picture(input: ImageInput, name: string, limits: ImageOptions, job: Job): Promise<Float32Array> {
     if (typeof input !== 'string' && (typeof input !== 'object' || input === null))
       throw invalidArgument(name, 'a picture, or { text }', input)
     const taken = takePicture(input, decodeOptions(this.#options, limits, job.stopped), job)

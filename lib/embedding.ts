@@ -9,11 +9,12 @@
 import type { PromptOptions } from './answers/answer-options.js'
 import type { ImageSource } from './engine/encoded-image.js'
 import { invalidArgument } from './errors.js'
-import { toHalf } from './half.js'
 import type { EncodeOptions } from './image/image-options.js'
 import type { NamedResult } from './engine/many-inputs.js'
 import type { ImageResult } from './native.js'
+import type { ManyProgressListener } from './progress.js'
 import { finishInSlices } from './slices.js'
+import { asDtype, elementsOf, type EmbeddingData, type EmbeddingDtype } from './vector-dtype.js'
 
 export const embeddingKinds = [
   'patch_features',
@@ -42,31 +43,36 @@ export interface EmbedOptions<Dtype extends EmbeddingDtype = EmbeddingDtype> ext
   readonly kind: EmbeddingKind
   /** Scale each row to length 1; a row of zeros stays. Default false. */
   readonly normalize?: boolean
-  /** `f32` (default), or `f16`: IEEE half precision, its bits in a Uint16Array. */
+  /**
+   * Element type of `data`:
+   *
+   * - `f32` (default): a Float32Array;
+   * - `f16`: IEEE half precision, its bits in a Uint16Array;
+   * - `int8`: an Int8Array; each row is scaled by itself so that its largest magnitude is 127, and rounded. Needs no
+   *   calibration. Cosines stay what they are within rounding; the length of a row is not kept;
+   * - `binary`: a Uint8Array with a bit for each value, 1 where it is above 0, the first one the highest of its byte, as
+   *   numpy.packbits (ubinary of sentence-transformers and Cohere). Distances are Hamming's;
+   * - `base64`: a string, base64 of little-endian float32, as OpenAI's `encoding_format`.
+   */
   readonly dtype?: Dtype
 }
 
 export interface EmbedManyOptions<Dtype extends EmbeddingDtype = EmbeddingDtype> extends EmbedOptions<Dtype> {
   /** Results in the order of their inputs (default), or each as soon as it is done. */
   readonly ordered?: boolean
+  /** Hears how many inputs are done. */
+  readonly onProgress?: ManyProgressListener
 }
 
 /** What became of one input of `LLaVA.embedMany`; `index` counts the inputs from 0. */
 export type EmbedResult<Dtype extends EmbeddingDtype = EmbeddingDtype> = NamedResult<'embedding', Embedding<Dtype>>
 
-export type EmbeddingDtype = keyof EmbeddingData
-
-interface EmbeddingData {
-  readonly f32: Float32Array
-  readonly f16: Uint16Array
-}
-
 export interface Embedding<Dtype extends EmbeddingDtype = EmbeddingDtype> {
   readonly kind: EmbeddingKind
   readonly dtype: Dtype
-  /** [width], or [rows, width] for `patch_features` and `projected`. */
+  /** [width], or [rows, width] for `patch_features` and `projected`; `binary` has ⌈width / 8⌉ in place of width. */
   readonly shape: readonly number[]
-  /** Row-major. Float16 values are given as their bits. */
+  /** Row-major. */
   readonly data: EmbeddingData[Dtype]
 }
 
@@ -101,9 +107,9 @@ export async function embedOne<Dtype extends EmbeddingDtype>(
   const { kind, normalize = false, dtype = 'f32' } = options
   const { width, values, list = false } = await rowsOf(kind, input, name, source)
   await finishInSlices(eachRow(values, width, normalize ? normalizeRow : () => undefined))
-  const shape = list ? [values.length / width, width] : [width]
-  const data = dtype === 'f16' ? await halves(values, width) : values
-  return { kind, dtype: dtype as Dtype, shape, data: data as EmbeddingData[Dtype] }
+  const elements = elementsOf(width, dtype)
+  const shape = list ? [values.length / width, elements] : [elements]
+  return { kind, dtype: dtype as Dtype, shape, data: await asDtype(values, width, dtype as Dtype) }
 }
 
 async function rowsOf(kind: EmbeddingKind, input: EmbedInput, name: string, source: EmbeddingSource): Promise<Rows> {
@@ -137,15 +143,6 @@ async function mean({ width, values }: Rows): Promise<Rows> {
   return oneRow(Float32Array.from(sums, (sum) => sum / (values.length / width)))
 }
 
-async function halves(values: Float32Array, width: number): Promise<Uint16Array> {
-  const bits = new Uint16Array(values.length)
-  const convert = (row: Float32Array, at: number) => {
-    bits.set(toHalf(row), at)
-  }
-  await finishInSlices(eachRow(values, width, convert))
-  return bits
-}
-
 function normalizeRow(row: Float32Array): void {
   let sum = 0
   for (const value of row) sum += value * value
@@ -154,14 +151,10 @@ function normalizeRow(row: Float32Array): void {
   for (let i = 0; i < row.length; i++) row[i]! *= scale
 }
 
-/** Calls `work` with each row, and where it begins, pausing between rows. */
-function* eachRow(
-  values: Float32Array,
-  width: number,
-  work: (row: Float32Array, at: number) => void,
-): Generator<undefined, void> {
+/** Calls `work` with each row, pausing between rows. */
+function* eachRow(values: Float32Array, width: number, work: (row: Float32Array) => void): Generator<undefined, void> {
   for (let at = 0; at < values.length; at += width) {
-    work(values.subarray(at, at + width), at)
+    work(values.subarray(at, at + width))
     yield
   }
 }

@@ -52,6 +52,7 @@ export async function outputFailure<T>(where: string, work: () => Promise<T>): P
   try {
     return await work()
   } catch (cause) {
+    if (cause instanceof LlavaError) throw cause
     const { code } = cause as NodeJS.ErrnoException
     throw new LlavaError(
       'OUTPUT_FAILED',

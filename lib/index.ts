@@ -12,6 +12,7 @@ export type {
   ClipInfo,
   ClipInput,
   ClipOptions,
+  SimilarityOptions,
   ZeroShot,
   ZeroShotOptions,
 } from './clip.js'
@@ -20,7 +21,7 @@ export type { Answer, Timings, Usage } from './answers/answer.js'
 export type { FinishReason, GeneratedToken } from './answers/generation.js'
 export type { TokenLogprob, TokenLogprobs } from './answers/token-logprobs.js'
 export type { ChatStream, ChatStreamEvents } from './answers/chat-stream.js'
-export type { Progress, ProgressListener } from './progress.js'
+export type { ManyProgress, ManyProgressListener, Progress, ProgressListener } from './progress.js'
 export type { RequestMessage, RequestOutcome, RequestSubject } from './answers/request-channel.js'
 export type { Context, ForwardOptions, PromptPiece } from './engine/context.js'
 export { Conversation } from './conversation.js'
@@ -33,9 +34,20 @@ export type {
   EmbedPrompt,
   EmbedResult,
   Embedding,
-  EmbeddingDtype,
   EmbeddingKind,
 } from './embedding.js'
+export type { EmbeddingData, EmbeddingDtype } from './vector-dtype.js'
+export { directoryDtypes, embedToDirectory } from './embed-to-directory.js'
+export type {
+  DirectoryDtype,
+  DirectoryProgress,
+  EmbeddedDirectory,
+  EmbedToDirectoryOptions,
+  NamedInput,
+} from './embed-to-directory.js'
+export { saveNpy } from './vectors/npy.js'
+export type { NpyData } from './vectors/npy.js'
+export type { NameColumn } from './vectors/shard-directory.js'
 export type { NamedResult } from './engine/many-inputs.js'
 export { EncodedImage } from './engine/encoded-image.js'
 export type { ImageSource } from './engine/encoded-image.js'

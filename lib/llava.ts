@@ -30,7 +30,6 @@ import {
   type EmbedOptions,
   type EmbedResult,
   type Embedding,
-  type EmbeddingDtype,
   type EmbeddingSource,
 } from './embedding.js'
 import { embeddingSource } from './embedding-source.js'
@@ -63,6 +62,7 @@ import {
 } from './options.js'
 import { checkSaved, type SavedConversation } from './saved-conversation.js'
 import { runTrace, type Trace } from './trace.js'
+import { embeddingDtypes, type EmbeddingDtype } from './vector-dtype.js'
 
 export interface TraceOptions {
   /** Tokens to generate after the prompt, whatever they are; default 16. */
@@ -75,11 +75,14 @@ const embedChecks = {
   ...promptChecks,
   kind: oneOf(...embeddingKinds),
   normalize: flag,
-  dtype: oneOf('f32', 'f16'),
+  dtype: oneOf(...embeddingDtypes),
   signal: abortSignal,
 } satisfies Record<keyof EmbedOptions, OptionCheck>
 
-const embedManyChecks = { ...embedChecks, ordered: flag } satisfies Record<keyof EmbedManyOptions, OptionCheck>
+const embedManyChecks = { ...embedChecks, ordered: flag, onProgress: callback } satisfies Record<
+  keyof EmbedManyOptions,
+  OptionCheck
+>
 
 const benchmarkChecks = {
   prompt: wholeNumber(1),
@@ -188,14 +191,14 @@ export class LLaVA implements Disposable, AsyncDisposable {
     this.#engine.checkAlive()
     checkOptions('askMany()', options, askManyChecks)
     manyInputs('inputs', inputs)
-    const { ordered = true, signal, ...others } = options
+    const { ordered = true, signal, onProgress, ...others } = options
     return this.#engine.runEach(signal, (job) => {
       const ask = async (input: AskInput, index: number): Promise<Answer> => {
         const { images, question } = askInput(`inputs[${index}]`, input)
         const request = this.#request('askMany()', [userMessage(images, question)], { ...others, signal: job.stopped })
         return (await this.#answering.answers(request, {}))[0] as Answer
       }
-      return named('answer', eachInput(inputs, ask, ordered, job))
+      return named('answer', eachInput(inputs, ask, ordered, job, onProgress))
     })
   }
 
@@ -375,7 +378,7 @@ export class LLaVA implements Disposable, AsyncDisposable {
     return this.#engine.runEach(options.signal, (job) => {
       const source = this.#embeddingSource(options, job)
       const embed = (one: EmbedInput, index: number) => embedOne(one, `inputs[${index}]`, options, source)
-      return named('embedding', eachInput(inputs, embed, options.ordered ?? true, job))
+      return named('embedding', eachInput(inputs, embed, options.ordered ?? true, job, options.onProgress))
     })
   }
 

@@ -14,3 +14,15 @@ export interface Progress {
 
 /** Called on the way, often; what it throws fails the call. */
 export type ProgressListener = (progress: Progress) => void
+
+/** How far `embedMany` or `askMany` is. */
+export interface ManyProgress {
+  readonly stage: 'inputs'
+  /** Inputs that are done, those that failed among them; the first call says 0. */
+  readonly done: number
+  /** Inputs in all; absent where nobody knows: of a generator. */
+  readonly total?: number
+}
+
+/** Called for each input that is done; what it throws ends the iteration. */
+export type ManyProgressListener = (progress: ManyProgress) => void

@@ -30,7 +30,7 @@ function lasting({ text, tokenIds, finishReason, usage, logprobs }: Answer): obj
   return { text, tokenIds, finishReason, usage, logprobs }
 }
 
-const varied: AnswerOptions = { temperature: 2, topP: 0.95, seed: 11, maxTokens: 24 }
+const varied = { temperature: 2, topP: 0.95, seed: 11, maxTokens: 24 } satisfies AnswerOptions
 
 test('log-probabilities are those of the model, one for each token, and greedy tokens are the likeliest', async (t) => {
   await withModel(async (model) => {

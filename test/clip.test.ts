@@ -135,6 +135,26 @@ test('many inputs come in order, a bad one by itself, and leaving stops the work
   t.pass()
 })
 
+test('vectors come in the element type that is asked for', async (t) => {
+  await using clip = await CLIP.open(checkpoint, { threads: 2 })
+  const plain = await clip.embed(picture)
+  const unit = Math.max(...plain.map(Math.abs)) / 127
+  const int8 = await clip.embed(picture, { dtype: 'int8' })
+  t.true(int8 instanceof Int8Array && int8.every((value, i) => Math.abs(value - plain[i]! / unit) <= 0.5 + 1e-6))
+  const bits = (await clip.embed([picture], { dtype: 'binary' }))[0]
+  t.deepEqual(
+    [...(bits ?? [])],
+    [0, 1].map((byte) => packed(plain.subarray(8 * byte, 8 * byte + 8))),
+  )
+  for await (const { embedding = '' } of clip.embedMany([picture], { dtype: 'base64' }))
+    t.deepEqual(new Float32Array(Uint8Array.from(Buffer.from(embedding, 'base64')).buffer), plain)
+  await t.throwsAsync(clip.similarity(picture, picture, { dtype: 'int8' } as never), { code: 'INVALID_ARGUMENT' })
+})
+
+function packed(values: Float32Array): number {
+  return values.reduce((byte, value) => byte * 2 + Number(value > 0), 0)
+}
+
 test('what is wrong is said with a code', async (t) => {
   await t.throwsAsync(CLIP.open('nowhere'), { code: 'MODEL_NOT_FOUND' })
   await t.throwsAsync(CLIP.open(checkpoint, { thread: 1 } as never), { code: 'INVALID_ARGUMENT' })

@@ -204,6 +204,31 @@ test('every kind comes normalised and as float16 when asked', async (t) => {
   )
 })
 
+test('every kind comes as int8, bits and base64, row by row', async (t) => {
+  await withModel(
+    async (model) => {
+      for (const [kind, input] of everyKind) {
+        const plain = await model.embed(input, { kind })
+        const rows = rowsOf(plain)
+        const int8 = await model.embed(input, { kind, dtype: 'int8' })
+        t.true(int8.data instanceof Int8Array)
+        t.deepEqual([int8.dtype, int8.shape], ['int8', plain.shape])
+        const units = rows.map((row) => Math.max(...row.map(Math.abs)) / 127)
+        const expected = rows.flatMap((row, n) => [...row].map((value) => value / units[n]!))
+        t.true(int8.data.every((value, i) => Math.abs(value - expected[i]!) <= 0.5 + 1e-6))
+        const bits = await model.embed(input, { kind, dtype: 'binary' })
+        t.deepEqual(bits.shape, plain.shape.with(-1, plain.shape.at(-1)! / 8))
+        const signs = [...plain.data].map((value) => (value > 0 ? '1' : '0')).join('')
+        t.is([...bits.data].map((byte) => byte.toString(2).padStart(8, '0')).join(''), signs)
+        const text = await model.embed(input, { kind, dtype: 'base64' })
+        t.deepEqual(text.shape, plain.shape)
+        t.deepEqual(new Float32Array(Uint8Array.from(Buffer.from(text.data, 'base64')).buffer), plain.data)
+      }
+    },
+    { clip },
+  )
+})
+
 test('an array of inputs gives an array, each as it is by itself, and an empty one an empty one', async (t) => {
   const black = { width: 8, height: 8, data: new Uint8Array(192) }
   await withModel(async (model) => {

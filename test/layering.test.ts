@@ -28,7 +28,7 @@ const nativeExceptions: Readonly<Record<string, readonly string[]>> = {
 }
 
 /** lib/ROOM may import these rooms (its own always). A room is a folder of lib, or a file at its top. */
-const ground = ['errors', 'options', 'progress', 'slices']
+const ground = ['errors', 'options', 'progress', 'slices', 'partial-file']
 const leaves = ['image', 'prompt', 'tokenizer', 'sampling', 'weights']
 const libLayers: Readonly<Record<string, readonly string[]>> = {
   errors: [],
@@ -36,6 +36,8 @@ const libLayers: Readonly<Record<string, readonly string[]>> = {
   progress: [],
   machine: [],
   half: [],
+  'partial-file': ['errors'],
+  'vector-dtype': ['half', 'slices'],
   options: ['errors'],
   native: ['errors'],
   image: ground,
@@ -53,9 +55,10 @@ const libLayers: Readonly<Record<string, readonly string[]>> = {
   // the faces: what people import
   'saved-conversation': ['engine', 'prompt', ...ground],
   conversation: ['saved-conversation', 'answers', 'engine', 'image', 'prompt', ...ground],
-  embedding: ['answers', 'engine', 'image', 'half', 'native', ...ground],
+  vectors: ground,
+  embedding: ['answers', 'engine', 'image', 'vector-dtype', 'native', ...ground],
   'embedding-source': ['embedding', 'answers', 'engine', 'prompt', ...ground],
-  clip: ['engine', 'image', 'native', ...ground],
+  clip: ['vector-dtype', 'engine', 'image', 'native', ...ground],
   trace: ['engine', 'prompt', 'sampling', 'weights', 'native', ...ground],
   'inspect-model': ['hub', 'engine', 'model-template', 'prompt', 'weights', ...ground],
   'open-model': ['clip', 'answers', 'hub', 'engine', 'image', 'weights', 'machine', 'native', ...ground],
@@ -68,6 +71,7 @@ const libLayers: Readonly<Record<string, readonly string[]>> = {
     'embedding',
     'embedding-source',
     'trace',
+    'vector-dtype',
     'answers',
     'benchmark',
     'hub',
@@ -76,8 +80,12 @@ const libLayers: Readonly<Record<string, readonly string[]>> = {
     'native',
     ...ground,
   ],
+  'embed-to-directory': ['llava', 'embedding', 'hub', 'engine', 'image', 'prompt', 'vectors', ...ground],
   index: [
     'llava',
+    'embed-to-directory',
+    'vector-dtype',
+    'vectors',
     'open-model',
     'model-info',
     'conversation',
@@ -96,7 +104,7 @@ const libLayers: Readonly<Record<string, readonly string[]>> = {
     'native',
     ...ground,
   ],
-  cli: ['index'],
+  cli: ['index', 'partial-file'],
   server: ['index'],
   worker: ['index'],
 }

@@ -3,7 +3,7 @@
 import type { ImageSource } from '../engine/encoded-image.js'
 import { invalidArgument } from '../errors.js'
 import { abortSignal, callback, flag, oneOf, stopStrings, text, wholeNumber, type OptionCheck } from '../options.js'
-import type { ProgressListener } from '../progress.js'
+import type { ManyProgressListener, ProgressListener } from '../progress.js'
 import { templateNames, type ChatMessage, type TemplateName } from '../prompt/templates.js'
 import type { SamplingOptions } from '../sampling/options.js'
 
@@ -29,9 +29,11 @@ export interface AskInput {
 }
 
 /** Those of `ask`, the same for all questions. */
-export interface AskManyOptions extends AnswerOptions {
+export interface AskManyOptions extends Omit<AnswerOptions, 'onProgress'> {
   /** Answers in the order of their questions (default), or each as soon as it is written. */
   readonly ordered?: boolean
+  /** Hears how many questions are done. */
+  readonly onProgress?: ManyProgressListener
 }
 
 export interface AnswerOptions extends SamplingOptions, PromptOptions {

@@ -3,7 +3,7 @@
 
 import { readFile } from 'node:fs/promises'
 import { LlavaError } from '../index.js'
-import { writeOutput } from './output-file.js'
+import { writeWhole } from '../partial-file.js'
 
 export interface SavedTurn {
   /** Absolute paths, or URLs. */
@@ -20,7 +20,7 @@ export interface SavedChat {
 const format = 'llava-chat'
 
 export async function writeChat(file: string, chat: SavedChat): Promise<void> {
-  await writeOutput(file, [Buffer.from(`${JSON.stringify({ format, ...chat }, null, 2)}\n`)])
+  await writeWhole(file, [Buffer.from(`${JSON.stringify({ format, ...chat }, null, 2)}\n`)])
 }
 
 export async function readChat(file: string): Promise<SavedChat> {

@@ -34,7 +34,7 @@ import { layoutGguf, type GgufFields, type GgufLayout, type GgufTensor } from '.
 import type { ModelDescription } from '../weights/model-description.js'
 import { corrupt, unsupported } from '../weights/model-error.js'
 import { imageAspectRatios } from '../weights/preprocessing.js'
-import { checkRoom, PartialFile } from '../weights/partial-file.js'
+import { checkRoom, PartialFile } from '../partial-file.js'
 
 export interface ConvertOptions {
   /** What the language model's matrices become. Norms and biases stay float32; some matrices get more bits, as llama.cpp mixes them. */

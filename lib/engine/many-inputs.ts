@@ -3,6 +3,7 @@
 
 import type { Job } from './job.js'
 import { LlavaError } from '../errors.js'
+import type { ManyProgressListener } from '../progress.js'
 
 /** What became of one input; `index` counts the inputs from 0. */
 export type InputResult<Value> =
@@ -24,12 +25,14 @@ const ends: ReadonlySet<string> = new Set(['ABORTED', 'DISPOSED', 'INTERNAL'])
  * @param work gives what comes of one input, or its failure
  * @param ordered whether results come in the order of their inputs, or as they are done
  * @param job stops what is under way when the reader leaves
+ * @param onProgress hears how many are done, whether or not they have been taken
  */
 export async function* eachInput<Input, Value>(
   inputs: Iterable<Input> | AsyncIterable<Input>,
   work: (input: Input, index: number) => Promise<Value>,
   ordered: boolean,
-  job: Pick<Job, 'onStop' | 'cancel'>,
+  job: Pick<Job, 'onStop' | 'cancel' | 'stop'>,
+  onProgress?: ManyProgressListener,
 ): AsyncGenerator<InputResult<Value>, void, undefined> {
   const source = Symbol.asyncIterator in inputs ? inputs[Symbol.asyncIterator]() : inputs[Symbol.iterator]()
   const underWay = new Map<number, Promise<void>>()
@@ -38,17 +41,23 @@ export async function* eachInput<Input, Value>(
   let asking = false // for the next input
   let exhausted = false
   let begun = 0
+  let settledInputs = 0
+  const total = countOf(inputs)
+  const report = () => onProgress?.({ stage: 'inputs', done: settledInputs, ...(total !== undefined && { total }) })
   let tell: () => void = () => undefined // that something has changed
   const fail = (reason: unknown) => {
     failure ??= { reason }
     tell()
   }
   const begin = (input: Input, index: number) => {
-    const settling = settled(work(input, index), index).then((result) => {
+    const keep = (result: InputResult<Value>) => {
       underWay.delete(index)
       done.set(index, result)
+      settledInputs++
+      report()
       tell()
-    }, fail)
+    }
+    const settling = settled(work(input, index), index).then(keep).catch(fail)
     underWay.set(index, settling)
   }
   const ask = async () => {
@@ -66,6 +75,7 @@ export async function* eachInput<Input, Value>(
   }
   const release = job.onStop(fail)
   try {
+    report()
     for (let given = 0; ;) {
       if (failure !== undefined) throw failure.reason
       const index = ordered ? given : done.keys().next().value
@@ -83,10 +93,19 @@ export async function* eachInput<Input, Value>(
     }
   } finally {
     release()
-    if (underWay.size > 0) job.cancel()
+    if (underWay.size > 0) {
+      if (failure === undefined) job.cancel()
+      else job.stop(() => failure?.reason)
+    }
     await Promise.all(underWay.values())
     if (!exhausted) await leave(source, asking)
   }
+}
+
+/** How many there are, of a list or a set. */
+function countOf(inputs: object): number | undefined {
+  if (Array.isArray(inputs)) return inputs.length
+  return inputs instanceof Set ? inputs.size : undefined
 }
 
 /** Tells a source that nothing more is asked of it. One that is busy with its next input may never be done with it. */

@@ -7,7 +7,7 @@ import { readdir, readFile, rm, stat, utimes, mkdir } from 'node:fs/promises'
 import path from 'node:path'
 import { crc32 } from 'node:zlib'
 import { finishInSlices } from '../slices.js'
-import { PartialFile } from '../weights/partial-file.js'
+import { PartialFile } from '../partial-file.js'
 import type { ImageResult } from '../native.js'
 
 /** Values of a picture's results, in the order of their names. */

@@ -1,6 +1,7 @@
 // A lock between processes: a file that its holder touches every second. Whoever finds it there waits, and takes it over once it has not been touched for ten
 // seconds of the waiting, so that neither a clock that differs nor a computer that slept makes a living holder look dead.
-// What it guards is safe without it, as bytes are verified before they get their name; it saves the second download.
+// What it guards in the hub's cache is safe without it, as bytes are verified before they get their name; it saves the
+// second download.
 
 import { randomUUID } from 'node:crypto'
 import { readFile, rm, stat, utimes, writeFile } from 'node:fs/promises'
@@ -11,6 +12,8 @@ export interface LockOptions {
   readonly signal: AbortSignal
   /** Called once when another process holds the lock. */
   readonly onWait?: () => void
+  /** Called when the other process is seen to be alive; what it throws ends the waiting. */
+  readonly onHeld?: () => void
   /** Milliseconds between two touches; default 1,000. */
   readonly beatMs?: number
 }
@@ -34,11 +37,7 @@ export async function withLock<T>(
   const beat = setInterval(() => {
     touch(file, token).catch((cause: unknown) => {
       lost.abort(
-        new LlavaError(
-          'DOWNLOAD_FAILED',
-          `${file}: another process has taken over this download, as this one stood still`,
-          { cause },
-        ),
+        new LlavaError('BUSY', `${file}: another process has taken over this work, as this one stood still`, { cause }),
       )
     })
   }, beatMs)
@@ -50,12 +49,18 @@ export async function withLock<T>(
   }
 }
 
-async function acquire(file: string, token: string, beatMs: number, { signal, onWait }: LockOptions): Promise<void> {
+async function acquire(
+  file: string,
+  token: string,
+  beatMs: number,
+  { signal, onWait, onHeld }: LockOptions,
+): Promise<void> {
   let seen: number | undefined
   let since = performance.now()
   for (let waits = 0; !(await create(file, token)); waits++) {
     if (waits === 1) onWait?.() // a holder that ends at once is no wait
     const touched = (await stat(file).catch(() => undefined))?.mtimeMs
+    if (seen !== undefined && touched !== undefined && touched !== seen) onHeld?.()
     if (touched !== seen) since = performance.now()
     else if (performance.now() - since > missedBeats * beatMs) await rm(file, { force: true })
     seen = touched

@@ -19,7 +19,7 @@ import { chooseModel, isModelFile, type ModelChoice } from './model-choice.js'
 import { abortSignal, callback, checkOptions, oneOf, text, type OptionCheck } from '../options.js'
 import { Fields, readJson } from '../weights/fields.js'
 import { readHfConfig } from '../weights/hf-config.js'
-import { checkRoom } from '../weights/partial-file.js'
+import { checkRoom } from '../partial-file.js'
 import { shardNames } from '../weights/shards.js'
 
 export interface PullOptions {

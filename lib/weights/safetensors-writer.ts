@@ -1,6 +1,6 @@
 // Writes a safetensors file: u64 header length, JSON padded to 8 bytes, then the tensors one after another, little-endian.
 
-import { PartialFile } from './partial-file.js'
+import { PartialFile } from '../partial-file.js'
 
 /** One tensor to write; `shape` is row-major and its product is `data.length`. */
 export interface WritableTensor {

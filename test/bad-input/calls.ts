@@ -7,6 +7,7 @@ import { fileURLToPath } from 'node:url'
 import {
   checkModel,
   convertModel,
+  embedToDirectory,
   decodeImage,
   LLaVA,
   saveTrace,
@@ -614,6 +615,31 @@ const embedding: Rows = [
       using image = await model.encodeImage(picture)
       return await model.embed(image, { kind: 'clip_image' })
     },
+  ],
+  [
+    'embedding a number to a directory',
+    'INVALID_ARGUMENT',
+    /`inputs` to be a list of \{ name, input \}, got 7/,
+    ({ model, folder }) => embedToDirectory(model, 7 as never, folder, { kind: 'projected' }),
+  ],
+  [
+    'embedding a picture without a name to a directory',
+    'INVALID_ARGUMENT',
+    /`inputs\[0\]` to be an object with a name, a string, and an input, got "a.png"/,
+    ({ model, folder }) => embedToDirectory(model, ['a.png'] as never, folder, { kind: 'projected' }),
+  ],
+  [
+    'embedding to a directory without options',
+    'INVALID_ARGUMENT',
+    /`options` to be an object with the options of embedToDirectory\(\), got undefined/,
+    ({ model, folder }) => embedToDirectory(model, [], folder, undefined as never),
+  ],
+  [
+    'embedding to a directory below a file',
+    'OUTPUT_FAILED',
+    /its directory is not there/,
+    ({ model, picture }) =>
+      embedToDirectory(model, [{ name: 'a', input: picture }], path.join(picture, 'out'), { kind: 'projected' }),
   ],
   [
     'embedding more than the context holds',

@@ -122,9 +122,30 @@ const wrongUsage: readonly (readonly [title: string, message: RegExp, args: read
     embed('--text', 'red', '--kind', 'clip_text'),
   ],
   [
-    'vectors to a file that is no .npy',
-    /It does not end in \.npy/,
-    embed(picture, '--kind', 'projected', '--out', 'v.txt'),
+    'shards of a single file',
+    /--shard-size and --retry-errors need --out with a directory/,
+    embed(picture, '--kind', 'projected', '--out', 'v.npy', '--shard-size', '5'),
+  ],
+  [
+    'shards of no size',
+    /expected --shard-size to be a whole number of at least 1, got 0/,
+    embed(picture, '--kind', 'projected', '--out', 'v', '--shard-size', '0'),
+  ],
+  [
+    'vectors of base64 in a file',
+    /--dtype <dtype>' argument 'base64' is invalid/,
+    embed(picture, '--kind', 'projected', '--out', 'v.npy', '--dtype', 'base64'),
+  ],
+  [
+    'a picture without a name in a directory',
+    /a picture from stdin has no name/,
+    embed('-', '--kind', 'projected', '--out', 'v'),
+  ],
+  ['a picture and a list from stdin', /stdin can be read once/, embed('-', '--list', '-', '--kind', 'projected')],
+  [
+    'a list that is not there',
+    /--list no\/such\.txt: it cannot be read \(ENOENT\)/,
+    embed('--list', 'no/such.txt', '--kind', 'projected'),
   ],
   ['a conversion without a type', /required option '--type <type>' not specified/, ['convert', model, '--out', out]],
   [
@@ -198,7 +219,7 @@ const failures: readonly (readonly [
   [
     'vectors to where no directory is',
     'OUTPUT_FAILED',
-    /v\.npy: it cannot be written \(ENOENT\)/,
+    /v\.npy: its directory is not there/,
     embed(picture, '--kind', 'projected', '--out', path.join('FOLDER', 'none', 'v.npy')),
   ],
   [

@@ -2,6 +2,8 @@
 
 import path from 'node:path'
 import {
+  embedToDirectory,
+  type EmbedToDirectoryOptions,
   convertModel,
   LLaVA,
   type AnswerOptions,
@@ -172,11 +174,32 @@ const encodeOptions: Rows = [
 const embedOptions: Rows = [
   ['no kind', {}, /`kind` to be one of 'patch_features', .* got undefined/],
   ['an unknown kind', { kind: 'soul' }, /`kind` to be one of 'patch_features', .* got "soul"/],
-  ['an unknown dtype', { kind: 'projected', dtype: 'f64' }, /`dtype` to be one of 'f32', 'f16', got "f64"/],
+  [
+    'an unknown dtype',
+    { kind: 'projected', dtype: 'f64' },
+    /`dtype` to be one of 'f32', 'f16', 'int8', 'binary', 'base64', got "f64"/,
+  ],
   [
     'a misspelt option',
     { kind: 'projected', normalise: true },
     /embed\(\) has no option `normalise`; it has .*normalize/,
+  ],
+]
+
+const directoryOptions: Rows = [
+  ['no kind', {}, /`kind` to be one of 'patch_features', .* got undefined/],
+  [
+    'base64',
+    { kind: 'projected', dtype: 'base64' },
+    /`dtype` to be one of 'f32', 'f16', 'int8', 'binary', got "base64"/,
+  ],
+  ['shards of no size', { kind: 'projected', shardSize: 0 }, /`shardSize` to be a whole number of at least 1, got 0/],
+  ['names of another kind', { kind: 'projected', names: 'path' }, /`names` to be one of 'image_path', 'caption'/],
+  ['settings in a list', { kind: 'projected', settings: { layers: [1] } }, /`settings` to be an object of strings/],
+  [
+    'a misspelt option',
+    { kind: 'projected', shardsize: 1 },
+    /embedToDirectory\(\) has no option `shardsize`; it has .*shardSize/,
   ],
 ]
 
@@ -209,6 +232,11 @@ export const options: readonly BadInput[] = [
   ),
   ...embedOptions.map(([what, given, message]) =>
     row(`embedding with ${what}`, message, ({ model, picture }) => model.embed(picture, given as EmbedOptions)),
+  ),
+  ...directoryOptions.map(([what, given, message]) =>
+    row(`embedding to a directory with ${what}`, message, ({ model, picture, folder }) =>
+      embedToDirectory(model, [{ name: 'a', input: picture }], folder, given as EmbedToDirectoryOptions),
+    ),
   ),
   ...convertOptions.map(([what, given, message]) =>
     row(`converting with ${what}`, message, ({ folder }) =>

@@ -1,7 +1,7 @@
 // llava embed, tokenize and completion, and pictures in the terminal.
 
 import { execFile } from 'node:child_process'
-import { mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises'
+import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
 import os from 'node:os'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -12,6 +12,7 @@ import { encode, protocolOf, type PictureProtocol } from '../../lib/cli/terminal
 import { decodeImage, isas, LLaVA, type EmbeddingKind, type RgbImage } from '../../lib/index.js'
 import { llava } from '../command.js'
 import { goldenCase } from '../tiny-model.js'
+import { readNpy } from '../vectors/directories.js'
 
 const { model, picture } = goldenCase('hf-f32')
 const tiny = ['--model', model, '--threads', '2']
@@ -23,30 +24,6 @@ async function inFolder(work: (folder: string) => Promise<void>): Promise<void> 
     await work(folder)
   } finally {
     await rm(folder, { recursive: true })
-  }
-}
-
-interface Npy {
-  readonly dtype: string
-  readonly shape: readonly number[]
-  readonly data: Float32Array | Uint16Array
-}
-
-/** A .npy file of version 1.0 by its specification. */
-async function readNpy(file: string): Promise<Npy> {
-  const bytes = await readFile(file)
-  if (bytes.toString('latin1', 0, 8) !== '\x93NUMPY\x01\x00') throw new Error('no .npy')
-  const end = 10 + bytes.readUInt16LE(8)
-  if (end % 64 !== 0 || bytes[end - 1] !== 10) throw new Error('the data is not aligned')
-  const [, dtype = '', shape = ''] =
-    /^\{'descr': '(...)', 'fortran_order': False, 'shape': \(([^)]*)\), \} *\n$/.exec(
-      bytes.toString('latin1', 10, end),
-    ) ?? []
-  const data = Uint8Array.from(bytes.subarray(end)).buffer
-  return {
-    dtype,
-    shape: shape.split(',').filter(Boolean).map(Number),
-    data: dtype === '<f4' ? new Float32Array(data) : new Uint16Array(data),
   }
 }
 

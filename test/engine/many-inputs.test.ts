@@ -27,7 +27,7 @@ const vector = (value: number): Embedding => ({
   shape: [1],
   data: Float32Array.of(value),
 })
-const idle = { onStop: () => () => undefined, cancel: () => undefined }
+const idle = { onStop: () => () => undefined, cancel: () => undefined, stop: () => undefined }
 const texts = (count: number) => Array.from({ length: count }, (_, n) => `${n}`)
 
 /** A source that counts what was asked of it. */
@@ -202,3 +202,31 @@ function sizeOf({ embedding, error }: EmbedResult): number {
   if (error !== undefined) throw new LlavaError(error.code, error.message)
   return embedding.data.length
 }
+
+test('progress counts what is done, of all where that is known, and what its listener throws ends the iteration', async (t) => {
+  await withModel(async (model) => {
+    const inputs = [picture, 'no/such/picture.png', grey(10)]
+    const told: unknown[] = []
+    await collect(model.embedMany(inputs, { ...options, onProgress: (progress) => told.push(progress) }))
+    t.deepEqual(
+      told,
+      [0, 1, 2, 3].map((done) => ({ stage: 'inputs', done, total: 3 })),
+    )
+    told.length = 0
+    await collect(model.embedMany(inputs.values(), { ...options, onProgress: (progress) => told.push(progress) }))
+    t.deepEqual(told.at(-1), { stage: 'inputs', done: 3 })
+    told.length = 0
+    const questions = new Set([{ question: 'red?' }, { question: 'blue?' }])
+    await collect(model.askMany(questions, { maxTokens: 2, onProgress: (progress) => told.push(progress) }))
+    t.deepEqual(told.at(-1), { stage: 'inputs', done: 2, total: 2 })
+    const onProgress = ({ done }: { readonly done: number }) => {
+      if (done === 2) throw new RangeError('enough')
+    }
+    await t.throwsAsync(collect(model.embedMany(inputs, { ...options, onProgress })), { instanceOf: RangeError })
+    function* failing(): Generator<string> {
+      yield picture
+      throw new RangeError('no more')
+    }
+    await t.throwsAsync(collect(model.embedMany(failing(), options)), { instanceOf: RangeError })
+  })
+})

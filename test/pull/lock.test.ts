@@ -42,6 +42,23 @@ test('a lock that nobody touches any more is taken over', async (t) => {
   })
 })
 
+test('who sees that its holder lives can give up, and does not when the holder is gone', async (t) => {
+  await withFile(async (file) => {
+    const onHeld = () => {
+      throw new Error('held')
+    }
+    const holding = withLock(file, { signal, beatMs: 50 }, () => sleep(1000))
+    await sleep(20)
+    await t.throwsAsync(
+      withLock(file, { signal, beatMs: 50, onHeld }, () => Promise.resolve()),
+      { message: 'held' },
+    )
+    await holding
+    await writeFile(file, 'of a process that was killed')
+    t.is(await withLock(file, { signal, beatMs, onHeld }, () => Promise.resolve(3)), 3)
+  })
+})
+
 test('a signal ends the waiting', async (t) => {
   await withFile(async (file) => {
     await writeFile(file, 'of another')
@@ -60,7 +77,7 @@ test('who lost it hears of it, and leaves it to its new holder', async (t) => {
       await sleep(5000, undefined, { signal: held }).catch(() => undefined)
       held.throwIfAborted()
     })
-    await t.throwsAsync(work, { instanceOf: LlavaError, code: 'DOWNLOAD_FAILED', message: /taken over/ })
+    await t.throwsAsync(work, { instanceOf: LlavaError, code: 'BUSY', message: /taken over/ })
     t.is(await readFile(file, 'utf8'), 'of another')
   })
 })

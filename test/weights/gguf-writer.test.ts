@@ -6,7 +6,7 @@ import test from 'ava'
 import { finish } from '../../lib/slices.js'
 import { fitsBlocks, layoutGguf, type GgufField } from '../../lib/weights/gguf-writer.js'
 import { readGgufHeader } from '../../lib/weights/gguf.js'
-import { checkRoom, PartialFile } from '../../lib/weights/partial-file.js'
+import { checkRoom, PartialFile } from '../../lib/partial-file.js'
 import { temporaryFolder } from './tiny-llava.js'
 
 test('keys of every type read back as written', async (t) => {

@@ -4,7 +4,7 @@
 import { randomUUID } from 'node:crypto'
 import path from 'node:path'
 import { open, rename, rm, statfs, type FileHandle } from 'node:fs/promises'
-import { LlavaError, outputFailure } from '../errors.js'
+import { LlavaError, outputFailure } from './errors.js'
 
 export class PartialFile {
   /** Absolute. */
@@ -20,8 +20,9 @@ export class PartialFile {
     this.#handle = handle
   }
 
-  static async create(file: string): Promise<PartialFile> {
-    const temporary = `${file}.${randomUUID()}.tmp` // no other call of this process writes to it either
+  /** @param folder where it is until it is whole, and stays when the process is killed: in the same file system; default beside `file` */
+  static async create(file: string, folder = path.dirname(file)): Promise<PartialFile> {
+    const temporary = path.join(folder, `${path.basename(file)}.${randomUUID()}.tmp`) // no other call of this process writes to it either
     return outputFailure(file, async () => new PartialFile(file, temporary, await open(temporary, 'w')))
   }
 
@@ -41,9 +42,8 @@ export class PartialFile {
     await outputFailure(this.path, async () => {
       await this.#handle.sync()
       await this.#handle.close()
-      await rename(this.#temporary, this.path)
-      await syncDirectory(path.dirname(this.path))
     })
+    await giveName(this.#temporary, this.path)
   }
 
   /** Leaves nothing behind, whatever has happened before. */
@@ -51,6 +51,23 @@ export class PartialFile {
     await this.#handle.close().catch(() => undefined)
     await rm(this.#temporary, { force: true })
   }
+}
+
+/** A small file, all at once. */
+export async function writeWhole(file: string, parts: readonly Uint8Array[], folder?: string): Promise<void> {
+  const partial = await PartialFile.create(file, folder)
+  try {
+    for (const part of parts) await partial.write(part)
+    await partial.commit()
+  } finally {
+    await partial.discard()
+  }
+}
+
+/** Renames a file whose bytes are on the disk. */
+export async function giveName(from: string, to: string): Promise<void> {
+  await outputFailure(to, () => rename(from, to))
+  await syncDirectory(path.dirname(to))
 }
 
 /** Throws where `directory` is not there, or its disk has no room for `nbytes`. */
