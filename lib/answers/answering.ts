@@ -3,6 +3,7 @@
 import { allocate } from '../engine/allocate.js'
 import type { Engine } from '../engine/engine.js'
 import { allOrNone, type Job } from '../engine/job.js'
+import { rowCount } from '../engine/segments.js'
 import type { PictureEncoder } from '../engine/picture-encoder.js'
 import type { NativeSequence } from '../native.js'
 import { DecodeStream } from '../tokenizer/decode-stream.js'
@@ -112,7 +113,7 @@ export class Answering {
       const images = await run.clock.time('imageMs', () => this.#pictures.encodeAll(taken, cleanUp, job, onProgress))
       const segments = promptSegments(prompt, images)
       const begun = await (request.past?.cache ?? engine.prefixes).begin(segments, job)
-      const { sequence, rest, cached } = begun
+      const { sequence, calls, cached } = begun
       run.cached = cached
       cleanUp.push(() => {
         begun.end()
@@ -127,10 +128,13 @@ export class Answering {
       })
       const logits = allocate(engine.config.text.vocabSize)
       await run.clock.time('promptMs', async () => {
-        const prompted = (rows: number) =>
-          onProgress?.({ stage: 'prompt', done: cached + rows, total: prompt.positions })
+        let done = cached
+        const prompted = (rows: number) => onProgress?.({ stage: 'prompt', done: done + rows, total: prompt.positions })
         prompted(0)
-        await engine.append(sequence, rest, logits, job, prompted)
+        for (const call of calls) {
+          await engine.append(sequence, call, logits, job, prompted)
+          done += rowCount(call)
+        }
         begun.prompted()
       })
       await run.clock.time('generateMs', async () => {

@@ -32,7 +32,7 @@ export class PrefixCache {
     sequence.truncate(cached)
     return {
       sequence,
-      rest: segmentRange(segments, cached),
+      calls: [segmentRange(segments, cached)],
       cached,
       prompted: () => undefined,
       answered: () => undefined,

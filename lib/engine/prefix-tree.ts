@@ -5,8 +5,9 @@
 //                                  └─ question 2 + answer 2
 //
 // The least recently used leaves are let go when there is no room. Of prompts that begin alike and come at once, the first is computed and the others wait
-// for it. Bits: where a row's sums depend on whether few rows or many are computed (`apart`; step-plan.ts), only prompts of many rows are kept, never tokens
-// of answers, and a prompt computes many rows at least: so each row has the bits that it would have without the tree.
+// for it. Bits: where a row's sums depend on whether few rows or many are computed (`apart`; step-plan.ts), the prompt alone says how each of its rows is: as
+// many, but for few tokens behind its last picture, which have a call of their own. Only rows of many are kept, never tokens of answers, and where some of these
+// are left to compute, many are: so each row has the bits that it would have without the tree, and few words about a picture that is known are few rows.
 
 import type { CacheUse } from './picture-cache.js'
 import type { Job } from './job.js'
@@ -19,8 +20,8 @@ import type { NativeSegment, NativeSequence } from '../native.js'
 export interface Begun {
   /** Holds the positions that were kept. The caller's. */
   readonly sequence: NativeSequence
-  /** What is left to compute: one position at least, as the last one's logits are needed. */
-  readonly rest: readonly NativeSegment[]
+  /** What is left to compute, in calls one after another: one position at least, as the last one's logits are needed. */
+  readonly calls: readonly (readonly NativeSegment[])[]
   /** Positions that need no computing. */
   readonly cached: number
   /** The prompt stands in the sequence: keeps it, and lets those go on that wait for it. */
@@ -99,7 +100,7 @@ export class PrefixTree {
       cached > 0 && node !== undefined ? this.#sequences.fork(node.sequence) : this.#sequences.createSequence()
     try {
       if (cached > 0) sequence.truncate(cached)
-      return this.#begun(keys, sequence, segmentRange(segments, cached), cached)
+      return this.#begun(keys, sequence, this.#calls(segments, keys, cached), cached)
     } catch (error) {
       sequence.dispose()
       throw error
@@ -112,6 +113,7 @@ export class PrefixTree {
     let own: NativeSequence | undefined
     try {
       own = this.#sequences.fork(sequence)
+      if (own.length > keys.length) own.truncate(keys.length)
       if (this.#insert(keys, own)) own = undefined
     } catch {
       // a cache is of no need
@@ -129,7 +131,7 @@ export class PrefixTree {
     this.#bytes = 0
   }
 
-  #begun(keys: Int32Array, sequence: NativeSequence, rest: readonly NativeSegment[], cached: number): Begun {
+  #begun(keys: Int32Array, sequence: NativeSequence, calls: Begun['calls'], cached: number): Begun {
     let lead = (): void => undefined
     if (this.#options.limit > 0) {
       const leader: Leader = {
@@ -145,10 +147,10 @@ export class PrefixTree {
     }
     return {
       sequence,
-      rest,
+      calls,
       cached,
       prompted: () => {
-        this.keep(keys, sequence)
+        this.keep(keys.subarray(0, this.#fewFrom(keys)), sequence)
         lead()
       },
       answered: (tokenIds) => {
@@ -178,7 +180,22 @@ export class PrefixTree {
 
   /** Of positions that are shared, those that need no computing. */
   #usable(keys: Int32Array, shared: number): number {
-    return Math.max(0, Math.min(shared, keys.length - (this.#options.apart ? fewRows + 1 : 1)))
+    const fewFrom = this.#fewFrom(keys)
+    if (shared >= fewFrom && fewFrom < keys.length) return fewFrom
+    return Math.max(0, Math.min(shared, fewFrom - (this.#options.apart ? fewRows + 1 : 1)))
+  }
+
+  /** Where the rows begin that are computed as few: behind the last picture, if many rows are before and few tokens follow; else there are none. */
+  #fewFrom(keys: Int32Array): number {
+    if (!this.#options.apart) return keys.length
+    let end = keys.length
+    while (end > 0 && keys.length - end <= fewRows && (keys[end - 1] as number) >= 0) end--
+    return end > fewRows && keys.length - end <= fewRows ? end : keys.length
+  }
+
+  #calls(segments: readonly NativeSegment[], keys: Int32Array, cached: number): Begun['calls'] {
+    const fewFrom = this.#fewFrom(keys)
+    return [segmentRange(segments, cached, fewFrom), segmentRange(segments, fewFrom)].filter((call) => call.length > 0)
   }
 
   /** The node that holds the most positions that `keys` begins with, and how many these are. */

@@ -93,7 +93,7 @@ async function run(
   try {
     const holds = [...sequence.keys]
     if (until === 'failed') return { cached: begun.cached, holds }
-    sequence.keys.push(...positionKeys(begun.rest))
+    for (const call of begun.calls) sequence.keys.push(...positionKeys(call))
     begun.prompted()
     if (until === 'prompted') return { cached: begun.cached, holds }
     sequence.keys.push(...answer)
@@ -128,6 +128,13 @@ function longest(kept: readonly (readonly number[])[], keys: readonly number[]):
   )
 }
 
+/** Of a prompt's positions, those that are computed as many: up to its last picture, where these are many and few tokens follow; else all. */
+function ofMany(keys: readonly number[]): number {
+  const behind = keys.findLastIndex((key) => key < 0) + 1
+  const follow = keys.length - behind
+  return behind > fewRows && follow <= fewRows ? behind : keys.length
+}
+
 for (const apart of [false, true]) {
   test(`${apart ? 'few rows and many apart: ' : ''}a prompt goes on from the longest beginning that was kept, which holds its own positions`, async (t) => {
     await fc.assert(
@@ -144,12 +151,14 @@ for (const apart of [false, true]) {
           for (const [segments, answer, until] of runs) {
             const keys = [...positionKeys(segments)]
             const least = apart ? fewRows + 1 : 1
-            const expected = Math.max(0, Math.min(longest(kept, keys), keys.length - least))
+            const many = apart ? ofMany(keys) : keys.length
+            const shared = longest(kept, keys)
+            const expected = many < keys.length && shared >= many ? many : Math.max(0, Math.min(shared, many - least))
             const { cached, holds } = await run(tree, segments, answer, until)
             t.is(cached, expected)
             t.deepEqual(holds, keys.slice(0, cached))
             if (until === 'failed' || (apart && keys.length <= fewRows)) continue
-            kept.push(until === 'prompted' || apart ? keys : [...keys, ...answer])
+            kept.push(until === 'prompted' || apart ? keys.slice(0, many) : [...keys, ...answer])
           }
           t.is(books.live, tree.use.entries)
           tree.clear()
@@ -220,7 +229,7 @@ test('of prompts that begin alike and come at once the first is computed, and th
   await turn()
   t.deepEqual(begun, [])
   const sequence = textOf(first.sequence)
-  sequence.keys.push(...positionKeys(first.rest))
+  for (const call of first.calls) sequence.keys.push(...positionKeys(call))
   first.prompted()
   await Promise.all(others)
   t.deepEqual(begun, [90, 90])
@@ -248,7 +257,7 @@ test('where memory runs out nothing is kept, and nothing is lost', async (t) => 
   await run(tree, [tokens(1, 2, 3)])
   const begun = await tree.begin([tokens(1, 2, 4)], newJob())
   const sequence = textOf(begun.sequence)
-  sequence.keys.push(...positionKeys(begun.rest))
+  for (const call of begun.calls) sequence.keys.push(...positionKeys(call))
   books.fails = true
   begun.prompted()
   begun.answered([5])
@@ -267,4 +276,27 @@ test('a tree without room keeps nothing and lets nobody wait', async (t) => {
   first.end()
   first.sequence.dispose()
   t.deepEqual([books.live, tree.use.entries], [0, 0])
+})
+
+test('few rows and many apart: a few words about a picture that is known are a call of few rows, and what is known is never few', async (t) => {
+  const { tree } = treeOf({ apart: true })
+  const about = (...ids: number[]) => [tokens(1, 2, 3), shown(0), shown(1), tokens(...ids)] // 43 positions up to the words
+  const callsOf = async (segments: readonly NativeSegment[]) => {
+    const begun = await tree.begin(segments, newJob())
+    try {
+      for (const call of begun.calls) textOf(begun.sequence).keys.push(...positionKeys(call))
+      begun.prompted()
+      return [begun.cached, begun.calls.map((call) => positionKeys(call).length)]
+    } finally {
+      begun.end()
+      begun.sequence.dispose()
+    }
+  }
+  t.deepEqual(await callsOf(about(5, 6)), [0, [43, 2]])
+  t.deepEqual(await callsOf(about(5, 6)), [43, [2]])
+  t.deepEqual(await callsOf(about(7)), [43, [1]])
+  const words = Array.from({ length: fewRows + 1 }, (_, n) => n)
+  t.deepEqual(await callsOf(about(...words.slice(1))), [43, [fewRows]])
+  t.deepEqual(await callsOf(about(...words)), [43, [fewRows + 1]])
+  t.deepEqual(await callsOf(about(...words, 8)), [44, [fewRows + 1]]) // of 76 known positions as many as leave many
 })

@@ -79,7 +79,7 @@ test('what has no name yet is taken away, and so is a name that was cut off', as
   await begun.flush()
   await add(begun, 'b', 2) // only in memory
   await begun.close()
-  await appendFile(path.join(folder, 'unfinished', 'img_emb_0000.npy'), 'half of a vec')
+  await appendFile(path.join(folder, 'unfinished', 'img_emb_0000.npy'), 'vectors of a write that was cut off'.repeat(9))
   await appendFile(path.join(folder, 'unfinished', 'names_0000.jsonl'), '"b')
   await appendFile(path.join(folder, 'errors.jsonl'), '{"path":"d"')
   const shards = await ShardDirectory.open(folder, options)
