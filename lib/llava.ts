@@ -1,6 +1,7 @@
 // LLaVA, the public face: open a model, ask about pictures, stream answers, or take the logits.
 
 import type { Answer, Timings, Usage } from './answer.js'
+import { AnswerFormat, type AnswerValue, type FormatOptions } from './answer-format.js'
 import { runBenchmark, type BenchmarkLine, type BenchmarkOptions } from './benchmark.js'
 import { ChatStream, type ChatWork } from './chat-stream.js'
 import { packagedClip } from './clip.js'
@@ -167,12 +168,16 @@ export interface AskInput {
 }
 
 /** Those of `ask`, the same for all questions. */
-export interface AskManyOptions extends AnswerOptions {
+export interface AskManyOptions<Schema = unknown, Choice extends string = string> extends AnswerOptions<
+  Schema,
+  Choice
+> {
   /** Answers in the order of their questions (default), or each as soon as it is written. */
   readonly ordered?: boolean
 }
 
-export interface AnswerOptions extends SamplingOptions, PromptOptions {
+export interface AnswerOptions<Schema = unknown, Choice extends string = string>
+  extends SamplingOptions, PromptOptions, FormatOptions<Schema, Choice> {
   /** Most tokens to generate; default 512. */
   readonly maxTokens?: number
   /**
@@ -274,6 +279,8 @@ const openChecks = {
 const defaultMaxWaiting = 10_000
 const defaultPictureCacheBytes = 2 ** 28
 
+const byFormat: OptionCheck = () => undefined // lib/answer-format.ts says what a format is
+
 /** Most alternatives to a token, as elsewhere (OpenAI's and vLLM's APIs). */
 const mostLogprobs = 20
 
@@ -297,6 +304,9 @@ const answerChecks = {
   minTokens: bySampling,
   logitsProcessor: bySampling,
   seed: bySampling,
+  schema: byFormat,
+  choices: byFormat,
+  regex: byFormat,
   maxTokens: wholeNumber(1),
   promptLookupTokens: wholeNumber(0, mostLookupTokens),
   stop: stopStrings,
@@ -385,18 +395,20 @@ export class LLaVA implements Disposable, AsyncDisposable {
    * little longer than one. Answer n depends on the seed and n alone: the first is that of a single question. Greedy answers are all the same.
    * `usage.promptTokens` of each is the prompt they share, and `timings` are those of all together.
    *
-   * Fails with IMAGE_UNREADABLE, IMAGE_TOO_LARGE, CONTEXT_OVERFLOW, INVALID_ARGUMENT, OVERLOADED, ABORTED or DISPOSED.
+   * With `schema`, `choices` or `regex` it has that form, and `answer.value` holds it, typed.
+   *
+   * Fails with IMAGE_UNREADABLE, IMAGE_TOO_LARGE, CONTEXT_OVERFLOW, INVALID_ARGUMENT, VALUE_INVALID, OVERLOADED, ABORTED or DISPOSED.
    */
-  ask(
+  ask<Schema = undefined, const Choice extends string = never>(
     image: ImageSource | readonly ImageSource[],
     question: string,
-    options?: AnswerOptions & { readonly answers?: undefined },
-  ): Promise<Answer>
-  ask(
+    options?: AnswerOptions<Schema, Choice> & { readonly answers?: undefined },
+  ): Promise<Answer<AnswerValue<Schema, Choice>>>
+  ask<Schema = undefined, const Choice extends string = never>(
     image: ImageSource | readonly ImageSource[],
     question: string,
-    options: AnswerOptions & { readonly answers: number },
-  ): Promise<readonly Answer[]>
+    options: AnswerOptions<Schema, Choice> & { readonly answers: number },
+  ): Promise<readonly Answer<AnswerValue<Schema, Choice>>[]>
   async ask(
     image: ImageSource | readonly ImageSource[],
     question: string,
@@ -421,19 +433,19 @@ export class LLaVA implements Disposable, AsyncDisposable {
    *   console.log(files[index], error?.message ?? answer.text)
    * ```
    */
-  askMany(
+  askMany<Schema = undefined, const Choice extends string = never>(
     inputs: Iterable<AskInput> | AsyncIterable<AskInput>,
-    options: AskManyOptions = {},
-  ): AsyncGenerator<NamedResult<'answer', Answer>, void, undefined> {
+    options: AskManyOptions<Schema, Choice> = {},
+  ): AsyncGenerator<NamedResult<'answer', Answer<AnswerValue<Schema, Choice>>>, void, undefined> {
     this.#engine.checkAlive()
     checkOptions('askMany()', options, askManyChecks)
     manyInputs('inputs', inputs)
     const { ordered = true, signal, ...others } = options
     return this.#engine.runEach(signal, (job) => {
-      const ask = async (input: AskInput, index: number): Promise<Answer> => {
+      const ask = async (input: AskInput, index: number) => {
         const { images, question } = askInput(`inputs[${index}]`, input)
         const task = this.#task('askMany()', [asMessage(images, question)], { ...others, signal: job.stopped })
-        return (await this.#answers(task, {}))[0] as Answer
+        return (await this.#answers(task, {}))[0] as Answer<AnswerValue<Schema, Choice>>
       }
       return named('answer', eachInput(inputs, ask, ordered, job))
     })
@@ -444,9 +456,12 @@ export class LLaVA implements Disposable, AsyncDisposable {
    *
    * Mistakes in messages and options are thrown here; everything later is thrown by the iteration, with the codes of `ask`.
    */
-  chat(messages: readonly Message[], options: AnswerOptions = {}): ChatStream {
+  chat<Schema = undefined, const Choice extends string = never>(
+    messages: readonly Message[],
+    options: AnswerOptions<Schema, Choice> = {},
+  ): ChatStream<AnswerValue<Schema, Choice>> {
     messageList('messages', messages)
-    return new ChatStream(this.#chatWork(this.#task('chat()', messages, options)))
+    return new ChatStream<AnswerValue<Schema, Choice>>(this.#chatWork(this.#task('chat()', messages, options)))
   }
 
   #chatWork(task: Task): ChatWork {
@@ -706,13 +721,16 @@ export class LLaVA implements Disposable, AsyncDisposable {
     const { stopIds, stopTexts } = this.#templateStops(template)
     const eosIds = [...description.generation.eosTokenIds, ...stopIds]
     const banned = { ids: image, from: tokenizer.vocabSize, eosIds }
+    const format = AnswerFormat.of(options, tokenizer, [...image, ...description.generation.eosTokenIds])
     return {
       call,
       parts: this.#promptParts(messages, template, options.system ?? this.#options.system),
       images: conversationImages(messages),
       samplers: Array.from({ length: count }, (_, stream) => new Sampler(sampling, banned, stream)),
       eosIds,
-      stop: [...stopTexts, ...(typeof stop === 'string' ? [stop] : stop)],
+      // a format ends by itself; a template's stop may be part of a value
+      stop: [...(format === undefined ? stopTexts : []), ...(typeof stop === 'string' ? [stop] : stop)],
+      format,
       maxTokens,
       promptLookupTokens,
       signal,
@@ -824,6 +842,7 @@ export class LLaVA implements Disposable, AsyncDisposable {
           },
         })
       })
+      await task.format?.begin(task.samplers, task.eosIds, job)
       if (past !== undefined) {
         const encode = () => past.pictures((image) => this.#encodeImage(image, ['projected'], {}, job))
         taken = this.#takeAll(await run.clock.time('imageMs', encode), {}, cleanUp, job)
@@ -866,7 +885,11 @@ export class LLaVA implements Disposable, AsyncDisposable {
     } finally {
       for (const clean of cleanUp) clean()
     }
-    return run.generations.map((generation) => answerOf(generation, run.prompt as Prompt, run, top !== undefined))
+    const values = await task.format?.values(run.generations)
+    return run.generations.map((generation, n) => ({
+      ...answerOf(generation, run.prompt as Prompt, run, top !== undefined),
+      ...values?.[n],
+    }))
   }
 
   /** Runs generations side by side from one prompt, held by `prompt` and by forks of it, whose last logits [V] these are. The first failure stops all. */
@@ -1233,6 +1256,7 @@ interface Task {
   readonly samplers: readonly Sampler[]
   readonly eosIds: readonly number[]
   readonly stop: readonly string[]
+  readonly format: AnswerFormat | undefined
   readonly maxTokens: number
   readonly promptLookupTokens: number
   readonly place: Place
