@@ -89,7 +89,7 @@ const escapes: readonly (readonly [codePoint: number, escape: string])[] = [
   [0x22, '\\"'],
   [0x5c, '\\\\'],
 ]
-const escaped = CodePoints.of([0, 0x1f], [0x22, 0x22], [0x5c, 0x5c])
+const escaped = CodePoints.of([0, 0x1f], [0x22, 0x22], [0x5c, 0x5c], [0x7f, 0x7f])
 
 /**
  * As `JSON.stringify` writes it, so that each character has one form. Control characters that have no short escape are not written: a model that began a

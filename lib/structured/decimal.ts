@@ -74,7 +74,7 @@ class Decimals {
     const negative = this.#languages.sequence(this.#minus, this.#magnitude)
     if (value > 0) return this.#magnitudeAbove(digitsOf(value), exclusive)
     const positive = exclusive && value === 0 ? this.#nonZero() : this.#magnitude
-    if (value === 0) return exclusive ? positive : this.#languages.choice(positive, this.#negativeZero())
+    if (value === 0) return positive
     const tooLow = this.#languages.sequence(this.#minus, this.#magnitudeAbove(digitsOf(-value), !exclusive))
     return this.#languages.choice(positive, this.#languages.both(negative, this.#languages.not(tooLow)))
   }
@@ -103,10 +103,6 @@ class Decimals {
 
   #nonZero(): Language {
     return this.#languages.both(this.#magnitude, this.#languages.not(this.#zero))
-  }
-
-  #negativeZero(): Language {
-    return this.#languages.sequence(this.#minus, this.#zero)
   }
 
   /** Magnitudes from `least` on, or those above it. */

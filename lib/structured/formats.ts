@@ -3,6 +3,13 @@
 const hexDigits = '[0-9a-fA-F]'
 const octet = '(?:25[0-5]|2[0-4]\\d|1\\d\\d|[1-9]?\\d)'
 const group = `${hexDigits}{1,4}`
+/** Eight groups, or fewer around one `::`; after so many before it at most the others follow. */
+const ipv6 = [
+  `(?:${group}:){7}${group}`,
+  `(?:${group}:){1,7}:`,
+  ...[1, 2, 3, 4, 5, 6].map((before) => `(?:${group}:){1,${before}}(?::${group}){1,${7 - before}}`),
+  `:(?:(?::${group}){1,7}|:)`,
+].join('|')
 const label = '[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?'
 const leapYear = '(?:\\d\\d(?:0[48]|[2468][048]|[13579][26])|(?:[02468][048]|[13579][26])00)'
 const date = `(?:${leapYear}-02-29|\\d{4}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12]\\d|3[01])|(?:0[469]|11)-(?:0[1-9]|[12]\\d|30)|02-(?:0[1-9]|1\\d|2[0-8])))`
@@ -25,10 +32,7 @@ export const formats: ReadonlyMap<string, string> = new Map([
   ['email', `${atom}(?:\\.${atom})*@(?:${label}\\.)+${label}`],
   ['hostname', `${label}(?:\\.${label}){0,3}`],
   ['ipv4', `${octet}(?:\\.${octet}){3}`],
-  [
-    'ipv6',
-    `(?:(?:${group}:){7}${group}|(?:${group}:){1,6}:${group}|(?:${group}:){1,7}:|::(?:${group}:){0,5}${group}|::)`,
-  ],
+  ['ipv6', ipv6],
   [
     'uri',
     `https?://(?:${label}\\.)*${label}(?::[1-9]\\d{0,3})?(?:/${uriCharacter}*)*(?:\\?(?:${uriCharacter}|[/?])*)?(?:#(?:${uriCharacter}|[/?])*)?`,

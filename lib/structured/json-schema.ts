@@ -96,17 +96,16 @@ class SchemaCompiler {
     if (!this.#checked.has(node)) checkKeywords(node)
     this.#checked.add(node)
     const follow = (one: SchemaNode) => this.#expand(one, [...path, node])
-    const parts: Flat[][] = [[[node]]]
-    const reference = keywordOf(node, '$ref')
-    if (reference !== undefined) parts.push(follow(this.#nodes.target(reference, node.where)))
-    for (const one of this.#nodes.listed(node, 'allOf') ?? []) parts.push(follow(one))
-    const anyOf = this.#nodes.listed(node, 'anyOf')
-    if (anyOf !== undefined) parts.push(anyOf.flatMap(follow))
-    const oneOf = this.#nodes.listed(node, 'oneOf')?.map(follow)
-    if (oneOf !== undefined) {
-      this.#checkApart(oneOf, node)
-      parts.push(oneOf.flat())
+    const readers: Readonly<Record<string, () => Flat[][]>> = {
+      properties: () => [[[node]]],
+      $ref: () => [follow(this.#nodes.target(keywordOf(node, '$ref'), node.where))],
+      allOf: () => this.#nodes.listed(node, 'allOf')!.map(follow),
+      anyOf: () => [this.#nodes.listed(node, 'anyOf')!.flatMap(follow)],
+      oneOf: () => [this.#apart(this.#nodes.listed(node, 'oneOf')!.map(follow), node)],
     }
+    // in the schema's order, which is that of the properties
+    const parts = Object.keys(node.schema).flatMap((keyword) => readers[keyword]?.() ?? [])
+    if (keywordOf(node, 'properties') === undefined) parts.unshift([[node]])
     return this.#product(parts)
   }
 
@@ -124,7 +123,7 @@ class SchemaCompiler {
 
   // oneOf: exactly one. Its alternatives must be seen not to overlap.
 
-  #checkApart(alternatives: readonly (readonly Flat[])[], { where }: SchemaNode): void {
+  #apart(alternatives: readonly (readonly Flat[])[], { where }: SchemaNode): Flat[] {
     for (const [n, one] of alternatives.entries())
       for (const [m, other] of alternatives.slice(0, n).entries()) {
         if (one.every((a) => other.every((b) => this.#areApart(a, b, mostDepth)))) continue
@@ -134,6 +133,7 @@ class SchemaCompiler {
           'use `anyOf`, or give both a required property with different `const`',
         )
       }
+    return alternatives.flat()
   }
 
   /** No value fits both, by types, by values, or by a property that both require. */

@@ -7,7 +7,7 @@ import { RegExpParser, type AST } from '@eslint-community/regexpp'
 import { LlavaError } from '../errors.js'
 import { anyCodePoint, CodePoints, type Writer } from './code-points.js'
 import type { Language, Languages } from './language.js'
-import { unsupported } from './unsupported.js'
+import { placeOf, unsupported } from './unsupported.js'
 
 export interface RegexOptions {
   readonly languages: Languages
@@ -43,7 +43,9 @@ function parsed(source: string, flags: string, where: string): AST.Pattern {
       return parse(false)
     }
   } catch (cause) {
-    throw new LlavaError('INVALID_ARGUMENT', `${where}: ${JSON.stringify(source)} is no regular expression`, { cause })
+    throw new LlavaError('INVALID_ARGUMENT', `${placeOf(where)}: ${JSON.stringify(source)} is no regular expression`, {
+      cause,
+    })
   }
 }
 
