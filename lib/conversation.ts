@@ -3,6 +3,7 @@
 //   edit, retry and undo change where the next prompt departs from the last one; what comes before is not computed again (prefix-cache.ts)
 
 import type { Answer } from './answers/answer.js'
+import type { AnswerValue } from './answers/answer-format.js'
 import { ChatStream, type ChatWork } from './answers/chat-stream.js'
 import type { AnswerOptions, Message, PromptOptions } from './answers/answer-options.js'
 import type { Past } from './answers/past.js'
@@ -33,7 +34,10 @@ export interface ConversationOptions extends PromptOptions {
 }
 
 /** How a turn is answered. The template and the system text are the conversation's. */
-export type SayOptions = Omit<AnswerOptions, keyof PromptOptions>
+export type SayOptions<Schema = unknown, Choice extends string = string> = Omit<
+  AnswerOptions<Schema, Choice>,
+  keyof PromptOptions
+>
 
 export interface SaveOptions {
   /** Saves the keys and values too, so that the next question computes nothing that was said before: much larger; default false. */
@@ -165,19 +169,28 @@ export class Conversation implements Disposable, AsyncDisposable {
    * Takes the next turn. Mistakes in content and options are thrown here, everything later by the stream, with the codes of `LLaVA.chat` and BUSY.
    * The work begins when the stream is looked at.
    */
-  say(content: Content, options: SayOptions = {}): ChatStream {
+  say<Schema = undefined, const Choice extends string = never>(
+    content: Content,
+    options: SayOptions<Schema, Choice> = {},
+  ): ChatStream<AnswerValue<Schema, Choice>> {
     return this.#answer('say()', this.#turns, content, options)
   }
 
   /** Asks something else in place of turn `turn`, counted from 0; with its answer, later turns are forgotten. */
-  edit(turn: number, content: Content, options: SayOptions = {}): ChatStream {
+  edit<Schema = undefined, const Choice extends string = never>(
+    turn: number,
+    content: Content,
+    options: SayOptions<Schema, Choice> = {},
+  ): ChatStream<AnswerValue<Schema, Choice>> {
     this.#lastTurn('edit')
     wholeNumber(0, this.#turns.length - 1)('turn', turn)
     return this.#answer('edit()', this.#turns.slice(0, turn), content, options)
   }
 
   /** Asks the last question again: with another seed, say. */
-  retry(options: SayOptions = {}): ChatStream {
+  retry<Schema = undefined, const Choice extends string = never>(
+    options: SayOptions<Schema, Choice> = {},
+  ): ChatStream<AnswerValue<Schema, Choice>> {
     const last = this.#lastTurn('retry')
     return this.#answer('retry()', this.#turns.slice(0, -1), this.#kept(last.question), options)
   }
@@ -257,7 +270,7 @@ export class Conversation implements Disposable, AsyncDisposable {
     await this.#running
   }
 
-  #answer(call: string, before: readonly Turn[], content: Content, options: SayOptions): ChatStream {
+  #answer<Value>(call: string, before: readonly Turn[], content: Content, options: SayOptions): ChatStream<Value> {
     this.#checkIdle()
     requireOptions(call, options)
     for (const name of ['template', 'system']) {
@@ -273,7 +286,7 @@ export class Conversation implements Disposable, AsyncDisposable {
     const messages = [...this.#messages(before), { role: 'user' as const, content: this.#kept(question) }]
     const work = this.#setup.prepare(call, messages, { ...options, ...this.#setup.prompt }, past)
     const asked = this.#turns
-    return new ChatStream(async (...listeners) => {
+    return new ChatStream<Value>(async (...listeners) => {
       this.#checkIdle()
       if (this.#turns !== asked)
         throw new LlavaError(

@@ -19,6 +19,7 @@ export type LlavaErrorCode =
   | 'DEVICE_FAILED'
   | 'NATIVE_UNAVAILABLE'
   | 'OUTPUT_FAILED'
+  | 'VALUE_INVALID'
   | 'INTERNAL'
 
 /** An error with a stable `code`. `name` is `AbortError` when `code` is `ABORTED`, so that generic abort handling recognises it. */

@@ -10,6 +10,7 @@ import {
   type AskManyOptions,
   type Message,
 } from './answers/answer-options.js'
+import type { AnswerValue } from './answers/answer-format.js'
 import { Answering } from './answers/answering.js'
 import { ChatStream, type ChatWork } from './answers/chat-stream.js'
 import { PromptWriter } from './answers/prompt-writer.js'
@@ -145,18 +146,20 @@ export class LLaVA implements Disposable, AsyncDisposable {
    * little longer than one. Answer n depends on the seed and n alone: the first is that of a single question. Greedy answers are all the same.
    * `usage.promptTokens` of each is the prompt they share, and `timings` are those of all together.
    *
-   * Fails with IMAGE_UNREADABLE, IMAGE_TOO_LARGE, CONTEXT_OVERFLOW, INVALID_ARGUMENT, OVERLOADED, ABORTED or DISPOSED.
+   * With `schema`, `choices` or `regex` it has that form, and `answer.value` holds it, typed.
+   *
+   * Fails with IMAGE_UNREADABLE, IMAGE_TOO_LARGE, CONTEXT_OVERFLOW, INVALID_ARGUMENT, VALUE_INVALID, OVERLOADED, ABORTED or DISPOSED.
    */
-  ask(
+  ask<Schema = undefined, const Choice extends string = never>(
     image: ImageSource | readonly ImageSource[],
     question: string,
-    options?: AnswerOptions & { readonly answers?: undefined },
-  ): Promise<Answer>
-  ask(
+    options?: AnswerOptions<Schema, Choice> & { readonly answers?: undefined },
+  ): Promise<Answer<AnswerValue<Schema, Choice>>>
+  ask<Schema = undefined, const Choice extends string = never>(
     image: ImageSource | readonly ImageSource[],
     question: string,
-    options: AnswerOptions & { readonly answers: number },
-  ): Promise<readonly Answer[]>
+    options: AnswerOptions<Schema, Choice> & { readonly answers: number },
+  ): Promise<readonly Answer<AnswerValue<Schema, Choice>>[]>
   async ask(
     image: ImageSource | readonly ImageSource[],
     question: string,
@@ -184,19 +187,19 @@ export class LLaVA implements Disposable, AsyncDisposable {
    *   console.log(files[index], error?.message ?? answer.text)
    * ```
    */
-  askMany(
+  askMany<Schema = undefined, const Choice extends string = never>(
     inputs: Iterable<AskInput> | AsyncIterable<AskInput>,
-    options: AskManyOptions = {},
-  ): AsyncGenerator<NamedResult<'answer', Answer>, void, undefined> {
+    options: AskManyOptions<Schema, Choice> = {},
+  ): AsyncGenerator<NamedResult<'answer', Answer<AnswerValue<Schema, Choice>>>, void, undefined> {
     this.#engine.checkAlive()
     checkOptions('askMany()', options, askManyChecks)
     manyInputs('inputs', inputs)
     const { ordered = true, signal, onProgress, ...others } = options
     return this.#engine.runEach(signal, (job) => {
-      const ask = async (input: AskInput, index: number): Promise<Answer> => {
+      const ask = async (input: AskInput, index: number) => {
         const { images, question } = askInput(`inputs[${index}]`, input)
         const request = this.#request('askMany()', [userMessage(images, question)], { ...others, signal: job.stopped })
-        return (await this.#answering.answers(request, {}))[0] as Answer
+        return (await this.#answering.answers(request, {}))[0] as Answer<AnswerValue<Schema, Choice>>
       }
       return named('answer', eachInput(inputs, ask, ordered, job, onProgress))
     })
@@ -207,9 +210,12 @@ export class LLaVA implements Disposable, AsyncDisposable {
    *
    * Mistakes in messages and options are thrown here; everything later is thrown by the iteration, with the codes of `ask`.
    */
-  chat(messages: readonly Message[], options: AnswerOptions = {}): ChatStream {
+  chat<Schema = undefined, const Choice extends string = never>(
+    messages: readonly Message[],
+    options: AnswerOptions<Schema, Choice> = {},
+  ): ChatStream<AnswerValue<Schema, Choice>> {
     messageList('messages', messages)
-    return new ChatStream(this.#chatWork(this.#request('chat()', messages, options)))
+    return new ChatStream<AnswerValue<Schema, Choice>>(this.#chatWork(this.#request('chat()', messages, options)))
   }
 
   /**

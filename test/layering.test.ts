@@ -29,7 +29,7 @@ const nativeExceptions: Readonly<Record<string, readonly string[]>> = {
 
 /** lib/ROOM may import these rooms (its own always). A room is a folder of lib, or a file at its top. */
 const ground = ['errors', 'options', 'progress', 'slices', 'partial-file']
-const leaves = ['image', 'prompt', 'tokenizer', 'sampling', 'weights']
+const leaves = ['image', 'prompt', 'tokenizer', 'sampling', 'structured', 'weights']
 const libLayers: Readonly<Record<string, readonly string[]>> = {
   errors: [],
   slices: [],
@@ -43,6 +43,7 @@ const libLayers: Readonly<Record<string, readonly string[]>> = {
   image: ground,
   tokenizer: ground,
   sampling: ground,
+  structured: ground,
   prompt: ground,
   // a checkpoint's vocabulary is read by the tokenizer's own parser: the one step between leaf rooms
   weights: ['tokenizer', ...ground],
@@ -253,6 +254,7 @@ for (const [file, text] of [
   ['lib/llava.ts', "import {\n  main,\n} from './cli/main.js'"],
   ['lib/cli/main.ts', "import { native } from '../native.js'"],
   ['lib/cli/main.ts', "const { native } = await import('../native.js')"],
+  ['lib/structured/vocabulary.ts', "import type { Tokenizer } from '../tokenizer/tokenizer.js'"],
   ['lib/utils/misc.ts', 'export const x = 1'],
 ] as const) {
   test(`${JSON.stringify(text)} in ${file} is a violation`, (t) => {

@@ -1,5 +1,6 @@
 // What a call for answers may say: messages, prompts, and how an answer is written.
 
+import type { FormatOptions } from './answer-format.js'
 import type { ImageSource } from '../engine/encoded-image.js'
 import { invalidArgument } from '../errors.js'
 import { abortSignal, callback, flag, oneOf, stopStrings, text, wholeNumber, type OptionCheck } from '../options.js'
@@ -29,14 +30,18 @@ export interface AskInput {
 }
 
 /** Those of `ask`, the same for all questions. */
-export interface AskManyOptions extends Omit<AnswerOptions, 'onProgress'> {
+export interface AskManyOptions<Schema = unknown, Choice extends string = string> extends Omit<
+  AnswerOptions<Schema, Choice>,
+  'onProgress'
+> {
   /** Answers in the order of their questions (default), or each as soon as it is written. */
   readonly ordered?: boolean
   /** Hears how many questions are done. */
   readonly onProgress?: ManyProgressListener
 }
 
-export interface AnswerOptions extends SamplingOptions, PromptOptions {
+export interface AnswerOptions<Schema = unknown, Choice extends string = string>
+  extends SamplingOptions, PromptOptions, FormatOptions<Schema, Choice> {
   /** Most tokens to generate; default 512. */
   readonly maxTokens?: number
   /**
@@ -72,6 +77,8 @@ const mostLogprobs = 20
 /** Most tokens of a draft: eight groups of four rows, with the token before them. */
 const mostLookupTokens = 31
 
+const byFormat: OptionCheck = () => undefined // answer-format.ts says what a format is
+
 const bySampling: OptionCheck = () => undefined // lib/sampling/options.ts says which values are sensible
 
 export const answerChecks = {
@@ -89,6 +96,9 @@ export const answerChecks = {
   minTokens: bySampling,
   logitsProcessor: bySampling,
   seed: bySampling,
+  schema: byFormat,
+  choices: byFormat,
+  regex: byFormat,
   maxTokens: wholeNumber(1),
   promptLookupTokens: wholeNumber(0, mostLookupTokens),
   stop: stopStrings,

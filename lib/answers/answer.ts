@@ -31,13 +31,15 @@ export interface Timings {
   readonly generateMs: number
 }
 
-/** A finished answer. */
-export interface Answer {
+/** A finished answer. `Value` is what the options `schema`, `choices` and `regex` make of it. */
+export interface Answer<Value = unknown> {
   /** Trimmed at both ends; without the stop string. */
   readonly text: string
   /** The tokens generated, without the end-of-sequence token. With a stop string they reach to the token that completed it. */
   readonly tokenIds: readonly number[]
   readonly finishReason: FinishReason
+  /** With `schema`, `choices` or `regex`: what the answer says. Absent where it was cut: unless `finishReason` is 'stop'. */
+  readonly value?: Value
   /** One for each of `tokenIds`, with the option `logprobs`. */
   readonly logprobs?: readonly TokenLogprobs[]
   readonly usage: Usage

@@ -105,6 +105,7 @@ export class Answering {
           },
         })
       })
+      await request.format?.begin(request.samplers, request.eosIds, job)
       if (past !== undefined) {
         const encode = () => past.pictures((image) => this.#pictures.encode(image, ['projected'], {}, job))
         taken = this.#pictures.takeAll(await run.clock.time('imageMs', encode), {}, cleanUp, job)
@@ -155,7 +156,11 @@ export class Answering {
     } finally {
       for (const clean of cleanUp) clean()
     }
-    return run.generations.map((generation) => answerOf(generation, run.prompt as Prompt, run, top !== undefined))
+    const values = await request.format?.values(run.generations)
+    return run.generations.map((generation, n) => ({
+      ...answerOf(generation, run.prompt as Prompt, run, top !== undefined),
+      ...values?.[n],
+    }))
   }
 
   /** Runs generations side by side from one prompt, held by `prompt` and by forks of it, whose last logits [V] these are. The first failure stops all. */

@@ -15,13 +15,13 @@ export type ChatWork = (
 ) => Promise<Answer>
 
 /** The events of a ChatStream and what their listeners get. */
-export interface ChatStreamEvents {
+export interface ChatStreamEvents<Value = unknown> {
   /** A token was chosen; the text it adds, if any, follows. */
   readonly token: GeneratedToken
   /** The next piece of text: what the iteration gives. */
   readonly text: string
   /** The answer is complete, or was cancelled. This or `error` is the last event. */
-  readonly done: Answer
+  readonly done: Answer<Value>
   /** The answer failed with this. */
   readonly error: unknown
 }
@@ -40,10 +40,10 @@ const eventNames = oneOf('token', 'text', 'done', 'error')
  * stream.on('text', (text) => show(text)).on('done', ({ usage }) => count(usage)).on('error', report)
  * ```
  */
-export class ChatStream implements AsyncIterable<string, undefined> {
+export class ChatStream<Value = unknown> implements AsyncIterable<string, undefined> {
   readonly #work: ChatWork
   readonly #pieces: string[] = []
-  #result: Promise<Answer> | undefined
+  #result: Promise<Answer<Value>> | undefined
   #over = false
   #iterated = false
   #cancelled = false
@@ -57,7 +57,7 @@ export class ChatStream implements AsyncIterable<string, undefined> {
   }
 
   /** The whole answer, once it is there. */
-  get answer(): Promise<Answer> {
+  get answer(): Promise<Answer<Value>> {
     return (this.#result ??= this.#begin())
   }
 
@@ -72,7 +72,10 @@ export class ChatStream implements AsyncIterable<string, undefined> {
    * What a listener of `token` or `text` throws fails the answer; what one of `done` throws, when there is an answer, goes to those of `error`.
    * Without a listener of `error`, a failure is only in `answer` and the iteration.
    */
-  on<Event extends keyof ChatStreamEvents>(event: Event, listener: (value: ChatStreamEvents[Event]) => void): this {
+  on<Event extends keyof ChatStreamEvents>(
+    event: Event,
+    listener: (value: ChatStreamEvents<Value>[Event]) => void,
+  ): this {
     eventNames('event', event)
     callback('listener', listener)
     this.#events.on(event, listener)
@@ -81,7 +84,10 @@ export class ChatStream implements AsyncIterable<string, undefined> {
   }
 
   /** Takes a listener away. */
-  off<Event extends keyof ChatStreamEvents>(event: Event, listener: (value: ChatStreamEvents[Event]) => void): this {
+  off<Event extends keyof ChatStreamEvents>(
+    event: Event,
+    listener: (value: ChatStreamEvents<Value>[Event]) => void,
+  ): this {
     this.#events.off(event, listener)
     return this
   }
@@ -171,7 +177,7 @@ export class ChatStream implements AsyncIterable<string, undefined> {
     return { done: false, value: this.#pieces.shift() as string }
   }
 
-  #begin(): Promise<Answer> {
+  #begin(): Promise<Answer<Value>> {
     const result = this.#work(
       (text) => {
         this.#pieces.push(text)
@@ -186,7 +192,7 @@ export class ChatStream implements AsyncIterable<string, undefined> {
     ).finally(() => {
       this.#over = true
       this.#tell()
-    })
+    }) as Promise<Answer<Value>> // whoever makes the stream says what its work gives
     // whoever awaits `answer`, iterates or listens sees a failure; nobody has to
     void result
       .then((answer) => void this.#events.emit('done', answer))

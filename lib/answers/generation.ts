@@ -1,11 +1,11 @@
 // The one cycle of the pipeline: logits → token → text, until something ends it.
-//   EOS ends it as 'stop', a stop string as 'stop_string', the token limit or the end of the context as 'length'.
+//   EOS, or a format in which nothing may follow, ends it as 'stop', a stop string as 'stop_string', the token limit or the end of the context as 'length'.
 
 import { StopStrings } from './stop-strings.js'
 import type { TokenLogprobs } from './token-logprobs.js'
 import { TrimmedText } from './trimmed-text.js'
 
-/** Why an answer ended: an end-of-sequence token, one of the stop strings, the limit of tokens or of the context, or a reader who left. */
+/** Why an answer ended: an end-of-sequence token or the end of its format, one of the stop strings, the limit of tokens or of the context, or a reader who left. */
 export type FinishReason = 'stop' | 'stop_string' | 'length' | 'cancelled'
 
 /** A token of an answer, as soon as it is chosen. */
@@ -18,7 +18,11 @@ export interface GeneratedToken {
 /** What the cycle needs of its neighbours. */
 export interface GenerationParts {
   /** Chooses a token from logits [V]. */
-  readonly sampler: { next(logits: Float32Array): number }
+  readonly sampler: {
+    next(logits: Float32Array): number
+    /** What it chose is a whole answer, and nothing may follow. */
+    readonly ended?: boolean
+  }
   /** Turns tokens into text, never half a character. */
   readonly text: { push(id: number): string; flush(): string }
   readonly eosIds: readonly number[]
@@ -75,6 +79,10 @@ export class Generation {
       onToken?.({ id, ...(logprobs && { logprobs }) })
       this.#give(this.#stops.push(text.push(id)), emit)
       if (this.#stops.matched) break
+      if (sampler.ended === true) {
+        this.#finish('stop', emit)
+        return
+      }
     }
     this.#finish('length', emit)
   }

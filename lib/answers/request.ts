@@ -10,6 +10,7 @@ import { conversationImages } from '../prompt/templates.js'
 import { checkSampling } from '../sampling/options.js'
 import { Sampler } from '../sampling/sampler.js'
 import { answerChecks, type AnswerOptions, type AskInput, type Message } from './answer-options.js'
+import { AnswerFormat } from './answer-format.js'
 import { biasById } from './logit-bias.js'
 import type { Past } from './past.js'
 import type { PromptParts, PromptWriter } from './prompt-writer.js'
@@ -23,6 +24,7 @@ export interface AnswerRequest {
   readonly samplers: readonly Sampler[]
   readonly eosIds: readonly number[]
   readonly stop: readonly string[]
+  readonly format: AnswerFormat | undefined
   readonly maxTokens: number
   readonly promptLookupTokens: number
   readonly place: Place
@@ -59,13 +61,16 @@ export function answerRequest(
   const { stopIds, stopTexts } = prompts.stops(template)
   const eosIds = [...description.generation.eosTokenIds, ...stopIds]
   const banned = { ids: image, from: tokenizer.vocabSize, eosIds }
+  const format = AnswerFormat.of(options, tokenizer, [...image, ...description.generation.eosTokenIds])
   return {
     call,
     parts: prompts.parts(messages, template, options.system ?? prompts.system),
     images: conversationImages(messages),
     samplers: Array.from({ length: count }, (_, stream) => new Sampler(sampling, banned, stream)),
     eosIds,
-    stop: [...stopTexts, ...(typeof stop === 'string' ? [stop] : stop)],
+    // a format ends by itself; a template's stop may be part of a value
+    stop: [...(format === undefined ? stopTexts : []), ...(typeof stop === 'string' ? [stop] : stop)],
+    format,
     maxTokens,
     promptLookupTokens,
     signal,

@@ -1,8 +1,16 @@
 // llava ask IMAGE… QUESTION
 
 import { existsSync, statSync } from 'node:fs'
+import { readFile } from 'node:fs/promises'
 import type { Command } from 'commander'
-import { LlavaError, type Answer, type AnswerOptions, type ChatStream, type LLaVA } from '../index.js'
+import {
+  LlavaError,
+  type Answer,
+  type AnswerOptions,
+  type ChatStream,
+  type FormatOptions,
+  type LLaVA,
+} from '../index.js'
 import { progressStatus, summary } from './answer-report.js'
 import {
   addAnswerFlags,
@@ -36,6 +44,8 @@ const help = {
     'curl -s https://example.com/cat.jpg | llava ask - "Describe the picture." --max-tokens 64',
     'llava ask cat.jpg "What colour is it?" --json | jq -r .text',
     'llava ask cat.jpg "Write a title." --answers 3 --temperature 0.8',
+    'llava ask --each *.jpg "Is there a cat in the picture?" --choices yes,no',
+    'llava ask cat.jpg "Describe it." --schema scene.json --json | jq .value',
     'llava ask cat.jpg - < question.txt',
     'llava ask --each *.jpg "What is in the picture?"',
   ],
@@ -43,11 +53,14 @@ const help = {
     'With --json: {"text","tokenIds","finishReason","usage":{"promptTokens","imageTokens","cachedTokens","completionTokens","draftTokens",' +
       '"acceptedTokens"},"timings":{"loadMs","imageMs","promptMs","generateMs"}}, with --logprobs N also ' +
       '"logprobs":[{"id","text","bytes","logprob","top":[{"id","text","bytes","logprob"}]}]; with --answers a line for each. ' +
-      'With --each they begin with "image", and a picture that fails has {"image","error":{"code","message"}}.',
+      'With --schema, --choices or --regex "value" is what the answer says. With --each they begin with "image", and a picture that fails has {"image","error":{"code","message"}}.',
   ],
 }
 
 interface AskFlags extends ModelFlags, AnswerFlags, ImageFlags, ShowFlags {
+  readonly schema?: string
+  readonly choices?: readonly string[]
+  readonly regex?: string
   readonly answers?: number
   readonly each?: boolean
   readonly json?: boolean
@@ -66,6 +79,9 @@ export function addAsk(program: Command, session: Session): void {
     .argument('[words...]', 'pictures, then the question')
   addShowFlag(addImageFlags(addAnswerFlags(addModelFlags(command))))
     .option('-N, --answers <n>', 'so many answers from one prompt; with --temperature they differ', integer)
+    .option('--schema <file>', 'the answer is JSON that fits the JSON Schema in this file')
+    .option('--choices <a,b>', 'the answer is one of these texts', choices)
+    .option('--regex <pattern>', 'the answer matches this regular expression as a whole')
     .option('--each', 'an answer for each picture by itself; one that fails does not end the others')
     .action((words: readonly string[], flags: AskFlags) => ask(words, flags, session))
   addHelp(command, help)
@@ -78,12 +94,41 @@ async function ask(words: readonly string[], flags: AskFlags, session: Session):
   const pictures = await Promise.all(
     words.slice(0, -1).map(async (name) => ({ name, image: await readImage(name, session) })),
   )
+  const format = await formatOptions(flags)
   const model = await openModel(flags, session, imageOptions(flags))
   try {
-    if (flags.each === true) await answerEach(model, pictures, question, flags, session)
-    else await answer(model, pictures, question, flags, session)
+    if (flags.each === true) await answerEach(model, pictures, question, format, flags, session)
+    else await answer(model, pictures, question, format, flags, session)
   } finally {
     model.dispose()
+  }
+}
+
+/** Words between commas. */
+function choices(value: string): readonly string[] {
+  return value.split(',').map((one) => one.trim())
+}
+
+/** What the answer is held to. */
+async function formatOptions({ schema, choices: listed, regex }: AskFlags): Promise<FormatOptions> {
+  return {
+    ...(schema !== undefined && { schema: await readSchema(schema) }),
+    ...(listed !== undefined && { choices: listed }),
+    ...(regex !== undefined && { regex }),
+  }
+}
+
+async function readSchema(file: string): Promise<unknown> {
+  let text: string
+  try {
+    text = await readFile(file, 'utf8')
+  } catch (cause) {
+    throw new LlavaError('INVALID_ARGUMENT', `--schema: ${file} cannot be read`, { cause })
+  }
+  try {
+    return JSON.parse(text)
+  } catch (cause) {
+    throw new LlavaError('INVALID_ARGUMENT', `--schema: ${file} is not JSON`, { cause })
   }
 }
 
@@ -110,12 +155,13 @@ async function answerEach(
   model: LLaVA,
   pictures: readonly NamedPicture[],
   question: string,
+  format: FormatOptions,
   flags: AskFlags,
   session: Session,
 ): Promise<void> {
   for (const picture of pictures) {
     try {
-      await answer(model, [picture], question, flags, session, picture.name)
+      await answer(model, [picture], question, format, flags, session, picture.name)
     } catch (error) {
       if (session.signal.aborted) throw error
       session.failed(error, flags.json === true)
@@ -130,12 +176,14 @@ async function answer(
   model: LLaVA,
   pictures: readonly NamedPicture[],
   question: string,
+  format: FormatOptions,
   flags: AskFlags,
   session: Session,
   name?: string,
 ): Promise<void> {
   const options: AnswerOptions = {
     ...answerOptions(flags),
+    ...format,
     signal: session.signal,
     onProgress: progressStatus(session),
   }

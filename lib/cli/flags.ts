@@ -152,7 +152,9 @@ export function withShowValue(args: readonly string[]): string[] {
 }
 
 /** Options that a flag cannot give, or gives under another name or in another form. */
-type Reworded = 'noRepeatNgramSize' | 'logitsProcessor' | 'stop' | 'template' | 'onProgress' | 'signal'
+type Reworded =
+  | ('noRepeatNgramSize' | 'logitsProcessor' | 'stop' | 'template' | 'onProgress' | 'signal')
+  | ('schema' | 'choices' | 'regex')
 
 /** Flags of the verbs that answer: the library's options. */
 export interface AnswerFlags extends Omit<AnswerOptions, Reworded> {

@@ -1,5 +1,5 @@
 // Logits to one id, in the order of Hugging Face's `generate`:
-//   bias → penalties → n-grams → the caller's processor → masks → temperature, top-k, top-p, min-p, typical-p → a draw.
+//   bias → penalties → n-grams → the caller's processor → masks, the format's last → temperature, top-k, top-p, min-p, typical-p → a draw.
 // Temperature 0 is greedy: the largest logit, ties to the lowest id. Nothing of the length of the vocabulary is made anew for a token.
 
 import { randomInt } from 'node:crypto'
@@ -16,6 +16,19 @@ export interface BannedIds {
   readonly eosIds?: readonly number[]
 }
 
+/** Holds an answer to a form, whatever the other options make of its logits. */
+export interface Constraint {
+  /** What was accepted is a whole answer, and nothing may follow. */
+  readonly ended: boolean
+  /**
+   * Rules out of logits z [V] what may not come next, and leaves something that may: where z rules all of that out, as it is in `raw` [V].
+   * @param goOn not to end where the answer can go on
+   */
+  restrict(z: Float32Array, raw: Float32Array, goOn: boolean): void
+  /** Goes on by a token that was chosen. */
+  accept(id: number): void
+}
+
 export class Sampler {
   readonly seed: number
   readonly #options: SamplingOptions
@@ -26,6 +39,7 @@ export class Sampler {
   /** What it chose. */
   readonly #ids: number[] = []
   #truncation: Truncation | undefined
+  #constraint: Constraint | undefined
 
   /**
    * One per answer: it remembers what it chose.
@@ -42,14 +56,26 @@ export class Sampler {
     this.#random = new Random(this.seed, stream)
   }
 
+  /** Holds what it chooses from now on to a form. */
+  constrain(constraint: Constraint): void {
+    this.#constraint = constraint
+  }
+
+  /** What it chose is a whole answer in the form it is held to, and nothing may follow. */
+  get ended(): boolean {
+    return this.#constraint?.ended ?? false
+  }
+
   /** @param logits [V]; left as they are */
   next(logits: Float32Array): number {
     const z = scratch(logits.length)
     z.set(logits)
     this.#process(z)
+    this.#constraint?.restrict(z, logits, this.#ids.length < (this.#options.minTokens ?? 0))
     const best = argmax(z, logits)
     const id = (this.#options.temperature ?? 0) === 0 ? best : this.#draw(z, z[best] as number)
     this.#ids.push(id)
+    this.#constraint?.accept(id)
     return id
   }
 

@@ -229,6 +229,35 @@ test('the terminal is told by its environment', (t) => {
   t.is(protocolOf({ TERM: 'xterm-256color' }), undefined)
 })
 
+test('ask --schema, --choices and --regex hold the answer to a form, and --json has its value', async (t) => {
+  await inFolder(async (folder) => {
+    const file = path.join(folder, 'schema.json')
+    await writeFile(file, JSON.stringify({ type: 'object', properties: { a: { enum: [1, 2] } }, required: ['a'] }))
+    const ask = ['ask', 'Which?', ...tiny, '--template', 'hf', '--json']
+    const valueOf = async (...flags: readonly string[]) => {
+      const { code, stdout } = await llava([...ask, ...flags])
+      return { code, value: (JSON.parse(stdout) as { readonly value?: unknown }).value }
+    }
+    const { code, value } = await valueOf('--schema', file)
+    t.is(code, 0)
+    t.true([1, 2].includes((value as { readonly a: number }).a))
+    t.true(['red', 'light green'].includes((await valueOf('--choices', 'red, light green')).value as string))
+    t.regex((await valueOf('--regex', '[a-f]{3}')).value as string, /^[a-f]{3}$/)
+    await writeFile(file, '{')
+    for (const [flags, message] of [
+      [['--schema', file], /--schema: .*schema\.json is not JSON/],
+      [['--schema', path.join(folder, 'none')], /--schema: .*none cannot be read/],
+      [['--regex', '('], /regex: .* is no regular expression/],
+      [['--choices', 'a,'], /--choices to be a list of one or more texts/],
+      [['--choices', 'a', '--regex', 'b'], /give one of `choices` and `regex`/],
+    ] as const) {
+      const failed = await llava([...ask, ...flags])
+      t.is(failed.code, 2)
+      t.regex(failed.stderr, message)
+    }
+  })
+})
+
 test('ask --show writes the picture before the answer where a protocol is named, and never into a pipe by itself', async (t) => {
   const ask = ['ask', picture, 'What is it?', ...tiny, '--template', 'hf', '--max-tokens', '4']
   const plain = (await llava(ask)).stdout
