@@ -176,7 +176,7 @@ function regexFormat(regex: unknown, model: ModelFormats): Compiled {
     throw invalidArgument('regex', 'a RegExp or its source', regex)
   const { source, flags } = typeof regex === 'string' ? { source: regex, flags: '' } : regex
   return remembered(`regex ${flags} ${source}`, model, 'regex', ({ languages }) =>
-    regexLanguage(source, flags, { languages, write: writeUtf8, where: 'regex', around: 'nothing' }),
+    regexLanguage(source, flags, { languages, write: writeUtf8, where: '`regex`', around: 'nothing' }),
   )
 }
 

@@ -247,9 +247,9 @@ test('ask --schema, --choices and --regex hold the answer to a form, and --json 
     for (const [flags, message] of [
       [['--schema', file], /--schema: .*schema\.json is not JSON/],
       [['--schema', path.join(folder, 'none')], /--schema: .*none cannot be read/],
-      [['--regex', '('], /regex: .* is no regular expression/],
+      [['--regex', '('], /--regex: .* is no regular expression/],
       [['--choices', 'a,'], /--choices to be a list of one or more texts/],
-      [['--choices', 'a', '--regex', 'b'], /give one of `choices` and `regex`/],
+      [['--choices', 'a', '--regex', 'b'], /give one of --choices and --regex/],
     ] as const) {
       const failed = await llava([...ask, ...flags])
       t.is(failed.code, 2)

@@ -160,6 +160,10 @@ for (const [name, options] of Object.entries(beside)) {
   })
 }
 
+test("a template's stop may be part of a value", async (t) => {
+  t.is((await model.ask([], question, { regex: 'a###b', template: 'v0' })).value, 'a###b')
+})
+
 test('drafts change nothing', async (t) => {
   const asked: AnswerOptions = { schema: true, maxTokens: 80, temperature: 0.7, seed: 5 }
   const [plain, drafted] = await Promise.all(
@@ -233,7 +237,7 @@ for (const [name, options, expected] of [
   ['two formats', { schema: {}, regex: 'a' }, /give one of `schema` and `regex`/],
   ['no choices', { choices: [] }, /`choices` to be a list of one or more texts, none of them empty, got an empty list/],
   ['an empty choice', { choices: ['a', ''] }, /`choices` to be/],
-  ['a regex that is none', { regex: '(' }, /regex: "\(" is no regular expression/],
+  ['a regex that is none', { regex: '(' }, /`regex`: "\(" is no regular expression/],
   ['a regex that is a number', { regex: 3 }, /`regex` to be a RegExp or its source, got 3/],
   ['a schema that is none', { schema: 'object' }, /`schema` to be a JSON Schema or a Standard Schema, got "object"/],
   ['false', { schema: false }, /`schema` to be a JSON Schema or a Standard Schema, got false/],

@@ -44,6 +44,7 @@ const formats: Readonly<Record<string, Compiled>> = {
     required: ['name', 'kind'],
   }),
   anything: compiledSchema(true),
+  'at least so long': compiledSchema({ type: 'string', minLength: 4, maxLength: 90 }),
   choices: compiledRegex(/red|green|light green|r/),
   regex: compiledRegex(/[A-Z]\w{0,20}(?: [a-zé]+){2}\.?/),
 }
@@ -211,6 +212,13 @@ test('the end is put off while minTokens asks for it and the text can go on', (t
       'aaa',
     )
   }
+})
+
+test('a ban of every other token does not end the text before minTokens', (t) => {
+  const pieces = listed('a', 'b')
+  const options = { temperature: 5, minTokens: 9, noRepeatNgramSize: 1 }
+  for (let seed = 0; seed < 20; seed++)
+    t.true(drawn(tokensOf(compiledRegex(/a*/), pieces), pieces, options, seed, 100).count >= 9)
 })
 
 test('a model without an end-of-sequence token ends where its text is whole first', (t) => {
