@@ -88,6 +88,20 @@ void WorkerTeam::set_active(int threads) {
   active_.notify_all();
 }
 
+// What a caller wrote in its turn is seen by the next one: end_turn() releases, begin_turn() acquires.
+void WorkerTeam::begin_turn() {
+  const uint32_t own = next_turn_.fetch_add(1, std::memory_order_relaxed);
+  for (uint32_t turn = turn_.load(std::memory_order_acquire); turn != own;
+       turn = turn_.load(std::memory_order_acquire)) {
+    if (!changes_soon(turn_, turn)) turn_.wait(turn, std::memory_order_acquire);
+  }
+}
+
+void WorkerTeam::end_turn() {
+  turn_.fetch_add(1, std::memory_order_release);
+  turn_.notify_all();
+}
+
 int WorkerTeam::worker_here() const { return place.team == this ? place.worker : -1; }
 
 Shares WorkerTeam::run(const Job& job) {

@@ -33,17 +33,32 @@ class WorkerTeam {
   // as it was a moment ago
   bool all_asleep() const { return asleep_.load(std::memory_order_relaxed) == threads() - 1; }
 
+  // A caller's turn, in which it alone may use set_active() and run(). Turns come in the order in which they were asked
+  // for, so that a caller with job after job does not keep the others out.
+  class Turn {
+   public:
+    explicit Turn(WorkerTeam& team) : team_(team) { team_.begin_turn(); }
+    ~Turn() { team_.end_turn(); }
+    Turn(const Turn&) = delete;
+    Turn& operator=(const Turn&) = delete;
+
+   private:
+    WorkerTeam& team_;
+  };
+
   // Threads that work on the next job, the caller among them; the others sleep.
   void set_active(int threads);
   int active() const { return active_.load(std::memory_order_relaxed); }
 
-  Shares run(const Job& job);                  // one caller at a time
+  Shares run(const Job& job);                  // one caller at a time: in its turn
   void run_alone(const Job& job, int worker);  // on this thread
 
   // As which worker this thread is in a task of this team; below 0: it is in none.
   int worker_here() const;
 
  private:
+  void begin_turn();
+  void end_turn();
   void stop();
   int64_t work(int worker);
   void await_tasks();
@@ -61,6 +76,8 @@ class WorkerTeam {
   std::atomic<int32_t> active_{1};
   std::atomic<int32_t> asleep_{0};
   std::atomic<bool> stop_{false};
+  alignas(64) std::atomic<uint32_t> next_turn_{0};  // the number of whoever comes next
+  std::atomic<uint32_t> turn_{0};                   // whose turn it is
   std::vector<std::thread> workers_;
 };
 
