@@ -109,11 +109,13 @@ export class CLIP implements Disposable, AsyncDisposable {
   }
 
   /**
-   * Opens a directory as transformers saves a CLIPModel; without a path the one that comes with the package.
+   * Opens a directory as transformers saves a CLIPModel or as open_clip publishes one (open_clip_config.json; where a directory holds both, transformers' is
+   * read), or a GGUF that `convertModel` made of either; without a path the one that comes with the package.
+   * Models opened with as many threads share them.
    * @throws LlavaError MODEL_NOT_FOUND, MODEL_CORRUPT, MODEL_UNSUPPORTED, INVALID_ARGUMENT.
    */
-  static async open(directory: string = packagedClip, options: ClipOptions = {}): Promise<CLIP> {
-    text('directory', directory)
+  static async open(path: string = packagedClip, options: ClipOptions = {}): Promise<CLIP> {
+    text('path', path)
     checkOptions('CLIP.open()', options, openChecks)
     const nativeOptions: NativeOptions = {
       device: 'auto',
@@ -123,7 +125,7 @@ export class CLIP implements Disposable, AsyncDisposable {
       arithmetic: options.arithmetic ?? 'fast',
       weights: 'mapped',
     }
-    return new CLIP(await ClipEngine.open(directory, nativeOptions), { ...options })
+    return new CLIP(await ClipEngine.open(path, nativeOptions), { ...options })
   }
 
   /** Vectors [width] of pictures and texts, one or a list of them; the first input that is wrong fails the call. */

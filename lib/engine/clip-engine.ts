@@ -1,17 +1,15 @@
 // A whole CLIP, for pictures and texts as vectors of one space: what LLaVA's own tower, cut off before its last layer, cannot give.
 //   image = post_layernorm(tower(pixel_values))[class row] · visual_projectionᵀ,  text = final_layer_norm(text tower(ids))[end] · text_projectionᵀ
 
-import { readFile } from 'node:fs/promises'
-import { LlavaError } from '../errors.js'
 import type { Job } from './job.js'
 import { batchSize, PictureBatches, type Tower } from './picture-batches.js'
 import { guarded, native, type NativeClip, type NativeOptions } from '../native.js'
 import { finishInSlices } from '../slices.js'
-import { ClipTokenizer, clipVocabularyFromFiles, clipVocabularyFromJson } from '../tokenizer/clip-tokenizer.js'
+import { ClipTokenizer } from '../tokenizer/clip-tokenizer.js'
 import { indexPieces } from '../tokenizer/piece-index.js'
 import { Tokenizer } from '../tokenizer/tokenizer.js'
-import { describeClip, type ClipDescription, type ClipTokenizerFiles } from '../weights/clip-directory.js'
-import { parseJsonInSlices } from '../weights/json-slices.js'
+import type { ClipDescription } from '../weights/clip-description.js'
+import { describeClip } from '../weights/describe-clip.js'
 import { towerRows } from '../weights/tower-rows.js'
 
 export class ClipEngine {
@@ -34,11 +32,12 @@ export class ClipEngine {
     this.#tokenizer = tokenizer
   }
 
-  /** Opens a directory as transformers saves a CLIPModel. */
-  static async open(directory: string, options: NativeOptions): Promise<ClipEngine> {
-    const description = await describeClip(directory)
-    const { files, tensors, config } = description
-    const tokenizer = await openTokenizer(description.tokenizer, config.text.contextLength)
+  /** Opens what `describeClip` takes. */
+  static async open(location: string, options: NativeOptions): Promise<ClipEngine> {
+    const description = await describeClip(location)
+    const { files, tensors, config, tokenizer: spec } = description
+    const pieces = new Tokenizer(spec, await finishInSlices(indexPieces(spec)))
+    const tokenizer = new ClipTokenizer(pieces, config.text.contextLength)
     const model = await guarded(() => native().openClip(files, tensors, config, options))
     return new ClipEngine(model, description, tokenizer)
   }
@@ -60,14 +59,14 @@ export class ClipEngine {
 
 /** A CLIP that is opened when it is first asked for: most who open a model never do. */
 export class LazyClip {
-  readonly #directory: string
+  readonly #location: string
   readonly #options: NativeOptions
   #opening: Promise<ClipEngine> | undefined
   #clip: ClipEngine | undefined
   #disposed = false
 
-  constructor(directory: string, options: NativeOptions) {
-    this.#directory = directory
+  constructor(location: string, options: NativeOptions) {
+    this.#location = location
     this.#options = options
   }
 
@@ -81,7 +80,7 @@ export class LazyClip {
   }
 
   async #open(): Promise<ClipEngine> {
-    const clip = await ClipEngine.open(this.#directory, this.#options)
+    const clip = await ClipEngine.open(this.#location, this.#options)
     this.#clip = clip
     if (this.#disposed) clip.dispose()
     return clip
@@ -90,26 +89,5 @@ export class LazyClip {
   dispose(): void {
     this.#disposed = true
     this.#clip?.dispose()
-  }
-}
-
-async function openTokenizer(
-  { tokenizerJson, vocabulary, merges }: ClipTokenizerFiles,
-  contextLength: number,
-): Promise<ClipTokenizer> {
-  const file = tokenizerJson ?? vocabulary ?? ''
-  try {
-    const json = await finishInSlices(parseJsonInSlices(await readFile(file, 'utf8')))
-    const reading =
-      tokenizerJson === undefined
-        ? clipVocabularyFromFiles(json, await readFile(merges ?? '', 'utf8'))
-        : clipVocabularyFromJson(json)
-    const spec = await finishInSlices(reading)
-    return new ClipTokenizer(new Tokenizer(spec, await finishInSlices(indexPieces(spec))), contextLength)
-  } catch (cause) {
-    if (cause instanceof LlavaError && cause.code !== 'MODEL_CORRUPT') throw cause
-    throw new LlavaError('MODEL_CORRUPT', `${file}: ${cause instanceof Error ? cause.message : String(cause)}`, {
-      cause,
-    })
   }
 }

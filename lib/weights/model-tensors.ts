@@ -182,6 +182,7 @@ class Collector implements CollectedTensors {
       file: this.#fileIndex(stored.path),
       offset,
       nbytes,
+      ...(stored.transposed && { transposed: true }),
       ...(lora && { lora }),
     })
   }

@@ -133,6 +133,33 @@ export function toGguf(canonical: string): string {
   return linear === undefined ? keyOf(ggufWhole, canonical) : `mm.${2 * Number(linear) - 2}.${end}`
 }
 
+const ggufClipWhole: ReadonlyMap<string, string> = new Map([
+  ['v.post_ln.weight', 'vision_tower.post_layernorm.weight'],
+  ['v.post_ln.bias', 'vision_tower.post_layernorm.bias'],
+  ['visual_projection.weight', 'visual_projection.weight'],
+  ['t.token_embd.weight', 'text_model.embeddings.token_embedding.weight'],
+  ['t.position_embd.weight', 'text_model.embeddings.position_embedding.weight'],
+  ['t.post_ln.weight', 'text_model.final_layer_norm.weight'],
+  ['t.post_ln.bias', 'text_model.final_layer_norm.bias'],
+  ['text_projection.weight', 'text_projection.weight'],
+])
+
+/** GGUF files of architecture clip that hold both towers: the vision tower's names are those of every GGUF, the text tower's clip.cpp's. */
+export function fromClipGguf(name: string): CanonicalName {
+  const whole = ggufClipWhole.get(name)
+  if (whole !== undefined) return whole
+  const [, layer, leaf = '', kind] = /^t\.blk\.(\d+)\.(\w+)\.(weight|bias)$/.exec(name) ?? []
+  if (layer === undefined) return name.startsWith('v.') ? fromGguf(name, false) : undefined
+  return joined(`text_model.encoder.layers.${layer}`, ggufVisionLeaf.get(leaf), kind)
+}
+
+/** The name that `fromClipGguf` turns back into `canonical`. */
+export function toClipGguf(canonical: string): string {
+  const [, layer, leaf, kind] = /^text_model\.encoder\.layers\.(\d+)\.(.*)\.(weight|bias)$/.exec(canonical) ?? []
+  if (layer !== undefined) return `t.blk.${layer}.${keyOf(ggufVisionLeaf, leaf)}.${kind}`
+  return [...ggufClipWhole.values()].includes(canonical) ? keyOf(ggufClipWhole, canonical) : toGguf(canonical)
+}
+
 function keyOf(names: ReadonlyMap<string, string>, value: string | undefined): string {
   for (const [key, each] of names) if (each === value) return key
   throw new Error(`GGUF has no name for ${value}`)

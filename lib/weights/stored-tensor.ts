@@ -11,6 +11,8 @@ export interface StoredTensor {
   /** From the start of the file. */
   readonly offset: number
   readonly nbytes: number
+  /** A matrix whose file holds it with rows and columns exchanged. */
+  readonly transposed?: true
 }
 
 /** Product of the dimensions; `undefined` when it is not exact in a double. */

@@ -1,0 +1,28 @@
+// Opens a CLIP's files far enough to say what it is. No weight is read but its scale.
+
+import path from 'node:path'
+import { readdir, stat } from 'node:fs/promises'
+import { describedClip, type ClipDescription } from './clip-description.js'
+import { statedClipModel } from './clip-directory.js'
+import { statedClipGguf } from './clip-gguf.js'
+import { notFound } from './model-error.js'
+import { isOpenClip, statedOpenClip } from './open-clip.js'
+
+/**
+ * Describes the CLIP at `location`: a directory as transformers saves a CLIPModel or as open_clip publishes one, or a GGUF that `convertModel` made of either.
+ * @throws LlavaError MODEL_NOT_FOUND, MODEL_CORRUPT or MODEL_UNSUPPORTED.
+ */
+export async function describeClip(location: string): Promise<ClipDescription> {
+  const absolute = path.resolve(location)
+  if (!(await isDirectory(absolute))) return describedClip(await statedClipGguf(absolute))
+  const names = new Set(await readdir(absolute))
+  return describedClip(await (isOpenClip(names) ? statedOpenClip(absolute, names) : statedClipModel(absolute)))
+}
+
+async function isDirectory(location: string): Promise<boolean> {
+  try {
+    return (await stat(location)).isDirectory()
+  } catch (cause) {
+    throw notFound(location, 'there is no such file or directory', cause)
+  }
+}
