@@ -4,7 +4,9 @@ import path from 'node:path'
 import { readdir, stat } from 'node:fs/promises'
 import { describedClip, type ClipDescription } from './clip-description.js'
 import { statedClipModel } from './clip-directory.js'
-import { statedClipGguf } from './clip-gguf.js'
+import { isClipGguf, statedClipGguf } from './clip-gguf.js'
+import { readJsonFields } from './fields.js'
+import { readGgufHeader } from './gguf.js'
 import { notFound } from './model-error.js'
 import { isOpenClip, statedOpenClip } from './open-clip.js'
 
@@ -17,6 +19,17 @@ export async function describeClip(location: string): Promise<ClipDescription> {
   if (!(await isDirectory(absolute))) return describedClip(await statedClipGguf(absolute))
   const names = new Set(await readdir(absolute))
   return describedClip(await (isOpenClip(names) ? statedOpenClip(absolute, names) : statedClipModel(absolute)))
+}
+
+/** Whether a whole CLIP is there, rather than a LLaVA, something else or nothing. */
+export async function isClip(location: string): Promise<boolean> {
+  const absolute = path.resolve(location)
+  const found = await stat(absolute).catch(() => undefined)
+  if (found?.isFile() === true && /\.gguf$/i.test(absolute))
+    return isClipGguf((await readGgufHeader(absolute)).metadata)
+  if (found?.isDirectory() !== true) return false
+  const config = await readJsonFields(path.join(absolute, 'config.json'))
+  return config === undefined ? isOpenClip(new Set(await readdir(absolute))) : config.raw('model_type') === 'clip'
 }
 
 async function isDirectory(location: string): Promise<boolean> {
