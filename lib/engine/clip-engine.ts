@@ -1,24 +1,31 @@
 // A whole CLIP, for pictures and texts as vectors of one space: what LLaVA's own tower, cut off before its last layer, cannot give.
 //   image = post_layernorm(tower(pixel_values))[class row] · visual_projectionᵀ,  text = final_layer_norm(text tower(ids))[end] · text_projectionᵀ
+// Or a whole SigLIP: image = pooling head(post_layernorm(tower(pixel_values))),  text = final_layer_norm(text tower(ids))[last] · text_projectionᵀ + bias
 
 import type { Job } from './job.js'
 import { batchSize, PictureBatches, type Tower } from './picture-batches.js'
 import { guarded, native, type NativeClip, type NativeOptions } from '../native.js'
 import { finishInSlices } from '../slices.js'
 import { ClipTokenizer } from '../tokenizer/clip-tokenizer.js'
+import { SiglipTokenizer } from '../tokenizer/siglip-tokenizer.js'
+import { Unigram } from '../tokenizer/unigram.js'
 import { indexPieces } from '../tokenizer/piece-index.js'
 import { Tokenizer } from '../tokenizer/tokenizer.js'
-import type { ClipDescription } from '../weights/clip-description.js'
+import { isUnigram, type ClipDescription, type ClipVocabulary } from '../weights/clip-description.js'
 import { describeClip } from '../weights/describe-clip.js'
 import { towerRows } from '../weights/tower-rows.js'
+
+export type { ClipDescription }
+
+type TextTokenizer = Pick<ClipTokenizer, 'encode'>
 
 export class ClipEngine {
   readonly description: ClipDescription
   readonly #native: NativeClip
   readonly #pictures: PictureBatches<'image_embeds', Float32Array>
-  readonly #tokenizer: ClipTokenizer
+  readonly #tokenizer: TextTokenizer
 
-  private constructor(model: NativeClip, description: ClipDescription, tokenizer: ClipTokenizer) {
+  private constructor(model: NativeClip, description: ClipDescription, tokenizer: TextTokenizer) {
     this.#native = model
     const { projectionDim, vision } = description.config
     const encode: Tower<'image_embeds', Float32Array>['encode'] = async (pixelValues, count, _, cancellation) => {
@@ -36,8 +43,7 @@ export class ClipEngine {
   static async open(location: string, options: NativeOptions): Promise<ClipEngine> {
     const description = await describeClip(location)
     const { files, tensors, config, tokenizer: spec } = description
-    const pieces = new Tokenizer(spec, await finishInSlices(indexPieces(spec)))
-    const tokenizer = new ClipTokenizer(pieces, config.text.contextLength)
+    const tokenizer = await tokenizerOf(spec, config.text.contextLength)
     const model = await guarded(() => native().openClip(files, tensors, config, options))
     return new ClipEngine(model, description, tokenizer)
   }
@@ -90,4 +96,10 @@ export class LazyClip {
     this.#disposed = true
     this.#clip?.dispose()
   }
+}
+
+async function tokenizerOf(vocabulary: ClipVocabulary, contextLength: number): Promise<TextTokenizer> {
+  if (isUnigram(vocabulary))
+    return new SiglipTokenizer(await finishInSlices(Unigram.of(vocabulary)), vocabulary, contextLength)
+  return new ClipTokenizer(new Tokenizer(vocabulary, await finishInSlices(indexPieces(vocabulary))), contextLength)
 }

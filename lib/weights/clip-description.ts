@@ -4,12 +4,14 @@
 import type { ImageProcessorSpec } from '../image/image-processor.js'
 import type { ClipConfig, TensorEntry, VisionConfig } from '../native.js'
 import type { TokenizerSpec } from '../tokenizer/spec.js'
+import type { UnigramSpec } from '../tokenizer/unigram.js'
 import { readExactly, withFile } from './file-head.js'
 import { corrupt } from './model-error.js'
 import { collectClipTensors, StoredModel } from './model-tensors.js'
 import type { CanonicalName } from './names.js'
 import { clipTextConfig, towerConfig, type StatedClipText, type StatedVision } from './sizes.js'
 import type { StoredTensor } from './stored-tensor.js'
+import { checkVocabulary } from './vocabulary.js'
 
 /** Everything the rest of the package needs to know about a CLIP on disk. */
 export interface ClipDescription {
@@ -20,10 +22,12 @@ export interface ClipDescription {
   readonly files: readonly string[]
   readonly tensors: readonly TensorEntry[]
   readonly config: ClipConfig
-  readonly tokenizer: TokenizerSpec
+  readonly tokenizer: ClipVocabulary
   readonly imageProcessor: ImageProcessorSpec
   /** As stored; absent where it is not. */
   readonly logitScale?: number
+  /** SigLIP's: what is added to scaled cosines. */
+  readonly logitBias?: number
   /** What cosines are multiplied by: exp(logit_scale). */
   readonly scale: number
   readonly parameters: number
@@ -38,24 +42,35 @@ export interface StatedClip {
   readonly canonicalName: (name: string) => CanonicalName
   readonly vision: StatedVision
   readonly text: StatedClipText
-  readonly tokenizer: TokenizerSpec
+  readonly tokenizer: ClipVocabulary
   readonly imageProcessor: (vision: VisionConfig) => ImageProcessorSpec
   /** log of what cosines are multiplied by. */
   readonly logitScale: number | undefined
+  readonly logitBias?: number | undefined
+}
+
+/** CLIP's byte-level BPE, or SigLIP's Unigram. */
+export type ClipVocabulary = TokenizerSpec | UnigramSpec
+
+export function isUnigram(vocabulary: ClipVocabulary): vocabulary is UnigramSpec {
+  return 'charsmap' in vocabulary
 }
 
 // Where CLIP's training ends up, and is clipped.
 const kScale = 100
 
 export function describedClip(stated: StatedClip): ClipDescription {
-  const { path, name, tokenizer, logitScale } = stated
+  const { path, name, tokenizer, logitScale, logitBias } = stated
   const model = new StoredModel(path, stated.stored, stated.canonicalName)
+  const vision = towerConfig(stated.vision, model)
+  const isSiglip = vision.tower === 'siglip'
   const config = {
-    vision: towerConfig(stated.vision, model),
+    vision,
     text: clipTextConfig(stated.text, model),
-    projectionDim: model.dimension('visual_projection.weight', 0, 2),
+    projectionDim: isSiglip ? vision.hiddenSize : model.dimension('visual_projection.weight', 0, 2),
   }
   const { files, tensors, parameters, weightDtypes } = collectClipTensors(model, config)
+  checkVocabulary(path, tokenizer, config.text.vocabSize)
   return {
     path,
     name,
@@ -65,6 +80,7 @@ export function describedClip(stated: StatedClip): ClipDescription {
     tokenizer,
     imageProcessor: stated.imageProcessor(config.vision),
     ...(logitScale !== undefined && { logitScale }),
+    ...(isSiglip && { logitBias: logitBias ?? 0 }),
     scale: logitScale === undefined ? kScale : Math.exp(logitScale),
     parameters,
     weightDtypes,

@@ -4,19 +4,21 @@ import path from 'node:path'
 import { readdir } from 'node:fs/promises'
 import { LlavaError } from '../errors.js'
 import { readScalar, type StatedClip } from './clip-description.js'
-import { readClipVocabulary } from './clip-vocabulary.js'
+import { readClipVocabulary, readSiglipVocabulary } from './clip-vocabulary.js'
 import { Fields, readJsonFields } from './fields.js'
-import { statedClipLayers, statedTower } from './hf-config.js'
+import { statedClipLayers, statedSiglipText, statedSiglipTower, statedTower } from './hf-config.js'
 import { corrupt, notFound, unsupported } from './model-error.js'
-import { fromClip } from './names.js'
+import { fromClip, fromSiglip } from './names.js'
 import type { OriginalVision } from './original-config.js'
 import { imageProcessorFromConfig } from './preprocessing.js'
 import { readWeights } from './shards.js'
 import type { StatedClipText } from './sizes.js'
-import type { StoredTensor } from './stored-tensor.js'
+import { threeParts, type StoredTensor } from './stored-tensor.js'
 
-/** What a directory as transformers saves a CLIPModel states. @throws LlavaError MODEL_NOT_FOUND, MODEL_CORRUPT or MODEL_UNSUPPORTED. */
+/** What a directory as transformers saves a CLIPModel or a SiglipModel states. @throws LlavaError MODEL_NOT_FOUND, MODEL_CORRUPT or MODEL_UNSUPPORTED. */
 export async function statedClipModel(directory: string): Promise<StatedClip> {
+  const config = await readJsonFields(path.join(directory, 'config.json'))
+  if (config?.raw('model_type') === 'siglip') return statedSiglipModel(directory, config)
   const clip = await openClip(directory)
   if (clip.text === undefined)
     throw unsupported(clip.path, 'a vision tower without its text tower', 'whole CLIP checkpoints (CLIPModel)')
@@ -35,6 +37,38 @@ export async function statedClipModel(directory: string): Promise<StatedClip> {
   }
 }
 
+async function statedSiglipModel(directory: string, config: Fields): Promise<StatedClip> {
+  const part = (key: string): Fields => config.object(key) ?? Fields.fromJson(`${config.where}, ${key}`, {})
+  const vision = statedSiglipTower(part('vision_config'))
+  if (part('vision_config').boolean('vision_use_head') === false)
+    throw unsupported(config.where, 'a SigLIP without its pooling head (`vision_use_head`)', 'SiglipModel with it')
+  const clip = { path: directory, names: new Set(await readdir(directory)) }
+  const stored = (await readTowerWeights(clip)).flatMap(splitAttention)
+  const processor = await readClipPreprocessor(clip)
+  return {
+    path: directory,
+    name: path.basename(directory),
+    stored,
+    canonicalName: fromSiglip,
+    vision,
+    text: statedSiglipText(part('text_config')),
+    tokenizer: await readSiglipVocabulary(directory),
+    imageProcessor: (tower) => imageProcessorFromConfig(processor, tower, undefined),
+    logitScale: await readScalar(stored, 'logit_scale'),
+    logitBias: await readScalar(stored, 'logit_bias'),
+  }
+}
+
+/** The pooling head's torch.nn.MultiheadAttention has query, key and value in one. */
+function splitAttention(tensor: StoredTensor): readonly StoredTensor[] {
+  const [, module, kind] = /^(.*\.head\.attention)\.in_proj_(weight|bias)$/.exec(tensor.name) ?? []
+  if (module === undefined) return [tensor]
+  return threeParts(
+    tensor,
+    ['q', 'k', 'v'].map((each) => `${module}.${each}_proj.${kind}`),
+  )
+}
+
 /** A directory with a CLIP configuration; its weights have not been looked at. */
 export interface ClipDirectory {
   readonly path: string
@@ -44,14 +78,17 @@ export interface ClipDirectory {
   readonly text?: Fields
 }
 
-export async function readTowerWeights({ path: directory, names }: ClipDirectory): Promise<readonly StoredTensor[]> {
+export async function readTowerWeights({
+  path: directory,
+  names,
+}: Pick<ClipDirectory, 'path' | 'names'>): Promise<readonly StoredTensor[]> {
   const tensors = await readWeights(directory, names)
   if (tensors === undefined)
     throw notFound(directory, 'neither model.safetensors nor pytorch_model.bin is in this CLIP directory')
   return tensors
 }
 
-export function readClipPreprocessor({ path: directory }: ClipDirectory): Promise<Fields | undefined> {
+export function readClipPreprocessor({ path: directory }: Pick<ClipDirectory, 'path'>): Promise<Fields | undefined> {
   return readJsonFields(path.join(directory, 'preprocessor_config.json'))
 }
 

@@ -1,6 +1,6 @@
-// A CLIP in a GGUF of its own: architecture "clip" with both encoders, under the keys and names that llama.cpp has for the vision tower
+// A CLIP or SigLIP in a GGUF of its own: architecture "clip" with both encoders, under the keys and names that llama.cpp has for the vision tower
 // (clip.vision.…, v.…) and clip.cpp had for the text tower (clip.text.…, t.…). What no key of theirs says has one of ours, `llava.…`.
-//   llava.logit_scale         log of what cosines are multiplied by
+//   llava.logit_scale, llava.logit_bias        log of what cosines are multiplied by; what SigLIP adds then
 //   llava.vision_activation, llava.text_activation       clip.use_gelu says it of both towers, and does not tell gelu from its tanh form
 //   llava.image_aspect_ratio, llava.image_shortest_edge, llava.image_rescale_factor, llava.tokenizer.…     as in a LLaVA's
 
@@ -8,12 +8,13 @@ import path from 'node:path'
 import { finishInSlices } from '../slices.js'
 import type { ImageProcessorSpec } from '../image/image-processor.js'
 import type { VisionConfig } from '../native.js'
-import type { ClipDescription, StatedClip } from './clip-description.js'
+import { isUnigram, type ClipDescription, type StatedClip } from './clip-description.js'
 import { Fields } from './fields.js'
 import { readWholeGguf } from './gguf-split.js'
 import { imageFields, typeFields, type Entries } from './gguf-metadata.js'
 import { ggufImageProcessor } from './gguf-model.js'
 import { ggufTokenizer, tokenizerFields } from './gguf-tokenizer.js'
+import { ggufUnigram, isUnigramGguf, unigramFields } from './gguf-unigram.js'
 import type { GgufFields } from './gguf-writer.js'
 import { unsupported } from './model-error.js'
 import { fromClipGguf } from './names.js'
@@ -41,6 +42,7 @@ export async function statedClipGguf(file: string): Promise<StatedClip> {
     layerNormEps: keys.number(`clip.${part}.attention.layer_norm_epsilon`, 0) ?? 1e-5,
     activation: activation(keys, `llava.${part}_activation`),
   })
+  const isSiglip = header.tensors.every(({ name }) => name !== 'v.class_embd')
   return {
     path: file,
     name: keys.string('general.name') ?? path.basename(file, '.gguf'),
@@ -48,7 +50,7 @@ export async function statedClipGguf(file: string): Promise<StatedClip> {
     canonicalName: fromClipGguf,
     vision: {
       ...tower('vision'),
-      tower: 'clip',
+      tower: isSiglip ? 'siglip' : 'clip',
       featureLayer: undefined,
       imageSize: integer('vision.image_size'),
       patchSize: integer('vision.patch_size'),
@@ -56,9 +58,13 @@ export async function statedClipGguf(file: string): Promise<StatedClip> {
       projectorLayers: undefined,
     },
     text: { ...tower('text'), contextLength: integer('text.context_length') },
-    tokenizer: await finishInSlices(ggufTokenizer(header.path, header.metadata)),
-    imageProcessor: ({ imageSize }): ImageProcessorSpec => ggufImageProcessor(keys, imageSize, 'crop'),
+    tokenizer: isUnigramGguf(keys)
+      ? ggufUnigram(keys)
+      : await finishInSlices(ggufTokenizer(header.path, header.metadata)),
+    imageProcessor: ({ imageSize }): ImageProcessorSpec =>
+      ggufImageProcessor(keys, imageSize, isSiglip ? 'stretch' : 'crop'),
     logitScale: keys.number('llava.logit_scale'),
+    logitBias: keys.number('llava.logit_bias'),
   }
 }
 
@@ -85,7 +91,7 @@ function activation(keys: Fields, key: string): VisionConfig['activation'] {
 
 /** Everything about a CLIP but its tensors. */
 export function* clipFields(description: ClipDescription, fileType: number): Generator<undefined, GgufFields> {
-  const { name, config, imageProcessor, logitScale, tokenizer } = description
+  const { name, config, imageProcessor, logitScale, logitBias, tokenizer } = description
   const { vision, text, projectionDim } = config
   const tower = (
     part: string,
@@ -115,6 +121,7 @@ export function* clipFields(description: ClipDescription, fileType: number): Gen
     ['clip.text.context_length', ['u32', text.contextLength]],
     ...tower('text', text),
     ...(logitScale === undefined ? [] : [['llava.logit_scale', ['f32', logitScale]] as const]),
-    ...(yield* tokenizerFields(tokenizer, text.vocabSize, false, [])),
+    ...(logitBias === undefined ? [] : [['llava.logit_bias', ['f32', logitBias]] as const]),
+    ...(isUnigram(tokenizer) ? unigramFields(tokenizer) : yield* tokenizerFields(tokenizer, text.vocabSize, false, [])),
   ])
 }

@@ -218,7 +218,7 @@ function visionDtype(
   visionType: VisionType | undefined,
 ): Dtype {
   const wanted = visionType ?? defaultVisionType(type)
-  if (shape.length < 2 || name.endsWith('embeddings.position_embedding.weight')) return 'F32'
+  if (shape.length < 2 || /embeddings\.position_embedding\.weight$|\.probe$/.test(name)) return 'F32'
   if (shape.length > 2) return wanted === 'f32' || wanted === 'bf16' ? 'F32' : 'F16'
   const { base } = mixes[wanted]
   return visionType === undefined && hasFewerBits(dtype, base) ? dtype : base

@@ -1,4 +1,4 @@
-// Opens a CLIP's files far enough to say what it is. No weight is read but its scale.
+// Opens a CLIP's or SigLIP's files far enough to say what it is. No weight is read but its scale.
 
 import path from 'node:path'
 import { readdir, stat } from 'node:fs/promises'
@@ -11,7 +11,8 @@ import { notFound } from './model-error.js'
 import { isOpenClip, statedOpenClip } from './open-clip.js'
 
 /**
- * Describes the CLIP at `location`: a directory as transformers saves a CLIPModel or as open_clip publishes one, or a GGUF that `convertModel` made of either.
+ * Describes the CLIP at `location`: a directory as transformers saves a CLIPModel or a SiglipModel or as open_clip publishes a CLIP, or a GGUF that
+ * `convertModel` made of any of them.
  * @throws LlavaError MODEL_NOT_FOUND, MODEL_CORRUPT or MODEL_UNSUPPORTED.
  */
 export async function describeClip(location: string): Promise<ClipDescription> {
@@ -29,7 +30,9 @@ export async function isClip(location: string): Promise<boolean> {
     return isClipGguf((await readGgufHeader(absolute)).metadata)
   if (found?.isDirectory() !== true) return false
   const config = await readJsonFields(path.join(absolute, 'config.json'))
-  return config === undefined ? isOpenClip(new Set(await readdir(absolute))) : config.raw('model_type') === 'clip'
+  return config === undefined
+    ? isOpenClip(new Set(await readdir(absolute)))
+    : ['clip', 'siglip'].includes(String(config.raw('model_type')))
 }
 
 async function isDirectory(location: string): Promise<boolean> {

@@ -64,6 +64,16 @@ export function fromClip(name: string): CanonicalName {
   return clipWhole.get(full) ?? (clipOwn.test(full) ? full : fromHuggingFace(full))
 }
 
+const siglipOwn =
+  /^vision_model\.head\.(?:probe|(?:attention\.(?:[qkv]|out)_proj|layernorm|mlp\.fc[12])\.(?:weight|bias))$/
+
+/** A SigLIP checkpoint (SiglipModel), its pooling head's fused matrix in three. */
+export function fromSiglip(name: string): CanonicalName {
+  if (name === 'logit_bias') return null
+  if (siglipOwn.test(name)) return name.replace('vision_model', 'vision_tower')
+  return name.startsWith('text_model.head.') ? name.replace('text_model.head', 'text_projection') : fromClip(name)
+}
+
 /** Of a CLIP checkpoint, what a LLaVA without a tower of its own takes. */
 export function towerFromClip(name: string): CanonicalName {
   const canonical = fromClip(name)
@@ -142,6 +152,19 @@ const ggufClipWhole: ReadonlyMap<string, string> = new Map([
   ['t.post_ln.weight', 'text_model.final_layer_norm.weight'],
   ['t.post_ln.bias', 'text_model.final_layer_norm.bias'],
   ['text_projection.weight', 'text_projection.weight'],
+  ['text_projection.bias', 'text_projection.bias'],
+  ['v.head.probe', 'vision_tower.head.probe'],
+  ...Object.entries({
+    attn_q: 'attention.q_proj',
+    attn_k: 'attention.k_proj',
+    attn_v: 'attention.v_proj',
+    attn_out: 'attention.out_proj',
+    ln: 'layernorm',
+    ffn_up: 'mlp.fc1',
+    ffn_down: 'mlp.fc2',
+  }).flatMap(([leaf, module]) =>
+    ['weight', 'bias'].map((kind) => [`v.head.${leaf}.${kind}`, `vision_tower.head.${module}.${kind}`] as const),
+  ),
 ])
 
 /** GGUF files of architecture clip that hold both towers: the vision tower's names are those of every GGUF, the text tower's clip.cpp's. */

@@ -14,7 +14,7 @@ import { readPytorchFile } from './pytorch.js'
 import { readSafetensorsHeader } from './safetensors.js'
 import { weightEntries } from './shards.js'
 import type { StatedClipText, StatedVision } from './sizes.js'
-import type { StoredTensor } from './stored-tensor.js'
+import { threeParts, type StoredTensor } from './stored-tensor.js'
 
 const configName = 'open_clip_config.json'
 
@@ -160,17 +160,4 @@ function transformersTensors(tensor: StoredTensor): readonly StoredTensor[] {
       ['q', 'k', 'v'].map((each) => `${module}.self_attn.${each}_proj.${kind}`),
     )
   return [{ ...tensor, name: leaves.has(leaf) ? `${module}.${leaves.get(leaf)}.${kind}` : tensor.name }]
-}
-
-/** Rows [0, n), [n, 2 n) and [2 n, 3 n) of a tensor of 3 n rows. */
-export function threeParts(tensor: StoredTensor, names: readonly string[]): readonly StoredTensor[] {
-  const [rows = 0, ...rest] = tensor.shape
-  const nbytes = tensor.nbytes / 3
-  return names.map((name, n) => ({
-    ...tensor,
-    name,
-    shape: [rows / 3, ...rest],
-    offset: tensor.offset + n * nbytes,
-    nbytes,
-  }))
 }

@@ -25,3 +25,16 @@ export function elementCount(shape: readonly number[]): number | undefined {
   }
   return count
 }
+
+/** Rows [0, n), [n, 2 n) and [2 n, 3 n) of a tensor of 3 n rows. */
+export function threeParts(tensor: StoredTensor, names: readonly string[]): readonly StoredTensor[] {
+  const [rows = 0, ...rest] = tensor.shape
+  const nbytes = tensor.nbytes / 3
+  return names.map((name, n) => ({
+    ...tensor,
+    name,
+    shape: [rows / 3, ...rest],
+    offset: tensor.offset + n * nbytes,
+    nbytes,
+  }))
+}

@@ -102,7 +102,8 @@ test('the file says what it is, under the keys of llama.cpp and clip.cpp', async
     't.position_embd.weight': 'F32',
     'text_projection.weight': 'Q8_0',
   })
-  t.is((await describeClip(file)).tokenizer.byteLevel?.endOfWord, '</w>')
+  const { tokenizer } = await describeClip(file)
+  t.is('byteLevel' in tokenizer ? tokenizer.byteLevel?.endOfWord : undefined, '</w>')
 })
 
 test('a directory as target names the file after the model; a LLaVA takes it as its `clip`', async (t) => {
