@@ -18,7 +18,10 @@ import { threeParts, type StoredTensor } from './stored-tensor.js'
 /** What a directory as transformers saves a CLIPModel or a SiglipModel states. @throws LlavaError MODEL_NOT_FOUND, MODEL_CORRUPT or MODEL_UNSUPPORTED. */
 export async function statedClipModel(directory: string): Promise<StatedClip> {
   const config = await readJsonFields(path.join(directory, 'config.json'))
-  if (config?.raw('model_type') === 'siglip') return statedSiglipModel(directory, config)
+  const kind = config?.raw('model_type')
+  if (config !== undefined && kind === 'siglip') return statedSiglipModel(directory, config)
+  if (config !== undefined && kind !== 'clip' && kind !== 'clip_vision_model')
+    throw unsupported(config.where, `as CLIP, model type ${JSON.stringify(kind ?? null)}`, 'clip, siglip')
   const clip = await openClip(directory)
   if (clip.text === undefined)
     throw unsupported(clip.path, 'a vision tower without its text tower', 'whole CLIP checkpoints (CLIPModel)')
