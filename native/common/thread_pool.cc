@@ -11,6 +11,9 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
+// A job that one thread has done in so much is not worth waiting for the team: waking up takes a good part of that.
+constexpr std::chrono::microseconds kShort{200};
+
 // The team of so many threads: the one there is, or a new one.
 std::shared_ptr<WorkerTeam> team_of(int threads) {
   struct Teams {
@@ -48,7 +51,8 @@ void ThreadPool::run_alone(const Job& job, Sharing::Kind& kind) {
 }
 
 void ThreadPool::run_shared(const Job& job, Sharing::Kind& kind, int threads) {
-  const WorkerTeam::Turn turn(*team_);
+  const WorkerTeam::Turn turn(*team_, kind.alone == Sharing::Nanoseconds{} || kind.alone > kShort);
+  if (!turn.own()) return run_alone(job, kind);
   team_->set_active(threads);
   const Shares shares = team_->run(job);
   if (!job.cancel.requested()) sharing_.took_shared(kind, shares, Clock::now());

@@ -1,6 +1,7 @@
 // Compute threads: a team of workers (worker_team.h), and the decision how many of them a job gets (sharing.h).
 //   Pools of as many threads share one team, whoever opened them: jobs of several models take turns on it, and do not
-//   compete for cores. The team ends with the last of its pools. What a job is known to take stays a pool's own.
+//   compete for cores; a short job that would have to wait is done by its caller alone. The team ends with the last of
+//   its pools. What a job is known to take stays a pool's own.
 #pragma once
 #include <cstdint>
 #include <memory>

@@ -5,8 +5,10 @@
 //   throws what the first of them threw.
 #pragma once
 #include <atomic>
+#include <condition_variable>
 #include <cstdint>
 #include <exception>
+#include <mutex>
 #include <thread>
 #include <vector>
 
@@ -33,17 +35,23 @@ class WorkerTeam {
   // as it was a moment ago
   bool all_asleep() const { return asleep_.load(std::memory_order_relaxed) == threads() - 1; }
 
-  // A caller's turn, in which it alone may use set_active() and run(). Turns come in the order in which they were asked
-  // for, so that a caller with job after job does not keep the others out.
+  // A caller's turn, in which it alone may use set_active() and run(). Whoever asks while nobody has it gets it, as
+  // handing it over would leave the threads idle until another caller is awake; but before one that has waited for
+  // a millisecond nobody comes, so that a caller with job after job does not keep the others out.
   class Turn {
    public:
-    explicit Turn(WorkerTeam& team) : team_(team) { team_.begin_turn(); }
-    ~Turn() { team_.end_turn(); }
+    // waits: else the turn may be another caller's, and own() false
+    explicit Turn(WorkerTeam& team, bool waits = true) : team_(team), own_(team.begin_turn(waits)) {}
+    ~Turn() {
+      if (own_) team_.end_turn();
+    }
     Turn(const Turn&) = delete;
     Turn& operator=(const Turn&) = delete;
+    bool own() const { return own_; }
 
    private:
     WorkerTeam& team_;
+    const bool own_;
   };
 
   // Threads that work on the next job, the caller among them; the others sleep.
@@ -57,7 +65,7 @@ class WorkerTeam {
   int worker_here() const;
 
  private:
-  void begin_turn();
+  bool begin_turn(bool waits);
   void end_turn();
   void stop();
   int64_t work(int worker);
@@ -76,8 +84,11 @@ class WorkerTeam {
   std::atomic<int32_t> active_{1};
   std::atomic<int32_t> asleep_{0};
   std::atomic<bool> stop_{false};
-  alignas(64) std::atomic<uint32_t> next_turn_{0};  // the number of whoever comes next
-  std::atomic<uint32_t> turn_{0};                   // whose turn it is
+  std::mutex turn_mutex_;  // of the four below
+  std::condition_variable turn_free_;
+  bool turn_taken_ = false;
+  int waiting_ = 0;    // for a turn
+  int impatient_ = 0;  // of those, who have waited too long to let others go first
   std::vector<std::thread> workers_;
 };
 
