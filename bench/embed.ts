@@ -9,7 +9,7 @@ import sharp from 'sharp'
 import { LLaVA } from '../lib/index.js'
 import { native } from '../lib/native.js'
 import { median } from '../lib/benchmark/statistics.js'
-import { describeClip } from '../lib/weights/clip-directory.js'
+import { describeClip } from '../lib/weights/describe-clip.js'
 import { writeSafetensors } from '../lib/weights/safetensors-writer.js'
 import { clipB32, clipOptions, clipTensors, pictureOperations } from './clip-batches.js'
 

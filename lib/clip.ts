@@ -1,8 +1,9 @@
-// CLIP by itself: pictures and texts as vectors of one space, in which what means alike is near (Radford et al. 2021).
+// CLIP by itself: pictures and texts as vectors of one space, in which what means alike is near (Radford et al. 2021); SigLIP, which was trained to tell
+// of each pair by itself whether it belongs together (Zhai et al. 2023), is opened in the same way.
 
 import { fileURLToPath } from 'node:url'
 import { allInputs, eachInput, named, type NamedResult } from './engine/many-inputs.js'
-import { ClipEngine } from './engine/clip-engine.js'
+import { ClipEngine, type ClipDescription } from './engine/clip-engine.js'
 import type { Job } from './engine/job.js'
 import { Jobs } from './engine/jobs.js'
 import { invalidArgument } from './errors.js'
@@ -64,10 +65,13 @@ export interface ZeroShotOptions extends ImageOptions {
   readonly signal?: AbortSignal
 }
 
-/** A label and how probable it is among those that were given. */
+/** A label and how probable it is: of a CLIP among those that were given, of a SigLIP by itself. */
 export interface ZeroShot {
   readonly label: string
-  /** All of them add up to 1. */
+  /**
+   * Of a CLIP the softmax of scaled cosines: all of them add up to 1. Of a SigLIP the sigmoid of the scaled cosine plus a bias: whether this label fits,
+   * whatever the others are, so that they do not add up to 1; of a picture that no label fits all are near 0.
+   */
   readonly probability: number
   /** Cosine of the picture and the label's text. */
   readonly similarity: number
@@ -79,6 +83,8 @@ export interface ClipInfo {
   readonly width: number
   /** What cosines are multiplied by before they are compared: exp(logit_scale). */
   readonly scale: number
+  /** Of a SigLIP, what is added then: logit_bias. */
+  readonly bias?: number
   readonly imageSize: number
   /** Tokens of a text; what is beyond is cut off. */
   readonly contextLength: number
@@ -134,11 +140,13 @@ export class CLIP implements Disposable, AsyncDisposable {
   }
 
   /**
-   * Opens a directory as transformers saves a CLIPModel; without a path the one that comes with the package.
+   * Opens a directory as transformers saves a CLIPModel or a SiglipModel, or as open_clip publishes a CLIP (open_clip_config.json; where a directory holds both, transformers' is
+   * read), or a GGUF that `convertModel` made of any of them; without a path the one that comes with the package.
+   * Models opened with as many threads share them.
    * @throws LlavaError MODEL_NOT_FOUND, MODEL_CORRUPT, MODEL_UNSUPPORTED, INVALID_ARGUMENT.
    */
-  static async open(directory: string = packagedClip, options: ClipOptions = {}): Promise<CLIP> {
-    text('directory', directory)
+  static async open(path: string = packagedClip, options: ClipOptions = {}): Promise<CLIP> {
+    text('path', path)
     checkOptions('CLIP.open()', options, openChecks)
     const nativeOptions: NativeOptions = {
       device: 'auto',
@@ -148,7 +156,7 @@ export class CLIP implements Disposable, AsyncDisposable {
       arithmetic: options.arithmetic ?? 'fast',
       weights: 'mapped',
     }
-    return new CLIP(await ClipEngine.open(directory, nativeOptions), { ...options })
+    return new CLIP(await ClipEngine.open(path, nativeOptions), { ...options })
   }
 
   /** Vectors [width] of pictures and texts, one or a list of them; the first input that is wrong fails the call. */
@@ -206,7 +214,7 @@ export class CLIP implements Disposable, AsyncDisposable {
     })
   }
 
-  /** Which of these labels fits a picture, the most probable first: the softmax of scaled cosines of the picture and a text for each. */
+  /** Which of these labels fits a picture, the most probable first, by the cosines of the picture and a text for each. */
   async zeroShot(image: ImageInput, labels: readonly string[], options: ZeroShotOptions = {}): Promise<ZeroShot[]> {
     this.#checkAlive()
     checkOptions('zeroShot()', options, zeroShotChecks)
@@ -218,15 +226,11 @@ export class CLIP implements Disposable, AsyncDisposable {
       const texts = labels.map((label) => ({ text: prompt.replaceAll('{}', () => label) }))
       const [picture, ...vectors] = await this.#vectors([image, ...texts], limits, job)
       const similarities = vectors.map((vector) => cosine(picture as Float32Array, vector))
-      const largest = Math.max(...similarities)
-      const weights = similarities.map((similarity) =>
-        Math.exp(this.#engine.description.scale * (similarity - largest)),
-      )
-      const sum = weights.reduce((total, weight) => total + weight, 0)
+      const probabilities = probabilitiesOf(similarities, this.#engine.description)
       return labels
         .map((label, n) => ({
           label,
-          probability: (weights[n] as number) / sum,
+          probability: probabilities[n] as number,
           similarity: similarities[n] as number,
         }))
         .toSorted((a, b) => b.probability - a.probability)
@@ -235,11 +239,12 @@ export class CLIP implements Disposable, AsyncDisposable {
 
   info(): ClipInfo {
     this.#checkAlive()
-    const { path, config, scale, parameters } = this.#engine.description
+    const { path, config, scale, logitBias, parameters } = this.#engine.description
     return {
       path,
       width: config.projectionDim,
       scale,
+      ...(logitBias !== undefined && { bias: logitBias }),
       imageSize: config.vision.imageSize,
       contextLength: config.text.contextLength,
       parameters,
@@ -312,6 +317,19 @@ function normalized(vector: Float32Array): Float32Array {
 
 function norm(vector: Float32Array): number {
   return Math.sqrt(vector.reduce((sum, value) => sum + value * value, 0))
+}
+
+/** CLIP's softmax over the labels, or SigLIP's sigmoid of each, which knows nothing of the others. */
+function probabilitiesOf(
+  similarities: readonly number[],
+  { scale, logitBias }: Pick<ClipDescription, 'scale' | 'logitBias'>,
+): readonly number[] {
+  if (logitBias !== undefined)
+    return similarities.map((similarity) => 1 / (1 + Math.exp(-(scale * similarity + logitBias))))
+  const largest = Math.max(...similarities)
+  const weights = similarities.map((similarity) => Math.exp(scale * (similarity - largest)))
+  const sum = weights.reduce((total, weight) => total + weight, 0)
+  return weights.map((weight) => weight / sum)
 }
 
 /** 0 where one of them is nothing. */

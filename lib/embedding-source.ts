@@ -27,7 +27,7 @@ export function embeddingSource(model: EmbeddingModel, options: EmbedOptions, jo
     const what = "a LLaVA checkpoint has neither CLIP's last layers nor its text tower"
     throw new LlavaError(
       'INVALID_ARGUMENT',
-      `${what}: \`${options.kind}\` needs a model opened with the option \`clip\`, the directory of a CLIP checkpoint`,
+      `${what}: \`${options.kind}\` needs a model opened with the option \`clip\`, a whole CLIP checkpoint`,
     )
   }
   return {

@@ -18,6 +18,8 @@ export interface TensorEntry {
   readonly file: number
   readonly offset: number
   readonly nbytes: number
+  /** A float matrix [out, in] whose file holds [in, out]; it is copied to memory in the order that products read. */
+  readonly transposed?: true
   /** Of `MODULE.lora_B.weight` [out, r], which with `MODULE.lora_A.weight` [r, in] is a module's adapter. */
   readonly lora?: LoraWeighing
 }

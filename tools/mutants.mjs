@@ -629,6 +629,12 @@ const mutants = [
     to: 'if (worker < 99) return;',
   },
   {
+    name: 'two callers have the team at once',
+    file: 'native/common/worker_team.cc',
+    from: 'if (!turn_taken_ && impatient_ == 0) return',
+    to: 'if (impatient_ == 0) return',
+  },
+  {
     name: 'one of several flags cancels',
     file: 'native/common/cancellation.h',
     from: 'if (!caller->load(std::memory_order_relaxed)) return false;',

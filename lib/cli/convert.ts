@@ -15,11 +15,14 @@ const help = {
     'OUT is the file; or a folder, which is made where the name ends in a slash. With --pair it may be what both names ' +
       'are made of: out/tiny gives out/tiny.gguf and out/mmproj-tiny.gguf, which llama.cpp opens. There a question stands ' +
       'on a line of its own after the picture, as in the last example.',
+    'SOURCE may also be a CLIP by itself (a directory as transformers or open_clip have it): one file with both towers, for the flag --clip ' +
+      'of `llava embed`; --type is then one of f32, f16, bf16, q8_0, q5_1, q5_0, q4_1, q4_0, and of the text tower too.',
     'A file only gets its name once it is whole; Ctrl-C leaves nothing behind.',
   ],
   examples: [
     'llava convert llava-1.5-7b-hf --type q4_k_m --out llava-1.5-7b.Q4_K_M.gguf',
     'llava convert llava-v1.5-7b --vision-tower clip-vit-large-patch14-336 --type q8_0 --pair --out models/llava',
+    'llava convert clip-vit-large-patch14 --type q8_0 --out clip.gguf',
     'llava convert vicuna-7b --adapter llava-lora --type f16 --out merged.gguf --json',
     String.raw`llama-mtmd-cli -m out/tiny.gguf --mmproj out/mmproj-tiny.gguf --image cat.jpg -p $'<__media__>\nWhat is this?' ` +
       '--chat-template vicuna --temp 0',

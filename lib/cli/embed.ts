@@ -53,7 +53,7 @@ const help = {
       ['projected_mean', '[D]  its mean over the rows'],
       ['hidden_last', '[D]  the decoder at the last position of a prompt'],
       ['hidden_mean', '[D]  its mean over all positions of a prompt'],
-      ['clip_image', "[C]  CLIP's, for comparing pictures with texts; with --clip DIR"],
+      ['clip_image', "[C]  CLIP's, for comparing pictures with texts; with --clip PATH"],
       ['clip_text', '[C]  the same of a text'],
     ],
     'Element types': [
@@ -110,7 +110,10 @@ export function addEmbed(program: Command, session: Session): void {
     .addOption(new Option('--dtype <dtype>', 'element type of what is written').choices(directoryDtypes))
     .option('--shard-size <n>', 'vectors of a file in the directory (default: 10,000)', integer)
     .option('--retry-errors', 'try pictures again that are in errors.jsonl of the directory')
-    .option('--clip <dir>', 'directory of a CLIP checkpoint, for clip_image and clip_text')
+    .option(
+      '--clip <path>',
+      'a CLIP checkpoint (directory, or GGUF that llava convert made of one), for clip_image and clip_text',
+    )
     .option('--template <name>', 'prompt format of hidden_last and hidden_mean (default: plain)')
     .action((images: readonly string[], flags: EmbedFlags) => embed(images, flags, session))
   addHelp(command, help)

@@ -1,4 +1,4 @@
-// A checkpoint written as GGUF, in one file or as llama.cpp's pair: described, planned, then row by row through native code and out.
+// A checkpoint written as GGUF, in one file or as llama.cpp's pair, or a CLIP in a file of its own: described, planned, then row by row through native code and out.
 // While one stretch of rows is written, the next is made; memory is two stretches', whatever the model's size.
 
 import path from 'node:path'
@@ -22,13 +22,18 @@ import {
 } from '../options.js'
 import {
   conversionTypes,
+  planClipConversion,
   planConversion,
   visionTypes,
+  type ClipPlan,
   type ConversionPlan,
   type ConversionType,
   type PlannedTensor,
   type VisionType,
 } from '../weights/conversion-plan.js'
+import type { ClipDescription } from '../weights/clip-description.js'
+import { clipFields } from '../weights/clip-gguf.js'
+import { describeClip, isClip } from '../weights/describe-clip.js'
 import { languageFields, mmprojFields, ropeTensor, singleFields } from '../weights/gguf-metadata.js'
 import { layoutGguf, type GgufFields, type GgufLayout, type GgufTensor } from '../weights/gguf-writer.js'
 import type { ModelDescription } from '../weights/model-description.js'
@@ -108,7 +113,8 @@ const convertChecks = {
 } satisfies Record<keyof ConvertOptions, OptionCheck>
 
 /**
- * Writes the model at `source`, in any form `LLaVA.open` takes, as GGUF.
+ * Writes the model at `source`, in any form `LLaVA.open` takes, as GGUF; or a CLIP by itself, in any form `CLIP.open` takes, as one of its own: all its matrices
+ * become `type`, which is one of the visionTypes then, or those of its vision tower `visionType`.
  *
  * `target` is the file, which only gets its name once it is whole; or a directory, which is made if the path ends in a slash, and in which the file is
  * named after the model and its type. With `pair` it may also be what both names are made of: `out/tiny` gives `out/tiny.gguf` and `out/mmproj-tiny.gguf`.
@@ -125,26 +131,69 @@ export async function convertModel(source: string, target: string, options: Conv
   const job = new Job(options.signal, newCancellation())
   try {
     const start = performance.now()
-    const { mmproj, visionTower, adapter, visionFeatureLayer, imageAspectRatio } = options
-    const describing = describeNamedModel(
-      source,
-      given({ mmproj, visionTower, adapter, visionFeatureLayer, imageAspectRatio }),
-    )
-    const description = await job.race(describing)
-    const plan = planConversion(description, options.type, options.visionType)
-    const planning = outputsOf(description, plan, await targetPaths(description, target, options), options.type)
+    const isAlone = typeof source === 'string' && (await job.race(isClip(source)))
+    const { weights, planning, requantised } = await (isAlone ? clipWork : modelWork)(source, target, options, job)
     const outputs = await finishInSlices(planning, () => {
       job.check()
     })
-    await checkTargets(description, outputs, options.overwrite === true)
-    options.onPlan?.({ files: filesOf(outputs), requantised: plan.requantised })
-    await writeAll(description, outputs, options, job)
-    return summary(outputs, plan, performance.now() - start)
+    await checkTargets(weights, outputs, options.overwrite === true)
+    options.onPlan?.({ files: filesOf(outputs), requantised })
+    await writeAll(weights, outputs, options, job)
+    return { ...summary(outputs), requantised, elapsedMs: performance.now() - start }
   } catch (error) {
     throw calledFrom(callSite, job.explain(error))
   } finally {
     job.end()
   }
+}
+
+/** Where tensors come from. */
+type Weights = Pick<ModelDescription, 'files' | 'tensors'>
+
+/** What is to be done. */
+interface Work {
+  readonly weights: Weights
+  readonly planning: Generator<undefined, readonly Output[]>
+  readonly requantised: number
+}
+
+async function modelWork(source: string, target: string, options: ConvertOptions, job: Job): Promise<Work> {
+  const { mmproj, visionTower, adapter, visionFeatureLayer, imageAspectRatio, type } = options
+  const describing = describeNamedModel(
+    source,
+    given({ mmproj, visionTower, adapter, visionFeatureLayer, imageAspectRatio }),
+  )
+  const description = await job.race(describing)
+  const plan = planConversion(description, type, options.visionType)
+  const paths = await targetPaths(description.card.name, description.config.vision !== undefined, target, options)
+  return {
+    weights: description,
+    planning: outputsOf(description, plan, paths, type),
+    requantised: plan.requantised,
+  }
+}
+
+/** What makes up a LLaVA has no meaning for a CLIP by itself. */
+const ofModels = [...Object.keys(describeChecks), 'pair'] as readonly (keyof ConvertOptions)[]
+
+async function clipWork(source: string, target: string, options: ConvertOptions, job: Job): Promise<Work> {
+  const type = visionTypes.find((each) => each === options.type)
+  if (type === undefined) throw invalidArgument('type', `one of ${visionTypes.join(', ')} for a CLIP`, options.type)
+  const foreign = ofModels.find((name) => options[name] !== undefined && options[name] !== false)
+  if (foreign !== undefined)
+    throw new LlavaError('INVALID_ARGUMENT', `${source} is a CLIP by itself; leave \`${foreign}\` out`)
+  const description = await job.race(describeClip(source))
+  const plan = planClipConversion(description, type, options.visionType)
+  const [file] = await targetPaths(description.name, true, target, options)
+  return { weights: description, planning: clipOutput(file, description, plan), requantised: plan.requantised }
+}
+
+function* clipOutput(
+  file: string,
+  description: ClipDescription,
+  plan: ClipPlan,
+): Generator<undefined, readonly Output[]> {
+  return [yield* output(file, yield* clipFields(description, plan.fileType), plan.tensors)]
 }
 
 /** A file to write. */
@@ -160,7 +209,8 @@ interface ReadyTensor extends GgufTensor {
 }
 
 async function targetPaths(
-  { card, config }: ModelDescription,
+  name: string,
+  hasVision: boolean,
   target: string,
   { pair, type }: ConvertOptions,
 ): Promise<readonly [string, string?]> {
@@ -168,10 +218,10 @@ async function targetPaths(
   const asDirectory = /[/\\]$/.test(target)
   if (asDirectory) await outputFailure(absolute, () => mkdir(absolute, { recursive: true }))
   const isDirectory = asDirectory || (await stat(absolute).catch(() => undefined))?.isDirectory() === true
-  const inside = path.join(absolute, `${card.name.replaceAll(/[^\w.-]+/g, '-')}-${type}`)
+  const inside = path.join(absolute, `${name.replaceAll(/[^\w.-]+/g, '-')}-${type}`)
   if (pair !== true) return [isDirectory ? `${inside}.gguf` : absolute]
-  if (config.vision === undefined)
-    throw new LlavaError('INVALID_ARGUMENT', `${card.name} has no vision tower to make a pair of; leave \`pair\` out`)
+  if (!hasVision)
+    throw new LlavaError('INVALID_ARGUMENT', `${name} has no vision tower to make a pair of; leave \`pair\` out`)
   const stem = isDirectory ? inside : absolute.replace(/\.gguf$/i, '')
   return [`${stem}.gguf`, path.join(path.dirname(stem), `mmproj-${path.basename(stem)}.gguf`)]
 }
@@ -194,11 +244,7 @@ function* output(file: string, fields: GgufFields, tensors: Output['tensors']): 
   return { path: file, tensors, layout: yield* layoutGguf(fields, tensors) }
 }
 
-async function checkTargets(
-  { files }: ModelDescription,
-  outputs: readonly Output[],
-  overwrite: boolean,
-): Promise<void> {
+async function checkTargets({ files }: Weights, outputs: readonly Output[], overwrite: boolean): Promise<void> {
   const sources = new Set(await Promise.all(files.map((file) => realpath(file))))
   for (const { path: file } of outputs) {
     const there = await realpath(file).catch(() => undefined)
@@ -217,12 +263,12 @@ async function checkTargets(
 
 /** All files or none: they get their names when the last is whole. */
 async function writeAll(
-  description: ModelDescription,
+  weights: Weights,
   outputs: readonly Output[],
   options: ConvertOptions,
   job: Job,
 ): Promise<void> {
-  const { files, tensors } = description
+  const { files, tensors } = weights
   const conversion = await worded(() => native().openConversion(files, tensors, options.threads ?? 0))
   const partials: PartialFile[] = []
   try {
@@ -230,7 +276,7 @@ async function writeAll(
     for (const each of outputs) {
       const partial = await PartialFile.create(each.path)
       partials.push(partial)
-      await new TensorWriter(description, conversion, partial, job, progress).write(each)
+      await new TensorWriter(weights, conversion, partial, job, progress).write(each)
     }
     job.check()
     await commitAll(partials)
@@ -283,7 +329,7 @@ const stretchBytes = 8 << 20
 
 /** Writes one file's tensors in order, a stretch of rows at a time. */
 class TensorWriter {
-  readonly #description: ModelDescription
+  readonly #weights: Weights
   readonly #conversion: NativeConversion
   readonly #file: PartialFile
   readonly #job: Job
@@ -292,14 +338,8 @@ class TensorWriter {
   #writing: Promise<void> = Promise.resolve()
   #buffers: readonly [Uint8Array, Uint8Array] = [new Uint8Array(stretchBytes), new Uint8Array(stretchBytes)]
 
-  constructor(
-    description: ModelDescription,
-    conversion: NativeConversion,
-    file: PartialFile,
-    job: Job,
-    progress: ProgressCount,
-  ) {
-    this.#description = description
+  constructor(weights: Weights, conversion: NativeConversion, file: PartialFile, job: Job, progress: ProgressCount) {
+    this.#weights = weights
     this.#conversion = conversion
     this.#file = file
     this.#job = job
@@ -361,8 +401,8 @@ class TensorWriter {
   }
 
   #refuse({ nan, infinite, overflowed }: NativeFindings, { source, dtype }: PlannedTensor): void {
-    const entry = this.#description.tensors[source]
-    const where = this.#description.files[entry?.file ?? 0] ?? ''
+    const entry = this.#weights.tensors[source]
+    const where = this.#weights.files[entry?.file ?? 0] ?? ''
     if (nan + infinite > 0)
       throw corrupt(where, `tensor ${entry?.name} holds ${nan} values that are NaN and ${infinite} that are infinite`)
     if (overflowed > 0)
@@ -378,13 +418,13 @@ function filesOf(outputs: readonly Output[]): ConvertedModel['files'] {
   return outputs.map(({ path: file, layout }) => ({ path: file, nbytes: layout.nbytes }))
 }
 
-function summary(outputs: readonly Output[], { requantised }: ConversionPlan, elapsedMs: number): ConvertedModel {
+function summary(outputs: readonly Output[]): Pick<ConvertedModel, 'files' | 'weightDtypes'> {
   const weightDtypes: Record<string, number> = {}
   for (const { tensors, layout } of outputs) {
     for (const [i, { dtype }] of tensors.entries())
       weightDtypes[dtype] = (weightDtypes[dtype] ?? 0) + (layout.extents[i]?.nbytes ?? 0)
   }
-  return { files: filesOf(outputs), weightDtypes, requantised, elapsedMs }
+  return { files: filesOf(outputs), weightDtypes }
 }
 
 /** Native failures in the library's own words. */

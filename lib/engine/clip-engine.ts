@@ -1,26 +1,31 @@
 // A whole CLIP, for pictures and texts as vectors of one space: what LLaVA's own tower, cut off before its last layer, cannot give.
 //   image = post_layernorm(tower(pixel_values))[class row] · visual_projectionᵀ,  text = final_layer_norm(text tower(ids))[end] · text_projectionᵀ
+// Or a whole SigLIP: image = pooling head(post_layernorm(tower(pixel_values))),  text = final_layer_norm(text tower(ids))[last] · text_projectionᵀ + bias
 
-import { readFile } from 'node:fs/promises'
-import { LlavaError } from '../errors.js'
 import type { Job } from './job.js'
 import { batchSize, PictureBatches, type Tower } from './picture-batches.js'
 import { guarded, native, type NativeClip, type NativeOptions } from '../native.js'
 import { finishInSlices } from '../slices.js'
-import { ClipTokenizer, clipVocabularyFromFiles, clipVocabularyFromJson } from '../tokenizer/clip-tokenizer.js'
+import { ClipTokenizer } from '../tokenizer/clip-tokenizer.js'
+import { SiglipTokenizer } from '../tokenizer/siglip-tokenizer.js'
+import { Unigram } from '../tokenizer/unigram.js'
 import { indexPieces } from '../tokenizer/piece-index.js'
 import { Tokenizer } from '../tokenizer/tokenizer.js'
-import { describeClip, type ClipDescription, type ClipTokenizerFiles } from '../weights/clip-directory.js'
-import { parseJsonInSlices } from '../weights/json-slices.js'
+import { isUnigram, type ClipDescription, type ClipVocabulary } from '../weights/clip-description.js'
+import { describeClip } from '../weights/describe-clip.js'
 import { towerRows } from '../weights/tower-rows.js'
+
+export type { ClipDescription }
+
+type TextTokenizer = Pick<ClipTokenizer, 'encode'>
 
 export class ClipEngine {
   readonly description: ClipDescription
   readonly #native: NativeClip
   readonly #pictures: PictureBatches<'image_embeds', Float32Array>
-  readonly #tokenizer: ClipTokenizer
+  readonly #tokenizer: TextTokenizer
 
-  private constructor(model: NativeClip, description: ClipDescription, tokenizer: ClipTokenizer) {
+  private constructor(model: NativeClip, description: ClipDescription, tokenizer: TextTokenizer) {
     this.#native = model
     const { projectionDim, vision } = description.config
     const encode: Tower<'image_embeds', Float32Array>['encode'] = async (pixelValues, count, _, cancellation) => {
@@ -34,11 +39,11 @@ export class ClipEngine {
     this.#tokenizer = tokenizer
   }
 
-  /** Opens a directory as transformers saves a CLIPModel. */
-  static async open(directory: string, options: NativeOptions): Promise<ClipEngine> {
-    const description = await describeClip(directory)
-    const { files, tensors, config } = description
-    const tokenizer = await openTokenizer(description.tokenizer, config.text.contextLength)
+  /** Opens what `describeClip` takes. */
+  static async open(location: string, options: NativeOptions): Promise<ClipEngine> {
+    const description = await describeClip(location)
+    const { files, tensors, config, tokenizer: spec } = description
+    const tokenizer = await tokenizerOf(spec, config.text.contextLength)
     const model = await guarded(() => native().openClip(files, tensors, config, options))
     return new ClipEngine(model, description, tokenizer)
   }
@@ -60,14 +65,14 @@ export class ClipEngine {
 
 /** A CLIP that is opened when it is first asked for: most who open a model never do. */
 export class LazyClip {
-  readonly #directory: string
+  readonly #location: string
   readonly #options: NativeOptions
   #opening: Promise<ClipEngine> | undefined
   #clip: ClipEngine | undefined
   #disposed = false
 
-  constructor(directory: string, options: NativeOptions) {
-    this.#directory = directory
+  constructor(location: string, options: NativeOptions) {
+    this.#location = location
     this.#options = options
   }
 
@@ -81,7 +86,7 @@ export class LazyClip {
   }
 
   async #open(): Promise<ClipEngine> {
-    const clip = await ClipEngine.open(this.#directory, this.#options)
+    const clip = await ClipEngine.open(this.#location, this.#options)
     this.#clip = clip
     if (this.#disposed) clip.dispose()
     return clip
@@ -93,23 +98,8 @@ export class LazyClip {
   }
 }
 
-async function openTokenizer(
-  { tokenizerJson, vocabulary, merges }: ClipTokenizerFiles,
-  contextLength: number,
-): Promise<ClipTokenizer> {
-  const file = tokenizerJson ?? vocabulary ?? ''
-  try {
-    const json = await finishInSlices(parseJsonInSlices(await readFile(file, 'utf8')))
-    const reading =
-      tokenizerJson === undefined
-        ? clipVocabularyFromFiles(json, await readFile(merges ?? '', 'utf8'))
-        : clipVocabularyFromJson(json)
-    const spec = await finishInSlices(reading)
-    return new ClipTokenizer(new Tokenizer(spec, await finishInSlices(indexPieces(spec))), contextLength)
-  } catch (cause) {
-    if (cause instanceof LlavaError && cause.code !== 'MODEL_CORRUPT') throw cause
-    throw new LlavaError('MODEL_CORRUPT', `${file}: ${cause instanceof Error ? cause.message : String(cause)}`, {
-      cause,
-    })
-  }
+async function tokenizerOf(vocabulary: ClipVocabulary, contextLength: number): Promise<TextTokenizer> {
+  if (isUnigram(vocabulary))
+    return new SiglipTokenizer(await finishInSlices(Unigram.of(vocabulary)), vocabulary, contextLength)
+  return new ClipTokenizer(new Tokenizer(vocabulary, await finishInSlices(indexPieces(vocabulary))), contextLength)
 }

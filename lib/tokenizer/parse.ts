@@ -168,7 +168,7 @@ export function* tokenizerFromSentencePiece(
   const model = readSentencePieceModel(bytes)
   const config = settings(tokenizerConfig)
   if (model.modelType !== 'bpe') throw unsupported(`the SentencePiece model type ${model.modelType}`)
-  if (model.charsmapBytes > 0) throw unsupported('a SentencePiece model with a normalisation table')
+  if (model.charsmap.length > 0) throw unsupported('a SentencePiece model with a normalisation table')
   if (model.removeExtraWhitespaces || !model.escapeWhitespaces || model.whitespaceAsSuffix) {
     throw unsupported('a SentencePiece model that collapses, suffixes or keeps white space unmarked')
   }

@@ -16,7 +16,8 @@ export interface SentencePieceModel {
   readonly bosId: number
   readonly eosId: number
   readonly padId: number
-  readonly charsmapBytes: number
+  /** What characters are replaced with before anything else (charsmap.ts); empty: nothing is. */
+  readonly charsmap: Uint8Array
   readonly addDummyPrefix: boolean
   readonly removeExtraWhitespaces: boolean
   readonly escapeWhitespaces: boolean
@@ -51,7 +52,7 @@ export function readSentencePieceModel(bytes: Uint8Array): SentencePieceModel {
     bosId: trained.get(41) ?? 1,
     eosId: trained.get(42) ?? 2,
     padId: trained.get(43) ?? -1,
-    charsmapBytes: charsmap?.kind === 'bytes' ? charsmap.value.length : 0,
+    charsmap: charsmap?.kind === 'bytes' ? charsmap.value : new Uint8Array(0),
     addDummyPrefix: normalized.get(3) !== 0,
     removeExtraWhitespaces: normalized.get(4) !== 0,
     escapeWhitespaces: normalized.get(5) !== 0,

@@ -1,105 +1,75 @@
 // A CLIP checkpoint (a directory as transformers saves it): all of it for embeddings, or its vision tower for an original LLaVA, which comes without one.
 
 import path from 'node:path'
-import { open, readdir } from 'node:fs/promises'
+import { readdir } from 'node:fs/promises'
 import { LlavaError } from '../errors.js'
-import type { ImageProcessorSpec } from '../image/image-processor.js'
-import type { ClipConfig, TensorEntry } from '../native.js'
+import { readScalar, type StatedClip } from './clip-description.js'
+import { readClipVocabulary, readSiglipVocabulary } from './clip-vocabulary.js'
 import { Fields, readJsonFields } from './fields.js'
-import { statedClipLayers, statedTower } from './hf-config.js'
-import { collectClipTensors, StoredModel } from './model-tensors.js'
+import { statedClipLayers, statedSiglipText, statedSiglipTower, statedTower } from './hf-config.js'
 import { corrupt, notFound, unsupported } from './model-error.js'
-import { fromClip } from './names.js'
+import { fromClip, fromSiglip } from './names.js'
 import type { OriginalVision } from './original-config.js'
 import { imageProcessorFromConfig } from './preprocessing.js'
 import { readWeights } from './shards.js'
-import { clipTextConfig, towerConfig, type StatedClipText } from './sizes.js'
-import type { StoredTensor } from './stored-tensor.js'
+import type { StatedClipText } from './sizes.js'
+import { threeParts, type StoredTensor } from './stored-tensor.js'
 
-/** Everything the rest of the package needs to know about a CLIP on disk. */
-export interface ClipDescription {
-  /** Absolute path of the directory. */
-  readonly path: string
-  /** Absolute paths; `TensorEntry.file` counts in them. */
-  readonly files: readonly string[]
-  readonly tensors: readonly TensorEntry[]
-  readonly config: ClipConfig
-  readonly tokenizer: ClipTokenizerFiles
-  readonly imageProcessor: ImageProcessorSpec
-  /** What cosines are multiplied by: exp(logit_scale). */
-  readonly scale: number
-  readonly parameters: number
-  readonly weightDtypes: Readonly<Record<string, number>>
-}
-
-/** Absolute paths of what the directory has: tokenizer.json, or vocab.json with merges.txt, or both. */
-export interface ClipTokenizerFiles {
-  readonly tokenizerJson?: string
-  readonly vocabulary?: string
-  readonly merges?: string
-}
-
-/**
- * Describes the CLIP checkpoint in `location`.
- * @throws LlavaError MODEL_NOT_FOUND, MODEL_CORRUPT or MODEL_UNSUPPORTED.
- */
-export async function describeClip(location: string): Promise<ClipDescription> {
-  const clip = await openClip(path.resolve(location))
+/** What a directory as transformers saves a CLIPModel or a SiglipModel states. @throws LlavaError MODEL_NOT_FOUND, MODEL_CORRUPT or MODEL_UNSUPPORTED. */
+export async function statedClipModel(directory: string): Promise<StatedClip> {
+  const config = await readJsonFields(path.join(directory, 'config.json'))
+  const kind = config?.raw('model_type')
+  if (config !== undefined && kind === 'siglip') return statedSiglipModel(directory, config)
+  if (config !== undefined && kind !== 'clip' && kind !== 'clip_vision_model')
+    throw unsupported(config.where, `as CLIP, model type ${JSON.stringify(kind ?? null)}`, 'clip, siglip')
+  const clip = await openClip(directory)
   if (clip.text === undefined)
     throw unsupported(clip.path, 'a vision tower without its text tower', 'whole CLIP checkpoints (CLIPModel)')
   const stored = await readTowerWeights(clip)
-  const model = new StoredModel(clip.path, stored, fromClip)
-  const vision = towerConfig(statedTower(clip.vision), model)
-  const config = {
-    vision,
-    text: clipTextConfig(statedText(clip.text), model),
-    projectionDim: model.dimension('visual_projection.weight', 0, 2),
-  }
-  const { files, tensors, parameters, weightDtypes } = collectClipTensors(model, config)
+  const processor = await readClipPreprocessor(clip)
   return {
     path: clip.path,
-    files,
-    tensors,
-    config,
-    tokenizer: tokenizerFiles(clip),
-    imageProcessor: imageProcessorFromConfig(await readClipPreprocessor(clip), vision, undefined),
-    scale: await logitScale(stored),
-    parameters,
-    weightDtypes,
+    name: path.basename(clip.path),
+    stored,
+    canonicalName: fromClip,
+    vision: statedTower(clip.vision),
+    text: statedText(clip.text),
+    tokenizer: await readClipVocabulary(clip.path),
+    imageProcessor: (vision) => imageProcessorFromConfig(processor, vision, undefined),
+    logitScale: await readScalar(stored, 'logit_scale'),
   }
 }
 
-/** exp(logit_scale), a tensor of one value; 100, where CLIP's training ends up and is clipped, where there is none. */
-async function logitScale(stored: readonly StoredTensor[]): Promise<number> {
-  const tensor = stored.find(({ name }) => name === 'logit_scale')
-  if (tensor === undefined) return 100
-  const value = floatOf(tensor.dtype, await readBytes(tensor))
-  if (value === undefined || !Number.isFinite(value))
-    throw corrupt(tensor.path, `the tensor logit_scale, of ${tensor.dtype}, is no number`)
-  return Math.exp(value)
-}
-
-async function readBytes({ path: file, offset, nbytes }: StoredTensor): Promise<Buffer> {
-  const handle = await open(file)
-  try {
-    const { buffer, bytesRead } = await handle.read(Buffer.alloc(Math.min(nbytes, 8)), 0, undefined, offset)
-    return buffer.subarray(0, bytesRead)
-  } finally {
-    await handle.close()
+async function statedSiglipModel(directory: string, config: Fields): Promise<StatedClip> {
+  const part = (key: string): Fields => config.object(key) ?? Fields.fromJson(`${config.where}, ${key}`, {})
+  const vision = statedSiglipTower(part('vision_config'))
+  if (part('vision_config').boolean('vision_use_head') === false)
+    throw unsupported(config.where, 'a SigLIP without its pooling head (`vision_use_head`)', 'SiglipModel with it')
+  const clip = { path: directory, names: new Set(await readdir(directory)) }
+  const stored = (await readTowerWeights(clip)).flatMap(splitAttention)
+  const processor = await readClipPreprocessor(clip)
+  return {
+    path: directory,
+    name: path.basename(directory),
+    stored,
+    canonicalName: fromSiglip,
+    vision,
+    text: statedSiglipText(part('text_config')),
+    tokenizer: await readSiglipVocabulary(directory),
+    imageProcessor: (tower) => imageProcessorFromConfig(processor, tower, undefined),
+    logitScale: await readScalar(stored, 'logit_scale'),
+    logitBias: await readScalar(stored, 'logit_bias'),
   }
 }
 
-/** The one value of a tensor. */
-function floatOf(dtype: string, bytes: Buffer): number | undefined {
-  if (dtype === 'F32' && bytes.length === 4) return bytes.readFloatLE()
-  if (dtype === 'BF16' && bytes.length === 2) return Buffer.from([0, 0, ...bytes]).readFloatLE()
-  if (dtype === 'F16' && bytes.length === 2) {
-    const bits = bytes.readUInt16LE()
-    const [exponent, fraction] = [(bits >> 10) & 31, bits & 1023]
-    const magnitude = exponent === 0 ? fraction * 2 ** -24 : (1024 + fraction) * 2 ** (exponent - 25)
-    return exponent === 31 ? NaN : bits >= 0x8000 ? -magnitude : magnitude
-  }
-  return undefined
+/** The pooling head's torch.nn.MultiheadAttention has query, key and value in one. */
+function splitAttention(tensor: StoredTensor): readonly StoredTensor[] {
+  const [, module, kind] = /^(.*\.head\.attention)\.in_proj_(weight|bias)$/.exec(tensor.name) ?? []
+  if (module === undefined) return [tensor]
+  return threeParts(
+    tensor,
+    ['q', 'k', 'v'].map((each) => `${module}.${each}_proj.${kind}`),
+  )
 }
 
 /** A directory with a CLIP configuration; its weights have not been looked at. */
@@ -111,14 +81,17 @@ export interface ClipDirectory {
   readonly text?: Fields
 }
 
-export async function readTowerWeights({ path: directory, names }: ClipDirectory): Promise<readonly StoredTensor[]> {
+export async function readTowerWeights({
+  path: directory,
+  names,
+}: Pick<ClipDirectory, 'path' | 'names'>): Promise<readonly StoredTensor[]> {
   const tensors = await readWeights(directory, names)
   if (tensors === undefined)
     throw notFound(directory, 'neither model.safetensors nor pytorch_model.bin is in this CLIP directory')
   return tensors
 }
 
-export function readClipPreprocessor({ path: directory }: ClipDirectory): Promise<Fields | undefined> {
+export function readClipPreprocessor({ path: directory }: Pick<ClipDirectory, 'path'>): Promise<Fields | undefined> {
   return readJsonFields(path.join(directory, 'preprocessor_config.json'))
 }
 
@@ -203,17 +176,6 @@ function clipParts(config: Fields): Pick<ClipDirectory, 'vision' | 'text'> | und
 
 function statedText(text: Fields): StatedClipText {
   return { ...statedClipLayers(text, 8), contextLength: text.integer('max_position_embeddings') }
-}
-
-function tokenizerFiles({ path: directory, names }: ClipDirectory): ClipTokenizerFiles {
-  const has = (name: string): string | undefined => (names.has(name) ? path.join(directory, name) : undefined)
-  const [tokenizerJson, vocabulary, merges] = [has('tokenizer.json'), has('vocab.json'), has('merges.txt')]
-  if (tokenizerJson === undefined && (vocabulary === undefined || merges === undefined))
-    throw notFound(directory, 'neither tokenizer.json nor vocab.json with merges.txt is in this CLIP directory')
-  return {
-    ...(tokenizerJson !== undefined && { tokenizerJson }),
-    ...(vocabulary !== undefined && merges !== undefined && { vocabulary, merges }),
-  }
 }
 
 /** OpenAI's towers are the ones whose configuration is known without a file: heads of 64, QuickGELU, and everything else shows in the tensors. */

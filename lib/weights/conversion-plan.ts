@@ -4,9 +4,10 @@
 //   What is quantised gets no more bits than it has, where the mix or the default would give them: they bring nothing back.
 
 import type { Dtype, TensorEntry } from '../native.js'
+import type { ClipDescription } from './clip-description.js'
 import type { ModelDescription } from './model-description.js'
 import { bitsPerWeight, fitsBlocks, isQuantised, type GgufTensor } from './gguf-writer.js'
-import { toGguf } from './names.js'
+import { toClipGguf, toGguf } from './names.js'
 
 export const conversionTypes = [
   'f32',
@@ -147,11 +148,37 @@ export function planConversion(
     language: planned.filter((tensor) => !isVision(sourceOf(tensor).name)),
     vision,
     visionFileType: fileTypeOf(visionType ?? typeOfMost(vision) ?? defaultVisionType(type)),
-    requantised: planned.filter(
-      (tensor) =>
-        isQuantised(sourceOf(tensor).dtype) && isQuantised(tensor.dtype) && tensor.dtype !== sourceOf(tensor).dtype,
-    ).length,
+    requantised: countRequantised(planned, description.tensors),
   }
+}
+
+export interface ClipPlan {
+  readonly tensors: readonly PlannedTensor[]
+  /** `general.file_type`. */
+  readonly fileType: number
+  /** As of ConversionPlan. */
+  readonly requantised: number
+}
+
+/** All matrices of a CLIP become `type`, those of its vision half `visionType` where it is given. */
+export function planClipConversion(
+  { tensors }: Pick<ClipDescription, 'tensors'>,
+  type: VisionType,
+  visionType: VisionType = type,
+): ClipPlan {
+  const planned = tensors.map((entry, source): PlannedTensor => {
+    const wanted = isVision(entry.name) || entry.name.startsWith('visual_projection.') ? visionType : type
+    const dtype = fitting(visionDtype(entry, wanted, wanted), entry.shape.at(-1) ?? 1)
+    return { name: toClipGguf(entry.name), dtype, shape: entry.shape, source, interleavedHeads: 0 }
+  })
+  return { tensors: planned, fileType: fileTypeOf(type), requantised: countRequantised(planned, tensors) }
+}
+
+function countRequantised(planned: readonly PlannedTensor[], sources: readonly TensorEntry[]): number {
+  return planned.filter(({ source, dtype }) => {
+    const from = sources[source]?.dtype ?? dtype
+    return isQuantised(from) && isQuantised(dtype) && dtype !== from
+  }).length
 }
 
 /** What most matrices are, where a file type is called so. */
@@ -191,7 +218,7 @@ function visionDtype(
   visionType: VisionType | undefined,
 ): Dtype {
   const wanted = visionType ?? defaultVisionType(type)
-  if (shape.length < 2 || name.endsWith('embeddings.position_embedding.weight')) return 'F32'
+  if (shape.length < 2 || /embeddings\.position_embedding\.weight$|\.probe$/.test(name)) return 'F32'
   if (shape.length > 2) return wanted === 'f32' || wanted === 'bf16' ? 'F32' : 'F16'
   const { base } = mixes[wanted]
   return visionType === undefined && hasFewerBits(dtype, base) ? dtype : base

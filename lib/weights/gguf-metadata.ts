@@ -1,6 +1,7 @@
 // A description as GGUF keys: of one file that holds everything (architecture "llava"), or of the pair that llama.cpp opens ("llama" and "clip").
 // What no key of theirs says has one of ours, `llava.…`; other readers pass those over. gguf-model.ts reads them all.
 
+import type { ImageProcessorSpec } from '../image/image-processor.js'
 import { ropeInvFreq, type Rope } from './rope.js'
 import { fileTypeOf, type ConversionType } from './conversion-plan.js'
 import type { GgufField, GgufFields, GgufTensor } from './gguf-writer.js'
@@ -9,7 +10,7 @@ import { ggufPreTokenizerName } from '../tokenizer/gguf-pre-tokenizers.js'
 import type { ModelDescription } from './model-description.js'
 import { unsupported } from './model-error.js'
 
-type Entries = readonly (readonly [string, GgufField])[]
+export type Entries = readonly (readonly [string, GgufField])[]
 
 /** The whole model in one file, a language model alone too. */
 export function* singleFields(description: ModelDescription, type: ConversionType): Generator<undefined, GgufFields> {
@@ -97,7 +98,7 @@ function generalFields({ card, generation }: ModelDescription): Entries {
 /** File types of floats, which have no blocks. */
 const floatFileTypes = (['f32', 'f16', 'bf16'] as const).map(fileTypeOf)
 
-function typeFields(fileType: number): Entries {
+export function typeFields(fileType: number): Entries {
   const isQuantised = !floatFileTypes.includes(fileType)
   return [
     ['general.file_type', ['u32', fileType]],
@@ -139,7 +140,6 @@ const kProjectionDim = 768
 
 function visionFields({ config: { vision }, imageProcessor }: ModelDescription): Entries {
   if (vision === undefined || imageProcessor === undefined) return []
-  const { mean, std, aspectRatio, shortestEdge, rescaleFactor, imageSize } = imageProcessor
   return [
     ['clip.has_text_encoder', ['bool', false]],
     ['clip.has_vision_encoder', ['bool', true]],
@@ -154,11 +154,19 @@ function visionFields({ config: { vision }, imageProcessor }: ModelDescription):
     ['clip.vision.attention.head_count', ['u32', vision.heads]],
     ['clip.vision.attention.layer_norm_epsilon', ['f32', vision.layerNormEps]],
     ['clip.vision.block_count', ['u32', vision.layers]],
-    ['clip.vision.image_mean', ['f32s', mean]],
-    ['clip.vision.image_std', ['f32s', std]],
     // Only layers that run are stored. Without the key, llama.cpp takes the last one for one too many and leaves it out.
     ['clip.vision.feature_layer', ['i32s', [vision.layers]]],
     ['llava.vision_feature_select_strategy', ['string', vision.dropClassRow ? 'default' : 'full']],
+    ...imageFields(imageProcessor),
+  ]
+}
+
+/** How a picture becomes pixel_values. */
+export function imageFields(processor: ImageProcessorSpec): Entries {
+  const { mean, std, aspectRatio, shortestEdge, rescaleFactor, imageSize } = processor
+  return [
+    ['clip.vision.image_mean', ['f32s', mean]],
+    ['clip.vision.image_std', ['f32s', std]],
     ['llava.image_aspect_ratio', ['string', aspectRatio]],
     ...(shortestEdge === imageSize ? [] : [['llava.image_shortest_edge', ['u32', shortestEdge]] as const]),
     ...(rescaleFactor === 1 / 255 ? [] : [['llava.image_rescale_factor', ['f64', rescaleFactor]] as const]),

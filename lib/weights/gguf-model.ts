@@ -5,7 +5,7 @@
 import path from 'node:path'
 import { readdir } from 'node:fs/promises'
 import { LlavaError } from '../errors.js'
-import type { ImageProcessorSpec } from '../image/image-processor.js'
+import type { ImageAspectRatio, ImageProcessorSpec } from '../image/image-processor.js'
 import { finishInSlices } from '../slices.js'
 import type { TokenizerSpec } from '../tokenizer/spec.js'
 import { pairUp, readAdapter, type Adapter } from './adapter.js'
@@ -48,6 +48,8 @@ const keyPrefixes: ReadonlyMap<unknown, string> = new Map([
 /** Throws MODEL_UNSUPPORTED unless the file is a language model that is computed here. */
 export function checkLanguageFile({ path: file, metadata, tensors }: GgufHeader): void {
   const architecture = metadata.get('general.architecture')
+  if (architecture === 'clip' && metadata.get('clip.has_text_encoder') === true)
+    throw unsupported(file, 'this is a CLIP by itself', '`CLIP.open`, or a LLaVA with this file as `clip`')
   if (architecture === 'clip')
     throw unsupported(
       file,
@@ -119,7 +121,8 @@ async function describeParts(
     tensors,
     config: { text, ...(tower && { vision: tower }) },
     tokenizer,
-    ...(clip && tower && { imageProcessor: imageProcessor(clip, tower.imageSize, options) }),
+    ...(clip &&
+      tower && { imageProcessor: ggufImageProcessor(clip, tower.imageSize, 'pad', options.imageAspectRatio) }),
     ...imageTokensOf(llama, tokenizer),
     ...(chatTemplate !== undefined && { chatTemplate }),
     generation: generationDefaults(llama, tokenizer),
@@ -364,13 +367,19 @@ function ggufLora(header: GgufHeader): Adapter {
   return { path: header.path, modules, ropeLayout: 'interleaved', replacements: [] }
 }
 
-function imageProcessor(clip: Fields, imageSize: number, options: DescribeOptions): ImageProcessorSpec {
-  const stated = clip.string('llava.image_aspect_ratio') ?? 'pad'
+/** @param otherwise How pictures are made square where the file does not say. */
+export function ggufImageProcessor(
+  clip: Fields,
+  imageSize: number,
+  otherwise: ImageAspectRatio,
+  option?: ImageAspectRatio,
+): ImageProcessorSpec {
+  const stated = clip.string('llava.image_aspect_ratio') ?? otherwise
   const known = imageAspectRatios.find((each) => each === stated)
   if (known === undefined) throw unsupported(clip.where, `image aspect ratio "${stated}"`, imageAspectRatios.join(', '))
   return {
     imageSize,
-    aspectRatio: options.imageAspectRatio ?? known,
+    aspectRatio: option ?? known,
     mean: channels(clip, 'clip.vision.image_mean') ?? clipMean,
     std: channels(clip, 'clip.vision.image_std', 0) ?? clipStd,
     rescaleFactor: clip.number('llava.image_rescale_factor', 0) ?? 1 / 255,

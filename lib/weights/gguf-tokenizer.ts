@@ -75,12 +75,19 @@ function ownFields(spec: TokenizerSpec, count: number): (readonly [string, GgufF
   ]
 }
 
-function byteLevelFields({ normalization, splits, wholeWords, unknown }: ByteLevel): (readonly [string, GgufField])[] {
+function byteLevelFields({
+  normalization,
+  splits,
+  wholeWords,
+  endOfWord,
+  unknown,
+}: ByteLevel): (readonly [string, GgufField])[] {
   return [
     ...(normalization === undefined ? [] : [[`${own}.normalization`, ['string', normalization]] as const]),
     [`${own}.splits`, ['strings', splits.map(({ regex }) => regex)]],
     [`${own}.splits_only_matches`, ['u8s', splits.map(({ onlyMatches }) => (onlyMatches ? 1 : 0))]],
     [`${own}.whole_words`, ['bool', wholeWords]],
+    ...(endOfWord === undefined ? [] : [[`${own}.end_of_word`, ['string', endOfWord]] as const]),
     ...(unknown === undefined ? [] : [[`${own}.unknown_byte_token_id`, ['u32', unknown.id]] as const]),
     ...(unknown?.fused === true ? [[`${own}.unknown_bytes_fused`, ['bool', true]] as const] : []),
   ]
@@ -181,7 +188,7 @@ function withKnownPreTokenizer(keys: Fields, metadata: ReadonlyMap<string, GgufV
 
 function ownByteLevel(keys: Fields, pieces: number): ByteLevel | undefined {
   if (!keys.has(`${own}.splits`)) return undefined
-  const normalization = keys.string(`${own}.normalization`)
+  const [normalization, endOfWord] = [keys.string(`${own}.normalization`), keys.string(`${own}.end_of_word`)]
   const regexes = strings(keys, 'splits')
   const onlyMatches = parallel(keys, 'splits_only_matches', regexes.length)
   if (normalization !== undefined && !isNormalization(normalization))
@@ -192,6 +199,7 @@ function ownByteLevel(keys: Fields, pieces: number): ByteLevel | undefined {
     ...(normalization !== undefined && { normalization }),
     splits,
     wholeWords: keys.boolean(`${own}.whole_words`) === true,
+    ...(endOfWord !== undefined && { endOfWord }),
     ...(keys.has(`${own}.unknown_byte_token_id`) && { unknown: unknownByte(keys, pieces) }),
   }
 }

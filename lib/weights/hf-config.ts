@@ -159,7 +159,7 @@ export function statedTower(vision: Fields): StatedVision {
 }
 
 /** A SiglipVisionConfig. Its hidden states end before post_layernorm, the last one too. */
-function statedSiglipTower(vision: Fields): StatedVision {
+export function statedSiglipTower(vision: Fields): StatedVision {
   const activation = vision.string('hidden_act') ?? 'gelu_pytorch_tanh'
   if (activation !== 'gelu_pytorch_tanh')
     throw unsupported(vision.where, `activation "${activation}" in a SigLIP tower`, 'gelu_pytorch_tanh')
@@ -188,6 +188,17 @@ function towerSizes(vision: Fields): Omit<StatedVision, 'tower' | 'layerNormEps'
 /** What both of CLIP's transformers say; `heads` where the file does not. */
 export function statedClipLayers(config: Fields, heads: number): Omit<StatedClipText, 'contextLength'> {
   return { ...statedLayers(config, heads), ...clipBlock(config) }
+}
+
+/** A SiglipTextConfig. */
+export function statedSiglipText(text: Fields): StatedClipText {
+  const { layerNormEps, activation } = statedSiglipTower(text)
+  return {
+    ...statedLayers(text, 12),
+    contextLength: text.integer('max_position_embeddings') ?? 64,
+    layerNormEps,
+    activation,
+  }
 }
 
 function clipBlock(config: Fields): Pick<StatedClipText, 'layerNormEps' | 'activation'> {

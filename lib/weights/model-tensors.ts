@@ -182,6 +182,7 @@ class Collector implements CollectedTensors {
       file: this.#fileIndex(stored.path),
       offset,
       nbytes,
+      ...(stored.transposed && { transposed: true }),
       ...(lora && { lora }),
     })
   }
@@ -262,13 +263,25 @@ function* projectorTensors({ hiddenSize: Dv, projectorLayers = 2 }: VisionConfig
 function* clipTensors({ vision, text, projectionDim }: ClipConfig): Generator<Wanted> {
   yield* towerTensors(vision)
   yield* layerNorm('vision_tower.post_layernorm', vision.hiddenSize)
-  yield matrix('visual_projection', projectionDim, vision.hiddenSize)
+  if (vision.tower === 'siglip') yield* poolingHead(vision)
+  else yield matrix('visual_projection', projectionDim, vision.hiddenSize)
   yield matrix('text_model.embeddings.token_embedding', text.vocabSize, text.hiddenSize)
   yield matrix('text_model.embeddings.position_embedding', text.contextLength, text.hiddenSize)
   for (let n = 0; n < text.layers; n++)
     yield* clipLayer(`text_model.encoder.layers.${n}`, text.hiddenSize, text.intermediateSize)
   yield* layerNorm('text_model.final_layer_norm', text.hiddenSize)
   yield matrix('text_projection', projectionDim, text.hiddenSize)
+  if (vision.tower === 'siglip') yield vector('text_projection.bias', projectionDim)
+}
+
+function* poolingHead({ hiddenSize: Dv, intermediateSize: Fv }: VisionConfig): Generator<Wanted> {
+  const head = 'vision_tower.head'
+  yield { name: `${head}.probe`, shape: [1, 1, Dv], isMatrix: false }
+  for (const projection of ['q_proj', 'k_proj', 'v_proj', 'out_proj'])
+    yield* linear(`${head}.attention.${projection}`, Dv, Dv)
+  yield* layerNorm(`${head}.layernorm`, Dv)
+  yield* linear(`${head}.mlp.fc1`, Fv, Dv)
+  yield* linear(`${head}.mlp.fc2`, Dv, Fv)
 }
 
 function* clipLayer(layer: string, Dv: number, Fv: number): Generator<Wanted> {

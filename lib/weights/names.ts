@@ -64,6 +64,16 @@ export function fromClip(name: string): CanonicalName {
   return clipWhole.get(full) ?? (clipOwn.test(full) ? full : fromHuggingFace(full))
 }
 
+const siglipOwn =
+  /^vision_model\.head\.(?:probe|(?:attention\.(?:[qkv]|out)_proj|layernorm|mlp\.fc[12])\.(?:weight|bias))$/
+
+/** A SigLIP checkpoint (SiglipModel), its pooling head's fused matrix in three. */
+export function fromSiglip(name: string): CanonicalName {
+  if (name === 'logit_bias') return null
+  if (siglipOwn.test(name)) return name.replace('vision_model', 'vision_tower')
+  return name.startsWith('text_model.head.') ? name.replace('text_model.head', 'text_projection') : fromClip(name)
+}
+
 /** Of a CLIP checkpoint, what a LLaVA without a tower of its own takes. */
 export function towerFromClip(name: string): CanonicalName {
   const canonical = fromClip(name)
@@ -131,6 +141,46 @@ export function toGguf(canonical: string): string {
   // LLaVA's projector is a Sequential: activations take the odd numbers.
   const [, linear, end] = /^multi_modal_projector\.linear_(\d+)\.(weight|bias)$/.exec(canonical) ?? []
   return linear === undefined ? keyOf(ggufWhole, canonical) : `mm.${2 * Number(linear) - 2}.${end}`
+}
+
+const ggufClipWhole: ReadonlyMap<string, string> = new Map([
+  ['v.post_ln.weight', 'vision_tower.post_layernorm.weight'],
+  ['v.post_ln.bias', 'vision_tower.post_layernorm.bias'],
+  ['visual_projection.weight', 'visual_projection.weight'],
+  ['t.token_embd.weight', 'text_model.embeddings.token_embedding.weight'],
+  ['t.position_embd.weight', 'text_model.embeddings.position_embedding.weight'],
+  ['t.post_ln.weight', 'text_model.final_layer_norm.weight'],
+  ['t.post_ln.bias', 'text_model.final_layer_norm.bias'],
+  ['text_projection.weight', 'text_projection.weight'],
+  ['text_projection.bias', 'text_projection.bias'],
+  ['v.head.probe', 'vision_tower.head.probe'],
+  ...Object.entries({
+    attn_q: 'attention.q_proj',
+    attn_k: 'attention.k_proj',
+    attn_v: 'attention.v_proj',
+    attn_out: 'attention.out_proj',
+    ln: 'layernorm',
+    ffn_up: 'mlp.fc1',
+    ffn_down: 'mlp.fc2',
+  }).flatMap(([leaf, module]) =>
+    ['weight', 'bias'].map((kind) => [`v.head.${leaf}.${kind}`, `vision_tower.head.${module}.${kind}`] as const),
+  ),
+])
+
+/** GGUF files of architecture clip that hold both towers: the vision tower's names are those of every GGUF, the text tower's clip.cpp's. */
+export function fromClipGguf(name: string): CanonicalName {
+  const whole = ggufClipWhole.get(name)
+  if (whole !== undefined) return whole
+  const [, layer, leaf = '', kind] = /^t\.blk\.(\d+)\.(\w+)\.(weight|bias)$/.exec(name) ?? []
+  if (layer === undefined) return name.startsWith('v.') ? fromGguf(name, false) : undefined
+  return joined(`text_model.encoder.layers.${layer}`, ggufVisionLeaf.get(leaf), kind)
+}
+
+/** The name that `fromClipGguf` turns back into `canonical`. */
+export function toClipGguf(canonical: string): string {
+  const [, layer, leaf, kind] = /^text_model\.encoder\.layers\.(\d+)\.(.*)\.(weight|bias)$/.exec(canonical) ?? []
+  if (layer !== undefined) return `t.blk.${layer}.${keyOf(ggufVisionLeaf, leaf)}.${kind}`
+  return [...ggufClipWhole.values()].includes(canonical) ? keyOf(ggufClipWhole, canonical) : toGguf(canonical)
 }
 
 function keyOf(names: ReadonlyMap<string, string>, value: string | undefined): string {

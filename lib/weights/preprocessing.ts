@@ -109,6 +109,27 @@ function refuseOtherProcessors(
   for (const [applies, what, supported] of refusals) if (applies) throw unsupported(config.where, what, supported)
 }
 
+/** The `preprocess_cfg` of an open_clip_config.json; without one, CLIP's own. */
+export function openClipProcessor(config: Fields | undefined, imageSize: number): ImageProcessorSpec {
+  const plain = imageProcessorFromConfig(undefined, { imageSize }, undefined)
+  if (config === undefined) return plain
+  const size = config.raw('size')
+  const sides = Array.isArray(size) ? size : [size ?? imageSize]
+  const mode = config.string('resize_mode') ?? 'shortest'
+  const refusals: readonly (readonly [boolean, string, string])[] = [
+    [sides.some((side) => side !== imageSize), `pictures of ${JSON.stringify(size)}`, String(imageSize)],
+    [mode !== 'shortest' && mode !== 'squash', `\`resize_mode\` "${mode}"`, 'shortest, squash'],
+    [(config.string('interpolation') ?? 'bicubic') !== 'bicubic', 'another interpolation', 'bicubic'],
+  ]
+  for (const [applies, what, supported] of refusals) if (applies) throw unsupported(config.where, what, supported)
+  return {
+    ...plain,
+    aspectRatio: mode === 'squash' ? 'stretch' : 'crop',
+    mean: channels(config, 'mean') ?? plain.mean,
+    std: channels(config, 'std', 0) ?? plain.std,
+  }
+}
+
 /** `336`, `{"shortest_edge": 336}` or a square `{"height": 336, "width": 336}`. */
 function edge(config: Fields, key: string): number | undefined {
   if (typeof config.raw(key) !== 'object') return config.integer(key)

@@ -4,7 +4,7 @@ import { PieceType, type TokenizerSpec } from '../tokenizer/spec.js'
 import { corrupt } from './model-error.js'
 
 /** Pieces that are only produced on request (specials such as `<image>`) may lie beyond the table. */
-export function checkVocabulary(where: string, tokenizer: TokenizerSpec, rows: number): void {
+export function checkVocabulary(where: string, tokenizer: Pick<TokenizerSpec, 'pieces' | 'types'>, rows: number): void {
   const produced: readonly (number | undefined)[] = [PieceType.normal, PieceType.unknown, PieceType.byte]
   const beyond = tokenizer.types.findIndex((type, id) => id >= rows && produced.includes(type))
   if (beyond < 0) return

@@ -260,6 +260,8 @@ std::vector<TensorEntry> directory_of(const Napi::Value& value) {
     if (offset < 0 || nbytes < 0) throw Error(ErrorCode::kModelCorrupt, entry.name + ": negative offset or size");
     entry.offset = static_cast<uint64_t>(offset);
     entry.nbytes = static_cast<uint64_t>(nbytes);
+    if (const Napi::Value transposed = o.Get("transposed"); !transposed.IsUndefined())
+      entry.transposed = boolean_of(transposed, "transposed");
     if (const Napi::Value lora = o.Get("lora"); !lora.IsUndefined()) {
       entry.lora_scale = float_of(object_of(lora, "lora").Get("scale"), "lora.scale");
       entry.interleaved_heads = integer_of(object_of(lora, "lora").Get("interleavedHeads"), "lora.interleavedHeads");

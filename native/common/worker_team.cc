@@ -24,6 +24,9 @@ namespace {
 
 constexpr int kSpins = 2000;  // about 30 µs of pause: longer than the gap between two ops, far shorter than a token
 
+// How long a caller lets others go first: some tens of times what it takes to wake a thread.
+constexpr std::chrono::milliseconds kPatience{1};
+
 void relax() {
 #if defined(__x86_64__)
   __builtin_ia32_pause();
@@ -86,6 +89,31 @@ void WorkerTeam::set_active(int threads) {
   if (active() == threads) return;
   active_.store(threads, std::memory_order_release);
   active_.notify_all();
+}
+
+bool WorkerTeam::begin_turn(bool waits) {
+  using Clock = std::chrono::steady_clock;
+  std::unique_lock lock(turn_mutex_);
+  if (!turn_taken_ && impatient_ == 0) return turn_taken_ = true;
+  if (!waits) return false;
+  const Clock::time_point start = Clock::now();
+  bool impatient = false;
+  waiting_++;
+  while (turn_taken_ || (impatient_ > 0 && !impatient)) {
+    turn_free_.wait(lock);
+    if (impatient || Clock::now() - start < kPatience) continue;
+    impatient = true;
+    impatient_++;
+  }
+  waiting_--;
+  if (impatient) impatient_--;
+  return turn_taken_ = true;
+}
+
+void WorkerTeam::end_turn() {
+  const std::lock_guard lock(turn_mutex_);
+  turn_taken_ = false;
+  if (waiting_ > 0) turn_free_.notify_all();
 }
 
 int WorkerTeam::worker_here() const { return place.team == this ? place.worker : -1; }

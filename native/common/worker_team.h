@@ -5,8 +5,10 @@
 //   throws what the first of them threw.
 #pragma once
 #include <atomic>
+#include <condition_variable>
 #include <cstdint>
 #include <exception>
+#include <mutex>
 #include <thread>
 #include <vector>
 
@@ -33,17 +35,38 @@ class WorkerTeam {
   // as it was a moment ago
   bool all_asleep() const { return asleep_.load(std::memory_order_relaxed) == threads() - 1; }
 
+  // A caller's turn, in which it alone may use set_active() and run(). Whoever asks while nobody has it gets it, as
+  // handing it over would leave the threads idle until another caller is awake; but before one that has waited for
+  // a millisecond nobody comes, so that a caller with job after job does not keep the others out.
+  class Turn {
+   public:
+    // waits: else the turn may be another caller's, and own() false
+    explicit Turn(WorkerTeam& team, bool waits = true) : team_(team), own_(team.begin_turn(waits)) {}
+    ~Turn() {
+      if (own_) team_.end_turn();
+    }
+    Turn(const Turn&) = delete;
+    Turn& operator=(const Turn&) = delete;
+    bool own() const { return own_; }
+
+   private:
+    WorkerTeam& team_;
+    const bool own_;
+  };
+
   // Threads that work on the next job, the caller among them; the others sleep.
   void set_active(int threads);
   int active() const { return active_.load(std::memory_order_relaxed); }
 
-  Shares run(const Job& job);                  // one caller at a time
+  Shares run(const Job& job);                  // one caller at a time: in its turn
   void run_alone(const Job& job, int worker);  // on this thread
 
   // As which worker this thread is in a task of this team; below 0: it is in none.
   int worker_here() const;
 
  private:
+  bool begin_turn(bool waits);
+  void end_turn();
   void stop();
   int64_t work(int worker);
   void await_tasks();
@@ -61,6 +84,11 @@ class WorkerTeam {
   std::atomic<int32_t> active_{1};
   std::atomic<int32_t> asleep_{0};
   std::atomic<bool> stop_{false};
+  std::mutex turn_mutex_;  // of the four below
+  std::condition_variable turn_free_;
+  bool turn_taken_ = false;
+  int waiting_ = 0;    // for a turn
+  int impatient_ = 0;  // of those, who have waited too long to let others go first
   std::vector<std::thread> workers_;
 };
 

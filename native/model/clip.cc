@@ -35,7 +35,11 @@ Clip::Clip(const std::vector<std::string>& files, const std::vector<TensorEntry>
 void Clip::project_rows(ConstActivations rows, const Linear& projection, float* out) {
   const Activations projected = passes_.arena.dense(rows.rows, config_.projection_dim);  // [B, C]
   passes_.project(rows, {{projection, projected}});
-  copy_out<float>(*backend_, {out, static_cast<size_t>(rows.rows * config_.projection_dim)}, projected.data);
+  copy_result(projected, out);
+}
+
+void Clip::copy_result(Activations dense, float* out) {
+  copy_out<float>(*backend_, {out, static_cast<size_t>(dense.rows * dense.cols)}, dense.data);
   backend_->synchronize(backend_->stream());
   passes_.stop_if_cancelled();
 }
@@ -49,15 +53,34 @@ void Clip::encode_images(std::span<const float> pixel_values, int64_t count, flo
     passes_.begin(Cancellation(cancel));
     const Device<const float> pixels =
         passes_.taken(pixel_values.subspan(static_cast<size_t>(first * values), static_cast<size_t>(some * values)));
-    const Activations rows = passes_.vision_tower(c, weights_.vision, pixels, some);  // [B * (1 + P), Dv]
-    // pooled = post_layernorm(class row)
-    const ConstActivations class_rows(rows.data, some, rows.cols, rows.stride * c.rows());  // [B, Dv]
-    const Activations pooled = passes_.arena.rows(some, rows.cols);                         // [B, Dv]
-    const Norm& norm = weights_.post_layernorm;
-    passes_.ops.layer_norm(
-        {.x = class_rows, .weight = norm.weight, .bias = norm.bias, .eps = c.layer_norm_eps, .y = pooled});
-    project_rows(pooled, weights_.visual_projection, out + first * config_.projection_dim);
+    const Activations rows = passes_.vision_tower(c, weights_.vision, pixels, some);  // [B * Tv, Dv]
+    if (c.tower == VisionTower::kSiglip)
+      pool_rows(rows, some, out + first * config_.projection_dim);
+    else
+      project_class_rows(rows, some, out + first * config_.projection_dim);
   }
+}
+
+// visual_projection(post_layernorm(class row))
+void Clip::project_class_rows(ConstActivations rows, int64_t pictures, float* out) {
+  const VisionConfig& c = config_.vision;
+  const ConstActivations class_rows(rows.data, pictures, rows.cols, rows.stride * c.rows());  // [B, Dv]
+  const Activations pooled = passes_.arena.rows(pictures, rows.cols);                         // [B, Dv]
+  const Norm& norm = weights_.post_layernorm;
+  passes_.ops.layer_norm(
+      {.x = class_rows, .weight = norm.weight, .bias = norm.bias, .eps = c.layer_norm_eps, .y = pooled});
+  project_rows(pooled, weights_.visual_projection, out);
+}
+
+// head(post_layernorm(rows))
+void Clip::pool_rows(Activations rows, int64_t pictures, float* out) {
+  const VisionConfig& c = config_.vision;
+  const Norm& norm = weights_.post_layernorm;
+  passes_.ops.layer_norm({.x = rows, .weight = norm.weight, .bias = norm.bias, .eps = c.layer_norm_eps, .y = rows});
+  const Activations pooled = passes_.pooling_head(c, weights_.head, rows, pictures);  // [B, Dv]
+  const Activations dense = passes_.arena.dense(pictures, rows.cols);                 // [B, Dv]
+  passes_.ops.copy_rows({.x = pooled, .y = dense});
+  copy_result(dense, out);
 }
 
 void Clip::encode_texts(std::span<const int32_t> ids, std::span<const int64_t> lengths, float* out,
@@ -76,8 +99,9 @@ void Clip::encode_texts(std::span<const int32_t> ids, std::span<const int64_t> l
 }
 
 void Clip::encode_some_texts(std::span<const int32_t> ids, std::span<const int64_t> lengths, float* out) {
-  const Activations rows = passes_.text_tower(config_.text, weights_.text, ids, lengths);        // [T, D]
-  const Activations last = passes_.arena.rows(static_cast<int64_t>(lengths.size()), rows.cols);  // [texts, D]
+  const bool causal = config_.vision.tower == VisionTower::kClip;
+  const Activations rows = passes_.text_tower(config_.text, weights_.text, ids, lengths, causal);  // [T, D]
+  const Activations last = passes_.arena.rows(static_cast<int64_t>(lengths.size()), rows.cols);    // [texts, D]
   int64_t end = 0;
   for (size_t i = 0; i < lengths.size(); i++) {
     end += lengths[i];

@@ -1,5 +1,5 @@
-// CLIP as a whole: pictures and texts as vectors of one space (CLIPModel.get_image_features, get_text_features; not
-// normalised).
+// CLIP as a whole, or SigLIP: pictures and texts as vectors of one space (CLIPModel's and SiglipModel's
+// get_image_features, get_text_features; not normalised).
 #pragma once
 #include <memory>
 #include <span>
@@ -21,12 +21,15 @@ class Clip {
 
   // pixel_values [count, 3, S, S] -> out [count, projection_dim], several in a pass
   void encode_images(std::span<const float> pixel_values, int64_t count, float* out, const std::atomic<bool>& cancel);
-  // ids of one text after the other, lengths[i] of each, start token to end token -> out [texts, projection_dim],
-  // pooled at the last one of each
+  // ids of one text after the other, lengths[i] of each -> out [texts, projection_dim], pooled at the last one of each:
+  // CLIP's from start token to end token, SigLIP's filled up to the context
   void encode_texts(std::span<const int32_t> ids, std::span<const int64_t> lengths, float* out,
                     const std::atomic<bool>& cancel);
 
  private:
+  void project_class_rows(ConstActivations rows, int64_t pictures, float* out);
+  void pool_rows(Activations rows, int64_t pictures, float* out);
+  void copy_result(Activations dense, float* out);
   void project_rows(ConstActivations rows, const Linear& projection, float* out);
   void encode_some_texts(std::span<const int32_t> ids, std::span<const int64_t> lengths, float* out);
   ClipConfig config_;

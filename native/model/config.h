@@ -51,7 +51,7 @@ struct ModelConfig {
   VisionConfig vision;
 };
 
-// CLIP's text tower.
+// CLIP's text tower, or SigLIP's.
 struct ClipTextConfig {
   int64_t hidden_size = 0;
   int64_t intermediate_size = 0;
@@ -63,7 +63,8 @@ struct ClipTextConfig {
   Activation activation = Activation::kQuickGelu;
 };
 
-// A whole CLIP: the vision tower with all its layers, the text tower, and the space they share.
+// A whole CLIP or SigLIP, as vision.tower says: the vision tower with all its layers, the text tower, and the space
+// they share, which is as wide as SigLIP's vision tower.
 struct ClipConfig {
   VisionConfig vision;
   ClipTextConfig text;

@@ -72,6 +72,8 @@ Conversion::Conversion(const std::vector<std::string>& files, const std::vector<
       corrupt(entry.name + ": reaches beyond the end of its file (truncated download?)");
     if (!by_name_.emplace(entry.name, static_cast<int64_t>(tensors_.size())).second)
       corrupt(entry.name + ": listed twice");
+    if (entry.transposed && (entry.shape.size() != 2 || traits(entry.dtype).quantised()))
+      corrupt(entry.name + ": only a float matrix may be stored transposed");
     tensors_.push_back({entry, rows, columns, bytes_per_row});
   }
 }
@@ -91,6 +93,7 @@ int64_t Conversion::result_bytes(const RowRequest& request) const {
     refuse("its rows do not divide into blocks of the target type");
   if (request.first < 0 || request.count < 1 || request.count > source.rows - request.first) refuse("no such rows");
   const int64_t heads = request.interleaved_heads;
+  if (heads > 0 && source.entry.transposed) refuse("a transposed matrix has no heads to interleave");
   if (heads < 0 || (heads > 0 && (source.rows % heads != 0 || source.rows / heads % 2 != 0)))
     refuse("its rows do not divide into heads of pairs");
   int64_t nbytes = 0;
@@ -102,6 +105,18 @@ void Conversion::read_rows(const Tensor& source, int64_t first, int64_t count, s
   const auto at = static_cast<uint64_t>(first * source.row_bytes);
   files_[static_cast<size_t>(source.entry.file)]->read(source.entry.offset + at, out,
                                                        static_cast<uint64_t>(count * source.row_bytes));
+}
+
+// The same of a matrix [rows, columns] that lies in its file as [columns, rows].
+void Conversion::read_transposed(const Tensor& source, int64_t first, int64_t count, std::byte* out) const {
+  const auto size = static_cast<int64_t>(traits(source.entry.dtype).bytes);
+  std::vector<std::byte> strip(static_cast<size_t>(count * size));
+  for (int64_t column = 0; column < source.columns; column++) {
+    const auto at = static_cast<uint64_t>((column * source.rows + first) * size);
+    files_[static_cast<size_t>(source.entry.file)]->read(source.entry.offset + at, strip.data(), strip.size());
+    for (int64_t r = 0; r < count; r++)
+      std::copy_n(strip.data() + r * size, size, out + r * source.row_bytes + column * size);
+  }
 }
 
 // Keeps A of the tensor at hand, if it has an adapter.
@@ -158,7 +173,10 @@ Findings Conversion::convert_rows(const RowRequest& request, int64_t first, int6
   scratch.values.resize(static_cast<size_t>(columns));
   if (!copied) scratch.bytes.resize(static_cast<size_t>(count * source.row_bytes));
   std::byte* bytes = copied ? out : scratch.bytes.data();
-  if (request.interleaved_heads == 0) read_rows(source, first, count, bytes);
+  if (source.entry.transposed)
+    read_transposed(source, first, count, bytes);
+  else if (request.interleaved_heads == 0)
+    read_rows(source, first, count, bytes);
   for (int64_t r = 0; r < count && request.interleaved_heads > 0; r++)
     read_rows(source, source_row(first + r), 1, bytes + r * source.row_bytes);
 

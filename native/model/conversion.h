@@ -70,6 +70,7 @@ class Conversion {
 
   const Tensor& tensor(int64_t index) const;
   void read_rows(const Tensor& tensor, int64_t first, int64_t count, std::byte* out) const;
+  void read_transposed(const Tensor& tensor, int64_t first, int64_t count, std::byte* out) const;
   void load_adapter(int64_t index);
   void add_adapter(int64_t row, float* values, Scratch& scratch) const;
   Findings convert_rows(const RowRequest& request, int64_t first, int64_t count, std::byte* out,

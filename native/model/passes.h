@@ -84,11 +84,20 @@ class Passes {
   // pixel_values[B, 3, S, S] -> hidden_states[layers]: [B * Tv, Dv], one picture after the other.
   Activations vision_tower(const VisionConfig& c, const VisionWeights& w, Device<const float> pixel_values,
                            int64_t pictures);
-  // Texts one after the other, lengths[i] ids of each -> final_layer_norm(hidden_states): [T, D]
+  // SigLIP's rows of pictures one after the other [B * Tv, Dv] -> one row a picture: [B, Dv]
+  Activations pooling_head(const VisionConfig& c, const PoolingHead& w, ConstActivations rows, int64_t pictures);
+  // Texts one after the other, lengths[i] ids of each -> final_layer_norm(hidden_states): [T, D]. CLIP's is causal,
+  // SigLIP's is not.
   Activations text_tower(const ClipTextConfig& c, const ClipTextWeights& w, std::span<const int32_t> ids,
-                         std::span<const int64_t> lengths);
+                         std::span<const int64_t> lengths, bool causal);
 
  private:
+  // Room for keys and values of sequences of these lengths; all of them are rows of the batch.
+  struct OwnPages {
+    std::vector<std::vector<DeviceBytes>> pages;
+    std::vector<KvSequence> sequences;
+  };
+  OwnPages own_pages(const KvLayout& layout, std::span<const int64_t> lengths);
   void clip_blocks(const ClipBlock& block, const std::vector<ClipLayer>& layers, std::span<const int64_t> lengths,
                    Activations x);
   void clip_block(const ClipBlock& block, const ClipLayer& layer, const KvPages& cache, Activations x);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 #include <initializer_list>
+#include <span>
 #include <unordered_map>
 
 #include "common/blocks.h"
@@ -22,7 +23,7 @@ std::string shape_text(const std::vector<int64_t>& shape) {
 [[noreturn]] void corrupt(const std::string& what) { throw Error(ErrorCode::kModelCorrupt, what); }
 
 // Bytes of a tensor, or corrupt() when its shape cannot be stored in its type.
-uint64_t stored_bytes(const TensorEntry& entry) {
+uint64_t bytes_of(const TensorEntry& entry) {
   uint64_t rows = 1;
   for (size_t i = 0; i + 1 < entry.shape.size(); i++) {
     if (__builtin_mul_overflow(rows, static_cast<uint64_t>(entry.shape[i]), &rows))
@@ -50,7 +51,7 @@ class WeightBinder {
       }
       if (entry.file < 0 || entry.file >= static_cast<int64_t>(store.files_.size()))
         corrupt(entry.name + ": no such file");
-      if (entry.nbytes != stored_bytes(entry))
+      if (entry.nbytes != bytes_of(entry))
         corrupt(entry.name + ": " + std::to_string(entry.nbytes) + " bytes do not hold shape " +
                 shape_text(entry.shape));
       const uint64_t size = store.files_[static_cast<size_t>(entry.file)]->size();
@@ -69,6 +70,7 @@ class WeightBinder {
     if (entry.shape.size() < 2 || entry.shape[0] != rows || inner != cols) mismatch(entry, {rows, cols});
     if (traits(entry.dtype).quantised() && entry.shape.size() != 2)
       corrupt(name + ": a quantised tensor must have two dimensions");
+    if (entry.transposed) return untransposed(entry, rows, cols);
     return {device_data(entry), entry.dtype, rows, cols};
   }
 
@@ -81,12 +83,7 @@ class WeightBinder {
 
   // Values that no file holds.
   Vector stored(const std::vector<float>& values) {
-    DeviceMemory memory = store_.backend_.allocate(values.size() * sizeof(float));
-    const Vector vector{memory.data().as<const float>(), static_cast<int64_t>(values.size())};
-    copy_in<float>(store_.backend_, memory.data().as<float>(), values);
-    store_.heap_bytes_ += memory.nbytes();
-    store_.vectors_.push_back(std::move(memory));
-    return vector;
+    return {held(std::as_bytes(std::span(values))).as<const float>(), static_cast<int64_t>(values.size())};
   }
 
   Linear linear(const std::string& name, int64_t out, int64_t in, bool bias) {
@@ -112,6 +109,30 @@ class WeightBinder {
   }
   [[noreturn]] void mismatch(const TensorEntry& entry, const std::vector<int64_t>& expected) const {
     corrupt(entry.name + ": shape " + shape_text(entry.shape) + " where the config asks for " + shape_text(expected));
+  }
+  // Bytes in memory of their own.
+  Device<const std::byte> held(std::span<const std::byte> bytes) {
+    DeviceMemory memory = store_.backend_.allocate(bytes.size());
+    const DeviceBytes place = memory.data();
+    copy_in<std::byte>(store_.backend_, place, bytes);
+    store_.heap_bytes_ += memory.nbytes();
+    store_.vectors_.push_back(std::move(memory));
+    return place;
+  }
+  // The same values in the order in which products read them, in their own type: w[out][in] = file[in][out].
+  Weight untransposed(const TensorEntry& entry, int64_t rows, int64_t cols) {
+    if (traits(entry.dtype).quantised() || entry.shape.size() != 2)
+      corrupt(entry.name + ": only a float matrix may be stored transposed");
+    const auto size = static_cast<size_t>(traits(entry.dtype).bytes);
+    const std::byte* file = data(entry);
+    std::vector<std::byte> values(entry.nbytes);
+    for (int64_t row = 0; row < rows; row++) {
+      for (int64_t col = 0; col < cols; col++)
+        std::copy_n(file + static_cast<size_t>(col * rows + row) * size, size,
+                    values.data() + static_cast<size_t>(row * cols + col) * size);
+    }
+    store_.mapped_bytes_ -= entry.nbytes;
+    return {held(values), entry.dtype, rows, cols};
   }
   // The stretch of a file that holds tensors.
   struct Stretch {
@@ -268,6 +289,21 @@ VisionWeights bind_vision(WeightBinder& bind, const VisionConfig& c) {
   return w;
 }
 
+PoolingHead bind_pooling_head(WeightBinder& bind, const VisionConfig& c) {
+  const int64_t D = c.hidden_size, F = c.intermediate_size;
+  const std::string at = "vision_tower.head";
+  return {
+      .probe = bind.rows(at + ".probe", 1, D),
+      .q_proj = bind.linear(at + ".attention.q_proj", D, D, true),
+      .k_proj = bind.linear(at + ".attention.k_proj", D, D, true),
+      .v_proj = bind.linear(at + ".attention.v_proj", D, D, true),
+      .out_proj = bind.linear(at + ".attention.out_proj", D, D, true),
+      .layernorm = bind.norm(at + ".layernorm", D, true),
+      .fc1 = bind.linear(at + ".mlp.fc1", F, D, true),
+      .fc2 = bind.linear(at + ".mlp.fc2", D, F, true),
+  };
+}
+
 std::vector<Linear> bind_projector(WeightBinder& bind, const VisionConfig& c, int64_t text_width) {
   std::vector<Linear> layers;
   for (int64_t i = 0; i < c.projector_layers; i++) {
@@ -322,6 +358,8 @@ void check_config(const ClipConfig& config) {
                   t.hidden_size % t.heads == 0 && t.vocab_size > 0 && t.context_length > 0 && config.projection_dim > 0;
   if (!ok) corrupt("the text tower's config is inconsistent");
   check_vision(config.vision);
+  if (config.vision.tower == VisionTower::kSiglip && config.projection_dim != config.vision.hidden_size)
+    corrupt("SigLIP's vectors are as wide as its vision tower");
 }
 
 }  // namespace
@@ -359,9 +397,13 @@ ClipWeights::ClipWeights(const std::vector<std::string>& files, const std::vecto
   WeightBinder bind(store, directory, progress);
   vision = bind_vision(bind, config.vision);
   post_layernorm = bind.norm("vision_tower.post_layernorm", config.vision.hidden_size, true);
-  visual_projection = bind.linear("visual_projection", config.projection_dim, config.vision.hidden_size, false);
+  const bool siglip = config.vision.tower == VisionTower::kSiglip;
+  if (siglip)
+    head = bind_pooling_head(bind, config.vision);
+  else
+    visual_projection = bind.linear("visual_projection", config.projection_dim, config.vision.hidden_size, false);
   text = bind_clip_text(bind, config.text);
-  text_projection = bind.linear("text_projection", config.projection_dim, config.text.hidden_size, false);
+  text_projection = bind.linear("text_projection", config.projection_dim, config.text.hidden_size, siglip);
   store.release_files();
 }
 

@@ -18,6 +18,7 @@ struct TensorEntry {
   int64_t file;
   uint64_t offset;
   uint64_t nbytes;
+  bool transposed = false;  // a matrix [out, in] whose file holds [in, out]
   // Of MODULE.lora_B.weight, an adapter's:
   float lora_scale = 0;  // alpha / r
   // above 0: rows of so many heads, rotation pairs half a head apart; the module's pairs are neighbours
@@ -72,6 +73,14 @@ struct TextWeights {
   Linear lm_head;
 };
 
+// SigLIP's: a learned query that all rows of a picture answer, and an MLP on what they say.
+struct PoolingHead {
+  ConstActivations probe;  // [1, Dv]
+  Linear q_proj, k_proj, v_proj, out_proj;
+  Norm layernorm;
+  Linear fc1, fc2;
+};
+
 struct ClipTextWeights {
   Weight token_embedding;
   Weight position_embedding;
@@ -108,16 +117,17 @@ struct LlavaWeights {
   std::vector<Linear> projector;  // multi_modal_projector.linear_1 …
 };
 
-// Every tensor a CLIP's config asks for.
+// Every tensor a CLIP's or SigLIP's config asks for.
 struct ClipWeights {
   ClipWeights(const std::vector<std::string>& files, const std::vector<TensorEntry>& directory,
               const ClipConfig& config, Backend& backend, const OpenProgress& progress);
   WeightStore store;
   VisionWeights vision;
   Norm post_layernorm;
-  Linear visual_projection;
+  Linear visual_projection;  // CLIP's
+  PoolingHead head;          // SigLIP's
   ClipTextWeights text;
-  Linear text_projection;
+  Linear text_projection;  // SigLIP's has a bias
 };
 
 }  // namespace llava

@@ -3,6 +3,7 @@
 #include <array>
 #include <atomic>
 #include <chrono>
+#include <memory>
 #include <new>
 #include <thread>
 
@@ -194,6 +195,34 @@ void cancelled_jobs_teach_nothing(Trial& t) {
   t.exact("two tasks", std::vector<int>{there}, {2});
 }
 
+// Two callers with a pool each, of as many threads: one team, whose jobs do not mix. The second pool ends while the
+// first is still at work.
+void pools_share_their_threads(Trial& t) {
+  constexpr int kThreads = 3, kJobs = 400;
+  std::array<int64_t, 2> wrong{};
+  std::array<std::atomic<bool>, kThreads> taken{};
+  std::atomic<bool> apart{true};
+  const auto calls = [&](size_t caller, std::unique_ptr<ThreadPool> pool) {
+    for (int job = 0; job < kJobs >> caller; job++) {
+      std::vector<int64_t> results(40);
+      pool->run(40, [&](int64_t index, int worker) {
+        // worker 0 is the caller, of whom there are two
+        if (worker > 0 && taken[static_cast<size_t>(worker)].exchange(true)) apart = false;
+        std::this_thread::sleep_for(microseconds(index == 7 ? 100 : 1));
+        results[static_cast<size_t>(index)] += index + static_cast<int64_t>(caller);
+        if (worker > 0) taken[static_cast<size_t>(worker)] = false;
+      });
+      for (int64_t i = 0; i < 40; i++)
+        wrong[caller] += results[static_cast<size_t>(i)] != i + static_cast<int64_t>(caller);
+    }
+  };
+  std::thread other([&] { calls(1, std::make_unique<ThreadPool>(kThreads, kThreads)); });
+  calls(0, std::make_unique<ThreadPool>(kThreads, kThreads));
+  other.join();
+  t.exact("wrong results", std::vector<int64_t>(wrong.begin(), wrong.end()), {0, 0});
+  t.require(apart, "a worker is in one task at a time");
+}
+
 constexpr Sharing::Time kStart{std::chrono::hours(1)};
 
 // What a job of 100 tasks would say of which the caller did 50.
@@ -271,6 +300,7 @@ std::vector<Case> pool_cases() {
       {"pool: a run inside a task", runs_inside_tasks},
       {"pool: jobs of every size", pool_does_all},
       {"pool: a cancelled job says nothing about the next", cancelled_jobs_teach_nothing},
+      {"pool: pools of as many threads share them", pools_share_their_threads},
       {"pool: small jobs stay on one thread", small_jobs_stay_alone},
       {"pool: of the smallest jobs some are measured", some_small_jobs_are_measured},
       {"pool: what sharing loses is bounded", losses_are_bounded},

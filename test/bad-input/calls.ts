@@ -79,7 +79,7 @@ const opening: Rows = [
   [
     'opening with a CLIP that is not there',
     'MODEL_NOT_FOUND',
-    /config\.json is missing/,
+    /no such file or directory/,
     () => LLaVA.open(modelPath, { clip: 'no/such/clip' }),
   ],
   [

@@ -148,7 +148,7 @@ const original: readonly (readonly [
 const without = (name: string): Shapes => new Map([...clipShapes()].filter(([each]) => each !== name))
 const clips: readonly (readonly [what: string, code: BadInput['code'], files: Files, message: RegExp])[] = [
   ['nothing in it', 'MODEL_NOT_FOUND', {}, /config\.json is missing/],
-  ['another model in it', 'MODEL_UNSUPPORTED', clipCheckpoint({ model_type: 'siglip' }), /"siglip".*clip/],
+  ['another model in it', 'MODEL_UNSUPPORTED', clipCheckpoint({ model_type: 'siglip2' }), /"siglip2".*clip, siglip/],
   ['a tower alone', 'MODEL_UNSUPPORTED', clipCheckpoint(clipConfig.vision_config), /without its text tower/],
   ['no weights', 'MODEL_NOT_FOUND', { ...clipCheckpoint(), 'pytorch_model.bin': undefined }, /pytorch_model\.bin/],
   [

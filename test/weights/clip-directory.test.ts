@@ -3,10 +3,11 @@ import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import test, { type ExecutionContext } from 'ava'
 import { native } from '../../lib/native.js'
-import { describeClip, type ClipDescription } from '../../lib/weights/clip-directory.js'
+import type { ClipDescription } from '../../lib/weights/clip-description.js'
+import { describeClip } from '../../lib/weights/describe-clip.js'
 import { readSafetensorsHeader } from '../../lib/weights/safetensors.js'
 import { temporaryFolder, tiny, writeFiles } from './tiny-llava.js'
-import { clipCheckpoint, clipShapes, clipText } from './tiny-original.js'
+import { clipCheckpoint, clipShapes, clipText, clipVocabulary } from './tiny-original.js'
 
 const golden = fileURLToPath(new URL('../../../test/fixtures/golden/original-bin/', import.meta.url))
 
@@ -35,15 +36,13 @@ test('a CLIP directory gives both towers whole, their sizes and the files of its
   t.like(clip.config.vision, { layers: tiny.visionLayers, dropClassRow: false, imageSize: tiny.image })
   t.is(clip.config.projectionDim, clipText.projection)
   t.like(clip.imageProcessor, { aspectRatio: 'crop', imageSize: tiny.image })
-  t.deepEqual(clip.tokenizer, {
-    vocabulary: path.join(clip.path, 'vocab.json'),
-    merges: path.join(clip.path, 'merges.txt'),
-  })
+  t.deepEqual(clip.tokenizer.pieces.toSorted(), Object.keys(clipVocabulary).toSorted())
 })
 
 test('tokenizer.json alone will do', async (t) => {
-  const clip = await describe(t, { ...clipCheckpoint(), 'vocab.json': undefined, 'tokenizer.json': {} })
-  t.deepEqual(clip.tokenizer, { tokenizerJson: path.join(clip.path, 'tokenizer.json') })
+  const model = { end_of_word_suffix: '</w>', vocab: clipVocabulary, merges: [] }
+  const clip = await describe(t, { ...clipCheckpoint(), 'vocab.json': undefined, 'tokenizer.json': { model } })
+  t.deepEqual(clip.tokenizer.pieces.toSorted(), Object.keys(clipVocabulary).toSorted())
 })
 
 // ---- against transformers, by native code

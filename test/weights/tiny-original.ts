@@ -73,7 +73,7 @@ export function languageCheckpoint(): Record<string, unknown> {
   return originalCheckpoint({ ...llamaConfig, architectures: ['LlamaForCausalLM'], model_type: 'llama' }, textShapes())
 }
 
-export const clipText = { D: 12, F: 20, layers: 2, heads: 3, vocab: 40, context: 9, projection: 10 } as const
+export const clipText = { D: 12, F: 20, layers: 2, heads: 3, vocab: 200, context: 9, projection: 10 } as const
 
 /** The text half of the tiny CLIP and the two projections, by canonical name. */
 export function clipShapes(): Map<string, readonly number[]> {
@@ -109,6 +109,15 @@ export const clipConfig = {
   },
 }
 
+const printable = Array.from({ length: 0x7f - 0x21 }, (_, n) => String.fromCharCode(0x21 + n)).concat('Ġ')
+/** What CLIP's tokenizer asks for at least. */
+export const clipVocabulary = Object.fromEntries(
+  [...printable, ...printable.map((symbol) => `${symbol}</w>`), '<|startoftext|>', '<|endoftext|>'].map((piece, id) => [
+    piece,
+    id,
+  ]),
+)
+
 export const clipName = (canonical: string): string => canonical.replace(/^vision_tower\./, 'vision_model.')
 
 export function clipCheckpoint(config: object = clipConfig, shapes: Shapes = clipShapes()): Record<string, unknown> {
@@ -116,7 +125,7 @@ export function clipCheckpoint(config: object = clipConfig, shapes: Shapes = cli
   return {
     'config.json': config,
     'pytorch_model.bin': zerosFile([...names, ['logit_scale', []]]),
-    'vocab.json': {},
+    'vocab.json': clipVocabulary,
     'merges.txt': '#version: 0.2\n',
   }
 }
