@@ -1,5 +1,6 @@
-// CLIP by itself: pictures and texts as vectors of one space, in which what means alike is near (Radford et al. 2021); SigLIP, which was trained to tell
-// of each pair by itself whether it belongs together (Zhai et al. 2023), is opened in the same way.
+// CLIP by itself: pictures and texts as vectors of one space, in which what means alike is near (Radford et al. 2021);
+// SigLIP, which was trained to tell of each pair by itself whether it belongs together (Zhai et al. 2023), is opened in
+// the same way.
 
 import { fileURLToPath } from 'node:url'
 import { allInputs, eachInput, named, type NamedResult } from './engine/many-inputs.js'
@@ -69,8 +70,9 @@ export interface ZeroShotOptions extends ImageOptions {
 export interface ZeroShot {
   readonly label: string
   /**
-   * Of a CLIP the softmax of scaled cosines: all of them add up to 1. Of a SigLIP the sigmoid of the scaled cosine plus a bias: whether this label fits,
-   * whatever the others are, so that they do not add up to 1; of a picture that no label fits all are near 0.
+   * Of a CLIP the softmax of scaled cosines: all of them add up to 1. Of a SigLIP the sigmoid of the scaled cosine plus
+   * a bias: whether this label fits, whatever the others are, so that they do not add up to 1; of a picture that no
+   * label fits all are near 0.
    */
   readonly probability: number
   /** Cosine of the picture and the label's text. */
@@ -140,8 +142,9 @@ export class CLIP implements Disposable, AsyncDisposable {
   }
 
   /**
-   * Opens a directory as transformers saves a CLIPModel or a SiglipModel, or as open_clip publishes a CLIP (open_clip_config.json; where a directory holds both, transformers' is
-   * read), or a GGUF that `convertModel` made of any of them; without a path the one that comes with the package.
+   * Opens a directory as transformers saves a CLIPModel or a SiglipModel, or as open_clip publishes a CLIP
+   * (open_clip_config.json; where a directory holds both, transformers' is read), or a GGUF that `convertModel` made of
+   * any of them; without a path the one that comes with the package.
    * Models opened with as many threads share them.
    * @throws LlavaError MODEL_NOT_FOUND, MODEL_CORRUPT, MODEL_UNSUPPORTED, INVALID_ARGUMENT.
    */
@@ -214,7 +217,9 @@ export class CLIP implements Disposable, AsyncDisposable {
     })
   }
 
-  /** Which of these labels fits a picture, the most probable first, by the cosines of the picture and a text for each. */
+  /**
+   * Which of these labels fits a picture, the most probable first, by the cosines of the picture and a text for each.
+   */
   async zeroShot(image: ImageInput, labels: readonly string[], options: ZeroShotOptions = {}): Promise<ZeroShot[]> {
     this.#checkAlive()
     checkOptions('zeroShot()', options, zeroShotChecks)

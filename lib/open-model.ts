@@ -69,7 +69,10 @@ export interface OpenOptions extends ImageOptions, PromptOptions {
   readonly visionFeatureLayer?: number
   /** Overrides how pictures are made square: `pad` with the mean colour, `crop` the centre, or `stretch` both sides. */
   readonly imageAspectRatio?: ImageAspectRatio
-  /** A whole CLIP, in any form that `CLIP.open` takes, for the kinds `clip_image` and `clip_text` of `embed`; the model that comes with the package brings its own. */
+  /**
+   * A whole CLIP, in any form that `CLIP.open` takes, for the kinds `clip_image` and `clip_text` of `embed`; the model
+   * that comes with the package brings its own.
+   */
   readonly clip?: string
   /** Gives up opening. */
   readonly signal?: AbortSignal

@@ -1,4 +1,5 @@
-// Models of one process share their compute threads: each gives what it gives alone, whoever else computes, comes or goes.
+// Models of one process share their compute threads: each gives what it gives alone, whoever else computes, comes or
+// goes.
 
 import { readdirSync } from 'node:fs'
 import path from 'node:path'

@@ -1,4 +1,5 @@
-// A checkpoint written as GGUF, in one file or as llama.cpp's pair, or a CLIP in a file of its own: described, planned, then row by row through native code and out.
+// A checkpoint written as GGUF, in one file or as llama.cpp's pair, or a CLIP in a file of its own: described, planned,
+// then row by row through native code and out.
 // While one stretch of rows is written, the next is made; memory is two stretches', whatever the model's size.
 
 import path from 'node:path'
@@ -113,8 +114,9 @@ const convertChecks = {
 } satisfies Record<keyof ConvertOptions, OptionCheck>
 
 /**
- * Writes the model at `source`, in any form `LLaVA.open` takes, as GGUF; or a CLIP by itself, in any form `CLIP.open` takes, as one of its own: all its matrices
- * become `type`, which is one of the visionTypes then, or those of its vision tower `visionType`.
+ * Writes the model at `source`, in any form `LLaVA.open` takes, as GGUF; or a CLIP by itself, in any form `CLIP.open`
+ * takes, as one of its own: all its matrices become `type`, which is one of the visionTypes then, or those of its
+ * vision tower `visionType`.
  *
  * `target` is the file, which only gets its name once it is whole; or a directory, which is made if the path ends in a slash, and in which the file is
  * named after the model and its type. With `pair` it may also be what both names are made of: `out/tiny` gives `out/tiny.gguf` and `out/mmproj-tiny.gguf`.

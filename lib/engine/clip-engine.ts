@@ -1,6 +1,7 @@
 // A whole CLIP, for pictures and texts as vectors of one space: what LLaVA's own tower, cut off before its last layer, cannot give.
 //   image = post_layernorm(tower(pixel_values))[class row] · visual_projectionᵀ,  text = final_layer_norm(text tower(ids))[end] · text_projectionᵀ
-// Or a whole SigLIP: image = pooling head(post_layernorm(tower(pixel_values))),  text = final_layer_norm(text tower(ids))[last] · text_projectionᵀ + bias
+// Or a whole SigLIP: image = pooling head(post_layernorm(tower(pixel_values))),  text = final_layer_norm(text
+// tower(ids))[last] · text_projectionᵀ + bias
 
 import type { Job } from './job.js'
 import { batchSize, PictureBatches, type Tower } from './picture-batches.js'

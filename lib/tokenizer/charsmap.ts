@@ -1,7 +1,10 @@
-// SentencePiece's table of normalisation (`precompiled_charsmap`): a double-array trie of UTF-8 sequences, and what stands for each.
+// SentencePiece's table of normalisation (`precompiled_charsmap`): a double-array trie of UTF-8 sequences, and what
+// stands for each.
 //   u32 nbytes of the trie · its units, u32 each · the replacements, each with a 0 behind it
-// The longest sequence that begins at a place is replaced; a character that begins none stays. The format of the units is Darts-clone's:
-//   bits 0-7 label, 8 has a value, 9 and 10-31 offset (times 256 where 9 is set); a unit with bit 31 is a value: where its replacement begins.
+// The longest sequence that begins at a place is replaced; a character that begins none stays. The format of the units
+// is Darts-clone's:
+//   bits 0-7 label, 8 has a value, 9 and 10-31 offset (times 256 where 9 is set); a unit with bit 31 is a value: where
+//     its replacement begins.
 
 import { corrupt } from './fields.js'
 

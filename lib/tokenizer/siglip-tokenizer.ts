@@ -1,6 +1,6 @@
-// SigLIP's tokenizer: text without punctuation and in lower case to Unigram pieces, an end token, and end tokens up to the context, as the text
-// tower sees all positions and is pooled at the last one. As Hugging Face's SiglipTokenizer, but that special tokens written out in the text
-// stay text.
+// SigLIP's tokenizer: text without punctuation and in lower case to Unigram pieces, an end token, and end tokens up to
+// the context, as the text tower sees all positions and is pooled at the last one. As Hugging Face's SiglipTokenizer,
+// but that special tokens written out in the text stay text.
 
 import type { Unigram, UnigramSpec } from './unigram.js'
 

@@ -1,4 +1,5 @@
-// SentencePiece's Unigram (Kudo 2018): of all ways to cut a text into pieces, the one whose scores add up to most, found left to right (Viterbi).
+// SentencePiece's Unigram (Kudo 2018): of all ways to cut a text into pieces, the one whose scores add up to most,
+// found left to right (Viterbi).
 //   best[end] = max over pieces text[begin, end) of best[begin] + score(piece), in float32 as SentencePiece adds;
 //   a character that is no piece by itself may stand as the unknown one, at 10 below the worst score.
 

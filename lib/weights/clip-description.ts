@@ -1,5 +1,5 @@
-// What is known of a CLIP on disk before a weight is read, whatever files it is made of: clip-directory.ts, open-clip.ts and clip-gguf.ts say what
-// theirs state, and here it is held against the tensors.
+// What is known of a CLIP on disk before a weight is read, whatever files it is made of: clip-directory.ts,
+// open-clip.ts and clip-gguf.ts say what theirs state, and here it is held against the tensors.
 
 import type { ImageProcessorSpec } from '../image/image-processor.js'
 import type { ClipConfig, TensorEntry, VisionConfig } from '../native.js'

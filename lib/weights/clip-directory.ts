@@ -15,7 +15,10 @@ import { readWeights } from './shards.js'
 import type { StatedClipText } from './sizes.js'
 import { threeParts, type StoredTensor } from './stored-tensor.js'
 
-/** What a directory as transformers saves a CLIPModel or a SiglipModel states. @throws LlavaError MODEL_NOT_FOUND, MODEL_CORRUPT or MODEL_UNSUPPORTED. */
+/**
+ * What a directory as transformers saves a CLIPModel or a SiglipModel states. @throws LlavaError MODEL_NOT_FOUND,
+ * MODEL_CORRUPT or MODEL_UNSUPPORTED.
+ */
 export async function statedClipModel(directory: string): Promise<StatedClip> {
   const config = await readJsonFields(path.join(directory, 'config.json'))
   const kind = config?.raw('model_type')

@@ -1,8 +1,11 @@
-// A CLIP or SigLIP in a GGUF of its own: architecture "clip" with both encoders, under the keys and names that llama.cpp has for the vision tower
-// (clip.vision.…, v.…) and clip.cpp had for the text tower (clip.text.…, t.…). What no key of theirs says has one of ours, `llava.…`.
+// A CLIP or SigLIP in a GGUF of its own: architecture "clip" with both encoders, under the keys and names that
+// llama.cpp has for the vision tower (clip.vision.…, v.…) and clip.cpp had for the text tower (clip.text.…, t.…). What
+// no key of theirs says has one of ours, `llava.…`.
 //   llava.logit_scale, llava.logit_bias        log of what cosines are multiplied by; what SigLIP adds then
-//   llava.vision_activation, llava.text_activation       clip.use_gelu says it of both towers, and does not tell gelu from its tanh form
-//   llava.image_aspect_ratio, llava.image_shortest_edge, llava.image_rescale_factor, llava.tokenizer.…     as in a LLaVA's
+//   llava.vision_activation, llava.text_activation       clip.use_gelu says it of both towers, and does not tell gelu
+//     from its tanh form
+//   llava.image_aspect_ratio, llava.image_shortest_edge, llava.image_rescale_factor, llava.tokenizer.…     as in a
+//     LLaVA's
 
 import path from 'node:path'
 import { finishInSlices } from '../slices.js'

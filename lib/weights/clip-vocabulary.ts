@@ -1,4 +1,5 @@
-// The vocabulary beside a CLIP's weights (tokenizer.json, or vocab.json with merges.txt), or beside a SigLIP's (spiece.model).
+// The vocabulary beside a CLIP's weights (tokenizer.json, or vocab.json with merges.txt), or beside a SigLIP's
+// (spiece.model).
 
 import path from 'node:path'
 import { finishInSlices } from '../slices.js'

@@ -11,8 +11,8 @@ import { notFound } from './model-error.js'
 import { isOpenClip, statedOpenClip } from './open-clip.js'
 
 /**
- * Describes the CLIP at `location`: a directory as transformers saves a CLIPModel or a SiglipModel or as open_clip publishes a CLIP, or a GGUF that
- * `convertModel` made of any of them.
+ * Describes the CLIP at `location`: a directory as transformers saves a CLIPModel or a SiglipModel or as open_clip
+ * publishes a CLIP, or a GGUF that `convertModel` made of any of them.
  * @throws LlavaError MODEL_NOT_FOUND, MODEL_CORRUPT or MODEL_UNSUPPORTED.
  */
 export async function describeClip(location: string): Promise<ClipDescription> {

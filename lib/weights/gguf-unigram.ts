@@ -1,4 +1,5 @@
-// SigLIP's vocabulary as GGUF keys: those that llama.cpp has for T5's (tokenizer.ggml.model "t5"), and llava.tokenizer.lower_case.
+// SigLIP's vocabulary as GGUF keys: those that llama.cpp has for T5's (tokenizer.ggml.model "t5"), and
+// llava.tokenizer.lower_case.
 
 import { checkedUnigram, type UnigramSpec } from '../tokenizer/unigram.js'
 import type { Fields } from './fields.js'

@@ -167,7 +167,10 @@ const ggufClipWhole: ReadonlyMap<string, string> = new Map([
   ),
 ])
 
-/** GGUF files of architecture clip that hold both towers: the vision tower's names are those of every GGUF, the text tower's clip.cpp's. */
+/**
+ * GGUF files of architecture clip that hold both towers: the vision tower's names are those of every GGUF, the text
+ * tower's clip.cpp's.
+ */
 export function fromClipGguf(name: string): CanonicalName {
   const whole = ggufClipWhole.get(name)
   if (whole !== undefined) return whole

@@ -1,7 +1,10 @@
-// A CLIP as open_clip publishes it: open_clip_config.json beside open_clip_model.safetensors or open_clip_pytorch_model.bin.
+// A CLIP as open_clip publishes it: open_clip_config.json beside open_clip_model.safetensors or
+// open_clip_pytorch_model.bin.
 //   visual.transformer.resblocks.0.attn.in_proj_weight [3 Dv, Dv] holds q_proj, k_proj and v_proj one after the other
-//   visual.proj [Dv, C] and text_projection [D, C] are what CLIPModel has as visual_projection and text_projection, transposed
-// Towers of timm or of Hugging Face's text models, attentional pooling and texts that are not pooled at their end are other architectures.
+//   visual.proj [Dv, C] and text_projection [D, C] are what CLIPModel has as visual_projection and text_projection,
+//     transposed
+// Towers of timm or of Hugging Face's text models, attentional pooling and texts that are not pooled at their end are
+// other architectures.
 
 import path from 'node:path'
 import { readScalar, type StatedClip } from './clip-description.js'
@@ -142,7 +145,10 @@ const leaves: ReadonlyMap<string, string> = new Map([
 // What OpenAI's archives hold beside weights.
 const numbers = /^(?:input_resolution|context_length|vocab_size|attn_mask)$/
 
-/** A tensor under the names that transformers gives it: views into the same bytes. CustomTextCLIP has its text tower under `text.`. */
+/**
+ * A tensor under the names that transformers gives it: views into the same bytes. CustomTextCLIP has its text tower
+ * under `text.`.
+ */
 function transformersTensors(tensor: StoredTensor): readonly StoredTensor[] {
   const name = tensor.name.replace(/^text\./, '')
   if (numbers.test(name)) return []

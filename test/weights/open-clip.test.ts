@@ -1,5 +1,5 @@
-// A CLIP as open_clip publishes it is the same CLIP: the tiny checkpoint of transformers under open_clip's names, its projections transposed and its query, key and
-// value matrices in one, gives the same vectors bit for bit.
+// A CLIP as open_clip publishes it is the same CLIP: the tiny checkpoint of transformers under open_clip's names, its
+// projections transposed and its query, key and value matrices in one, gives the same vectors bit for bit.
 
 import { copyFileSync, rmSync, writeFileSync } from 'node:fs'
 import path from 'node:path'

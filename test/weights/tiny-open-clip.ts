@@ -1,4 +1,5 @@
-// CLIP checkpoints of transformers written as open_clip publishes them: other names, projections transposed, query, key and value matrices in one.
+// CLIP checkpoints of transformers written as open_clip publishes them: other names, projections transposed, query, key
+// and value matrices in one.
 
 import { copyFileSync, existsSync, readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
