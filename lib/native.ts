@@ -216,7 +216,7 @@ export interface NativeModel {
   /**
    * logits [rows asked for, V] and hidden [the same rows, D] (after the final norm) are written when the promise resolves; null for what is not wanted.
    * A step that is cancelled, or that there is no page of keys and values for, fails by itself: its error stands in its place of `failures`, its sequence
-   * is as it was, its rows are NaN. When all fail, or the pass itself does, the promise is rejected and every sequence is as it was.
+   * is as it was, its rows are NaN. When all fail with one code, or the pass itself does, the promise is rejected and every sequence is as it was.
    */
   forward(
     steps: readonly NativeStep[],

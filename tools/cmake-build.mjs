@@ -20,17 +20,61 @@ export function cmakeBuild({ folder, targets, options }) {
   }
 }
 
-/** Builds both addons in `folder`, with no warning; the environment in which lib and the tests load them. */
-export function buildAddons(folder, compiler, options = []) {
-  const own = path.join(root, folder)
-  const settings = [
+/** What CMake is told to build everything in `folder`, with no warning. */
+export function cmakeOptions(folder, compiler, options = []) {
+  return [
     `-DCMAKE_CXX_COMPILER=${compiler}`,
     '-DCMAKE_COMPILE_WARNING_AS_ERROR=ON',
     '-DLLAVA_TESTING=ON',
-    `-DLLAVA_OUTPUT=${path.join(own, 'build')}`,
+    `-DLLAVA_OUTPUT=${path.join(root, folder, 'build')}`,
+    ...options,
   ]
-  cmakeBuild({ folder, targets: ['llava_native', 'llava_testing'], options: [...settings, ...options] })
-  return { LLAVA_NATIVE_PREBUILD: own }
+}
+
+/** Builds both addons in `folder`; the environment in which lib and the tests load them. */
+export function buildAddons(folder, compiler, options = []) {
+  cmakeBuild({ folder, targets: ['llava_native', 'llava_testing'], options: cmakeOptions(folder, compiler, options) })
+  return { LLAVA_NATIVE_PREBUILD: path.join(root, folder) }
+}
+
+const sanitizers = {
+  address: {
+    sanitize: 'address,undefined',
+    runtime: 'asan',
+    // Node leaves much to the end of its process; and what it maps and frees by itself is none of ours
+    options: { ASAN_OPTIONS: 'detect_leaks=0', UBSAN_OPTIONS: 'halt_on_error=1:print_stacktrace=1' },
+    compilers: ['clang++-19', 'clang++-14'],
+  },
+  thread: {
+    sanitize: 'thread',
+    runtime: 'tsan',
+    // what Node does by itself is no finding; its locks count all the same
+    options: { TSAN_OPTIONS: 'ignore_noninstrumented_modules=1 halt_on_error=1' },
+    // the runtime of clang 14 does not start in Node on newer kernels
+    compilers: ['clang++-19'],
+  },
+}
+
+/**
+ * A sanitized build: compiler, folder, CMake's options, and the environment in which Node loads addons of it. Says what is missing, and returns undefined, where
+ * no compiler for it is there.
+ */
+export function sanitizedBuild(name) {
+  const { sanitize, runtime, options, compilers } = sanitizers[name]
+  const compiler = compilers.find(answers)
+  if (compiler === undefined) {
+    const packages = 'clang-19 libclang-rt-19-dev'
+    console.error(`The ${name} sanitizer needs a clang and its runtimes; on Debian or Ubuntu: ${packages}`)
+    return undefined
+  }
+  const arch = process.arch === 'arm64' ? 'aarch64' : 'x86_64'
+  const library = spawnSync(compiler, [`-print-file-name=libclang_rt.${runtime}-${arch}.so`], { encoding: 'utf8' })
+  return {
+    compiler,
+    folder: `build/sanitized/${name}/${compiler}`,
+    options: [`-DLLAVA_SANITIZE=${sanitize}`],
+    environment: { ...options, LD_PRELOAD: library.stdout.trim() },
+  }
 }
 
 /** Runs ava on these files of dist/test; its report goes to standard output. Whether all passed. */

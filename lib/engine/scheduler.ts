@@ -193,7 +193,7 @@ export class Scheduler {
       return
     }
     const rows = parts.reduce((sum, part) => sum + part.rows, 0)
-    if (rows > fewRows) this.#pace.observe(rows, computeMs)
+    if (rows > fewRows && failures.includes(null)) this.#pace.observe(rows, computeMs)
     let from = 0
     for (const [n, part] of parts.entries()) {
       const end = from + part.outputs * width

@@ -88,9 +88,10 @@ class ForwardJob : public Job {
     const auto start = std::chrono::steady_clock::now();
     float *logits = logits_.allocate(), *hidden = hidden_.allocate();
     failures_ = model_->forward(steps_, logits, hidden, cancel());
-    const bool all_failed = !failures_.empty() && std::all_of(failures_.begin(), failures_.end(),
-                                                              [](const auto& failure) { return failure.has_value(); });
-    if (all_failed) throw *failures_.front();
+    const auto as_the_first = [&](const std::optional<Error>& failure) {
+      return failure && failures_.front() && failure->code() == failures_.front()->code();
+    };
+    if (!failures_.empty() && std::all_of(failures_.begin(), failures_.end(), as_the_first)) throw *failures_.front();
     compute_ms_ = milliseconds_since(start);
   }
   Napi::Value result(Napi::Env env) override {
@@ -145,6 +146,9 @@ Segment segment_of(const Napi::Object& o) {
   segment.image = unwrap<FeaturesWrap>(o.Get("image"), "image").image();
   segment.start = integer_of(o.Get("start"), "start");
   segment.count = integer_of(o.Get("count"), "count");
+  // here already: rows are counted before the runner sees them, and what a caller claims may be 2^53
+  if (segment.start < 0 || segment.count < 1 || segment.count > segment.image->rows - segment.start)
+    throw Error(ErrorCode::kInvalidArgument, "image rows out of range");
   return segment;
 }
 

@@ -91,16 +91,19 @@ void weigh_span(const KernelTable& k, const Block& block, int64_t at, int64_t wi
 }
 
 // product(row, rows, from, to): rows [row, row + rows) times positions [from, to) of the page at `at`. Together they
-// are what each of the rows from r on sees, in order: first what all see, then what is left row by row. A weight of 0
-// would not do, as 0 times a value that overflowed is NaN.
+// are what each of the rows from r on sees, in order: what all see at once, what only some see row by row. A weight of
+// 0 would not do, as 0 times a value that overflowed is NaN.
 template <class Product>
 void for_positions_seen(const Block& block, int64_t r, int64_t rows, int64_t at, const Product& product) {
-  const int64_t common = block.held_by(r, at);
-  if (common > 0) product(r, rows, 0, common);
-  for (int64_t row = r + 1; row < r + rows; row++) {
-    const int64_t held = block.held_by(row, at);
-    if (held > common) product(row, 1, common, held);
-  }
+  const int64_t end = r + rows, from = block.forgotten_by(end - 1, at), to = std::max(from, block.held_by(r, at));
+  const auto alone = [&](int64_t row, int64_t first, int64_t last) {
+    first = std::max(first, block.forgotten_by(row, at));
+    last = std::min(last, block.held_by(row, at));
+    if (first < last) product(row, 1, first, last);
+  };
+  for (int64_t row = r; row < end; row++) alone(row, 0, from);
+  if (from < to) product(r, rows, from, to);
+  for (int64_t row = r; row < end; row++) alone(row, to, kPageTokens);
 }
 
 // out += weights · values

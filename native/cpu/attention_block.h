@@ -96,6 +96,10 @@ struct Block {
   // Of the page at `at`: positions that some row of the tile that begins at `row` sees.
   int64_t held(int64_t row, int64_t at) const { return held_by(std::min(row + kDiagonalRows, rows()) - 1, at); }
   int64_t held_by(int64_t row, int64_t at) const { return std::clamp<int64_t>(visible_to(row) - at, 0, kPageTokens); }
+  // Positions of it that lie before the row's window.
+  int64_t forgotten_by(int64_t row, int64_t at) const {
+    return a.window > 0 ? std::clamp<int64_t>(position(row) + 1 - a.window - at, 0, kPageTokens) : 0;
+  }
 };
 
 }  // namespace llava::cpu

@@ -336,8 +336,7 @@ struct RowPanels : PanelsForRows<float, kGemvStretch, kPanelRow / kFloat> {
   }
   void multiply(const Weight&, const std::byte* panel, int64_t first, int64_t rows, int64_t k, int64_t depth,
                 float* product, int64_t width) const {
-    kernels.gemv_f32(panel, kPanelRow, kColumns, depth, nullptr, rows, x.row(first) + k, x.stride, product, width,
-                     k > 0);
+    kernels.gemv_f32(panel, kPanelRow, kColumns, depth, panel, rows, x.row(first) + k, x.stride, product, width, k > 0);
   }
 };
 

@@ -3,6 +3,10 @@
 //   The comment above each struct is its contract; check.h is the contract as code.
 //   T tokens · P patches · D hidden_size · F intermediate_size · H heads · Hk kv heads · Dh head_dim · V vocab · Tk
 //   keys Activations are f32 rows; weights are [out, in] in their file's layout.
+//   NaN and infinities: what stands in one row, or overflows there, changes no bit of a row that does not depend on it.
+//   Each row of y depends on the same row of its inputs, of attention on the keys and values that it sees, of mean_rows
+//   on its picture. What becomes of the row itself stands with each op; where nothing does, each value of y is computed
+//   from its own values as IEEE 754 has it. "Not finite" is NaN or an infinity, and which of them differs between ISAs.
 #pragma once
 #include <cstdint>
 #include <span>
@@ -43,7 +47,7 @@ constexpr int64_t kFewRows = 32;
 //   y[1 + p, :] = weight · patch p of pixel_values[3, S, S] + bias + position[1 + p, :]
 //   weight [Dv, 3 * patch * patch], index c * patch^2 + i * patch + j; patches in raster order (CLIPVisionEmbeddings);
 //   pixels beyond the last whole patch are not looked at. Without class_embedding its row is missing from y and
-//   position (SiglipVisionEmbeddings).
+//   position (SiglipVisionEmbeddings). A pixel that is not finite makes its patch's row not finite, and no other.
 struct PatchEmbedArgs {
   Device<const float> pixel_values;  // [B, 3, S, S]
   int64_t pictures;                  // B
@@ -57,7 +61,8 @@ struct PatchEmbedArgs {
   Activations y;  // [B * (1 + P), Dv], one picture after the other
 };
 
-// y[T, D] = (x - mean) / sqrt(var + eps) * weight + bias; y may be x
+// y[T, D] = (x - mean) / sqrt(var + eps) * weight + bias; y may be x. NaN or an infinity makes its row NaN; where only
+// the squares overflow, the row is bias.
 struct LayerNormArgs {
   ConstActivations x;
   Vector weight;  // [D]
@@ -66,7 +71,8 @@ struct LayerNormArgs {
   Activations y;
 };
 
-// y[T, D] = weight * x / sqrt(mean(x^2) + eps); y may be x
+// y[T, D] = weight * x / sqrt(mean(x^2) + eps); y may be x. NaN makes its row NaN. An infinity becomes NaN, and what is
+// finite beside it 0; so it does where only the squares overflow.
 struct RmsNormArgs {
   ConstActivations x;
   Vector weight;  // [D]
@@ -77,7 +83,8 @@ struct RmsNormArgs {
 enum class Activation : uint8_t { kNone, kQuickGelu, kGelu, kGeluTanh };
 
 // y[M, N] = activation(scale * x[M, K] · weight[N, K]ᵀ + bias[N]) + residual[M, N]; bias and residual may be absent; y
-// may be residual.
+// may be residual. A value of x that is not finite makes its whole row of y not finite; so does one that bf16 rounds to
+// an infinity, where x is multiplied in bf16. What is not finite in a row of weight stays in its column of y.
 struct LinearOutput {
   Weight weight;
   Vector bias{};
@@ -95,14 +102,15 @@ struct LinearArgs {
   LinearOutput output[3];
 };
 
-// y[T, D] = activation(x[T, D]), one other than kNone; y may be x
+// y[T, D] = activation(x[T, D]), one other than kNone; y may be x. NaN and infinities become values that are not
+// finite.
 struct ActivateArgs {
   ConstActivations x;
   Activation activation;
   Activations y;
 };
 
-// y[T, F] = silu(gate[T, F]) * up[T, F]; y may be gate or up
+// y[T, F] = silu(gate[T, F]) * up[T, F]; y may be gate or up. NaN and infinities become values that are not finite.
 struct SiluMulArgs {
   ConstActivations gate;
   ConstActivations up;
@@ -164,7 +172,8 @@ struct KvPages {
   std::span<const KvSequence> sequences;
 };
 
-// Writes k, v [T, Hk * Dh] of all sequences at their positions.
+// Writes k, v [T, Hk * Dh] of all sequences at their positions. In f16, what is nearer to 2^16 than to 65504 is an
+// infinity. In q8_0, finite values end at 127 * 65504, and a block that holds NaN or an infinity reads as NaN.
 struct KvAppendArgs {
   ConstActivations k;
   ConstActivations v;
@@ -174,6 +183,9 @@ struct KvAppendArgs {
 // y[T, H * Dh] = softmax(q kᵀ / sqrt(Dh)) v over the cached positions [0, end) of each row's sequence.
 //   causal: a row at position p sees positions <= p; with a window, only the last `window` of those.
 //   Query head h reads kv head h / (H / Hk).
+//   NaN in a query, or in a key that it sees, makes that head of the row NaN; so does an infinite score. A score of
+//   -infinity is a weight of 0; where all are, the head is 0. A value that is not finite makes its column of the head
+//   so.
 struct AttentionArgs {
   ConstActivations q;
   KvPages cache;

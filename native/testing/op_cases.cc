@@ -294,11 +294,18 @@ void for_each_linear(const std::function<void(DType, Arithmetic, int64_t K)>& bo
 // --------------------------------------------------------------------------------------------------------------
 
 // A block of a q8_0 cache: codes of at most 32 values and the half that is their scale, the least one with which all
-// codes lie in [-127, 127], or the largest finite half, and then codes end there.
+// codes lie in [-127, 127], or the largest finite half, and then codes end there. Of a block that is not finite the
+// scale is not, and codes are 0.
 struct CachedBlock {
   uint16_t scale;
   std::vector<int8_t> codes;
   explicit CachedBlock(std::span<const float> values) {
+    if (!std::all_of(values.begin(), values.end(), [](float value) { return std::isfinite(value); })) {
+      const bool is_nan = std::any_of(values.begin(), values.end(), [](float value) { return std::isnan(value); });
+      scale = is_nan ? 0x7E00 : 0x7C00;
+      codes.assign(values.size(), 0);
+      return;
+    }
     const float step = largest_magnitude(values) / 127;
     scale = 0;
     // halves from 0 on are in order: the last one below the step, and then the next
@@ -1541,6 +1548,357 @@ double cached_error(std::span<const float> values) {
   return largest * (0.5 + 127 * 3 * 0x1p-24);
 }
 
+// ---- NaN, infinities, and values that overflow on their way (args.h)
+// ---------------------------------------------------------------------------------------------------------------------
+
+// None of them fits f16, the last one is a number for all else.
+constexpr float kOdd[] = {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity(),
+                          -std::numeric_limits<float>::infinity(), FLT_MAX, -70000.0f};
+
+std::string odd_label(const std::string& what, float odd) { return what + " with " + std::to_string(odd); }
+
+bool all_not_finite(std::span<const float> values) {
+  return std::none_of(values.begin(), values.end(), [](float value) { return std::isfinite(value); });
+}
+
+// What a value that is not finite makes so, in its row of y.
+enum class Spread : uint8_t { kValue, kRow, kSomewhere };
+
+// One value of x is odd: no other row of y changes, and of its own what `spread` says. rows: of x that make one of y.
+void stays_in_its_row(Trial& t, const std::string& label, const Matrix& x, Spread spread,
+                      const std::function<Values(const Matrix&)>& run, int64_t rows = 1) {
+  const Values plain = run(x);
+  const int64_t width = static_cast<int64_t>(plain.size()) * rows / x.rows;
+  for (const float odd : kOdd) {
+    const int64_t row = t.random.below(x.rows), column = t.random.below(x.cols), own = row / rows * width;
+    Matrix changed = x;
+    changed.values[at(row * x.cols + column)] = odd;
+    Values got = run(changed);
+    const std::span<const float> of_row = std::span<const float>(got).subspan(at(own), at(width));
+    const std::string name = odd_label(label, odd);
+    if (!std::isfinite(odd)) {
+      const bool somewhere = std::any_of(of_row.begin(), of_row.end(), [](float v) { return !std::isfinite(v); });
+      t.require(spread == Spread::kRow     ? all_not_finite(of_row)
+                : spread == Spread::kValue ? !std::isfinite(of_row[at(column)])
+                                           : somewhere,
+                name + ": its own row is not finite");
+    }
+    if (spread == Spread::kValue) {
+      got[at(own + column)] = plain[at(own + column)];
+    } else {
+      std::copy_n(plain.begin() + own, width, got.begin() + own);
+    }
+    t.exact(name + ": all else", got, plain);
+  }
+}
+
+// The same of an op y = f(x) with one matrix.
+void one_matrix_stays(Trial& t, Rig& rig, const std::string& label, const Matrix& x, Spread spread,
+                      const std::function<void(const OpTable&, Stream&, ConstActivations, Activations)>& call) {
+  stays_in_its_row(t, label, x, spread, [&](const Matrix& changed) {
+    const In<float> xs(rig, changed.strided());
+    const Matrix before = unwritten_matrix(t, x.rows, x.cols);
+    return rig.run([&](const OpTable& ops, Stream& s) {
+      return written(rig, before, [&](Activations y) { call(ops, s, view(changed, xs), y); });
+    });
+  });
+}
+
+void rows_with_nan(Trial& t) {
+  Rig rig(t);
+  for (const int64_t rows : {2, 13}) {
+    for (const int64_t cols : {15, 64, 100}) {
+      const Matrix x = random_matrix(t, rows, cols), other = random_matrix(t, rows, cols);
+      const In<float> others(rig, other.strided()), weight(rig, t.random.values(cols)),
+          bias(rig, t.random.values(cols));
+      one_matrix_stays(t, rig, "copy_rows", x, Spread::kValue,
+                       [](const OpTable& ops, Stream& s, ConstActivations from, Activations y) {
+                         ops.copy_rows(s, {.x = from, .y = y});
+                       });
+      one_matrix_stays(t, rig, "add_rows", x, Spread::kValue,
+                       [&](const OpTable& ops, Stream& s, ConstActivations from, Activations y) {
+                         ops.add_rows(s, {.a = view(other, others), .b = from, .y = y});
+                       });
+      one_matrix_stays(t, rig, "silu_mul of a gate", x, Spread::kValue,
+                       [&](const OpTable& ops, Stream& s, ConstActivations from, Activations y) {
+                         ops.silu_mul(s, {.gate = from, .up = view(other, others), .y = y});
+                       });
+      one_matrix_stays(t, rig, "silu_mul of an up", x, Spread::kValue,
+                       [&](const OpTable& ops, Stream& s, ConstActivations from, Activations y) {
+                         ops.silu_mul(s, {.gate = view(other, others), .up = from, .y = y});
+                       });
+      for (const Activation activation : {Activation::kQuickGelu, Activation::kGelu, Activation::kGeluTanh}) {
+        one_matrix_stays(t, rig, "activate", x, Spread::kValue,
+                         [&](const OpTable& ops, Stream& s, ConstActivations from, Activations y) {
+                           ops.activate(s, {.x = from, .activation = activation, .y = y});
+                         });
+      }
+      one_matrix_stays(t, rig, "rms_norm", x, Spread::kSomewhere,
+                       [&](const OpTable& ops, Stream& s, ConstActivations from, Activations y) {
+                         ops.rms_norm(s, {.x = from, .weight = weight.vector(), .eps = 1e-5f, .y = y});
+                       });
+      one_matrix_stays(t, rig, "layer_norm", x, Spread::kRow,
+                       [&](const OpTable& ops, Stream& s, ConstActivations from, Activations y) {
+                         ops.layer_norm(
+                             s, {.x = from, .weight = weight.vector(), .bias = bias.vector(), .eps = 1e-5f, .y = y});
+                       });
+      stays_in_its_row(
+          t, "mean_rows", random_matrix(t, 3 * rows, cols), Spread::kValue,
+          [&](const Matrix& changed) {
+            const In<float> xs(rig, changed.strided());
+            const Matrix before = unwritten_matrix(t, 3, cols);
+            return rig.run([&](const OpTable& ops, Stream& s) {
+              return written(rig, before,
+                             [&](Activations y) { ops.mean_rows(s, {.x = view(changed, xs), .rows = rows, .y = y}); });
+            });
+          },
+          rows);
+    }
+    for (const RopeLayout layout : {RopeLayout::kHalf, RopeLayout::kInterleaved}) {
+      const Angles angles = random_angles(t, rows * 17);
+      stays_in_its_row(t, "rope", random_matrix(t, rows, 3 * 34), Spread::kSomewhere,
+                       [&](const Matrix& changed) { return rope(rig, changed, angles, 34, layout); });
+    }
+  }
+}
+
+// NaN makes a row NaN; an infinity, or squares that overflow, leave zeros.
+void norms_that_overflow(Trial& t) {
+  Rig rig(t);
+  for (const int64_t cols : {15, 64, 100}) {
+    const Values weights = t.random.values(cols, 1.0f, 2.0f), biases = t.random.values(cols);
+    const In<float> weight(rig, weights), bias(rig, biases);
+    for (const float odd : {kOdd[0], kOdd[1], kOdd[2], 1e30f}) {
+      Matrix x = random_matrix(t, 1, cols);
+      const int64_t column = t.random.below(cols);
+      x.values[at(column)] = odd;
+      const In<float> xs(rig, x.strided());
+      const auto run = [&](bool rms) {
+        const Matrix before = unwritten_matrix(t, 1, cols);
+        return rig.run([&](const OpTable& ops, Stream& s) {
+          return written(rig, before, [&](Activations y) {
+            if (rms)
+              ops.rms_norm(s, {.x = view(x, xs), .weight = weight.vector(), .eps = 1e-5f, .y = y});
+            else
+              ops.layer_norm(s, {view(x, xs), weight.vector(), bias.vector(), 1e-5f, y});
+          });
+        });
+      };
+      Values rms = run(true);
+      const Values layer = run(false);
+      if (std::isnan(odd)) {
+        t.require(all_not_finite(rms), odd_label("rms_norm", odd));
+      } else {
+        t.require(std::isfinite(odd) || std::isnan(rms[at(column)]), odd_label("rms_norm, the value", odd));
+        if (!std::isfinite(odd)) rms[at(column)] = 0;
+        t.exact(odd_label("rms_norm, the others", odd), unsigned_zeros(rms), Values(at(cols), 0.0f));
+      }
+      if (std::isfinite(odd)) t.exact(odd_label("layer_norm", odd), unsigned_zeros(layer), unsigned_zeros(biases));
+    }
+  }
+}
+
+void linear_with_nan(Trial& t) {
+  Rig rig(t);
+  constexpr int64_t K = kSuperBlock, N = 33;
+  std::vector<DType> dtypes(std::begin(kFloatTypes), std::end(kFloatTypes));
+  dtypes.insert(dtypes.end(), std::begin(kQuantisedTypes), std::end(kQuantisedTypes));
+  for (const DType dtype : dtypes) {
+    for (const Arithmetic arithmetic : {Arithmetic::kFast, Arithmetic::kExact}) {
+      for (const int64_t M : {2, 5, 50}) {
+        const Product p{random_weight(t, dtype, N, K), t.random.values(N), static_cast<Activation>(t.random.below(4))};
+        const std::string label = label_of(dtype, arithmetic) + ", " + std::to_string(M) + " rows";
+        stays_in_its_row(t, label, random_matrix(t, M, K), Spread::kRow,
+                         [&](const Matrix& x) { return linear(t, rig, x, p, arithmetic); });
+      }
+    }
+  }
+}
+
+// A factor of one row of weights is NaN: its column of y is, and no other.
+void linear_with_nan_weights(Trial& t) {
+  Rig rig(t);
+  constexpr int64_t K = kSuperBlock, N = 67;
+  for (int type = 0; type < kDTypeCount; type++) {
+    const auto dtype = static_cast<DType>(type);
+    for (const Arithmetic arithmetic : {Arithmetic::kFast, Arithmetic::kExact}) {
+      for (const int64_t M : {1, 5, 50}) {
+        Matrix x = random_matrix(t, M, K);
+        if (traits(dtype).quantised()) plant_outliers(t, x, [](int64_t m) { return m % (cpu::kMostOutliers + 2); });
+        Product p{random_weight(t, dtype, N, K), {}};
+        const Values plain = linear(t, rig, x, p, arithmetic);
+        const int64_t column = t.random.below(N), row = p.weight.bytes.size() / at(N) * at(column);
+        std::fill_n(p.weight.bytes.begin() + row, static_cast<int64_t>(p.weight.bytes.size()) / N, std::byte{0xFF});
+        Values got = linear(t, rig, x, p, arithmetic);
+        for (int64_t m = 0; m < M; m++) {
+          t.require(!std::isfinite(got[at(m * N + column)]), label_of(dtype, arithmetic) + ": the column of the row");
+          got[at(m * N + column)] = plain[at(m * N + column)];
+        }
+        t.exact(label_of(dtype, arithmetic) + ": all other columns", got, plain);
+      }
+    }
+  }
+}
+
+void patches_with_nan(Trial& t) {
+  Rig rig(t);
+  constexpr int64_t kSize = 29, kPatch = 7, kGrid = kSize / kPatch, kWidth = 17, kRows = 1 + kGrid * kGrid;
+  for (const DType dtype : kFloatTypes) {
+    const RandomWeight weight = random_weight(t, dtype, kWidth, 3 * kPatch * kPatch);
+    const In<std::byte> w(rig, weight.bytes, 0);
+    const Matrix positions = random_matrix(t, kRows, kWidth);
+    const In<float> position(rig, positions.strided()), classes(rig, t.random.values(kWidth));
+    const auto run = [&](const Values& pixels) {
+      const In<float> pixel(rig, pixels);
+      const Matrix before = unwritten_matrix(t, 3 * kRows, kWidth);
+      return rig.run([&](const OpTable& ops, Stream& s) {
+        return written(rig, before, [&](Activations y) {
+          ops.patch_embed(s, {.pixel_values = pixel,
+                              .pictures = 3,
+                              .image_size = kSize,
+                              .patch_size = kPatch,
+                              .weight = view(weight, w),
+                              .class_embedding = classes.vector(),
+                              .position_embedding = view(positions, position),
+                              .y = y});
+        });
+      });
+    };
+    const Values pixels = t.random.values(3 * 3 * kSize * kSize), plain = run(pixels);
+    for (const float odd : kOdd) {
+      const int64_t picture = t.random.below(3), channel = t.random.below(3), y = t.random.below(kSize),
+                    x = t.random.below(kSize);
+      Values changed = pixels;
+      changed[at(((picture * 3 + channel) * kSize + y) * kSize + x)] = odd;
+      Values got = run(changed);
+      if (y < kGrid * kPatch && x < kGrid * kPatch) {
+        const int64_t own = (picture * kRows + 1 + y / kPatch * kGrid + x / kPatch) * kWidth;
+        const auto of_patch = std::span<const float>(got).subspan(at(own), kWidth);
+        t.require(std::isfinite(odd) || all_not_finite(of_patch), odd_label("the row of the patch", odd));
+        std::copy_n(plain.begin() + own, kWidth, got.begin() + own);
+      }
+      t.exact(odd_label("all other rows", odd), got, plain);
+    }
+  }
+}
+
+// New rows with odd values among them: their blocks are as CachedBlock has it, all others as ever.
+void pages_with_nan(Trial& t) {
+  Rig rig(t);
+  for (const KvType type : kKvTypes) {
+    for (const float odd : kOdd) {
+      constexpr int64_t kHeads = 3, kDim = 36, kWidth = kHeads * kDim, kPast = 60, kTokens = 75;
+      const Cache before = random_cache(t, type, kHeads, kDim, kPast);
+      Matrix k = random_matrix(t, kTokens, kWidth), v = random_matrix(t, kTokens, kWidth);
+      k.values[at(t.random.below(kTokens * kWidth))] = odd;
+      v.values[at(t.random.below(kTokens * kWidth))] = odd;
+      Cache after = before;
+      after.positions = kPast + kTokens;
+      after.k.insert(after.k.end(), k.values.begin(), k.values.end());
+      after.v.insert(after.v.end(), v.values.begin(), v.values.end());
+      std::vector<std::byte> want;
+      for (int64_t i = 0; i < after.pages(); i++) {
+        const std::vector<std::byte> page = after.page(i);
+        want.insert(want.end(), page.begin(), page.end());
+      }
+      constexpr int64_t tokens = kTokens;
+      t.exact(odd_label("pages of type " + std::to_string(static_cast<int>(type)), odd),
+              appended(rig, k, v, {&before, 1}, {&tokens, 1}), want);
+    }
+  }
+}
+
+struct Sight {
+  const AttentionShape& shape;
+  bool causal;
+  int64_t window;
+  bool sees(int64_t row, int64_t position) const {
+    if (!causal) return true;
+    const int64_t own = shape.keys - shape.tokens + row;
+    return position <= own && (window == 0 || position > own - window);
+  }
+};
+
+// Heads of rows that may change by their own bits from before; all the others must not.
+void unseen_stays(Trial& t, const std::string& label, Values got, const Values& plain, const AttentionShape& shape,
+                  const std::function<bool(int64_t row, int64_t head)>& may_change) {
+  for (int64_t row = 0; row < shape.tokens; row++) {
+    for (int64_t head = 0; head < shape.heads; head++) {
+      const int64_t from = (row * shape.heads + head) * shape.head_dim;
+      if (may_change(row, head)) std::copy_n(plain.begin() + from, shape.head_dim, got.begin() + from);
+    }
+  }
+  t.exact(label, got, plain);
+}
+
+// An odd query is seen by its row and head; an odd key or value by the rows that see its position, in the heads that
+// read it: by none before, by none whose window has left it behind.
+void attention_with_nan(Trial& t) {
+  Rig rig(t);
+  for (const AttentionShape& shape : kAttentions) {
+    const int64_t dh = shape.head_dim, sharing = shape.heads / shape.kv_heads, width = shape.kv_heads * dh;
+    for (const KvType type : kKvTypes) {
+      const Cache cache = random_cache(t, type, shape.kv_heads, dh, shape.keys);
+      const Matrix q = random_matrix(t, shape.tokens, shape.heads * dh);
+      for (const Sight sight : {Sight{shape, false, 0}, {shape, true, 0}, {shape, true, 5}, {shape, true, 70}}) {
+        const auto run = [&](const Matrix& queries, const Cache& keys) {
+          return attention(rig, queries, keys, shape.heads, sight.causal, sight.window);
+        };
+        const Values plain = run(q, cache);
+        const float odd = kOdd[t.random.below(std::size(kOdd))];
+        const int64_t row = t.random.below(shape.tokens), head = t.random.below(shape.heads),
+                      kv_head = t.random.below(shape.kv_heads), d = t.random.below(dh),
+                      position = std::max<int64_t>(0, shape.keys - 1 - t.random.below(shape.tokens + 3));
+        Matrix queries = q;
+        queries.values[at(row * q.cols + head * dh + d)] = odd;
+        unseen_stays(t, odd_label("a query", odd), run(queries, cache), plain, shape,
+                     [&](int64_t r, int64_t h) { return r == row && h == head; });
+        const auto reads = [&](int64_t r, int64_t h) { return h / sharing == kv_head && sight.sees(r, position); };
+        Cache keys = cache, values = cache;
+        keys.k[at(position * width + kv_head * dh + d)] = odd;
+        values.v[at(position * width + kv_head * dh + d)] = odd;
+        const Values of_keys = run(q, keys), of_values = run(q, values);
+        unseen_stays(t, odd_label("a key", odd), of_keys, plain, shape, reads);
+        unseen_stays(t, odd_label("a value", odd), of_values, plain, shape, reads);
+        for (int64_t r = 0; r < shape.tokens; r++) {
+          for (int64_t h = 0; h < shape.heads; h++) {
+            if (!reads(r, h)) continue;
+            const int64_t from = (r * shape.heads + h) * dh;
+            t.require(!std::isnan(odd) || all_not_finite(std::span(of_keys).subspan(at(from), at(dh))),
+                      "what sees a key of NaN is NaN");
+            t.require(std::isfinite(odd) || !std::isfinite(of_values[at(from + d)]),
+                      odd_label("what sees a value is not finite", odd));
+          }
+        }
+      }
+    }
+  }
+}
+
+// Of several sequences, one has odd keys, values and queries.
+void batches_with_nan(Trial& t) {
+  Rig rig(t);
+  constexpr int64_t kHeads = 4, kKvHeads = 2, kDim = 20, kWidth = kKvHeads * kDim, kTotal = 48;
+  const std::vector<int64_t> rows = {1, 40, 7}, positions = {66, 104, 7};
+  for (const KvType type : kKvTypes) {
+    for (const bool causal : {true, false}) {
+      std::vector<Cache> caches;
+      for (const int64_t length : positions) caches.push_back(random_cache(t, type, kKvHeads, kDim, length));
+      Matrix q = random_matrix(t, kTotal, kHeads * kDim);
+      const Values plain = ragged_attention(rig, q, caches, rows, kHeads, causal, 0);
+      for (const float odd : kOdd) {
+        std::vector<Cache> changed = caches;
+        Matrix queries = q;
+        std::fill_n(queries.values.begin() + q.cols, 40 * q.cols, odd);
+        for (Values* of : {&changed[1].k, &changed[1].v}) std::fill_n(of->begin() + 30 * kWidth, 40 * kWidth, odd);
+        Values got = ragged_attention(rig, queries, changed, rows, kHeads, causal, 0);
+        std::copy_n(plain.begin() + q.cols, 40 * q.cols, got.begin() + q.cols);
+        t.exact(odd_label("the other sequences", odd), got, plain);
+      }
+    }
+  }
+}
+
 // A value that overflowed is seen from its own position on, and by no row before.
 void attention_overflow(Trial& t) {
   Rig rig(t);
@@ -1667,6 +2025,14 @@ std::vector<Case> op_cases() {
       {"attention gives a row the same bits alone and in a block, so decode equals prefill", attention_rows_alone},
       {"kv_append and attention give each sequence of a batch the bits it has alone", ragged_batches},
       {"attention lets no row see that a later position's values overflowed", attention_overflow},
+      {"NaN, infinities and overflow stay in their row: ops of one matrix", rows_with_nan},
+      {"NaN, infinities and overflow in a norm are what args.h says", norms_that_overflow},
+      {"NaN, infinities and overflow stay in their row: linear", linear_with_nan},
+      {"NaN in a row of weights stays in its column: linear", linear_with_nan_weights},
+      {"NaN, infinities and overflow stay in their patch: patch_embed", patches_with_nan},
+      {"NaN, infinities and overflow stay in their block: kv_append", pages_with_nan},
+      {"NaN, infinities and overflow are seen only by rows that see their position: attention", attention_with_nan},
+      {"NaN, infinities and overflow stay in their sequence: attention of a batch", batches_with_nan},
       {"attention over q8_0 keys and values strays from float32's by no more than half a step of each",
        cached_attention_error},
       {"attention holds for scores far apart", attention_extremes},

@@ -13,6 +13,7 @@ for (const work of [
   'a picture is encoded',
   'a picture is read by several threads',
   'a text is forwarded',
+  'a text is forwarded beside one that is cancelled',
   'a context is forked, goes on and is cut',
   'a question is answered several times',
   'vectors are made',
@@ -30,3 +31,7 @@ for (const work of [
     t.true(sites > 0)
   })
 }
+
+onLinux('a step that gets no page and the others, which are cancelled, report each its own failure, and the model goes on', async (t) => {
+  t.deepEqual(await runChild('', [], { script: 'failing-page.js', env: { LD_PRELOAD: probePath } }), wellEnded('midway'))
+})

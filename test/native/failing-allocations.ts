@@ -8,9 +8,10 @@ import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { checkModel, convertModel, LLaVA, LlavaError, type EncodedImage } from '../../lib/index.js'
-import { native } from '../../lib/native.js'
+import { native, nativeFailure, type NativeSequence } from '../../lib/native.js'
 import { goldenCase } from '../tiny-model.js'
 import { loadProbe } from './allocation-probe.js'
+import { GoldenModel } from './golden-models.js'
 
 const { model: modelPath } = goldenCase('hf-f32')
 const goldens = new URL('../../../test/fixtures/golden/', import.meta.url)
@@ -64,6 +65,30 @@ const tasks: Readonly<Record<string, Task>> = {
     fork.truncate(2)
     return [context.length, fork.length, ...logits]
   }),
+  'a text is forwarded beside one that is cancelled': task(
+    () => GoldenModel.open('hf-f32'),
+    async (golden) => {
+      const made: NativeSequence[] = []
+      const logits = new Float32Array(2 * golden.config.text.vocabSize)
+      const text = golden.tokens(1, 70)
+      try {
+        for (let n = 0; n < 2; n++) made.push(golden.model.createSequence())
+        const [kept, cancelled] = made as [NativeSequence, NativeSequence]
+        const cancellation = new (native().Cancellation)()
+        cancellation.cancel()
+        const { failures } = await golden.model.forward([{ sequence: kept, segments: [text], logits: 'last', cancellation: null }, { sequence: cancelled, segments: [text], logits: 'last', cancellation }], logits)
+        const [failure, code] = [failures[0] ?? null, (failures[1] as { readonly code?: string } | null)?.code]
+        if (code !== 'ABORTED' || kept.length !== (failure === null ? 70 : 0) || cancelled.length !== 0)
+          throw new Error(`the steps ended with ${String(failure)} and ${code}, of ${kept.length} and ${cancelled.length} positions`)
+        if (failure !== null) throw failure
+        return [...logits.subarray(0, logits.length / 2)]
+      } catch (error) {
+        throw nativeFailure(error, new Error())
+      } finally {
+        for (const sequence of made) sequence.dispose()
+      }
+    },
+  ),
   'a question is answered several times': task(open, async (model) => {
     const answers = await model.ask(picture, 'What is it?', { answers: 2, maxTokens: 3 })
     return answers.map(({ text }) => text)

@@ -45,7 +45,11 @@ export class GoldenModel implements Disposable {
   }
 
   static async open(name: string, options: Partial<NativeOptions> = {}): Promise<GoldenModel> {
-    const description = await describeGolden(name)
+    return GoldenModel.openAt(await describeGolden(name), options)
+  }
+
+  /** Of a checkpoint that lies elsewhere. */
+  static async openAt(description: ModelDescription, options: Partial<NativeOptions> = {}): Promise<GoldenModel> {
     return new GoldenModel(description, await openDescribed(description, options))
   }
 

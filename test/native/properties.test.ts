@@ -109,6 +109,26 @@ for (const name of goldenNames) {
   })
 }
 
+for (const name of ['hf-f32', 'hf-mistral-window', 'gguf-pair-q4_0']) {
+  test(`${name}: a picture of NaN makes its own rows NaN, and changes no row before it and no other sequence`, async (t) => {
+    using golden = await open(name, { kvCache: 'f16' })
+    const { vocabSize } = golden.config.text
+    const prompt = await golden.prompt(5, promptRows)
+    const [broken] = await golden.encode(golden.pixels(1).fill(NaN))
+    const poisoned = prompt.map((segment, n) => (n === 3 ? { image: broken!, start: 0, count: broken!.rows } : segment))
+    const before = rowCount(prompt.slice(0, 3))
+    const whole = await golden.run(prompt)
+    const other = [golden.tokens(3, 70)]
+    const alone = await golden.run(other)
+    const sequence = () => golden.model.createSequence()
+    const [first, logits, last] = await golden.forwardAll([{ sequence: sequence(), segments: other }, { sequence: sequence(), segments: poisoned }, { sequence: sequence(), segments: other }])
+    for (const beside of [first!, last!]) t.is(difference(beside, alone), undefined)
+    t.is(difference(logits!.slice(0, before * vocabSize), whole.slice(0, before * vocabSize)), undefined)
+    t.true(logits!.subarray(before * vocabSize, (before + broken!.rows) * vocabSize).every(Number.isNaN))
+    t.is(difference(await golden.run(prompt), whole), undefined)
+  })
+}
+
 for (const name of ['hf-f32', 'hf-gqa-llama3-rope', 'gguf-pair-q4_0']) {
   test(`${name}: a row's logits do not depend on the rows after it`, async (t) => {
     using golden = await open(name)
