@@ -1,7 +1,8 @@
-// Callers come and go: questions, several answers, conversations that branch and are undone, encoded pictures, aborts at any token, caches too small for all of
+// Callers come and go: questions, several answers, conversations that branch, are undone, saved and restored, encoded pictures, aborts at any token, caches too small for all of
 // it, or emptied. Whatever happens, an answer is the one that the question has alone, and in the end every byte of keys and values has been given back.
 // CHURN_STEPS=100000 goes on for longer.
 
+import { createHash } from 'node:crypto'
 import test from 'ava'
 import {
   LLaVA,
@@ -10,6 +11,7 @@ import {
   type Conversation,
   type EncodedImage,
   type LlavaError,
+  type SavedPicture,
 } from '../lib/index.js'
 import { goldenCase } from './tiny-model.js'
 
@@ -69,6 +71,13 @@ for (const [name, prefixPages] of [
       }
     }
     const conversations: Conversation[] = []
+    const digests = await Promise.all(
+      [0, 1, 2].map(async (n) =>
+        createHash('sha256')
+          .update(await model.pixelValues(pixels(n)))
+          .digest('hex'),
+      ),
+    )
     const converse = async (): Promise<void> => {
       const conversation =
         below(3) === 0 || conversations.length === 0
@@ -87,6 +96,13 @@ for (const [name, prefixPages] of [
           }, below(20))
         await stream.answer
         if (below(4) === 0) conversations.push(conversation.branch())
+        if (below(4) === 0) {
+          const saved = await conversation.save({ keysAndValues: below(2) === 0 })
+          const picture = ({ digest }: SavedPicture) => pixels(digests.indexOf(digest))
+          const restored = await model.restoreConversation(saved, { picture })
+          t.deepEqual(await restored.save(saved.keysAndValues && { keysAndValues: true }), saved)
+          conversations.push(restored)
+        }
       } catch (error) {
         t.is((error as LlavaError).code, 'CONTEXT_OVERFLOW')
       }

@@ -48,7 +48,7 @@ function isScene(value: unknown): value is Scene {
     isRest &&
     things.length >= 1 &&
     things.length <= 3 &&
-    things.every((one) => [...one].length <= 12) && // in code points, as JSON Schema counts
+    things.every((one) => Array.from(one).length <= 12) && // in code points, as JSON Schema counts
     count >= 0 &&
     count <= 9
   )
