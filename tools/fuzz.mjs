@@ -24,7 +24,9 @@ const failing = path.join(root, 'build/fuzz')
 /** Runs libFuzzer's program; its last lines, and whether it found nothing. */
 function run(program, words) {
   return new Promise((resolve, reject) => {
-    const child = spawn(program, words, { cwd: root, stdio: ['ignore', 'ignore', 'pipe'] })
+    // UndefinedBehaviorSanitizer goes on by default
+    const env = { ...process.env, UBSAN_OPTIONS: 'halt_on_error=1:abort_on_error=1:print_stacktrace=1' }
+    const child = spawn(program, words, { cwd: root, env, stdio: ['ignore', 'ignore', 'pipe'] })
     let text = ''
     child.stderr.setEncoding('utf8').on('data', (part) => (text = (text + part).slice(-20_000)))
     child.on('error', reject)

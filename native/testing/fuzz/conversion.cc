@@ -62,6 +62,10 @@ void convert(Bytes& bytes) {
         continue;
       }
       const int64_t nbytes = conversion.result_bytes(request);
+      int64_t rows = 1;
+      const std::vector<int64_t>& shape = directory[static_cast<size_t>(request.tensor)].shape;
+      for (size_t i = 0; i + 1 < shape.size(); i++) rows *= shape[i];
+      must(request.first >= 0 && request.count <= rows - request.first, "rows that are there");
       must(nbytes > 0, "a result of some bytes");
       if (nbytes > kMostBytes) continue;
       std::vector<std::byte> out(static_cast<size_t>(nbytes));

@@ -230,6 +230,10 @@ void pass(Bytes& bytes, std::vector<KvCache>& caches) {
     out += values;
   }
   for (size_t i = 0; i < caches.size() && threw; i++) must(caches[i].length() == before[i], "a cache as it was");
+  for (const KvCache& cache : caches) {
+    const int64_t pages = (cache.length() + kPageTokens - 1) / kPageTokens;
+    must(static_cast<int64_t>(cache.pages().size()) == pages, "pages for what a cache holds, and no others");
+  }
 }
 
 }  // namespace

@@ -70,7 +70,7 @@ class Directory {
     clip_layers("vision_tower.encoder", c.layers, D, c.intermediate_size);
   }
   static int64_t rows_of(const VisionConfig& c) {  // of a config that may be anything
-    const int64_t grid = c.patch_size > 0 ? std::min<int64_t>(c.image_size / c.patch_size, 1 << 20) : 0;
+    const int64_t grid = c.patch_size > 0 ? std::clamp<int64_t>(c.image_size / c.patch_size, 0, 1 << 20) : 0;
     return grid * grid + (c.tower == VisionTower::kClip ? 1 : 0);
   }
 
@@ -152,7 +152,7 @@ ModelOptions options(Bytes& bytes) {
 }
 
 const std::atomic<bool> kNever{false};
-constexpr int64_t kMostRows = 300;  // of a picture: attention of more takes long, and reads no other weights
+constexpr int64_t kMostRows = 40;  // of a picture: attention of more takes long, and reads no other weights
 
 std::vector<float> pixels_of(const VisionConfig& c, int64_t count) {
   return std::vector<float>(static_cast<size_t>(count * 3 * c.image_size * c.image_size), 0.5f);
