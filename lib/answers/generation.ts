@@ -20,6 +20,8 @@ export interface GenerationParts {
   /** Chooses a token from logits [V]. */
   readonly sampler: {
     next(logits: Float32Array): number
+    /** Begins what the next choice needs, beside the pass that its logits come from. */
+    prepare?(): Promise<void> | undefined
     /** What it chose is a whole answer, and nothing may follow. */
     readonly ended?: boolean
   }
@@ -67,7 +69,10 @@ export class Generation {
   ): Promise<void> {
     const { sampler, text, limit, onToken } = this.#parts
     while (this.tokenIds.length < limit) {
+      const preparing = sampler.prepare?.()
+      preparing?.catch(() => undefined) // heard below, unless the pass fails first
       if (this.tokenIds.length > 0) logits = await step(this.tokenIds.at(-1) as number)
+      if (preparing !== undefined) await preparing
       const id = sampler.next(logits)
       if (this.#eosIds.has(id)) {
         this.#finish('stop', emit)

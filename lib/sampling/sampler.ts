@@ -20,6 +20,8 @@ export interface BannedIds {
 export interface Constraint {
   /** What was accepted is a whole answer, and nothing may follow. */
   readonly ended: boolean
+  /** Works out what may come next, so that `restrict` takes no time; `undefined`: that is known. */
+  prepare(): Promise<void> | undefined
   /**
    * Rules out of logits z [V] what may not come next, and leaves something that may: where z rules all of that out, as it is in `raw` [V].
    * @param goOn not to end where the answer can go on
@@ -64,6 +66,11 @@ export class Sampler {
   /** What it chose is a whole answer in the form it is held to, and nothing may follow. */
   get ended(): boolean {
     return this.#constraint?.ended ?? false
+  }
+
+  /** Begins what the next choice needs and logits do not matter for; `undefined`: nothing. */
+  prepare(): Promise<void> | undefined {
+    return this.#constraint?.prepare()
   }
 
   /** @param logits [V]; left as they are */

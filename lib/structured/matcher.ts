@@ -32,6 +32,11 @@ export class Matcher {
     return Buffer.concat(this.#bytes).toString()
   }
 
+  /** Works out what may come next, a little at a time; `undefined`: it is known. */
+  prepare(): Promise<void> | undefined {
+    return this.#automaton.prepare(this.#state)
+  }
+
   /**
    * Rules out of logits z [V] what would not lead to a text of the language; an end-of-sequence token stays where the text is whole, unless `goOn` is set and
    * it can go on. Where bans left nothing that may come, z is `raw` at what may.

@@ -79,7 +79,7 @@ for (const [vocabularyName, pieces] of Object.entries(vocabularies)) {
           const plain = stateAfter(automaton, bytes) as State
           const expected = tried(plain, pieces, (at, byte) => automaton.step(at, byte))
           t.deepEqual(allowed(tokens.mask(state), pieces.count), expected, JSON.stringify(bytes.toString()))
-          t.deepEqual(allowed(maskOf(plain, automaton, vocabulary), pieces.count), expected)
+          t.deepEqual(allowed(finish(maskOf(plain, automaton, vocabulary)), pieces.count), expected)
           t.is(state.accepting, plain.accepting)
           const ids = expected.flatMap((may, id) => (may ? [id] : []))
           if (ids.length === 0) break
@@ -91,6 +91,20 @@ for (const [vocabularyName, pieces] of Object.entries(vocabularies)) {
     })
   }
 }
+
+test('a mask that is prepared in slices is the same one, made once for all who wait, and needs no more work', async (t) => {
+  const pieces = vocabularies['tokenizer.json'] as Pieces
+  const format = formats['object'] as Compiled
+  const [prepared, made] = [tokensOf(format, pieces), tokensOf(format, pieces)] as [TokenAutomaton, TokenAutomaton]
+  const first = prepared.prepare(prepared.start)
+  t.true(first instanceof Promise)
+  t.is(prepared.prepare(prepared.start), first)
+  await first
+  t.is(prepared.prepare(prepared.start), undefined)
+  const size = prepared.size
+  t.deepEqual(prepared.mask(prepared.start), made.mask(made.start))
+  t.is(prepared.size, size)
+})
 
 test('a mask of few and a mask of many rule out the same way', (t) => {
   fc.assert(
