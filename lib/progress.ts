@@ -26,3 +26,20 @@ export interface ManyProgress {
 
 /** Called for each input that is done; what it throws ends the iteration. */
 export type ManyProgressListener = (progress: ManyProgress) => void
+
+/** Ten times a second: as often as people can see. */
+const everyMs = 100
+
+/** Tells when a listener may hear of progress again. */
+export class ProgressThrottle {
+  #saidMs = -Infinity
+
+  get due(): boolean {
+    return performance.now() - this.#saidMs >= everyMs
+  }
+
+  /** It was told now. */
+  said(): void {
+    this.#saidMs = performance.now()
+  }
+}

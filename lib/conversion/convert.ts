@@ -41,6 +41,7 @@ import type { ModelDescription } from '../weights/model-description.js'
 import { corrupt, unsupported } from '../weights/model-error.js'
 import { imageAspectRatios } from '../weights/preprocessing.js'
 import { checkRoom, PartialFile } from '../partial-file.js'
+import { ProgressThrottle } from '../progress.js'
 
 export interface ConvertOptions {
   /** What the language model's matrices become. Norms and biases stay float32; some matrices get more bits, as llama.cpp mixes them. */
@@ -306,8 +307,8 @@ async function commitAll(partials: readonly PartialFile[]): Promise<void> {
 class ProgressCount {
   readonly #listener: ConvertOptions['onProgress']
   readonly #total: number
+  readonly #throttle = new ProgressThrottle()
   #done = 0
-  #said = -Infinity
 
   constructor(outputs: readonly Output[], listener: ConvertOptions['onProgress']) {
     this.#listener = listener
@@ -319,9 +320,8 @@ class ProgressCount {
 
   add(tensor: string, nbytes: number): void {
     this.#done += nbytes
-    const now = performance.now()
-    if (this.#done < this.#total && now - this.#said < 100) return
-    this.#said = now
+    if (this.#done < this.#total && !this.#throttle.due) return
+    this.#throttle.said()
     this.#listener?.({ tensor, done: this.#done, total: this.#total })
   }
 }

@@ -21,6 +21,7 @@ import { Fields, readJson } from '../weights/fields.js'
 import { readHfConfig } from '../weights/hf-config.js'
 import { checkRoom } from '../partial-file.js'
 import { shardNames } from '../weights/shards.js'
+import { ProgressThrottle } from '../progress.js'
 
 export interface PullOptions {
   /** Type of the language model's file; default four bits, of which `q4_k_m` before others. */
@@ -278,8 +279,8 @@ async function sha256Of({ etag }: HubFile, cache: RepositoryCache): Promise<stri
 class PullCount {
   readonly #listener: PullOptions['onProgress']
   readonly #total: number
+  readonly #throttle = new ProgressThrottle()
   #before = 0
-  #said = -Infinity
 
   constructor(files: readonly HubFile[], listener: PullOptions['onProgress']) {
     this.#listener = listener
@@ -299,7 +300,7 @@ class PullCount {
       },
       add: (added) => {
         received += added
-        if (performance.now() - this.#said >= 100) this.#say(path, 'download', before + received)
+        if (this.#throttle.due) this.#say(path, 'download', before + received)
       },
       end: () => {
         this.#before = before + nbytes
@@ -309,7 +310,7 @@ class PullCount {
   }
 
   #say(file: string, stage: PullProgress['stage'], done: number): void {
-    this.#said = performance.now()
+    this.#throttle.said()
     this.#listener?.({ file, stage, done, total: this.#total })
   }
 }
