@@ -2,6 +2,7 @@
 // Work begins when somebody looks (the first `next`, reading `answer`, a listener), runs ahead of a slow reader, and stops natively when the reader leaves.
 
 import { EventEmitter } from 'node:events'
+import { withResolvers } from '../engine/with-resolvers.js'
 import { LlavaError } from '../errors.js'
 import type { Answer } from './answer.js'
 import type { GeneratedToken } from './generation.js'
@@ -48,7 +49,7 @@ export class ChatStream<Value = unknown> implements AsyncIterable<string, undefi
   #iterated = false
   #cancelled = false
   #cancelWork: (() => void) | undefined
-  #news: PromiseWithResolver = promiseWithResolver()
+  #news = withResolvers()
   readonly #events = new EventEmitter()
 
   /** Made by `LLaVA.chat`. */
@@ -203,25 +204,12 @@ export class ChatStream<Value = unknown> implements AsyncIterable<string, undefi
 
   #tell(): void {
     this.#news.resolve()
-    this.#news = promiseWithResolver()
+    this.#news = withResolvers()
   }
 
   async #settled(): Promise<void> {
     await this.#result?.catch(() => undefined)
   }
-}
-
-interface PromiseWithResolver {
-  readonly promise: Promise<void>
-  readonly resolve: () => void
-}
-
-function promiseWithResolver(): PromiseWithResolver {
-  let resolve: () => void = () => undefined
-  const promise = new Promise<void>((yes) => {
-    resolve = yes
-  })
-  return { promise, resolve }
 }
 
 /** The caller's headers, and these where it has none of the name. */

@@ -8,6 +8,7 @@ import type { Job } from './job.js'
 import { nameRows, pictureDigest } from './position-keys.js'
 import type { PictureStore, StoredPicture, StoreUse } from './picture-store.js'
 import { SharedFeatures } from './shared-features.js'
+import { withResolvers } from './with-resolvers.js'
 import { guardedNow, type ImageResult, type NativeImageFeatures } from '../native.js'
 
 /** What a cache holds and what it was good for. */
@@ -131,12 +132,4 @@ export class PictureCache {
   clear(): void {
     this.#kept?.clear()
   }
-}
-
-function withResolvers(): { readonly promise: Promise<void>; readonly resolve: () => void } {
-  let resolve = (): void => undefined
-  const promise = new Promise<void>((done) => {
-    resolve = done
-  })
-  return { promise, resolve }
 }

@@ -6,8 +6,9 @@
 import { readdir, readFile, rm, stat, utimes, mkdir } from 'node:fs/promises'
 import path from 'node:path'
 import { crc32 } from 'node:zlib'
+import pLimit from 'p-limit'
 import { finishInSlices } from '../slices.js'
-import { PartialFile } from '../partial-file.js'
+import { writeWhole } from '../partial-file.js'
 import type { ImageResult } from '../native.js'
 
 /** Values of a picture's results, in the order of their names. */
@@ -19,7 +20,7 @@ export interface PictureStoreOptions {
   readonly limit: number
   /** Floats of a result. */
   readonly sizeOf: (result: ImageResult) => number
-  /** Of the model, once it is needed. */
+  /** Of the model, once it is needed, and again for each picture. */
   readonly fingerprint: () => Promise<string>
 }
 
@@ -45,7 +46,8 @@ const headroom = 1 / 16
 export class PictureStore {
   readonly #options: PictureStoreOptions
   readonly #underWay = new Set<Promise<void>>()
-  #fingerprint: Promise<string> | undefined
+  /** One after another: each looks at what room there is. */
+  readonly #writes = pLimit(1)
   /** Bytes that may be written before somebody has to look what is there. */
   #room = 0
   #hits = 0
@@ -69,7 +71,8 @@ export class PictureStore {
   /** Writes it some time later. A failure, such as a full disk, stores nothing. */
   put(digest: string, results: readonly ImageResult[], values: () => StoredPicture): void {
     if (this.#underWay.size >= mostUnderWay) return
-    const writing = this.#write(digest, results, values())
+    const picture = values()
+    const writing = this.#writes(() => this.#write(digest, results, picture))
       .catch(() => undefined)
       .finally(() => this.#underWay.delete(writing))
     this.#underWay.add(writing)
@@ -88,31 +91,27 @@ export class PictureStore {
     if (bytes.length !== 4 + length || bytes.readUInt32LE(0) !== (await checksum(bytes.subarray(4)))) return undefined
     const now = new Date()
     await utimes(file, now, now)
-    const values = new Float32Array(bytes.buffer.slice(bytes.byteOffset + 4, bytes.byteOffset + bytes.length))
+    const values = new Float32Array(bytes.buffer, bytes.byteOffset + 4, length / Float32Array.BYTES_PER_ELEMENT)
     let at = 0
     return sizes.map((size) => values.subarray(at, (at += size)))
   }
 
   async #write(digest: string, results: readonly ImageResult[], values: StoredPicture): Promise<void> {
-    const bytes = Buffer.concat([Buffer.alloc(4), ...values.map(bytesOf)])
-    if (bytes.length > this.#options.limit) return
-    bytes.writeUInt32LE(await checksum(bytes.subarray(4)), 0)
-    const name = await this.#fileOf(digest, results)
-    await mkdir(path.dirname(name), { recursive: true })
-    if (bytes.length > this.#room) await this.#makeRoom(bytes.length)
-    this.#room -= bytes.length
-    const file = await PartialFile.create(name)
-    try {
-      await file.write(bytes)
-      await file.commit()
-    } finally {
-      await file.discard()
-    }
+    const parts = values.map(bytesOf)
+    const head = Buffer.alloc(4)
+    const nbytes = parts.reduce((sum, { length }) => sum + length, head.length)
+    if (nbytes > this.#options.limit) return
+    head.writeUInt32LE(await checksum(...parts))
+    const file = await this.#fileOf(digest, results)
+    await mkdir(path.dirname(file), { recursive: true })
+    if (nbytes > this.#room) await this.#makeRoom(nbytes)
+    this.#room -= nbytes
+    await writeWhole(file, [head, ...parts])
   }
 
   async #fileOf(digest: string, results: readonly ImageResult[]): Promise<string> {
-    this.#fingerprint ??= this.#options.fingerprint()
-    return path.join(this.#options.directory, await this.#fingerprint, `${digest}.${results.join('+')}`)
+    const { directory, fingerprint } = this.#options
+    return path.join(directory, await fingerprint(), `${digest}.${results.join('+')}`)
   }
 
   /** Looks at what all models and processes have put there, and removes what was not used for longest, where `nbytes` more would be too much. */
@@ -144,15 +143,16 @@ function bytesOf(values: Float32Array): Uint8Array {
   return new Uint8Array(values.buffer, values.byteOffset, values.byteLength)
 }
 
-function checksum(bytes: Uint8Array): Promise<number> {
-  return finishInSlices(checking(bytes))
+function checksum(...parts: readonly Uint8Array[]): Promise<number> {
+  return finishInSlices(checking(parts))
 }
 
-function* checking(bytes: Uint8Array): Generator<undefined, number> {
+function* checking(parts: readonly Uint8Array[]): Generator<undefined, number> {
   let sum = 0
-  for (let at = 0; at < bytes.length; at += checkedAtOnce) {
-    sum = crc32(bytes.subarray(at, at + checkedAtOnce), sum)
-    yield
-  }
+  for (const bytes of parts)
+    for (let at = 0; at < bytes.length; at += checkedAtOnce) {
+      sum = crc32(bytes.subarray(at, at + checkedAtOnce), sum)
+      yield
+    }
   return sum
 }

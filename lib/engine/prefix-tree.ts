@@ -14,6 +14,7 @@ import type { Job } from './job.js'
 import { commonLength, positionKeys, sharedPositions } from './position-keys.js'
 import { pages, pageTokens, segmentRange } from './segments.js'
 import { fewRows } from './step-plan.js'
+import { withResolvers } from './with-resolvers.js'
 import type { NativeSegment, NativeSequence } from '../native.js'
 
 /** A prompt on its way, on top of what was kept. */
@@ -134,14 +135,11 @@ export class PrefixTree {
   #begun(keys: Int32Array, sequence: NativeSequence, calls: Begun['calls'], cached: number): Begun {
     let lead = (): void => undefined
     if (this.#options.limit > 0) {
-      const leader: Leader = {
-        keys,
-        done: new Promise((resolve) => {
-          lead = () => {
-            this.#leaders.delete(leader)
-            resolve()
-          }
-        }),
+      const { promise: done, resolve } = withResolvers()
+      const leader: Leader = { keys, done }
+      lead = () => {
+        this.#leaders.delete(leader)
+        resolve()
       }
       this.#leaders.add(leader)
     }

@@ -100,6 +100,17 @@ test('there is never more than the limit; what was not used for longest goes, wh
   })
 })
 
+test('of pictures that are put at once, too, no more are there than the limit allows', async (t) => {
+  await withFolder(async (folder) => {
+    const limit = 3.5 * bytesOfOne
+    const store = storeIn(folder, limit)
+    for (let n = 0; n < 8; n++) store.put(`picture${n}`, projected, () => values(n))
+    await store.settled()
+    const sizes = await Promise.all((await filesIn(folder)).map(async (file) => (await stat(file)).size))
+    t.true(sizes.length > 0 && sizes.reduce((sum, size) => sum + size, 0) <= limit)
+  })
+})
+
 test('a directory that cannot be written to, or is a file, stores nothing and fails nothing', async (t) => {
   await withFolder(async (folder) => {
     const file = path.join(folder, 'file')
