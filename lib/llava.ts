@@ -97,8 +97,9 @@ const benchmarkChecks = {
 /**
  * A model, opened. Its weights are mapped, so several models on one file share memory.
  *
- * Any number of calls may run at once: their tokens, prompts and pictures share passes through the model, and each gets what it would get alone.
- * Every asynchronous call takes an AbortSignal. `dispose()` it, or bind it with `using`: what still runs then fails with DISPOSED.
+ * Any number of calls may run at once: their tokens, prompts and pictures share passes through the model, and each gets
+ * what it would get alone. Every asynchronous call takes an AbortSignal. `dispose()` it, or bind it with `using`: what
+ * still runs then fails with DISPOSED.
  */
 export class LLaVA implements Disposable, AsyncDisposable {
   readonly #engine: Engine
@@ -116,11 +117,13 @@ export class LLaVA implements Disposable, AsyncDisposable {
   }
 
   /**
-   * Opens a checkpoint directory (Hugging Face's or the original LLaVA's), a GGUF pair (its `mmproj` is found beside it when there is just one), a GGUF
-   * without pictures, or a single GGUF of this package; with no path, or `default`, the model that comes with the package. Where nothing is called so, the name
-   * of a model that `pullModel` has downloaded: `llava-1.5-7b` or `owner/name`, with `:file` if one of several is meant.
+   * Opens a checkpoint directory (Hugging Face's or the original LLaVA's), a GGUF pair (its `mmproj` is found beside it
+   * when there is just one), a GGUF without pictures, or a single GGUF of this package; with no path, or `default`, the
+   * model that comes with the package. Where nothing is called so, the name of a model that `pullModel` has downloaded:
+   * `llava-1.5-7b` or `owner/name`, with `:file` if one of several is meant.
    *
-   * Fails with MODEL_NOT_FOUND, MODEL_CORRUPT, MODEL_UNSUPPORTED, OUT_OF_MEMORY, NATIVE_UNAVAILABLE, INVALID_ARGUMENT or ABORTED.
+   * Fails with MODEL_NOT_FOUND, MODEL_CORRUPT, MODEL_UNSUPPORTED, OUT_OF_MEMORY, NATIVE_UNAVAILABLE, INVALID_ARGUMENT
+   * or ABORTED.
    */
   static async open(modelPath: string = defaultModel, options: OpenOptions = {}): Promise<LLaVA> {
     if (typeof modelPath !== 'string' || modelPath === '')
@@ -142,13 +145,15 @@ export class LLaVA implements Disposable, AsyncDisposable {
   /**
    * Asks one question about a picture, several, or (with `[]`) none, and resolves to the whole answer.
    *
-   * With `answers` it resolves to so many, in [1, 512]. Pictures and prompt are computed once, and the answers are written side by side, so that several take
-   * little longer than one. Answer n depends on the seed and n alone: the first is that of a single question. Greedy answers are all the same.
+   * With `answers` it resolves to so many, in [1, 512]. Pictures and prompt are computed once, and the answers are
+   * written side by side, so that several take little longer than one. Answer n depends on the seed and n alone: the
+   * first is that of a single question. Greedy answers are all the same.
    * `usage.promptTokens` of each is the prompt they share, and `timings` are those of all together.
    *
    * With `schema`, `choices` or `regex` it has that form, and `answer.value` holds it, typed.
    *
-   * Fails with IMAGE_UNREADABLE, IMAGE_TOO_LARGE, CONTEXT_OVERFLOW, INVALID_ARGUMENT, VALUE_INVALID, OVERLOADED, ABORTED or DISPOSED.
+   * Fails with IMAGE_UNREADABLE, IMAGE_TOO_LARGE, CONTEXT_OVERFLOW, INVALID_ARGUMENT, VALUE_INVALID, OVERLOADED,
+   * ABORTED or DISPOSED.
    */
   ask<Schema = undefined, const Choice extends string = never>(
     image: ImageSource | readonly ImageSource[],
@@ -176,8 +181,9 @@ export class LLaVA implements Disposable, AsyncDisposable {
   }
 
   /**
-   * Any number of questions, each about its own pictures: a list, a generator, or what comes asynchronously. Many are answered at once, and memory does not grow
-   * with their number: inputs are asked for as results are taken. What is wrong with one input is its result, `{ index, error }`, and the others go on.
+   * Any number of questions, each about its own pictures: a list, a generator, or what comes asynchronously. Many are
+   * answered at once, and memory does not grow with their number: inputs are asked for as results are taken. What is
+   * wrong with one input is its result, `{ index, error }`, and the others go on.
    *
    * Leaving the iteration stops the work. The iteration fails with ABORTED, DISPOSED, or what `inputs` throws.
    *
@@ -206,9 +212,11 @@ export class LLaVA implements Disposable, AsyncDisposable {
   }
 
   /**
-   * Answers a conversation, whose last message is the user's, as a stream of text. Pictures may stand in any user message.
+   * Answers a conversation, whose last message is the user's, as a stream of text. Pictures may stand in any user
+   * message.
    *
-   * Mistakes in messages and options are thrown here; everything later is thrown by the iteration, with the codes of `ask`.
+   * Mistakes in messages and options are thrown here; everything later is thrown by the iteration, with the codes of
+   * `ask`.
    */
   chat<Schema = undefined, const Choice extends string = never>(
     messages: readonly Message[],
@@ -219,8 +227,8 @@ export class LLaVA implements Disposable, AsyncDisposable {
   }
 
   /**
-   * A conversation that keeps its keys and values between turns, so that each turn computes only what is new. The caller disposes of it.
-   * Mistakes in its options are thrown here.
+   * A conversation that keeps its keys and values between turns, so that each turn computes only what is new. The
+   * caller disposes of it. Mistakes in its options are thrown here.
    */
   createConversation(options: ConversationOptions = {}): Conversation {
     this.#engine.checkAlive()
@@ -229,9 +237,9 @@ export class LLaVA implements Disposable, AsyncDisposable {
   }
 
   /**
-   * A conversation that `Conversation.save` made data of, as it was. Its pictures are taken from what is remembered, else from the option `picture`, else read
-   * anew from where they were; one that has changed is INVALID_ARGUMENT. Saved keys and values are for a model of the same weights and options.
-   * Fails as `ask` does.
+   * A conversation that `Conversation.save` made data of, as it was. Its pictures are taken from what is remembered,
+   * else from the option `picture`, else read anew from where they were; one that has changed is INVALID_ARGUMENT.
+   * Saved keys and values are for a model of the same weights and options. Fails as `ask` does.
    */
   async restoreConversation(saved: SavedConversation, options: RestoreOptions = {}): Promise<Conversation> {
     checkOptions('restoreConversation()', options, { picture: callback, signal: abortSignal })
@@ -247,7 +255,10 @@ export class LLaVA implements Disposable, AsyncDisposable {
     return this.#engine.run(options.signal, (job) => this.#pictures.encode(image, imageResults, options, job))
   }
 
-  /** Reads a picture as the vision tower sees it: float32 [3, S, S], channels first, normalised; S is `info().vision.imageSize`. */
+  /**
+   * Reads a picture as the vision tower sees it: float32 [3, S, S], channels first, normalised; S is
+   * `info().vision.imageSize`.
+   */
   async pixelValues(image: ImageInput, options: EncodeOptions = {}): Promise<Float32Array> {
     checkOptions('pixelValues()', options, encodeChecks)
     return this.#engine.run(options.signal, (job) => this.#pictures.pixelValues(image, options, job))
@@ -259,8 +270,9 @@ export class LLaVA implements Disposable, AsyncDisposable {
   }
 
   /**
-   * Runs a prompt from an empty context and resolves to logits in float32, row-major: [vocabSize], or [positions, vocabSize] with `logits: 'all'`.
-   * Nothing is added to the prompt but a beginning-of-sequence token in front of text it begins with. Fails as `Context.forward` does.
+   * Runs a prompt from an empty context and resolves to logits in float32, row-major: [vocabSize], or [positions,
+   * vocabSize] with `logits: 'all'`. Nothing is added to the prompt but a beginning-of-sequence token in front of text
+   * it begins with. Fails as `Context.forward` does.
    */
   async forward(prompt: readonly PromptPiece[], options: ForwardOptions = {}): Promise<Float32Array> {
     const context = this.createContext()
@@ -272,8 +284,8 @@ export class LLaVA implements Disposable, AsyncDisposable {
   }
 
   /**
-   * Text as token ids. The beginning-of-sequence token comes first unless `addBos` says otherwise or the checkpoint has none.
-   * Special tokens written out in the text, such as `</s>`, stay text unless `parseSpecial` is set.
+   * Text as token ids. The beginning-of-sequence token comes first unless `addBos` says otherwise or the checkpoint has
+   * none. Special tokens written out in the text, such as `</s>`, stay text unless `parseSpecial` is set.
    */
   tokenize(content: string, options: { readonly addBos?: boolean; readonly parseSpecial?: boolean } = {}): Int32Array {
     this.#engine.checkAlive()
@@ -282,14 +294,19 @@ export class LLaVA implements Disposable, AsyncDisposable {
     return this.#engine.tokenizer.encode(content, options)
   }
 
-  /** Token ids as text. Special tokens leave no trace unless `skipSpecial` is false; bytes that are no UTF-8 become U+FFFD. */
+  /**
+   * Token ids as text. Special tokens leave no trace unless `skipSpecial` is false; bytes that are no UTF-8 become
+   * U+FFFD.
+   */
   detokenize(ids: Iterable<number>, options: { readonly skipSpecial?: boolean } = {}): string {
     this.#engine.checkAlive()
     checkOptions('detokenize()', options, { skipSpecial: flag })
     return this.#engine.tokenizer.decode(toIds(ids, 'ids', this.#engine.config.text.vocabSize), options)
   }
 
-  /** What each token adds to the text, special tokens written out; U+FFFD for bytes that are only part of a character. */
+  /**
+   * What each token adds to the text, special tokens written out; U+FFFD for bytes that are only part of a character.
+   */
   pieces(ids: Iterable<number>): string[] {
     this.#engine.checkAlive()
     const { tokenizer, config } = this.#engine
@@ -299,9 +316,10 @@ export class LLaVA implements Disposable, AsyncDisposable {
   }
 
   /**
-   * Runs exactly `prompt`, which holds `<image>` once and gets no template, and resolves to every stage on the way, to be held against another
-   * implementation. Always with float32 keys and values, exact arithmetic and no EXIF rotation, whatever the model was opened with; for a model opened
-   * otherwise its weights are mapped a second time. Fails as `ask` does.
+   * Runs exactly `prompt`, which holds `<image>` once and gets no template, and resolves to every stage on the way, to
+   * be held against another implementation. Always with float32 keys and values, exact arithmetic and no EXIF rotation,
+   * whatever the model was opened with; for a model opened otherwise its weights are mapped a second time. Fails as
+   * `ask` does.
    */
   async trace(image: ImageInput, prompt: string, options: TraceOptions = {}): Promise<Trace> {
     text('prompt', prompt)
@@ -327,13 +345,17 @@ export class LLaVA implements Disposable, AsyncDisposable {
   }
 
   /**
-   * A picture or text as a vector, several (an array) as several. Kinds, with N rows of a picture and the widths Dv of vision, D of text, C of CLIP:
+   * A picture or text as a vector, several (an array) as several. Kinds, with N rows of a picture and the widths Dv of
+   * vision, D of text, C of CLIP:
    *
    * - `patch_features` [N, Dv] and `pooled_features` [Dv]: the vision tower's output, and its mean over the rows;
-   * - `projected` [N, D] and `projected_mean` [D]: the projector's output, which the decoder reads, and its mean over the rows;
-   * - `hidden_last` and `hidden_mean` [D]: the decoder's state, after its final norm, at the last position of a prompt, or its mean over all positions.
+   * - `projected` [N, D] and `projected_mean` [D]: the projector's output, which the decoder reads, and its mean over
+   *   the rows;
+   * - `hidden_last` and `hidden_mean` [D]: the decoder's state, after its final norm, at the last position of a prompt,
+   *   or its mean over all positions.
    *   A prompt is a text or `{ text, images }`; unless `template` says otherwise it is `plain`: pictures and text as they are;
-   * - `clip_image` and `clip_text` [C]: for comparing pictures with texts; they need the option `clip`, or the model that comes with the package.
+   * - `clip_image` and `clip_text` [C]: for comparing pictures with texts; they need the option `clip`, or the model
+   *   that comes with the package.
    *
    * Fails as `ask` does; what this checkpoint cannot give is INVALID_ARGUMENT.
    */
@@ -361,10 +383,12 @@ export class LLaVA implements Disposable, AsyncDisposable {
   }
 
   /**
-   * Inputs of any number as vectors: a list, a generator, or what comes asynchronously. Many are computed at once, and memory does not grow with their number:
-   * inputs are asked for as results are taken. What is wrong with one input is its result, `{ index, error }`, and the others go on.
+   * Inputs of any number as vectors: a list, a generator, or what comes asynchronously. Many are computed at once, and
+   * memory does not grow with their number: inputs are asked for as results are taken. What is wrong with one input is
+   * its result, `{ index, error }`, and the others go on.
    *
-   * Kinds and options are those of `embed`. Leaving the iteration stops the work. The iteration fails with ABORTED, DISPOSED, or what `inputs` throws.
+   * Kinds and options are those of `embed`. Leaving the iteration stops the work. The iteration fails with ABORTED,
+   * DISPOSED, or what `inputs` throws.
    *
    * ```
    * for await (const { index, embedding, error } of llava.embedMany(files, { kind: 'clip_image', normalize: true })) {
@@ -388,7 +412,10 @@ export class LLaVA implements Disposable, AsyncDisposable {
     })
   }
 
-  /** Times picture, prefill and decode, with random pixels and tokens, against this machine's peaks, measured in the same run; yields a line each. */
+  /**
+   * Times picture, prefill and decode, with random pixels and tokens, against this machine's peaks, measured in the
+   * same run; yields a line each.
+   */
   benchmark(options: BenchmarkOptions = {}): AsyncGenerator<BenchmarkLine, void, undefined> {
     checkOptions('benchmark()', options, benchmarkChecks)
     return runBenchmark(this.#engine, options)
@@ -399,7 +426,10 @@ export class LLaVA implements Disposable, AsyncDisposable {
     return modelInfo(this.#engine, this.#prompts)
   }
 
-  /** Forgets the beginnings of prompts and the encoded pictures that were kept for later questions. Conversations keep their own. */
+  /**
+   * Forgets the beginnings of prompts and the encoded pictures that were kept for later questions. Conversations keep
+   * their own.
+   */
   clearCaches(): void {
     this.#engine.checkAlive()
     this.#engine.clearCaches()

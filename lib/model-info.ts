@@ -41,9 +41,15 @@ export interface ModelInfo extends NativeInfo {
     readonly rowsPerImage: number
     readonly aspectRatio: ImageAspectRatio
   }
-  /** Answers, and texts that are embedded: those that run, those that wait for room, and the room in bytes of keys and values. */
+  /**
+   * Answers, and texts that are embedded: those that run, those that wait for room, and the room in bytes of keys and
+   * values.
+   */
   readonly load: { readonly running: number; readonly waiting: number; readonly kvCacheBytes: number }
-  /** Beginnings of prompts and encoded pictures that are kept (`prefixCacheBytes`, `pictureCacheBytes`): how many, their bytes, and how often one was of use. */
+  /**
+   * Beginnings of prompts and encoded pictures that are kept (`prefixCacheBytes`, `pictureCacheBytes`): how many, their
+   * bytes, and how often one was of use.
+   */
   readonly caches: {
     readonly prefixes: CacheUse
     readonly pictures: CacheUse

@@ -20,43 +20,56 @@ export interface OpenOptions extends ImageOptions, PromptOptions {
   readonly mmproj?: string
   /** The CLIP directory of an original LLaVA checkpoint, when it is not the one that fits in or beside it. */
   readonly visionTower?: string
-  /** A LoRA adapter to run on top of the model: PEFT's or the LLaVA repository's directory, or for a GGUF a GGUF; a projector by itself too. */
+  /**
+   * A LoRA adapter to run on top of the model: PEFT's or the LLaVA repository's directory, or for a GGUF a GGUF; a
+   * projector by itself too.
+   */
   readonly adapter?: string
   /** Compute threads; default as many as the process may use. */
   readonly threads?: number
   /** Instruction set of the kernels; default `auto`, the best this CPU has. */
   readonly isa?: Isa | 'auto'
-  /** Element type of keys and values; default f32 for float32 checkpoints, else f16. `q8_0` takes half of f16's memory. */
+  /**
+   * Element type of keys and values; default f32 for float32 checkpoints, else f16. `q8_0` takes half of f16's memory.
+   */
   readonly kvCache?: KvDtype
   /**
-   * `fast` (default) multiplies quantised weights with activations quantised to int8 blocks. In prompts and pictures it takes what the CPU is fastest at: bf16
-   * weights with activations rounded to bf16 where the CPU multiplies bf16 itself; on tiles (AMX) also quantised weights, rounded to bf16 too, and other float
-   * weights and the attention of pictures as two terms of bf16, which is within 2^-16 of float32. `exact` stays in float32 throughout.
+   * `fast` (default) multiplies quantised weights with activations quantised to int8 blocks. In prompts and pictures it
+   * takes what the CPU is fastest at: bf16 weights with activations rounded to bf16 where the CPU multiplies bf16
+   * itself; on tiles (AMX) also quantised weights, rounded to bf16 too, and other float weights and the attention of
+   * pictures as two terms of bf16, which is within 2^-16 of float32. `exact` stays in float32 throughout.
    *
-   * A call has the same bits whoever else calls. All weights under `exact`, and quantised ones without tiles, also give a position the same bits however a text
-   * is cut into calls; else more than 32 positions of a call are multiplied in another way than fewer, which is faster.
+   * A call has the same bits whoever else calls. All weights under `exact`, and quantised ones without tiles, also give
+   * a position the same bits however a text is cut into calls; else more than 32 positions of a call are multiplied in
+   * another way than fewer, which is faster.
    */
   readonly arithmetic?: 'fast' | 'exact'
   /**
-   * `mapped` (default): weights are read where their file is mapped, shared with other processes and loaded on first touch; `copied`: into memory of this
-   * process on large pages, which takes as long as the disk does and makes each token a little faster.
+   * `mapped` (default): weights are read where their file is mapped, shared with other processes and loaded on first
+   * touch; `copied`: into memory of this process on large pages, which takes as long as the disk does and makes each
+   * token a little faster.
    */
   readonly weights?: 'mapped' | 'copied'
   /**
-   * Most bytes of keys and values that answers may come to take together, reckoned by prompt and `maxTokens`; further ones wait until there is room. Default half of
-   * the memory that is free when the model is opened. One answer runs however large it is; what conversations and contexts keep is not counted.
+   * Most bytes of keys and values that answers may come to take together, reckoned by prompt and `maxTokens`; further
+   * ones wait until there is room. Default half of the memory that is free when the model is opened. One answer runs
+   * however large it is; what conversations and contexts keep is not counted.
    */
   readonly kvCacheBytes?: number
   /**
-   * Most bytes of keys and values of beginnings of prompts that are kept for prompts that begin alike, beside those of running answers: a second question about a
-   * picture computes little more than its own words. Default an eighth of the memory that is free when the model is opened; 0 keeps none.
+   * Most bytes of keys and values of beginnings of prompts that are kept for prompts that begin alike, beside those of
+   * running answers: a second question about a picture computes little more than its own words. Default an eighth of
+   * the memory that is free when the model is opened; 0 keeps none.
    */
   readonly prefixCacheBytes?: number
-  /** Most bytes of encoded pictures that are kept for questions about the same picture. Default 256 MiB; 0 keeps none. */
+  /**
+   * Most bytes of encoded pictures that are kept for questions about the same picture. Default 256 MiB; 0 keeps none.
+   */
   readonly pictureCacheBytes?: number
   /**
-   * A directory in which encoded pictures are kept for later processes too, any number of which may share it: a second question about a picture costs no
-   * tower then, not even after a restart. Default none. It is made where it is not there.
+   * A directory in which encoded pictures are kept for later processes too, any number of which may share it: a second
+   * question about a picture costs no tower then, not even after a restart. Default none. It is made where it is not
+   * there.
    */
   readonly pictureCacheDirectory?: string
   /** Most bytes that may come to lie there, of all models; default 10 GiB. */

@@ -20,7 +20,10 @@ export class PartialFile {
     this.#handle = handle
   }
 
-  /** @param folder where it is until it is whole, and stays when the process is killed: in the same file system; default beside `file` */
+  /**
+   * @param folder where it is until it is whole, and stays when the process is killed: in the same file system; default
+   * beside `file`
+   */
   static async create(file: string, folder = path.dirname(file)): Promise<PartialFile> {
     const temporary = path.join(folder, `${path.basename(file)}.${randomUUID()}.tmp`) // no other call of this process writes to it either
     return outputFailure(file, async () => new PartialFile(file, temporary, await open(temporary, 'w')))

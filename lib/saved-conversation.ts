@@ -1,5 +1,6 @@
-// A conversation as data: its turns in some KB of JSON, with pictures named by where they are and by what the tower saw of them. On request its keys and
-// values too, as bytes: b"llavakv1", the model's fingerprint (32 characters), positions (u32), a key for each (i32), pages as the back end lays them out.
+// A conversation as data: its turns in some KB of JSON, with pictures named by where they are and by what the tower saw
+// of them. On request its keys and values too, as bytes: b"llavakv1", the model's fingerprint (32 characters),
+// positions (u32), a key for each (i32), pages as the back end lays them out.
 
 import type { EncodedImage, ImageSource } from './engine/encoded-image.js'
 import { LlavaError, invalidArgument } from './errors.js'
@@ -21,7 +22,9 @@ export interface SavedMessage {
   readonly content: string | readonly SavedPart[]
 }
 
-/** What `Conversation.save` gives and `LLaVA.restoreConversation` takes. All but `keysAndValues` may go through JSON. */
+/**
+ * What `Conversation.save` gives and `LLaVA.restoreConversation` takes. All but `keysAndValues` may go through JSON.
+ */
 export interface SavedConversation {
   readonly format: 'llava-conversation'
   readonly template?: TemplateName

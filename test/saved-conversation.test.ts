@@ -1,4 +1,5 @@
-// A conversation as data: saved, taken through JSON, and restored in the same model, another one of the same weights, or another process.
+// A conversation as data: saved, taken through JSON, and restored in the same model, another one of the same weights,
+// or another process.
 
 import { copyFile, mkdtemp, rm } from 'node:fs/promises'
 import os from 'node:os'

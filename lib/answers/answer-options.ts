@@ -14,8 +14,9 @@ export type Message = ChatMessage<ImageSource>
 /** How prompts are written. */
 export interface PromptOptions {
   /**
-   * The conversation's format; `checkpoint` renders the chat template that the checkpoint brings. Default: what fits the checkpoint, which `info()` names;
-   * `vicuna_v1`, LLaVA 1.5's own, unless its name or its vocabulary is another family's. Some end an answer at text of their own, such as `###` of `v0`.
+   * The conversation's format; `checkpoint` renders the chat template that the checkpoint brings. Default: what fits
+   * the checkpoint, which `info()` names; `vicuna_v1`, LLaVA 1.5's own, unless its name or its vocabulary is another
+   * family's. Some end an answer at text of their own, such as `###` of `v0`.
    */
   readonly template?: TemplateName
   /** Replaces the template's system text. */
@@ -45,20 +46,31 @@ export interface AnswerOptions<Schema = unknown, Choice extends string = string>
   /** Most tokens to generate; default 512. */
   readonly maxTokens?: number
   /**
-   * Most tokens that are computed ahead at once, in [0, 31]; default 15, 0: none. They are looked up in the prompt and the answer so far, and used only
-   * where they are the tokens that are chosen anyway: the answer is the same, and comes faster where it repeats what was said. Several answers to one
-   * question take none.
+   * Most tokens that are computed ahead at once, in [0, 31]; default 15, 0: none. They are looked up in the prompt and
+   * the answer so far, and used only where they are the tokens that are chosen anyway: the answer is the same, and
+   * comes faster where it repeats what was said. Several answers to one question take none.
    */
   readonly promptLookupTokens?: number
-  /** Of answers that wait for memory (`kvCacheBytes`), those of higher priority go first; default 0, in [-1000, 1000]. */
+  /**
+   * Of answers that wait for memory (`kvCacheBytes`), those of higher priority go first; default 0, in [-1000, 1000].
+   */
   readonly priority?: number
-  /** Whom the answer is for: of answers that wait with the same priority, those of whoever has the least memory in use go first. Default nobody in particular. */
+  /**
+   * Whom the answer is for: of answers that wait with the same priority, those of whoever has the least memory in use
+   * go first. Default nobody in particular.
+   */
   readonly client?: string
-  /** Milliseconds that an answer waits for memory at most, then it fails with OVERLOADED; default: as long as it takes. `signal` bounds the whole call. */
+  /**
+   * Milliseconds that an answer waits for memory at most, then it fails with OVERLOADED; default: as long as it takes.
+   * `signal` bounds the whole call.
+   */
   readonly maxWaitMs?: number
   /** Text that ends the answer; it is not part of it. */
   readonly stop?: string | readonly string[]
-  /** Gives with each token its log-probability and those of the so many likeliest ones, in [0, 20]; default: none at all. */
+  /**
+   * Gives with each token its log-probability and those of the so many likeliest ones, in [0, 20]; default: none at
+   * all.
+   */
   readonly logprobs?: number
   /** Hears how far pictures, prompt and answer are. */
   readonly onProgress?: ProgressListener

@@ -8,6 +8,8 @@ export interface Past {
   readonly cache: PrefixCache
   /** The prompt goes on from all turns: what was computed of it is of use even if it gets no answer. */
   readonly continues: boolean
-  /** The prompt's pictures in order, as the conversation keeps them; `encode` does it for those that it has not seen. */
+  /**
+   * The prompt's pictures in order, as the conversation keeps them; `encode` does it for those that it has not seen.
+   */
   pictures(encode: (image: ImageInput) => Promise<EncodedImage>): Promise<readonly EncodedImage[]>
 }

@@ -28,7 +28,10 @@ export interface Prompt {
   readonly imagePositions: number
 }
 
-/** What ends an answer in a template: a token where the vocabulary has one for it, which leaves no text to be found, else text. */
+/**
+ * What ends an answer in a template: a token where the vocabulary has one for it, which leaves no text to be found,
+ * else text.
+ */
 export interface TemplateStops {
   readonly stopIds: readonly number[]
   readonly stopTexts: readonly string[]
@@ -74,7 +77,10 @@ export class PromptWriter {
     }
   }
 
-  /** Cuts a prompt and measures it: CONTEXT_OVERFLOW before anything is computed, and before long text is tokenized at all. */
+  /**
+   * Cuts a prompt and measures it: CONTEXT_OVERFLOW before anything is computed, and before long text is tokenized at
+   * all.
+   */
   async cut(parts: PromptParts, images: number): Promise<Prompt> {
     const written = typeof parts === 'function' ? await parts() : parts
     const { tokenizer, description, rowsPerImage } = this.#engine

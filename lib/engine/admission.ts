@@ -1,6 +1,7 @@
-// How many texts run at once: as many as the memory for their keys and values has room for. The others wait in line: higher priorities first, then whoever's
-// client has the least memory in use, then first come, first served. Nobody is passed by a smaller one that would have room. Where the line is full, whoever
-// comes is told so at once, and who has waited for as long as it would, then (OVERLOADED), so that a server can say so to its clients.
+// How many texts run at once: as many as the memory for their keys and values has room for. The others wait in line:
+// higher priorities first, then whoever's client has the least memory in use, then first come, first served. Nobody is
+// passed by a smaller one that would have room. Where the line is full, whoever comes is told so at once, and who has
+// waited for as long as it would, then (OVERLOADED), so that a server can say so to its clients.
 
 import { LlavaError } from '../errors.js'
 import type { Job } from './job.js'
@@ -49,7 +50,10 @@ export class Admission {
     return this.#line.length
   }
 
-  /** Resolves when a text that may grow to `bytes` of keys and values can run, to what says that it is over. Fails with OVERLOADED, or as the job stops. */
+  /**
+   * Resolves when a text that may grow to `bytes` of keys and values can run, to what says that it is over. Fails with
+   * OVERLOADED, or as the job stops.
+   */
   enter(bytes: number, job: Job, { priority = 0, client = '', maxWaitMs }: Place = {}): Promise<() => void> {
     return new Promise((resolve, reject) => {
       const fail: (reason: Error) => void = reject

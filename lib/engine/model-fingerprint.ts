@@ -1,11 +1,15 @@
-// What keys, values and encoded pictures depend on: weights, sizes, and how the model computes. Two models of one fingerprint give the same bits.
+// What keys, values and encoded pictures depend on: weights, sizes, and how the model computes. Two models of one
+// fingerprint give the same bits.
 
 import { createHash } from 'node:crypto'
 import { open } from 'node:fs/promises'
 import type { NativeInfo, NativeOptions } from '../native.js'
 import type { ModelDescription } from '../weights/model-description.js'
 
-/** Of each file, so many blocks at even distances are read: to tell fine-tunes of one model apart without reading all of it. */
+/**
+ * Of each file, so many blocks at even distances are read: to tell fine-tunes of one model apart without reading all of
+ * it.
+ */
 const samples = 64
 const sampleBytes = 4096
 

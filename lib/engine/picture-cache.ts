@@ -1,6 +1,7 @@
-// Pictures that went through tower and projector, kept for the next question about them: known by what the tower saw, so that one file, its copy and its
-// pixels are the same. The least recently used leave when there is no room. Equal pictures that come at once are computed once. Where there is a store on disk
-// (picture-store.ts), it is asked before the tower.
+// Pictures that went through tower and projector, kept for the next question about them: known by what the tower saw,
+// so that one file, its copy and its pixels are the same. The least recently used leave when there is no room. Equal
+// pictures that come at once are computed once. Where there is a store on disk (picture-store.ts), it is asked before
+// the tower.
 
 import { LRUCache } from 'lru-cache'
 import type { Encoded } from './picture-batches.js'

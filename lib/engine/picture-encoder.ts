@@ -1,4 +1,5 @@
-// Pictures of calls on their way through a model's tower: taken as they are when the call begins, decoded, resized, encoded or remembered.
+// Pictures of calls on their way through a model's tower: taken as they are when the call begins, decoded, resized,
+// encoded or remembered.
 
 import { createHash } from 'node:crypto'
 import { LlavaError } from '../errors.js'
@@ -26,8 +27,8 @@ export class PictureEncoder {
   }
 
   /**
-   * Pictures as they are now, whatever the caller does with them next. `cleanUp` receives what releases those that were given encoded. To be called before the
-   * first pause.
+   * Pictures as they are now, whatever the caller does with them next. `cleanUp` receives what releases those that were
+   * given encoded. To be called before the first pause.
    */
   takeAll(images: readonly ImageSource[], options: ImageOptions, cleanUp: (() => void)[], job: Job): TakenSource[] {
     const limits = this.#limits(options, job)
@@ -106,7 +107,10 @@ export class PictureEncoder {
     }
   }
 
-  /** Another tower's result for a picture: what `encode` makes of its pixel_values [3, S, S]. `processor` is asked for once the picture is taken. */
+  /**
+   * Another tower's result for a picture: what `encode` makes of its pixel_values [3, S, S]. `processor` is asked for
+   * once the picture is taken.
+   */
   async through<T>(
     image: ImageInput,
     processor: () => Promise<ImageProcessorSpec>,

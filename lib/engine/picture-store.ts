@@ -1,7 +1,9 @@
-// Encoded pictures on disk, for later processes: a file each, named by what the tower saw and by the model that it is of.
+// Encoded pictures on disk, for later processes: a file each, named by what the tower saw and by the model that it is
+// of.
 //   DIRECTORY/FINGERPRINT/DIGEST.RESULTS   crc32 of the rest (u32), then the float32 values of each result
-// A file comes to be by renaming, so that a process that is killed leaves none that is not whole, and any number of processes may share a directory. What is
-// not as it should be counts as not there. When there is more than the limit, what was not used for longest goes.
+// A file comes to be by renaming, so that a process that is killed leaves none that is not whole, and any number of
+// processes may share a directory. What is not as it should be counts as not there. When there is more than the limit,
+// what was not used for longest goes.
 
 import { readdir, readFile, rm, stat, utimes, mkdir } from 'node:fs/promises'
 import path from 'node:path'
@@ -114,7 +116,10 @@ export class PictureStore {
     return path.join(directory, await fingerprint(), `${digest}.${results.join('+')}`)
   }
 
-  /** Looks at what all models and processes have put there, and removes what was not used for longest, where `nbytes` more would be too much. */
+  /**
+   * Looks at what all models and processes have put there, and removes what was not used for longest, where `nbytes`
+   * more would be too much.
+   */
   async #makeRoom(nbytes: number): Promise<void> {
     const { directory, limit } = this.#options
     const names = await readdir(directory, { recursive: true })

@@ -1,8 +1,10 @@
 // A picture by http or https, for addresses that people who are not trusted may have written.
-// Unless private networks are allowed, only addresses of the public internet are connected to. A name is looked up once per connection and the address
-// that was checked is the one connected to, so that a name that answers otherwise the second time (DNS rebinding) gains nothing; every redirect is
-// checked anew. Connections are kept for the next request, those of calls that allow private networks by themselves: a connection is not looked up again.
-// The proxies of the environment (HTTP_PROXY, HTTPS_PROXY, NO_PROXY) are used. They look names up themselves, so names are checked here before.
+// Unless private networks are allowed, only addresses of the public internet are connected to. A name is looked up once
+// per connection and the address that was checked is the one connected to, so that a name that answers otherwise the
+// second time (DNS rebinding) gains nothing; every redirect is checked anew. Connections are kept for the next request,
+// those of calls that allow private networks by themselves: a connection is not looked up again. The proxies of the
+// environment (HTTP_PROXY, HTTPS_PROXY, NO_PROXY) are used. They look names up themselves, so names are checked here
+// before.
 
 import dns from 'node:dns'
 import net from 'node:net'

@@ -1,4 +1,5 @@
-// Encoded pictures on disk: the same bits for later processes, never more than the limit, and nothing that is not whole.
+// Encoded pictures on disk: the same bits for later processes, never more than the limit, and nothing that is not
+// whole.
 
 import { spawn } from 'node:child_process'
 import { mkdtemp, readdir, readFile, rm, stat, truncate, utimes, writeFile } from 'node:fs/promises'

@@ -1,4 +1,5 @@
-// Encoded pictures and the pages of sequences, out of a model's memory and into it again: the same bits, and nothing is taken that does not fit.
+// Encoded pictures and the pages of sequences, out of a model's memory and into it again: the same bits, and nothing is
+// taken that does not fit.
 
 import test from 'ava'
 import { imageResults, type KvDtype, type NativeSequence } from '../../lib/native.js'
