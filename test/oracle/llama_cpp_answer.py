@@ -7,8 +7,20 @@ import base64
 import json
 import sys
 
-from llama_cpp import Llama
+from llama_cpp import Llama, llama_cpp
 from llama_cpp.llama_chat_format import Llava15ChatHandler
+
+default_params = llama_cpp.llama_model_default_params
+
+
+def params_without_repacking():
+    """Its products over AMX tiles, which it has for repacked weights alone, end in SIGSEGV (ggml-org/llama.cpp issue 20824)."""
+    params = default_params()
+    params.use_extra_bufts = False
+    return params
+
+
+llama_cpp.llama_model_default_params = params_without_repacking
 
 
 class Vicuna(Llava15ChatHandler):
