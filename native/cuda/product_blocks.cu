@@ -1,0 +1,102 @@
+// Products of few rows with quantised weights: a warp takes a row of weights, a lane every 32nd group of it, as int8
+// dot products with the activations' blocks. Weights are read once for up to 16 rows of x.
+#include "cuda/products.h"
+
+namespace llava::cuda {
+
+namespace {
+
+constexpr int kThreads = 128, kWarps = kThreads / kWarp;
+
+constexpr bool has_halves(DType type) { return kDTypes[static_cast<int>(type)].halves == 2; }
+constexpr bool has_mins(DType type) { return kDTypes[static_cast<int>(type)].mins; }
+
+// A group of weights times a block of x, in units of D.
+template <DType type>
+__device__ __forceinline__ float dot(const Group& g, const int8_t* codes, const BlockFactor& factor) {
+  const auto* const words = reinterpret_cast<const uint4*>(codes);
+  const uint4 low = ld(words), high = ld(words + 1);
+  const uint32_t x[8] = {low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w};
+  int halves[2] = {};
+#pragma unroll
+  for (int i = 0; i < 8; i++) {
+    halves[i / 4] = __dp4a(static_cast<int>(g.codes[i]), static_cast<int>(x[i]), halves[i / 4]);
+  }
+  float sum;
+  if constexpr (has_halves(type)) {
+    sum = static_cast<float>(halves[0]) * g.scale[0] + static_cast<float>(halves[1]) * g.scale[1];
+    if constexpr (has_mins(type))
+      sum += static_cast<float>(factor.sums[0]) * g.min[0] + static_cast<float>(factor.sums[1]) * g.min[1];
+  } else {
+    sum = static_cast<float>(halves[0] + halves[1]) * g.scale[0];
+    if constexpr (has_mins(type)) sum += static_cast<float>(factor.sums[0] + factor.sums[1]) * g.min[0];
+  }
+  return sum * factor.power;
+}
+
+// Value `column` of a row of weights.
+template <DType type>
+__device__ float weight_at(const uint8_t* row, int column) {
+  Group g;
+  unpack_group<type>(row, column / kGroup, g);
+  float out = 0;
+#pragma unroll
+  for (int i = 0; i < kGroup; i++) out = i == column % kGroup ? value_of(g, i) : out;
+  return out;
+}
+
+template <DType type, int tokens>
+__global__ void __launch_bounds__(kThreads) blocks_kernel(QuantisedRows x, int64_t M, int64_t K, const uint8_t* weight,
+                                                          int64_t row_bytes, int64_t N, Epilogue epilogue) {
+  const int lane = threadIdx.x % kWarp;
+  const int64_t n = int64_t{blockIdx.x} * kWarps + threadIdx.x / kWarp, first = int64_t{blockIdx.y} * tokens;
+  if (n >= N) return;  // a whole warp
+  const uint8_t* const row = weight + n * row_bytes;
+  const int64_t groups = K / kGroup;
+  float sum[tokens] = {};
+  for (int64_t b = lane; b < groups; b += kWarp) {
+    Group g;
+    unpack_group<type>(row, b, g);
+#pragma unroll
+    for (int t = 0; t < tokens; t++) {
+      if (first + t >= M) continue;
+      const int64_t m = first + t;
+      sum[t] += dot<type>(g, x.codes + m * K + b * kGroup, ld(x.factors + m * groups + b));
+    }
+  }
+  float mine = 0;  // lane t finishes token t
+#pragma unroll
+  for (int t = 0; t < tokens; t++) {
+    const float total = warp_sum(sum[t]);
+    mine = lane == t ? total : mine;
+  }
+  if (lane >= tokens || first + lane >= M) return;
+  const Token token = ld(x.tokens + first + lane);
+  float total = mine * token.scale;
+#pragma unroll
+  for (int i = 0; i < kMostOutliers; i++) {
+    if (i < token.outliers) total = fmaf(token.value[i], weight_at<type>(row, token.column[i]), total);
+  }
+  epilogue.store(first + lane, n, total);
+}
+
+template <DType type, int tokens>
+void launch_blocks(CudaStream& stream, const QuantisedRows& x, const Product& p) {
+  launch(blocks_kernel<type, tokens>,
+         dim3(grid_size(divided_up(p.weight.rows, kWarps)), grid_size(divided_up(p.M, tokens))), kThreads, 0,
+         stream.handle(), x, p.M, p.K, bytes_of(p.weight), p.weight.row_bytes(), p.weight.rows, p.epilogue);
+}
+
+}  // namespace
+
+void multiply_blocks(CudaStream& stream, const QuantisedRows& x, const Product& p) {
+  for_dtype(p.weight.dtype, [&]<DType type>() {
+    if constexpr (is_quantised(type)) {
+      if (p.M == 1) return launch_blocks<type, 1>(stream, x, p);
+      if (p.M <= 4) return launch_blocks<type, 4>(stream, x, p);
+      launch_blocks<type, 16>(stream, x, p);
+    }
+  });
+}
+
+}  // namespace llava::cuda
