@@ -107,7 +107,7 @@ const libLayers: Readonly<Record<string, readonly string[]>> = {
     'native',
     ...ground,
   ],
-  cli: ['index', 'partial-file'],
+  cli: ['index', 'server', 'partial-file'],
   server: ['index'],
   worker: ['index'],
 }

@@ -14,6 +14,7 @@ import { addInfo } from './info.js'
 import { addList } from './list.js'
 import { addPull } from './pull.js'
 import { addRm } from './rm.js'
+import { addServe } from './serve.js'
 import { Session } from './session.js'
 import { addShow } from './show.js'
 import { addTokenize } from './tokenize.js'
@@ -54,7 +55,7 @@ export async function run(args: readonly string[]): Promise<number> {
     [addPull, addList, addShow, addRm],
     [addTrace, addBench, addCompletion],
   ]
-  for (const add of [addAsk, addChat, addEmbed, addTokenize, addInfo, addConvert, ...models, ...tools])
+  for (const add of [addAsk, addChat, addEmbed, addServe, addTokenize, addInfo, addConvert, ...models, ...tools])
     add(program, session)
   const json = args.includes('--json')
   try {

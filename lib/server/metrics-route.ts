@@ -1,0 +1,82 @@
+// GET /metrics: what the server does, for Prometheus.
+
+import * as v from 'valibot'
+import type { ModelInfo } from '../index.js'
+import type { InFlight } from './in-flight.js'
+import type { Gauge, Metrics } from './metrics.js'
+import { route, TextReply, type Route, type Served } from './route.js'
+
+/** What is counted and timed. */
+export const metricHelp = {
+  llava_requests_total: 'Requests, by route and status.',
+  llava_request_seconds: 'Seconds from the first byte of a request to the last one of its answer.',
+  llava_time_to_first_token_seconds: 'Seconds from the first byte of a request to the first token of its answer.',
+  llava_prompt_tokens_total: 'Tokens of prompts, rows of pictures among them.',
+  llava_cached_prompt_tokens_total: 'Of these, those that were remembered.',
+  llava_completion_tokens_total: 'Tokens of answers.',
+} as const
+
+export function metricsRoute(metrics: Metrics, inFlight: InFlight): Route {
+  return route({
+    method: 'get',
+    path: '/metrics',
+    summary: "Metrics in Prometheus' text format.",
+    answer: v.string(),
+    handle: ({ served }) =>
+      new TextReply('text/plain; version=0.0.4; charset=utf-8', metrics.text(gauges(served, inFlight))),
+  })
+}
+
+function gauges({ models, since }: Served, inFlight: InFlight): readonly Gauge[] {
+  const infos = Object.entries(models).map(([name, model]) => [name, model.info()] as const)
+  const ofModels = (value: (info: (typeof infos)[number][1]) => number) =>
+    infos.map(([model, info]) => [{ model }, value(info)] as const)
+  const ofCaches = (value: (use: ModelInfo['caches']['prefixes']) => number) =>
+    infos.flatMap(([model, { caches }]) => [
+      [{ model, cache: 'prefixes' }, value(caches.prefixes)] as const,
+      [{ model, cache: 'pictures' }, value(caches.pictures)] as const,
+    ])
+  const one = (value: number) => () => [[{}, value]] as const
+  return [
+    { name: 'llava_requests_in_flight', help: 'Requests under way.', values: one(inFlight.requests) },
+    { name: 'llava_body_bytes', help: 'Bytes of the bodies of these.', values: one(inFlight.bodyBytes) },
+    {
+      name: 'llava_running_texts',
+      help: 'Texts that the model computes together.',
+      values: () => ofModels(({ load }) => load.running),
+    },
+    {
+      name: 'llava_waiting_texts',
+      help: 'Texts that wait for memory.',
+      values: () => ofModels(({ load }) => load.waiting),
+    },
+    {
+      name: 'llava_kv_cache_bytes',
+      help: 'Bytes of keys and values.',
+      values: () => ofModels(({ memory }) => memory.kvCache),
+    },
+    { name: 'llava_cache_bytes', help: 'Bytes that a cache holds.', values: () => ofCaches(({ bytes }) => bytes) },
+    {
+      name: 'llava_cache_hits_total',
+      help: 'How often a cache had what was looked for.',
+      type: 'counter',
+      values: () => ofCaches(({ hits }) => hits),
+    },
+    {
+      name: 'llava_cache_misses_total',
+      help: 'How often it had not.',
+      type: 'counter',
+      values: () => ofCaches(({ misses }) => misses),
+    },
+    {
+      name: 'process_resident_memory_bytes',
+      help: 'Resident memory.',
+      values: one(process.memoryUsage.rss()),
+    },
+    {
+      name: 'process_start_time_seconds',
+      help: 'When the server began, in seconds since 1970.',
+      values: one(since.getTime() / 1000),
+    },
+  ]
+}
