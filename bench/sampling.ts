@@ -1,5 +1,7 @@
-// What choosing a token costs in TypeScript, without the model: the sampler and the token's log-probabilities, with every option at once.
+// What choosing a token costs in TypeScript, without the model: the sampler and the token's log-probabilities, from what native code gives it: the
+// likeliest tokens where they are enough, else all logits too.
 
+import type { Candidates } from '../lib/native.js'
 import { logprobsOf } from '../lib/sampling/logprobs.js'
 import { Random } from '../lib/sampling/random.js'
 import { Sampler } from '../lib/sampling/sampler.js'
@@ -18,6 +20,7 @@ const bias = Object.fromEntries(Array.from({ length: 100 }, (_, i) => [17 * i, i
 
 const cases: Readonly<Record<string, SamplingOptions>> = {
   greedy: {},
+  'top-k and top-p': { temperature: 0.8, topK: 40, topP: 0.95 },
   'temperature alone': { temperature: 1 },
   'every option': {
     temperature: 0.9,
@@ -47,7 +50,7 @@ const cases: Readonly<Record<string, SamplingOptions>> = {
 /** Alternatives whose log-probabilities are wanted too. */
 const alternatives = 20
 
-/** Rows of logits like a model's: normal, with a spread that leaves some thousand tokens in the running. */
+/** Rows of logits like a model's: normal, with a spread that leaves some thousand tokens in the running, few of them equal. */
 function logitRows(count: number, vocabSize: number): readonly Float32Array[] {
   const random = new Random(7)
   const normals = Float32Array.from(
@@ -57,7 +60,7 @@ function logitRows(count: number, vocabSize: number): readonly Float32Array[] {
   return Array.from({ length: count }, (_, row) =>
     Float32Array.from(
       { length: vocabSize },
-      (_value, id) => (normals[(id * 31 + row * 577 + (id >> 12)) & 4095] as number) - 5,
+      (_value, id) => (normals[(id * 31 + row * 577 + (id >> 12)) & 4095] as number) - 5 + (id % 997) * 1e-5,
     ),
   )
 }
@@ -78,10 +81,22 @@ export function measureSampling(vocabSize: number, tokens = 400): readonly Sampl
 function timesOf(options: SamplingOptions, rows: readonly Float32Array[], tokens: number): Float64Array {
   const from = (rows[0] as Float32Array).length - 8
   const sampler = new Sampler({ ...options, seed: 1 }, { ids: [0, 1], from, eosIds: [2] })
+  const count = Math.max(sampler.candidates ?? 0, alternatives)
+  const candidates = rows.map((logits) => likeliest(logits, count, from))
   return Float64Array.from({ length: tokens }, (_, n) => {
     const logits = rows[n % rows.length] as Float32Array
+    const best = candidates[n % rows.length] as Candidates
     const start = performance.now()
-    logprobsOf(logits, sampler.next(logits), alternatives, from)
+    const id = (sampler.candidates === undefined ? undefined : sampler.nextOf(best)) ?? sampler.next(logits)
+    logprobsOf(best, id, logits[id] as number, alternatives)
     return performance.now() - start
   })
+}
+
+/** As native code gives them; it is not timed. */
+function likeliest(all: Float32Array, count: number, from: number): Candidates {
+  const ids = Int32Array.from(all.subarray(0, from).keys())
+    .sort((a, b) => (all[b] as number) - (all[a] as number))
+    .slice(0, count)
+  return { ids, logits: Float32Array.from(ids, (id) => all[id] as number), logSumExp: 0 }
 }

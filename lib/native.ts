@@ -206,11 +206,33 @@ export type NativeSegment =
   | { readonly tokens: Int32Array }
   | { readonly image: NativeImageFeatures; readonly start: number; readonly count: number }
 
+/** Of one position: the likeliest tokens that may follow, best first, of equals the lower id; NaN is above all. */
+export interface Candidates {
+  readonly ids: Int32Array
+  readonly logits: Float32Array
+  /** ln sum exp(z) over all logits z of the position, in double precision; NaN where it was not asked for. */
+  readonly logSumExp: number
+}
+
+/** Where candidates go: of each row the `count` largest logits among the ids below `columns`. */
+export interface NativeCandidates {
+  readonly count: number
+  readonly columns: number
+  /** [rows, count]; -1 of a step that failed. */
+  readonly ids: Int32Array
+  /** [rows, count] */
+  readonly logits: Float32Array
+  /** [rows]; `null`: not wanted. */
+  readonly logSumExp: Float64Array | null
+}
+
 /** Appends `segments` to `sequence`; logits of its last or of all its new rows go to the output, in step order. */
 export interface NativeStep {
   readonly sequence: NativeSequence
   readonly segments: readonly NativeSegment[]
   readonly logits: 'none' | 'last' | 'all'
+  /** How these rows are given: whole (default), as their candidates, or both. */
+  readonly form?: 'whole' | 'candidates' | 'both'
   /** Of this step alone. */
   readonly cancellation?: NativeCancellation | null
 }
@@ -239,7 +261,8 @@ export interface NativeModel {
   /** Puts them into an empty sequence, in order from byte 0 on; with the last byte it has its length. `bytes` are copied in at the call. */
   writeSequence(sequence: NativeSequence, length: number, first: number, bytes: Uint8Array): Promise<void>
   /**
-   * logits [rows asked for, V] and hidden [the same rows, D] (after the final norm) are written when the promise resolves; null for what is not wanted.
+   * logits [rows asked for whole, V], hidden [all rows asked for, D] (after the final norm) and candidates of the rows that are asked for as such are
+   * written when the promise resolves; null for what is not wanted.
    * A step that is cancelled, or that there is no page of keys and values for, fails by itself: its error stands in its place of `failures`, its sequence
    * is as it was, its rows are NaN. When all fail with one code, or the pass itself does, the promise is rejected and every sequence is as it was.
    */
@@ -247,6 +270,7 @@ export interface NativeModel {
     steps: readonly NativeStep[],
     logits: Float32Array | null,
     hidden?: Float32Array | null,
+    candidates?: NativeCandidates | null,
   ): Promise<{ readonly failures: readonly (Error | null)[] } & NativeTiming>
   info(): NativeInfo
   /** Measures this machine's peaks on the model's own threads and ISA: GFLOP/s of floats, GOP/s of int8, GB/s of reads. */

@@ -60,7 +60,7 @@ export async function runTrace(
     engine.checkContext(positions + Math.max(0, maxTokens - 1), image.rows)
     const logits = allocate(positions * vocabSize) // [T, V]
     const running = (sequence = engine.createSequence())
-    await engine.append(running, segments, logits, job)
+    await engine.append(running, segments, { logits }, job)
 
     const sampler = new Sampler({})
     const generated = new Int32Array(maxTokens)
@@ -68,7 +68,7 @@ export async function runTrace(
     for (let n = 0; n < maxTokens; n++) {
       if (n > 0) {
         last = new Float32Array(vocabSize)
-        await engine.append(running, [{ tokens: generated.slice(n - 1, n) }], last, job)
+        await engine.append(running, [{ tokens: generated.slice(n - 1, n) }], { logits: last }, job)
       }
       generated[n] = sampler.next(last)
     }

@@ -23,6 +23,7 @@
       "native/cpu/rope.cc",
       "native/cpu/elementwise.cc",
       "native/cpu/rows.cc",
+      "native/cpu/top_k.cc",
       "native/cpu/kernels/table.cc",
       "native/cpu/kernels/scalar.cc",
       "native/cpu/kernels/avx2.cc",

@@ -118,6 +118,8 @@ const libTypeLayers: Readonly<Record<string, readonly string[]>> = {
   weights: ['native', 'image'],
   // what native code is asked for is worked out in the room, and asked for by the facade
   image: ['native'],
+  // tokens are chosen from what native code gives
+  sampling: ['native'],
 }
 
 /** Words that belong to some files only. */

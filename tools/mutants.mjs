@@ -587,6 +587,24 @@ const mutants = [
     to: 'r + 1 < x.rows; r++) {\n    for (int64_t i = 0; i < columns; i++) sum',
   },
   {
+    name: 'of equal values the last is above the first',
+    file: 'native/cpu/top_k.cc',
+    from: 'value <= values[k - 1] || !is_above(value, values[k - 1])',
+    to: 'value < values[k - 1]',
+  },
+  {
+    name: 'NaN is not above all',
+    file: 'native/cpu/top_k.cc',
+    from: 'a > b || (std::isnan(a) && !std::isnan(b))',
+    to: 'a > b',
+  },
+  {
+    name: 'the sum of exponentials is that of the first row',
+    file: 'native/cpu/top_k.cc',
+    from: 'sum += sums[row * blocks + b]',
+    to: 'sum += sums[b]',
+  },
+  {
     name: 'angles are not rounded to float32 first',
     file: 'native/cpu/rope.cc',
     from: 'static_cast<double>(position * inv_freq[j])',

@@ -6,9 +6,11 @@ import { allOrNone, type Job } from '../engine/job.js'
 import { rowCount } from '../engine/segments.js'
 import type { PictureEncoder } from '../engine/picture-encoder.js'
 import type { NativeSequence } from '../native.js'
+import type { Sampler } from '../sampling/sampler.js'
 import { DecodeStream } from '../tokenizer/decode-stream.js'
 import type { Answer, Timings, Usage } from './answer.js'
 import { Generation, type GeneratedToken } from './generation.js'
+import { logitNeeds, type NextLogits } from './next-logits.js'
 import { promptSegments, type Prompt, type PromptWriter } from './prompt-writer.js'
 import type { AnswerRequest } from './request.js'
 import { asRequest, type RequestOutcome } from './request-channel.js'
@@ -98,7 +100,7 @@ export class Answering {
           eosIds: request.eosIds,
           stop: request.stop,
           limit,
-          logprobs: top === undefined ? undefined : (logits, id) => tokenLogprobs(logits, id, top, engine.tokenizer),
+          logprobs: top === undefined ? undefined : (next, id) => tokenLogprobs(next, id, top, engine.tokenizer),
           onToken(token) {
             onToken?.(token)
             onProgress?.({ stage: 'generate', done: ++written, total })
@@ -127,13 +129,16 @@ export class Answering {
             answer.finishReason === 'cancelled' && !request.past.continues,
           )
       })
+      const needs = logitNeeds(request.samplers[0] as Sampler, top)
+      // of the prompt all logits, once: should candidates not settle the first token, it could not be computed again by itself
       const logits = allocate(engine.config.text.vocabSize)
+      const candidates = needs.scored ? engine.candidateRows(1, needs.candidates, true) : undefined
       await run.clock.time('promptMs', async () => {
         let done = cached
         const prompted = (rows: number) => onProgress?.({ stage: 'prompt', done: done + rows, total: prompt.positions })
         prompted(0)
         for (const call of calls) {
-          await engine.append(sequence, call, logits, job, prompted)
+          await engine.append(sequence, call, { logits, candidates }, job, prompted)
           done += rowCount(call)
         }
         begun.prompted()
@@ -141,13 +146,15 @@ export class Answering {
       await run.clock.time('generateMs', async () => {
         onProgress?.({ stage: 'generate', done: 0, total })
         const emit = onText ?? (() => undefined)
-        const begin = (to: NativeSequence, drafts: number) => new Speculation(engine, to, segments, drafts, limit, job)
+        const next: NextLogits = { all: logits, best: candidates?.row(0) }
+        const begin = (to: NativeSequence, most: number) =>
+          new Speculation(engine, to, { prompt: segments, most, limit, needs }, job)
         const [only] = run.generations
         if (only === undefined || run.generations.length > 1) {
-          await this.#generateSeveral(run.generations, sequence, (to) => begin(to, 0), logits, emit, job)
+          await this.#generateSeveral(run.generations, sequence, (to) => begin(to, 0), next, emit, job)
         } else {
           run.speculation = begin(sequence, request.promptLookupTokens)
-          await generateOne(only, run.speculation, logits, emit)
+          await generateOne(only, run.speculation, next, emit)
           begun.answered(only.tokenIds)
         }
       })
@@ -163,12 +170,12 @@ export class Answering {
     }))
   }
 
-  /** Runs generations side by side from one prompt, held by `prompt` and by forks of it, whose last logits [V] these are. The first failure stops all. */
+  /** Runs generations side by side from one prompt, held by `prompt` and by forks of it, whose last logits these are. The first failure stops all. */
   async #generateSeveral(
     generations: readonly Generation[],
     prompt: NativeSequence,
     begin: (sequence: NativeSequence) => Speculation,
-    logits: Float32Array,
+    next: NextLogits,
     emit: (text: string) => void,
     job: Job,
   ): Promise<void> {
@@ -176,7 +183,7 @@ export class Answering {
     try {
       while (sequences.length < generations.length) sequences.push(this.#engine.fork(prompt))
       const runs = generations.map((generation, n) =>
-        generateOne(generation, begin(sequences[n] as NativeSequence), logits, emit),
+        generateOne(generation, begin(sequences[n] as NativeSequence), next, emit),
       )
       await allOrNone(runs, job)
     } finally {
@@ -189,11 +196,11 @@ export class Answering {
 async function generateOne(
   generation: Generation,
   speculation: Speculation,
-  logits: Float32Array,
+  next: NextLogits,
   emit: (text: string) => void,
 ): Promise<void> {
   try {
-    await generation.run(logits, (id) => speculation.step(id), emit)
+    await generation.run(next, speculation, emit)
   } finally {
     speculation.retract()
   }

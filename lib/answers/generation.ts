@@ -1,6 +1,8 @@
 // The one cycle of the pipeline: logits → token → text, until something ends it.
 //   EOS, or a format in which nothing may follow, ends it as 'stop', a stop string as 'stop_string', the token limit or the end of the context as 'length'.
 
+import type { Candidates } from '../native.js'
+import type { NextLogits } from './next-logits.js'
 import { StopStrings } from './stop-strings.js'
 import type { TokenLogprobs } from './token-logprobs.js'
 import { TrimmedText } from './trimmed-text.js'
@@ -17,9 +19,11 @@ export interface GeneratedToken {
 
 /** What the cycle needs of its neighbours. */
 export interface GenerationParts {
-  /** Chooses a token from logits [V]. */
   readonly sampler: {
+    /** Chooses a token from logits [V]. */
     next(logits: Float32Array): number
+    /** Chooses the same token from the likeliest alone; `undefined`: they do not settle it. */
+    nextOf(best: Candidates): number | undefined
     /** Begins what the next choice needs, beside the pass that its logits come from. */
     prepare?(): Promise<void> | undefined
     /** What it chose is a whole answer, and nothing may follow. */
@@ -31,10 +35,18 @@ export interface GenerationParts {
   readonly stop: readonly string[]
   /** Most tokens to generate; what the context has room for is already in it. */
   readonly limit: number
-  /** How likely a token was among logits [V], where that is wanted. */
-  readonly logprobs?: ((logits: Float32Array, id: number) => TokenLogprobs) | undefined
+  /** How likely a token was, where that is wanted. */
+  readonly logprobs?: ((next: NextLogits, id: number) => TokenLogprobs) | undefined
   /** Hears of each token before its text. */
   readonly onToken?: ((token: GeneratedToken) => void) | undefined
+}
+
+/** Where logits come from. */
+export interface LogitSource {
+  /** Feeds one token. */
+  step(id: number): Promise<NextLogits>
+  /** All logits after the token that was fed last. */
+  whole(): Promise<NextLogits>
 }
 
 /** An answer in the making. The fields hold what there is so far, also when `run` was stopped half-way. */
@@ -59,27 +71,26 @@ export class Generation {
   }
 
   /**
-   * Runs to the end. `logits` [V] are those of the prompt's last position; `step` feeds one token and gives the next ones;
-   * `emit` receives text as it becomes certain.
+   * Runs to the end. `next` is of the prompt's last position, with all logits; `source` gives the others; `emit` receives text as it becomes certain.
    */
-  async run(
-    logits: Float32Array,
-    step: (id: number) => Promise<Float32Array>,
-    emit: (text: string) => void,
-  ): Promise<void> {
+  async run(next: NextLogits, source: LogitSource, emit: (text: string) => void): Promise<void> {
     const { sampler, text, limit, onToken } = this.#parts
     while (this.tokenIds.length < limit) {
       const preparing = sampler.prepare?.()
       preparing?.catch(() => undefined) // heard below, unless the pass fails first
-      if (this.tokenIds.length > 0) logits = await step(this.tokenIds.at(-1) as number)
+      if (this.tokenIds.length > 0) next = await source.step(this.tokenIds.at(-1) as number)
       if (preparing !== undefined) await preparing
-      const id = sampler.next(logits)
+      let id = next.all === undefined ? sampler.nextOf(next.best as Candidates) : sampler.next(next.all)
+      if (id === undefined) {
+        next = await source.whole()
+        id = sampler.next(next.all as Float32Array)
+      }
       if (this.#eosIds.has(id)) {
         this.#finish('stop', emit)
         return
       }
       this.tokenIds.push(id)
-      const logprobs = this.#parts.logprobs?.(logits, id)
+      const logprobs = this.#parts.logprobs?.(next, id)
       if (logprobs !== undefined) this.logprobs.push(logprobs)
       onToken?.({ id, ...(logprobs && { logprobs }) })
       this.#give(this.#stops.push(text.push(id)), emit)

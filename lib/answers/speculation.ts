@@ -3,16 +3,27 @@
 // that is not, the rest of the draft is forgotten. What chooses the tokens sees the same logits in the same order as without, and decides by itself.
 
 import { allocate } from '../engine/allocate.js'
+import type { CandidateRows } from '../engine/candidate-rows.js'
 import type { Engine } from '../engine/engine.js'
 import type { Job } from '../engine/job.js'
 import type { NativeSegment, NativeSequence } from '../native.js'
+import type { LogitNeeds, NextLogits } from './next-logits.js'
 import { PromptLookup } from './prompt-lookup.js'
 
 /** Where a picture stands in the text that drafts are looked up in. */
 const noToken = -1
 
 /** What feeds the decoder. */
-type Decoder = Pick<Engine, 'append' | 'config'>
+type Decoder = Pick<Engine, 'append' | 'candidateRows' | 'config'>
+
+export interface SpeculationOptions {
+  readonly prompt: readonly NativeSegment[]
+  /** Most tokens of a draft. */
+  readonly most: number
+  /** Tokens of the answer. */
+  readonly limit: number
+  readonly needs: LogitNeeds
+}
 
 export class Speculation {
   /** Tokens that went through the decoder as part of a draft. */
@@ -23,41 +34,35 @@ export class Speculation {
   readonly #engine: Decoder
   readonly #sequence: NativeSequence
   readonly #lookup: PromptLookup
-  /** [1 + the longest draft so far, V]: after the token, and after each of its draft. */
-  #logits: Float32Array
+  readonly #needs: LogitNeeds
+  /** [1 + the longest draft so far, V]: after the token, and after each of its draft, where all logits are needed. */
+  #logits = new Float32Array(0)
+  /** After the token, and after each of its draft. */
+  #candidates: CandidateRows | undefined
   readonly #job: Job
   readonly #most: number
+  #last = noToken
   /** Tokens that may still be fed. */
   #room: number
   #draft: readonly number[] = []
   #accepted = 0
 
-  /**
-   * @param sequence holds the prompt
-   * @param most tokens of a draft
-   * @param limit tokens of the answer
-   */
-  constructor(
-    engine: Decoder,
-    sequence: NativeSequence,
-    prompt: readonly NativeSegment[],
-    most: number,
-    limit: number,
-    job: Job,
-  ) {
+  /** @param sequence holds the prompt */
+  constructor(engine: Decoder, sequence: NativeSequence, { prompt, most, limit, needs }: SpeculationOptions, job: Job) {
     this.#engine = engine
     this.#sequence = sequence
     this.#most = most
+    this.#needs = needs
     this.#lookup = new PromptLookup(this.#most === 0 ? [] : promptIds(prompt))
-    this.#logits = allocate(engine.config.text.vocabSize)
     this.#room = limit - 1 // the last one is chosen, not fed
     this.#job = job
   }
 
-  /** The logits [V] after the token that was chosen; they are good until the next step. */
-  async step(id: number): Promise<Float32Array> {
+  /** What is needed of the logits after the token that was chosen. */
+  async step(id: number): Promise<NextLogits> {
     if (this.#most > 0) this.#lookup.push(id)
     this.#room--
+    this.#last = id
     if (id !== this.#draft[this.#accepted]) {
       await this.#feed(id)
       return this.#row(0)
@@ -65,6 +70,17 @@ export class Speculation {
     this.#job.check()
     this.acceptedTokens++
     return this.#row(++this.#accepted)
+  }
+
+  /**
+   * All logits after the token of the last step, where its candidates do not settle what follows: the token goes through the decoder once more, and so
+   * few rows have the same bits in any company.
+   */
+  async whole(): Promise<NextLogits> {
+    this.retract()
+    this.#sequence.truncate(this.#sequence.length - 1)
+    await this.#append([this.#last], { ...this.#needs, all: true })
+    return { ...this.#row(0), all: this.#logits.subarray(0, this.#engine.config.text.vocabSize) }
   }
 
   /** Takes out of the sequence what was not chosen. */
@@ -78,17 +94,26 @@ export class Speculation {
   async #feed(id: number): Promise<void> {
     this.retract()
     const draft = this.#lookup.draft(Math.min(this.#most, this.#room))
-    const length = (1 + draft.length) * this.#engine.config.text.vocabSize
-    if (this.#logits.length < length) this.#logits = allocate(length)
-    const logits = this.#logits.subarray(0, length)
-    await this.#engine.append(this.#sequence, [{ tokens: Int32Array.of(id, ...draft) }], logits, this.#job)
+    await this.#append([id, ...draft], this.#needs)
     this.#draft = draft
     this.draftTokens += draft.length
   }
 
-  #row(place: number): Float32Array {
+  async #append(ids: readonly number[], { all, candidates: count, scored }: LogitNeeds): Promise<void> {
+    const length = ids.length * this.#engine.config.text.vocabSize
+    if (all && this.#logits.length < length) this.#logits = allocate(length)
+    const logits = all ? this.#logits.subarray(0, length) : undefined
+    const candidates = count === 0 ? undefined : this.#engine.candidateRows(ids.length, count, scored)
+    await this.#engine.append(this.#sequence, [{ tokens: Int32Array.from(ids) }], { logits, candidates }, this.#job)
+    this.#candidates = candidates
+  }
+
+  #row(place: number): NextLogits {
     const { vocabSize } = this.#engine.config.text
-    return this.#logits.subarray(place * vocabSize, (place + 1) * vocabSize)
+    return {
+      all: this.#needs.all ? this.#logits.subarray(place * vocabSize, (place + 1) * vocabSize) : undefined,
+      best: this.#candidates?.row(place),
+    }
   }
 }
 

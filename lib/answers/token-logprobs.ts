@@ -1,6 +1,8 @@
 // Tokens with the logarithms of their probabilities, readable.
 
+import type { Candidates } from '../native.js'
 import { logprobsOf, type ScoredId } from '../sampling/logprobs.js'
+import type { NextLogits } from './next-logits.js'
 import type { Tokenizer } from '../tokenizer/tokenizer.js'
 
 /** A token and how likely it was. */
@@ -19,12 +21,18 @@ export interface TokenLogprobs extends TokenLogprob {
   readonly top: readonly TokenLogprob[]
 }
 
-/** @param top how many alternatives */
-export function tokenLogprobs(logits: Float32Array, id: number, top: number, tokenizer: Tokenizer): TokenLogprobs {
+/**
+ * @param next with candidates that are scored
+ * @param id the token chosen: where there are candidates alone, one of them
+ * @param top how many alternatives
+ */
+export function tokenLogprobs(next: NextLogits, id: number, top: number, tokenizer: Tokenizer): TokenLogprobs {
   const readable = ({ id: one, logprob }: ScoredId): TokenLogprob => {
     const bytes = tokenizer.pieceBytes(one, { skipSpecial: false })
     return { id: one, text: Buffer.from(bytes).toString(), bytes: [...bytes], logprob }
   }
-  const scored = logprobsOf(logits, id, top, tokenizer.vocabSize)
+  const best = next.best as Candidates
+  const logit = (next.all?.[id] ?? best.logits[best.ids.indexOf(id)]) as number
+  const scored = logprobsOf(best, id, logit, top)
   return { ...readable(scored), top: scored.top.map(readable) }
 }

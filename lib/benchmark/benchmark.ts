@@ -121,11 +121,11 @@ async function timePrefill(
   const tokens = Int32Array.from({ length: prompt }, () => Math.floor(random() * vocabSize))
   const dtype = engine.description.card.languageDtype
   const roofs = await measureRoofs(engine, dtype, prompt)
-  await engine.append(sequence, [{ tokens: tokens.subarray(0, 1) }], logits, job) // warms up: every weight is read once
+  await engine.append(sequence, [{ tokens: tokens.subarray(0, 1) }], { logits }, job) // warms up: every weight is read once
   const milliseconds: number[] = []
   for (let n = 0; n < repeat; n++) {
     sequence.truncate(0)
-    milliseconds.push(await engine.append(sequence, [{ tokens }], logits, job))
+    milliseconds.push(await engine.append(sequence, [{ tokens }], { logits }, job))
   }
   const work = {
     operations: prefillOperations(engine.config, prompt),
@@ -160,7 +160,7 @@ async function timeDecode(
         const ids = sequences.map(() => Math.floor(random() * vocabSize))
         const tokens = sequences.map((each, row) => {
           const out = logits.subarray(row * vocabSize, (row + 1) * vocabSize)
-          return engine.append(each, [{ tokens: Int32Array.of(ids[row] as number) }], out, job)
+          return engine.append(each, [{ tokens: Int32Array.of(ids[row] as number) }], { logits: out }, job)
         })
         sum += Math.max(...(await Promise.all(tokens))) // one pass
       }

@@ -59,7 +59,7 @@ export class Context implements Disposable {
       if (rows === 0) throw invalidArgument('prompt', 'at least one token or picture', prompt)
       this.#engine.checkContext(this.#length + rows, imageRows(segments))
       const logits = allocate((options.logits === 'all' ? rows : 1) * this.#engine.config.text.vocabSize)
-      await this.#engine.run(options.signal, (job) => this.#engine.append(sequence, segments, logits, job))
+      await this.#engine.run(options.signal, (job) => this.#engine.append(sequence, segments, { logits }, job))
       this.#length += rows
       return logits
     } finally {

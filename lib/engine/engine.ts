@@ -4,6 +4,7 @@
 import { LlavaError } from '../errors.js'
 import { Admission, type AdmissionLimits, type Place } from './admission.js'
 import { allocate } from './allocate.js'
+import { CandidateRows } from './candidate-rows.js'
 import type { Job } from './job.js'
 import { Jobs } from './jobs.js'
 import {
@@ -45,6 +46,13 @@ export interface EngineLimits extends AdmissionLimits {
   readonly pictureStore?: { readonly directory: string; readonly limit: number } | undefined
 }
 
+/** What is wanted of rows that are appended, at least one of the two. */
+export interface LogitRows {
+  /** [V] or [rows, V] */
+  readonly logits?: Float32Array | undefined
+  readonly candidates?: CandidateRows | undefined
+}
+
 /** Of keys and values that are copied in one go: less than a millisecond. */
 const bytesAtOnce = 2 ** 21
 
@@ -79,7 +87,7 @@ export class Engine {
     const { vision } = description.config
     const { vocabSize, hiddenSize } = description.config.text
     const apart = sumsByCount(description, options, info)
-    this.#scheduler = new Scheduler(model, { vocabSize, hiddenSize, apart })
+    this.#scheduler = new Scheduler(model, { vocabSize, hiddenSize, candidateIds: tokenizer.vocabSize, apart })
     this.#pictures = new PictureBatches(towerOf(model), batchSize(vision === undefined ? 1 : towerRows(vision)))
     this.description = description
     this.options = options
@@ -239,19 +247,33 @@ export class Engine {
   }
 
   /**
-   * Appends `segments`, in passes that others share. `logits` receives those of the last row [V] or of all rows [rows, V], by its length.
+   * Appends `segments`, in passes that others share. `out` receives what it has room for: of the last row or, where that is more, of all.
    * `onProgress` hears after every pass how many rows are done.
    * A failed or cancelled call leaves the sequence as it was. Resolves to the compute time in milliseconds.
    */
   append(
     sequence: NativeSequence,
     segments: readonly NativeSegment[],
-    logits: Float32Array,
+    { logits, candidates }: LogitRows,
     job: Job,
     onProgress?: (rows: number) => void,
   ): Promise<number> {
-    const wanted = logits.length > this.config.text.vocabSize ? 'all' : 'last'
-    return this.#scheduler.advance({ sequence, segments, output: 'logits', wanted, out: logits, job, onProgress })
+    const rows = Math.max((logits?.length ?? 0) / this.config.text.vocabSize, candidates?.rows ?? 0)
+    return this.#scheduler.advance({
+      sequence,
+      segments,
+      output: 'logits',
+      wanted: rows > 1 ? 'all' : 'last',
+      out: logits ?? null,
+      candidates,
+      job,
+      onProgress,
+    })
+  }
+
+  /** Room for the `count` likeliest tokens after each of so many positions, `scored`: with what log-probabilities take. */
+  candidateRows(rows: number, count: number, scored: boolean): CandidateRows {
+    return new CandidateRows(rows, Math.min(count, this.tokenizer.vocabSize), scored)
   }
 
   /** The decoder's hidden states after its final norm, from an empty context: after the last of `segments` [D], or after each position [rows, D]. */

@@ -9,11 +9,13 @@ import { setImmediate as turn } from 'node:timers/promises'
 import {
   guarded,
   nativeFailure,
+  type NativeCandidates,
   type NativeModel,
   type NativeSegment,
   type NativeSequence,
   type NativeStep,
 } from '../native.js'
+import { CandidateRows } from './candidate-rows.js'
 import type { Job } from './job.js'
 import { Pace } from './pace.js'
 import { rowCount, segmentRange } from './segments.js'
@@ -27,8 +29,10 @@ export interface Advance {
   /** What is wanted of them: logits [V] or hidden states [D], after the last row or after each. */
   readonly output: 'logits' | 'hidden'
   readonly wanted: 'last' | 'all'
-  /** Receives it: [1 or rows, V or D]. */
-  readonly out: Float32Array
+  /** Receives it: [1 or rows, V or D]; `null` where the candidates will do. */
+  readonly out: Float32Array | null
+  /** Receives the likeliest tokens after each of these rows. */
+  readonly candidates?: CandidateRows | undefined
   readonly job: Job
   /** Hears after each of its passes how many rows are done. */
   readonly onProgress?: ((rows: number) => void) | undefined
@@ -56,6 +60,8 @@ interface Part {
 
 export interface SchedulerOptions {
   readonly vocabSize: number
+  /** Candidates are ids below it. */
+  readonly candidateIds: number
   readonly hiddenSize: number
   /** Whether few rows and many may not share a pass; see step-plan.ts. */
   readonly apart: boolean
@@ -66,6 +72,8 @@ export interface SchedulerOptions {
 /** What a pass that holds a prompt's rows may take while answers run, about, in milliseconds: with the pass of their tokens it keeps them for less than 250. */
 const besideMs = 140
 const leastBeside = 16
+/** Readers of candidates that work one after another without a turn of the event loop between: each for some tens of microseconds. */
+const readersATurn = 8
 /** How long somebody who got logits counts as answering, in milliseconds: the sampling of many answers, and a pass of others. */
 const answeringMs = 100
 
@@ -177,13 +185,19 @@ export class Scheduler {
     const isHidden = parts[0]?.call.output === 'hidden'
     const width = isHidden ? this.#options.hiddenSize : this.#options.vocabSize
     const shared = sharesOutputs(parts)
+    const candidates = candidatesOf(parts)
     let outputs: Float32Array | null
     let failures: readonly (Error | null)[]
     let computeMs: number
     try {
       outputs = this.#outputsOf(parts, width)
       ;({ failures, computeMs } = await guarded(() =>
-        this.#native.forward(parts.map(stepOf), isHidden ? null : outputs, isHidden ? outputs : null),
+        this.#native.forward(
+          parts.map(stepOf),
+          isHidden ? null : outputs,
+          isHidden ? outputs : null,
+          candidates && withColumns(candidates, this.#options.candidateIds),
+        ),
       ))
     } catch (error) {
       for (const part of parts) {
@@ -194,15 +208,21 @@ export class Scheduler {
     }
     const rows = parts.reduce((sum, part) => sum + part.rows, 0)
     if (rows > fewRows && failures.includes(null)) this.#pace.observe(rows, computeMs)
-    let from = 0
+    let [from, row, readers] = [0, 0, 0]
     for (const [n, part] of parts.entries()) {
-      const end = from + part.outputs * width
+      const { call, outputs: count } = part
       const failure = failures[n] ?? null
-      if (shared && failure === null && outputs !== null)
-        part.call.out.set(outputs.subarray(from, end), outputPlace(part.call, width))
+      const end = from + wholeRows(part) * width
+      if (shared && failure === null && call.out !== null && outputs !== null)
+        call.out.set(outputs.subarray(from, end), outputPlace(call) * width)
       from = end
+      if (call.candidates !== undefined && candidates !== null && failure === null)
+        call.candidates.copy(candidates, row, count, outputPlace(call))
+      if (call.candidates !== undefined) row += count
       this.#settle(part, failure, computeMs)
-      if (n + 1 < parts.length && part.outputs > 0) await turn() // its reader works with them here: others have their turn between
+      if (n + 1 === parts.length || count === 0) continue
+      // its reader works with them here: others have their turn between
+      if (call.out !== null || ++readers % readersATurn === 0) await turn()
     }
   }
 
@@ -245,21 +265,42 @@ export class Scheduler {
 
   /** Where the pass writes: straight to the one call that wants rows, or for several to a place of its own. */
   #outputsOf(parts: readonly Part[], width: number): Float32Array | null {
-    const length = parts.reduce((sum, { outputs }) => sum + outputs, 0) * width
+    const length = parts.reduce((sum, part) => sum + wholeRows(part), 0) * width
     if (length === 0) return null
     if (sharesOutputs(parts)) {
       if (this.#outputs.length < length) this.#outputs = allocate(length)
       return this.#outputs.subarray(0, length)
     }
-    const { call } = parts.find(({ outputs }) => outputs > 0) as Part
-    const to = outputPlace(call, width)
-    return call.out.subarray(to, to + length)
+    const { call } = parts.find((part) => wholeRows(part) > 0) as Part
+    const to = outputPlace(call) * width
+    return (call.out as Float32Array).subarray(to, to + length)
   }
+}
+
+/** Rows of output that the call wants as they are. */
+function wholeRows({ call, outputs }: Part): number {
+  return call.out === null ? 0 : outputs
+}
+
+/** Room for the candidates of a pass: as many as whoever wants the most. */
+function candidatesOf(parts: readonly Part[]): CandidateRows | null {
+  let [rows, count, scored] = [0, 0, false]
+  for (const { call, outputs } of parts) {
+    if (call.candidates === undefined || outputs === 0) continue
+    rows += outputs
+    count = Math.max(count, call.candidates.count)
+    scored ||= call.candidates.logSumExp !== null
+  }
+  return rows === 0 ? null : new CandidateRows(rows, count, scored)
+}
+
+function withColumns({ count, ids, logits, logSumExp }: CandidateRows, columns: number): NativeCandidates {
+  return { count, columns, ids, logits, logSumExp }
 }
 
 /** Whether several calls get rows of the pass. */
 function sharesOutputs(parts: readonly Part[]): boolean {
-  return parts.filter(({ outputs }) => outputs > 0).length > 1
+  return parts.filter((part) => wholeRows(part) > 0).length > 1
 }
 
 function stepOf({ call, rows, outputs }: Part): NativeStep {
@@ -267,13 +308,14 @@ function stepOf({ call, rows, outputs }: Part): NativeStep {
     sequence: call.sequence,
     segments: segmentRange(call.segments, call.done, call.done + rows),
     logits: outputs === 0 ? 'none' : call.wanted,
+    form: call.candidates === undefined ? 'whole' : call.out === null ? 'candidates' : 'both',
     cancellation: call.job.cancellation,
   }
 }
 
-/** Where a call's next output belongs. */
-function outputPlace({ wanted, done }: Call, width: number): number {
-  return wanted === 'all' ? done * width : 0
+/** The row where a call's next output belongs. */
+function outputPlace({ wanted, done }: Call): number {
+  return wanted === 'all' ? done : 0
 }
 
 function truncate(sequence: NativeSequence, length: number): void {

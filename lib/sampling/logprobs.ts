@@ -1,4 +1,6 @@
-// Log-probabilities of raw logits: log_softmax(z) = z - max - ln sum exp(z - max), before bias, penalties and temperature.
+// Log-probabilities of raw logits: log_softmax(z) = z - ln sum exp z, before bias, penalties and temperature.
+
+import type { Candidates } from '../native.js'
 
 /** A token and the logarithm of its probability. */
 export interface ScoredId {
@@ -6,37 +8,19 @@ export interface ScoredId {
   readonly logprob: number
 }
 
-/** log_softmax of `logits` [V] at `id`, and at the `top` likeliest of the ids under `from`, best first; of equals the lower id. */
+/** log_softmax at `id`, whose logit is `logit`, and at the `top` likeliest ids. */
 export function logprobsOf(
-  logits: Float32Array,
+  { ids, logits, logSumExp }: Candidates,
   id: number,
+  logit: number,
   top: number,
-  from = logits.length,
 ): ScoredId & { readonly top: readonly ScoredId[] } {
-  const normaliser = logSumExp(logits)
-  const likeliest = largest(logits, Math.min(top, from), from)
-  const scored = (one: number): ScoredId => ({ id: one, logprob: (logits[one] as number) - normaliser })
-  return { ...scored(id), top: likeliest.map(scored) }
-}
-
-function logSumExp(logits: Float32Array): number {
-  let max = -Infinity
-  for (let i = 0; i < logits.length; i++) if ((logits[i] as number) > max) max = logits[i] as number
-  let sum = 0
-  for (let i = 0; i < logits.length; i++) sum += Math.exp((logits[i] as number) - max)
-  return max + Math.log(sum)
-}
-
-/** The ids of the `count` largest of the first `from` values, in order: a short sorted list, into which few of the values have to be put. */
-function largest(values: Float32Array, count: number, from: number): number[] {
-  const ids: number[] = []
-  for (let id = 0; id < from && count > 0; id++) {
-    const value = values[id] as number
-    if (ids.length === count && !(value > (values[ids[count - 1] as number] as number))) continue
-    if (ids.length === count) ids.pop()
-    let place = ids.length
-    while (place > 0 && (values[ids[place - 1] as number] as number) < value) place--
-    ids.splice(place, 0, id)
+  return {
+    id,
+    logprob: logit - logSumExp,
+    top: Array.from(ids.subarray(0, top), (one, place) => ({
+      id: one,
+      logprob: (logits[place] as number) - logSumExp,
+    })),
   }
-  return ids
 }

@@ -5,6 +5,8 @@
 import type { SamplingOptions } from './options.js'
 
 export class Penalties {
+  /** Whether it does anything. */
+  readonly active: boolean
   readonly #repetition: number
   readonly #presence: number
   readonly #frequency: number
@@ -26,6 +28,7 @@ export class Penalties {
     this.#presence = presencePenalty
     this.#frequency = frequencyPenalty
     this.#ngramSize = noRepeatNgramSize
+    this.active = this.#weighs || noRepeatNgramSize > 0
   }
 
   /**
@@ -33,8 +36,12 @@ export class Penalties {
    * @param ids the answer so far: those of the last call and what came since
    */
   apply(z: Float32Array, ids: readonly number[]): void {
-    if (this.#repetition !== 1 || this.#presence !== 0 || this.#frequency !== 0) this.#penalise(z, ids)
+    if (this.#weighs) this.#penalise(z, ids)
     if (this.#ngramSize > 0) banRepeats(z, ids, this.#ngramSize)
+  }
+
+  get #weighs(): boolean {
+    return this.#repetition !== 1 || this.#presence !== 0 || this.#frequency !== 0
   }
 
   #penalise(z: Float32Array, ids: readonly number[]): void {

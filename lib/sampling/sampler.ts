@@ -1,6 +1,7 @@
 // Logits to one id, in the order of Hugging Face's `generate`:
 //   bias → penalties → n-grams → the caller's processor → masks, the format's last → temperature, top-k, top-p, min-p, typical-p → a draw.
 // Temperature 0 is greedy: the largest logit, ties to the lowest id. Nothing of the length of the vocabulary is made anew for a token.
+// Where nothing but bans comes before temperature, the few likeliest tokens are enough for a greedy choice and for top-k; the rest sees the same numbers.
 
 import { randomInt } from 'node:crypto'
 import { LlavaError, invalidArgument } from '../errors.js'
@@ -8,6 +9,7 @@ import { checkSampling, type LogitsProcessor, type SamplingOptions } from './opt
 import { Penalties } from './penalties.js'
 import { Random } from './random.js'
 import { Truncation } from './truncation.js'
+import type { Candidates } from '../native.js'
 
 /** Ids that are never chosen: those listed, and every one from `from` on; those of `eosIds` are not chosen before `minTokens` others. */
 export interface BannedIds {
@@ -30,6 +32,12 @@ export interface Constraint {
   /** Goes on by a token that was chosen. */
   accept(id: number): void
 }
+
+/** The largest top-k that is drawn from candidates. */
+const mostTopK = 128
+
+/** Candidates beyond the k of top-k, so that equals of the last one are seldom cut off. */
+const spareCandidates = 4
 
 export class Sampler {
   readonly seed: number
@@ -86,9 +94,59 @@ export class Sampler {
     return id
   }
 
+  /** How many of the likeliest tokens `nextOf` takes; `undefined`: the choice takes all logits. */
+  get candidates(): number | undefined {
+    const { temperature = 0, topK = 0, minTokens = 0, logitsProcessor } = this.#options
+    const isPlain = this.#bias.length === 0 && !this.#penalties.active && logitsProcessor === undefined
+    if (!isPlain || this.#constraint !== undefined) return undefined
+    const banned = this.#banned.ids.length + (minTokens > 0 ? (this.#banned.eosIds?.length ?? 0) : 0)
+    if (temperature === 0) return 1 + banned
+    const count = topK + banned + spareCandidates
+    return topK > 0 && topK <= mostTopK && count <= (this.#banned.from ?? Infinity) ? count : undefined
+  }
+
+  /** Chooses the token that `next` would; `undefined`, where that takes all logits after all: nothing has changed then. */
+  nextOf(best: Candidates): number | undefined {
+    const { temperature = 0, topK = 0 } = this.#options
+    const places = this.#allowed(best)
+    const first = places[0]
+    if (first === undefined || !Number.isFinite(best.logits[first])) return undefined // whose mistake it is, `next` says
+    const id = temperature === 0 ? (best.ids[first] as number) : this.#drawOf(best, places, topK)
+    if (id !== undefined) this.#ids.push(id)
+    return id
+  }
+
+  /** Places of candidates that may be chosen. */
+  #allowed({ ids: candidates }: Candidates): number[] {
+    const { ids, from = Infinity, eosIds = [] } = this.#banned
+    const isEarly = this.#ids.length < (this.#options.minTokens ?? 0)
+    const isAllowed = (id: number) => id < from && !ids.includes(id) && !(isEarly && eosIds.includes(id))
+    return [...candidates.keys()].filter((place) => isAllowed(candidates[place] as number))
+  }
+
+  /** Draws where the k-th candidate has no equals behind it: those stay under top-k, and there may be more of them than came. */
+  #drawOf({ ids, logits }: Candidates, places: readonly number[], topK: number): number | undefined {
+    const [last, next] = [places[topK - 1], places[topK]]
+    if (last === undefined || next === undefined || !((logits[next] as number) < (logits[last] as number)))
+      return undefined
+    const kept = places.slice(0, topK).sort((a, b) => (ids[a] as number) - (ids[b] as number))
+    const truncation = this.#truncationOf(topK)
+    const total = truncation.weighKept(
+      kept.map((place) => ids[place] as number),
+      kept.map((place) => logits[place] as number),
+      logits[places[0] as number] as number,
+    )
+    return draw(truncation, this.#random.next() * total)
+  }
+
   #draw(z: Float32Array, most: number): number {
-    if (this.#truncation?.weights.length !== z.length) this.#truncation = new Truncation(this.#options, z.length)
-    return draw(this.#truncation, this.#random.next() * this.#truncation.weigh(z, most))
+    const truncation = this.#truncationOf(z.length)
+    return draw(truncation, this.#random.next() * truncation.weigh(z, most))
+  }
+
+  #truncationOf(capacity: number): Truncation {
+    if (this.#truncation?.weights.length !== capacity) this.#truncation = new Truncation(this.#options, capacity)
+    return this.#truncation
   }
 
   /** Everything up to the masks, in place. */

@@ -39,31 +39,39 @@ export class Truncation {
   /** Finds what is left of logits [V]; returns the sum of the weights. @param max the largest of `z` */
   weigh(z: Float32Array, max: number): number {
     const cut = this.#topK > 0 && this.#topK < z.length ? this.#finder.find(z, undefined, this.#topK).value : -Infinity
-    let total = this.#gather(z, max, cut)
+    this.count = 0
+    let total = 0
+    for (let id = 0; id < z.length; id++) {
+      const value = z[id] as number
+      if (value >= cut) total += this.#add(id, value, max)
+    }
+    return this.#truncate(total, max)
+  }
+
+  /** The same of logits of which only those of `ids`, by rising id, are left after top-k. */
+  weighKept(ids: readonly number[], z: readonly number[], max: number): number {
+    this.count = 0
+    let total = 0
+    for (const [place, id] of ids.entries()) total += this.#add(id, z[place] as number, max)
+    return this.#truncate(total, max)
+  }
+
+  #truncate(total: number, max: number): number {
     if (this.#topP < 1) total = this.#keepNucleus(this.#topP * total)
     if (this.#minP > 0) total = this.#keepProbable(this.#minP)
     if (this.#typicalP < 1) total = this.#keepTypical(max, this.#typicalP * total, total)
     return total
   }
 
-  #gather(z: Float32Array, max: number, cut: number): number {
-    const { ids, weights } = this
-    const left = this.#z
-    const temperature = this.#temperature
-    let total = 0
-    let count = 0
-    for (let id = 0; id < z.length; id++) {
-      const value = z[id] as number
-      if (value < cut) continue
-      const weight = Math.exp((value - max) / temperature)
-      if (weight === 0) continue
-      ids[count] = id
-      left[count] = value
-      weights[count++] = weight
-      total += weight
-    }
-    this.count = count
-    return total
+  /** Adds an id to those that are left, unless it weighs nothing; returns its weight. */
+  #add(id: number, value: number, max: number): number {
+    const weight = Math.exp((value - max) / this.#temperature)
+    if (weight === 0) return 0
+    const place = this.count++
+    this.ids[place] = id
+    this.#z[place] = value
+    this.weights[place] = weight
+    return weight
   }
 
   /** `target` is the weight to reach. */

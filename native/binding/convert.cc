@@ -97,12 +97,20 @@ Napi::Float32Array float32_array_of(const Napi::Value& value, const char* name) 
   return typed_array_of<Napi::Float32Array>(value, name, napi_float32_array, "a Float32Array");
 }
 
+Napi::Float64Array float64_array_of(const Napi::Value& value, const char* name) {
+  return typed_array_of<Napi::Float64Array>(value, name, napi_float64_array, "a Float64Array");
+}
+
+Napi::Int32Array int32_array_of(const Napi::Value& value, const char* name) {
+  return typed_array_of<Napi::Int32Array>(value, name, napi_int32_array, "an Int32Array");
+}
+
 Napi::Uint8Array uint8_array_of(const Napi::Value& value, const char* name) {
   return typed_array_of<Napi::Uint8Array>(value, name, napi_uint8_array, "a Uint8Array");
 }
 
 std::vector<int32_t> copy_int32_array(const Napi::Value& value, const char* name) {
-  auto array = typed_array_of<Napi::Int32Array>(value, name, napi_int32_array, "an Int32Array");
+  auto array = int32_array_of(value, name);
   return std::vector<int32_t>(array.Data(), array.Data() + array.ElementLength());
 }
 

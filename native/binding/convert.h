@@ -73,6 +73,8 @@ float float_of(const Napi::Value& value, const char* name);
 // Typed arrays are read where they stand and copied at once. Detached ones have length 0 and fail the callers' length
 // checks; shared ones are refused.
 Napi::Float32Array float32_array_of(const Napi::Value& value, const char* name);
+Napi::Float64Array float64_array_of(const Napi::Value& value, const char* name);
+Napi::Int32Array int32_array_of(const Napi::Value& value, const char* name);
 std::vector<int32_t> copy_int32_array(const Napi::Value& value, const char* name);
 std::vector<float> copy_float32_array(const Napi::Value& value, const char* name);
 Napi::Uint8Array uint8_array_of(const Napi::Value& value, const char* name);

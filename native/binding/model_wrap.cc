@@ -22,13 +22,6 @@ double milliseconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
 }
 
-void copy_out(std::span<const float> values, Napi::Float32Array out) {
-  if (out.ElementLength() != values.size())
-    throw Error(ErrorCode::kInvalidArgument,
-                "the array for the results was detached or resized while they were computed");
-  std::memcpy(out.Data(), values.data(), values.size() * sizeof(float));
-}
-
 class EncodeJob : public Job {
  public:
   EncodeJob(Napi::Env env, std::shared_ptr<std::atomic<bool>> cancel, std::shared_ptr<Llava> model,
@@ -63,33 +56,53 @@ class EncodeJob : public Job {
   double compute_ms_ = 0;
 };
 
-// Rows that are computed on the runner's thread and copied to the caller's array on JavaScript's.
+// Values that are computed on the runner's thread and copied to the caller's array on JavaScript's.
+template <class T>
 struct Staged {
-  int64_t count;
-  std::unique_ptr<float[]> values;
-  float* allocate() {
-    if (count > 0) values.reset(new float[static_cast<size_t>(count)]);
+  int64_t count = 0;
+  size_t place = 0;  // of the array among the job's kept objects
+  std::unique_ptr<T[]> values{};
+  T* allocate() {
+    if (count > 0) values.reset(new T[static_cast<size_t>(count)]);
     return values.get();
+  }
+  void copy_to(Napi::TypedArrayOf<T> out) const {
+    if (out.ElementLength() != static_cast<size_t>(count))
+      throw Error(ErrorCode::kInvalidArgument,
+                  "the array for the results was detached or resized while they were computed");
+    std::memcpy(out.Data(), values.get(), static_cast<size_t>(count) * sizeof(T));
+  }
+};
+
+struct StagedOutputs {
+  Staged<float> logits, hidden;
+  int64_t candidates = 0, columns = 0;
+  Staged<int32_t> ids;
+  Staged<float> best;
+  Staged<double> log_sum_exp;
+
+  Outputs allocate() {
+    return {.logits = logits.allocate(),
+            .hidden = hidden.allocate(),
+            .candidates = {candidates, columns, ids.allocate(), best.allocate(), log_sum_exp.allocate()}};
   }
 };
 
 class ForwardJob : public Job {
  public:
   ForwardJob(Napi::Env env, std::shared_ptr<Llava> model, std::vector<Step> steps,
-             std::vector<std::shared_ptr<SequenceState>> sequences, int64_t logits, int64_t hidden)
+             std::vector<std::shared_ptr<SequenceState>> sequences, StagedOutputs outputs)
       : Job(env, std::make_shared<std::atomic<bool>>(false)),
         model_(std::move(model)),
         steps_(std::move(steps)),
         sequences_(std::move(sequences)),
-        logits_{logits, nullptr},
-        hidden_{hidden, nullptr} {}
+        outputs_(std::move(outputs)) {}
 
  private:
   bool urgent() const override { return true; }  // somebody waits for a token
   void execute() override {
     const auto start = std::chrono::steady_clock::now();
-    float *logits = logits_.allocate(), *hidden = hidden_.allocate();
-    failures_ = model_->forward(steps_, logits, hidden, cancel());
+    failures_ = model_->forward(steps_, outputs_.allocate(), cancel());
     const auto as_the_first = [&](const std::optional<Error>& failure) {
       return failure && failures_.front() && failure->code() == failures_.front()->code();
     };
@@ -97,11 +110,14 @@ class ForwardJob : public Job {
     compute_ms_ = milliseconds_since(start);
   }
   Napi::Value result(Napi::Env env) override {
-    size_t output = 1;  // kept objects: the model, then the arrays for the results
-    for (const Staged* staged : {&logits_, &hidden_}) {
-      if (staged->count > 0)
-        copy_out({staged->values.get(), static_cast<size_t>(staged->count)}, kept(output++).As<Napi::Float32Array>());
-    }
+    const auto copy = [&]<class T>(const Staged<T>& staged) {
+      if (staged.count > 0) staged.copy_to(kept(staged.place).template As<Napi::TypedArrayOf<T>>());
+    };
+    copy(outputs_.logits);
+    copy(outputs_.hidden);
+    copy(outputs_.ids);
+    copy(outputs_.best);
+    copy(outputs_.log_sum_exp);
     const Napi::Array failures = Napi::Array::New(env, failures_.size());
     for (size_t i = 0; i < failures_.size(); i++)
       failures.Set(static_cast<uint32_t>(i), failures_[i] ? to_js(env, *failures_[i]).Value() : env.Null());
@@ -121,7 +137,7 @@ class ForwardJob : public Job {
   std::shared_ptr<Llava> model_;
   std::vector<Step> steps_;
   std::vector<std::shared_ptr<SequenceState>> sequences_;
-  Staged logits_, hidden_;
+  StagedOutputs outputs_;
   std::vector<std::optional<Error>> failures_;
   double compute_ms_ = 0;
 };
@@ -165,6 +181,52 @@ ImageResults image_results_of(const Napi::Value& value) {
 LogitsOf logits_of(const Napi::Value& value) {
   return one_of<LogitsOf>(value, "logits",
                           {{"none", LogitsOf::kNone}, {"last", LogitsOf::kLast}, {"all", LogitsOf::kAll}});
+}
+
+RowForm form_of(const Napi::Value& value) {
+  if (value.IsUndefined()) return RowForm::kWhole;
+  return one_of<RowForm>(value, "form",
+                         {{"whole", RowForm::kWhole}, {"candidates", RowForm::kCandidates}, {"both", RowForm::kBoth}});
+}
+
+// Arrays of the caller for results, each of so many values; a job keeps them in this order, after its model.
+class ResultArrays {
+ public:
+  template <class Array>
+  auto take(const Array& array, const char* name, int64_t count) {
+    if (static_cast<int64_t>(array.ElementLength()) != count)
+      throw Error(ErrorCode::kInvalidArgument,
+                  std::string("expected `") + name + "` to hold " + std::to_string(count) + " values");
+    arrays_.push_back(array);
+    return Staged<std::remove_pointer_t<decltype(Array(array).Data())>>{count, arrays_.size()};
+  }
+  bool empty() const { return arrays_.empty(); }
+  void keep_alive(Job& job) const {
+    for (const Napi::Object& array : arrays_) job.keep_alive(array);
+  }
+
+ private:
+  std::vector<Napi::Object> arrays_;
+};
+
+bool is_absent(const Napi::Value& value) { return value.IsNull() || value.IsUndefined(); }
+
+// { count, columns, ids [rows, count], logits [rows, count], logSumExp [rows] or null }
+void take_candidates(const Napi::Value& value, int64_t rows, int64_t vocab_size, ResultArrays& arrays,
+                     StagedOutputs& out) {
+  const Napi::Object o = object_of(value, "candidates");
+  out.candidates = integer_of(o.Get("count"), "candidates.count");
+  out.columns = integer_of(o.Get("columns"), "candidates.columns");
+  if (out.candidates < 1 || out.candidates > out.columns || out.columns > vocab_size)
+    throw Error(ErrorCode::kInvalidArgument,
+                "expected `candidates.count` to be at least 1 and at most "
+                "`candidates.columns`, and that at most the vocabulary's size");
+  const int64_t values = rows * out.candidates;
+  out.ids = arrays.take(int32_array_of(o.Get("ids"), "candidates.ids"), "candidates.ids", values);
+  out.best = arrays.take(float32_array_of(o.Get("logits"), "candidates.logits"), "candidates.logits", values);
+  const Napi::Value sums = o.Get("logSumExp");
+  if (is_absent(sums)) return;
+  out.log_sum_exp = arrays.take(float64_array_of(sums, "candidates.logSumExp"), "candidates.logSumExp", rows);
 }
 
 }  // namespace
@@ -277,7 +339,7 @@ Napi::Value ModelWrap::forward(const Napi::CallbackInfo& info) {
     const Napi::Array array = array_of(info[0], "steps");
     std::vector<Step> steps;
     std::vector<std::shared_ptr<SequenceState>> sequences;
-    int64_t logit_rows = 0;
+    int64_t logit_rows = 0, whole_rows = 0, candidate_rows = 0;
     for (uint32_t i = 0; i < array.Length(); i++) {
       const Napi::Object o = object_of(array.Get(i), "steps[]");
       const std::shared_ptr<SequenceState> state = unwrap<SequenceWrap>(o.Get("sequence"), "sequence").state();
@@ -286,31 +348,29 @@ Napi::Value ModelWrap::forward(const Napi::CallbackInfo& info) {
       const Napi::Array segments = array_of(o.Get("segments"), "segments");
       for (uint32_t s = 0; s < segments.Length(); s++)
         step.segments.push_back(segment_of(object_of(segments.Get(s), "segments[]")));
+      step.form = form_of(o.Get("form"));
       logit_rows += step.logit_rows();
+      whole_rows += step.whole_rows();
+      candidate_rows += step.candidate_rows();
       sequences.push_back(state);
       steps.push_back(std::move(step));
     }
-    // Where the results go: logits [rows, V], hidden [rows, D]; null for what is not wanted.
+    // Where the results go: logits [whole rows, V], hidden [rows, D], candidates; null for what is not wanted.
     const TextConfig& text = current->config().text;
-    std::vector<Napi::Float32Array> outputs;
-    const auto output_size = [&](const Napi::Value& value, const char* name, int64_t width) -> int64_t {
-      if (logit_rows == 0 || value.IsNull() || value.IsUndefined()) return 0;
-      outputs.push_back(float32_array_of(value, name));
-      if (static_cast<int64_t>(outputs.back().ElementLength()) != logit_rows * width) {
-        throw Error(ErrorCode::kInvalidArgument,
-                    std::string("expected `") + name + "` to hold " + std::to_string(logit_rows * width) + " values");
-      }
-      return logit_rows * width;
-    };
-    const int64_t logits = output_size(info[1], "logits", text.vocab_size),
-                  hidden = output_size(info[2], "hidden", text.hidden_size);
-    if (logit_rows > 0 && outputs.empty())
+    ResultArrays arrays;
+    StagedOutputs outputs;
+    if (whole_rows > 0 && !is_absent(info[1]))
+      outputs.logits = arrays.take(float32_array_of(info[1], "logits"), "logits", whole_rows * text.vocab_size);
+    if (logit_rows > 0 && !is_absent(info[2]))
+      outputs.hidden = arrays.take(float32_array_of(info[2], "hidden"), "hidden", logit_rows * text.hidden_size);
+    if (whole_rows > 0 && arrays.empty())
       throw Error(ErrorCode::kInvalidArgument,
                   "expected `logits` or `hidden` to be a Float32Array for the rows asked for");
+    if (candidate_rows > 0) take_candidates(info[3], candidate_rows, text.vocab_size, arrays, outputs);
     auto job =
-        std::make_unique<ForwardJob>(info.Env(), current, std::move(steps), std::move(sequences), logits, hidden);
+        std::make_unique<ForwardJob>(info.Env(), current, std::move(steps), std::move(sequences), std::move(outputs));
     job->keep_alive(info.This().As<Napi::Object>());
-    for (const Napi::Float32Array& output : outputs) job->keep_alive(output);
+    arrays.keep_alive(*job);
     return runner_->enqueue(info.Env(), std::move(job));
   });
 }

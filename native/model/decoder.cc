@@ -25,15 +25,34 @@ int64_t Step::tokens() const {
 }
 
 int64_t Step::logit_rows() const { return logits == LogitsOf::kNone ? 0 : logits == LogitsOf::kLast ? 1 : tokens(); }
+int64_t Step::whole_rows() const { return form == RowForm::kCandidates ? 0 : logit_rows(); }
+int64_t Step::candidate_rows() const { return form == RowForm::kWhole ? 0 : logit_rows(); }
+
+namespace {
+
+// Rows of each kind of output: a step's own, or those of the steps before it.
+struct OutputRows {
+  int64_t all = 0;
+  int64_t whole = 0;
+  int64_t candidates = 0;
+
+  void add(const Step& step) {
+    all += step.logit_rows();
+    whole += step.whole_rows();
+    candidates += step.candidate_rows();
+  }
+};
+
+}  // namespace
 
 // The steps under way: what each brings, and where its rows lie among those of the batch.
 struct Llava::Batch {
   struct Part {
     const Step* step;
-    size_t index;          // among all steps
-    int64_t rows;          // T of this step
-    int64_t logit_rows;    // R
-    int64_t first_output;  // its first row of logits and hidden
+    size_t index;        // among all steps
+    int64_t rows;        // T of this step
+    int64_t logit_rows;  // R
+    OutputRows first;    // its first row of each output
     std::vector<DeviceBytes> pages;
   };
   std::vector<Part> parts;
@@ -270,36 +289,70 @@ Activations Llava::decoder_layer(const Batch& batch, int64_t index, Activations 
   return x;
 }
 
+namespace {
+
+// Of the wanted rows [first, first + rows): those of each part, as visit(part, row, count, at), `row` among the part's
+// own, `at` among these.
+template <class Parts, class Visit>
+void each_part(const Parts& parts, int64_t first, int64_t rows, const Visit& visit) {
+  int64_t begin = 0;  // of a part, among the wanted rows
+  for (const auto& part : parts) {
+    const int64_t from = std::max(begin, first), to = std::min(begin + part.logit_rows, first + rows);
+    if (from < to) visit(part, from - begin, to - from, from - first);
+    begin += part.logit_rows;
+  }
+}
+
+// `count` dense rows from row `at` on of x [rows, width], to row `to` on of out.
+template <class T>
+void rows_out(Backend& backend, Device<const T> x, int64_t at, int64_t count, int64_t width, T* out, int64_t to) {
+  copy_out(backend, std::span(out + to * width, static_cast<size_t>(count * width)), x + at * width);
+}
+
+}  // namespace
+
 // Of the wanted rows x[R, D]: logits = lm_head(norm(x)), hidden = norm(x)
-void Llava::head(const Batch& batch, Activations x, float* logits, float* hidden) {
+void Llava::head(const Batch& batch, Activations x, const Outputs& outputs) {
   const TextConfig& c = config_.text;
   passes_.ops.rms_norm({.x = x, .weight = weights_.text.norm.weight, .eps = c.rms_norm_eps, .y = x});
-  if (hidden != nullptr) {
+  if (outputs.hidden != nullptr) {
     const Activations dense = passes_.arena.dense(x.rows, x.cols);
     passes_.ops.copy_rows({.x = x, .y = dense});
-    copy_rows_out(batch, dense, 0, hidden);
+    each_part(batch.parts, 0, x.rows, [&](const Batch::Part& part, int64_t row, int64_t count, int64_t at) {
+      rows_out<float>(*backend_, dense.data, at, count, x.cols, outputs.hidden, part.first.all + row);
+    });
   }
-  if (logits == nullptr) return;
+  const Candidates& candidates = outputs.candidates;
+  if (outputs.logits == nullptr && candidates.count == 0) return;
   const int64_t slices = (x.rows + kHeadRows - 1) / kHeadRows, height = (x.rows + slices - 1) / slices;
   const Activations y = passes_.arena.dense(height, c.vocab_size);  // [slice, V]
   for (int64_t first = 0; first < x.rows; first += height) {
     const int64_t rows = std::min(height, x.rows - first);
     passes_.project(x.slice(first, rows), {{weights_.text.lm_head, y.slice(0, rows)}});
-    copy_rows_out(batch, y.slice(0, rows), first, logits);
+    if (candidates.count > 0) candidates_out(batch, y.slice(0, rows), first, candidates);
+    if (outputs.logits == nullptr) continue;
+    each_part(batch.parts, first, rows, [&](const Batch::Part& part, int64_t row, int64_t count, int64_t at) {
+      if (part.step->form == RowForm::kCandidates) return;
+      rows_out<float>(*backend_, y.data, at, count, y.cols, outputs.logits, part.first.whole + row);
+    });
   }
 }
 
-// x, the wanted rows from `first` on, to where each step's rows lie in the host's out.
-void Llava::copy_rows_out(const Batch& batch, ConstActivations x, int64_t first, float* out) {
-  int64_t begin = 0;  // of a step, among the wanted rows
-  for (const Batch::Part& part : batch.parts) {
-    const int64_t from = std::max(begin, first), to = std::min(begin + part.logit_rows, first + x.rows);
-    if (from < to) {
-      float* place = out + (part.first_output + from - begin) * x.cols;
-      copy_out(*backend_, std::span(place, static_cast<size_t>((to - from) * x.cols)), x.row(from - first));
-    }
-    begin += part.logit_rows;
-  }
+// The largest of the wanted rows from `first` on, which these logits are; only they leave the device.
+void Llava::candidates_out(const Batch& batch, ConstActivations logits, int64_t first, const Candidates& out) {
+  Arena& arena = passes_.arena;
+  const int64_t K = out.count;
+  const auto ids = arena.take<int32_t>(logits.rows * K);
+  const auto values = arena.take<float>(logits.rows * K);
+  const auto sums = out.log_sum_exp == nullptr ? Device<double>() : arena.take<double>(logits.rows);
+  passes_.ops.top_k({.x = logits, .columns = out.columns, .k = K, .ids = ids, .values = values, .log_sum_exp = sums});
+  each_part(batch.parts, first, logits.rows, [&](const Batch::Part& part, int64_t row, int64_t count, int64_t at) {
+    if (part.step->form == RowForm::kWhole) return;
+    const int64_t to = part.first.candidates + row;
+    rows_out<int32_t>(*backend_, ids, at, count, K, out.ids, to);
+    rows_out<float>(*backend_, values, at, count, K, out.logits, to);
+    if (sums) rows_out<double>(*backend_, sums, at, count, 1, out.log_sum_exp, to);
+  });
 }
 
 namespace {
@@ -317,14 +370,25 @@ std::optional<Error> reserve(const Step& step) {
   }
 }
 
-// Rows that nobody computed.
-void forget_rows(float* out, int64_t first, int64_t rows, int64_t width) {
-  if (out != nullptr) std::fill_n(out + first * width, rows * width, std::numeric_limits<float>::quiet_NaN());
+template <class T>
+void fill_rows(T* out, int64_t first, int64_t rows, int64_t width, T value) {
+  if (out != nullptr) std::fill_n(out + first * width, rows * width, value);
+}
+
+// A step's rows, which nobody computed.
+void forget_rows(const Outputs& out, const OutputRows& first, const Step& step, const TextConfig& c) {
+  constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
+  const int64_t ranked = step.candidate_rows(), K = out.candidates.count;
+  fill_rows(out.logits, first.whole, step.whole_rows(), c.vocab_size, kNaN);
+  fill_rows(out.hidden, first.all, step.logit_rows(), c.hidden_size, kNaN);
+  fill_rows(out.candidates.ids, first.candidates, ranked, K, -1);
+  fill_rows(out.candidates.logits, first.candidates, ranked, K, kNaN);
+  fill_rows(out.candidates.log_sum_exp, first.candidates, ranked, 1, static_cast<double>(kNaN));
 }
 
 }  // namespace
 
-std::vector<std::optional<Error>> Llava::forward(const std::vector<Step>& steps, float* logits, float* hidden,
+std::vector<std::optional<Error>> Llava::forward(const std::vector<Step>& steps, const Outputs& outputs,
                                                  const std::atomic<bool>& cancel) {
   const TextConfig& c = config_.text;
   check_steps(steps, c, *backend_);
@@ -332,36 +396,35 @@ std::vector<std::optional<Error>> Llava::forward(const std::vector<Step>& steps,
   const Watched watched(passes_, cancel, steps);
   const Rollback rollback(steps);
   Batch batch;
-  int64_t output = 0;
+  OutputRows first;
   for (size_t i = 0; i < steps.size(); i++) {
     const Step& step = steps[i];
     failures[i] = reserve(step);
-    if (!failures[i]) batch.parts.push_back({&step, i, step.tokens(), step.logit_rows(), output, step.cache->pages()});
-    output += step.logit_rows();
+    if (!failures[i]) batch.parts.push_back({&step, i, step.tokens(), step.logit_rows(), first, step.cache->pages()});
+    first.add(step);
   }
   batch.measure();
-  if (!batch.parts.empty()) run(batch, logits, hidden);
+  if (!batch.parts.empty()) run(batch, outputs);
   if (cancel.load(std::memory_order_relaxed)) throw cancelled();
 
   std::vector<bool> done(steps.size(), false);
   for (const Batch::Part& part : batch.parts) done[part.index] = !is_cancelled(*part.step);
-  output = 0;
+  first = {};
   for (size_t i = 0; i < steps.size(); i++) {
     if (done[i]) {
       steps[i].cache->commit(steps[i].tokens());
     } else {
       if (!failures[i]) failures[i] = cancelled();
-      forget_rows(logits, output, steps[i].logit_rows(), c.vocab_size);
-      forget_rows(hidden, output, steps[i].logit_rows(), c.hidden_size);
+      forget_rows(outputs, first, steps[i], c);
     }
-    output += steps[i].logit_rows();
+    first.add(steps[i]);
   }
   measure_scratch();
   return failures;
 }
 
 // Down, compute, up; stops early once nobody wants the results.
-void Llava::run(Batch& batch, float* logits, float* hidden) {
+void Llava::run(Batch& batch, const Outputs& outputs) {
   begin(batch);
   Activations x = embed(batch);  // [T, D]
   for (int64_t layer = 0; layer < config_.text.layers; layer++) {
@@ -370,7 +433,7 @@ void Llava::run(Batch& batch, float* logits, float* hidden) {
     if (batch.parts.empty()) return;  // the others found no page: their flags are not set
     x = decoder_layer(batch, layer, x);
   }
-  if (batch.logit_rows > 0) head(batch, x, logits, hidden);
+  if (batch.logit_rows > 0) head(batch, x, outputs);
   backend_->synchronize(backend_->stream());
 }
 

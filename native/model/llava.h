@@ -59,14 +59,36 @@ struct Segment {
 
 enum class LogitsOf : uint8_t { kNone, kLast, kAll };
 
+// How rows of logits are given: as they are, as the largest of each, or both.
+enum class RowForm : uint8_t { kWhole, kCandidates, kBoth };
+
 // Appends segments to one sequence's cache.
 struct Step {
   KvCache* cache = nullptr;
   std::vector<Segment> segments;
   LogitsOf logits = LogitsOf::kLast;
   std::shared_ptr<const std::atomic<bool>> cancel{};  // of this step alone; may be null
+  RowForm form = RowForm::kWhole;
   int64_t tokens() const;
-  int64_t logit_rows() const;
+  int64_t logit_rows() const;      // R
+  int64_t whole_rows() const;      // of these, those wanted as they are
+  int64_t candidate_rows() const;  // and those whose largest are
+};
+
+// Of each row the largest `count` logits among the first `columns` ids, best first (top_k in ops/args.h).
+struct Candidates {
+  int64_t count = 0;
+  int64_t columns = 0;
+  int32_t* ids = nullptr;         // [rows, count]
+  float* logits = nullptr;        // [rows, count]
+  double* log_sum_exp = nullptr;  // [rows]; null: not wanted
+};
+
+// Where a pass's results go on the host, each step's rows after those of the steps before; null for what is not wanted.
+struct Outputs {
+  float* logits = nullptr;  // [whole rows, V]
+  float* hidden = nullptr;  // [R of all steps, D], after the final norm
+  Candidates candidates{};  // of candidate rows
 };
 
 struct MemoryUse {
@@ -100,10 +122,10 @@ class Llava {
   // A picture that was encoded before, from what ImageFeatures::read gave; each of result_size values.
   std::shared_ptr<ImageFeatures> restore_image(std::span<const StoredResult> results);
 
-  // Runs all steps as one ragged batch. logits [sum of logit_rows, V] and hidden [the same rows, D] (after the final
-  // norm) in step order; either may be null. A step that is cancelled, or for which there is no page, fails by itself:
-  // its error is in its place, its cache as it was, its rows are NaN. When the call throws, every cache is as it was.
-  std::vector<std::optional<Error>> forward(const std::vector<Step>& steps, float* logits, float* hidden,
+  // Runs all steps as one ragged batch. A step that is cancelled, or for which there is no page, fails by itself: its
+  // error is in its place, its cache as it was, its rows are NaN, its ids -1. When the call throws, every cache is as
+  // it was.
+  std::vector<std::optional<Error>> forward(const std::vector<Step>& steps, const Outputs& outputs,
                                             const std::atomic<bool>& cancel);
 
   Peak measure_peak(PeakKind kind) { return backend_->measure_peak(kind); }
@@ -114,7 +136,7 @@ class Llava {
                    std::vector<std::shared_ptr<ImageFeatures>>& images);
   void keep(ImageFeatures& image, ImageResult which, ConstActivations rows);
   Activations projector(ConstActivations features);
-  void run(Batch& batch, float* logits, float* hidden);
+  void run(Batch& batch, const Outputs& outputs);
   void begin(Batch& batch);
   Activations embed(const Batch& batch);
   Activations wanted(const Batch& batch, ConstActivations x, Arena& arena);
@@ -122,8 +144,8 @@ class Llava {
   void drop_cancelled(Batch& batch, Activations& x);
   void measure_scratch();
   Activations decoder_layer(const Batch& batch, int64_t index, Activations x);
-  void head(const Batch& batch, Activations x, float* logits, float* hidden);
-  void copy_rows_out(const Batch& batch, ConstActivations x, int64_t first, float* out);
+  void head(const Batch& batch, Activations x, const Outputs& outputs);
+  void candidates_out(const Batch& batch, ConstActivations logits, int64_t first, const Candidates& out);
 
   ModelConfig config_;
   std::shared_ptr<Backend> backend_;

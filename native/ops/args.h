@@ -196,4 +196,16 @@ struct AttentionArgs {
   Arithmetic arithmetic = Arithmetic::kFast;
 };
 
+// Of each row of x[R, V]: the k largest of its first `columns` values and where they stand, best first, of equals the
+// lower column; NaN is above all, and -0 equals 0. log_sum_exp[r] = ln sum over all V of exp(x[r, v]), in double
+// precision; NaN where the row holds NaN, else what its largest value is where that is infinite.
+struct TopKArgs {
+  ConstActivations x;  // [R, V]
+  int64_t columns;     // k <= columns <= V
+  int64_t k;
+  Device<int32_t> ids;                   // [R, k]
+  Device<float> values;                  // [R, k]
+  Device<double> log_sum_exp = nullptr;  // [R]; may be absent
+};
+
 }  // namespace llava

@@ -101,5 +101,8 @@ inline void check(const AttentionArgs& a) {
   if (a.causal) check_past(a.cache);
   require(a.window >= 0 && (a.window == 0 || a.causal), "attention: a window only where causal");
 }
+inline void check(const TopKArgs& a) {
+  require(a.k >= 1 && a.k <= a.columns && a.columns <= a.x.cols, "top_k: 1 <= k <= columns <= V");
+}
 
 }  // namespace llava

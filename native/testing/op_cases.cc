@@ -8,6 +8,7 @@
 #include <cmath>
 #include <functional>
 #include <map>
+#include <numeric>
 
 #include "common/blocks.h"
 #include "common/error.h"
@@ -803,6 +804,97 @@ void mean_rows(Trial& t) {
   }
 }
 
+// What top_k writes, and whether it was asked for the sum.
+struct Ranking {
+  std::vector<int32_t> ids;
+  Values values;
+  std::vector<double> log_sum_exp;
+  bool operator==(const Ranking&) const = default;
+};
+
+Ranking top_k_loops(const Matrix& x, int64_t columns, int64_t k) {
+  Ranking out;
+  for (int64_t r = 0; r < x.rows; r++) {
+    const auto above = [&](int32_t a, int32_t b) {
+      const float value = x(r, a), other = x(r, b);
+      return value > other || (std::isnan(value) && !std::isnan(other));
+    };
+    std::vector<int32_t> order(at(columns));
+    std::iota(order.begin(), order.end(), 0);
+    std::stable_sort(order.begin(), order.end(), above);
+    for (int64_t i = 0; i < k; i++) {
+      out.ids.push_back(order[at(i)]);
+      out.values.push_back(x(r, order[at(i)]));
+    }
+    double max = -HUGE_VAL, sum = 0;
+    for (int64_t c = 0; c < x.cols; c++) max = std::isnan(x(r, c)) || x(r, c) > max ? x(r, c) : max;
+    for (int64_t c = 0; c < x.cols; c++) sum += std::exp(static_cast<double>(x(r, c)) - max);
+    out.log_sum_exp.push_back(std::isfinite(max) ? max + std::log(sum) : max);
+  }
+  return out;
+}
+
+Ranking top_k(Rig& rig, const Matrix& x, int64_t columns, int64_t k, bool with_sum) {
+  const In<float> xs(rig, x.strided());
+  Ranking out;
+  std::vector<double> sums;
+  const Values values = rig.run([&](const OpTable& ops, Stream& s) {
+    const Out<int32_t> ids(rig, std::vector<int32_t>(at(x.rows * k), -1));
+    const Out<float> best(rig, unwritten(x.rows * k));
+    const Out<double> sum(rig, std::vector<double>(at(with_sum ? x.rows : 0), std::nan("")));
+    ops.top_k(s, {.x = view(x, xs),
+                  .columns = columns,
+                  .k = k,
+                  .ids = ids.at(),
+                  .values = best.at(),
+                  .log_sum_exp = with_sum ? sum.at() : nullptr});
+    if (!sums.empty()) rig.trial().exact("sums on 1 and on 3 threads", sum.values(), sums);
+    sums = sum.values();
+    if (!out.ids.empty()) rig.trial().exact("ids on 1 and on 3 threads", ids.values(), out.ids);
+    out.ids = ids.values();
+    return best.values();
+  });
+  out.values = values;
+  out.log_sum_exp = sums;
+  return out;
+}
+
+// Values of a few kinds: random ones, many that are equal, and some that are no numbers.
+void top_k(Trial& t) {
+  Rig rig(t);
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  const float odd[] = {std::numeric_limits<float>::quiet_NaN(), kInfinity, -kInfinity, 0.0f, -0.0f};
+  for (const int64_t rows : {1, 3}) {
+    for (const int64_t cols : {1, 7, 100, 4096, 9001}) {
+      for (const int kind : {0, 1, 2, 3}) {
+        Matrix x = random_matrix(t, rows, cols, 0.01f, 30.0f);
+        for (float& value : x.values) {
+          if (kind == 1) value = static_cast<float>(t.random.below(3)) - 1;
+          if (kind == 2 && t.random.below(40) == 0) value = odd[1 + t.random.below(4)];
+          if (kind == 3) value = -kInfinity;
+        }
+        if (kind == 2) x.values[at(t.random.below(cols))] = odd[t.random.below(2)];  // in the first row
+        const int64_t columns = cols - (cols > 7 ? t.random.below(7) : 0);
+        for (const int64_t k : {int64_t{1}, std::min<int64_t>(7, columns), std::min<int64_t>(100, columns)}) {
+          const Ranking want = top_k_loops(x, columns, k);
+          for (const bool with_sum : {false, true}) {
+            const Ranking got = top_k(rig, x, columns, k, with_sum);
+            t.exact("ids", got.ids, want.ids);
+            t.exact("values", got.values, want.values);
+            for (size_t r = 0; r < got.log_sum_exp.size(); r++) {
+              const double sum = got.log_sum_exp[r], truth = want.log_sum_exp[r];
+              const double bound = (static_cast<double>(cols) + 16) * 0x1p-52 * std::fmax(1, std::fabs(truth));
+              t.require(std::isfinite(truth) ? std::fabs(sum - truth) <= bound
+                                             : (std::isnan(truth) ? std::isnan(sum) : sum == truth),
+                        "the logarithm of the sum of exponentials");
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
 void rope_angles(Trial& t) {
   Rig rig(t);
   for (const int64_t rows : kRowCounts) {
@@ -961,6 +1053,9 @@ void no_rows(Trial& t) {
   });
   none("add_rows", [&](const OpTable& ops, Stream& s, Activations y) {
     ops.add_rows(s, {.a = view(x, xs), .b = view(x, xs), .y = y});
+  });
+  none("top_k", [&](const OpTable& ops, Stream& s, Activations y) {
+    ops.top_k(s, {.x = view(x, xs), .columns = 16, .k = 3, .ids = nullptr, .values = y.data});
   });
   const Matrix angles{0, 4, 4, {}};
   none("rope", [&](const OpTable& ops, Stream& s, Activations y) {
@@ -1150,6 +1245,16 @@ void mean_rows(Trial& t) {
   refused(t, "rows that do not divide",
           [](const OpTable& ops, Stream& s) { ops.mean_rows(s, {shaped(5, 3), 2, shaped(2, 3)}); });
   refused(t, "another width", [](const OpTable& ops, Stream& s) { ops.mean_rows(s, {shaped(4, 3), 2, shaped(2, 4)}); });
+}
+void top_k(Trial& t) {
+  const auto call = [&](const std::string& label, int64_t columns, int64_t k) {
+    refused(t, label, [&](const OpTable& ops, Stream& s) {
+      ops.top_k(s, {.x = shaped(1, 4), .columns = columns, .k = k, .ids = nullptr, .values = nullptr});
+    });
+  };
+  call("none of a row", 4, 0);
+  call("more than there are", 3, 4);
+  call("columns beyond the row", 5, 1);
 }
 void copy_rows(Trial& t) {
   refused(t, "another height", [](const OpTable& ops, Stream& s) { ops.copy_rows(s, {shaped(2, 3), shaped(3, 3)}); });

@@ -1,8 +1,10 @@
 import test from 'ava'
 import { Generation, type GenerationParts } from '../../lib/answers/generation.js'
+import type { NextLogits } from '../../lib/answers/next-logits.js'
 
 const eos = 0
 const alphabet = ' abcdefghij'
+const none: NextLogits = { all: new Float32Array(1) }
 
 /** A cycle that chooses the tokens of `script` in turn; token n reads as the n-th letter of the alphabet, 0 is EOS. */
 function scripted(script: readonly number[], options: Partial<GenerationParts> = {}) {
@@ -10,18 +12,19 @@ function scripted(script: readonly number[], options: Partial<GenerationParts> =
   const fed: number[] = []
   let streamed = ''
   const generation = new Generation({
-    sampler: { next: () => chosen.next().value ?? eos },
+    sampler: { next: () => chosen.next().value ?? eos, nextOf: () => undefined },
     text: { push: (id) => alphabet[id] ?? '', flush: () => '' },
     eosIds: [eos],
     stop: [],
     limit: 100,
     ...options,
   })
-  const step = (id: number) => {
+  const step = (id: number): Promise<NextLogits> => {
     fed.push(id)
-    return Promise.resolve(new Float32Array(1))
+    return Promise.resolve(none)
   }
-  const run = (feed = step) => generation.run(new Float32Array(1), feed, (text) => (streamed += text))
+  const run = (feed = step) =>
+    generation.run(none, { step: feed, whole: () => Promise.resolve(none) }, (text) => (streamed += text))
   return { generation, run, fed, streamed: () => streamed }
 }
 
@@ -96,9 +99,7 @@ test('when a step fails, what there was stays, marked `cancelled`', async (t) =>
   const { generation, run } = scripted([1, 2, 3])
   let steps = 0
   const failure = new Error('stopped')
-  const error = await t.throwsAsync(
-    run(() => (++steps < 2 ? Promise.resolve(new Float32Array(1)) : Promise.reject(failure))),
-  )
+  const error = await t.throwsAsync(run(() => (++steps < 2 ? Promise.resolve(none) : Promise.reject(failure))))
   t.is(error, failure)
   t.is(generation.finishReason, 'cancelled')
   t.deepEqual(generation.tokenIds, [1, 2])
@@ -107,11 +108,11 @@ test('when a step fails, what there was stays, marked `cancelled`', async (t) =>
 
 test('each token is told before its text, with its log-probabilities among the logits it was chosen from', async (t) => {
   const told: unknown[] = []
-  const logprobs = (logits: Float32Array, id: number) => ({
+  const logprobs = ({ all }: NextLogits, id: number) => ({
     id,
     text: '',
     bytes: [],
-    logprob: logits[0] as number,
+    logprob: all?.[0] as number,
     top: [],
   })
   const { generation } = scripted([1, 2, eos], {
@@ -120,8 +121,8 @@ test('each token is told before its text, with its log-probabilities among the l
   })
   let fed = 0
   await generation.run(
-    Float32Array.of(-1),
-    () => Promise.resolve(Float32Array.of(-2 - fed++)),
+    { all: Float32Array.of(-1) },
+    { step: () => Promise.resolve({ all: Float32Array.of(-2 - fed++) }), whole: () => Promise.reject(new Error()) },
     (text) => told.push(text),
   )
   t.deepEqual(told, [[1, -1], 'a', [2, -2], 'b'])
@@ -131,5 +132,42 @@ test('each token is told before its text, with its log-probabilities among the l
       [1, -1],
       [2, -2],
     ],
+  )
+})
+
+test('where the likeliest do not settle a token, all logits do', async (t) => {
+  const asked: string[] = []
+  const best = { ids: Int32Array.of(0), logits: Float32Array.of(0), logSumExp: 0 }
+  const generation = new Generation({
+    sampler: {
+      next: ([id]) => id as number,
+      nextOf: ({ ids: [id] }) => (id === 9 ? undefined : (id)),
+    },
+    text: { push: (id) => alphabet[id] ?? '', flush: () => '' },
+    eosIds: [eos],
+    stop: [],
+    limit: 100,
+    logprobs: ({ all }, id) => ({ id, text: '', bytes: [], logprob: all === undefined ? -1 : -2, top: [] }),
+  })
+  const likeliest = [2, 9, eos].values()
+  await generation.run(
+    { all: Float32Array.of(1) },
+    {
+      step(id) {
+        asked.push(`step ${id}`)
+        return Promise.resolve({ best: { ...best, ids: Int32Array.of(likeliest.next().value as number) } })
+      },
+      whole() {
+        asked.push('whole')
+        return Promise.resolve({ all: Float32Array.of(3) })
+      },
+    },
+    () => undefined,
+  )
+  t.is(generation.text, 'abc')
+  t.deepEqual(asked, ['step 1', 'step 2', 'whole', 'step 3'])
+  t.deepEqual(
+    generation.logprobs.map(({ logprob }) => logprob),
+    [-2, -1, -2],
   )
 })

@@ -4,6 +4,9 @@ import test from 'ava'
 import fc from 'fast-check'
 import { LLaVA, type Answer, type AnswerOptions, type Message, type OpenOptions } from '../../lib/index.js'
 import type { NativeSegment, NativeSequence } from '../../lib/native.js'
+import type { LogitNeeds } from '../../lib/answers/next-logits.js'
+import { CandidateRows } from '../../lib/engine/candidate-rows.js'
+import type { LogitRows } from '../../lib/engine/engine.js'
 import { Speculation } from '../../lib/answers/speculation.js'
 import { goldenCase } from '../tiny-model.js'
 
@@ -12,8 +15,10 @@ function fingerprint(text: readonly number[]): number {
   return text.reduce((sum, id) => (Math.imul(sum, 31) + id + 2) >>> 0, 1) / 2 ** 32
 }
 
-/** A decoder whose logits [1] after each position are the fingerprint of the text so far; a picture is one position. */
-function bookkeeper(prompt: readonly number[], most: number, limit: number) {
+const allLogits: LogitNeeds = { all: true, candidates: 0, scored: false }
+
+/** A decoder whose logits [1] after each position are the fingerprint of the text so far, its candidate too; a picture is one position. */
+function bookkeeper(prompt: readonly number[], most: number, limit: number, needs = allLogits) {
   const held = [...prompt]
   const passes: number[] = []
   const sequence = {
@@ -26,21 +31,27 @@ function bookkeeper(prompt: readonly number[], most: number, limit: number) {
   } as NativeSequence
   const decoder = {
     config: { text: { vocabSize: 1 } },
-    append(_: NativeSequence, [segment]: readonly NativeSegment[], logits: Float32Array) {
+    candidateRows: (rows: number, count: number, scored: boolean) => new CandidateRows(rows, count, scored),
+    append(_: NativeSequence, [segment]: readonly NativeSegment[], { logits, candidates }: LogitRows) {
       const { tokens } = segment as { tokens: Int32Array }
       passes.push(tokens.length)
       for (const [row, id] of tokens.entries()) {
         held.push(id)
-        logits[row] = fingerprint(held)
+        logits?.fill(fingerprint(held), row, row + 1)
+        candidates?.logits.fill(fingerprint(held), row, row + 1)
       }
       return Promise.resolve(0)
     },
   } as unknown as ConstructorParameters<typeof Speculation>[0]
-  const job = { check: () => undefined } as unknown as ConstructorParameters<typeof Speculation>[5]
+  const job = { check: () => undefined } as unknown as ConstructorParameters<typeof Speculation>[3]
   const segments = prompt.map((id): NativeSegment =>
     id < 0 ? ({ image: {}, start: 0, count: 1 } as NativeSegment) : { tokens: Int32Array.of(id) },
   )
-  return { speculation: new Speculation(decoder, sequence, segments, most, limit, job), held, passes }
+  return {
+    speculation: new Speculation(decoder, sequence, { prompt: segments, most, limit, needs }, job),
+    held,
+    passes,
+  }
 }
 
 const repeating = fc
@@ -58,10 +69,13 @@ test('the logits after each token are those of the text up to it, and the sequen
       fc.array(fc.integer({ min: -1, max: 5 }), { maxLength: 20 }),
       repeating,
       fc.integer({ min: 0, max: 31 }),
-      async (prompt, answer, most) => {
-        const { speculation, held, passes } = bookkeeper(prompt, most, answer.length + 1)
+      fc.boolean(),
+      async (prompt, answer, most, all) => {
+        const needs = { all, candidates: all ? 0 : 1, scored: false }
+        const { speculation, held, passes } = bookkeeper(prompt, most, answer.length + 1, needs)
         for (const [n, id] of answer.entries()) {
-          const [logit] = await speculation.step(id)
+          const next = await speculation.step(id)
+          const [logit] = (all ? next.all : next.best?.logits) as Float32Array
           t.is(logit, Math.fround(fingerprint([...prompt, ...answer.slice(0, n + 1)])))
           t.true(held.length <= prompt.length + answer.length)
         }
@@ -80,6 +94,29 @@ test('the logits after each token are those of the text up to it, and the sequen
   )
   t.true(accepted > 100)
   t.true(rejected > 100)
+})
+
+test('all logits of a position that had candidates are those of the text up to it, and what follows is as ever', async (t) => {
+  await fc.assert(
+    fc.asyncProperty(
+      repeating,
+      fc.array(fc.boolean(), { minLength: 1 }),
+      fc.boolean(),
+      async (answer, asked, scored) => {
+        const needs = { all: false, candidates: 1, scored }
+        const { speculation, held } = bookkeeper([1, 2], 15, answer.length + 1, needs)
+        for (const [n, id] of answer.entries()) {
+          const expected = Math.fround(fingerprint([1, 2, ...answer.slice(0, n + 1)]))
+          t.is((await speculation.step(id)).best?.logits[0], expected)
+          if (asked[n % asked.length] !== true) continue
+          const { all, best } = await speculation.whole()
+          t.deepEqual([[...(all ?? [])], best?.logits[0]], [[expected], expected])
+        }
+        speculation.retract()
+        t.deepEqual(held, [1, 2, ...answer])
+      },
+    ),
+  )
 })
 
 test('no more rows go into a pass than a token and its draft', async (t) => {
@@ -114,6 +151,8 @@ async function withModel<T>(
 
 const varieties: readonly AnswerOptions[] = [
   {},
+  { minTokens: 30 },
+  { temperature: 1.2, topK: 20 },
   { frequencyPenalty: -4 },
   { temperature: 0.7 },
   { temperature: 1.5, topK: 40, topP: 0.9, frequencyPenalty: -2 },

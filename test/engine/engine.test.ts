@@ -20,7 +20,7 @@ test('an abort between two passes of a prompt takes back the first', async (t) =
     const controller = new AbortController()
     const heard: number[] = []
     const aborted = engine.run(controller.signal, (job) =>
-      engine.append(sequence, [{ tokens: prompt }], logits(), job, (rows) => {
+      engine.append(sequence, [{ tokens: prompt }], { logits: logits() }, job, (rows) => {
         heard.push(rows)
         t.is(sequence.length, 512) // the first pass stands in the sequence
         controller.abort()
@@ -32,9 +32,9 @@ test('an abort between two passes of a prompt takes back the first', async (t) =
 
     const first = [{ tokens: prompt.subarray(0, 512) }]
     const [again, expected] = [logits(), logits()]
-    await engine.run(undefined, (job) => engine.append(sequence, first, again, job))
+    await engine.run(undefined, (job) => engine.append(sequence, first, { logits: again }, job))
     const fresh = engine.createSequence()
-    await engine.run(undefined, (job) => engine.append(fresh, first, expected, job))
+    await engine.run(undefined, (job) => engine.append(fresh, first, { logits: expected }, job))
     t.deepEqual(again, expected)
     sequence.dispose()
     fresh.dispose()

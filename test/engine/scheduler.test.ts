@@ -3,6 +3,7 @@
 import { setImmediate as turn } from 'node:timers/promises'
 import test from 'ava'
 import fc from 'fast-check'
+import { CandidateRows } from '../../lib/engine/candidate-rows.js'
 import { Job } from '../../lib/engine/job.js'
 import { Scheduler, type Advance } from '../../lib/engine/scheduler.js'
 import { fewRows, mostRows } from '../../lib/engine/step-plan.js'
@@ -10,7 +11,7 @@ import { LlavaError } from '../../lib/errors.js'
 import type { NativeModel, NativeSequence, NativeStep } from '../../lib/native.js'
 
 /** Of logits and hidden states; values are the text's fingerprint, and that plus one half. */
-const widths = { vocabSize: 2, hiddenSize: 3 }
+const widths = { vocabSize: 2, candidateIds: 9, hiddenSize: 3 }
 
 class Text implements NativeSequence {
   constructor(readonly ids: number[] = []) {}
@@ -51,11 +52,11 @@ function bookkeeper(
   } = {},
 ): Decoder {
   const passes: number[][] = []
-  const forward: NativeModel['forward'] = async (steps, logits, hidden) => {
+  const forward: NativeModel['forward'] = async (steps, logits, hidden, candidates) => {
     const pass = passes.push(steps.map(({ segments }) => idsOf(segments).length)) - 1
     await turn()
     if (options.failsWhole?.(pass, steps) === true) throw new LlavaError('OUT_OF_MEMORY', 'the pass')
-    let at = 0
+    let [at, ranked] = [0, 0]
     const failures = steps.map((step) => {
       const cancelled = (step.cancellation as Flag).cancelled
       const failed = cancelled || options.failsAlone?.(step) === true
@@ -65,6 +66,16 @@ function bookkeeper(
         if (!failed) text.ids.push(id)
         if (step.logits === 'none' || (step.logits === 'last' && row + 1 < idsOf(step.segments).length)) continue
         const value = failed ? Number.NaN : fingerprint(text.ids)
+        if (step.form !== 'whole' && candidates) {
+          const { count, ids, logits: best, logSumExp } = candidates
+          for (let n = 0; n < count; n++) {
+            ids[ranked * count + n] = n
+            best[ranked * count + n] = value - n
+          }
+          if (logSumExp !== null) logSumExp[ranked] = value + 1
+          ranked++
+        }
+        if (step.form === 'candidates') continue
         logits?.fill(value, at * widths.vocabSize, (at + 1) * widths.vocabSize)
         hidden?.fill(value + 0.5, at * widths.hiddenSize, (at + 1) * widths.hiddenSize)
         at++
@@ -93,16 +104,18 @@ function idsOf(segments: NativeStep['segments']): number[] {
   return segments.flatMap((segment) => ('tokens' in segment ? [...segment.tokens] : []))
 }
 
-type Asked = Partial<Omit<Advance, 'segments' | 'out'>>
+type Asked = Partial<Omit<Advance, 'segments' | 'out'>> & {
+  /** Without it: candidates alone. */ readonly whole?: boolean
+}
 
 /** Appends ids to a text; resolves to the output. */
 async function advance({ scheduler }: Decoder, ids: readonly number[], asked: Asked = {}): Promise<number[]> {
-  const { sequence = new Text(), output = 'logits', wanted = 'last', job = newJob(), onProgress } = asked
+  const { sequence = new Text(), output = 'logits', wanted = 'last', job = newJob(), onProgress, candidates } = asked
   const width = output === 'logits' ? widths.vocabSize : widths.hiddenSize
-  const out = new Float32Array((wanted === 'all' ? ids.length : 1) * width)
+  const out = asked.whole === false ? null : new Float32Array((wanted === 'all' ? ids.length : 1) * width)
   const segments = [{ tokens: Int32Array.from(ids) }]
-  await scheduler.advance({ sequence, segments, output, wanted, out, job, onProgress })
-  return [...out]
+  await scheduler.advance({ sequence, segments, output, wanted, out, candidates, job, onProgress })
+  return [...(out ?? [])]
 }
 
 /** What a call gets alone. */
@@ -272,6 +285,8 @@ const asked = fc.record({
   count: fc.oneof(fc.integer({ min: 1, max: 40 }), fc.integer({ min: 1, max: 1200 })),
   output: fc.constantFrom('logits' as const, 'hidden' as const),
   wanted: fc.constantFrom('last' as const, 'all' as const),
+  form: fc.constantFrom('whole' as const, 'candidates' as const, 'both' as const),
+  most: fc.integer({ min: 1, max: 5 }),
   delay: fc.nat(6),
   abortAfter: fc.option(fc.nat(6)),
 })
@@ -282,9 +297,12 @@ for (const apart of [false, true]) {
       fc.asyncProperty(fc.array(asked, { minLength: 1, maxLength: 12 }), async (calls) => {
         const decoder = bookkeeper({ apart, msPerRow: 3 })
         await Promise.all(
-          calls.map(async ({ before, count, output, wanted, delay, abortAfter }) => {
+          calls.map(async ({ before, count, output, wanted, form: any, most, delay, abortAfter }) => {
             for (let n = 0; n < delay; n++) await turn()
             const sequence = new Text([...before])
+            const form = output === 'hidden' ? 'whole' : any
+            const rows = wanted === 'all' ? count : 1
+            const candidates = form === 'whole' ? undefined : new CandidateRows(rows, most, most % 2 === 0)
             const controller = new AbortController()
             if (abortAfter !== null)
               void (async () => {
@@ -296,9 +314,20 @@ for (const apart of [false, true]) {
                 sequence,
                 output,
                 wanted,
+                candidates,
+                whole: form !== 'candidates',
                 job: newJob(controller.signal),
               })
-              t.deepEqual(given, expected(before, ids(count, 1), { output, wanted }))
+              const alone = expected(before, ids(count, 1), { output, wanted })
+              t.deepEqual(given, form === 'candidates' ? [] : alone)
+              for (let row = 0; candidates !== undefined && row < rows; row++) {
+                const value = fingerprint([...before, ...ids(wanted === 'all' ? row + 1 : count, 1)])
+                t.deepEqual(candidates.row(row), {
+                  ids: Int32Array.from({ length: most }, (_, n) => n),
+                  logits: Float32Array.from({ length: most }, (_, n) => value - n),
+                  logSumExp: most % 2 === 0 ? value + 1 : Number.NaN,
+                })
+              }
               t.deepEqual(sequence.ids, [...before, ...ids(count, 1)])
             } catch (error) {
               t.is((error as LlavaError).code, 'ABORTED')

@@ -8,12 +8,13 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import test from 'ava'
 import { LLaVA } from '../../lib/index.js'
-import { native, type ModelConfig, type NativeCancellation, type NativeImageFeatures, type NativeSegment, type NativeStep, type TensorEntry } from '../../lib/native.js'
+import { native, type ModelConfig, type NativeCancellation, type NativeCandidates, type NativeImageFeatures, type NativeSegment, type NativeStep, type TensorEntry } from '../../lib/native.js'
+import { plainCandidates } from '../sampling/plain-candidates.js'
 import { goldenCase } from '../tiny-model.js'
 import { runChild, wellEnded } from './child.js'
 import { difference, GoldenModel, openDescribed, plainOptions, rowCount } from './golden-models.js'
 
-type Kind = 'array' | 'object' | 'string' | 'whole number' | 'number' | 'boolean' | 'Float32Array' | 'Int32Array' | 'handle'
+type Kind = 'array' | 'object' | 'string' | 'whole number' | 'number' | 'boolean' | 'Float32Array' | 'Float64Array' | 'Int32Array' | 'handle'
 
 /** One of every kind of value, and which kinds it is good for. */
 const values: readonly (readonly [unknown, ...Kind[]])[] = [
@@ -33,7 +34,7 @@ const values: readonly (readonly [unknown, ...Kind[]])[] = [
   [[], 'array'],
   [new Proxy([], {})],
   [new Date(0)],
-  [new Float64Array(3)],
+  [new Float64Array(3), 'Float64Array'],
   [new Uint8Array(3)],
   [new DataView(new ArrayBuffer(8))],
   [new ArrayBuffer(8)],
@@ -78,8 +79,10 @@ const calls: Readonly<Record<string, (golden: GoldenModel) => Promise<Call>>> = 
     const [image] = await golden.encode(golden.pixels(1))
     const segments = [golden.tokens(1, 3), { image, start: 0, count: 2 }]
     const { vocabSize, hiddenSize } = golden.config.text
+    const step = { sequence: golden.model.createSequence(), segments, logits: 'last', form: 'both', cancellation: new (native().Cancellation)() }
+    const candidates = { count: 2, columns: vocabSize, ids: new Int32Array(2), logits: new Float32Array(2), logSumExp: new Float64Array(1) }
     return {
-      args: [[{ sequence: golden.model.createSequence(), segments, logits: 'last', cancellation: new (native().Cancellation)() }], new Float32Array(vocabSize), new Float32Array(hiddenSize)],
+      args: [[step], new Float32Array(vocabSize), new Float32Array(hiddenSize), candidates],
       call: (args) => (golden.model.forward as (...args: readonly unknown[]) => unknown).apply(golden.model, args as []),
     }
   },
@@ -165,8 +168,15 @@ const table: Readonly<Record<string, Readonly<Record<string, Kind | readonly [Ki
     '0.0.segments.1.count': 'whole number',
     '0.0.logits': 'string',
     '0.0.cancellation': ['handle', null, undefined],
+    '0.0.form': ['string', undefined],
     '1': ['Float32Array', null, undefined],
     '2': ['Float32Array', null, undefined],
+    '3': 'object',
+    '3.count': 'whole number',
+    '3.columns': 'whole number',
+    '3.ids': 'Int32Array',
+    '3.logits': 'Float32Array',
+    '3.logSumExp': ['Float64Array', null, undefined],
   },
   truncate: { '0': 'whole number' },
   read: { '0': 'string' },
@@ -204,7 +214,10 @@ const words: Readonly<Record<string, readonly (readonly [where: string, message:
     ['3.weights', /`weights` to be one of mapped, copied, got other/],
   ],
   openClip: [['2.text.activation', /`activation` to be one of/]],
-  forward: [['0.0.logits', /`logits` to be one of none, last, all, got other/]],
+  forward: [
+    ['0.0.logits', /`logits` to be one of none, last, all, got other/],
+    ['0.0.form', /`form` to be one of whole, candidates, both, got other/],
+  ],
   read: [['0', /`kind` to be one of image_features, pooled_features, projected, projected_mean, got other/]],
   measurePeak: [['0', /`kind` to be one of fma, bf16, int8, read, update, got other/]],
 }
@@ -426,6 +439,68 @@ test('arrays for the results must have just the size of the results', async (t) 
   await t.notThrowsAsync(forward('last', null, hiddenSize))
 })
 
+test('candidates are the largest of the rows that are asked for as such, best first, whatever form others of the pass have', async (t) => {
+  for (const threads of [1, 2]) {
+    using golden = await GoldenModel.open('hf-f32', { threads })
+    const { vocabSize, hiddenSize } = golden.config.text
+    const columns = vocabSize - 3
+    const count = 9
+    const forms = ['candidates', 'whole', 'both', 'candidates', 'both', undefined] as const
+    const steps = forms.map((form, n): NativeStep => ({
+      sequence: golden.model.createSequence(),
+      segments: [golden.tokens(n, 3)],
+      logits: n === 3 || n === 4 ? 'all' : 'last',
+      ...(form && { form }),
+    }))
+    const rows = (of: (step: NativeStep) => boolean) => steps.filter(of).reduce((sum, { logits }) => sum + (logits === 'all' ? 3 : 1), 0)
+    const ranked = rows(({ form }) => form === 'candidates' || form === 'both')
+    const logits = new Float32Array(rows(({ form }) => form !== 'candidates') * vocabSize).fill(NaN)
+    const hidden = new Float32Array(rows(() => true) * hiddenSize).fill(NaN)
+    const out = { count, columns, ids: new Int32Array(ranked * count), logits: new Float32Array(ranked * count), logSumExp: new Float64Array(ranked) }
+    await golden.model.forward(steps, logits, hidden, out)
+    t.false(hidden.some(Number.isNaN))
+    let [at, whole] = [0, 0]
+    for (const [n, { form, logits: which }] of steps.entries()) {
+      const alone = await golden.run([golden.tokens(n, 3)])
+      for (const row of which === 'all' ? [0, 1, 2] : [2]) {
+        const expected = alone.subarray(row * vocabSize, (row + 1) * vocabSize)
+        if (form !== 'candidates') t.is(difference(logits.slice(whole * vocabSize, ++whole * vocabSize), expected), undefined)
+        if (form !== 'candidates' && form !== 'both') continue
+        const best = plainCandidates(expected, count, columns)
+        t.deepEqual(out.ids.slice(at * count, (at + 1) * count), best.ids)
+        t.deepEqual(out.logits.slice(at * count, (at + 1) * count), best.logits)
+        t.true(Math.abs((out.logSumExp[at] as number) - best.logSumExp) <= 2 ** -45 * Math.abs(best.logSumExp))
+        at++
+      }
+    }
+  }
+})
+
+test('candidates alone need no array for whole rows, and none of the sums that nobody asks for', async (t) => {
+  using golden = await GoldenModel.open('hf-f32')
+  const { vocabSize } = golden.config.text
+  const sequence = golden.model.createSequence()
+  const forward = (form: NativeStep['form'], changed: Partial<NativeCandidates> | null) => async () => {
+    const candidates = { count: 4, columns: vocabSize, ids: new Int32Array(4), logits: new Float32Array(4), logSumExp: null, ...changed }
+    await golden.model.forward([{ sequence, segments: [golden.tokens(1, 3)], logits: 'last', ...(form && { form }) }], null, null, changed && candidates)
+  }
+  for (const [form, changed] of [
+    ['candidates', null],
+    ['both', {}],
+    ['candidates', { count: 0 }],
+    ['candidates', { count: 3 }],
+    ['candidates', { count: 5, ids: new Int32Array(5), columns: 4 }],
+    ['candidates', { columns: vocabSize + 1 }],
+    ['candidates', { ids: new Int32Array(3) }],
+    ['candidates', { logits: new Float32Array(5) }],
+    ['candidates', { logSumExp: new Float64Array(2) }],
+    ['candidates', { count: 2 ** 52, columns: 2 ** 52 }],
+  ] as const)
+    await t.throwsAsync(forward(form, changed), { code: 'INVALID_ARGUMENT' }, JSON.stringify(changed))
+  t.is(sequence.length, 0)
+  await t.notThrowsAsync(forward('candidates', {}))
+})
+
 test('pixels must be those of just as many pictures as said', async (t) => {
   using golden = await GoldenModel.open('hf-f32')
   const pixels = golden.pixels(1, 2)
@@ -472,6 +547,9 @@ const arrays = [
   ['forward', '0.0.segments.0.tokens'],
   ['forward', '1'],
   ['forward', '2'],
+  ['forward', '3.ids'],
+  ['forward', '3.logits'],
+  ['forward', '3.logSumExp'],
   ['openModel', '2.text.ropeInvFreq'],
 ] as const
 
@@ -689,8 +767,12 @@ test('a step is cancelled by its own flag, and the others of its pass come throu
   const steps = texts.map((text, n): NativeStep => ({ sequence: golden.model.createSequence(), segments: [text], logits: 'last', cancellation: n === 1 ? cancellation : null }))
   const logits = new Float32Array(3 * vocabSize)
   const hidden = new Float32Array(3 * hiddenSize)
-  const { failures } = await golden.model.forward(steps, logits, hidden)
+  const candidates = { count: 2, columns: vocabSize, ids: new Int32Array(6), logits: new Float32Array(6), logSumExp: new Float64Array(3) }
+  const { failures } = await golden.model.forward(steps.map((step) => ({ ...step, form: 'both' })), logits, hidden, candidates)
   t.deepEqual(failures.map((failure) => (failure as { readonly code?: string } | null)?.code), [undefined, 'ABORTED', undefined])
+  t.deepEqual([...candidates.ids].map((id) => id < 0), [false, false, true, true, false, false])
+  t.deepEqual([...candidates.logits].map(Number.isNaN), [false, false, true, true, false, false])
+  t.deepEqual([...candidates.logSumExp].map(Number.isNaN), [false, true, false])
   t.deepEqual(steps.map(({ sequence }) => sequence.length), [90, 0, 70])
   for (const n of [0, 2]) t.is(difference(logits.slice(n * vocabSize, (n + 1) * vocabSize), alone[n]!.slice(-vocabSize)), undefined)
   t.true(logits.subarray(vocabSize, 2 * vocabSize).every(Number.isNaN) && hidden.subarray(hiddenSize, 2 * hiddenSize).every(Number.isNaN))

@@ -84,13 +84,20 @@ const kinds: readonly (() => readonly [call: (...args: never[]) => unknown, args
         sequence: one(sequences),
         segments: Array.from({ length: 1 + below(3) }, segment),
         logits: one(['none', 'last', 'all'] as const),
+        form: one(['whole', 'whole', 'candidates', 'both'] as const),
         cancellation: cancellation(),
       }))
-      const rows = steps.reduce((sum, { segments, logits }) => {
-        const all = segments.reduce((length, each) => length + ('tokens' in each ? each.tokens.length : each.count), 0)
-        return sum + (logits === 'all' ? all : logits === 'last' ? 1 : 0)
-      }, 0)
-      return [steps, new Float32Array(rows * golden.config.text.vocabSize), next() < 0.5 ? null : new Float32Array(rows * golden.config.text.hiddenSize)]
+      const rowsOf = (forms: readonly string[]) =>
+        steps.reduce((sum, { segments, logits, form }) => {
+          const all = segments.reduce((length, each) => length + ('tokens' in each ? each.tokens.length : each.count), 0)
+          return sum + (!forms.includes(form) || logits === 'none' ? 0 : logits === 'all' ? all : 1)
+        }, 0)
+      const { vocabSize, hiddenSize } = golden.config.text
+      const hidden = next() < 0.5 ? null : new Float32Array(rowsOf(['whole', 'candidates', 'both']) * hiddenSize)
+      const [count, columns] = [1 + below(9), vocabSize - below(9)]
+      const ranked = rowsOf(['candidates', 'both'])
+      const candidates = { count, columns, ids: new Int32Array(ranked * count), logits: new Float32Array(ranked * count), logSumExp: next() < 0.5 ? null : new Float64Array(ranked) }
+      return [steps, new Float32Array(rowsOf(['whole', 'both']) * vocabSize), hidden, candidates]
     })(),
   ],
   () => [

@@ -4,6 +4,7 @@ import { Random } from '../../lib/sampling/random.js'
 import type { SamplingOptions } from '../../lib/sampling/options.js'
 import { Sampler } from '../../lib/sampling/sampler.js'
 import { ThresholdFinder } from '../../lib/sampling/threshold.js'
+import { plainCandidates } from './plain-candidates.js'
 
 /** The plainest sampler: which ids may be drawn, and with what probability. */
 function distribution(
@@ -268,4 +269,82 @@ test('streams of one seed are different, each the same every time', (t) => {
   t.deepEqual(ids(1), ids(1))
   t.notDeepEqual(ids(1), ids(0))
   t.notDeepEqual(ids(1), ids(2))
+})
+
+// Values that are often equal, and some that no token can be chosen by.
+const oddLogits = fc.array(
+  fc.oneof(
+    { weight: 20, arbitrary: fc.integer({ min: -40, max: 40 }).map((value) => value / 8) },
+    { weight: 20, arbitrary: fc.float({ min: -9, max: 9, noNaN: true }) },
+    { weight: 1, arbitrary: fc.constantFrom(-Infinity, Infinity, Number.NaN, -0) },
+  ),
+  { minLength: 40, maxLength: 80 },
+)
+
+test('a token that the likeliest settle is the one that all logits give, and the next ones are too', (t) => {
+  let [settled, left] = [0, 0]
+  fc.assert(
+    fc.property(
+      fc.array(oddLogits, { minLength: 1, maxLength: 6 }),
+      fc.constantFrom<SamplingOptions>(
+        {},
+        { minTokens: 2 },
+        { temperature: 0.7, topK: 1 },
+        { temperature: 1, topK: 5, topP: 0.8 },
+        { temperature: 2, topK: 9, minP: 0.05, minTokens: 3 },
+        { temperature: 1.5, topK: 20, typicalP: 0.7 },
+      ),
+      fc.nat(9),
+      (rows, options, seed) => {
+        const from = 38
+        const sampler = () => new Sampler({ ...options, seed }, { ids: [3], from, eosIds: [1, 2] })
+        const [few, all] = [sampler(), sampler()]
+        const count = few.candidates
+        t.not(count, undefined)
+        for (const list of rows) {
+          const logits = Float32Array.from(list)
+          const best = plainCandidates(logits, count as number, from)
+          const id = few.nextOf(best)
+          let expected: number
+          try {
+            expected = all.next(logits)
+          } catch (error) {
+            t.is(id, undefined)
+            t.throws(() => few.next(logits), { message: (error as Error).message })
+            return
+          }
+          if (id === undefined) left++
+          else settled++
+          t.is(id ?? few.next(logits), expected)
+        }
+      },
+    ),
+    { numRuns: 2000 },
+  )
+  t.true(settled > 20 * left)
+  t.true(left > 0)
+})
+
+test('whatever else changes logits takes all of them', (t) => {
+  const banned = { ids: [3], from: 500, eosIds: [1, 2] }
+  const count = (options: SamplingOptions) => new Sampler(options, banned).candidates
+  t.is(count({}), 2)
+  t.is(count({ minTokens: 1 }), 4)
+  t.true((count({ temperature: 1, topK: 40 }) as number) > 40)
+  for (const options of [
+    { temperature: 1 },
+    { temperature: 1, topP: 0.9 },
+    { temperature: 1, topK: 129 },
+    { logitBias: { 7: 1 } },
+    { repetitionPenalty: 1.1 },
+    { presencePenalty: 1 },
+    { frequencyPenalty: 1 },
+    { noRepeatNgramSize: 3 },
+    { logitsProcessor: { process: () => undefined } },
+  ])
+    t.is(count(options), undefined, JSON.stringify(options))
+  t.is(new Sampler({ temperature: 1, topK: 40 }, { ids: [], from: 30 }).candidates, undefined)
+  const constrained = new Sampler({}, banned)
+  constrained.constrain({ ended: false, prepare: () => undefined, restrict: () => undefined, accept: () => undefined })
+  t.is(constrained.candidates, undefined)
 })

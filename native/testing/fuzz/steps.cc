@@ -149,7 +149,7 @@ struct World {
   std::vector<float> logits_of(const std::vector<int32_t>& ids) {
     KvCache cache = model.new_cache();
     std::vector<float> logits(kVocabulary);
-    model.forward({{&cache, {{.tokens = ids}}, LogitsOf::kLast}}, logits.data(), nullptr, std::atomic<bool>{false});
+    model.forward({{&cache, {{.tokens = ids}}, LogitsOf::kLast}}, {.logits = logits.data()}, std::atomic<bool>{false});
     return logits;
   }
 };
@@ -187,28 +187,39 @@ void pass(Bytes& bytes, std::vector<KvCache>& caches) {
     if (bytes.one_in(4)) continue;
     Step step{&caches[bytes.one_in(30) ? 0 : i], {}, static_cast<LogitsOf>(bytes.between(0, 2))};
     for (int64_t n = bytes.between(1, 3); n > 0; n--) step.segments.push_back(segment(bytes));
+    step.form = bytes.one_in(3) ? static_cast<RowForm>(bytes.between(1, 2)) : RowForm::kWhole;
     if (bytes.one_in(3)) step.cancel = std::make_shared<std::atomic<bool>>(bytes.one_in(4));
     steps.push_back(std::move(step));
   }
   // As the binding: rows are counted with what a step claims, however wild. Where that is no size, the array for the
   // results could not have been made.
-  int64_t rows = 0;
+  int64_t rows = 0, whole = 0, ranked = 0;
   for (const Step& step : steps) {
     if (__builtin_add_overflow(rows, step.logit_rows(), &rows) || rows < 0 || rows > 4096) return;
+    whole += step.whole_rows();
+    ranked += step.candidate_rows();
   }
   trouble = {};
   if (bytes.one_in(4)) trouble.allocations = bytes.between(0, 6);
   if (bytes.one_in(3)) trouble.ops = bytes.between(0, 30);
-  std::atomic<bool> whole{bytes.one_in(30)};
+  std::atomic<bool> cancel{bytes.one_in(30)};
   for (const Step& step : steps) {
     if (step.cancel && bytes.ConsumeBool())
       trouble.flags.push_back(std::const_pointer_cast<std::atomic<bool>>(step.cancel));
   }
-  std::vector<float> logits(static_cast<size_t>(rows * kVocabulary), 0.0f), hidden(static_cast<size_t>(rows * kWidth));
+  std::vector<float> logits(static_cast<size_t>(whole * kVocabulary), 0.0f), hidden(static_cast<size_t>(rows * kWidth));
+  const int64_t columns = bytes.between(1, kVocabulary), count = bytes.between(1, columns);
+  std::vector<int32_t> ids(static_cast<size_t>(ranked * count), kVocabulary);
+  std::vector<float> best(ids.size());
+  std::vector<double> sums(static_cast<size_t>(ranked));
   std::vector<std::optional<Error>> failures;
   bool threw = false;
   try {
-    failures = w.model.forward(steps, logits.data(), bytes.ConsumeBool() ? hidden.data() : nullptr, whole);
+    failures = w.model.forward(steps,
+                               {.logits = logits.data(),
+                                .hidden = bytes.ConsumeBool() ? hidden.data() : nullptr,
+                                .candidates = {count, columns, ids.data(), best.data(), sums.data()}},
+                               cancel);
   } catch (const Error& error) {
     must(error.code() != ErrorCode::kInternal, error.what());
     threw = true;
@@ -216,6 +227,7 @@ void pass(Bytes& bytes, std::vector<KvCache>& caches) {
   trouble = {};
   must(threw || failures.size() == steps.size(), "a place for each step");
   const float* out = logits.data();
+  const int32_t* id = ids.data();
   for (size_t i = 0; i < steps.size() && !threw; i++) {
     const auto which = static_cast<size_t>(steps[i].cache - caches.data());
     must(caches[which].length() == before[which] + (failures[i] ? 0 : steps[i].tokens()), "a cache as its step ended");
@@ -225,9 +237,12 @@ void pass(Bytes& bytes, std::vector<KvCache>& caches) {
       must(code == ErrorCode::kOutOfMemory || (steps[i].cancel && steps[i].cancel->load()),
            "only who cancels is aborted");
     }
-    const int64_t values = steps[i].logit_rows() * kVocabulary;
+    const int64_t values = steps[i].whole_rows() * kVocabulary, places = steps[i].candidate_rows() * count;
     for (int64_t n = 0; n < values; n++) must(std::isnan(out[n]) == failures[i].has_value(), "NaN where a step failed");
+    for (int64_t n = 0; n < places; n++)
+      must(failures[i] ? id[n] == -1 : id[n] >= 0 && id[n] < columns, "ids of candidates, or none where a step failed");
     out += values;
+    id += places;
   }
   for (size_t i = 0; i < caches.size() && threw; i++) must(caches[i].length() == before[i], "a cache as it was");
   for (const KvCache& cache : caches) {

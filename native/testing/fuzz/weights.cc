@@ -206,7 +206,7 @@ void open_llava(Bytes& bytes) {
   }
   std::vector<Step> steps{{&cache, segments, LogitsOf::kLast}};
   std::vector<float> logits(static_cast<size_t>(t.vocab_size)), hidden(static_cast<size_t>(t.hidden_size));
-  model.forward(steps, logits.data(), hidden.data(), kNever);
+  model.forward(steps, {.logits = logits.data(), .hidden = hidden.data()}, kNever);
   must(cache.length() == steps[0].tokens(), "a cache of so many positions");
 }
 
