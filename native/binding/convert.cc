@@ -244,7 +244,8 @@ ModelOptions model_options_of(const Napi::Value& value) {
   if (threads < 0 || threads > 1024) expected("threads", "between 0 and 1024");
   options.threads = static_cast<int>(threads);
   options.device = string_of(o.Get("device"), "device");
-  if (options.device != "cpu") options.library = string_of(o.Get("library"), "library");
+  if (const Napi::Value library = o.Get("library"); !library.IsUndefined())
+    options.library = string_of(library, "library");
   options.isa = string_of(o.Get("isa"), "isa");
   options.kv_cache = one_of<KvType>(o.Get("kvCache"), "kvCache",
                                     {{"f16", KvType::kF16}, {"f32", KvType::kF32}, {"q8_0", KvType::kQ8_0}});

@@ -249,6 +249,7 @@ std::shared_ptr<Backend> make_backend(const ModelOptions& options) {
   const char* end = text.data() + text.size();
   if (!is_cuda || std::from_chars(text.data() + 5, end, index) != std::from_chars_result{end, {}} || index < 0)
     throw Error(ErrorCode::kInvalidArgument, "expected `device` to be cpu or cuda:INDEX, got " + options.device);
+  if (options.library.empty()) throw Error(ErrorCode::kInvalidArgument, "expected `library` to be a path");
   return open_library_backend(options.library, index);
 }
 
