@@ -1,6 +1,7 @@
 # node-gyp and prebuildify read this file; CMakeLists.txt is its twin. Both take sources, defines and flags from native/sources.gypi.
 #   llava_native   the addon: build/Release/llava_native.node
 #   llava_testing  the addon of the tests, never shipped: build/testing/llava_testing.node, with -Dllava_testing=1
+#   llava_device  a back end in a library of its own, for the tests: build/testing/llava_device.so, with it on Linux
 #   allocation_probe  what tests preload to see allocations, and to make them fail: build/testing/allocation_probe.so, with it on Linux
 # No file has flags of its own: code for one instruction set stands in a target region of its source.
 # -fno-schedule-insns: GCC's scheduling before register allocation (its default for AArch64 alone) takes tiles apart that fit the registers.
@@ -39,7 +40,10 @@
         ["OS=='linux'", {
           "targets": [
             { "target_name": "allocation_probe", "type": "shared_library", "product_dir": "<(module_root_dir)/build/testing", "product_prefix": "",
-              "cflags_cc!": ["-include", "<(module_root_dir)/native/common/glibc_floor.h"], "sources": ["<@(llava_probe_sources)"], "libraries": ["-ldl"] }
+              "cflags_cc!": ["-include", "<(module_root_dir)/native/common/glibc_floor.h"], "sources": ["<@(llava_probe_sources)"], "libraries": ["-ldl"] },
+            { "target_name": "llava_device", "type": "shared_library", "product_dir": "<(module_root_dir)/build/testing", "product_prefix": "",
+              "dependencies": ["llava_core"], "sources": ["<@(llava_device_library_sources)"],
+              "ldflags": ["-pthread", "-Wl,--gc-sections", "-Wl,--version-script=<(module_root_dir)/native/ops/backend_library.map"] }
           ]
         }]
       ]

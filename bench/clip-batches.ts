@@ -35,7 +35,7 @@ export const clipB32: ClipConfig = {
 
 /** Float32 throughout. */
 export function clipOptions(threads: number): NativeOptions {
-  return { device: 'auto', threads, isa: 'auto', kvCache: 'f32', arithmetic: 'fast', weights: 'mapped' }
+  return { device: 'cpu', threads, isa: 'auto', kvCache: 'f32', arithmetic: 'fast', weights: 'mapped' }
 }
 
 export interface ClipBatchLine {

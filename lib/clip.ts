@@ -3,6 +3,7 @@
 // the same way.
 
 import { fileURLToPath } from 'node:url'
+import { deviceCheck, deviceName, openOn, type Device, type Place } from './device.js'
 import { allInputs, eachInput, named, type NamedResult } from './engine/many-inputs.js'
 import { ClipEngine, type ClipDescription } from './engine/clip-engine.js'
 import type { Job } from './engine/job.js'
@@ -10,7 +11,7 @@ import { Jobs } from './engine/jobs.js'
 import { invalidArgument } from './errors.js'
 import type { ImageInput } from './image/decode.js'
 import { decodeOptions, imageChecks, type ImageOptions } from './image/image-options.js'
-import { isas, type Isa, type NativeOptions } from './native.js'
+import { isas, type DeviceIsa, type Isa, type MemoryPlan, type NativeOptions } from './native.js'
 import {
   abortSignal,
   callback,
@@ -30,6 +31,8 @@ import { asDtype, embeddingDtypes, type EmbeddingData, type EmbeddingDtype } fro
 export const packagedClip = fileURLToPath(new URL('../../models/clip', import.meta.url))
 
 export interface ClipOptions extends ImageOptions {
+  /** As of `LLaVA.open`. */
+  readonly device?: Device
   /** Compute threads; default as many as the process may use. */
   readonly threads?: number
   /** Kernel table; default the strongest that this CPU has. */
@@ -81,6 +84,11 @@ export interface ZeroShot {
 
 export interface ClipInfo {
   readonly path: string
+  /** As of `LLaVA.info`. */
+  readonly device: string
+  readonly isa: DeviceIsa
+  /** On a device with memory of its own. */
+  readonly plan?: MemoryPlan
   /** Length of a vector. */
   readonly width: number
   /** What cosines are multiplied by before they are compared: exp(logit_scale). */
@@ -95,6 +103,7 @@ export interface ClipInfo {
 
 const openChecks = {
   ...imageChecks,
+  device: deviceCheck,
   threads: wholeNumber(1, 1024),
   isa: oneOf('auto', ...isas),
   arithmetic: oneOf('fast', 'exact'),
@@ -146,20 +155,23 @@ export class CLIP implements Disposable, AsyncDisposable {
    * (open_clip_config.json; where a directory holds both, transformers' is read), or a GGUF that `convertModel` made of
    * any of them; without a path the one that comes with the package.
    * Models opened with as many threads share them.
-   * @throws LlavaError MODEL_NOT_FOUND, MODEL_CORRUPT, MODEL_UNSUPPORTED, INVALID_ARGUMENT.
+   * @throws LlavaError MODEL_NOT_FOUND, MODEL_CORRUPT, MODEL_UNSUPPORTED, OUT_OF_MEMORY, DEVICE_UNAVAILABLE,
+   * DEVICE_FAILED, INVALID_ARGUMENT.
    */
   static async open(path: string = packagedClip, options: ClipOptions = {}): Promise<CLIP> {
     text('path', path)
     checkOptions('CLIP.open()', options, openChecks)
-    const nativeOptions: NativeOptions = {
-      device: 'auto',
+    const nativeOptions: Omit<NativeOptions, keyof Place> = {
       threads: options.threads ?? 0,
       isa: options.isa ?? 'auto',
       kvCache: 'f32',
       arithmetic: options.arithmetic ?? 'fast',
       weights: 'mapped',
     }
-    return new CLIP(await ClipEngine.open(path, nativeOptions), { ...options })
+    const engine = await openOn(options.device ?? 'cpu', options, (place) =>
+      ClipEngine.open(path, { ...nativeOptions, ...place }),
+    )
+    return new CLIP(engine, { ...options })
   }
 
   /** Vectors [width] of pictures and texts, one or a list of them; the first input that is wrong fails the call. */
@@ -245,8 +257,12 @@ export class CLIP implements Disposable, AsyncDisposable {
   info(): ClipInfo {
     this.#checkAlive()
     const { path, config, scale, logitBias, parameters } = this.#engine.description
+    const { device, isa, plan } = this.#engine.info()
     return {
       path,
+      device: deviceName(device, this.#engine.options),
+      isa,
+      ...(plan !== undefined && { plan }),
       width: config.projectionDim,
       scale,
       ...(logitBias !== undefined && { bias: logitBias }),

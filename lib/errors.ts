@@ -16,6 +16,7 @@ export type LlavaErrorCode =
   | 'DISPOSED'
   | 'ABORTED'
   | 'OUT_OF_MEMORY'
+  | 'DEVICE_UNAVAILABLE'
   | 'DEVICE_FAILED'
   | 'NATIVE_UNAVAILABLE'
   | 'OUTPUT_FAILED'

@@ -122,8 +122,8 @@ export class LLaVA implements Disposable, AsyncDisposable {
    * model that comes with the package. Where nothing is called so, the name of a model that `pullModel` has downloaded:
    * `llava-1.5-7b` or `owner/name`, with `:file` if one of several is meant.
    *
-   * Fails with MODEL_NOT_FOUND, MODEL_CORRUPT, MODEL_UNSUPPORTED, OUT_OF_MEMORY, NATIVE_UNAVAILABLE, INVALID_ARGUMENT
-   * or ABORTED.
+   * Fails with MODEL_NOT_FOUND, MODEL_CORRUPT, MODEL_UNSUPPORTED, OUT_OF_MEMORY, NATIVE_UNAVAILABLE,
+   * DEVICE_UNAVAILABLE, DEVICE_FAILED, INVALID_ARGUMENT or ABORTED.
    */
   static async open(modelPath: string = defaultModel, options: OpenOptions = {}): Promise<LLaVA> {
     if (typeof modelPath !== 'string' || modelPath === '')
@@ -331,11 +331,11 @@ export class LLaVA implements Disposable, AsyncDisposable {
       const exact: NativeOptions = { ...this.#engine.options, kvCache: 'f32', arithmetic: 'exact' }
       const engine = asIs
         ? this.#engine
-        : await Engine.open(this.#engine.description, exact, {
+        : await Engine.open(this.#engine.description, exact, () => ({
             ...this.#engine.admission.limits,
             prefixCacheBytes: 0,
             pictureCacheBytes: 0,
-          })
+          }))
       try {
         return await runTrace(engine, pixelValues, prompt, options.maxTokens ?? 16, job)
       } finally {

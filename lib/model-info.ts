@@ -1,5 +1,6 @@
 // What a model is and what it runs on, for those who ask.
 
+import { deviceName } from './device.js'
 import type { PromptWriter } from './answers/prompt-writer.js'
 import type { Engine } from './engine/engine.js'
 import type { CacheUse } from './engine/picture-cache.js'
@@ -13,6 +14,8 @@ import type { ModelDescription } from './weights/model-description.js'
 
 /** What a model is and what it runs on. */
 export interface ModelInfo extends NativeInfo {
+  /** The GPU's name and number, or the CPU's name, with why no GPU computes where `auto` found none. */
+  readonly device: string
   readonly path: string
   readonly format: ModelDescription['format']
   readonly kvCacheDtype: KvDtype
@@ -64,8 +67,10 @@ export interface ModelInfo extends NativeInfo {
 export function modelInfo(engine: Engine, prompts: PromptWriter): ModelInfo {
   const { description, options, rowsPerImage, config, admission } = engine
   const { layers, hiddenSize, heads, kvHeads, contextLength, vocabSize } = config.text
+  const info = engine.nativeInfo()
   return {
-    ...engine.nativeInfo(),
+    ...info,
+    device: deviceName(info.device, options),
     path: description.path,
     format: description.format,
     kvCacheDtype: options.kvCache,

@@ -113,8 +113,12 @@ export type Isa = (typeof isas)[number]
 export type KvDtype = 'f16' | 'f32' | 'q8_0'
 
 export interface NativeOptions {
-  /** What computes; `auto`: the best there is. */
-  readonly device: 'auto' | 'cpu'
+  /** What computes; a GPU by its number among those that its driver shows. */
+  readonly device: 'cpu' | `cuda:${number}`
+  /** Path of the back end's shared library, for all but the CPU. */
+  readonly library?: string
+  /** Why the CPU computes although a GPU would have been taken; native code does not read it. */
+  readonly fallback?: string
   /** Compute threads; 0 = as many as the process may use. */
   readonly threads: number
   readonly isa: Isa | 'auto'
@@ -128,9 +132,28 @@ export interface NativeOptions {
 /** Hears how many bytes of the weights have been taken over, of how many; must not throw. */
 export type OpenListener = (nbytes: number, total: number) => void
 
+/** What a model was found to take of a device's memory before it was loaded, in bytes. */
+export interface MemoryPlan {
+  /** Of the device. */
+  readonly total: number
+  /** Before the model was loaded. */
+  readonly free: number
+  readonly weights: number
+  /** Activations of the largest passes, and what the back end takes for itself. */
+  readonly workspaces: number
+  /** What that leaves for keys and values, and for encoded pictures. */
+  readonly room: number
+  /** Positions of keys and values that `room` holds; 0 for a CLIP, which keeps none. */
+  readonly positions: number
+}
+
+/** What the kernels were compiled for. */
+export type DeviceIsa = Isa | `sm_${number}`
+
 export interface NativeInfo {
   readonly device: string
-  readonly isa: Isa
+  readonly isa: DeviceIsa
+  /** Of the CPU; of a GPU those that feed it. */
   readonly threads: number
   /** Whether products of many rows go over tiles of bfloat16, also those of quantised weights and of float32. */
   readonly tiles: boolean
@@ -142,6 +165,8 @@ export interface NativeInfo {
     readonly kvCache: number
     readonly kvCacheFull: number
     readonly scratch: number
+    /** On a device with memory of its own. */
+    readonly plan?: MemoryPlan
   }
 }
 
@@ -236,6 +261,7 @@ export interface NativeClip {
   encodeImages(pixelValues: Float32Array, count: number, cancellation: NativeCancellation | null): Promise<Float32Array>
   /** ids of each text from the start token to the end token, without padding, to [texts, projectionDim], not normalised. */
   encodeTexts(ids: readonly Int32Array[], cancellation: NativeCancellation | null): Promise<Float32Array>
+  info(): Pick<NativeInfo, 'device' | 'isa' | 'threads' | 'tiles'> & { readonly plan?: MemoryPlan }
   dispose(): void
 }
 
@@ -364,7 +390,7 @@ export interface OpVerdict {
 
 /** A back end of its own that runs one op at a time. */
 export interface NativeOpBench {
-  info(): Pick<NativeInfo, 'device' | 'isa' | 'threads' | 'tiles'>
+  info(): Pick<NativeInfo, 'device' | 'threads' | 'tiles'> & { readonly isa: Isa }
   /** Makes random operands. */
   prepare(request: OpRequest): Promise<{ readonly sets: number }>
   /** Nanoseconds a call, over `calls` calls, barrier to barrier. */

@@ -2,6 +2,7 @@
 
 import path from 'node:path'
 import { packagedClip } from './clip.js'
+import { deviceCheck, openOn, type Device, type Place } from './device.js'
 import { LazyClip } from './engine/clip-engine.js'
 import { promptChecks, type PromptOptions } from './answers/answer-options.js'
 import { Engine, type EngineLimits } from './engine/engine.js'
@@ -9,13 +10,20 @@ import { defaultModel, describeNamedModel } from './hub/named-model.js'
 import { imageChecks, type ImageOptions } from './image/image-options.js'
 import type { ImageAspectRatio } from './image/image-processor.js'
 import { machine } from './machine.js'
-import { isas, type Isa, type KvDtype, type NativeOptions } from './native.js'
+import { isas, type Isa, type KvDtype, type NativeInfo, type NativeOptions } from './native.js'
 import { abortSignal, callback, given, oneOf, text, wholeNumber, type OptionCheck } from './options.js'
 import type { ProgressListener } from './progress.js'
 import type { ModelDescription } from './weights/model-description.js'
 import { imageAspectRatios } from './weights/preprocessing.js'
 
 export interface OpenOptions extends ImageOptions, PromptOptions {
+  /**
+   * What computes: `cpu` (default), `cuda` for the first NVIDIA GPU, `cuda:1` for the second, or `auto`: the first GPU
+   * where its package is installed, its driver works and the model fits, else the CPU; `info().device` says which, and
+   * why not. A GPU needs the package `@llava-native/cuda-linux-x64`. Its answers differ from the CPU's in their last
+   * bits. `threads`, `isa` and `weights` are the CPU's own: weights are always copied to a GPU.
+   */
+  readonly device?: Device
   /** The vision half of a GGUF pair, when it is not the only one beside the language model. */
   readonly mmproj?: string
   /** The CLIP directory of an original LLaVA checkpoint, when it is not the one that fits in or beside it. */
@@ -52,8 +60,9 @@ export interface OpenOptions extends ImageOptions, PromptOptions {
   readonly weights?: 'mapped' | 'copied'
   /**
    * Most bytes of keys and values that answers may come to take together, reckoned by prompt and `maxTokens`; further
-   * ones wait until there is room. Default half of the memory that is free when the model is opened. One answer runs
-   * however large it is; what conversations and contexts keep is not counted.
+   * ones wait until there is room. Default half of the memory that is free when the model is opened; on a GPU, three
+   * quarters of what weights and workspaces leave. One answer runs however large it is, as far as there is memory; what
+   * conversations and contexts keep is not counted.
    */
   readonly kvCacheBytes?: number
   /**
@@ -63,7 +72,8 @@ export interface OpenOptions extends ImageOptions, PromptOptions {
    */
   readonly prefixCacheBytes?: number
   /**
-   * Most bytes of encoded pictures that are kept for questions about the same picture. Default 256 MiB; 0 keeps none.
+   * Most bytes of encoded pictures that are kept for questions about the same picture. Default 256 MiB, on a GPU a
+   * sixteenth of what weights and workspaces leave where that is less; 0 keeps none.
    */
   readonly pictureCacheBytes?: number
   /**
@@ -76,7 +86,7 @@ export interface OpenOptions extends ImageOptions, PromptOptions {
   readonly pictureCacheDirectoryBytes?: number
   /** Most answers that wait for room; whoever comes then gets OVERLOADED at once. Default 10,000. */
   readonly maxWaiting?: number
-  /** Hears how far the copying of weights is. */
+  /** Hears how far the copying of weights is: to memory, or to a GPU. */
   readonly onProgress?: ProgressListener
   /** Overrides the vision layer whose output is used, as in config.json's `vision_feature_layer`. */
   readonly visionFeatureLayer?: number
@@ -92,6 +102,7 @@ export interface OpenOptions extends ImageOptions, PromptOptions {
 }
 
 export const openChecks = {
+  device: deviceCheck,
   ...imageChecks,
   ...promptChecks,
   mmproj: text,
@@ -152,8 +163,7 @@ async function openEngine(modelPath: string, options: OpenOptions): Promise<Engi
     modelPath,
     given({ mmproj, visionTower, adapter, visionFeatureLayer, imageAspectRatio }),
   )
-  const nativeOptions: NativeOptions = {
-    device: 'auto',
+  const nativeOptions: Omit<NativeOptions, keyof Place> = {
     threads: options.threads ?? 0,
     isa: options.isa ?? 'auto',
     kvCache: options.kvCache ?? (description.card.languageDtype === 'F32' ? 'f32' : 'f16'),
@@ -161,11 +171,11 @@ async function openEngine(modelPath: string, options: OpenOptions): Promise<Engi
     weights: options.weights ?? 'mapped',
   }
   const { available } = machine()
-  const limits = {
-    kvCacheBytes: options.kvCacheBytes ?? available / 2,
+  const limits = ({ memory: { plan } }: NativeInfo): EngineLimits => ({
+    kvCacheBytes: options.kvCacheBytes ?? (plan === undefined ? available / 2 : (plan.room * 3) / 4),
     maxWaiting: options.maxWaiting ?? defaultMaxWaiting,
-    prefixCacheBytes: options.prefixCacheBytes ?? available / 8,
-    pictureCacheBytes: options.pictureCacheBytes ?? defaultPictureCacheBytes,
+    prefixCacheBytes: options.prefixCacheBytes ?? (plan?.room ?? available) / 8,
+    pictureCacheBytes: options.pictureCacheBytes ?? Math.min(defaultPictureCacheBytes, (plan?.room ?? Infinity) / 16),
     pictureStore:
       options.pictureCacheDirectory === undefined
         ? undefined
@@ -173,18 +183,21 @@ async function openEngine(modelPath: string, options: OpenOptions): Promise<Engi
             directory: path.resolve(options.pictureCacheDirectory),
             limit: options.pictureCacheDirectoryBytes ?? defaultPictureStoreBytes,
           },
-  }
-  return openReporting(description, nativeOptions, limits, options.onProgress)
+  })
+  return openOn(options.device ?? 'cpu', options, (place) =>
+    openReporting(description, { ...nativeOptions, ...place }, limits, options.onProgress),
+  )
 }
 
 /** Opens, and fails where the listener throws. */
 async function openReporting(
   description: ModelDescription,
   options: NativeOptions,
-  limits: EngineLimits,
+  limits: (info: NativeInfo) => EngineLimits,
   onProgress: ProgressListener | undefined,
 ): Promise<Engine> {
-  if (onProgress === undefined || options.weights === 'mapped') return Engine.open(description, options, limits)
+  const copies = options.weights === 'copied' || options.device !== 'cpu'
+  if (onProgress === undefined || !copies) return Engine.open(description, options, limits)
   const thrown: unknown[] = []
   const report = (done: number, total: number) => {
     try {

@@ -3,10 +3,12 @@
     "llava_core_sources": [
       "native/common/mapped_file.cc",
       "native/common/sharing.cc",
+      "native/common/dynamic_library.cc",
       "native/common/worker_team.cc",
       "native/common/thread_pool.cc",
       "native/common/cpu_features.cc",
       "native/ops/arena.cc",
+      "native/ops/dry_backend.cc",
       "native/common/crc32.cc",
       "native/common/file_reader.cc",
       "native/common/quantise.cc",
@@ -39,6 +41,7 @@
       "native/model/projector.cc",
       "native/model/decoder.cc",
       "native/model/kv_cache.cc",
+      "native/model/memory_plan.cc",
       "native/model/llava.cc",
       "native/model/clip.cc",
       "native/model/conversion.cc",
@@ -51,6 +54,7 @@
       "native/bench/quantize_op.cc",
       "native/bench/measured_op.cc",
       "native/binding/exports.cc",
+      "native/binding/library_backend.cc",
       "native/binding/model_wrap.cc",
       "native/binding/saved_state.cc",
       "native/binding/clip_wrap.cc",
@@ -75,6 +79,10 @@
       "native/testing/pool_cases.cc",
       "native/testing/resize_cases.cc",
       "native/testing/testing_addon.cc"
+    ],
+    "llava_device_library_sources": [
+      "native/testing/far_backend.cc",
+      "native/testing/device_library.cc"
     ],
     "llava_probe_sources": [
       "native/testing/allocation_probe.cc"

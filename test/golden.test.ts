@@ -102,4 +102,9 @@ for (const name of readdirSync(goldens)) {
       await checkStages(t, name, { isa })
     })
   }
+  if (process.env['LLAVA_CUDA_LIBRARY'] !== undefined) {
+    test(`every stage of ${name} equals transformers on cuda`, async (t) => {
+      await checkStages(t, name, { device: 'cuda' })
+    })
+  }
 }

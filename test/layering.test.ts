@@ -35,6 +35,7 @@ const libLayers: Readonly<Record<string, readonly string[]>> = {
   slices: [],
   progress: [],
   machine: [],
+  device: ['errors', 'options', 'native'],
   half: [],
   'partial-file': ['errors'],
   'vector-dtype': ['half', 'slices'],
@@ -59,11 +60,11 @@ const libLayers: Readonly<Record<string, readonly string[]>> = {
   vectors: ground,
   embedding: ['answers', 'engine', 'image', 'vector-dtype', 'native', ...ground],
   'embedding-source': ['embedding', 'answers', 'engine', 'prompt', ...ground],
-  clip: ['vector-dtype', 'engine', 'image', 'native', ...ground],
+  clip: ['device', 'vector-dtype', 'engine', 'image', 'native', ...ground],
   trace: ['engine', 'prompt', 'sampling', 'weights', 'native', ...ground],
   'inspect-model': ['hub', 'engine', 'model-template', 'prompt', 'weights', ...ground],
-  'open-model': ['clip', 'answers', 'hub', 'engine', 'image', 'weights', 'machine', 'native', ...ground],
-  'model-info': ['answers', 'engine', 'image', 'prompt', 'weights', 'machine', 'native', ...ground],
+  'open-model': ['clip', 'device', 'answers', 'hub', 'engine', 'image', 'weights', 'machine', 'native', ...ground],
+  'model-info': ['device', 'answers', 'engine', 'image', 'prompt', 'weights', 'machine', 'native', ...ground],
   llava: [
     'open-model',
     'model-info',
@@ -102,6 +103,7 @@ const libLayers: Readonly<Record<string, readonly string[]>> = {
     'engine',
     ...leaves,
     'machine',
+    'device',
     'native',
     ...ground,
   ],
@@ -133,7 +135,10 @@ const placed: readonly { readonly word: RegExp; readonly allowed: (file: string)
     allowed: (file) => /^native\/(binding|testing)\//.test(file),
   },
   // device memory is a back end's own
-  { word: /#\s*include\s*"ops\/device_address\.h"/, allowed: (file) => /^native\/(cpu|cuda|testing)\//.test(file) },
+  {
+    word: /#\s*include\s*"ops\/device_address\.h"/,
+    allowed: (file) => /^native\/(?:(?:cpu|cuda|testing)\/|ops\/dry_backend)/.test(file),
+  },
   { word: /<<</, allowed: (file) => file === 'native/cuda/launch.h' },
   { word: /-ffast-math|#pragma\s+STDC\s+FP_CONTRACT\s+ON/, allowed: () => false },
 ]

@@ -1,5 +1,5 @@
 // node tools/far-tests.mjs: the tests of the native boundary once more, on a back end whose memory nobody reaches but itself
-// (native/testing/far_backend.h). Needs what `npm test` builds.
+// (native/testing/far_backend.h), and the goldens in a library of its own (native/testing/device_library.cc) too. Needs what `npm test` builds.
 // The testing addon is all of the shipped one on that back end: it is put where node-gyp-build looks first, under the shipped one's name.
 
 import { spawnSync } from 'node:child_process'
@@ -28,6 +28,14 @@ copyFileSync(path.join(root, 'build/testing/llava_testing.node'), path.join(fold
 const { status } = spawnSync(
   process.execPath,
   [path.join(root, 'node_modules/ava/entrypoints/cli.mjs'), ...files.map((file) => `dist/test/${file}`)],
-  { cwd: root, stdio: 'inherit', env: { ...process.env, LLAVA_NATIVE_PREBUILD: folder } },
+  {
+    cwd: root,
+    stdio: 'inherit',
+    env: {
+      ...process.env,
+      LLAVA_NATIVE_PREBUILD: folder,
+      LLAVA_CUDA_LIBRARY: path.join(root, 'build/testing/llava_device.so'),
+    },
+  },
 )
 process.exitCode = status ?? 1

@@ -13,7 +13,7 @@ import {
 } from './work.js'
 import type { Engine } from '../engine/engine.js'
 import type { Job } from '../engine/job.js'
-import type { Dtype, Isa, NativeSequence } from '../native.js'
+import type { DeviceIsa, Dtype, NativeSequence } from '../native.js'
 import { place, type Roofs, type Work } from './roofline.js'
 import { median } from './statistics.js'
 
@@ -50,7 +50,7 @@ export interface BenchmarkLine {
   /** achieved / peak */
   readonly ratio: number
   readonly threads: number
-  readonly isa: Isa
+  readonly isa: DeviceIsa
   /** Of the weights. */
   readonly dtype: string
 }

@@ -159,11 +159,11 @@ function terminalInput(session: Session): MessageInput {
   })
 }
 
-function header({ card, device, isa, threads, vision }: ModelInfo): string {
+function header({ card, device, isa, memory, threads, vision }: ModelInfo): string {
   const { bold, dim } = colours(process.stdout)
   const pictures = vision === undefined ? '; it takes no pictures' : ''
   const lines = [
-    `${bold(card.name)} on ${device} (${isa}, ${threads} threads)${pictures}`,
+    `${bold(card.name)} on ${device} (${memory.plan === undefined ? `${isa}, ${threads} threads` : isa})${pictures}`,
     dim('/help lists the commands, """ begins a text of several lines, Ctrl-D ends'),
   ]
   return `${lines.join('\n')}\n`

@@ -10,6 +10,7 @@ import {
   isas,
   templateNames,
   type AnswerOptions,
+  type Device,
   type ImageOptions,
   type Isa,
   type OpenOptions,
@@ -47,6 +48,7 @@ export interface ModelFlags {
   readonly mmproj?: string
   readonly visionTower?: string
   readonly adapter?: string
+  readonly device?: Device
   readonly threads?: number
   readonly isa?: 'auto' | Isa
   readonly kvCache?: NonNullable<OpenOptions['kvCache']>
@@ -65,6 +67,7 @@ export function addModelFlags(command: Command): Command {
     .option('--mmproj <file>', 'vision half of a GGUF pair, if it is not the only one beside the model')
     .option('--vision-tower <dir>', 'CLIP directory of an original LLaVA checkpoint, if it is not in or beside it')
     .option('--adapter <path>', 'LoRA adapter (or projector) to run on top of the model')
+    .option('--device <name>', 'cpu (default), cuda or cuda:N for an NVIDIA GPU, or auto: the GPU where it can be used')
     .option('-t, --threads <n>', 'compute threads (default: as many as the process may use)', integer)
     .addOption(new Option('--isa <name>', 'instruction set of the kernels').choices(['auto', ...isas]))
     .addOption(
@@ -94,8 +97,10 @@ export function addModelFlags(command: Command): Command {
 /** Opens the model that the flags name, saying so on a terminal. */
 export async function openModel(flags: ModelFlags, session: Session, options: OpenOptions = {}): Promise<LLaVA> {
   session.status('opening the model …')
-  const { mmproj, visionTower, adapter, threads, isa, kvCache, weights, visionFeatureLayer, imageAspectRatio } = flags
-  const asked = { mmproj, visionTower, adapter, threads, isa, kvCache, weights, visionFeatureLayer, imageAspectRatio }
+  const { mmproj, visionTower, adapter, visionFeatureLayer, imageAspectRatio } = flags
+  const { device, threads, isa, kvCache, weights } = flags
+  const files = { mmproj, visionTower, adapter, visionFeatureLayer, imageAspectRatio }
+  const asked = { ...files, device, threads, isa, kvCache, weights }
   const model = await LLaVA.open(
     flags.model,
     given({ ...asked, signal: session.signal, onProgress: progressStatus(session), ...options }),

@@ -1,7 +1,7 @@
 // llava info
 
 import type { Command } from 'commander'
-import { checkModel, LlavaError, type CheckedModel, type ModelInfo } from '../index.js'
+import { checkModel, LlavaError, type CheckedModel, type MemoryPlan, type ModelInfo } from '../index.js'
 import { addModelFlags, openModel, type ModelFlags } from './flags.js'
 import { addHelp } from './help.js'
 import { ProgressBar } from './progress-bar.js'
@@ -84,6 +84,17 @@ function checkLines({ files, tensors, sound, elapsedMs }: CheckedModel): readonl
   ]
 }
 
+function cpuLine({ isa, threads, cpuFeatures }: ModelInfo): string {
+  return `${isa} kernels, ${threads} threads; this CPU has ${cpuFeatures.join(', ') || 'no vector extension they use'}`
+}
+
+function planLine({ total, free, weights, workspaces, positions }: MemoryPlan): string {
+  return (
+    `${size(free)} of ${size(total)} were free; weights ${size(weights)}, workspaces ${size(workspaces)}, ` +
+    `which leaves keys and values of ${positions} positions`
+  )
+}
+
 function lines(info: ModelInfo): readonly (readonly [string, string])[] {
   const { card, memory, text, vision, machine } = info
   const dtypes = Object.entries(card.weightDtypes).map(([dtype, nbytes]) => `${dtype} ${size(nbytes)}`)
@@ -105,12 +116,10 @@ function lines(info: ModelInfo): readonly (readonly [string, string])[] {
     ['vision', vision === undefined ? 'none' : tower(vision)],
     ['template', info.template],
     ['device', info.device],
-    [
-      'isa',
-      `${info.isa} kernels, ${info.threads} threads; this CPU has ${info.cpuFeatures.join(', ') || 'no vector extension they use'}`,
-    ],
+    ['isa', memory.plan === undefined ? cpuLine(info) : `${info.isa} kernels`],
     ['arithmetic', `${info.arithmetic}, keys and values ${info.kvCacheDtype}`],
     ['memory', `weights ${size(memory.weightsMapped)} mapped + ${size(memory.weightsHeap)}, ${held}`],
+    ...(memory.plan === undefined ? [] : [['GPU memory', planLine(memory.plan)] as const]),
     ['full context', `${size(full)}, of which keys and values ${size(memory.kvCacheFull)}`],
     ['machine', `${size(machine.memory)} of memory, ${size(machine.available)} of it free`],
   ]

@@ -5,7 +5,7 @@
 
 import type { Job } from './job.js'
 import { batchSize, PictureBatches, type Tower } from './picture-batches.js'
-import { guarded, native, type NativeClip, type NativeOptions } from '../native.js'
+import { guarded, guardedNow, native, type NativeClip, type NativeOptions } from '../native.js'
 import { finishInSlices } from '../slices.js'
 import { ClipTokenizer } from '../tokenizer/clip-tokenizer.js'
 import { SiglipTokenizer } from '../tokenizer/siglip-tokenizer.js'
@@ -22,11 +22,17 @@ type TextTokenizer = Pick<ClipTokenizer, 'encode'>
 
 export class ClipEngine {
   readonly description: ClipDescription
+  readonly options: NativeOptions
   readonly #native: NativeClip
   readonly #pictures: PictureBatches<'image_embeds', Float32Array>
   readonly #tokenizer: TextTokenizer
 
-  private constructor(model: NativeClip, description: ClipDescription, tokenizer: TextTokenizer) {
+  private constructor(
+    model: NativeClip,
+    description: ClipDescription,
+    options: NativeOptions,
+    tokenizer: TextTokenizer,
+  ) {
     this.#native = model
     const { projectionDim, vision } = description.config
     const encode: Tower<'image_embeds', Float32Array>['encode'] = async (pixelValues, count, _, cancellation) => {
@@ -37,6 +43,7 @@ export class ClipEngine {
     }
     this.#pictures = new PictureBatches({ encode, free: () => undefined }, batchSize(towerRows(vision)))
     this.description = description
+    this.options = options
     this.#tokenizer = tokenizer
   }
 
@@ -46,7 +53,7 @@ export class ClipEngine {
     const { files, tensors, config, tokenizer: spec } = description
     const tokenizer = await tokenizerOf(spec, config.text.contextLength)
     const model = await guarded(() => native().openClip(files, tensors, config, options))
-    return new ClipEngine(model, description, tokenizer)
+    return new ClipEngine(model, description, options, tokenizer)
   }
 
   /** pixel_values [3, S, S] of CLIP's own image processor to [projectionDim], not normalised; in a batch with those of other calls. */
@@ -57,6 +64,10 @@ export class ClipEngine {
   /** A text to [projectionDim], not normalised. What is beyond the text tower's context is cut off, as CLIP does. */
   async text(text: string, job: Job): Promise<Float32Array> {
     return guarded(() => this.#native.encodeTexts([this.#tokenizer.encode(text)], job.cancellation))
+  }
+
+  info(): ReturnType<NativeClip['info']> {
+    return guardedNow(() => this.#native.info())
   }
 
   dispose(): void {

@@ -100,11 +100,11 @@ export class Engine {
     })
   }
 
-  /** Maps the weights, or copies them. */
+  /** Maps the weights, or copies them. `limits` may depend on what is left of a device's memory. */
   static async open(
     description: ModelDescription,
     options: NativeOptions,
-    limits: EngineLimits,
+    limits: (info: NativeInfo) => EngineLimits,
     onProgress?: OpenListener,
   ): Promise<Engine> {
     const tokenizer = new Tokenizer(description.tokenizer, await finishInSlices(indexPieces(description.tokenizer)))
@@ -112,14 +112,8 @@ export class Engine {
       native().openModel(description.files, description.tensors, description.config, options, onProgress),
     )
     try {
-      return new Engine(
-        model,
-        description,
-        options,
-        tokenizer,
-        limits,
-        guardedNow(() => model.info()),
-      )
+      const info = guardedNow(() => model.info())
+      return new Engine(model, description, options, tokenizer, limits(info), info)
     } catch (error) {
       model.dispose()
       throw error

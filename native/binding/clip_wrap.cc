@@ -41,7 +41,7 @@ Napi::Function ClipWrap::define(Napi::Env env) {
   return DefineClass(
       env, "Clip",
       {InstanceMethod<&ClipWrap::encode_images>("encodeImages"), InstanceMethod<&ClipWrap::encode_texts>("encodeTexts"),
-       InstanceMethod<&ClipWrap::dispose>("dispose")});
+       InstanceMethod<&ClipWrap::info>("info"), InstanceMethod<&ClipWrap::dispose>("dispose")});
 }
 
 Napi::Value ClipWrap::open(const Napi::CallbackInfo& info) {
@@ -110,6 +110,19 @@ Napi::Value ClipWrap::encode_texts(const Napi::CallbackInfo& info) {
     auto job = std::make_unique<ClipJob>(info.Env(), cancel_flag_of(info[1]), clip(), count, encode);
     job->keep_alive(info.This().As<Napi::Object>());
     return runner_->enqueue(info.Env(), std::move(job));
+  });
+}
+
+Napi::Value ClipWrap::info(const Napi::CallbackInfo& call) {
+  return guarded(call.Env(), [&]() -> Napi::Value {
+    const BackendInfo backend = clip()->info();
+    const Napi::Object out = Napi::Object::New(call.Env());
+    out.Set("device", backend.device);
+    out.Set("isa", backend.isa);
+    out.Set("threads", backend.threads);
+    out.Set("tiles", backend.tiles);
+    if (clip()->plan()) out.Set("plan", plan_to_js(call.Env(), *clip()->plan()));
+    return out;
   });
 }
 

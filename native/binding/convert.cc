@@ -193,6 +193,17 @@ Napi::Object peak_to_js(Napi::Env env, const Peak& peak) {
   return out;
 }
 
+Napi::Object plan_to_js(Napi::Env env, const MemoryPlan& plan) {
+  const Napi::Object out = Napi::Object::New(env);
+  out.Set("total", static_cast<double>(plan.space.total));
+  out.Set("free", static_cast<double>(plan.space.free));
+  out.Set("weights", static_cast<double>(plan.weights));
+  out.Set("workspaces", static_cast<double>(plan.workspaces));
+  out.Set("room", static_cast<double>(plan.room()));
+  out.Set("positions", static_cast<double>(plan.positions()));
+  return out;
+}
+
 ModelConfig model_config_of(const Napi::Value& value) {
   const Napi::Object o = object_of(value, "config");
   ModelConfig config;
@@ -225,6 +236,8 @@ ModelOptions model_options_of(const Napi::Value& value) {
   if (threads < 0 || threads > 1024) expected("threads", "between 0 and 1024");
   options.threads = static_cast<int>(threads);
   options.device = string_of(o.Get("device"), "device");
+  if (const Napi::Value library = o.Get("library"); !library.IsUndefined())
+    options.library = string_of(library, "library");
   options.isa = string_of(o.Get("isa"), "isa");
   options.kv_cache = one_of<KvType>(o.Get("kvCache"), "kvCache",
                                     {{"f16", KvType::kF16}, {"f32", KvType::kF32}, {"q8_0", KvType::kQ8_0}});

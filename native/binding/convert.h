@@ -82,6 +82,8 @@ ImageResult image_result_of(const Napi::Value& value, const char* name);
 PeakKind peak_kind_of(const Napi::Value& value);
 Napi::Object peak_to_js(Napi::Env env, const Peak& peak);
 
+Napi::Object plan_to_js(Napi::Env env, const MemoryPlan& plan);
+
 ModelConfig model_config_of(const Napi::Value& value);
 ClipConfig clip_config_of(const Napi::Value& value);
 ModelOptions model_options_of(const Napi::Value& value);

@@ -1,10 +1,12 @@
 // Model: picks the back end, opens off the JavaScript thread, then turns calls into jobs of its runner.
 //   Inputs are copied in at the call; results are staged natively and copied out on the JavaScript thread.
 #include <algorithm>
+#include <charconv>
 #include <chrono>
 #include <cstring>
 
 #include "binding/convert.h"
+#include "binding/library_backend.h"
 #include "binding/open_worker.h"
 #include "binding/wraps.h"
 #include "common/cpu_features.h"
@@ -178,10 +180,15 @@ std::atomic<std::shared_ptr<Backend> (*)(const ModelOptions&)> backend_maker{mak
 }  // namespace
 
 std::shared_ptr<Backend> make_backend(const ModelOptions& options) {
-  if (options.device != "auto" && options.device != "cpu") {
-    throw Error(ErrorCode::kInvalidArgument, "expected `device` to be one of auto, cpu, got " + options.device);
-  }
-  return backend_maker.load()(options);
+  if (options.device == "cpu") return backend_maker.load()(options);
+  int index = 0;
+  const std::string_view text = options.device;
+  const bool is_cuda = text.starts_with("cuda:");
+  const char* end = text.data() + text.size();
+  if (!is_cuda || std::from_chars(text.data() + 5, end, index) != std::from_chars_result{end, {}} || index < 0)
+    throw Error(ErrorCode::kInvalidArgument, "expected `device` to be cpu or cuda:INDEX, got " + options.device);
+  if (options.library.empty()) throw Error(ErrorCode::kInvalidArgument, "expected `library` to be a path");
+  return open_library_backend(options.library, index);
 }
 
 void set_backend_maker(std::shared_ptr<Backend> (*make)(const ModelOptions& options)) { backend_maker.store(make); }
@@ -320,6 +327,7 @@ Napi::Value ModelWrap::info(const Napi::CallbackInfo& call) {
     memory.Set("kvCache", static_cast<double>(use.kv_cache));
     memory.Set("kvCacheFull", static_cast<double>(use.kv_cache_full));
     memory.Set("scratch", static_cast<double>(use.scratch));
+    if (model()->plan()) memory.Set("plan", plan_to_js(env, *model()->plan()));
     const Napi::Object out = Napi::Object::New(env);
     out.Set("device", backend.device);
     out.Set("isa", backend.isa);

@@ -107,9 +107,9 @@ class SequenceWrap : public Napi::ObjectWrap<SequenceWrap> {
   std::shared_ptr<SequenceState> state_;
 };
 
-// The one place that picks a back end.
+// The one place that picks a back end. Throws what open_library_backend does.
 std::shared_ptr<Backend> make_backend(const ModelOptions& options);
-// What it picks from then on: for the tests, which have a back end of their own.
+// What it picks for the CPU from then on: for the tests, which have a back end of their own.
 void set_backend_maker(std::shared_ptr<Backend> (*make)(const ModelOptions& options));
 
 class ModelWrap : public Napi::ObjectWrap<ModelWrap> {
@@ -150,6 +150,7 @@ class ClipWrap : public Napi::ObjectWrap<ClipWrap> {
   const std::shared_ptr<Clip>& clip() const;  // throws kDisposed
   Napi::Value encode_images(const Napi::CallbackInfo& info);
   Napi::Value encode_texts(const Napi::CallbackInfo& info);
+  Napi::Value info(const Napi::CallbackInfo& call);
   Napi::Value dispose(const Napi::CallbackInfo& info);
   std::shared_ptr<Clip> clip_;
   std::shared_ptr<Runner> runner_;

@@ -14,6 +14,7 @@ enum class ErrorCode {
   kDisposed,
   kAborted,
   kOutOfMemory,
+  kDeviceUnavailable,
   kDeviceFailed,
   kInternal
 };
@@ -28,6 +29,7 @@ constexpr const char* code_name(ErrorCode code) {
     case ErrorCode::kDisposed: return "DISPOSED";
     case ErrorCode::kAborted: return "ABORTED";
     case ErrorCode::kOutOfMemory: return "OUT_OF_MEMORY";
+    case ErrorCode::kDeviceUnavailable: return "DEVICE_UNAVAILABLE";
     case ErrorCode::kDeviceFailed: return "DEVICE_FAILED";
     case ErrorCode::kInternal: break;
   }

@@ -29,6 +29,7 @@ Clip::Clip(const std::vector<std::string>& files, const std::vector<TensorEntry>
            const ModelOptions& options, std::shared_ptr<Backend> backend, const OpenProgress& progress)
     : config_(std::move(config)),
       backend_(std::move(backend)),
+      plan_(plan_clip(files, directory, config_, options, *backend_)),
       weights_(files, directory, config_, *backend_, progress),
       passes_(*backend_, options.arithmetic) {}
 

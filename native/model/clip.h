@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "model/memory_plan.h"
 #include "model/passes.h"
 
 namespace llava {
@@ -17,7 +18,10 @@ class Clip {
 
   const ClipConfig& config() const { return config_; }
   BackendInfo info() const { return backend_->info(); }
-  uint64_t mapped_bytes() const { return weights_.store.mapped_bytes(); }
+  uint64_t weight_bytes() const { return weights_.store.mapped_bytes() + weights_.store.heap_bytes(); }
+  uint64_t activation_bytes() const { return passes_.activation_bytes(); }
+  // As it was before the model was loaded; absent where the device's memory is the host's.
+  const std::optional<MemoryPlan>& plan() const { return plan_; }
 
   // pixel_values [count, 3, S, S] -> out [count, projection_dim], several in a pass
   void encode_images(std::span<const float> pixel_values, int64_t count, float* out, const std::atomic<bool>& cancel);
@@ -34,6 +38,7 @@ class Clip {
   void encode_some_texts(std::span<const int32_t> ids, std::span<const int64_t> lengths, float* out);
   ClipConfig config_;
   std::shared_ptr<Backend> backend_;
+  std::optional<MemoryPlan> plan_;
   ClipWeights weights_;
   Passes passes_;
 };

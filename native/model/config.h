@@ -75,8 +75,9 @@ struct ClipConfig {
 using OpenProgress = std::function<void(uint64_t nbytes, uint64_t total)>;
 
 struct ModelOptions {
-  int threads = 0;  // 0: as many as this process may use
-  std::string device = "auto";
+  int threads = 0;             // 0: as many as this process may use
+  std::string device = "cpu";  // or NAME:INDEX, of the back end's library
+  std::string library;         // its path, unless device is cpu
   std::string isa = "auto";
   KvType kv_cache = KvType::kF16;
   Arithmetic arithmetic = Arithmetic::kFast;

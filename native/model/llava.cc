@@ -20,6 +20,7 @@ Llava::Llava(const std::vector<std::string>& files, const std::vector<TensorEntr
              const ModelOptions& options, std::shared_ptr<Backend> backend, const OpenProgress& progress)
     : config_(std::move(config)),
       backend_(std::move(backend)),
+      plan_(plan_llava(files, directory, config_, options, *backend_)),
       weights_(files, directory, config_, *backend_, progress),
       tower_(*backend_, options.arithmetic),
       passes_(*backend_, options.arithmetic),

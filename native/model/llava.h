@@ -12,6 +12,7 @@
 
 #include "common/error.h"
 #include "model/kv_cache.h"
+#include "model/memory_plan.h"
 #include "model/passes.h"
 
 namespace llava {
@@ -85,6 +86,8 @@ class Llava {
   std::shared_ptr<const KvPool> kv_pool() const { return kv_pool_; }
   BackendInfo info() const { return backend_->info(); }
   MemoryUse memory() const;  // from any thread
+  // As it was before the model was loaded; absent where the device's memory is the host's.
+  const std::optional<MemoryPlan>& plan() const { return plan_; }
 
   // pixel_values [count, 3, S, S] -> encoded pictures, several in a pass. Throws kAborted when cancel is set meanwhile.
   // between_layers may call forward(): answers go on while pictures are encoded.
@@ -124,6 +127,7 @@ class Llava {
 
   ModelConfig config_;
   std::shared_ptr<Backend> backend_;
+  std::optional<MemoryPlan> plan_;
   LlavaWeights weights_;
   Passes tower_;   // of pictures: tower and projector
   Passes passes_;  // of the decoder, which may run between two layers of the tower

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 
@@ -47,6 +48,11 @@ struct BackendInfo {
   bool tiles;  // products of many rows go over tiles of bf16, also those of quantised weights and of float32
 };
 
+// The memory of a device, in bytes; `own` is what the back end may come to take there beside what it is asked for.
+struct DeviceSpace {
+  uint64_t total, free, own;
+};
+
 // Hears how many bytes of a file have been taken over so far.
 using AdoptProgress = std::function<void(uint64_t nbytes)>;
 
@@ -77,6 +83,8 @@ class Backend {
 
   // Bytes of one layer in one page of keys and values, whose layout is the back end's.
   virtual uint64_t kv_layer_bytes(const KvLayout& layout) const = 0;
+  // As it is now; absent where the device's memory is the host's.
+  virtual std::optional<DeviceSpace> space() const { return {}; }
 };
 
 // The same for values of any type.

@@ -9,8 +9,8 @@ test('an abort between two passes of a prompt takes back the first', async (t) =
   const description = await describeNamedModel(defaultModel, {})
   const engine = await Engine.open(
     description,
-    { device: 'auto', threads: 1, isa: 'auto', kvCache: 'f16', arithmetic: 'fast', weights: 'mapped' },
-    { kvCacheBytes: 2 ** 30, maxWaiting: 1, prefixCacheBytes: 0, pictureCacheBytes: 0 },
+    { device: 'cpu', threads: 1, isa: 'auto', kvCache: 'f16', arithmetic: 'fast', weights: 'mapped' },
+    () => ({ kvCacheBytes: 2 ** 30, maxWaiting: 1, prefixCacheBytes: 0, pictureCacheBytes: 0 }),
   )
   try {
     const { vocabSize } = engine.config.text

@@ -25,7 +25,7 @@ const goldens = fileURLToPath(new URL('../../../test/fixtures/golden/', import.m
 export const goldenNames: readonly string[] = readdirSync(goldens).sort()
 export const isas: readonly Isa[] = native().cpuInfo().isas
 
-export const plainOptions: NativeOptions = { device: 'auto', threads: 1, isa: 'auto', kvCache: 'f32', arithmetic: 'fast', weights: 'mapped' }
+export const plainOptions: NativeOptions = { device: 'cpu', threads: 1, isa: 'auto', kvCache: 'f32', arithmetic: 'fast', weights: 'mapped' }
 
 /** The checkpoint of a golden case, with the other half, tower or adapter that the case names. */
 function describeGolden(name: string): Promise<ModelDescription> {
