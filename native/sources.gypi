@@ -73,6 +73,7 @@
     "llava_testing_sources": [
       "native/testing/far_backend.cc",
       "native/testing/conformance.cc",
+      "native/testing/suite.cc",
       "native/testing/weights.cc",
       "native/testing/kernel_cases.cc",
       "native/testing/op_cases.cc",

@@ -73,8 +73,14 @@ class CudaBackend : public Backend {
   uint64_t kv_layer_bytes(const KvLayout& layout) const override {
     return static_cast<uint64_t>(page_layout(layout).nbytes);
   }
+  std::optional<DeviceSpace> space() const override {
+    return DeviceSpace{stream_->card.properties().total_bytes, stream_->card.free_bytes(), kWorkspaceBytes};
+  }
 
  private:
+  // What workspaces of large passes take: parts of attention (attention.cu) and of products, activations, patches.
+  static constexpr uint64_t kWorkspaceBytes = uint64_t{512} << 20;
+
   std::shared_ptr<CudaStream> stream_;  // lives as long as memory of its card
 };
 

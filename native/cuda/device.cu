@@ -46,10 +46,12 @@ void allow_shared_memory(const void* kernel, size_t bytes) {
         "cudaFuncSetAttribute");
 }
 
-int device_count() {
+Cards cards() {
   int count = 0;
-  check(cudaGetDeviceCount(&count), "cudaGetDeviceCount");
-  return count;
+  const cudaError_t error = cudaGetDeviceCount(&count);
+  if (error == cudaSuccess) return {count, true, {}};
+  (void)cudaGetLastError();
+  return {0, error == cudaErrorNoDevice, cudaGetErrorString(error)};
 }
 
 DeviceProperties device_properties(int device) {

@@ -17,8 +17,12 @@ struct DeviceProperties {
   uint64_t total_bytes = 0, free_bytes = 0;
 };
 
-// Throws kDeviceFailed where there is no driver or no card: with what the driver says.
-int device_count();
+struct Cards {
+  int count = 0;
+  bool has_driver = false;
+  std::string detail;  // what the driver says where there is none
+};
+Cards cards();
 DeviceProperties device_properties(int device);
 // Whether this library holds code that the device runs.
 bool has_code_for(int device);

@@ -25,7 +25,7 @@ float half_bits_to_float(uint16_t half) { return half_to_float(half); }
 uint16_t float_to_half_bits(float value) { return float_to_half(value); }
 uint16_t float_to_bfloat_bits(float value) { return float_to_bfloat(value); }
 
-int device_count() { return emulated_cards; }
+Cards cards() { return {kEmulatedCards, true, {}}; }
 
 // Two of different sizes, so that what depends on it is seen to give the same bits.
 DeviceProperties device_properties(int device) {

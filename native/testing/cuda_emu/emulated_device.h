@@ -4,7 +4,7 @@
 
 namespace llava::cuda {
 
-inline int emulated_cards = 4;
+constexpr int kEmulatedCards = 4;
 
 // Cards 0 … 3: forward, reverse, and two random ones.
 inline cuda_emu::Schedule emulated_schedule(int card) {
