@@ -17,7 +17,7 @@ import {
 import { progressStatus, summary } from './answer-report.js'
 import type { ShowFlags } from './flags.js'
 import { remarkOnPhotographs } from './photograph.js'
-import { readChat, writeChat } from './saved-chat.js'
+import { readChat, savedTurns, writeChat } from './saved-chat.js'
 import { colours, type Session } from './session.js'
 import { showPicture } from './terminal-picture.js'
 
@@ -166,32 +166,47 @@ export class Talk implements Disposable {
   }
 
   async save(file: string): Promise<void> {
-    const { system } = this.#options
-    const turns = this.#turns.map(({ text, pictures, answer }) => ({
-      pictures: pictures.map(({ place }) => absolute(place)),
-      question: text,
-      answer,
-    }))
-    await writeChat(file, { ...(system !== undefined && { system }), turns })
-    this.#session.remark(`saved: ${turns.length} turns in ${file}`)
+    const saved = await this.#conversation.save({ signal: this.#signal() })
+    const places = this.#turns.flatMap(({ pictures }) => pictures.map(({ place }) => absolute(place)))
+    await writeChat(file, saved, places)
+    this.#session.remark(`saved: ${this.#turns.length} turns in ${file}`)
   }
 
   /** Goes on with a saved chat in place of this one, once all of its pictures are there. */
   async open(file: string): Promise<void> {
-    const { system, turns } = await readChat(file)
-    const opened: Turn[] = []
+    const saved = await readChat(file)
+    const pictures = new Map<string, Promise<Picture>>()
+    const pictureAt = (place: string): Promise<Picture> => {
+      const picture = pictures.get(place) ?? this.#encode(place)
+      pictures.set(place, picture)
+      return picture
+    }
     try {
-      for (const { pictures, question, answer } of turns) {
-        const encoded: Picture[] = []
-        for (const place of pictures) encoded.push(await this.#encode(place))
-        opened.push({ text: question, pictures: encoded, answer })
+      const conversation = await this.#model.restoreConversation(saved, {
+        picture: async ({ source }) => (source === undefined ? undefined : (await pictureAt(source)).image),
+        signal: this.#signal(),
+      })
+      try {
+        // those that were remembered, too
+        const turns = await Promise.all(
+          savedTurns(saved).map(async ({ text, pictures: places, answer }) => ({
+            text,
+            pictures: await Promise.all(places.map(({ digest, source = digest }) => pictureAt(source))),
+            answer,
+          })),
+        )
+        const { template, system } = saved
+        const words = { ...(template !== undefined && { template }), ...(system !== undefined && { system }) }
+        this.#goOn(conversation, turns, { ...parted(this.#options).say, ...words })
+      } catch (error) {
+        conversation.dispose()
+        throw error
       }
-      this.#restart(opened, { ...this.#options, ...(system !== undefined && { system }) })
       this.#pending = []
     } finally {
       this.#forgetUnused()
     }
-    this.#session.remark(`opened: ${turns.length} turns from ${file}`)
+    this.#session.remark(`opened: ${this.#turns.length} turns from ${file}`)
   }
 
   /** Goes on with other options; the library says at once what is wrong with them. */
@@ -258,7 +273,11 @@ export class Talk implements Disposable {
   }
 
   #restart(turns: readonly Turn[], options: AnswerOptions): void {
-    const conversation = this.#begin(turns, options)
+    this.#goOn(this.#begin(turns, options), turns, options)
+  }
+
+  /** Goes on with a conversation of these turns in place of the one that there is. */
+  #goOn(conversation: Conversation, turns: readonly Turn[], options: AnswerOptions): void {
     this.#conversation.dispose()
     this.#conversation = conversation
     this.#turns = turns

@@ -4,6 +4,7 @@ import { execFileSync } from 'node:child_process'
 import { copyFile, mkdir, readFile, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import test from 'ava'
+import { LLaVA, type SavedConversation, type SavedPicture } from '../../lib/index.js'
 import { llava } from '../command.js'
 import { goldenCase } from '../tiny-model.js'
 import { keys, TestTerminal } from '../terminal.js'
@@ -157,12 +158,11 @@ test.serial('/save writes a conversation that /open goes on with', async (t) => 
   await first.shows(/\n>$/)
   first.type('red?', enter, `/save ${file}`, enter)
   await first.shows(/saved: 1 turns in .*chat\.json\n>$/)
-  const saved = JSON.parse(await readFile(file, 'utf8')) as { turns: [{ answer: string }] }
-  t.like(saved, {
-    format: 'llava-chat',
-    system: 'Be kind.',
-    turns: [{ pictures: [path.resolve(picture)], question: 'red?' }],
-  })
+  const saved = JSON.parse(await readFile(file, 'utf8')) as SavedConversation
+  t.like(saved, { format: 'llava-conversation', system: 'Be kind.' })
+  const [seen, asked] = saved.messages[0]?.content as readonly SavedPicture[]
+  t.like(seen, { type: 'image', source: path.resolve(picture) })
+  t.deepEqual<unknown, unknown>(asked, { type: 'text', text: 'red?' })
   first.type('blue?', enter, '/history', enter)
   const [, answer] = /user: blue\?\nassistant: (.*)/.exec(await first.shows(/user: blue\?\nassistant: .*\n>$/)) ?? []
   using second = new TestTerminal(['chat', ...short])
@@ -171,9 +171,41 @@ test.serial('/save writes a conversation that /open goes on with', async (t) => 
   const screen = await second.shows(/user: blue\?\nassistant: .*\n>$/)
   t.regex(screen, /user: \[picture picture\.png\] red\?\n/)
   t.is(/user: blue\?\nassistant: (.*)/.exec(screen)?.[1], answer)
-  await writeFile(file, '{"format":"llava-chat","turns":[{"question":1}]}')
-  second.type(`/open ${file}`, enter)
-  await second.shows(/error: .*chat\.json holds no chat that \/save wrote \(INVALID_ARGUMENT\)\n>$/)
+  for (const [text, error] of [
+    ['{"format":"llava-chat","turns":[]}', /was written by an earlier version, in a form of its own/],
+    ['[1]', /holds no conversation that \/save or Conversation\.save\(\) wrote/],
+    ['{"format":"llava-conversation","messages":[1]}', /what Conversation\.save\(\) gave/],
+  ] as const) {
+    await writeFile(file, text)
+    second.type(`/open ${file}`, enter)
+    t.regex((await second.shows(/error: [^>]*\(INVALID_ARGUMENT\)\n>$/)).replace(/\n/g, ' '), error)
+    second.type('/clear', enter)
+    await second.shows(/forgotten: everything\n>$/)
+  }
+})
+
+test.serial('what the library saved /open goes on with, and what /save wrote the library restores', async (t) => {
+  const folder = await temporaryFolder(t)
+  const file = path.join(folder, 'chat.json')
+  await using model = await LLaVA.open(goldenCase('hf-f32').model, { template: 'hf' })
+  using conversation = model.createConversation()
+  const content = [
+    { type: 'image', image: picture },
+    { type: 'text', text: 'red?' },
+  ] as const
+  await conversation.say(content, { maxTokens: 4 }).answer
+  await writeFile(file, JSON.stringify(await conversation.save()))
+  using terminal = new TestTerminal(['chat', ...short])
+  await terminal.shows(/\n>$/)
+  terminal.type(`/open ${file}`, enter, 'blue?', enter, `/save ${file}`, enter)
+  await terminal.shows(/saved: 2 turns in .*chat\.json\n>$/)
+  using restored = await model.restoreConversation(JSON.parse(await readFile(file, 'utf8')) as SavedConversation)
+  t.is(restored.length, 2)
+  t.deepEqual(
+    restored.messages.map(({ role }) => role),
+    ['user', 'assistant', 'user', 'assistant'],
+  )
+  t.is(restored.messages[1]?.content, conversation.messages[1]?.content)
 })
 
 test.serial('/set shows, sets and unsets, and says at once what a value should be', async (t) => {
