@@ -111,7 +111,7 @@ struct BackendLibrary {
   } ops;
 };
 
-constexpr uint64_t kAbiSources = 0x55247f0bf300cccc;
+constexpr uint64_t kAbiSources = 0x0e4a5b5951e811fb;
 
 constexpr uint64_t kBackendAbi = [] {
   uint64_t hash = 0xcbf29ce484222325;  // FNV-1a

@@ -158,6 +158,13 @@ inline unsigned __ballot_sync(unsigned mask, int predicate) {
   }
   return out;
 }
+// Threads of a block run one at a time.
+template <class T>
+T atomicAdd(T* to, T value) {
+  const T before = *to;
+  *to += value;
+  return before;
+}
 inline int __dp4a(int a, int b, int sum) {
   for (int i = 0; i < 4; i++) sum += static_cast<int8_t>(a >> 8 * i) * static_cast<int8_t>(b >> 8 * i);
   return sum;
