@@ -25,6 +25,7 @@ import {
 } from './options.js'
 import { PictureQueue, takePicture } from './engine/picture-queue.js'
 import type { ManyProgressListener } from './progress.js'
+import { norm, normalizeRow } from './row-norm.js'
 import { asDtype, embeddingDtypes, type EmbeddingData, type EmbeddingDtype } from './vector-dtype.js'
 
 /** The CLIP that comes with the package: it knows drawings of two hundred things. */
@@ -298,7 +299,8 @@ export class CLIP implements Disposable, AsyncDisposable {
     job: Job,
   ): Promise<EmbeddingData[Dtype]> {
     const vector = await this.#vector(input, name, limits, job)
-    return asDtype(normalize ? normalized(vector) : vector, vector.length, dtype)
+    if (normalize) normalizeRow(vector)
+    return asDtype(vector, vector.length, dtype)
   }
 
   /** All of them, side by side; the first failure stops the others. */
@@ -329,15 +331,6 @@ function isList(input: ClipInput | readonly ClipInput[]): input is readonly Clip
 
 function isText(input: ClipInput): input is { readonly text: string } {
   return typeof input === 'object' && input !== null && 'text' in input && typeof input.text === 'string'
-}
-
-function normalized(vector: Float32Array): Float32Array {
-  const length = norm(vector)
-  return length === 0 ? vector : vector.map((value) => value / length)
-}
-
-function norm(vector: Float32Array): number {
-  return Math.sqrt(vector.reduce((sum, value) => sum + value * value, 0))
 }
 
 /** CLIP's softmax over the labels, or SigLIP's sigmoid of each, which knows nothing of the others. */

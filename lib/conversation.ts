@@ -227,7 +227,7 @@ export class Conversation implements Disposable, AsyncDisposable {
     this.#checkIdle()
     const { engine, pictures, prompt, system } = this.#setup
     const turns = this.#turns
-    const saving = engine.run(options.signal, async (job): Promise<SavedConversation> => {
+    const save = async (job: Job): Promise<SavedConversation> => {
       await this.#encodeAll(turns, (image) => pictures.encode(image, ['projected'], {}, job))
       const messages = [
         ...(system === undefined ? [] : [{ role: system.role, content: textOf(system, 0) }]),
@@ -243,14 +243,8 @@ export class Conversation implements Disposable, AsyncDisposable {
           : undefined
       const { preprocessing } = pictures
       return { format: 'llava-conversation', ...prompt, messages, preprocessing, ...given({ keysAndValues: computed }) }
-    })
-    this.#running = saving.catch(() => undefined)
-    try {
-      return await saving
-    } finally {
-      this.#running = undefined
-      if (this.#disposed) this.#free()
     }
+    return this.#busy(engine.run(options.signal, save))
   }
 
   /** Frees the memory, after the answer that may still be written; a second call does nothing. */
@@ -300,16 +294,24 @@ export class Conversation implements Disposable, AsyncDisposable {
   /** Waits for an answer and, if it is complete, goes on to the turns it leads to. */
   async #run(working: Promise<Answer>, lead: (answer: Answer) => readonly Turn[]): Promise<Answer> {
     let turns = this.#turns
-    const running = working.then((answer) => {
+    const leading = working.then((answer) => {
       if (answer.finishReason !== 'cancelled') turns = lead(answer)
+      return answer
     })
-    this.#running = running.catch(() => undefined)
+    return this.#busy(
+      leading.finally(() => {
+        this.#settle(turns)
+      }),
+    )
+  }
+
+  /** Takes no other call until `work` is over, and no memory from it when it is disposed of. */
+  async #busy<T>(work: Promise<T>): Promise<T> {
+    this.#running = work.catch(() => undefined)
     try {
-      await running
-      return await working
+      return await work
     } finally {
       this.#running = undefined
-      this.#settle(turns)
       if (this.#disposed) this.#free()
     }
   }

@@ -13,6 +13,7 @@ import type { EncodeOptions } from './image/image-options.js'
 import type { NamedResult } from './engine/many-inputs.js'
 import type { ImageResult } from './native.js'
 import type { ManyProgressListener } from './progress.js'
+import { normalizeRow } from './row-norm.js'
 import { finishInSlices } from './slices.js'
 import { asDtype, elementsOf, type EmbeddingData, type EmbeddingDtype } from './vector-dtype.js'
 
@@ -141,14 +142,6 @@ async function mean({ width, values }: Rows): Promise<Rows> {
   }
   await finishInSlices(eachRow(values, width, add))
   return oneRow(Float32Array.from(sums, (sum) => sum / (values.length / width)))
-}
-
-function normalizeRow(row: Float32Array): void {
-  let sum = 0
-  for (const value of row) sum += value * value
-  if (sum === 0) return
-  const scale = 1 / Math.sqrt(sum)
-  for (let i = 0; i < row.length; i++) row[i]! *= scale
 }
 
 /** Calls `work` with each row, pausing between rows. */

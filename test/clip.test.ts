@@ -34,6 +34,18 @@ test('vectors of pictures and texts are those of transformers', async (t) => {
   t.is(clip.info().width, 16)
 })
 
+// the packaged CLIP, whose context takes texts of few rows and of many
+for (const arithmetic of ['fast', 'exact'] as const)
+  test(`texts at once, short and long, have the vectors that each has alone: ${arithmetic}`, async (t) => {
+    await using clip = await CLIP.open(undefined, { threads: 2, arithmetic })
+    const inputs = Array.from({ length: 40 }, (_, n) => ({
+      text: Array.from({ length: n % 5 === 0 ? 60 : 1 + (n % 9) }, (_word, word) => `red boat ${n * word}`).join(' '),
+    }))
+    const alone: Float32Array[] = []
+    for (const input of inputs) alone.push(await clip.embed(input))
+    t.deepEqual(await clip.embed(inputs), alone)
+  })
+
 test('they have length 1 unless asked not to', async (t) => {
   await using clip = await CLIP.open(checkpoint, { threads: 2 })
   const vector = await clip.embed(picture)

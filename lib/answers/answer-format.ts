@@ -7,6 +7,7 @@
 import { LRUCache } from 'lru-cache'
 import type { Job } from '../engine/job.js'
 import { LlavaError, invalidArgument } from '../errors.js'
+import type { Answer } from './answer.js'
 import type { Generation } from './generation.js'
 import { finishInSlices } from '../slices.js'
 import { isStandardSchema, jsonSchemaOf, validated, type StandardSchema } from './standard-schema.js'
@@ -138,16 +139,22 @@ export class AnswerFormat {
     })
   }
 
-  /** What each answer's value is, by the sampler's place; nothing for one that was cut. Fails with VALUE_INVALID. */
-  async values(generations: readonly Generation[]): Promise<readonly { readonly value?: unknown }[]> {
+  /** What each answer's value is, by the sampler's place, or why it has none: nothing for one that was cut. A single one fails with VALUE_INVALID. */
+  async values(generations: readonly Generation[]): Promise<readonly Pick<Answer, 'value' | 'valueError'>[]> {
     return Promise.all(
-      generations.map(async ({ finishReason }, place) => {
+      generations.map(async ({ finishReason }, place): Promise<Pick<Answer, 'value' | 'valueError'>> => {
         const matcher = this.#matchers[place]
         if (finishReason !== 'stop' || matcher?.complete !== true) return {}
         const text = this.#withoutSpace(matcher.text)
         if (this.#parse === undefined) return { value: text }
         const value = this.#parse(text)
-        return { value: this.#schema === undefined ? value : await validated(this.#schema, value, text) }
+        if (this.#schema === undefined) return { value }
+        try {
+          return { value: await validated(this.#schema, value, text) }
+        } catch (error) {
+          if (generations.length > 1 && error instanceof LlavaError) return { valueError: error } // the others have theirs
+          throw error
+        }
       }),
     )
   }

@@ -1,5 +1,6 @@
 // What a question gives back.
 
+import type { LlavaError } from '../errors.js'
 import type { FinishReason } from './generation.js'
 import type { TokenLogprobs } from './token-logprobs.js'
 
@@ -40,6 +41,11 @@ export interface Answer<Value = unknown> {
   readonly finishReason: FinishReason
   /** With `schema`, `choices` or `regex`: what the answer says. Absent where it was cut: unless `finishReason` is 'stop'. */
   readonly value?: Value
+  /**
+   * Why the schema's own checks refuse this answer, which then has no `value`: VALUE_INVALID. Of several answers to one question alone; a single one fails its
+   * call.
+   */
+  readonly valueError?: LlavaError
   /** One for each of `tokenIds`, with the option `logprobs`. */
   readonly logprobs?: readonly TokenLogprobs[]
   readonly usage: Usage

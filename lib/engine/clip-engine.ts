@@ -4,6 +4,7 @@
 // tower(ids))[last] · text_projectionᵀ + bias
 
 import type { Job } from './job.js'
+import { Batches } from './batches.js'
 import { batchSize, PictureBatches, type Tower } from './picture-batches.js'
 import { guarded, guardedNow, native, type NativeClip, type NativeOptions } from '../native.js'
 import { finishInSlices } from '../slices.js'
@@ -15,8 +16,12 @@ import { Tokenizer } from '../tokenizer/tokenizer.js'
 import { isUnigram, type ClipDescription, type ClipVocabulary } from '../weights/clip-description.js'
 import { describeClip } from '../weights/describe-clip.js'
 import { towerRows } from '../weights/tower-rows.js'
+import { fewRows } from './step-plan.js'
 
 export type { ClipDescription }
+
+/** Rows of texts in a pass: as many as fill its products, and no more texts than `fewRows`, each of more rows than that. */
+const mostTextRows = 1024
 
 type TextTokenizer = Pick<ClipTokenizer, 'encode'>
 
@@ -25,6 +30,7 @@ export class ClipEngine {
   readonly options: NativeOptions
   readonly #native: NativeClip
   readonly #pictures: PictureBatches<'image_embeds', Float32Array>
+  readonly #texts: Batches<Int32Array, 'few' | 'many', Float32Array>
   readonly #tokenizer: TextTokenizer
 
   private constructor(
@@ -38,9 +44,18 @@ export class ClipEngine {
     const encode: Tower<'image_embeds', Float32Array>['encode'] = async (pixelValues, count, _, cancellation) => {
       const start = performance.now()
       const rows = await model.encodeImages(pixelValues, count, cancellation)
-      const results = Array.from({ length: count }, (_, n) => rows.slice(n * projectionDim, (n + 1) * projectionDim))
-      return { results, computeMs: performance.now() - start }
+      return { results: rowsOf(rows, projectionDim), computeMs: performance.now() - start }
     }
+    this.#texts = new Batches({
+      async encode(texts, _, cancellation) {
+        const start = performance.now()
+        const rows = await model.encodeTexts(texts, cancellation)
+        return { results: rowsOf(rows, projectionDim), computeMs: performance.now() - start }
+      },
+      free: () => undefined,
+      weightOf: ({ length }) => length,
+      limit: ([kind]) => (kind === 'few' ? fewRows : mostTextRows),
+    })
     this.#pictures = new PictureBatches({ encode, free: () => undefined }, batchSize(towerRows(vision)))
     this.description = description
     this.options = options
@@ -61,9 +76,12 @@ export class ClipEngine {
     return (await this.#pictures.encode(pixelValues, ['image_embeds'], job)).result
   }
 
-  /** A text to [projectionDim], not normalised. What is beyond the text tower's context is cut off, as CLIP does. */
+  /**
+   * A text to [projectionDim], not normalised; in a batch with those of other calls. What is beyond the text tower's context is cut off, as CLIP does.
+   */
   async text(text: string, job: Job): Promise<Float32Array> {
-    return guarded(() => this.#native.encodeTexts([this.#tokenizer.encode(text)], job.cancellation))
+    const ids = this.#tokenizer.encode(text)
+    return (await this.#texts.encode(ids, [ids.length <= fewRows ? 'few' : 'many'], job)).result
   }
 
   info(): ReturnType<NativeClip['info']> {
@@ -108,6 +126,11 @@ export class LazyClip {
     this.#disposed = true
     this.#clip?.dispose()
   }
+}
+
+/** Rows of `width` values, a copy of each. */
+function rowsOf(values: Float32Array, width: number): readonly Float32Array[] {
+  return Array.from({ length: values.length / width }, (_, n) => values.slice(n * width, (n + 1) * width))
 }
 
 async function tokenizerOf(vocabulary: ClipVocabulary, contextLength: number): Promise<TextTokenizer> {

@@ -1,7 +1,7 @@
-// Pictures of all callers through one tower, in batches: those that came while a batch was under way are the next one, so that weights are read once for
-// many pictures, and nobody waits for company.
+// Pictures of all callers through one tower, in batches (batches.ts): their pixels one after another in one array.
 
-import { guarded, newCancellation, type NativeCancellation } from '../native.js'
+import type { NativeCancellation } from '../native.js'
+import { Batches, type Encoded } from './batches.js'
 import type { Job } from './job.js'
 
 /**
@@ -25,128 +25,45 @@ export interface Tower<Kind, Result> {
   free(result: Result): void
 }
 
-/** What becomes of a picture. */
-export interface Encoded<Result> {
-  readonly result: Result
-  /** Its share of the batch's compute time, in milliseconds. */
-  readonly computeMs: number
-}
-
-interface Call<Kind, Result> {
-  readonly pixelValues: Float32Array
-  readonly kinds: readonly Kind[]
-  readonly job: Job
-  /** Whether somebody still waits. */
-  waits: boolean
-  readonly resolve: (encoded: Encoded<Result>) => void
-  readonly reject: (reason: Error) => void
-}
-
 export class PictureBatches<Kind extends string, Result> {
-  readonly #tower: Tower<Kind, Result>
-  readonly #size: number
-  readonly #createFlag: () => NativeCancellation
-  readonly #waiting: Call<Kind, Result>[] = []
+  readonly #batches: Batches<Float32Array, Kind, Result>
   /** Pixels of a batch. */
   #staged = new Float32Array(0)
-  #running = false
 
   /**
    * @param size pictures of a batch, at most
    * @param createFlag makes what stops a batch
    */
-  constructor(tower: Tower<Kind, Result>, size: number, createFlag: () => NativeCancellation = newCancellation) {
-    this.#tower = tower
-    this.#size = size
-    this.#createFlag = createFlag
+  constructor(tower: Tower<Kind, Result>, size: number, createFlag?: () => NativeCancellation) {
+    this.#batches = new Batches(
+      {
+        encode: (pictures, kinds, cancellation) =>
+          tower.encode(this.#pixels(pictures), pictures.length, kinds, cancellation),
+        free: (result) => {
+          tower.free(result)
+        },
+        weightOf: () => 1,
+        limit: () => size,
+      },
+      createFlag,
+    )
   }
 
-  /** pixel_values [3, S, S] to `kinds` of it. The caller owns the result. A call that stops is over at once, whoever else is in its batch. */
+  /** pixel_values [3, S, S] to `kinds` of it. */
   encode(pixelValues: Float32Array, kinds: readonly Kind[], job: Job): Promise<Encoded<Result>> {
-    return new Promise((resolve, reject) => {
-      job.check()
-      const call: Call<Kind, Result> = {
-        pixelValues,
-        kinds,
-        job,
-        waits: true,
-        resolve: (encoded) => {
-          leave()
-          resolve(encoded)
-        },
-        reject: (reason) => {
-          leave()
-          reject(reason)
-        },
-      }
-      const release = job.onStop((reason) => {
-        call.reject(reason as Error)
-      })
-      const leave = () => {
-        call.waits = false
-        release()
-      }
-      this.#waiting.push(call)
-      if (this.#running) return
-      this.#running = true
-      queueMicrotask(() => void this.#run()) // pictures of one breath share the first batch
-    })
-  }
-
-  async #run(): Promise<void> {
-    for (let calls = this.#next(); calls.length > 0; calls = this.#next()) await this.#encode(calls)
-    this.#running = false
-  }
-
-  /** The next batch: those that want the same as the one that has waited longest. */
-  #next(): readonly Call<Kind, Result>[] {
-    const waiting = this.#waiting.splice(0).filter(({ waits }) => waits)
-    const wanted = waiting[0]?.kinds.join()
-    const same = waiting.filter(({ kinds }) => kinds.join() === wanted)
-    const batch = same.slice(0, this.#size)
-    this.#waiting.push(...waiting.filter((call) => !batch.includes(call)))
-    return batch
-  }
-
-  /** A batch that fails, so that nobody knows whose fault it is, is run once more for each picture alone. */
-  async #encode(calls: readonly Call<Kind, Result>[]): Promise<void> {
-    const [first] = calls
-    if (first === undefined) return
-    const releases: (() => void)[] = []
-    try {
-      const cancellation = this.#createFlag()
-      const cancelIfAlone = () => {
-        if (calls.every(({ waits }) => !waits)) cancellation.cancel()
-      }
-      for (const { job } of calls) releases.push(job.onStop(cancelIfAlone))
-      const { results, computeMs } = await guarded(() =>
-        this.#tower.encode(this.#pixels(calls), calls.length, first.kinds, cancellation),
-      )
-      for (const [n, call] of calls.entries()) {
-        const result = results[n] as Result
-        if (call.waits) call.resolve({ result, computeMs: computeMs / calls.length })
-        else this.#tower.free(result)
-      }
-    } catch (error) {
-      for (const call of calls.filter(({ waits }) => waits)) {
-        if (calls.length === 1) call.reject(call.job.explain(error) as Error)
-        else await this.#encode([call])
-      }
-    } finally {
-      for (const release of releases) release()
-    }
+    return this.#batches.encode(pixelValues, kinds, job)
   }
 
   /** [pictures, 3, S, S] */
-  #pixels(calls: readonly Call<Kind, Result>[]): Float32Array {
-    const [first] = calls
-    if (first !== undefined && calls.length === 1) return first.pixelValues
-    const length = calls.reduce((sum, { pixelValues }) => sum + pixelValues.length, 0)
+  #pixels(pictures: readonly Float32Array[]): Float32Array {
+    const [first] = pictures
+    if (first !== undefined && pictures.length === 1) return first
+    const length = pictures.reduce((sum, pixels) => sum + pixels.length, 0)
     if (this.#staged.length < length) this.#staged = new Float32Array(length)
     let at = 0
-    for (const { pixelValues } of calls) {
-      this.#staged.set(pixelValues, at)
-      at += pixelValues.length
+    for (const pixels of pictures) {
+      this.#staged.set(pixels, at)
+      at += pixels.length
     }
     return this.#staged.subarray(0, length)
   }

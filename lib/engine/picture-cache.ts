@@ -4,7 +4,7 @@
 // the tower.
 
 import { LRUCache } from 'lru-cache'
-import type { Encoded } from './picture-batches.js'
+import type { Encoded } from './batches.js'
 import type { Job } from './job.js'
 import { nameRows, pictureDigest } from './position-keys.js'
 import type { PictureStore, StoredPicture, StoreUse } from './picture-store.js'

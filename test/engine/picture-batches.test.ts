@@ -2,6 +2,7 @@
 
 import { setImmediate as turn } from 'node:timers/promises'
 import test from 'ava'
+import { Batches } from '../../lib/engine/batches.js'
 import { Job } from '../../lib/engine/job.js'
 import { batchSize, PictureBatches } from '../../lib/engine/picture-batches.js'
 import { LlavaError } from '../../lib/errors.js'
@@ -131,4 +132,35 @@ test('a batch that fails is run again for each picture alone', async (t) => {
 test('a batch fills the products: sixteen of a small tower, one at a time of a large one', (t) => {
   const rows = { 'B/32 of 224': 50, 'L/14 of 224': 257, 'L/14 of 336': 577, 'SO400M/14 of 384': 729, 'a tiny one': 5 }
   t.deepEqual(Object.values(rows).map(batchSize), [16, 3, 1, 1, 16])
+})
+
+test('a batch takes what its limit has room for, in order, and one item however much it weighs', async (t) => {
+  const batches: (readonly number[])[] = []
+  const items = new Batches<number, 'few' | 'many', number>(
+    {
+      async encode(some, kinds) {
+        batches.push([kinds[0] === 'few' ? 0 : 1, ...some])
+        await turn()
+        return { results: some.map((item) => 2 * item), computeMs: 1 }
+      },
+      free: () => undefined,
+      weightOf: (item) => item,
+      limit: ([kind]) => (kind === 'few' ? 10 : 100),
+    },
+    () => new Flag(),
+  )
+  const job = new Job(undefined, { cancel: () => undefined })
+  const asked = [4, 5, 60, 3, 1, 30, 200, 7]
+  const results = await Promise.all(asked.map((item) => items.encode(item, [item < 20 ? 'few' : 'many'], job)))
+  t.deepEqual(
+    results.map(({ result }) => result),
+    asked.map((item) => 2 * item),
+  )
+  t.deepEqual(batches, [
+    [0, 4, 5],
+    [1, 60, 30],
+    [0, 3, 1],
+    [1, 200],
+    [0, 7],
+  ])
 })

@@ -2,9 +2,10 @@
 // whole.
 
 import { spawn } from 'node:child_process'
-import { mkdtemp, readdir, readFile, rm, stat, truncate, utimes, writeFile } from 'node:fs/promises'
+import fs, { mkdtemp, readdir, readFile, rm, stat, truncate, utimes, writeFile } from 'node:fs/promises'
 import os from 'node:os'
 import path from 'node:path'
+import { syncBuiltinESMExports } from 'node:module'
 import { fileURLToPath } from 'node:url'
 import test, { type ExecutionContext } from 'ava'
 import { LLaVA, type OpenOptions } from '../../lib/index.js'
@@ -13,6 +14,7 @@ import { goldenCase } from '../tiny-model.js'
 
 const { model: modelPath, picture } = goldenCase('hf-f32')
 const floats = 1000
+const { utimes: touched } = fs
 const bytesOfOne = 4 + 4 * floats
 
 async function withFolder(work: (folder: string) => Promise<void>): Promise<void> {
@@ -53,6 +55,22 @@ test('what is put is got, by other stores too, for its model and results alone',
     t.is(await store.get('a', ['pooled_features']), undefined)
     t.is(await store.get('b', projected), undefined)
     t.deepEqual(store.use, { limit: 1e9, hits: 1, misses: 3 })
+  })
+})
+
+test.serial('what may be read but not touched is found all the same', async (t) => {
+  await withFolder(async (folder) => {
+    const store = storeIn(folder)
+    await put(store, 'a', 1)
+    fs.utimes = () => Promise.reject(Object.assign(new Error('a directory to be read only'), { code: 'EROFS' }))
+    syncBuiltinESMExports()
+    try {
+      t.deepEqual(await store.get('a', projected), values(1))
+    } finally {
+      fs.utimes = touched
+      syncBuiltinESMExports()
+    }
+    t.deepEqual(store.use, { limit: 1e9, hits: 1, misses: 0 })
   })
 })
 

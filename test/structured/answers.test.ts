@@ -96,6 +96,19 @@ test('a value that the schema refuses in the end is VALUE_INVALID, with the text
   t.is((error.cause as readonly { message: string }[])[0]?.message, 'never')
 })
 
+test('of several answers one that the schema refuses says why, and the others have their values', async (t) => {
+  const schema = z.object({ n: z.int().min(1).max(9) }).refine(({ n }) => n % 2 === 0, { message: 'odd' })
+  const answers = await model.ask(picture, question, { schema, answers: 12, temperature: 3, seed: 1 })
+  const [refused, taken] = [answers.filter(({ valueError }) => valueError), answers.filter(({ value }) => value)]
+  t.true(refused.length > 0 && taken.length > 0)
+  t.is(refused.length + taken.length, 12)
+  for (const { text, value, valueError } of refused) {
+    t.is(value, undefined)
+    t.like(valueError, { code: 'VALUE_INVALID', message: `the schema refuses the answer ${text}: odd` })
+  }
+  for (const { value, text } of taken) t.deepEqual<unknown, unknown>(value, JSON.parse(text))
+})
+
 test('a schema that validates later is waited for', async (t) => {
   const schema: StandardSchema<number> = {
     '~standard': {
