@@ -56,7 +56,10 @@ export class ClipEngine {
       weightOf: ({ length }) => length,
       limit: ([kind]) => (kind === 'few' ? fewRows : mostTextRows),
     })
-    this.#pictures = new PictureBatches({ encode, free: () => undefined }, batchSize(towerRows(vision)))
+    this.#pictures = new PictureBatches(
+      { encode, free: () => undefined },
+      batchSize(towerRows(vision), model.info().towerRows),
+    )
     this.description = description
     this.options = options
     this.#tokenizer = tokenizer

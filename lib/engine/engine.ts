@@ -87,8 +87,17 @@ export class Engine {
     const { vision } = description.config
     const { vocabSize, hiddenSize } = description.config.text
     const apart = sumsByCount(description, options, info)
-    this.#scheduler = new Scheduler(model, { vocabSize, hiddenSize, candidateIds: tokenizer.vocabSize, apart })
-    this.#pictures = new PictureBatches(towerOf(model), batchSize(vision === undefined ? 1 : towerRows(vision)))
+    this.#scheduler = new Scheduler(model, {
+      vocabSize,
+      hiddenSize,
+      candidateIds: tokenizer.vocabSize,
+      apart,
+      most: info.passRows,
+    })
+    this.#pictures = new PictureBatches(
+      towerOf(model),
+      batchSize(vision === undefined ? 1 : towerRows(vision), info.towerRows),
+    )
     this.description = description
     this.options = options
     this.tokenizer = tokenizer
