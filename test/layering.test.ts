@@ -142,7 +142,16 @@ const placed: readonly { readonly word: RegExp; readonly allowed: (file: string)
     word: /#\s*include\s*"ops\/device_address\.h"/,
     allowed: (file) => /^native\/(?:(?:cpu|cuda|testing)\/|ops\/dry_backend)/.test(file),
   },
-  { word: /<<</, allowed: (file) => file === 'native/cuda/launch.h' },
+  { word: /<<</, allowed: (file) => file === 'native/cuda/platform.cuh' },
+  // CUDA: PTX stands beside its plain twin, the runtime in one file
+  {
+    word: /\basm(?: volatile)?\(\s*"(?:mma|cp\.|cvt|ldmatrix)/,
+    allowed: (file) => /^native\/cuda\/(?:mma|smem|platform)\.cuh$/.test(file),
+  },
+  {
+    word: /\bcuda(?:Malloc|Free|Mem|Stream|Event|Get|Set|Func|Device)\w*\(/,
+    allowed: (file) => file === 'native/cuda/device.cu',
+  },
   { word: /-ffast-math|#pragma\s+STDC\s+FP_CONTRACT\s+ON/, allowed: () => false },
 ]
 

@@ -57,6 +57,7 @@ const kinds: Readonly<Record<LlavaErrorCode, readonly [status: number, type: str
   ACCESS_DENIED: [500, server, 'access_denied'],
   DOWNLOAD_FAILED: [500, server, 'download_failed'],
   OUTPUT_FAILED: [500, server, 'output_failed'],
+  DEVICE_UNAVAILABLE: [500, server, 'device_unavailable'],
   DEVICE_FAILED: [500, server, 'device_failed'],
   NATIVE_UNAVAILABLE: [500, server, 'native_unavailable'],
   INTERNAL: [500, server, 'internal_error'],

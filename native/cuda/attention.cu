@@ -17,6 +17,7 @@ namespace {
 
 constexpr int kThreads = 128, kRows = 16, kPage = static_cast<int>(kPageTokens);
 constexpr int kSpanPages = 4;
+constexpr int kBlocksOfMultiprocessor = 4;  // 128 registers: no kernel spills
 constexpr int kMostColumns = 128;  // of a head that a block computes
 constexpr uint64_t kPartialBytes = uint64_t{256} << 20;
 constexpr float kNothing = -INFINITY;
@@ -133,7 +134,7 @@ __device__ __forceinline__ void weigh(float* scores, const Softmax& s) {
 
 // columns: of the head's values that a block computes, a thread each for kRows * columns / kThreads rows
 template <KvType type, int columns>
-__global__ void __launch_bounds__(kThreads) attention_kernel(Attention a) {
+__global__ void __launch_bounds__(kThreads, kBlocksOfMultiprocessor) attention_kernel(Attention a) {
   constexpr int kGroups = kThreads / columns, kRowsOfThread = kRows / kGroups,
                 kScoresOfThread = kRows * kPage / kThreads;
   const PageLayout& p = a.layout;

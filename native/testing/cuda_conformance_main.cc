@@ -1,5 +1,5 @@
 // The op cases of the conformance suite on the CUDA back end: on emulated cards, or on the one that is there.
-//   cuda_conformance [part of a case's name…]
+//   llava_cuda_conformance [--on=schedules] [part of a case's name…]
 // On emulated cards each case runs in two schedules at a time, whose results must be the same bits: forward and
 // reverse, then two random ones.
 #include <algorithm>
@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <span>
 #include <string>
+#include <string_view>
 
 #include "common/error.h"
 #include "cpu/kernels/reference.h"
@@ -47,9 +48,20 @@ bool is_asked(const std::string& name, std::span<char*> parts) {
                                       [&](const char* part) { return name.find(part) != std::string::npos; });
 }
 
+// The word of --on=, and the words without it.
+std::string take_schedules(std::span<char*>& words) {
+  constexpr std::string_view kOn = "--on=";
+  if (words.empty() || !std::string_view(words[0]).starts_with(kOn)) return {};
+  const std::string schedules(std::string_view(words[0]).substr(kOn.size()));
+  words = words.subspan(1);
+  return schedules;
+}
+
 int run(std::span<char*> parts) {
   int passed = 0, failed = 0;
+  const std::string schedules = take_schedules(parts);
   for (const Target& target : targets()) {
+    if (!schedules.empty() && target.isa != schedules) continue;
     for (const llava::testing::Case& each : llava::testing::op_cases()) {
       if (!is_asked(each.name, parts)) continue;
       const auto start = std::chrono::steady_clock::now();

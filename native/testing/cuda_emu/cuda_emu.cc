@@ -180,17 +180,21 @@ void arrange(Machine& m) {
 
 // Sectors that the warps of a block have moved: those of the lanes' n-th accesses at one place, together.
 void count_sectors(Machine& m) {
+  std::set<uintptr_t> of_block;
   for (int first = 0; first < m.threads; first += 32) {
-    std::map<std::tuple<const char*, unsigned, uint64_t>, std::set<uintptr_t>> moved;
+    std::map<std::tuple<const char*, unsigned, uint64_t>, std::set<uintptr_t>> touched;
     for (int t = first; t < first + 32; t++) {
       std::map<std::pair<const char*, unsigned>, uint64_t> times;
       for (const Access& a : m.logs[static_cast<size_t>(t)]) {
-        auto& sectors = moved[{a.file, a.line, times[{a.file, a.line}]++}];
+        auto& sectors = touched[{a.file, a.line, times[{a.file, a.line}]++}];
         for (uintptr_t s = a.address / 32; s <= (a.address + a.bytes - 1) / 32; s++) sectors.insert(s);
       }
       m.logs[static_cast<size_t>(t)].clear();
     }
-    for (const auto& [place, sectors] : moved) counted.sectors += sectors.size();
+    for (const auto& [place, sectors] : touched) {
+      counted.sectors += sectors.size();
+      of_block.insert(sectors.begin(), sectors.end());
+    }
   }
 }
 

@@ -51,7 +51,8 @@ struct Schedule {
 struct Counters {
   uint64_t launches = 0, blocks = 0, mma = 0;
   uint64_t bytes = 0;      // asked of global memory by ld, st and cp.async
-  uint64_t sectors = 0;    // of 32 bytes that these accesses move, a warp's at a time
+  uint64_t sectors = 0;    // of 32 bytes that these accesses touch, a warp's at a time
+  uint64_t moved = 0;      // sectors that a block touches, each once: what its L1 asks L2 for at least
   uint64_t shared = 0;     // wavefronts of ldmatrix and of st_shared without conflicts
   uint64_t conflicts = 0;  // and those that conflicts add
 };
