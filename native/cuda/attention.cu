@@ -18,7 +18,7 @@ namespace {
 constexpr int kThreads = 128, kRows = 16, kPage = static_cast<int>(kPageTokens);
 constexpr int kSpanPages = 4;
 constexpr int kBlocksOfMultiprocessor = 4;  // 128 registers: no kernel spills
-constexpr int kMostColumns = 128;  // of a head that a block computes
+constexpr int kMostColumns = 128;           // of a head that a block computes
 constexpr uint64_t kPartialBytes = uint64_t{256} << 20;
 constexpr float kNothing = -INFINITY;
 

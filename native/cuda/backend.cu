@@ -17,6 +17,7 @@ namespace {
   void checked_##name(Stream& s, const Args& a) { \
     check(a);                                     \
     if (s.cancel.requested()) return;             \
+    cuda_stream(s).card.make_current();           \
     cuda::name(s, a);                             \
   }
 #include "ops/ops.def"
@@ -37,7 +38,10 @@ class CudaBackend : public Backend {
     const DeviceProperties& card = stream_->card.properties();
     return {card.name, card.capability, card.multiprocessors, true};
   }
-  Peak measure_peak(PeakKind kind) override { return cuda::measure_peak(*stream_, kind); }
+  Peak measure_peak(PeakKind kind) override {
+    stream_->card.make_current();
+    return cuda::measure_peak(*stream_, kind);
+  }
 
   DeviceMemory allocate(uint64_t nbytes, PageSize) override {
     void* const data = stream_->card.allocate(nbytes);

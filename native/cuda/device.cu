@@ -3,7 +3,7 @@
 
 #include <algorithm>
 #include <cstring>
-#include <mutex>
+#include <utility>
 #include <vector>
 
 #include "common/error.h"
@@ -41,9 +41,9 @@ class OnCard {
 
 }  // namespace
 
+// Where a device has not so much, the launch fails, and synchronize() says so.
 void allow_shared_memory(const void* kernel, size_t bytes) {
-  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes)),
-        "cudaFuncSetAttribute");
+  (void)cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes));
 }
 
 Cards cards() {
@@ -84,7 +84,12 @@ struct Card::Staging {
 
   std::byte* memory = nullptr;
   uint64_t used = 0;
-  std::vector<Arrival> arrivals;  // copies out that the host has not seen yet
+  std::vector<Arrival> arrivals;     // copies out that the host has not seen yet
+  cudaError_t failed = cudaSuccess;  // the first since synchronize() threw one
+
+  void note(cudaError_t error) {
+    if (failed == cudaSuccess) failed = error;
+  }
 };
 
 Card::Card(int index) : index_(index), properties_(device_properties(index)) {
@@ -109,6 +114,8 @@ Card::~Card() {
   (void)cudaSetDevice(before);
   delete staging_;
 }
+
+void Card::make_current() const { (void)cudaSetDevice(index_); }
 
 uint64_t Card::free_bytes() const {
   const OnCard on_card(index_);
@@ -135,7 +142,7 @@ void Card::free(void* memory) noexcept {
 
 // Room in the staging memory, after the stream has been waited for where there is none left.
 void* Card::staged(uint64_t nbytes) {
-  if (staging_->used + nbytes > Staging::kBytes) synchronize();
+  if (staging_->used + nbytes > Staging::kBytes) wait();
   std::byte* const at = staging_->memory + staging_->used;
   staging_->used += (nbytes + 63) / 64 * 64;
   return at;
@@ -149,7 +156,7 @@ void Card::copy_in(void* to, const void* from, uint64_t nbytes) {
     std::memcpy(at, from, nbytes);
     from = at;
   }  // a larger one returns once the runtime has staged it itself: `from` is pageable
-  check(cudaMemcpyAsync(to, from, nbytes, cudaMemcpyHostToDevice, stream_), "a copy to the device");
+  staging_->note(cudaMemcpyAsync(to, from, nbytes, cudaMemcpyHostToDevice, stream_));
 }
 
 void Card::copy_out(void* to, const void* from, uint64_t nbytes) {
@@ -160,24 +167,28 @@ void Card::copy_out(void* to, const void* from, uint64_t nbytes) {
     at = staged(nbytes);
     staging_->arrivals.push_back({to, static_cast<std::byte*>(at), nbytes});
   }
-  check(cudaMemcpyAsync(at, from, nbytes, cudaMemcpyDeviceToHost, stream_), "a copy from the device");
+  staging_->note(cudaMemcpyAsync(at, from, nbytes, cudaMemcpyDeviceToHost, stream_));
 }
 
 void Card::copy(void* to, const void* from, uint64_t nbytes) {
   if (nbytes == 0) return;
   const OnCard on_card(index_);
-  check(cudaMemcpyAsync(to, from, nbytes, cudaMemcpyDeviceToDevice, stream_), "a copy on the device");
+  staging_->note(cudaMemcpyAsync(to, from, nbytes, cudaMemcpyDeviceToDevice, stream_));
+}
+
+void Card::wait() noexcept {
+  make_current();
+  staging_->note(cudaGetLastError());  // of launches
+  staging_->note(cudaStreamSynchronize(stream_));
+  for (const Staging::Arrival& arrival : staging_->arrivals) std::memcpy(arrival.to, arrival.from, arrival.nbytes);
+  staging_->arrivals.clear();
+  staging_->used = 0;
 }
 
 void Card::synchronize() {
   const OnCard on_card(index_);
-  const cudaError_t launched = cudaGetLastError(), ran = cudaStreamSynchronize(stream_);
-  std::vector<Staging::Arrival> arrivals;
-  std::swap(arrivals, staging_->arrivals);
-  staging_->used = 0;
-  check(launched, "a launch");
-  check(ran, "a kernel");
-  for (const Staging::Arrival& arrival : arrivals) std::memcpy(arrival.to, arrival.from, arrival.nbytes);
+  wait();
+  check(std::exchange(staging_->failed, cudaSuccess), "a kernel or a copy");
 }
 
 void Card::read(void* to, const void* from, uint64_t nbytes) {

@@ -27,7 +27,7 @@ DeviceProperties device_properties(int device);
 // Whether this library holds code that the device runs.
 bool has_code_for(int device);
 
-// A device's stream and memory. Throws kDeviceFailed, and kOutOfMemory where it says so.
+// A device's stream and memory. What fails there is kept until synchronize() throws it: kDeviceFailed.
 class Card {
  public:
   explicit Card(int index);
@@ -36,6 +36,8 @@ class Card {
   Card& operator=(const Card&) = delete;
 
   StreamHandle stream() const { return stream_; }
+  // Launches of the calling thread go to this card.
+  void make_current() const;
   const DeviceProperties& properties() const { return properties_; }
   uint64_t free_bytes() const;
 
@@ -47,6 +49,7 @@ class Card {
   void copy_out(void* to, const void* from, uint64_t nbytes);
   void copy(void* to, const void* from, uint64_t nbytes);
   void synchronize();
+  void wait() noexcept;  // the same, but throws nothing
   // At once, after all that was put on the stream; from any thread.
   void read(void* to, const void* from, uint64_t nbytes);
   // Seconds that what `work` puts on the stream takes.

@@ -28,7 +28,7 @@ class Workspace {
 
  private:
   void grow(uint64_t nbytes) {
-    card_.synchronize();  // what it holds may still be read
+    card_.wait();  // what it holds may still be read
     card_.free(memory_);
     memory_ = nullptr;
     nbytes_ = 0;
