@@ -87,7 +87,13 @@ export class Engine {
     const { vision } = description.config
     const { vocabSize, hiddenSize } = description.config.text
     const apart = sumsByCount(description, options, info)
-    this.#scheduler = new Scheduler(model, { vocabSize, hiddenSize, candidateIds: tokenizer.vocabSize, apart })
+    this.#scheduler = new Scheduler(model, {
+      vocabSize,
+      hiddenSize,
+      candidateIds: tokenizer.vocabSize,
+      apart,
+      encoding: () => this.#pictures.busy,
+    })
     this.#pictures = new PictureBatches(towerOf(model), batchSize(vision === undefined ? 1 : towerRows(vision)))
     this.description = description
     this.options = options

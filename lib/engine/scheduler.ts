@@ -65,12 +65,16 @@ export interface SchedulerOptions {
   readonly hiddenSize: number
   /** Whether few rows and many may not share a pass; see step-plan.ts. */
   readonly apart: boolean
+  /** Whether pictures are being encoded on the same threads; default never. */
+  readonly encoding?: () => boolean
   /** Milliseconds, as a clock shows them; default `performance.now`. */
   readonly now?: () => number
 }
 
 /** What a pass that holds a prompt's rows may take while answers run, about, in milliseconds: with the pass of their tokens it keeps them for less than 250. */
 const besideMs = 140
+/** The same while pictures are encoded: between two passes the tower has its turn, too. */
+const besideTowerMs = 60
 const leastBeside = 16
 /** Readers of candidates that work one after another without a turn of the event loop between: each for some tens of microseconds. */
 const readersATurn = 8
@@ -157,7 +161,8 @@ export class Scheduler {
       const end = rows - first <= mostRows + fewRows ? rows : first + mostRows // no run of a long call is few
       return { run: end - first, left: end - done }
     })
-    const beside = Math.min(mostRows, Math.max(leastBeside, this.#pace.rowsWithin(besideMs)))
+    const ms = this.#options.encoding?.() === true ? besideTowerMs : besideMs
+    const beside = Math.min(mostRows, Math.max(leastBeside, this.#pace.rowsWithin(ms)))
     const answering = this.#now() < this.#answeringUntil
     const shares = planPass(waiting, { beside, answering, apart, manyNext: this.#manyNext })
     this.#manyNext = !this.#manyNext
