@@ -1,15 +1,22 @@
 // npm run bench -- serve-load
 
+import { fileURLToPath } from 'node:url'
 import type { Command } from 'commander'
 import type { Dtype } from '../lib/index.js'
 import { dtypes } from '../lib/weights/ggml-types.js'
+import { measureBurst } from './burst.js'
+import { churn } from './churn.js'
 import { oneOf, whole } from './flags.js'
+import { measureSchedulerTime } from './scheduler-time.js'
 import { measureServeLoad, type ServeLoadLine, type ServeLoadTimes } from './serve-load.js'
 
 const help = `
 Examples:
   npm run bench -- serve-load
-  npm run bench -- serve-load --layers 4 --questions 8 --repeat 1`
+  npm run bench -- serve-load --layers 4 --questions 8 --repeat 1
+  npm run bench -- serve-load --scheduler        the scheduler's own time of a step, at 1, 4, 16 and 64 sequences
+  npm run bench -- serve-load --burst 1000       so many questions at once to the package's own model
+  npm run bench -- serve-load --steps 1000000    callers that come and go, each answer held to the one that it has alone`
 
 interface ServeLoadFlags {
   readonly threads?: number
@@ -19,6 +26,9 @@ interface ServeLoadFlags {
   readonly prompt: number
   readonly answer: number
   readonly repeat: number
+  readonly scheduler?: boolean
+  readonly burst?: number
+  readonly steps?: number
   readonly json?: boolean
 }
 
@@ -35,12 +45,28 @@ export function addServeLoad(program: Command): void {
     .option('--prompt <n>', 'tokens of a prompt', whole, 64)
     .option('--answer <n>', 'tokens of an answer', whole, 32)
     .option('--repeat <n>', 'turns, of which the median counts', whole, 3)
+    .option('--scheduler', "instead: the scheduler's own time of a step")
+    .option('--burst <n>', "instead: so many questions at once to the package's own model", whole)
+    .option('--steps <n>', 'instead: so many steps of callers that come and go, on that model', whole)
     .option('--json', 'JSON lines')
     .addHelpText('after', help)
     .action(serveLoad)
 }
 
-async function serveLoad({ json, ...options }: ServeLoadFlags): Promise<void> {
+async function serveLoad({ json, scheduler, burst, steps, ...options }: ServeLoadFlags): Promise<void> {
+  if (scheduler === true) {
+    for (const sequences of [1, 4, 16, 64])
+      console.log(JSON.stringify({ sequences, schedulerMsPerStep: round(await measureSchedulerTime(sequences)) }))
+    return
+  }
+  if (burst !== undefined) {
+    console.log(JSON.stringify(await measureBurst(burst, options.threads)))
+    return
+  }
+  if (steps !== undefined) {
+    await churnFor(steps)
+    return
+  }
   let head = ''
   for await (const line of measureServeLoad(options)) {
     const title = `${line.device}, ${line.threads} threads; ${line.model}; ${line.questions} questions`
@@ -48,6 +74,24 @@ async function serveLoad({ json, ...options }: ServeLoadFlags): Promise<void> {
     head = title
     console.log(json === true ? JSON.stringify(line) : rows(line))
   }
+}
+
+const round = (ms: number): number => Number(ms.toFixed(4))
+
+/** A line for each twentieth of the steps, with the memory then. */
+async function churnFor(steps: number): Promise<void> {
+  const start = performance.now()
+  const every = Math.max(1, Math.floor(steps / 20))
+  const line = (step: number) => {
+    const seconds = Math.round((performance.now() - start) / 1000)
+    console.log(JSON.stringify({ step, seconds, residentBytes: process.memoryUsage.rss() }))
+  }
+  const picture = fileURLToPath(new URL('../../models/demo.png', import.meta.url))
+  const onStep = (step: number) => {
+    if (step % every === 0) line(step)
+  }
+  await churn({ model: undefined, picture, steps, seed: 7, prefixPages: 24, onStep })
+  console.log(JSON.stringify({ steps, leaked: 0 }))
 }
 
 const names = ['seconds', 'first token, ms', 'longest gap, ms', 'in turns / at once']

@@ -47,6 +47,11 @@ export class Batches<Item, Kind extends string, Result> {
     this.#createFlag = createFlag
   }
 
+  /** Whether a batch is under way. */
+  get busy(): boolean {
+    return this.#running
+  }
+
   /** The caller owns the result. A call that stops is over at once, whoever else is in its batch. Only calls of the same kinds share one. */
   encode(item: Item, kinds: readonly Kind[], job: Job): Promise<Encoded<Result>> {
     return new Promise((resolve, reject) => {

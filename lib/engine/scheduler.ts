@@ -67,12 +67,16 @@ export interface SchedulerOptions {
   readonly apart: boolean
   /** Rows of a pass, at most; default those of a CPU. */
   readonly most?: number
+  /** Whether pictures are being encoded on the same threads; default never. */
+  readonly encoding?: () => boolean
   /** Milliseconds, as a clock shows them; default `performance.now`. */
   readonly now?: () => number
 }
 
 /** What a pass that holds a prompt's rows may take while answers run, about, in milliseconds: with the pass of their tokens it keeps them for less than 250. */
 const besideMs = 140
+/** The same while pictures are encoded: between two passes the tower has its turn, too. */
+const besideTowerMs = 60
 const leastBeside = 16
 /** Readers of candidates that work one after another without a turn of the event loop between: each for some tens of microseconds. */
 const readersATurn = 8
@@ -159,7 +163,8 @@ export class Scheduler {
       const end = rows - first <= most + fewRows ? rows : first + most // no run of a long call is few
       return { run: end - first, left: end - done }
     })
-    const beside = Math.min(most, Math.max(leastBeside, this.#pace.rowsWithin(besideMs)))
+    const ms = this.#options.encoding?.() === true ? besideTowerMs : besideMs
+    const beside = Math.min(most, Math.max(leastBeside, this.#pace.rowsWithin(ms)))
     const answering = this.#now() < this.#answeringUntil
     const shares = planPass(waiting, { most, beside, answering, apart, manyNext: this.#manyNext })
     this.#manyNext = !this.#manyNext

@@ -70,6 +70,7 @@ class Passes {
   // may use the back end, but not these arenas.
   void begin(const Cancellation& cancel, std::function<void()> between_layers = {});
   void stop_if_cancelled() const;  // throws kAborted
+  void let_others_run();           // what begin() was given
   Arithmetic arithmetic() const { return arithmetic_; }
   uint64_t activation_bytes() const { return arena.capacity() + layer_arena.capacity(); }
 
@@ -103,7 +104,6 @@ class Passes {
   void clip_blocks(const ClipBlock& block, const std::vector<ClipLayer>& layers, std::span<const int64_t> lengths,
                    Activations x);
   void clip_block(const ClipBlock& block, const ClipLayer& layer, const KvPages& cache, Activations x);
-  void let_others_run();
 
   Arithmetic arithmetic_;
   std::function<void()> between_layers_;

@@ -47,6 +47,7 @@ function bookkeeper(
     readonly msPerRow?: number
     /** What time it is; without it no time passes. */
     readonly clock?: { readonly ms: number }
+    readonly encoding?: () => boolean
     readonly failsWhole?: (pass: number, steps: readonly NativeStep[]) => boolean
     readonly failsAlone?: (step: NativeStep) => boolean
   } = {},
@@ -86,7 +87,13 @@ function bookkeeper(
     return { failures, computeMs: rows * (options.msPerRow ?? 1) }
   }
   const now = () => options.clock?.ms ?? 0
-  return { scheduler: new Scheduler({ forward }, { ...widths, apart: options.apart ?? false, now }), passes }
+  return {
+    scheduler: new Scheduler(
+      { forward },
+      { ...widths, apart: options.apart ?? false, now, ...(options.encoding && { encoding: options.encoding }) },
+    ),
+    passes,
+  }
 }
 
 class Flag {
@@ -173,6 +180,20 @@ test('beside answers a prompt goes in slices of a seventh of a second', async (t
   for (let n = 0; n < 4; n++) await advance(decoder, [n], { sequence })
   await prompt
   t.deepEqual(decoder.passes, [[100], [70, 1], [70, 1], [20, 1], [1]])
+})
+
+test('while pictures are encoded the slices are shorter', async (t) => {
+  let encoding = true
+  const decoder = bookkeeper({ msPerRow: 2, encoding: () => encoding })
+  await advance(decoder, ids(100))
+  const prompt = advance(decoder, ids(130))
+  const sequence = new Text()
+  for (let n = 0; n < 3; n++) {
+    await advance(decoder, [n], { sequence })
+    encoding = n < 1
+  }
+  await prompt
+  t.deepEqual(decoder.passes, [[100], [30, 1], [30, 1], [70, 1]])
 })
 
 test('whoever has just got logits counts as answering, also before it asks for the next ones', async (t) => {
