@@ -58,10 +58,7 @@ function errorOf(path: string): unknown {
 
 /** `$schema` is the document's to say. */
 function schemaOf(schema: v.GenericSchema): Record<string, unknown> {
-  const { $schema: _, ...json } = toJsonSchema(schema, {
-    target: 'draft-2020-12',
-    typeMode: 'input',
-    errorMode: 'ignore',
-  }) as Record<string, unknown>
+  const json = { ...toJsonSchema(schema, { target: 'draft-2020-12', typeMode: 'input', errorMode: 'ignore' }) }
+  delete json.$schema
   return json
 }

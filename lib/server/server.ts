@@ -2,7 +2,7 @@
 
 import { readFileSync } from 'node:fs'
 import type { Server } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import type { AddressInfo, Socket } from 'node:net'
 import { createAdaptorServer, type HttpBindings } from '@hono/node-server'
 import { LlavaError } from '../index.js'
 import { ApiError, reasons } from './api-error.js'
@@ -48,6 +48,8 @@ export class LlavaServer implements AsyncDisposable {
   readonly #server: Server
   readonly #inFlight: InFlight
   readonly #open = new Set<OpenRequest>()
+  /** Connections, those that have not said anything yet too, which Node does not count as idle ones. */
+  readonly #sockets = new Set<Socket>()
   readonly #metrics = new Metrics(metricHelp)
   #closing: Promise<void> | undefined
 
@@ -76,12 +78,22 @@ export class LlavaServer implements AsyncDisposable {
         keepAliveTimeout: keepAliveMs,
       },
     }) as Server
+    this.#server.on('connection', (socket) => {
+      this.#sockets.add(socket)
+      socket.once('close', () => this.#sockets.delete(socket))
+    })
   }
 
   /** `http://127.0.0.1:8080`, where it listens. */
   get url(): string {
     const { address, family, port } = this.#server.address() as AddressInfo
     return `http://${family === 'IPv6' ? `[${address}]` : address}:${port}`
+  }
+
+  /** Requests with a body that are under way, and the bytes of these bodies. */
+  get load(): { readonly requests: number; readonly bodyBytes: number } {
+    const { requests, bodyBytes } = this.#inFlight
+    return { requests, bodyBytes }
   }
 
   /**
@@ -109,6 +121,7 @@ export class LlavaServer implements AsyncDisposable {
   }
 
   #begin({ incoming, outgoing }: HttpBindings): OpenRequest {
+    if (this.#closing !== undefined) outgoing.shouldKeepAlive = false
     const watchers = {
       inFlight: this.#inFlight,
       metrics: this.#metrics,
@@ -118,7 +131,7 @@ export class LlavaServer implements AsyncDisposable {
     }
     const request: OpenRequest = new OpenRequest(incoming, outgoing, watchers, () => {
       this.#open.delete(request)
-      if (this.#closing !== undefined) this.#server.closeIdleConnections()
+      if (this.#closing !== undefined) incoming.socket.destroySoon()
     })
     this.#open.add(request)
     return request
@@ -130,7 +143,8 @@ export class LlavaServer implements AsyncDisposable {
         resolve()
       })
     })
-    this.#server.closeIdleConnections()
+    const busy = new Set([...this.#open].map(({ incoming }) => incoming.socket))
+    for (const socket of this.#sockets) if (!busy.has(socket)) socket.destroySoon()
     this.#log({ level: 'info', event: 'draining', requests: this.#open.size })
     await within(closed, this.#options.limits.drainMs, signal)
     for (const request of this.#open)

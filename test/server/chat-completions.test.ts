@@ -87,7 +87,7 @@ test('several pictures may stand in a message, and in several ones', async (t) =
 })
 
 test('several answers are numbered, whole and in pieces; the first is that of one alone, and a seed gives the same', async (t) => {
-  const asked = { ...aboutDemo, n: 3, temperature: 1, seed: 5, max_tokens: 12 }
+  const asked = { ...aboutDemo, n: 3, temperature: 1, seed: 5, max_completion_tokens: 12 }
   const texts = ({ choices }: OpenAI.ChatCompletion) => choices.map(({ message }) => message.content)
   const several = await client.chat.completions.create(asked)
   t.deepEqual(
@@ -107,7 +107,7 @@ test('sampling, penalties, bias, stop texts and limits reach the model', async (
   }
   t.is((await text({ stop: ' dog' }))?.message.content, 'The picture shows a rocket, a')
   t.is((await text({ stop: ['no such text', ' a'] }))?.message.content, 'The picture shows')
-  const cut = await text({ max_tokens: 3 })
+  const cut = await text({ max_completion_tokens: 3 })
   t.is(cut?.message.content, 'The picture shows')
   t.is(cut?.finish_reason, 'length')
   const [id] = here.model.tokenize(' rocket', { addBos: false }).slice(-1)
@@ -128,7 +128,7 @@ test('an answer has the form that response_format asks for', async (t) => {
     const { choices } = await client.chat.completions.create({
       ...aboutDemo,
       ...(response_format && { response_format }),
-      max_tokens: 200,
+      max_completion_tokens: 200,
     })
     return JSON.parse(choices[0]?.message.content ?? '') as unknown
   }
@@ -195,7 +195,7 @@ function aboutPicture(url: string): object {
 }
 
 test('an answer that would not end goes on until its limit of tokens', async (t) => {
-  const { choices, usage } = await client.chat.completions.create({ ...endless, max_tokens: 40 })
+  const { choices, usage } = await client.chat.completions.create({ ...endless, max_completion_tokens: 40 })
   t.is(choices[0]?.finish_reason, 'length')
   t.is(usage?.completion_tokens, 40)
 })

@@ -65,7 +65,7 @@ export const aboutDemo = {
 export const endless = {
   model: 'default',
   messages: [{ role: 'user' as const, content: 'Go on.' }],
-  max_tokens: 1900,
+  max_completion_tokens: 1900,
   // only letters, and no end: `.*` that is 100,000 characters long at least
   response_format: {
     type: 'json_schema' as const,

@@ -1,6 +1,7 @@
 // POST /v1/chat/completions, as OpenAI's API reference has it ("Create chat completion").
 
 import * as v from 'valibot'
+import { dictionary, object } from '../schema-object.js'
 import type { Answer, AnswerOptions, FinishReason } from '../../index.js'
 import { Answers, spentOn, type Piece } from '../answers.js'
 import { openaiError } from '../api-error.js'
@@ -25,11 +26,11 @@ import {
   wholeNumber,
 } from './fields.js'
 
-const textPart = v.object({ type: v.literal('text'), text: v.string() })
+const textPart = object({ type: v.literal('text'), text: v.string() })
 
-const picturePart = v.object({
+const picturePart = object({
   type: v.literal('image_url'),
-  image_url: v.object({
+  image_url: object({
     url: v.pipe(v.string(), v.description('data:, http: or https:')),
     detail: v.nullish(
       v.pipe(v.picklist(['auto', 'low', 'high']), v.description('a model sees every picture in one size')),
@@ -41,20 +42,20 @@ const texts = v.union([v.string(), v.array(textPart)])
 const name = v.nullish(v.string())
 
 const message = v.variant('role', [
-  v.object({ role: v.picklist(['system', 'developer']), content: texts, name }),
-  v.object({
+  object({ role: v.picklist(['system', 'developer']), content: texts, name }),
+  object({
     role: v.literal('user'),
     content: v.union([v.string(), v.array(v.variant('type', [textPart, picturePart]))]),
     name,
   }),
-  v.object({ role: v.literal('assistant'), content: v.nullish(texts), name }),
+  object({ role: v.literal('assistant'), content: v.nullish(texts), name }),
 ])
 
-const body = v.object({
+const body = object({
   model: modelField,
   messages: v.pipe(v.array(message), v.minLength(1)),
   stream: v.nullish(v.boolean()),
-  stream_options: v.nullish(v.object({ include_usage: v.nullish(v.boolean()) })),
+  stream_options: v.nullish(object({ include_usage: v.nullish(v.boolean()) })),
   max_completion_tokens: v.nullish(wholeNumber(1)),
   max_tokens: v.nullish(v.pipe(wholeNumber(1), v.description('the older name of max_completion_tokens'))),
   n: v.nullish(wholeNumber(1)),
@@ -63,14 +64,14 @@ const body = v.object({
   ...samplingFields,
   ...penaltyFields,
   ...furtherSamplingFields,
-  logit_bias: v.nullish(v.record(v.pipe(v.string(), v.regex(/^\d+$/, 'expected ids of tokens')), v.number())),
+  logit_bias: v.nullish(v.pipe(dictionary(v.number()), v.description('by the ids of tokens'))),
   logprobs: v.nullish(v.boolean()),
   top_logprobs: v.nullish(wholeNumber(0, 20)),
   response_format: v.nullish(
     v.variant('type', [
       textFormat,
       jsonObjectFormat,
-      v.object({ type: v.literal('json_schema'), json_schema: v.object(jsonSchemaFields) }),
+      object({ type: v.literal('json_schema'), json_schema: object(jsonSchemaFields) }),
     ]),
   ),
   ...noToolsFields,

@@ -1,6 +1,7 @@
 // Fields that several of OpenAI's routes have.
 
 import * as v from 'valibot'
+import { dictionary, object } from '../schema-object.js'
 import type { AnswerOptions, TokenLogprob, TokenLogprobs } from '../../index.js'
 import { ApiError, reasons } from '../api-error.js'
 
@@ -28,10 +29,10 @@ export const furtherSamplingFields = {
   repetition_penalty: v.nullish(v.pipe(v.number(), v.gtValue(0), v.maxValue(100))),
 }
 
-const jsonSchema = v.pipe(v.record(v.string(), v.unknown()), v.description('a JSON Schema'))
+const jsonSchema = v.pipe(dictionary(v.unknown()), v.description('a JSON Schema'))
 
-export const textFormat = v.object({ type: v.literal('text') })
-export const jsonObjectFormat = v.object({ type: v.literal('json_object') })
+export const textFormat = object({ type: v.literal('text') })
+export const jsonObjectFormat = object({ type: v.literal('json_object') })
 export const jsonSchemaFields = {
   name: v.nullish(v.string()),
   description: v.nullish(v.string()),
