@@ -2,7 +2,6 @@
 // SigLIP, which was trained to tell of each pair by itself whether it belongs together (Zhai et al. 2023), is opened in
 // the same way.
 
-import { fileURLToPath } from 'node:url'
 import { deviceCheck, deviceName, openOn, type Device, type Place } from './device.js'
 import { allInputs, eachInput, named, type NamedResult } from './engine/many-inputs.js'
 import { ClipEngine, type ClipDescription } from './engine/clip-engine.js'
@@ -24,12 +23,13 @@ import {
   type OptionCheck,
 } from './options.js'
 import { PictureQueue, takePicture } from './engine/picture-queue.js'
+import { packageFile } from './package-files.js'
 import type { ManyProgressListener } from './progress.js'
 import { norm, normalizeRow } from './row-norm.js'
 import { asDtype, embeddingDtypes, type EmbeddingData, type EmbeddingDtype } from './vector-dtype.js'
 
 /** The CLIP that comes with the package: it knows drawings of two hundred things. */
-export const packagedClip = fileURLToPath(new URL('../../models/clip', import.meta.url))
+export const packagedClip = packageFile('models/clip')
 
 export interface ClipOptions extends ImageOptions {
   /** As of `LLaVA.open`. */

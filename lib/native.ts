@@ -1,10 +1,8 @@
 // The Node-API boundary as TypeScript sees it: three classes (Model, Sequence, ImageFeatures), one verb for the decoder (forward).
 // Shape letters: T tokens, P image rows, D text hidden size, Dv vision hidden size, V vocabulary, S image size.
 
-import { createRequire } from 'node:module'
-import { fileURLToPath } from 'node:url'
-import path from 'node:path'
 import { LlavaError, type LlavaErrorCode } from './errors.js'
+import { loadBinary } from './native-binary.js'
 
 /** Element types a tensor may have on disk. Quantised ones are GGUF blocks along the last (input) dimension. */
 export type Dtype =
@@ -460,28 +458,12 @@ export interface NativeAddon {
   }
 }
 
-const packageRoot = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../..')
-
 let addon: NativeAddon | undefined
 
 /** The compiled addon, loaded on first use. */
 export function native(): NativeAddon {
-  addon ??= load()
+  addon ??= loadBinary() as NativeAddon
   return addon
-}
-
-function load(): NativeAddon {
-  const require = createRequire(import.meta.url)
-  try {
-    const loadBinding = require('node-gyp-build') as (directory: string) => NativeAddon
-    return loadBinding(packageRoot)
-  } catch (cause) {
-    throw new LlavaError(
-      'NATIVE_UNAVAILABLE',
-      `no native binary for ${process.platform}-${process.arch} could be loaded; run \`npm run build:native\` in ${packageRoot} (needs a C++20 compiler)`,
-      { cause },
-    )
-  }
 }
 
 /** A flag for one call. */

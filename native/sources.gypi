@@ -11,6 +11,7 @@
       "native/ops/dry_backend.cc",
       "native/common/crc32.cc",
       "native/common/file_reader.cc",
+      "native/common/files_windows.cc",
       "native/common/quantise.cc",
       "native/image/resize.cc",
       "native/cpu/backend.cc",
@@ -68,7 +69,9 @@
       "native/binding/convert.cc"
     ],
     "llava_addon_sources": [
-      "native/binding/addon.cc"
+      "native/binding/addon.cc",
+      "native/binding/libstdcxx_floor.cc",
+      "native/binding/windows_host.cc"
     ],
     "llava_testing_sources": [
       "native/testing/far_backend.cc",

@@ -17,6 +17,9 @@ const require = createRequire(import.meta.url)
 const jobs = process.env.JOBS ?? String(availableParallelism())
 const sourceList = JSON.parse(readFileSync(path.join(root, 'native/sources.gypi'), 'utf8')).variables
 
+/** Where packages are installed: the checkout, or the project that this package is installed in. */
+const projectFolder = root.split(`${path.sep}node_modules${path.sep}`)[0]
+
 /** What is built: the file, and what it depends on beyond the build files. */
 const targets = {
   llava_native: { output: 'build/Release/llava_native.node', isInput: (file) => !file.startsWith('native/testing/') },
@@ -80,14 +83,26 @@ function chooseBuilder(tools, asked) {
 
 /** Path of a development package's file; they are missing after an install with --omit=dev and in an installed package. */
 function packageFile(packageName, file) {
+  // npm and npx bring a node-gyp of their own
+  const ofNpm = process.env.npm_config_node_gyp
+  if (packageName === 'node-gyp' && ofNpm !== undefined && !isInstalled(packageName)) return ofNpm
   try {
     return path.join(path.dirname(require.resolve(`${packageName}/package.json`)), file)
   } catch (cause) {
     const packages = 'node-addon-api@8 node-api-headers@1 node-gyp@12 cmake-js@8'
     throw new BuildError(
-      `The native part cannot be built without ${packageName}: run \`npm install --no-save ${packages}\` in ${root} first.`,
+      `The native part cannot be built without ${packageName}: run \`npm install --no-save ${packages}\` in ${projectFolder} first.`,
       { cause },
     )
+  }
+}
+
+function isInstalled(packageName) {
+  try {
+    require.resolve(`${packageName}/package.json`)
+    return true
+  } catch {
+    return false
   }
 }
 

@@ -12,7 +12,9 @@ import { withShowValue } from './flags.js'
 import { addHelp } from './help.js'
 import { addInfo } from './info.js'
 import { addList } from './list.js'
+import { packageFile } from '../package-files.js'
 import { addPull } from './pull.js'
+import { addRebuild } from './rebuild.js'
 import { addRm } from './rm.js'
 import { addServe } from './serve.js'
 import { Session } from './session.js'
@@ -53,7 +55,7 @@ export async function run(args: readonly string[]): Promise<number> {
   addHelp(program, help)
   const [models, tools] = [
     [addPull, addList, addShow, addRm],
-    [addTrace, addBench, addCompletion],
+    [addTrace, addBench, addRebuild, addCompletion],
   ]
   for (const add of [addAsk, addChat, addEmbed, addServe, addTokenize, addInfo, addConvert, ...models, ...tools])
     add(program, session)
@@ -70,7 +72,7 @@ export async function run(args: readonly string[]): Promise<number> {
 }
 
 function packageVersion(): string {
-  const { version } = JSON.parse(readFileSync(new URL('../../../package.json', import.meta.url), 'utf8')) as {
+  const { version } = JSON.parse(readFileSync(packageFile('package.json'), 'utf8')) as {
     readonly version: string
   }
   return version

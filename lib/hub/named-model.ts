@@ -2,7 +2,6 @@
 
 import { access } from 'node:fs/promises'
 import path from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { LlavaError } from '../errors.js'
 import { RepositoryCache } from './cache.js'
 import { nearestNames, parseModelName, type ModelName } from './model-name.js'
@@ -10,13 +9,14 @@ import { hubSettings } from './settings.js'
 import { chooseModel, type ModelChoice } from './model-choice.js'
 import { describeModel } from '../weights/describe-model.js'
 import type { DescribeOptions, ModelDescription } from '../weights/model-description.js'
+import { packageFile } from '../package-files.js'
 import { shardNames } from '../weights/shards.js'
 
 /** The name of the model that comes with the package, which is pulled nowhere. */
 export const defaultName = 'default'
 
 /** Where it is. */
-export const defaultModel = fileURLToPath(new URL('../../../models/default.gguf', import.meta.url))
+export const defaultModel = packageFile('models/default.gguf')
 
 /** Describes the model at a path or of a name. */
 export async function describeNamedModel(location: string, options: DescribeOptions): Promise<ModelDescription> {

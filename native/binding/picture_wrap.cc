@@ -26,7 +26,7 @@ struct Pixels {
       throw Error(ErrorCode::kOutOfMemory,
                   "out of memory: could not allocate " + std::to_string(nbytes()) + " bytes for a picture");
   }
-  ~Pixels() { std::free(rgb); }
+  ~Pixels() { free_aligned(rgb); }
   Pixels(const Pixels&) = delete;
   Pixels& operator=(const Pixels&) = delete;
   int64_t nbytes() const { return 3 * width * height; }

@@ -5,6 +5,8 @@
 
 #if defined(__linux__)
 #include <sys/mman.h>
+#elif defined(_WIN32)
+#include <malloc.h>
 #endif
 
 namespace llava {
@@ -20,17 +22,30 @@ constexpr int64_t row_pitch(int64_t bytes) {
 
 enum class PageSize : uint8_t { kLarge, kUsual };
 
-// Cache-line aligned memory to give back by std::free, or nullptr. Rows of activations lie pages apart, and a walk down
-// a column looks each page up: where the system has pages of 2 MiB for those who ask, large blocks ask.
+// Cache-line aligned memory to give back by free_aligned, or nullptr. Rows of activations lie pages apart, and a walk
+// down a column looks each page up: where the system has pages of 2 MiB for those who ask, large blocks ask.
 inline void* allocate_aligned(uint64_t size, PageSize pages = PageSize::kLarge) {
   constexpr uint64_t kHugePage = uint64_t{2} << 20;
   const bool asks = pages == PageSize::kLarge && size >= kHugePage;
   const uint64_t alignment = asks ? kHugePage : kCacheLine;
-  void* data = std::aligned_alloc(alignment, (size + alignment - 1) / alignment * alignment);
+  const uint64_t whole = (size + alignment - 1) / alignment * alignment;
+#if defined(_WIN32)
+  void* data = _aligned_malloc(whole, alignment);
+#else
+  void* data = std::aligned_alloc(alignment, whole);
+#endif
 #if defined(__linux__)
   if (data != nullptr && asks) madvise(data, size / kHugePage * kHugePage, MADV_HUGEPAGE);
 #endif
   return data;
+}
+
+inline void free_aligned(void* data) {
+#if defined(_WIN32)
+  _aligned_free(data);
+#else
+  std::free(data);
+#endif
 }
 
 }  // namespace llava

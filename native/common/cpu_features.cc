@@ -1,8 +1,5 @@
 #include "common/cpu_features.h"
 
-#include <fcntl.h>
-#include <unistd.h>
-
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -10,8 +7,10 @@
 #include <thread>
 
 #if defined(__linux__)
+#include <fcntl.h>
 #include <sched.h>
 #include <sys/syscall.h>
+#include <unistd.h>
 #endif
 #if defined(__x86_64__)
 #include <cpuid.h>
@@ -116,6 +115,7 @@ CpuFeatures detect() {
 
 // cgroup v2 quota in whole CPUs, rounded up; 0 when there is none.
 int cgroup_cpus() {
+#if defined(__linux__)
   const int fd = ::open("/sys/fs/cgroup/cpu.max", O_RDONLY | O_CLOEXEC);
   if (fd < 0) return 0;
   char text[64] = {};
@@ -125,6 +125,9 @@ int cgroup_cpus() {
   char* rest = nullptr;
   const long quota = std::strtol(text, &rest, 10), period = std::strtol(rest, nullptr, 10);
   return quota > 0 && period > 0 ? static_cast<int>((quota + period - 1) / period) : 0;
+#else
+  return 0;
+#endif
 }
 
 }  // namespace

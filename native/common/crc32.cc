@@ -30,7 +30,7 @@ constexpr Tables kTables = make_tables();
 // A linear map of checksums: column i is where bit i goes.
 using Map = std::array<uint32_t, 32>;
 
-uint32_t apply(const Map& map, uint32_t crc) {
+uint32_t mapped(const Map& map, uint32_t crc) {
   uint32_t sum = 0;
   for (; crc != 0; crc &= crc - 1) sum ^= map[static_cast<size_t>(std::countr_zero(crc))];
   return sum;
@@ -38,7 +38,7 @@ uint32_t apply(const Map& map, uint32_t crc) {
 
 Map twice(const Map& map) {
   Map square;
-  for (size_t i = 0; i < 32; i++) square[i] = apply(map, map[i]);
+  for (size_t i = 0; i < 32; i++) square[i] = mapped(map, map[i]);
   return square;
 }
 
@@ -66,7 +66,7 @@ uint32_t crc32_joined(uint32_t first, uint32_t second, uint64_t second_nbytes) n
   for (size_t i = 1; i < 32; i++) map[i] = 1u << (i - 1);
   map = twice(twice(twice(map)));  // one byte
   for (; second_nbytes != 0; second_nbytes >>= 1, map = twice(map)) {
-    if ((second_nbytes & 1) != 0) first = apply(map, first);
+    if ((second_nbytes & 1) != 0) first = mapped(map, first);
   }
   return first ^ second;
 }

@@ -39,6 +39,9 @@ constexpr const char* code_name(ErrorCode code) {
 class Error : public std::runtime_error {  // whose copies share one message: handing an error on cannot fail
  public:
   Error(ErrorCode code, const std::string& message) : runtime_error(message), code_(code) {}
+  // copying only: std::runtime_error moves from GLIBCXX_3.4.26 on
+  Error(const Error&) = default;
+  Error& operator=(const Error&) = default;
   ErrorCode code() const { return code_; }
 
  private:

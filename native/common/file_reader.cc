@@ -1,4 +1,5 @@
-// open + lseek + pread; lseek rather than fstat, as in mapped_file.cc.
+// open + lseek + pread; lseek rather than fstat, as in mapped_file.cc. The twin for Windows is files_windows.cc.
+#if !defined(_WIN32)
 #include "common/file_reader.h"
 
 #include <fcntl.h>
@@ -33,3 +34,4 @@ void FileReader::read(uint64_t offset, std::byte* dst, uint64_t nbytes) const {
 }
 
 }  // namespace llava
+#endif

@@ -20,7 +20,11 @@ class FileReader {
 
  private:
   std::string path_;
+#if defined(_WIN32)
+  void* file_;  // a HANDLE
+#else
   int fd_;
+#endif
   uint64_t size_;
 };
 

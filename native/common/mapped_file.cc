@@ -1,4 +1,6 @@
-// open + lseek + mmap; lseek rather than fstat, whose symbol would raise the glibc this binary asks for.
+// open + lseek + mmap; lseek rather than fstat, whose symbol would raise the glibc this binary asks for. The twin for
+// Windows is files_windows.cc.
+#if !defined(_WIN32)
 #include "common/mapped_file.h"
 
 #include <fcntl.h>
@@ -37,3 +39,4 @@ MappedFile::~MappedFile() {
 }
 
 }  // namespace llava
+#endif

@@ -44,7 +44,7 @@ class CpuBackend : public Backend {
     std::byte* data = static_cast<std::byte*>(allocate_aligned(nbytes, pages));
     if (data == nullptr)
       throw Error(ErrorCode::kOutOfMemory, "out of memory: could not allocate " + std::to_string(nbytes) + " bytes");
-    return {std::shared_ptr<const void>(data, [](std::byte* p) { std::free(p); }), DeviceAddress::of(data), nbytes};
+    return {std::shared_ptr<const void>(data, [](std::byte* p) { free_aligned(p); }), DeviceAddress::of(data), nbytes};
   }
   DeviceMemory adopt(std::shared_ptr<const MappedFile> file, uint64_t first, uint64_t nbytes,
                      const AdoptProgress& progress) override {

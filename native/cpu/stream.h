@@ -19,7 +19,7 @@ namespace llava::cpu {
 class Workspace {
  public:
   Workspace() = default;
-  ~Workspace() { std::free(data_); }
+  ~Workspace() { free_aligned(data_); }
   Workspace(const Workspace&) = delete;
   Workspace& operator=(const Workspace&) = delete;
   Workspace(Workspace&& other) noexcept : data_(other.data_), size_(other.size_) {
@@ -30,7 +30,7 @@ class Workspace {
   std::byte* at_least(uint64_t bytes) {  // 64-byte aligned; throws kOutOfMemory
     if (bytes <= size_) return data_;
     const uint64_t size = (bytes + 63) / 64 * 64;
-    std::free(data_);
+    free_aligned(data_);
     size_ = 0;
     data_ = static_cast<std::byte*>(allocate_aligned(size));
     if (data_ == nullptr)

@@ -1,7 +1,7 @@
 // AMX with BF16: products of bfloat16 on tiles of 16 x 16 outputs, sixteen times as many a cycle as by FMA. So
 // quantised weights are multiplied as bfloat16 where rows are many, and float32 as two bfloat16 terms; everything else
 // is that of the table without it.
-#if defined(__x86_64__)
+#if defined(__x86_64__) && !defined(_WIN32)  // Windows gives no tiles
 #include <immintrin.h>
 
 #include <algorithm>

@@ -25,7 +25,9 @@ std::vector<Isa> isas() {
   list.push_back({"avx512-bw", cpu.avx512, fill_avx512_bw});
   list.push_back({"avx512", cpu.vnni, fill_avx512});
   list.push_back({"avx512-bf16", cpu.vnni && cpu.bf16, fill_avx512_bf16});
+#if !defined(_WIN32)
   list.push_back({"amx", cpu.amx_bf16, fill_amx});
+#endif
 #elif defined(__aarch64__)
   list.push_back({"neon", cpu.neon, fill_neon});
   list.push_back({"neon-dotprod", cpu.dotprod, fill_neon_dotprod});
