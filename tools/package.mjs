@@ -40,10 +40,13 @@ const bundled = [
   '@huggingface/hub',
   '@huggingface/jinja',
   '@huggingface/tokenizers',
+  '@valibot/to-json-schema',
+  'hono',
   'hyparquet',
   'hyparquet-writer',
   'lru-cache',
   'p-limit',
+  'valibot',
 ]
 
 const {
@@ -59,7 +62,13 @@ const dependencies = Object.fromEntries(
   Object.entries(manifest.dependencies).filter(([name]) => !bundled.includes(name)),
 )
 
-const entryPoints = ['lib/index', 'lib/cli/main', 'bench/index', 'bench/count-child', 'lib/native-binary']
+/** What is imported or run by name: subpaths, the command, a process of the bench, and what the subpaths of binaries import. */
+const entryPoints = [
+  ...Object.values(manifest.exports).flatMap((subpath) => subpath.default ?? []),
+  ...Object.values(manifest.bin),
+  'dist/bench/count-child.js',
+  'dist/lib/native-binary.js',
+]
 
 function copyFiles() {
   for (const file of files) cpSync(from(file), to(file), { recursive: true })
@@ -72,7 +81,7 @@ function copyFiles() {
 function bundle() {
   const { metafile } = buildSync({
     absWorkingDir: root,
-    entryPoints: entryPoints.map((name) => `dist/${name}.js`),
+    entryPoints,
     outbase: 'dist',
     outdir: path.relative(root, to('dist')),
     chunkNames: 'lib/[name]-[hash]',
