@@ -70,7 +70,7 @@ const rowwise =
     written: T * D * f32,
   })
 
-function quantize({ rows: T, columns: D = 0 }: OpRequest): Work {
+function quantise({ rows: T, columns: D = 0 }: OpRequest): Work {
   const blockBytes = 32 + f32 + 2 * f32 // codes, scale, two sums
   return { operations: 3 * T * D, read: T * D * f32, written: T * (D / 32) * blockBytes }
 }
@@ -99,7 +99,7 @@ const works: Readonly<Partial<Record<OpRequest['op'], (request: OpRequest) => Wo
   activate: rowwise(4, 1), // product, exp, sum, quotient
   silu_mul: rowwise(5, 2), // negate, exp, sum, quotient, product
   rope: rowwise(3, 1), // two products and a sum for each of a pair
-  quantize,
+  quantise,
   patch_embed: patchEmbed,
   embed_rows: embedRows,
   copy_rows: rowwise(0, 1),

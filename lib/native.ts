@@ -364,7 +364,7 @@ export const measuredOps = [
   'activate',
   'silu_mul',
   'rope',
-  'quantize',
+  'quantise',
   'patch_embed',
   'embed_rows',
   'copy_rows',

@@ -53,7 +53,7 @@
       "native/bench/rowwise_op.cc",
       "native/bench/kv_ops.cc",
       "native/bench/patch_embed_op.cc",
-      "native/bench/quantize_op.cc",
+      "native/bench/quantise_op.cc",
       "native/bench/measured_op.cc",
       "native/binding/exports.cc",
       "native/binding/library_backend.cc",

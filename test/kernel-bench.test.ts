@@ -16,7 +16,7 @@ const small: Readonly<Record<OpRequest['op'], Omit<OpRequest, 'op' | 'dtype'>>> 
   activate: { rows: 3, columns: 100 },
   silu_mul: { rows: 3, columns: 100 },
   rope: { rows: 3, columns: 128, headDim: 32 },
-  quantize: { rows: 3, columns: 128 },
+  quantise: { rows: 3, columns: 128 },
   patch_embed: { rows: 10, columns: 48, imageSize: 42, patchSize: 14 },
   embed_rows: { rows: 3, columns: 256, depth: 50 },
   copy_rows: { rows: 3, columns: 100 },

@@ -82,7 +82,10 @@ function kernelOf(name) {
   if (name === 'gemm_f32') return { functions: /gemm_(?:tile|columns|f32)/, kind: 'f32' }
   const [, verb, type] = /^(gem[mv])_(Q\d\w*)$/.exec(name) ?? []
   if (type === undefined) throw new Error(`expected gemm_T, gemv_T (T a quantised type) or gemm_f32, got ${name}`)
-  return { functions: new RegExp(`(?:${verb === 'gemm' ? 'tile|gemm_q' : 'gemv_q'})I\\w*Codes${type}E`), kind: 'int8' }
+  return {
+    functions: new RegExp(`(?:${verb === 'gemm' ? 'tile(?:_32(?:_of)?)?|gemm_q' : 'gemv_q'})I\\w*Codes${type}E`),
+    kind: 'int8',
+  }
 }
 
 /** The cost of a kernel in one table, [] if the table does not have it. */

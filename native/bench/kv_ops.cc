@@ -102,7 +102,7 @@ class AttentionOp : public MeasuredOp {
   // What the reference is made of, so that it errs as the table does.
   cpu::Factors factors() const {
     const KernelTable& kernels = select_kernels(operands_.backend().info().isa);
-    const bool tiled = kernels.bf16 == Bf16::kTiles && !request_.causal && request_.rows > kFewRows;
+    const bool tiled = cpu::attends_by_tiles(kernels, Arithmetic::kFast, request_.causal) && request_.rows > kFewRows;
     return tiled ? cpu::Factors::kTerms : cpu::Factors::kFloat;
   }
   template <class Acc>

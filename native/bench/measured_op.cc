@@ -20,7 +20,7 @@ constexpr Maker kMakers[] = {
     {"patch_embed", make_patch_embed_op}, {"layer_norm", make_layer_norm_op},   {"rms_norm", make_rms_norm_op},
     {"linear", make_linear_op},           {"activate", make_activate_op},       {"silu_mul", make_silu_mul_op},
     {"add_rows", make_add_rows_op},       {"rope_angles", make_rope_angles_op}, {"rope", make_rope_op},
-    {"kv_append", make_kv_append_op},     {"attention", make_attention_op},     {"quantize", make_quantize_op},
+    {"kv_append", make_kv_append_op},     {"attention", make_attention_op},     {"quantise", make_quantise_op},
 };
 
 }  // namespace

@@ -9,7 +9,7 @@ std::unique_ptr<MeasuredOp> make_linear_op(Backend& backend, const OpRequest& re
 std::unique_ptr<MeasuredOp> make_attention_op(Backend& backend, const OpRequest& request);
 std::unique_ptr<MeasuredOp> make_kv_append_op(Backend& backend, const OpRequest& request);
 std::unique_ptr<MeasuredOp> make_patch_embed_op(Backend& backend, const OpRequest& request);
-std::unique_ptr<MeasuredOp> make_quantize_op(Backend& backend, const OpRequest& request);
+std::unique_ptr<MeasuredOp> make_quantise_op(Backend& backend, const OpRequest& request);
 std::unique_ptr<MeasuredOp> make_rms_norm_op(Backend& backend, const OpRequest& request);
 std::unique_ptr<MeasuredOp> make_layer_norm_op(Backend& backend, const OpRequest& request);
 std::unique_ptr<MeasuredOp> make_activate_op(Backend& backend, const OpRequest& request);

@@ -13,6 +13,9 @@ namespace llava {
 
 constexpr uint64_t kCacheLine = 64;
 
+// The smallest multiple of `of` that is not below n >= 0.
+constexpr int64_t round_up(int64_t n, int64_t of) { return (n + of - 1) / of * of; }
+
 // Bytes from one row to the next: an odd number of cache lines, as rows a power of two apart compete for the same cache
 // sets.
 constexpr int64_t row_pitch(int64_t bytes) {

@@ -18,7 +18,6 @@ using I = int32_t __attribute__((vector_size(32)));
 }
 
 // --- Q4_0 Q4_1 Q5_0 Q5_1 Q8_0
-// -------------------------------------------------------------------------------------------------------
 
 uint32_t magnitude_bits(float x) { return std::bit_cast<uint32_t>(x) & 0x7FFFFFFFu; }
 
@@ -122,7 +121,6 @@ void encode(const float* x, BlockQ8_0& block) {
 }
 
 // --- K blocks
-// -----------------------------------------------------------------------------------------------------------------------
 // Codes stay whole-number floats until they are packed.
 
 // Nearest whole number in [lo, hi], NaN to lo: adding 1.5 * 2^23 leaves no room for a fraction.
@@ -414,7 +412,6 @@ void encode(const float* x, BlockQ6_K& block) {
 }
 
 // --- rows
-// ---------------------------------------------------------------------------------------------------------------------------
 
 template <class Block, int values>
 void encode_blocks(const float* src, int64_t n, std::byte* dst) {

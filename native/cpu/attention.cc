@@ -10,9 +10,11 @@
 #include <limits>
 #include <span>
 
+#include "common/aligned.h"
 #include "common/half.h"
 #include "cpu/attention_block.h"
 #include "cpu/attention_tiles.h"
+#include "cpu/factors.h"
 #include "cpu/stream.h"
 
 namespace llava::cpu {
@@ -39,7 +41,7 @@ int64_t scratch_floats(int64_t rows, int64_t dh) {
 Scratch scratch_of(std::byte* memory, int64_t rows, int64_t dh) {
   auto next = [at = reinterpret_cast<float*>(memory)](int64_t count) mutable {
     float* here = at;
-    at += (count + 15) / 16 * 16;
+    at += round_up(count, 16);
     return here;
   };
   Scratch s{};
@@ -59,17 +61,34 @@ void score_span(const KernelTable& k, const Block& block, int64_t at, int64_t wi
   for (int64_t page = 0; page < width; page += kPageTokens) {
     const Head head = block.page(at + page);
     if (block.reads_halves()) {
-      const int64_t columns = (block.held(0, at + page) + 15) / 16 * 16;
-      k.gemm_f16(block.rows(), columns, dh, s.q, dh, reinterpret_cast<const uint16_t*>(head.keys), kPageTokens,
-                 block.after_keys(at + page), s.scores + page, kSpan, false);
+      const int64_t columns = round_up(block.held(0, at + page), 16);
+      k.gemm_f16({.m = block.rows(),
+                  .n = columns,
+                  .k = dh,
+                  .a = s.q,
+                  .lda = dh,
+                  .b = reinterpret_cast<const uint16_t*>(head.keys),
+                  .ldb = kPageTokens,
+                  .c = s.scores + page,
+                  .ldc = kSpan,
+                  .accumulate = false},
+                 block.after_keys(at + page));
       continue;
     }
     const float* keys = f32_keys(k, block.layout(), head, s.keys);
     for (int64_t r = 0; r < block.rows(); r += kDiagonalRows) {
-      const int64_t columns = (block.held(r, at + page) + 15) / 16 * 16,
-                    rows = std::min(kDiagonalRows, block.rows() - r);
-      if (columns > 0)
-        k.gemm_f32(rows, columns, dh, s.q + r * dh, dh, keys, kPageTokens, s.scores + r * kSpan + page, kSpan, false);
+      const int64_t columns = round_up(block.held(r, at + page), 16), rows = std::min(kDiagonalRows, block.rows() - r);
+      if (columns <= 0) continue;
+      k.gemm_f32({.m = rows,
+                  .n = columns,
+                  .k = dh,
+                  .a = s.q + r * dh,
+                  .lda = dh,
+                  .b = keys,
+                  .ldb = kPageTokens,
+                  .c = s.scores + r * kSpan + page,
+                  .ldc = kSpan,
+                  .accumulate = false});
     }
   }
 }
@@ -114,8 +133,17 @@ void gather_span(const KernelTable& k, const Block& block, int64_t at, int64_t w
     if (block.reads_halves()) {
       for_positions_seen(block, 0, block.rows(), at + page, [&](int64_t row, int64_t rows, int64_t from, int64_t to) {
         const auto* values = reinterpret_cast<const uint16_t*>(head.values) + from * dhp;
-        k.gemm_f16(rows, dhp, to - from, s.scores + row * kSpan + page + from, kSpan, values, dhp,
-                   block.after_values(at + page), s.out + row * dhp, dhp, true);
+        k.gemm_f16({.m = rows,
+                    .n = dhp,
+                    .k = to - from,
+                    .a = s.scores + row * kSpan + page + from,
+                    .lda = kSpan,
+                    .b = values,
+                    .ldb = dhp,
+                    .c = s.out + row * dhp,
+                    .ldc = dhp,
+                    .accumulate = true},
+                   block.after_values(at + page));
       });
       continue;
     }
@@ -124,8 +152,16 @@ void gather_span(const KernelTable& k, const Block& block, int64_t at, int64_t w
     for (int64_t r = 0; r < block.rows(); r += kDiagonalRows) {
       const int64_t tile = std::min(kDiagonalRows, block.rows() - r);
       for_positions_seen(block, r, tile, at + page, [&](int64_t row, int64_t rows, int64_t from, int64_t to) {
-        k.gemm_f32(rows, dhp, to - from, s.scores + row * kSpan + page + from, kSpan, values + from * dhp, dhp,
-                   s.out + row * dhp, dhp, true);
+        k.gemm_f32({.m = rows,
+                    .n = dhp,
+                    .k = to - from,
+                    .a = s.scores + row * kSpan + page + from,
+                    .lda = kSpan,
+                    .b = values + from * dhp,
+                    .ldb = dhp,
+                    .c = s.out + row * dhp,
+                    .ldc = dhp,
+                    .accumulate = true});
       });
     }
   }
@@ -143,7 +179,7 @@ void attend_block(const KernelTable& k, const Block& block, const Scratch& s) {
   }
   std::memset(s.out, 0, static_cast<size_t>(block.rows() * dhp) * sizeof(float));
   for (int64_t at = block.oldest() / kSpan * kSpan; at < block.visible(); at += kSpan) {
-    const int64_t width = std::min(kSpan, (block.visible() - at + kPageTokens - 1) / kPageTokens * kPageTokens);
+    const int64_t width = std::min(kSpan, round_up(block.visible() - at, kPageTokens));
     score_span(k, block, at, width, s);
     weigh_span(k, block, at, width, s);
     gather_span(k, block, at, width, s);
@@ -199,7 +235,7 @@ class AttentionTasks {
 
 void attention(Stream& s, const AttentionArgs& a) {
   CpuStream& stream = cpu_stream(s);
-  const bool tiled = attends_by_tiles(stream.kernels, a);
+  const bool tiled = attends_by_tiles(stream.kernels, a.arithmetic, a.causal);
   const AttentionTasks tasks(a, tiled ? kTiledQueryRows : kQueryRows, tiled);
   const int64_t dh = a.cache.layout.head_dim;
   const auto plain_bytes = static_cast<uint64_t>(scratch_floats(tasks.rows(), dh)) * sizeof(float);
@@ -288,7 +324,7 @@ void quantise_row(const KernelTable& k, const float* values, int64_t dh, uint16_
     }
     s.inverse[b] = scale > 0 ? 1 / scale : 0;
   }
-  k.quantize_q8(s.row, blocks * kKvBlock, s.inverse, s.codes, s.sum);
+  k.quantise_q8(s.row, blocks * kKvBlock, s.inverse, s.codes, s.sum);
 }
 
 void append_q8(const KernelTable& k, const KvLayout& layout, const Head& head, const NewRows& rows, const Append& s) {

@@ -10,8 +10,6 @@ namespace llava::cpu {
 
 namespace {
 
-constexpr int64_t whole(int64_t n, int64_t of) { return (n + of - 1) / of * of; }
-
 constexpr int64_t kWidth = 2 * kTileRows;  // columns of a product
 constexpr auto kFloat = static_cast<int64_t>(sizeof(float));
 constexpr int64_t kScoreStride = row_pitch(kSpan * kFloat) / kFloat;
@@ -42,8 +40,8 @@ uint64_t lay_out(std::byte* memory, int64_t most_rows, int64_t head_dim, TileScr
     if (memory != nullptr) place = reinterpret_cast<T*>(memory + at);
     at += (static_cast<uint64_t>(count) * sizeof(T) + kCacheLine - 1) / kCacheLine * kCacheLine;
   };
-  s.rows = whole(most_rows, kTileRows);
-  s.depth = whole(head_dim, kTileDepth);
+  s.rows = round_up(most_rows, kTileRows);
+  s.depth = round_up(head_dim, kTileDepth);
   s.out_stride = row_pitch(s.depth * kFloat) / kFloat;
   take(s.q, kBfloatTerms * s.q_plane());
   take(s.weights, kBfloatTerms * s.weights_plane());
@@ -52,7 +50,7 @@ uint64_t lay_out(std::byte* memory, int64_t most_rows, int64_t head_dim, TileScr
   take(s.out, s.rows * s.out_stride);
   take(s.max, s.rows);
   take(s.sum, s.rows);
-  take(s.page, kPageTokens * whole(head_dim, kTileDepth));
+  take(s.page, kPageTokens * round_up(head_dim, kTileDepth));
   take(s.row, s.depth);
   return at;
 }
@@ -91,7 +89,7 @@ void clear_panels(const TileScratch& s) {
 
 // scores[rows, width] of the positions from `at` on. Those beyond `held` are of keys that nobody wrote.
 void score_span(const KernelTable& k, const Block& block, int64_t at, int64_t held, const TileScratch& s) {
-  const int64_t dh = block.layout().head_dim, m = whole(block.rows(), kTileRows), width = whole(held, kWidth);
+  const int64_t dh = block.layout().head_dim, m = round_up(block.rows(), kTileRows), width = round_up(held, kWidth);
   if (dh < s.depth) clear_panels(s);
   for (int64_t page = 0; page < held; page += kPageTokens) {
     const float* keys = f32_keys(k, block.layout(), block.page(at + page), s.page);
@@ -99,15 +97,15 @@ void score_span(const KernelTable& k, const Block& block, int64_t at, int64_t he
       take_columns(k, keys + c, kPageTokens, dh, s.panels + (page + c) * s.depth, s.panel_plane());
   }
   for (int64_t c = 0; c < width; c += kWidth) {
-    k.gemm_tiles(m, s.depth, s.q, s.q_plane(), kBfloatTerms, s.panels + c * s.depth, s.panel_plane(), kBfloatTerms,
-                 s.scores + c, kScoreStride, false);
+    k.gemm_tiles(m, s.depth, {s.q, s.q_plane(), kBfloatTerms}, {s.panels + c * s.depth, s.panel_plane(), kBfloatTerms},
+                 {s.scores + c, kScoreStride, false});
   }
 }
 
 // scores -> weights of the online softmax in tiles, zero beyond `held`; what was gathered in out before is rescaled.
 void weigh_span(const KernelTable& k, const Block& block, int64_t held, const TileScratch& s) {
-  const int64_t depth = whole(held, kTileDepth);
-  for (int64_t r = 0; r < whole(block.rows(), kTileRows); r++) {
+  const int64_t depth = round_up(held, kTileDepth);
+  for (int64_t r = 0; r < round_up(block.rows(), kTileRows); r++) {
     float* scores = s.scores + r * kScoreStride;
     float rescale = 1;
     if (r < block.rows()) {
@@ -124,8 +122,8 @@ void weigh_span(const KernelTable& k, const Block& block, int64_t held, const Ti
 
 // out += weights · values
 void gather_span(const KernelTable& k, const Block& block, int64_t at, int64_t held, const TileScratch& s) {
-  const int64_t dhp = padded_head_dim(block.layout().head_dim), m = whole(block.rows(), kTileRows),
-                depth = whole(held, kTileDepth);
+  const int64_t dhp = padded_head_dim(block.layout().head_dim), m = round_up(block.rows(), kTileRows),
+                depth = round_up(held, kTileDepth);
   if (dhp < s.depth || held < depth) clear_panels(s);
   for (int64_t page = 0; page < held; page += kPageTokens) {
     const int64_t positions = std::min(kPageTokens, held - page);
@@ -134,8 +132,8 @@ void gather_span(const KernelTable& k, const Block& block, int64_t at, int64_t h
       take_columns(k, values + c, dhp, positions, s.panels + c * depth + page * kTileRows, s.panel_plane());
   }
   for (int64_t c = 0; c < s.depth; c += kWidth) {
-    k.gemm_tiles(m, depth, s.weights, s.weights_plane(), kBfloatTerms, s.panels + c * depth, s.panel_plane(),
-                 kBfloatTerms, s.out + c, s.out_stride, at > 0);
+    k.gemm_tiles(m, depth, {s.weights, s.weights_plane(), kBfloatTerms},
+                 {s.panels + c * depth, s.panel_plane(), kBfloatTerms}, {s.out + c, s.out_stride, at > 0});
   }
 }
 

@@ -7,11 +7,6 @@ namespace llava::cpu {
 
 constexpr int64_t kTiledQueryRows = 320;  // of a task: [rows, kSpan] of scores and as many weights in L2
 
-// Whether the sequences of many rows go this way.
-inline bool attends_by_tiles(const KernelTable& kernels, const AttentionArgs& a) {
-  return kernels.bf16 == Bf16::kTiles && a.arithmetic == Arithmetic::kFast && !a.causal;
-}
-
 // Scratch of a task of so many rows.
 uint64_t tile_scratch_bytes(int64_t rows, int64_t head_dim);
 

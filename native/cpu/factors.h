@@ -1,4 +1,4 @@
-// What the factors of a product are, decided once per output of linear.
+// What the factors of a product are: decided once per output of linear, and once per batch of attention.
 #pragma once
 #include "common/half.h"
 #include "cpu/kernels/table.h"
@@ -16,6 +16,11 @@ inline Factors factors_of(const KernelTable& kernels, const Weight& w, Arithmeti
   if (many && kernels.bf16 != Bf16::kNone && w.dtype == DType::BF16 && w.cols % 2 == 0) return Factors::kBfloat;
   if (quantised) return Factors::kInt8;
   return many && kernels.bf16 == Bf16::kTiles ? Factors::kTerms : Factors::kFloat;
+}
+
+// Whether attention of more than kFewRows rows goes over tiles (attention_tiles.h).
+inline bool attends_by_tiles(const KernelTable& kernels, Arithmetic arithmetic, bool causal) {
+  return kernels.bf16 == Bf16::kTiles && arithmetic == Arithmetic::kFast && !causal;
 }
 
 // x * w as the CPU takes them apart, in double. Blocks of x are rounded before (block_float.h). For those who hold the

@@ -1,21 +1,22 @@
 // y[M, N] = x[M, K] · W[N, K]ᵀ with W in its file's layout.
 //   One or two rows (decode), with float weights a few (several sequences): each weight row is read once, straight from
-//   the mapping (gemv_*). A few rows of quantised weights: the same, by sets of 32 weight rows (skinny_*). More rows: a
-//   task computes a few panels of 32 columns of y for a slab of rows. For each chunk of k it brings the weights of its
-//   panels into the
-//     kernel's form, in L2, and runs the kernel over a few rows of the slab at a time, panel after panel: x comes from
-//     afar once for all of them, evenly. Float weights: the panel is b[k][32], widened and transposed. Of bf16 weights,
-//     where the CPU multiplies bf16: x is rounded to bf16, the panel is
-//       b[k / 2][32][2]. Under exact arithmetic, also of quantised weights: the panel is w[32][k], and gemv_* the
-//       kernel.
-//     On a CPU with tiles, float and quantised weights: x and the panel are bf16 in tiles (kernels.def), float ones two
-//       terms each.
-//     Quantised weights: x becomes int8 blocks in groups of 4 tokens; the panel is two sets of 16 rows of codes and
-//     their scales.
+//     the mapping (gemv_*).
+//   A few rows with quantised weights: the same, by sets of 32 weight rows (gemm_unpacked_*).
+//   More rows: a task computes a few panels, of 32 columns of y each, for a slab of rows. For each chunk of k it packs
+//     the weights of its panels into the kernel's form, in L2, and runs the kernel over a few rows of the slab at a
+//     time, panel after panel: x is read from memory once for all of them, evenly. What a panel is:
+//     - float weights: b[k][32], widened and transposed;
+//     - bf16 weights, where the CPU multiplies bf16: b[k / 2][32][2], and x is rounded to bf16;
+//     - under exact arithmetic, also of quantised weights: w[32][k], and gemv_* is the kernel;
+//     - on a CPU with tiles, of float and quantised weights: bf16 in tiles (kernels.def), as x is; of float ones two
+//       terms each;
+//     - quantised weights: two strips of 16 rows of codes and their scales; x becomes int8 blocks in groups of 4
+//     tokens.
 //   Whatever M is, a row of quantised weights without tiles, or under exact arithmetic of any, is summed in one order:
 //   its result does not depend on its company.
 #include <cstring>
 
+#include "common/aligned.h"
 #include "common/blocks.h"
 #include "cpu/activation.h"
 #include "cpu/block_float.h"
@@ -29,7 +30,7 @@ namespace llava::cpu {
 
 namespace {
 
-// float panel: 512 * 32 * 4 B = 64 KB in L2; products of a tile are taken up again so much more seldom
+// float panel: 512 * 32 * 4 B = 64 KB in L2; a larger one reloads and stores the products of a tile less often
 constexpr int64_t kKC = 512;
 constexpr int64_t kChunkBlocks = 16;       // quantised panel: 16 KB of codes and 2 KB of scales in L1d; two K blocks
 constexpr int64_t kColumns = 32;           // of a panel: two AVX-512 vectors
@@ -41,19 +42,19 @@ constexpr int64_t kCacheBytes = 4 << 20;   // an output as large is read from me
 constexpr int64_t kGemvRows = 128;         // weight rows of a decode task, at most
 constexpr int64_t kGemvBytes = 512 << 10;  // of them, about: threads should end at nearly the same time
 constexpr int64_t kGemvTokens = 2;         // at most, one after another
-constexpr int64_t kSkinnyTokens = 48;      // at most, for which weights are brought into the kernel's form in L1
+constexpr int64_t kUnpackedTokens = 48;    // at most, for which weights are brought into the kernel's form in L1
 
 struct QuantisedKernels {
   decltype(KernelTable::pack_Q4_0) pack;
   decltype(KernelTable::gemm_Q4_0) gemm;
-  decltype(KernelTable::skinny_Q4_0) skinny;
+  decltype(KernelTable::gemm_unpacked_Q4_0) gemm_unpacked;
   decltype(KernelTable::gemv_Q4_0) gemv;
 };
 
 QuantisedKernels quantised_kernels(const KernelTable& k, DType dtype) {
   switch (dtype) {
 #define LLAVA_QUANTISED_CASE(T, elements, ...) \
-  case DType::T: return {k.pack_##T, k.gemm_##T, k.skinny_##T, k.gemv_##T};
+  case DType::T: return {k.pack_##T, k.tall_tiles ? k.gemm_tall_##T : k.gemm_##T, k.gemm_unpacked_##T, k.gemv_##T};
     LLAVA_QUANTISED(LLAVA_QUANTISED_CASE)
 #undef LLAVA_QUANTISED_CASE
     default: return {};
@@ -74,14 +75,30 @@ void finish_products(const KernelTable& k, const LinearOutput& o, int64_t first_
   const bool past_caches =
       residual == nullptr && o.y.rows * o.y.stride * static_cast<int64_t>(sizeof(float)) >= kCacheBytes;
   const ActivationKernel activation = activation_kernel(k, o.activation);
-  if (activation == nullptr) {
-    k.finish_rows(rows, columns, c, width, o.scale, row_scale, bias, residual, o.residual.stride, y, o.y.stride,
-                  past_caches);
-    return;
+  FinishedRows out = {.rows = rows,
+                      .n = columns,
+                      .c = c,
+                      .ldc = width,
+                      .scale = o.scale,
+                      .row_scale = row_scale,
+                      .bias = bias,
+                      .residual = residual,
+                      .ldr = o.residual.stride,
+                      .y = y,
+                      .ldy = o.y.stride,
+                      .past_caches = past_caches};
+  if (activation != nullptr) {
+    FinishedRows before = out;  // the activation, in place
+    before.residual = nullptr;
+    before.y = c;
+    before.ldy = width;
+    before.past_caches = false;
+    k.finish_rows(before);
+    for (int64_t m = 0; m < rows; m++) activation(c + m * width, c + m * width, columns);
+    out.scale = 1;
+    out.row_scale = out.bias = nullptr;
   }
-  k.finish_rows(rows, columns, c, width, o.scale, row_scale, bias, nullptr, 0, c, width, false);
-  for (int64_t m = 0; m < rows; m++) activation(c + m * width, c + m * width, columns);
-  k.finish_rows(rows, columns, c, width, 1, nullptr, nullptr, residual, o.residual.stride, y, o.y.stride, past_caches);
+  k.finish_rows(out);
 }
 
 // Rows of x in slabs of nearly equal height, multiples of `step` but for the last.
@@ -90,7 +107,7 @@ struct Slabs {
   int64_t height;
   Slabs(int64_t all, int64_t step) : rows(all) {
     const int64_t count = (all + kSlabRows - 1) / kSlabRows;
-    height = ((all + count - 1) / count + step - 1) / step * step;
+    height = round_up((all + count - 1) / count, step);
   }
   int64_t count_at(int64_t first) const { return std::min(height, rows - first); }
 };
@@ -143,29 +160,28 @@ int64_t gemv_height(const LinearArgs& a) {
 }
 
 // ---- float arithmetic
-// -------------------------------------------------------------------------------------------------------
 
 // y[M][kGemvRows] = x · w[first … first + rows - 1, :]ᵀ; quantised rows are expanded some at a time, as
-// [kPanelRows][K].
+// [kStripRows][K].
 void gemv_rows(const KernelTable& kernels, const RowTask& task, const std::byte* next, HostRows<const float> x,
                float* expanded, float* y) {
   const Weight& w = task.weight();
   if (!traits(w.dtype).quantised()) {
-    return gemv_kernel(kernels, w.dtype)(task.row(0), w.row_bytes(), task.rows, w.cols, next, x.rows, x.data, x.stride,
-                                         y, kGemvRows, false);
+    return gemv_kernel(kernels, w.dtype)({task.row(0), w.row_bytes(), task.rows, w.cols, next},
+                                         {x.rows, x.data, x.stride}, {y, kGemvRows, false});
   }
   const ExpandKernel expand = expand_kernel(kernels, w.dtype);
-  for (int64_t r = 0; r < task.rows; r += kPanelRows) {
-    const int64_t count = std::min<int64_t>(kPanelRows, task.rows - r);
+  for (int64_t r = 0; r < task.rows; r += kStripRows) {
+    const int64_t count = std::min<int64_t>(kStripRows, task.rows - r);
     for (int64_t i = 0; i < count; i++) expand(task.row(r + i), expanded + i * w.cols, w.cols);
-    kernels.gemv_f32(expanded, w.cols * static_cast<int64_t>(sizeof(float)), count, w.cols, expanded, x.rows, x.data,
-                     x.stride, y + r, kGemvRows, false);
+    kernels.gemv_f32({expanded, w.cols * static_cast<int64_t>(sizeof(float)), count, w.cols, expanded},
+                     {x.rows, x.data, x.stride}, {y + r, kGemvRows, false});
   }
 }
 
 void gemv_float(CpuStream& stream, const LinearArgs& a) {
   const RowTasks tasks(a, stream.pool.threads(), gemv_height(a));
-  stream.reserve_per_worker(static_cast<uint64_t>(kPanelRows * a.x.cols + a.x.rows * kGemvRows) * sizeof(float));
+  stream.reserve_per_worker(static_cast<uint64_t>(kStripRows * a.x.cols + a.x.rows * kGemvRows) * sizeof(float));
   stream.parallel(tasks.total(), [&](int64_t index, int worker) {
     const RowTask task = tasks.at(index), after = tasks.after(index);
     float* result = reinterpret_cast<float*>(stream.of_worker(worker));
@@ -211,8 +227,16 @@ struct FloatPanels : PanelsForRows<float, kKC, kKC> {
   }
   void multiply(const Weight&, const std::byte* panel, int64_t first, int64_t rows, int64_t k, int64_t depth,
                 float* product, int64_t width) const {
-    kernels.gemm_f32(rows, kColumns, depth, x.row(first) + k, x.stride, reinterpret_cast<const float*>(panel), kColumns,
-                     product, width, k > 0);
+    kernels.gemm_f32({.m = rows,
+                      .n = kColumns,
+                      .k = depth,
+                      .a = x.row(first) + k,
+                      .lda = x.stride,
+                      .b = reinterpret_cast<const float*>(panel),
+                      .ldb = kColumns,
+                      .c = product,
+                      .ldc = width,
+                      .accumulate = k > 0});
   }
 };
 
@@ -230,7 +254,7 @@ uint64_t copied_rows_bytes(const LinearArgs& a, int64_t set) {
   for (int i = 0; i < a.outputs; i++) {
     if (a.output[i].weight.rows % set != 0) most = std::max(most, a.output[i].weight.row_bytes() * set);
   }
-  return static_cast<uint64_t>((most + 63) / 64 * 64);
+  return static_cast<uint64_t>(round_up(most, 64));
 }
 
 auto bfloats_kernel(const KernelTable& k, DType dtype) {
@@ -252,8 +276,16 @@ struct BfloatPanels : PanelsForRows<uint16_t, 2 * kKC, kKC> {
   }
   void multiply(const Weight&, const std::byte* panel, int64_t first, int64_t rows, int64_t k, int64_t depth,
                 float* product, int64_t width) const {
-    kernels.gemm_bf16(rows, kColumns, depth / 2, x.row(first) + k, x.stride / 2, panel, kColumns, product, width,
-                      k > 0);
+    kernels.gemm_bf16({.m = rows,
+                       .n = kColumns,
+                       .k = depth / 2,
+                       .a = x.row(first) + k,
+                       .lda = x.stride / 2,
+                       .b = panel,
+                       .ldb = kColumns,
+                       .c = product,
+                       .ldc = width,
+                       .accumulate = k > 0});
   }
 };
 
@@ -307,7 +339,7 @@ struct TilePanels {
       float* values = reinterpret_cast<float*>(scratch);
       if (rows < kTileRows || columns % 2 != 0) std::memset(scratch, 0, scratch_bytes());
       transpose_kernel(kernels, w.dtype)(from, w.row_bytes(), rows, columns, values, kTileRows);
-      kernels.tile_columns(values, kTileRows, (columns + 1) / 2 * 2, weight_terms(w), to, plane());
+      kernels.tile_columns(values, kTileRows, round_up(columns, 2), weight_terms(w), to, plane());
     } else if (traits(w.dtype).quantised()) {
       from = whole_rows(w, first, rows, kTileRows, scratch) + row_bytes(w.dtype, k);
       bfloats_kernel(kernels, w.dtype)(from, w.row_bytes(), columns / kBlock, to);
@@ -317,8 +349,8 @@ struct TilePanels {
   }
   void multiply(const Weight& w, const std::byte* panel, int64_t first, int64_t rows, int64_t k, int64_t depth,
                 float* product, int64_t width) const {
-    kernels.gemm_tiles((rows + kTileRows - 1) / kTileRows * kTileRows, depth, x.at(first, k, depth), x.plane(), x.terms,
-                       reinterpret_cast<const uint16_t*>(panel), plane(), weight_terms(w), product, width, k > 0);
+    kernels.gemm_tiles(round_up(rows, kTileRows), depth, {x.at(first, k, depth), x.plane(), x.terms},
+                       {reinterpret_cast<const uint16_t*>(panel), plane(), weight_terms(w)}, {product, width, k > 0});
   }
 };
 
@@ -336,7 +368,8 @@ struct RowPanels : PanelsForRows<float, kGemvStretch, kPanelRow / kFloat> {
   }
   void multiply(const Weight&, const std::byte* panel, int64_t first, int64_t rows, int64_t k, int64_t depth,
                 float* product, int64_t width) const {
-    kernels.gemv_f32(panel, kPanelRow, kColumns, depth, panel, rows, x.row(first) + k, x.stride, product, width, k > 0);
+    kernels.gemv_f32({panel, kPanelRow, kColumns, depth, panel}, {rows, x.row(first) + k, x.stride},
+                     {product, width, k > 0});
   }
 };
 
@@ -385,8 +418,7 @@ void gemm_panels(CpuStream& stream, const LinearArgs& a, const Panels& kind) {
 }
 
 TiledRows tile_rows(CpuStream& stream, HostRows<const float> x, int terms) {
-  const auto whole = [](int64_t n, int64_t of) { return (n + of - 1) / of * of; };
-  TiledRows out{nullptr, whole(x.rows, kTileRows), whole(x.cols, kTileDepth), terms};
+  TiledRows out{nullptr, round_up(x.rows, kTileRows), round_up(x.cols, kTileDepth), terms};
   out.values =
       reinterpret_cast<uint16_t*>(stream.shared(static_cast<uint64_t>(terms * out.plane()) * sizeof(uint16_t)));
   stream.parallel(out.rows / kTileRows, [&](int64_t set, int) {
@@ -432,7 +464,6 @@ void gemm_bfloat(CpuStream& stream, const LinearArgs& a) {
 }
 
 // ---- int8 arithmetic
-// --------------------------------------------------------------------------------------------------------
 
 // Activations as int8 blocks (block_float.h): chunk after chunk of `chunk` blocks (the last one shorter), in each the
 // groups of tokens one after another, so that a panel's chunk meets its activations as one stream.
@@ -457,6 +488,7 @@ struct Quantised {
     int64_t depth;     // blocks
     int64_t q_stride;  // bytes of a group
     int64_t o_stride;  // origins of a group
+    TokenGroups groups() const { return {q, q_stride, origin, sum, o_stride}; }
   };
   // The chunk that starts at block b.
   Part part(int64_t b) const {
@@ -501,9 +533,9 @@ void quantise_rest(const KernelTable& k, HostRows<const float> x, int64_t g, int
   int8_t* q = part.q + g * part.q_stride + in_chunk * kBlock * out.group;
   int32_t* sum = part.sum + 2 * (g * part.o_stride + in_chunk * out.group);
   if (out.group == 1) {
-    k.quantize_q8(rest, kBlock, rest_inverse, q, sum);
+    k.quantise_q8(rest, kBlock, rest_inverse, q, sum);
   } else {
-    k.quantize_q8_group(rest, kBlock, rows, kBlock, rest_inverse, 1, q, sum);
+    k.quantise_q8_group(rest, kBlock, rows, kBlock, rest_inverse, 1, q, sum);
   }
 }
 
@@ -530,9 +562,9 @@ void quantise_group(const KernelTable& k, HostRows<const float> x, int64_t g, co
     int8_t* q = part.q + g * part.q_stride;
     int32_t* sum = part.sum + 2 * g * part.o_stride;
     if (out.group == 1) {
-      k.quantize_q8(from, part.depth * kBlock, whole + b, q, sum);
+      k.quantise_q8(from, part.depth * kBlock, whole + b, q, sum);
     } else {
-      k.quantize_q8_group(from, x.stride, rows, part.depth * kBlock, whole + b, out.blocks, q, sum);
+      k.quantise_q8_group(from, x.stride, rows, part.depth * kBlock, whole + b, out.blocks, q, sum);
     }
   }
   for (int64_t t = first; t < first + rows; t++) {
@@ -543,8 +575,7 @@ void quantise_group(const KernelTable& k, HostRows<const float> x, int64_t g, co
 
 // group: 1, or kTokenGroup. slab: rows that share the columns of their outliers.
 Quantised quantise(CpuStream& stream, HostRows<const float> x, int64_t group, int64_t chunk, int64_t slab) {
-  const int64_t padded = (x.rows + group - 1) / group * group, blocks = x.cols / kBlock,
-                scales = (padded + 15) / 16 * 16;
+  const int64_t padded = round_up(x.rows, group), blocks = x.cols / kBlock, scales = round_up(padded, 16);
   const uint64_t columns = static_cast<uint64_t>((x.rows + slab - 1) / slab) * OutlierColumns::bytes(x.cols);
   const uint64_t outliers = static_cast<uint64_t>(scales) * sizeof(Outliers);
   const auto codes = static_cast<uint64_t>(padded * blocks * (kBlock + 12) + scales * 4);
@@ -595,7 +626,7 @@ void rows_int8(CpuStream& stream, const LinearArgs& a, const Quantised& x, int64
       const std::byte* w = whole_rows(weight, task.first + r, std::min(set, task.rows - r), set, copy);
       product(weight, w, next, result + r);
       if (outliers.empty()) continue;
-      for (int64_t i = 0; i < set; i += kPanelRows) {
+      for (int64_t i = 0; i < set; i += kStripRows) {
         const std::byte* rows = w + i * weight.row_bytes();
         float* to = columns + i;
         for (const int32_t column : outliers) {
@@ -614,35 +645,35 @@ void gemv_int8(CpuStream& stream, const LinearArgs& a) {
   const int64_t blocks = a.x.cols / kBlock;
   const Quantised x = quantise(stream, host(a.x), 1, blocks, a.x.rows);
   const Quantised::Part part = x.part(0);
-  rows_int8(stream, a, x, kPanelRows, [&](const Weight& weight, const std::byte* w, const std::byte* next, float* y) {
+  rows_int8(stream, a, x, kStripRows, [&](const Weight& weight, const std::byte* w, const std::byte* next, float* y) {
     const auto gemv = quantised_kernels(stream.kernels, weight.dtype).gemv;
     for (int64_t m = 0; m < a.x.rows; m++) {
-      gemv(w, weight.row_bytes(), blocks, next, part.q + m * part.q_stride, part.origin + m * part.o_stride,
+      gemv({w, weight.row_bytes(), blocks, next}, part.q + m * part.q_stride, part.origin + m * part.o_stride,
            part.sum + 2 * m * part.o_stride, y + m * kGemvRows);
     }
   });
 }
 
 // A few tokens.
-void skinny_int8(CpuStream& stream, const LinearArgs& a) {
+void unpacked_int8(CpuStream& stream, const LinearArgs& a) {
   const Quantised x = quantise(stream, host(a.x), kTokenGroup, kChunkBlocks, a.x.rows);
   rows_int8(stream, a, x, kColumns, [&](const Weight& weight, const std::byte* w, const std::byte* next, float* y) {
-    const auto skinny = quantised_kernels(stream.kernels, weight.dtype).skinny;
+    const auto gemm_unpacked = quantised_kernels(stream.kernels, weight.dtype).gemm_unpacked;
     for (int64_t b = 0; b < x.blocks; b += x.chunk) {
       const Quantised::Part part = x.part(b);
       const int64_t at = row_bytes(weight.dtype, b * kBlock);
-      skinny(w + at, weight.row_bytes(), part.depth, next + kColumns * at, x.padded / kTokenGroup, part.q,
-             part.q_stride, part.origin, part.sum, part.o_stride, y, kGemvRows, b > 0);
+      gemm_unpacked({w + at, weight.row_bytes(), part.depth, next + kColumns * at}, x.padded / kTokenGroup,
+                    part.groups(), {y, kGemvRows, b > 0});
     }
   });
 }
 
-// Panels of quantised weights: two sets of 16 rows of codes, and their scales.
+// Panels of quantised weights: two strips of 16 rows of codes, and their scales.
 struct QuantisedPanels {
-  static constexpr int64_t kCodes = kChunkBlocks * kBlock * kPanelRows;   // of a set
-  static constexpr int64_t kCodeBytes = kPanelCodeBytes * kCodes;         // at most
-  static constexpr int64_t kScales = kCodes / kBlock * kMostPanelScales;  // floats of a set, at most
-  static constexpr int64_t kTaskColumns = kPanels * kColumns;             // at most
+  static constexpr int64_t kCodes = kChunkBlocks * kBlock * kStripRows;  // of a strip
+  static constexpr int64_t kCodeBytes = kMostCodeBytes * kCodes;         // at most
+  static constexpr int64_t kScales = kCodes / kBlock * kMostScales;      // floats of a strip, at most
+  static constexpr int64_t kTaskColumns = kPanels * kColumns;            // at most
   const KernelTable& kernels;
   Quantised x;
   uint64_t copied;  // bytes of the last rows, where they are no full set
@@ -675,9 +706,9 @@ void QuantisedPanels::pack(const Weight& w, int64_t first, int64_t rows, int64_t
   for (int p = 0; p < 2; p++) {
     auto* codes = reinterpret_cast<uint8_t*>(panel + p * kCodeBytes);
     float* scales = scales_of(panel) + p * scale_count;
-    const int64_t at = p * kPanelRows, height = std::min<int64_t>(kPanelRows, rows - at);
+    const int64_t at = p * kStripRows, height = std::min<int64_t>(kStripRows, rows - at);
     if (height > 0) {
-      const std::byte* from = whole_rows(w, first + at, height, kPanelRows, scratch) + row_bytes(w.dtype, b * kBlock);
+      const std::byte* from = whole_rows(w, first + at, height, kStripRows, scratch) + row_bytes(w.dtype, b * kBlock);
       quantised_kernels(kernels, w.dtype).pack(from, w.row_bytes(), depth, codes, scales);
     } else {
       std::memset(codes, 0, kCodeBytes);
@@ -689,11 +720,9 @@ void QuantisedPanels::pack(const Weight& w, int64_t first, int64_t rows, int64_t
 void QuantisedPanels::multiply(const Weight& w, std::byte* panel, int64_t first, int64_t rows, int64_t b, int64_t,
                                float* product, int64_t width) const {
   const Quantised::Part part = x.part(b);
-  const int64_t group = first / kTokenGroup;
+  const PackedPanel packed = {reinterpret_cast<const uint8_t*>(panel), scales_of(panel), kCodes, part.depth};
   quantised_kernels(kernels, w.dtype)
-      .gemm(rows, part.depth, reinterpret_cast<const uint8_t*>(panel), scales_of(panel), kCodes,
-            part.q + group * part.q_stride, part.q_stride, part.origin + group * part.o_stride,
-            part.sum + 2 * group * part.o_stride, part.o_stride, product, width, b > 0);
+      .gemm(rows, packed, part.groups().from(first / kTokenGroup, 0), {product, width, b > 0});
 }
 
 // The weights of the task's rows in the columns of outliers, of the blocks [b, b + depth) of the slab that begins with
@@ -707,9 +736,9 @@ void QuantisedPanels::take_columns(const RowTask& task, int64_t slab, int64_t b,
   for (const int32_t column : columns.between(b * kBlock, (b + depth) * kBlock)) {
     float* to = columns_at(scratch) + columns.place(column) * kTaskColumns;
     std::fill(to, to + kTaskColumns, 0.0f);
-    for (int64_t r = 0; r < task.rows; r += kPanelRows) {
-      const int64_t count = std::min<int64_t>(kPanelRows, task.rows - r);
-      const std::byte* rows = whole_rows(w, task.first + r, count, kPanelRows, scratch);
+    for (int64_t r = 0; r < task.rows; r += kStripRows) {
+      const int64_t count = std::min<int64_t>(kStripRows, task.rows - r);
+      const std::byte* rows = whole_rows(w, task.first + r, count, kStripRows, scratch);
       one_hot.column_of(gemv, w.dtype, rows, w.row_bytes(), column, to + r);
     }
   }
@@ -724,7 +753,7 @@ void QuantisedPanels::add_outliers(int64_t first, int64_t rows, std::byte* scrat
 
 void gemm_int8(CpuStream& stream, const LinearArgs& a) {
   const Quantised x = quantise(stream, host(a.x), kTokenGroup, kChunkBlocks, Slabs(a.x.rows, kSlabStep).height);
-  gemm_panels(stream, a, QuantisedPanels{stream.kernels, x, copied_rows_bytes(a, kPanelRows)});
+  gemm_panels(stream, a, QuantisedPanels{stream.kernels, x, copied_rows_bytes(a, kStripRows)});
 }
 
 }  // namespace
@@ -745,9 +774,9 @@ void linear(Stream& s, const LinearArgs& a) {
     into.output[into.outputs++] = a.output[i];
   }
   if (integer.outputs > 0)
-    tokens <= kGemvTokens     ? gemv_int8(stream, integer)
-    : tokens <= kSkinnyTokens ? skinny_int8(stream, integer)
-                              : gemm_int8(stream, integer);
+    tokens <= kGemvTokens       ? gemv_int8(stream, integer)
+    : tokens <= kUnpackedTokens ? unpacked_int8(stream, integer)
+                                : gemm_int8(stream, integer);
   if (bfloat.outputs > 0) gemm_bfloat(stream, bfloat);
   if (terms.outputs > 0) gemm_tiled(stream, terms, kBfloatTerms);
   if (floating.outputs > 0) tokens <= kFewRows ? gemv_float(stream, floating) : gemm_float(stream, floating);

@@ -76,7 +76,7 @@ class OneHot {
     const std::byte* block = rows + row_bytes(dtype, column - at);
     q_[at] = 1;
     sum_[at / 16] = 1;
-    gemv(block, stride, traits(dtype).elements / kBlock, block, q_, origin_, sum_, out);
+    gemv({block, stride, traits(dtype).elements / kBlock, block}, q_, origin_, sum_, out);
     q_[at] = 0;
     sum_[at / 16] = 0;
   }

@@ -84,7 +84,6 @@ void agree_exactly(Trial& t, const std::string& label, int64_t count, const Call
 }
 
 // ---- weights
-// ----------------------------------------------------------------------------------------------------------------
 
 void expand(Trial& t, decltype(KernelTable::expand_f32) KernelTable::* kernel, DType dtype) {
   for (const int64_t n : lengths()) {
@@ -134,7 +133,7 @@ void gemv_float(Trial& t, decltype(KernelTable::gemv_f32) KernelTable::* kernel,
             with_stride(accumulate ? t.random.values(tokens * rows, spread.low, spread.high) : unwritten(tokens * rows),
                         tokens, rows, ldy);
         const auto call = [&](const KernelTable& table, float* y) {
-          (table.*kernel)(w.data(), stride, rows, k, w.data(), tokens, x, ldx, y, ldy, accumulate);
+          (table.*kernel)({w.data(), stride, rows, k, w.data()}, {tokens, x, ldx}, {y, ldy, accumulate});
         };
         agree(t, spread.name, before, call, largest_dot_norm(weight.values, values, k));
       }
@@ -143,7 +142,6 @@ void gemv_float(Trial& t, decltype(KernelTable::gemv_f32) KernelTable::* kernel,
 }
 
 // ---- int8 products
-// ----------------------------------------------------------------------------------------------------------
 
 // Activations of `tokens` tokens as gemm_q* reads them; the lanes that fill the last group hold numbers too.
 struct Tokens {
@@ -199,18 +197,20 @@ struct Quantised {
   DType dtype;
   decltype(KernelTable::pack_Q4_0) KernelTable::* pack;
   decltype(KernelTable::gemm_Q4_0) KernelTable::* gemm;
-  decltype(KernelTable::skinny_Q4_0) KernelTable::* skinny;
+  decltype(KernelTable::gemm_tall_Q4_0) KernelTable::* gemm_tall;
+  decltype(KernelTable::gemm_unpacked_Q4_0) KernelTable::* gemm_unpacked;
   decltype(KernelTable::bfloats_Q4_0) KernelTable::* bfloats;
   decltype(KernelTable::gemv_Q4_0) KernelTable::* gemv;
   int64_t disk_blocks() const { return traits(dtype).elements / kBlock; }  // blocks of 32 in one on disk
-  int64_t scales() const { return traits(dtype).factors() * kPanelRows; }  // of a block in a panel
+  int64_t scales() const { return traits(dtype).factors() * kStripRows; }  // of a block in a strip
 };
-#define LLAVA_TYPE(T, elements, ...)                     \
-  constexpr Quantised k##T = {DType::T,                  \
-                              &KernelTable::pack_##T,    \
-                              &KernelTable::gemm_##T,    \
-                              &KernelTable::skinny_##T,  \
-                              &KernelTable::bfloats_##T, \
+#define LLAVA_TYPE(T, elements, ...)                           \
+  constexpr Quantised k##T = {DType::T,                        \
+                              &KernelTable::pack_##T,          \
+                              &KernelTable::gemm_##T,          \
+                              &KernelTable::gemm_tall_##T,     \
+                              &KernelTable::gemm_unpacked_##T, \
+                              &KernelTable::bfloats_##T,       \
                               &KernelTable::gemv_##T};
 LLAVA_QUANTISED(LLAVA_TYPE)
 #undef LLAVA_TYPE
@@ -221,45 +221,61 @@ std::vector<int64_t> block_counts(const Quantised& type) {
   return {1, 2, 17};
 }
 
-constexpr int64_t kPanels = 2 * kPanelRows;
-constexpr int64_t kPanelBlock = kBlock * kPanelRows;  // codes of one block
+constexpr int64_t kPanelColumns = 2 * kStripRows;     // of y
+constexpr int64_t kStripBlock = kBlock * kStripRows;  // codes of one block
+
+using GemmKernel = decltype(KernelTable::gemm_Q4_0) KernelTable::*;
+
+// Weight rows as they lie in a file.
+struct Rows {
+  const std::byte* w;
+  int64_t stride;
+};
+
+// Rows of outputs as they were before, ldy apart.
+struct Before {
+  std::vector<float> y;
+  int64_t ldy;
+  bool accumulate;
+};
 
 // Packs 32 weight rows by `table` and multiplies them by the same table: the codes in between are its own affair.
-std::vector<float> packed_product(Trial& t, const KernelTable& table, const Quantised& type, const std::byte* w,
-                                  int64_t stride, const Tokens& x, int64_t tokens, int64_t panel,
-                                  const std::vector<float>& before, int64_t ldy, bool accumulate) {
-  const Output<uint8_t> codes(t, kPanelCodeBytes * (panel + x.blocks * kPanelBlock));
-  const int64_t panel_floats = panel / kPanelBlock * type.scales();
-  const Output<float> scales(t, panel_floats + x.blocks * type.scales());
+// strip: codes that a strip has room for.
+std::vector<float> packed_product(Trial& t, const KernelTable& table, const Quantised& type, GemmKernel gemm,
+                                  const Rows& w, const Tokens& x, int64_t tokens, int64_t strip, const Before& before) {
+  const Output<uint8_t> codes(t, kMostCodeBytes * (strip + x.blocks * kStripBlock));
+  const int64_t strip_floats = strip / kStripBlock * type.scales();
+  const Output<float> scales(t, strip_floats + x.blocks * type.scales());
   for (int64_t p = 0; p < 2; p++)
-    (table.*type.pack)(w + p * kPanelRows * stride, stride, x.blocks, codes + p * kPanelCodeBytes * panel,
-                       scales + p * panel_floats);
+    (table.*type.pack)(w.w + p * kStripRows * w.stride, w.stride, x.blocks, codes + p * kMostCodeBytes * strip,
+                       scales + p * strip_floats);
   const Input<uint8_t> packed(t, codes.values());
   const Input<float> packed_scales(t, scales.values()), origin(t, x.origin);
   const Input<int8_t> q(t, x.q);
   const Input<int32_t> sum(t, x.sum);
-  const Output<float> y(t, before);
-  (table.*type.gemm)(tokens, x.blocks, packed, packed_scales, panel, q, x.q_stride, origin, sum, x.o_stride, y, ldy,
-                     accumulate);
+  const Output<float> y(t, before.y);
+  (table.*gemm)(tokens, {packed, packed_scales, strip, x.blocks}, {q, x.q_stride, origin, sum, x.o_stride},
+                {y, before.ldy, before.accumulate});
   return y.values();
 }
 
-void gemm_quantised(Trial& t, const Quantised& type) {
+void gemm_quantised(Trial& t, const Quantised& type, GemmKernel gemm) {
   for (int64_t tokens = 1; tokens <= 2 * 2 * kTokenGroup + 1; tokens++) {
     for (const int64_t blocks : block_counts(type)) {
       for (const bool extreme : {false, true}) {
         const bool accumulate = t.random.below(2) == 0;
         const int64_t stride = row_bytes(type.dtype, blocks * kBlock) + t.random.below(3),
-                      ldy = kPanels + t.random.below(5);
-        const int64_t panel = (blocks + t.random.below(2)) * kPanelBlock;
-        const Input<std::byte> w(t,
-                                 strided_bytes(random_weight(t, type.dtype, kPanels, blocks * kBlock, extreme), stride),
-                                 t.random.below(4));
+                      ldy = kPanelColumns + t.random.below(5);
+        const int64_t strip = (blocks + t.random.below(2)) * kStripBlock;
+        const Input<std::byte> w(
+            t, strided_bytes(random_weight(t, type.dtype, kPanelColumns, blocks * kBlock, extreme), stride),
+            t.random.below(4));
         const Tokens x = random_tokens(t, tokens, blocks, extreme);
-        const std::vector<float> before = with_stride(
-            accumulate ? t.random.values(tokens * kPanels) : unwritten(tokens * kPanels), tokens, kPanels, ldy);
+        const std::vector<float> y =
+            accumulate ? t.random.values(tokens * kPanelColumns) : unwritten(tokens * kPanelColumns);
+        const Before before = {with_stride(y, tokens, kPanelColumns, ldy), ldy, accumulate};
         const auto run = [&](const KernelTable& table) {
-          return packed_product(t, table, type, w, stride, x, tokens, panel, before, ldy, accumulate);
+          return packed_product(t, table, type, gemm, {w, stride}, x, tokens, strip, before);
         };
         t.near(extreme ? "extreme codes" : "random codes", run(t.kernels), run(reference_table<float>()),
                run(reference_table<double>()));
@@ -271,15 +287,15 @@ void gemm_quantised(Trial& t, const Quantised& type) {
 void pack_quantised(Trial& t, const Quantised& type) {
   for (const int64_t blocks : block_counts(type)) {
     const int64_t stride = row_bytes(type.dtype, blocks * kBlock) + t.random.below(3);
-    const Input<std::byte> w(t, strided_bytes(random_weight(t, type.dtype, kPanels, blocks * kBlock), stride),
+    const Input<std::byte> w(t, strided_bytes(random_weight(t, type.dtype, kPanelColumns, blocks * kBlock), stride),
                              t.random.below(4));
     const auto scales_of = [&](const KernelTable& table) {
-      const Output<uint8_t> codes(t, kPanelCodeBytes * blocks * kPanelBlock);
+      const Output<uint8_t> codes(t, kMostCodeBytes * blocks * kStripBlock);
       const Output<float> scales(t, blocks * type.scales());
       (table.*type.pack)(w, stride, blocks, codes, scales);
       return unsigned_zeros(scales.values());
     };
-    t.exact("the scales of a panel", scales_of(t.kernels), scales_of(reference_table<float>()));
+    t.exact("the scales of a strip", scales_of(t.kernels), scales_of(reference_table<float>()));
     // one value of 1 a token, the others 0: the product reads the packed codes back one by one
     for (int64_t k = 0; k < blocks * kBlock; k += kTokenGroup) {
       Tokens x = random_tokens(t, kTokenGroup, blocks, false);
@@ -291,8 +307,8 @@ void pack_quantised(Trial& t, const Quantised& type) {
         x.sum[x.sum_at(lane, k / 16)] = 1;
       }
       const auto run = [&](const KernelTable& table) {
-        return packed_product(t, table, type, w, stride, x, kTokenGroup, blocks * kPanelBlock,
-                              unwritten(kTokenGroup * kPanels), kPanels, false);
+        return packed_product(t, table, type, type.gemm, {w, stride}, x, kTokenGroup, blocks * kStripBlock,
+                              {unwritten(kTokenGroup * kPanelColumns), kPanelColumns, false});
       };
       t.exact("the codes of a panel", run(t.kernels), run(reference_table<float>()));
     }
@@ -303,10 +319,10 @@ void pack_quantised(Trial& t, const Quantised& type) {
 void bfloats_quantised(Trial& t, const Quantised& type) {
   for (const int64_t blocks : block_counts(type)) {
     const int64_t stride = row_bytes(type.dtype, blocks * kBlock) + t.random.below(3);
-    const Input<std::byte> w(t, strided_bytes(random_weight(t, type.dtype, kPanels, blocks * kBlock), stride),
+    const Input<std::byte> w(t, strided_bytes(random_weight(t, type.dtype, kPanelColumns, blocks * kBlock), stride),
                              t.random.below(4));
     const auto run = [&](const KernelTable& table) {
-      const Output<uint16_t> out(t, blocks * kBlock * kPanelRows);
+      const Output<uint16_t> out(t, blocks * kBlock * kStripRows);
       (table.*type.bfloats)(w, stride, blocks, out);
       std::vector<uint16_t> bits = out.values();
       for (uint16_t& value : bits) {
@@ -323,8 +339,8 @@ std::vector<float> gemv_product(Trial& t, const KernelTable& table, const Quanti
   const Input<int8_t> q(t, x.q);
   const Input<float> origin(t, x.origin);
   const Input<int32_t> sum(t, x.sum);
-  const Output<float> y(t, kPanelRows);
-  (table.*type.gemv)(w, stride, x.blocks, w, q, origin, sum, y);
+  const Output<float> y(t, kStripRows);
+  (table.*type.gemv)({w, stride, x.blocks, w}, q, origin, sum, y);
   return y.values();
 }
 
@@ -335,7 +351,7 @@ void gemv_quantised(Trial& t, const Quantised& type) {
     for (const bool extreme : {false, true}) {
       const int64_t stride = row_bytes(type.dtype, blocks * kBlock) + t.random.below(3);
       const Input<std::byte> w(
-          t, strided_bytes(random_weight(t, type.dtype, kPanelRows, blocks * kBlock, extreme), stride),
+          t, strided_bytes(random_weight(t, type.dtype, kStripRows, blocks * kBlock, extreme), stride),
           t.random.below(4));
       const Tokens x = alone(random_tokens(t, 1, blocks, extreme), 0);
       const auto run = [&](const KernelTable& table) { return gemv_product(t, table, type, w, stride, x); };
@@ -345,33 +361,33 @@ void gemv_quantised(Trial& t, const Quantised& type) {
   }
 }
 
-// Into y as it was before, with rows ldy apart.
-std::vector<float> skinny_product(Trial& t, const KernelTable& table, const Quantised& type, const std::byte* w,
-                                  int64_t stride, const Tokens& x, const std::vector<float>& before, int64_t ldy,
-                                  bool accumulate) {
+std::vector<float> unpacked_product(Trial& t, const KernelTable& table, const Quantised& type, const Rows& w,
+                                    const Tokens& x, const Before& before) {
   const Input<int8_t> q(t, x.q);
   const Input<float> origin(t, x.origin);
   const Input<int32_t> sum(t, x.sum);
-  const Output<float> y(t, before);
-  (table.*type.skinny)(w, stride, x.blocks, w, x.groups, q, x.q_stride, origin, sum, x.o_stride, y, ldy, accumulate);
+  const Output<float> y(t, before.y);
+  (table.*type.gemm_unpacked)({w.w, w.stride, x.blocks, w.w}, x.groups, {q, x.q_stride, origin, sum, x.o_stride},
+                              {y, before.ldy, before.accumulate});
   return y.values();
 }
 
-void skinny_quantised(Trial& t, const Quantised& type) {
+void unpacked_quantised(Trial& t, const Quantised& type) {
   for (int64_t groups = 1; groups <= 5; groups++) {
     for (const int64_t blocks : block_counts(type)) {
       for (const bool extreme : {false, true}) {
         const bool accumulate = t.random.below(2) == 0;
         const int64_t stride = row_bytes(type.dtype, blocks * kBlock) + t.random.below(3),
-                      ldy = kPanels + t.random.below(5), tokens = groups * kTokenGroup;
-        const Input<std::byte> w(t,
-                                 strided_bytes(random_weight(t, type.dtype, kPanels, blocks * kBlock, extreme), stride),
-                                 t.random.below(4));
+                      ldy = kPanelColumns + t.random.below(5), tokens = groups * kTokenGroup;
+        const Input<std::byte> w(
+            t, strided_bytes(random_weight(t, type.dtype, kPanelColumns, blocks * kBlock, extreme), stride),
+            t.random.below(4));
         const Tokens x = random_tokens(t, tokens, blocks, extreme);
-        const std::vector<float> before = with_stride(
-            accumulate ? t.random.values(tokens * kPanels) : unwritten(tokens * kPanels), tokens, kPanels, ldy);
+        const std::vector<float> y =
+            accumulate ? t.random.values(tokens * kPanelColumns) : unwritten(tokens * kPanelColumns);
+        const Before before = {with_stride(y, tokens, kPanelColumns, ldy), ldy, accumulate};
         const auto run = [&](const KernelTable& table) {
-          return skinny_product(t, table, type, w, stride, x, before, ldy, accumulate);
+          return unpacked_product(t, table, type, {w, stride}, x, before);
         };
         t.near(extreme ? "extreme codes" : "random codes", run(t.kernels), run(reference_table<float>()),
                run(reference_table<double>()));
@@ -380,17 +396,35 @@ void skinny_quantised(Trial& t, const Quantised& type) {
   }
 }
 
-void skinny_equals_gemm(Trial& t, const Quantised& type) {
+void unpacked_equals_gemm(Trial& t, const Quantised& type) {
   constexpr int64_t kTokens = 5 * kTokenGroup;
   for (const int64_t blocks : block_counts(type)) {
     const int64_t stride = row_bytes(type.dtype, blocks * kBlock);
-    const Input<std::byte> w(t, random_weight(t, type.dtype, kPanels, blocks * kBlock).bytes, t.random.below(4));
+    const Input<std::byte> w(t, random_weight(t, type.dtype, kPanelColumns, blocks * kBlock).bytes, t.random.below(4));
     const Tokens x = random_tokens(t, kTokens, blocks, false);
     for (const bool accumulate : {false, true}) {
-      const std::vector<float> before = accumulate ? t.random.values(kTokens * kPanels) : unwritten(kTokens * kPanels);
-      t.exact(
-          "the outputs of 32 rows", skinny_product(t, t.kernels, type, w, stride, x, before, kPanels, accumulate),
-          packed_product(t, t.kernels, type, w, stride, x, kTokens, blocks * kPanelBlock, before, kPanels, accumulate));
+      const std::vector<float> y =
+          accumulate ? t.random.values(kTokens * kPanelColumns) : unwritten(kTokens * kPanelColumns);
+      const Before before = {y, kPanelColumns, accumulate};
+      t.exact("the outputs of 32 rows", unpacked_product(t, t.kernels, type, {w, stride}, x, before),
+              packed_product(t, t.kernels, type, type.gemm, {w, stride}, x, kTokens, blocks * kStripBlock, before));
+    }
+  }
+}
+
+// Tokens that fill the last tile of two groups, and that do not.
+void tall_equals_gemm(Trial& t, const Quantised& type) {
+  for (int64_t tokens = 1; tokens <= 2 * 2 * kTokenGroup + 1; tokens++) {
+    for (const int64_t blocks : block_counts(type)) {
+      const int64_t stride = row_bytes(type.dtype, blocks * kBlock);
+      const Input<std::byte> w(t, random_weight(t, type.dtype, kPanelColumns, blocks * kBlock).bytes,
+                               t.random.below(4));
+      const Tokens x = random_tokens(t, tokens, blocks, false);
+      const Before before = {t.random.values(tokens * kPanelColumns), kPanelColumns, true};
+      const auto run = [&](GemmKernel gemm) {
+        return packed_product(t, t.kernels, type, gemm, {w, stride}, x, tokens, blocks * kStripBlock, before);
+      };
+      t.exact("the outputs of 32 rows", run(type.gemm_tall), run(type.gemm));
     }
   }
 }
@@ -399,18 +433,19 @@ void gemv_equals_gemm(Trial& t, const Quantised& type) {
   constexpr int64_t kTokens = 2 * kTokenGroup + 1;
   for (const int64_t blocks : block_counts(type)) {
     const int64_t stride = row_bytes(type.dtype, blocks * kBlock);
-    const Input<std::byte> w(t, random_weight(t, type.dtype, kPanels, blocks * kBlock).bytes, t.random.below(4));
+    const Input<std::byte> w(t, random_weight(t, type.dtype, kPanelColumns, blocks * kBlock).bytes, t.random.below(4));
     const Tokens x = random_tokens(t, kTokens, blocks, false);
     for (int64_t tokens = 1; tokens <= kTokens; tokens++) {
-      const std::vector<float> together = packed_product(t, t.kernels, type, w, stride, x, tokens, blocks * kPanelBlock,
-                                                         unwritten(tokens * kPanels), kPanels, false);
+      const Before before = {unwritten(tokens * kPanelColumns), kPanelColumns, false};
+      const std::vector<float> together =
+          packed_product(t, t.kernels, type, type.gemm, {w, stride}, x, tokens, blocks * kStripBlock, before);
       for (int64_t token = 0; token < tokens; token++) {
         for (int64_t p = 0; p < 2; p++) {
           const std::vector<float> single =
-              gemv_product(t, t.kernels, type, w + p * kPanelRows * stride, stride, alone(x, token));
+              gemv_product(t, t.kernels, type, w + p * kStripRows * stride, stride, alone(x, token));
           t.exact("a token's outputs", std::span<const float>(single),
-                  std::span<const float>(together).subspan(static_cast<size_t>(token * kPanels + p * kPanelRows),
-                                                           static_cast<size_t>(kPanelRows)));
+                  std::span<const float>(together).subspan(static_cast<size_t>(token * kPanelColumns + p * kStripRows),
+                                                           static_cast<size_t>(kStripRows)));
         }
       }
     }
@@ -418,7 +453,6 @@ void gemv_equals_gemm(Trial& t, const Quantised& type) {
 }
 
 // ---- row-wise
-// ---------------------------------------------------------------------------------------------------------------
 
 // Element-wise kernels of one input. The scale is the input's: far out on the left these functions are 0 for every
 // practical purpose.
@@ -475,7 +509,6 @@ void peak(Trial& t, const Work& work) {
 }
 
 // ---- the cases of kernels.def
-// -----------------------------------------------------------------------------------------------
 
 namespace kernel_case {
 
@@ -583,7 +616,7 @@ void gemm_tiles(Trial& t) {
             const std::vector<float> c =
                 with_stride(accumulate ? t.random.values(m * n, spread.low, spread.high) : unwritten(m * n), m, n, ldc);
             agree(t, spread.name, c, [&](const KernelTable& table, float* y) {
-              table.gemm_tiles(m, k, a, a_plane, a_terms, b, b_plane, b_terms, y, ldc, accumulate);
+              table.gemm_tiles(m, k, {a, a_plane, a_terms}, {b, b_plane, b_terms}, {y, ldc, accumulate});
             });
           }
         }
@@ -648,7 +681,7 @@ void gemm_f32(Trial& t) {
           const std::vector<float> c =
               with_stride(accumulate ? t.random.values(m * n, spread.low, spread.high) : unwritten(m * n), m, n, ldc);
           agree(t, spread.name, c, [&](const KernelTable& table, float* y) {
-            table.gemm_f32(m, n, k, a, lda, b, ldb, y, ldc, accumulate);
+            table.gemm_f32({m, n, k, a, lda, b, ldb, y, ldc, accumulate});
           });
         }
       }
@@ -678,7 +711,7 @@ void gemm_bf16(Trial& t) {
           const std::vector<float> c =
               with_stride(accumulate ? t.random.values(m * n, spread.low, spread.high) : unwritten(m * n), m, n, ldc);
           agree(t, spread.name, c, [&](const KernelTable& table, float* y) {
-            table.gemm_bf16(m, n, k, a, lda, b.data(), ldb, y, ldc, accumulate);
+            table.gemm_bf16({m, n, k, a, lda, b.data(), ldb, y, ldc, accumulate});
           });
         }
       }
@@ -703,12 +736,12 @@ void gemm_f16(Trial& t) {
         const Input<float> b_f32(t, floats);
         const std::vector<float> c = with_stride(accumulate ? t.random.values(m * n) : unwritten(m * n), m, n, ldc);
         const auto call = [&](const KernelTable& table, float* y) {
-          table.gemm_f16(m, n, k, a, lda, b, ldb, b, y, ldc, accumulate);
+          table.gemm_f16({m, n, k, a, lda, b, ldb, y, ldc, accumulate}, b);
         };
         agree(t, "values in binary16", c, call);
         const Output<float> from_halves(t, c), from_floats(t, c);
         call(t.kernels, from_halves.data());
-        t.kernels.gemm_f32(m, n, k, a, lda, b_f32, ldb, from_floats, ldc, accumulate);
+        t.kernels.gemm_f32({m, n, k, a, lda, b_f32, ldb, from_floats, ldc, accumulate});
         t.exact("the bits of the same values in f32", from_halves.values(), from_floats.values());
       }
     }
@@ -774,14 +807,14 @@ std::vector<float> inverse_steps(const std::vector<float>& row) {
   return factors;
 }
 
-void quantize_q8(Trial& t) {
+void quantise_q8(Trial& t) {
   for (const int64_t blocks : {1, 2, 3, 5}) {
     for (const std::vector<float>& row : rows_to_quantise(t, blocks)) {
       const Input<float> x(t, row), inverse(t, inverse_steps(row));
       const auto run = [&](const KernelTable& table) {
         const Output<int8_t> q(t, blocks * kBlock);
         const Output<int32_t> sum(t, 2 * blocks);
-        table.quantize_q8(x, blocks * kBlock, inverse, q, sum);
+        table.quantise_q8(x, blocks * kBlock, inverse, q, sum);
         return std::tuple(q.values(), sum.values());
       };
       const auto [q, sum] = run(t.kernels);
@@ -792,7 +825,7 @@ void quantize_q8(Trial& t) {
   }
 }
 
-void quantize_q8_group(Trial& t) {
+void quantise_q8_group(Trial& t) {
   for (const int64_t blocks : {1, 2, 3, 5}) {
     const std::vector<std::vector<float>> all = rows_to_quantise(t, blocks);
     for (int64_t rows = 1; rows <= kTokenGroup; rows++) {
@@ -809,7 +842,7 @@ void quantize_q8_group(Trial& t) {
         const auto run = [&](const KernelTable& table) {
           const Output<int8_t> q(t, kTokenGroup * n);
           const Output<int32_t> sum(t, kTokenGroup * 2 * blocks);
-          table.quantize_q8_group(x, ldx, rows, n, inverse, ldi, q, sum);
+          table.quantise_q8_group(x, ldx, rows, n, inverse, ldi, q, sum);
           return std::tuple(q.values(), sum.values());
         };
         const auto [q, sum] = run(t.kernels);
@@ -824,8 +857,9 @@ void quantize_q8_group(Trial& t) {
 #define LLAVA_CASES(T, elements, ...)                                          \
   void expand_##T(Trial& t) { expand(t, &KernelTable::expand_##T, DType::T); } \
   void pack_##T(Trial& t) { pack_quantised(t, k##T); }                         \
-  void gemm_##T(Trial& t) { gemm_quantised(t, k##T); }                         \
-  void skinny_##T(Trial& t) { skinny_quantised(t, k##T); }                     \
+  void gemm_##T(Trial& t) { gemm_quantised(t, k##T, k##T.gemm); }              \
+  void gemm_tall_##T(Trial& t) { gemm_quantised(t, k##T, k##T.gemm_tall); }    \
+  void gemm_unpacked_##T(Trial& t) { unpacked_quantised(t, k##T); }            \
   void bfloats_##T(Trial& t) { bfloats_quantised(t, k##T); }                   \
   void gemv_##T(Trial& t) { gemv_quantised(t, k##T); }
 LLAVA_QUANTISED(LLAVA_CASES)
@@ -894,9 +928,18 @@ void finish_rows(Trial& t) {
             residual(t, with_stride(t.random.values(rows * n), rows, n, ld));
         const float scale = t.random.values(1)[0];
         const auto finish = [&](const KernelTable& table, const float* from, float* y) {
-          table.finish_rows(rows, n, from, ld, scale, without & 1 ? nullptr : row_scale.data(),
-                            without & 2 ? nullptr : bias.data(), without & 4 ? nullptr : residual.data(), ld, y, ld,
-                            past_caches);
+          table.finish_rows({.rows = rows,
+                             .n = n,
+                             .c = from,
+                             .ldc = ld,
+                             .scale = scale,
+                             .row_scale = without & 1 ? nullptr : row_scale.data(),
+                             .bias = without & 2 ? nullptr : bias.data(),
+                             .residual = without & 4 ? nullptr : residual.data(),
+                             .ldr = ld,
+                             .y = y,
+                             .ldy = ld,
+                             .past_caches = past_caches});
         };
         // the largest product of a scale, a row's scale and a value; what it is added to may cancel it
         const float magnitude = 4.0f * 4.0f * 4.0f;
@@ -983,7 +1026,6 @@ void peak_read(Trial& t) {
 }  // namespace kernel_case
 
 // ---- properties
-// -------------------------------------------------------------------------------------------------------------
 
 // Calls the kernel on everything at once and on every value alone, so that vectors and tails both see each value.
 template <class From, class To, class Call>
@@ -1122,7 +1164,7 @@ void gemm_row_alone(Trial& t) {
       for (const bool accumulate : {false, true}) {
         const auto run = [&](int64_t first, int64_t rows) {
           const Output<float> c(t, std::vector<float>(before.begin() + first * n, before.begin() + (first + rows) * n));
-          t.kernels.gemm_f32(rows, n, k, a.data() + first * k, k, b, n, c, n, accumulate);
+          t.kernels.gemm_f32({rows, n, k, a.data() + first * k, k, b, n, c, n, accumulate});
           return c.values();
         };
         std::vector<float> one_by_one;
@@ -1145,14 +1187,14 @@ void gemv_alone(Trial& t, decltype(KernelTable::gemv_f32) KernelTable::* gemv,
     const Input<std::byte> w(t, random_weight(t, dtype, rows, k).bytes, t.random.below(4));
     const Input<float> x(t, t.random.values(tokens * k));
     const Output<float> y(t, tokens * rows), alone(t, tokens * rows);
-    (t.kernels.*gemv)(w.data(), stride, rows, k, w.data(), tokens, x, k, y, rows, false);
+    (t.kernels.*gemv)({w.data(), stride, rows, k, w.data()}, {tokens, x, k}, {y, rows, false});
     std::vector<float> row(static_cast<size_t>(k));
     for (int64_t r = 0; r < rows; r++) {
       (t.kernels.*expand)(w.data() + r * stride, row.data(), k);
       for (int64_t token = 0; token < tokens; token++) {
         for (int64_t p = 0; p < k; p += kGemvStretch) {
-          t.kernels.gemv_f32(row.data() + p, 0, 1, std::min<int64_t>(kGemvStretch, k - p), row.data(), 1,
-                             x.data() + token * k + p, 0, alone.data() + token * rows + r, 0, p > 0);
+          t.kernels.gemv_f32({row.data() + p, 0, 1, std::min<int64_t>(kGemvStretch, k - p), row.data()},
+                             {1, x.data() + token * k + p, 0}, {alone.data() + token * rows + r, 0, p > 0});
         }
       }
     }
@@ -1174,7 +1216,7 @@ void quantisation_error(Trial& t) {
       const double scale = static_cast<double>(cpu::choose_scales(largest, kBlocks, origin, inverse));
       const Output<int8_t> q(t, kBlocks * kBlock);
       const Output<int32_t> sum(t, 2 * kBlocks);
-      t.kernels.quantize_q8(x, kBlocks * kBlock, inverse, q, sum);
+      t.kernels.quantise_q8(x, kBlocks * kBlock, inverse, q, sum);
       std::vector<double> decoded, bound;
       for (const int8_t code : q.values()) {
         const auto b = decoded.size() / kBlock;
@@ -1237,10 +1279,11 @@ std::vector<Case> kernel_cases() {
    [](Trial& t) { gemv_alone(t, &KernelTable::gemv_##T, &KernelTable::expand_##T, DType::dtype); }},
       LLAVA_EQUAL(f32, F32) LLAVA_EQUAL(f16, F16) LLAVA_EQUAL(bf16, BF16)
 #undef LLAVA_EQUAL
-#define LLAVA_EQUAL(T, elements, ...)                                          \
-  {"gemv_" #T " equals gemm_" #T " bit for bit, for every token of any batch", \
-   [](Trial& t) { gemv_equals_gemm(t, k##T); }},                               \
-      {"skinny_" #T " equals gemm_" #T " bit for bit", [](Trial& t) { skinny_equals_gemm(t, k##T); }},
+#define LLAVA_EQUAL(T, elements, ...)                                                                           \
+  {"gemv_" #T " equals gemm_" #T " bit for bit, for every token of any batch",                                  \
+   [](Trial& t) { gemv_equals_gemm(t, k##T); }},                                                                \
+      {"gemm_unpacked_" #T " equals gemm_" #T " bit for bit", [](Trial& t) { unpacked_equals_gemm(t, k##T); }}, \
+      {"gemm_tall_" #T " equals gemm_" #T " bit for bit", [](Trial& t) { tall_equals_gemm(t, k##T); }},
           LLAVA_QUANTISED(LLAVA_EQUAL)
 #undef LLAVA_EQUAL
   };

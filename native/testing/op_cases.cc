@@ -177,12 +177,10 @@ Values written(Rig& rig, const Matrix& before, const Call& call) {
 }
 
 // ---- weights
-// ----------------------------------------------------------------------------------------------------------------
 
 Weight view(const RandomWeight& w, const In<std::byte>& in) { return {in.at(), w.dtype, w.rows, w.cols}; }
 
 // ---- linear
-// -----------------------------------------------------------------------------------------------------------------
 
 // Row t, as int8 blocks where it is multiplied as such.
 std::vector<double> factors_of_row(const Matrix& x, int64_t row, cpu::Factors factors) {
@@ -292,7 +290,6 @@ void for_each_linear(const std::function<void(DType, Arithmetic, int64_t K)>& bo
 }
 
 // ---- attention
-// --------------------------------------------------------------------------------------------------------------
 
 // A block of a q8_0 cache: codes of at most 32 values and the half that is their scale, the least one with which all
 // codes lie in [-127, 127], or the largest finite half, and then codes end there. Of a block that is not finite the
@@ -579,7 +576,6 @@ constexpr AttentionShape kAttentions[] = {
 constexpr int64_t kWindows[] = {1, 5, 63, 64, 65, 100, 300, 1000};
 
 // ---- one-matrix ops
-// ---------------------------------------------------------------------------------------------------------
 
 template <class Acc>
 Values rope_loops(const Matrix& x, const Values& angles_cos, const Values& angles_sin, int64_t head_dim,
@@ -693,7 +689,6 @@ constexpr int64_t kRowCounts[] = {1, 2, 3, 13};
 constexpr int64_t kColumnCounts[] = {1, 15, 16, 33, 100};
 
 // ---- the cases of ops.def
-// ---------------------------------------------------------------------------------------------------
 
 namespace op_case {
 
@@ -1191,7 +1186,7 @@ void attention(Trial& t) {
       const Cache cache = random_cache(t, type, shape.kv_heads, shape.head_dim, shape.keys);
       const Matrix q = random_matrix(t, shape.tokens, shape.heads * shape.head_dim);
       const auto compare = [&](const std::string& label, bool causal, int64_t window) {
-        if (!causal && t.kernels.bf16 == Bf16::kTiles && shape.tokens > kFewRows) {
+        if (cpu::attends_by_tiles(t.kernels, Arithmetic::kFast, causal) && shape.tokens > kFewRows) {
           t.within(label + " on tiles", testing::attention(rig, q, cache, shape.heads, causal, window),
                    widened(attention_loops<double>(q, cache, shape.heads, causal)),
                    tiled_attention_bounds(q, cache, shape.heads));
@@ -1211,7 +1206,6 @@ void attention(Trial& t) {
 }  // namespace op_case
 
 // ---- broken contracts
-// -------------------------------------------------------------------------------------------------------
 
 // call() must throw kInternal before it touches anything: all pointers are null.
 void refused(Trial& t, const std::string& label, const std::function<void(const OpTable&, Stream&)>& call) {
@@ -1403,7 +1397,6 @@ void attention(Trial& t) {
 }  // namespace op_contract
 
 // ---- properties
-// -------------------------------------------------------------------------------------------------------------
 
 void linear_epilogue(Trial& t) {
   Rig rig(t);
@@ -1654,7 +1647,6 @@ double cached_error(std::span<const float> values) {
 }
 
 // ---- NaN, infinities, and values that overflow on their way (args.h)
-// ---------------------------------------------------------------------------------------------------------------------
 
 // None of them fits f16, the last one is a number for all else.
 constexpr float kOdd[] = {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity(),

@@ -20,12 +20,7 @@ namespace {
 
 constexpr bool kSignedQ8 = false;
 
-#include "cpu/kernels/quantised-inl.h"
-
-template <class Codes>
-inline void to_panel(I*) {}
-
-#include "cpu/kernels/quantised_pack-inl.h"
+#include "cpu/kernels/quantised_x86-inl.h"
 
 // ---- products
 
@@ -42,17 +37,18 @@ constexpr int64_t kStep = kTileRows * kTileDepth;  // values of a tile of a or b
 constexpr int64_t kLine = kTileDepth * 2;          // bytes of a row of it
 
 // Where a product of two terms begins.
-struct Terms {
+struct TermPair {
   const uint16_t* a;
   const uint16_t* b;
 };
 
 // Outputs of 16 or 32 rows x 32 columns. `high`: whether there are 32.
 template <bool high>
-inline void multiply_tiles(const Terms* terms, int count, int64_t k, float* c, int64_t ldc, bool accumulate) {
-  float* const below = c + kTileRows * ldc;
-  const int64_t step = ldc * static_cast<int64_t>(sizeof(float));
-  if (accumulate) {
+inline void multiply_tiles(const TermPair* pairs, int count, int64_t k, const Product& y) {
+  float* const c = y.y;
+  float* const below = c + kTileRows * y.ldy;
+  const int64_t step = y.ldy * static_cast<int64_t>(sizeof(float));
+  if (y.accumulate) {
     _tile_loadd(0, c, step);
     _tile_loadd(1, c + kTileRows, step);
     if constexpr (high) {
@@ -67,14 +63,14 @@ inline void multiply_tiles(const Terms* terms, int count, int64_t k, float* c, i
       _tile_zero(3);
     }
   }
-  const int64_t to_other = kTileRows * k;       // rows of a, and columns of b
-  const float* next = c + 2 * kTileRows * ldc;  // outputs, fetched meanwhile
+  const int64_t to_other = kTileRows * k;         // rows of a, and columns of b
+  const float* next = c + 2 * kTileRows * y.ldy;  // outputs, fetched meanwhile
   for (int t = 0; t < count; t++) {
-    const uint16_t *a = terms[t].a, *b = terms[t].b;
+    const uint16_t *a = pairs[t].a, *b = pairs[t].b;
     for (int64_t p = 0; p < k; p += kTileDepth, a += kStep, b += kStep) {
       if (t == 0) {
 #pragma GCC unroll 4
-        for (int r = 0; r < 4; r++, next += ldc) {
+        for (int r = 0; r < 4; r++, next += y.ldy) {
           __builtin_prefetch(next, 1, 3);
           __builtin_prefetch(next + kTileRows, 1, 3);
         }
@@ -99,19 +95,18 @@ inline void multiply_tiles(const Terms* terms, int count, int64_t k, float* c, i
   }
 }
 
-void gemm_tiles(int64_t m, int64_t k, const uint16_t* a, int64_t a_plane, int a_terms, const uint16_t* b,
-                int64_t b_plane, int b_terms, float* c, int64_t ldc, bool accumulate) noexcept {
+void gemm_tiles(int64_t m, int64_t k, const BfloatTerms& a, const BfloatTerms& b, const Product& c) noexcept {
   _tile_loadconfig(&kShapes);
   for (int64_t i = 0; i < m; i += 2 * kTileRows) {
     // the small ones first
-    Terms terms[kBfloatTerms * kBfloatTerms];
+    TermPair pairs[kBfloatTerms * kBfloatTerms];
     int count = 0;
-    for (int of_b = b_terms - 1; of_b >= 0; of_b--) {
-      for (int of_a = a_terms - 1 - of_b; of_a >= 0; of_a--)
-        terms[count++] = {a + of_a * a_plane + i * k, b + of_b * b_plane};
+    for (int of_b = b.count - 1; of_b >= 0; of_b--) {
+      for (int of_a = a.count - 1 - of_b; of_a >= 0; of_a--)
+        pairs[count++] = {a.values + of_a * a.plane + i * k, b.values + of_b * b.plane};
     }
     const auto multiply = m - i > kTileRows ? multiply_tiles<true> : multiply_tiles<false>;
-    multiply(terms, count, k, c + i * ldc, ldc, accumulate);
+    multiply(pairs, count, k, {c.y + i * c.ldy, c.ldy, c.accumulate});
   }
   _tile_release();
 }
@@ -137,27 +132,27 @@ constexpr int64_t kCodeBlocks = Codes::kDiskBlocks > 1 ? Codes::kDiskBlocks : 16
 template <class Codes>
 void bfloats(const void* w, int64_t stride, int64_t blocks, uint16_t* dst) noexcept {
   constexpr int64_t kBlocks = kCodeBlocks<Codes>, kSpan = 8 / Codes::kHalves;
-  alignas(64) uint8_t codes[kBlocks * kBlock * kPanelRows];
-  alignas(64) float scales[kBlocks * Codes::kScales * kPanelRows];
+  alignas(64) uint8_t codes[kBlocks * kBlock * kStripRows];
+  alignas(64) float scales[kBlocks * Codes::kScales * kStripRows];
   const auto* rows = static_cast<const unsigned char*>(w);
   prefetch_next_stretch<Codes>(rows, stride, blocks);
   for (int64_t b = 0; b < blocks; b += kBlocks) {
     const int64_t count = std::min(kBlocks, blocks - b);
     pack_blocks<Codes>(rows + b / Codes::kDiskBlocks * Codes::kBytes, stride, count, codes, scales);
     for (int64_t i = 0; i < count; i++) {
-      const float* factor = scales + i * Codes::kScales * kPanelRows;
+      const float* factor = scales + i * Codes::kScales * kStripRows;
 #pragma GCC unroll 2
       for (int h = 0; h < Codes::kHalves; h++) {
-        const F scale = Vec::load(factor + h * kPanelRows);
+        const F scale = Vec::load(factor + h * kStripRows);
         // of a power of two, exactly: so that one rounding gives the weight
-        const F base = Codes::kMins ? Vec::load(factor + (Codes::kHalves + h) * kPanelRows)
+        const F base = Codes::kMins ? Vec::load(factor + (Codes::kHalves + h) * kStripRows)
                                     : Vec::mul(Vec::set1(-static_cast<float>(Codes::kOffset)), scale);
 #pragma GCC unroll 8
-        for (int64_t g = h * kSpan; g < (h + 1) * kSpan; g++, dst += 4 * kPanelRows) {
-          const I four = Int::load(codes + (i * 8 + g) * 4 * kPanelRows);
+        for (int64_t g = h * kSpan; g < (h + 1) * kSpan; g++, dst += 4 * kStripRows) {
+          const I four = Int::load(codes + (i * 8 + g) * 4 * kStripRows);
           const auto value = [&](int n) { return Vec::fma(byte_of(four, n), scale, base); };
           Int::store(dst, pairs_of(value(0), value(1)));
-          Int::store(dst + 2 * kPanelRows, pairs_of(value(2), value(3)));
+          Int::store(dst + 2 * kStripRows, pairs_of(value(2), value(3)));
         }
       }
     }

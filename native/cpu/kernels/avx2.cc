@@ -17,19 +17,9 @@ namespace {
 
 #include "cpu/kernels/simd_avx2.h"
 
-#include "cpu/kernels/rowwise-inl.h"
-
 #include "cpu/kernels/gemm_tile-inl.h"
 
-#include "cpu/kernels/gemm-inl.h"
-
-#include "cpu/kernels/gemm_f16-inl.h"
-
-#include "cpu/kernels/transpose-inl.h"
-
-#include "cpu/kernels/gemv-inl.h"
-
-#include "cpu/kernels/shared-inl.h"
+#include "cpu/kernels/floats-inl.h"
 
 inline int32_t sum_i32(__m256i v) {
   __m128i s = _mm_add_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
@@ -70,38 +60,13 @@ inline __m256i block_codes(const float* x, float inverse) {
   return _mm256_permutevar8x32_epi32(packed, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
 }
 
-#include "cpu/kernels/quantize_x86-inl.h"
-
-constexpr bool kSignedQ8 = true;
-
-#include "cpu/kernels/quantised-inl.h"
-
-template <class Codes>
-inline void to_panel(I*) {}
-
-#include "cpu/kernels/quantised_pack-inl.h"
-
-struct SignedCodes {
-  explicit SignedCodes(I w) : code(w), size(_mm256_abs_epi8(w)) {}
-  I pairs(I a) const { return Int::maddubs(size, _mm256_sign_epi8(a, code)); }
-  I code, size;
-};
+#include "cpu/kernels/quantise_x86-inl.h"
 
 #include "cpu/kernels/products_maddubs-inl.h"
 
-#include "cpu/kernels/quantised_tile-inl.h"
+#include "cpu/kernels/int8_x86-inl.h"
 
-#include "cpu/kernels/quantised_gemm-inl.h"
-
-#include "cpu/kernels/quantised_wide-inl.h"
-
-#include "cpu/kernels/quantised_skinny-inl.h"
-
-constexpr int kSkinnyGroups = 1;
-
-#include "cpu/kernels/quantised_direct-inl.h"
-
-#include "cpu/kernels/quantised_gemv-inl.h"
+#include "cpu/kernels/quantised_s16-inl.h"
 
 // Peaks: twelve independent chains, written in assembly so that no compiler move stands between the instructions.
 #define LLAVA_TWELVE(M) M(0) M(1) M(2) M(3) M(4) M(5) M(6) M(7) M(8) M(9) M(10) M(11)
@@ -143,16 +108,13 @@ double peak_read(const void* memory, int64_t bytes) noexcept {
 }
 
 void fill(KernelTable& t) {
-  fill_shared(t);
+  fill_floats(t);
   t.block_largest = block_largest;
-  t.quantize_q8 = quantize_q8;
-  t.quantize_q8_group = quantize_q8_group;
+  t.quantise_q8 = quantise_q8;
+  t.quantise_q8_group = quantise_q8_group;
   fill_packs(t);
-  fill_gemms(t);
-  fill_wide(t);
-  fill_skinnies(t);
-  fill_skinnies_direct(t);
-  fill_gemvs(t);
+  fill_int8(t);
+  fill_s16(t);
   t.peak_fma = peak_fma;
   t.peak_int8 = peak_int8;
   t.peak_read = peak_read;

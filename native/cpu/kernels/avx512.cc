@@ -1,8 +1,6 @@
 // AVX-512 with VNNI (512-bit vpdpbusd): the int8 kernels of quantised weights; everything else is that of the table
 // without it.
-//
-// Codes are u8 = value + offset (Q8_0: value xor 0x80, offset 128; its panels alone differ), activations s8
-// (products_dpbusd-inl.h).
+// Of panels, those of Q8_0 alone differ.
 #if defined(__x86_64__)
 #include <immintrin.h>
 
@@ -20,30 +18,11 @@ namespace {
 
 #include "cpu/kernels/simd_avx512.h"
 
-constexpr bool kSignedQ8 = false;
-
-#include "cpu/kernels/quantised-inl.h"
-
-template <class Codes>
-inline void to_panel(I*) {}
-
-#include "cpu/kernels/quantised_pack-inl.h"
-
 inline I dpbusd(I sum, I w, I a) { return _mm512_dpbusd_epi32(sum, w, a); }
 
 #include "cpu/kernels/products_dpbusd-inl.h"
 
-#include "cpu/kernels/quantised_tile-inl.h"
-
-#include "cpu/kernels/quantised_gemm-inl.h"
-
-#include "cpu/kernels/quantised_skinny-inl.h"
-
-constexpr int kSkinnyGroups = 2;
-
-#include "cpu/kernels/quantised_direct-inl.h"
-
-#include "cpu/kernels/quantised_gemv-inl.h"
+#include "cpu/kernels/int8_x86-inl.h"
 
 // Twelve independent chains, written in assembly so that no compiler move stands between the instructions.
 double peak_int8(int64_t iterations) noexcept {
@@ -70,10 +49,7 @@ void fill_avx512(KernelTable& table) {
   table.isa = "avx512";
   table.int8_mix = "vpdpbusd";
   table.pack_Q8_0 = pack<CodesQ8_0>;
-  fill_gemms(table);
-  fill_skinnies(table);
-  fill_skinnies_direct(table);
-  fill_gemvs(table);
+  fill_int8(table);
   table.peak_int8 = peak_int8;
 }
 

@@ -29,9 +29,9 @@ constexpr int kLanes = Vec::kLanes;
 
 }  // namespace pairs
 
-void gemm_bf16(int64_t m, int64_t n, int64_t k, const void* a, int64_t lda, const void* b, int64_t ldb, float* c,
-               int64_t ldc, bool accumulate) noexcept {
-  pairs::gemm_f32(m, n, k, static_cast<const float*>(a), lda, static_cast<const float*>(b), ldb, c, ldc, accumulate);
+void gemm_bf16(const Gemm<void>& g) noexcept {
+  pairs::gemm_f32({g.m, g.n, g.k, static_cast<const float*>(g.a), g.lda, static_cast<const float*>(g.b), g.ldb, g.c,
+                   g.ldc, g.accumulate});
 }
 
 void narrow_bf16(const float* src, uint16_t* dst, int64_t n) noexcept {

@@ -17,19 +17,9 @@ namespace {
 
 #include "cpu/kernels/simd_avx512.h"
 
-#include "cpu/kernels/rowwise-inl.h"
-
 #include "cpu/kernels/gemm_tile-inl.h"
 
-#include "cpu/kernels/gemm-inl.h"
-
-#include "cpu/kernels/gemm_f16-inl.h"
-
-#include "cpu/kernels/transpose-inl.h"
-
-#include "cpu/kernels/gemv-inl.h"
-
-#include "cpu/kernels/shared-inl.h"
+#include "cpu/kernels/floats-inl.h"
 
 void block_largest(const float* x, int64_t n, float* largest) noexcept {
   const __m512i magnitude = _mm512_set1_epi32(0x7FFFFFFF);
@@ -49,39 +39,11 @@ inline __m256i block_codes(const float* x, float inverse) {
   return _mm256_inserti128_si256(_mm256_castsi128_si256(_mm512_cvtepi32_epi8(c0)), _mm512_cvtepi32_epi8(c1), 1);
 }
 
-#include "cpu/kernels/quantize_x86-inl.h"
-
-constexpr bool kSignedQ8 = true;
-
-#include "cpu/kernels/quantised-inl.h"
-
-template <class Codes>
-inline void to_panel(I*) {}
-
-#include "cpu/kernels/quantised_pack-inl.h"
-
-// Without vpsignb the sign is a mask of w, which all tokens share, and a masked subtraction from 0; where w is 0, so is
-// |w|.
-struct SignedCodes {
-  explicit SignedCodes(I w) : size(_mm512_abs_epi8(w)), negative(_mm512_movepi8_mask(w)) {}
-  I pairs(I a) const { return Int::maddubs(size, _mm512_mask_sub_epi8(a, negative, Int::zero(), a)); }
-  I size;
-  __mmask64 negative;
-};
+#include "cpu/kernels/quantise_x86-inl.h"
 
 #include "cpu/kernels/products_maddubs-inl.h"
 
-#include "cpu/kernels/quantised_tile-inl.h"
-
-#include "cpu/kernels/quantised_gemm-inl.h"
-
-#include "cpu/kernels/quantised_skinny-inl.h"
-
-constexpr int kSkinnyGroups = 2;
-
-#include "cpu/kernels/quantised_direct-inl.h"
-
-#include "cpu/kernels/quantised_gemv-inl.h"
+#include "cpu/kernels/int8_x86-inl.h"
 
 // Peaks: twelve independent chains, written in assembly so that no compiler move stands between the instructions.
 #define LLAVA_TWELVE(M) M(0) M(1) M(2) M(3) M(4) M(5) M(6) M(7) M(8) M(9) M(10) M(11)
@@ -117,15 +79,12 @@ namespace llava {
 void fill_avx512_bw(KernelTable& table) {
   table.isa = "avx512-bw";
   table.int8_mix = "vpmaddubsw + vpaddw";
-  fill_shared(table);
+  fill_floats(table);
   table.block_largest = block_largest;
-  table.quantize_q8 = quantize_q8;
-  table.quantize_q8_group = quantize_q8_group;
+  table.quantise_q8 = quantise_q8;
+  table.quantise_q8_group = quantise_q8_group;
   fill_packs(table);
-  fill_gemms(table);
-  fill_skinnies(table);
-  fill_skinnies_direct(table);
-  fill_gemvs(table);
+  fill_int8(table);
   table.peak_fma = peak_fma;
   table.peak_int8 = peak_int8;
 }

@@ -1,33 +1,37 @@
 // f32 GEMM over Vec, included once per ISA inside its target region, after the ISA's gemm_tile<MR, NV>: MR rows x NV
 // vectors of c.
 //   An output's products are added by fma in order of k.
+#pragma once
 
-// The last m < kTileRows rows, by the tile of exactly that height.
+// MR rows from row i on, NV vectors from column j on.
 template <int MR, int NV>
-inline void gemm_rest(int64_t m, int64_t k, const float* a, int64_t lda, const float* b, int64_t ldb, float* c,
-                      int64_t ldc, bool accumulate) {
+inline void gemm_tile_at(const Gemm<float>& g, int64_t i, int64_t j) {
+  gemm_tile<MR, NV>(g.k, g.a + i * g.lda, g.lda, g.b + j, g.ldb, g.c + i * g.ldc + j, g.ldc, g.accumulate);
+}
+
+// The last rows, fewer than kTileRows, by the tile of exactly that height.
+template <int MR, int NV>
+inline void gemm_rest(const Gemm<float>& g, int64_t i, int64_t j) {
   if constexpr (MR > 0) {
-    if (m == MR) {
-      gemm_tile<MR, NV>(k, a, lda, b, ldb, c, ldc, accumulate);
+    if (g.m - i == MR) {
+      gemm_tile_at<MR, NV>(g, i, j);
     } else {
-      gemm_rest<MR - 1, NV>(m, k, a, lda, b, ldb, c, ldc, accumulate);
+      gemm_rest<MR - 1, NV>(g, i, j);
     }
   }
 }
 
 template <int NV>
-inline void gemm_columns(int64_t m, int64_t k, const float* a, int64_t lda, const float* b, int64_t ldb, float* c,
-                         int64_t ldc, bool accumulate) {
+inline void gemm_columns(const Gemm<float>& g, int64_t j) {
   constexpr int kMR = Vec::kTileRows;
   int64_t i = 0;
-  for (; i + kMR <= m; i += kMR) gemm_tile<kMR, NV>(k, a + i * lda, lda, b, ldb, c + i * ldc, ldc, accumulate);
-  gemm_rest<kMR - 1, NV>(m - i, k, a + i * lda, lda, b, ldb, c + i * ldc, ldc, accumulate);
+  for (; i + kMR <= g.m; i += kMR) gemm_tile_at<kMR, NV>(g, i, j);
+  gemm_rest<kMR - 1, NV>(g, i, j);
 }
 
-void gemm_f32(int64_t m, int64_t n, int64_t k, const float* a, int64_t lda, const float* b, int64_t ldb, float* c,
-              int64_t ldc, bool accumulate) noexcept {
+void gemm_f32(const Gemm<float>& g) noexcept {
   int64_t j = 0;
-  for (; j + 2 * kLanes <= n; j += 2 * kLanes) gemm_columns<2>(m, k, a, lda, b + j, ldb, c + j, ldc, accumulate);
+  for (; j + 2 * kLanes <= g.n; j += 2 * kLanes) gemm_columns<2>(g, j);
   // n is a multiple of 16: never a part of a vector
-  if (j < n) gemm_columns<1>(m, k, a, lda, b + j, ldb, c + j, ldc, accumulate);
+  if (j < g.n) gemm_columns<1>(g, j);
 }

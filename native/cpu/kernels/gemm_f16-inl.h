@@ -1,40 +1,42 @@
 // f32 times binary16 for a few rows, over Vec, included once per ISA inside its target region. The same sums as
 // gemm_f32's (gemm-inl.h), bit for bit.
+#pragma once
 
-// One row, NV vectors of c: as many chains of fma, each in order of k. b is short and what comes next lies elsewhere:
-// no hardware prefetcher is fast enough.
+// Row i, NV vectors from column j on: as many chains of fma, each in order of k. b is short and what comes next lies
+// elsewhere: no hardware prefetcher is fast enough.
 template <int NV>
-inline void gemm_f16_row(int64_t k, const float* a, const uint16_t* b, int64_t ldb, const unsigned char* next, float* c,
-                         bool accumulate) {
+inline void gemm_f16_tile(const Gemm<float, uint16_t>& g, int64_t i, int64_t j, const unsigned char* next) {
+  const float* a = g.a + i * g.lda;
+  const uint16_t* b = g.b + j;
+  float* c = g.c + i * g.ldc + j;
+  next += j * sizeof(uint16_t);
   F sum[NV];
 #pragma GCC unroll 8
-  for (int j = 0; j < NV; j++) sum[j] = accumulate ? Vec::load(c + j * kLanes) : Vec::zero();
-  for (int64_t p = 0; p < k; p++, b += ldb, next += ldb * sizeof(uint16_t)) {
+  for (int v = 0; v < NV; v++) sum[v] = g.accumulate ? Vec::load(c + v * kLanes) : Vec::zero();
+  for (int64_t p = 0; p < g.k; p++, b += g.ldb, next += g.ldb * sizeof(uint16_t)) {
 #pragma GCC unroll 4
     for (int line = 0; line < NV * kLanes * 2; line += 64) __builtin_prefetch(next + line, 0, 2);
     const F x = Vec::set1(a[p]);
 #pragma GCC unroll 8
-    for (int j = 0; j < NV; j++)
-      sum[j] = Vec::fma(x, Vec::load_f16(reinterpret_cast<const unsigned char*>(b + j * kLanes)), sum[j]);
+    for (int v = 0; v < NV; v++)
+      sum[v] = Vec::fma(x, Vec::load_f16(reinterpret_cast<const unsigned char*>(b + v * kLanes)), sum[v]);
   }
 #pragma GCC unroll 8
-  for (int j = 0; j < NV; j++) Vec::store(c + j * kLanes, sum[j]);
+  for (int v = 0; v < NV; v++) Vec::store(c + v * kLanes, sum[v]);
 }
 
+// As many tiles as fit from column j on; returns the column behind them.
 template <int NV>
-inline int64_t gemm_f16_columns(int64_t j, int64_t n, int64_t k, const float* a, const uint16_t* b, int64_t ldb,
-                                const unsigned char* next, float* c, bool accumulate) {
-  for (; j + NV * kLanes <= n; j += NV * kLanes)
-    gemm_f16_row<NV>(k, a, b + j, ldb, next + j * sizeof(uint16_t), c + j, accumulate);
+inline int64_t gemm_f16_columns(const Gemm<float, uint16_t>& g, int64_t i, int64_t j, const unsigned char* next) {
+  for (; j + NV * kLanes <= g.n; j += NV * kLanes) gemm_f16_tile<NV>(g, i, j, next);
   return j;
 }
 
-void gemm_f16(int64_t m, int64_t n, int64_t k, const float* a, int64_t lda, const uint16_t* b, int64_t ldb,
-              const void* next, float* c, int64_t ldc, bool accumulate) noexcept {
-  for (int64_t i = 0; i < m; i++, a += lda, c += ldc) {
-    const auto* ahead = static_cast<const unsigned char*>(next);
-    int64_t j = gemm_f16_columns<8>(0, n, k, a, b, ldb, ahead, c, accumulate);
-    j = gemm_f16_columns<4>(j, n, k, a, b, ldb, ahead, c, accumulate);
-    gemm_f16_columns<1>(j, n, k, a, b, ldb, ahead, c, accumulate);
+void gemm_f16(const Gemm<float, uint16_t>& g, const void* next) noexcept {
+  const auto* ahead = static_cast<const unsigned char*>(next);
+  for (int64_t i = 0; i < g.m; i++) {
+    int64_t j = gemm_f16_columns<8>(g, i, 0, ahead);
+    j = gemm_f16_columns<4>(g, i, j, ahead);
+    gemm_f16_columns<1>(g, i, j, ahead);
   }
 }

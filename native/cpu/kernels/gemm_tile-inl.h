@@ -2,6 +2,7 @@
 //   MR rows x NV vectors of c stay in registers; for each k: NV vectors of b, MR broadcasts of a, MR * NV fused
 //   multiply-adds. Rows of a are addressed from every third row (base, base + lda, base + 2 lda), so that 12 rows need
 //   4 pointers.
+#pragma once
 
 template <int MR, int NV>
 inline void gemm_tile(int64_t k, const float* a, int64_t lda, const float* b, int64_t ldb, float* c, int64_t ldc,

@@ -21,10 +21,6 @@ namespace {
 
 #include "cpu/kernels/simd_neon.h"
 
-using I = Int::I;
-
-#include "cpu/kernels/rowwise-inl.h"
-
 // One column of the tile, whose elements of a stand in lane `lane` of x.
 template <int lane, int MR, int NV>
 [[gnu::always_inline]] inline void add_column(const float* b, const F (&x)[MR], F (&sum)[MR][NV]) {
@@ -69,15 +65,7 @@ inline void gemm_tile(int64_t k, const float* a, int64_t lda, const float* b, in
   }
 }
 
-#include "cpu/kernels/gemm-inl.h"
-
-#include "cpu/kernels/gemm_f16-inl.h"
-
-#include "cpu/kernels/transpose-inl.h"
-
-#include "cpu/kernels/gemv-inl.h"
-
-#include "cpu/kernels/shared-inl.h"
+#include "cpu/kernels/floats-inl.h"
 
 void block_largest(const float* x, int64_t n, float* largest) noexcept {
   const I magnitude = Int::set1_32(0x7FFFFFFF);
@@ -103,7 +91,7 @@ inline I half_codes(const float* x, F factor, I& spread) {
   return vreinterpretq_s32_s8(vcombine_s8(vmovn_s16(low_i16x8), vmovn_s16(high_i16x8)));
 }
 
-void quantize_q8(const float* x, int64_t n, const float* inverse, int8_t* q, int32_t* sum) noexcept {
+void quantise_q8(const float* x, int64_t n, const float* inverse, int8_t* q, int32_t* sum) noexcept {
   for (int64_t half = 0; half < n / 16; half++) {
     I spread;
     Int::store(q + 16 * half, half_codes(x + 16 * half, Vec::set1(inverse[half / 2]), spread));
@@ -111,7 +99,7 @@ void quantize_q8(const float* x, int64_t n, const float* inverse, int8_t* q, int
   }
 }
 
-void quantize_q8_group(const float* x, int64_t ldx, int64_t rows, int64_t n, const float* inverse, int64_t ldi,
+void quantise_q8_group(const float* x, int64_t ldx, int64_t rows, int64_t n, const float* inverse, int64_t ldi,
                        int8_t* q, int32_t* sum) noexcept {
   for (int64_t half = 0; half < n / 16; half++) {
     int32x4x4_t codes;
@@ -201,12 +189,6 @@ inline I dot(const typename Codes::Packed& packed, int j, const int8_t* q, I acc
 
 #include "cpu/kernels/tile_rows_neon-inl.h"
 
-#include "cpu/kernels/quantised_gemm-inl.h"
-
-#include "cpu/kernels/quantised_skinny-inl.h"
-
-#include "cpu/kernels/quantised_gemv-inl.h"
-
 // Peaks: sixteen independent chains (four pipes, four cycles), written in assembly so that no compiler move stands
 // between the instructions.
 #define LLAVA_SIXTEEN(M) M(0) M(1) M(2) M(3) M(4) M(5) M(6) M(7) M(8) M(9) M(10) M(11) M(12) M(13) M(14) M(15)
@@ -250,14 +232,12 @@ double peak_read(const void* memory, int64_t bytes) noexcept {
 void fill_neon(KernelTable& table) {
   table.isa = "neon";
   table.int8_mix = "smlal";
-  fill_shared(table);
+  fill_floats(table);
   table.block_largest = block_largest;
-  table.quantize_q8 = quantize_q8;
-  table.quantize_q8_group = quantize_q8_group;
+  table.quantise_q8 = quantise_q8;
+  table.quantise_q8_group = quantise_q8_group;
   fill_packs(table);
-  fill_gemms(table);
-  fill_skinnies(table);
-  fill_gemvs(table);
+  fill_int8(table);
   table.peak_fma = peak_fma;
   table.peak_int8 = peak_int8;
   table.peak_read = peak_read;

@@ -52,7 +52,7 @@ inline void products(const uint8_t* w, const int8_t* q, I start, I acc[kTokenGro
     const I a = Int::load(q + g * kTokenGroup * 4);
 #pragma GCC unroll 2
     for (int v = 0; v < 2; v++) {
-      const I rows = Int::load(w + g * kPanelRows * 4 + v * 16);
+      const I rows = Int::load(w + g * kStripRows * 4 + v * 16);
       acc[0][v] = dot_add<0>(acc[0][v], rows, a);
       acc[1][v] = dot_add<1>(acc[1][v], rows, a);
       acc[2][v] = dot_add<2>(acc[2][v], rows, a);
@@ -62,12 +62,6 @@ inline void products(const uint8_t* w, const int8_t* q, I start, I acc[kTokenGro
 }
 
 #include "cpu/kernels/tile_rows_neon-inl.h"
-
-#include "cpu/kernels/quantised_gemm-inl.h"
-
-#include "cpu/kernels/quantised_skinny-inl.h"
-
-#include "cpu/kernels/quantised_gemv-inl.h"
 
 // Sixteen independent chains, as in the NEON table.
 #define LLAVA_SIXTEEN(M) M(0) M(1) M(2) M(3) M(4) M(5) M(6) M(7) M(8) M(9) M(10) M(11) M(12) M(13) M(14) M(15)
@@ -94,9 +88,7 @@ namespace llava {
 void fill_neon_dotprod(KernelTable& table) {
   table.isa = "neon-dotprod";
   table.int8_mix = "sdot";
-  fill_gemms(table);
-  fill_skinnies(table);
-  fill_gemvs(table);
+  fill_int8(table);
   table.peak_int8 = peak_int8;
 }
 

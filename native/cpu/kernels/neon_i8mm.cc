@@ -28,7 +28,7 @@ namespace {
 
 // Groups g and g + 1 of four rows:   r0 r1 r2 r3, r0' r1' r2' r3'   ->   r0 r0' r1 r1', r2 r2' r3 r3'
 template <class Codes>
-inline void to_panel(I* group) {
+inline void to_packed(I* group) {
   without_offset<Codes>(group);
   for (int g = 0; g < 8 * Codes::kUnit; g += 2) {
     const I first = group[g], second = group[g + 1];
@@ -63,7 +63,7 @@ inline void products(const uint8_t* w, const int8_t* q, const I start[2], I acc[
     const I a[2] = {vzip1q_s32(first, second), vzip2q_s32(first, second)};
 #pragma GCC unroll 4
     for (int r = 0; r < 4; r++) {
-      const I rows = Int::load(w + (g + r % 2) * kPanelRows * 4 + r / 2 * 16);
+      const I rows = Int::load(w + (g + r % 2) * kStripRows * 4 + r / 2 * 16);
       acc[0][r] = multiply_pairs(acc[0][r], a[0], rows);
       acc[1][r] = multiply_pairs(acc[1][r], a[1], rows);
     }
@@ -88,8 +88,11 @@ inline void swap_order(F& a, F& b) {
 }
 
 template <class Codes>
-inline void tile(int64_t tokens, int64_t blocks, const uint8_t* codes, const float* scales, const int8_t* q,
-                 const float* origin, const int32_t* sum, float* y, int64_t ldy, bool accumulate) {
+inline void tile(int64_t tokens, int64_t blocks, const uint8_t* codes, const float* scales, const TokenGroups& x,
+                 const Product& y) {
+  const int8_t* q = x.q;
+  const float* origin = x.origin;
+  const int32_t* sum = x.sum;
   constexpr int kSpan = 8 / Codes::kHalves;  // groups that share a scale
   F total[2][4];
 #pragma GCC unroll 2
@@ -98,20 +101,20 @@ inline void tile(int64_t tokens, int64_t blocks, const uint8_t* codes, const flo
     for (int v = 0; v < 2; v++) {
       for (int i = 0; i < 2; i++)
         total[t][2 * v + i] =
-            accumulate && 2 * t + i < tokens ? Vec::load(y + (2 * t + i) * ldy + v * kRows) : Vec::zero();
+            y.accumulate && 2 * t + i < tokens ? Vec::load(y.y + (2 * t + i) * y.ldy + v * kRows) : Vec::zero();
       swap_order(total[t][2 * v], total[t][2 * v + 1]);
     }
   }
   for (int64_t b = 0; b < blocks;
-       b++, scales += Codes::kScales * kPanelRows, origin += kTokenGroup, sum += 2 * kTokenGroup) {
+       b++, scales += Codes::kScales * kStripRows, origin += kTokenGroup, sum += 2 * kTokenGroup) {
     const I origin_i32x4 = Int::load(origin),
             origin_pair[2] = {vzip1q_s32(origin_i32x4, origin_i32x4), vzip2q_s32(origin_i32x4, origin_i32x4)};
 #pragma GCC unroll 2
-    for (int h = 0; h < Codes::kHalves; h++, codes += kSpan * kPanelRows * 4, q += kSpan * kTokenGroup * 4) {
+    for (int h = 0; h < Codes::kHalves; h++, codes += kSpan * kStripRows * 4, q += kSpan * kTokenGroup * 4) {
       I acc[2][4];
       products<Codes>(codes, q, origin_pair, acc);
       F scale[4];
-      row_pairs(scales + h * kPanelRows, scale);
+      row_pairs(scales + h * kStripRows, scale);
 #pragma GCC unroll 2
       for (int t = 0; t < 2; t++) {
 #pragma GCC unroll 4
@@ -125,7 +128,7 @@ inline void tile(int64_t tokens, int64_t blocks, const uint8_t* codes, const flo
         const F a_sum = token_sums<Codes>(sum, h, origin_i32x4),
                 a_sum_pair[2] = {vzip1q_f32(a_sum, a_sum), vzip2q_f32(a_sum, a_sum)};
         F min[4];
-        row_pairs(scales + (Codes::kHalves + h) * kPanelRows, min);
+        row_pairs(scales + (Codes::kHalves + h) * kStripRows, min);
 #pragma GCC unroll 2
         for (int t = 0; t < 2; t++) {
 #pragma GCC unroll 4
@@ -140,14 +143,14 @@ inline void tile(int64_t tokens, int64_t blocks, const uint8_t* codes, const flo
     for (int v = 0; v < 2; v++) {
       swap_order(total[t][2 * v], total[t][2 * v + 1]);
       for (int i = 0; i < 2 && 2 * t + i < tokens; i++)
-        Vec::store(y + (2 * t + i) * ldy + v * kRows, total[t][2 * v + i]);
+        Vec::store(y.y + (2 * t + i) * y.ldy + v * kRows, total[t][2 * v + i]);
     }
   }
 }
 
 #include "cpu/kernels/quantised_gemm-inl.h"
 
-#include "cpu/kernels/quantised_skinny-inl.h"
+#include "cpu/kernels/quantised_unpacked-inl.h"
 
 // Sixteen independent chains, as in the NEON table.
 #define LLAVA_SIXTEEN(M) M(0) M(1) M(2) M(3) M(4) M(5) M(6) M(7) M(8) M(9) M(10) M(11) M(12) M(13) M(14) M(15)
@@ -176,7 +179,7 @@ void fill_neon_i8mm(KernelTable& table) {
   table.int8_mix = "smmla";
   fill_packs(table);
   fill_gemms(table);
-  fill_skinnies(table);
+  fill_gemms_unpacked(table);
   table.peak_int8 = peak_int8;
 }
 

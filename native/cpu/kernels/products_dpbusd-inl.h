@@ -1,14 +1,22 @@
-// Integer products by vpdpbusd, which adds 4 products u8 x s8 to 32 bits without saturation. The including file brings,
-// before this one:
+// Integer products by vpdpbusd, which adds 4 products u8 x s8 to 32 bits without saturation: codes are
+// u8 = value + offset (Q8_0: value xor 0x80, offset 128), activations s8. The including file brings, before this one:
 //   dpbusd(sum, w, a)
+#pragma once
+constexpr bool kSignedQ8 = false;
+#include "cpu/kernels/quantised_x86-inl.h"
 
-// acc[t][v] = start[t] + codes · activations over the groups of a block or half block, for groups of tokens q_stride
-// bytes apart.
+// Eight tokens are 16 chains of products. Of 16 sums and as many totals some totals stand in memory.
+constexpr int kTallGroups = kRows == kStripRows ? 2 : 1;
+
+// acc[t][v] = start + codes · activations over the groups of a block or half block, for groups of tokens q_stride bytes
+// and start_stride starts apart.
 template <class Codes, int kGroups, class Source>
-inline void products(const Source& codes, const int8_t* q, int64_t q_stride, const int32_t* start, I acc[][2]) {
+inline void products(const Source& codes, const int8_t* q, int64_t q_stride, const int32_t* start, int64_t start_stride,
+                     I acc[][2]) {
   constexpr int kTokens = kGroups * kTokenGroup;
 #pragma GCC unroll 8
-  for (int t = 0; t < kTokens; t++) acc[t][0] = acc[t][1] = Int::set1_32(start[t]);
+  for (int t = 0; t < kTokens; t++)
+    acc[t][0] = acc[t][1] = Int::broadcast_word(start + t / kTokenGroup * start_stride + t % kTokenGroup);
 #pragma GCC unroll 8
   for (int g = 0; g < 8 / Codes::kHalves; g++) {
     const I w0 = codes.group(0, g), w1 = codes.group(1, g);

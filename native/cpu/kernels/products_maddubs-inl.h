@@ -3,9 +3,13 @@
 //   whole block of 32 is summed in 16 bits and widened once; 5-bit codes are widened every 4, 6-bit every 2. Exact in
 //   integers.
 // Q8_0 codes stay s8 (|w| <= 128): maddubs(|w|, a with the sign of w) gives pairs up to 2 * 128 * 127 = 32512, widened
-// each time. Where panels hold them as s16 (quantised_wide-inl.h), vpmaddwd multiplies s16 activations. The including
-// file brings, before this one:
-//   SignedCodes  a vector of s8 codes: pairs(a) as above
+// each time. Where panels hold them as s16 (quantised_s16-inl.h), vpmaddwd multiplies s16 activations. The vocabulary
+// brings SignedCodes, a vector of s8 codes: pairs(a) as above.
+#pragma once
+constexpr bool kSignedQ8 = true;
+#include "cpu/kernels/quantised_x86-inl.h"
+
+constexpr int kTallGroups = 1;  // 16-bit sums take registers too
 
 // Groups of 4 products that a 16-bit lane can hold: a lane adds two products, at most 2 * largest * 127, for each
 // group.
@@ -25,35 +29,41 @@ inline I in_order(I sum) {
 
 // Where the even or odd activations of group g of token t stand as s16: those of a vector of words are the even ones of
 // all, then the odd ones.
-constexpr int wide_word(int g, int odd, int t) {
+constexpr int s16_word(int g, int odd, int t) {
   const int word = g * kTokenGroup + t;
   return ((word / kRows * 2 + odd) * kRows + word % kRows) * 4;
 }
 
 inline I add_pairs(I acc, I pairs_i16) { return Int::add_32(acc, Int::madd_16(pairs_i16, Int::set1_16(1))); }
 
-// acc[t][v] = start[t] + codes · activations over the groups of a block or half block, for groups of tokens q_stride
-// bytes apart.
+// Where the sums of token t start; groups of tokens lie `stride` apart.
+inline I start_of(const int32_t* start, int64_t stride, int t) {
+  return Int::broadcast_word(start + t / kTokenGroup * stride + t % kTokenGroup);
+}
+
+// acc[t][v] = start + codes · activations over the groups of a block or half block, for groups of tokens q_stride bytes
+// and start_stride starts apart.
 template <class Codes, int kGroups, class Source>
-inline void products(const Source& codes, const int8_t* q, int64_t q_stride, const int32_t* start, I acc[][2]) {
+inline void products(const Source& codes, const int8_t* q, int64_t q_stride, const int32_t* start, int64_t start_stride,
+                     I acc[][2]) {
   constexpr int kTokens = kGroups * kTokenGroup;
-  if constexpr (Codes::kPanelBytes == 2) {
+  if constexpr (Codes::kCodeBytes == 2) {  // s16
     static_assert(kGroups == 1);
 #pragma GCC unroll 4
-    for (int t = 0; t < kTokens; t++) acc[t][0] = acc[t][1] = Int::set1_32(start[t]);
+    for (int t = 0; t < kTokens; t++) acc[t][0] = acc[t][1] = start_of(start, start_stride, t);
 #pragma GCC unroll 16
     for (int i = 0; i < 16; i++) {
       const I w0 = codes.group(0, i), w1 = codes.group(1, i);
 #pragma GCC unroll 4
       for (int t = 0; t < kTokens; t++) {
-        const I a = Int::broadcast_word(q + wide_word(i / 2, i % 2, t));
+        const I a = Int::broadcast_word(q + s16_word(i / 2, i % 2, t));
         acc[t][0] = in_order(Int::add_32(acc[t][0], Int::madd_16(w0, a)));
         acc[t][1] = in_order(Int::add_32(acc[t][1], Int::madd_16(w1, a)));
       }
     }
   } else if constexpr (Codes::kFillsByte) {  // signed codes: each pair is widened
 #pragma GCC unroll 8
-    for (int t = 0; t < kTokens; t++) acc[t][0] = acc[t][1] = Int::set1_32(start[t]);
+    for (int t = 0; t < kTokens; t++) acc[t][0] = acc[t][1] = start_of(start, start_stride, t);
 #pragma GCC unroll 8
     for (int g = 0; g < 8; g++) {
       const SignedCodes w0(codes.group(0, g)), w1(codes.group(1, g));
@@ -82,7 +92,8 @@ inline void products(const Source& codes, const int8_t* q, int64_t q_stride, con
       }
 #pragma GCC unroll 8
       for (int t = 0; t < kTokens; t++) {
-        const I before0 = first == 0 ? Int::set1_32(start[t]) : acc[t][0], before1 = first == 0 ? before0 : acc[t][1];
+        const I before0 = first == 0 ? start_of(start, start_stride, t) : acc[t][0],
+                before1 = first == 0 ? before0 : acc[t][1];
         acc[t][0] = add_pairs(before0, sum_i16[t][0]);
         acc[t][1] = add_pairs(before1, sum_i16[t][1]);
       }

@@ -9,10 +9,7 @@
 // never leaves its lane.
 //
 // The including file says, before this one, whether Q8_0 codes stay signed, without offset: kSignedQ8.
-
-using F = Vec::F;
-using I = Int::I;
-constexpr int kRows = Int::kRows;
+#pragma once
 
 // What all types have in common. A unit is the blocks whose bytes lie among each other; it is read in parts, each the
 // same few groups of 4 values of every block.
@@ -29,12 +26,12 @@ struct CodesOf {
   static constexpr int kPart = part_groups;
   static constexpr int kOffset = offset;
   static constexpr int kLargest = kTraits<Block>.largest_code;
-  static constexpr bool kFillsByte = kLargest == 255;  // signed on disk, and where kSignedQ8 says so
-  static constexpr bool kFifthBits = kLargest == 31;   // apart from the nibbles
+  static constexpr bool kFillsByte = kLargest == (1 << 8) - 1;  // signed on disk, and where kSignedQ8 says so
+  static constexpr bool kFifthBits = kLargest == (1 << 5) - 1;  // apart from the nibbles
   static constexpr int kHalves = kTraits<Block>.halves;
   static constexpr bool kMins = kTraits<Block>.mins;
   static constexpr int kScales = kTraits<Block>.factors();
-  static constexpr int kPanelBytes = 1;  // of a code in a panel
+  static constexpr int kCodeBytes = 1;  // of a packed code
 };
 
 // Blocks whose length is no multiple of 32 bytes, as many as make up one: read as a stretch in whole steps of 32 bytes,
@@ -120,8 +117,8 @@ struct NibbleCodes : SingleBlockCodes<Block, RowScales> {
   static Packed load(const BlockRun<Block>& run, int j) { return {run, j * run.kBytes + RowScales::kBytes}; }
 };
 
-using CodesQ4_0 = NibbleCodes<BlockQ4_0, OneScale>;
-using CodesQ4_1 = NibbleCodes<BlockQ4_1, ScaleAndMin>;
+struct CodesQ4_0 : NibbleCodes<BlockQ4_0, OneScale> {};
+struct CodesQ4_1 : NibbleCodes<BlockQ4_1, ScaleAndMin> {};
 
 // Bit i of each row's dword is bit 4 of value i: value 4 g + j is byte j of group g.
 struct FiveBits {
@@ -144,8 +141,8 @@ struct FiveBitCodes : SingleBlockCodes<Block, RowScales> {
   }
 };
 
-using CodesQ5_0 = FiveBitCodes<BlockQ5_0, OneScale>;
-using CodesQ5_1 = FiveBitCodes<BlockQ5_1, ScaleAndMin>;
+struct CodesQ5_0 : FiveBitCodes<BlockQ5_0, OneScale> {};
+struct CodesQ5_1 : FiveBitCodes<BlockQ5_1, ScaleAndMin> {};
 
 // 32 bytes of each row: group g of them is bytes[g].
 struct Bytes32 {

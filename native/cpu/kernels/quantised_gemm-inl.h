@@ -1,18 +1,27 @@
 // Products of panels with groups of 4 tokens. The including file brings, before this one, the tile:
-//   tile_32<Codes>(tokens, blocks, codes, scales, panel, q, origin, sum, y, ldy, accumulate)  y[one group of tokens, 32
-//   rows]
+//   tile_32<Codes, groups>(tokens, panel, x, y)  y[tokens, 32 rows] of so many groups of tokens, of which `tokens`
+//   count kTallGroups                                  the most groups that there are registers for
+#pragma once
 
+// Groups of a tall tile. With a scale for each 16 values, half as many products stand beside as many conversions, and
+// more chains of sums bring nothing.
 template <class Codes>
-void gemm_q(int64_t tokens, int64_t blocks, const uint8_t* codes, const float* scales, int64_t panel, const int8_t* q,
-            int64_t q_stride, const float* origin, const int32_t* sum, int64_t o_stride, float* y, int64_t ldy,
-            bool accumulate) noexcept {
-  for (int64_t t = 0; t < tokens; t += kTokenGroup, q += q_stride, origin += o_stride, sum += 2 * o_stride) {
-    tile_32<Codes>(tokens - t, blocks, codes, scales, panel, q, origin, sum, y + t * ldy, ldy, accumulate);
-  }
+constexpr int kTall = Codes::kHalves == 1 ? kTallGroups : 1;
+
+// kGroups groups at a time, and those that are left one by one.
+template <class Codes, int kGroups>
+void gemm_q(int64_t tokens, const PackedPanel& w, const TokenGroups& x, const Product& y) noexcept {
+  int64_t t = 0;
+  for (; t + (kGroups - 1) * kTokenGroup < tokens; t += kGroups * kTokenGroup)
+    tile_32<Codes, kGroups>(tokens - t, w, x.from(t / kTokenGroup, 0), {y.y + t * y.ldy, y.ldy, y.accumulate});
+  for (; t < tokens; t += kTokenGroup)
+    tile_32<Codes, 1>(tokens - t, w, x.from(t / kTokenGroup, 0), {y.y + t * y.ldy, y.ldy, y.accumulate});
 }
 
 inline void fill_gemms(KernelTable& t) {
-#define LLAVA_GEMM_SLOT(T, elements, ...) t.gemm_##T = gemm_q<Codes##T>;
-  LLAVA_QUANTISED(LLAVA_GEMM_SLOT)
-#undef LLAVA_GEMM_SLOT
+#define LLAVA_GEMM_SLOTS(T, elements, ...) \
+  t.gemm_##T = gemm_q<Codes##T, 1>;        \
+  t.gemm_tall_##T = gemm_q<Codes##T, kTall<Codes##T>>;
+  LLAVA_QUANTISED(LLAVA_GEMM_SLOTS)
+#undef LLAVA_GEMM_SLOTS
 }

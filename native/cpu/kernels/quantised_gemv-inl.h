@@ -1,5 +1,7 @@
 // Products of 16 rows of weights, as they lie in the file, with one token. The including file brings, before this one:
 //   dot<Codes>(packed, j, q, acc)  acc + the groups of block j in a part · one token.
+#pragma once
+#include "cpu/kernels/quantised-inl.h"
 
 // The next 16 rows are one stretch of memory: it is fetched line by line, in step with these, which are 16 streams that
 // no hardware prefetcher follows. Each sum of a block or half block brings its share of the lines of a block on disk;
@@ -99,39 +101,37 @@ inline F add_run(F total, const unsigned char* rows, int64_t stride, const unsig
 }
 
 template <class Codes>
-void gemv_q(const void* w, int64_t stride, int64_t blocks, const void* next, const int8_t* q, const float* origin,
-            const int32_t* sum, float* y) noexcept {
-  F total[kPanelRows / kRows];
+void gemv_q(const QuantisedRows& w, const int8_t* q, const float* origin, const int32_t* sum, float* y) noexcept {
+  F total[kStripRows / kRows];
   for (F& rows : total) rows = Vec::zero();
   TokenBlocks<Codes> token;
-  for (int64_t first = 0; first < blocks; first += kStretch) {
-    const int64_t count = blocks - first < kStretch ? blocks - first : kStretch;
+  for (int64_t first = 0; first < w.blocks; first += kStretch) {
+    const int64_t count = w.blocks - first < kStretch ? w.blocks - first : kStretch;
     token.fill(origin + first, sum + 2 * first, count);
-    for (int at = 0; at < kPanelRows; at += kRows) {
+    for (int at = 0; at < kStripRows; at += kRows) {
       const unsigned char* rows =
-          static_cast<const unsigned char*>(w) + at * stride + first / Codes::kDiskBlocks * Codes::kBytes;
-      const unsigned char* next_rows =
-          static_cast<const unsigned char*>(next) + at * stride + first / Codes::kDiskBlocks * Codes::kBytes * kRows;
+          static_cast<const unsigned char*>(w.w) + at * w.stride + first / Codes::kDiskBlocks * Codes::kBytes;
+      const unsigned char* next_rows = static_cast<const unsigned char*>(w.next) + at * w.stride +
+                                       first / Codes::kDiskBlocks * Codes::kBytes * kRows;
+      F& sums = total[at / kRows];
       int64_t b = 0;
       if constexpr (Codes::kDiskBlocks == 1) {
         constexpr int kRun = Codes::Run::kBlocks;
-        for (; b + kRun <= count; b += kRun, rows += kRun * Codes::kBytes, next_rows += kRows * kRun * Codes::kBytes) {
-          total[at / kRows] =
-              add_run<Codes>(total[at / kRows], rows, stride, next_rows, q + first * kBlock, origin + first, token, b);
-        }
+        for (; b + kRun <= count; b += kRun, rows += kRun * Codes::kBytes, next_rows += kRows * kRun * Codes::kBytes)
+          sums = add_run<Codes>(sums, rows, w.stride, next_rows, q + first * kBlock, origin + first, token, b);
       }
       for (; b < count; b += Codes::kDiskBlocks, rows += Codes::kBytes, next_rows += kRows * Codes::kBytes) {
-        const typename Codes::Scales scales = Codes::scales(rows, stride);
+        const typename Codes::Scales scales = Codes::scales(rows, w.stride);
 #pragma GCC unroll 4
         for (int unit = 0; unit < Codes::kDiskBlocks / Codes::kUnit; unit++) {
-          const int in_disk_block = unit * Codes::kUnit;
-          total[at / kRows] = add_unit<Codes>(total[at / kRows], rows, stride, unit, next_rows, scales,
-                                              q + first * kBlock, origin + first, token, b + in_disk_block);
+          const int64_t block = b + unit * Codes::kUnit;
+          sums = add_unit<Codes>(sums, rows, w.stride, unit, next_rows, scales, q + first * kBlock, origin + first,
+                                 token, block);
         }
       }
     }
   }
-  for (int at = 0; at < kPanelRows; at += kRows) Vec::store(y + at, total[at / kRows]);
+  for (int at = 0; at < kStripRows; at += kRows) Vec::store(y + at, total[at / kRows]);
 }
 
 inline void fill_gemvs(KernelTable& t) {

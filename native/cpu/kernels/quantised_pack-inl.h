@@ -1,32 +1,34 @@
-// Packing: 16 rows of quantised weights to a panel. The including file says, before this one, in which form a panel
-// holds codes:
-//   to_panel<Codes>(group)  brings the groups of a unit into that form, in place; where a panel's codes are s16, they
+// Packing: 16 rows of quantised weights to a strip of a panel. The including file says, before this one, in which form
+// a panel holds codes:
+//   to_packed<Codes>(group)  brings the groups of a unit into that form, in place; where a panel's codes are s16, they
 //   become so when they are stored.
+#pragma once
+#include "cpu/kernels/quantised-inl.h"
 
 // The same stretch of each row that follows the one packed now: packed a few panels later, and 16 streams that no
 // hardware prefetcher follows.
 template <class Codes>
 inline void prefetch_next_stretch(const unsigned char* w, int64_t stride, int64_t blocks) {
   const int64_t stretch = blocks / Codes::kDiskBlocks * Codes::kBytes;
-  for (int r = 0; r < kPanelRows; r++) {
+  for (int r = 0; r < kStripRows; r++) {
     for (int64_t at = stretch; at < 2 * stretch; at += 64) __builtin_prefetch(w + r * stride + at, 0, 2);
   }
 }
 
-// Where kRows rows go: their first codes and scales in a panel.
-struct PanelPlace {
+// Where kRows rows go: their first codes and scales in a strip.
+struct StripPlace {
   uint8_t* codes;
   float* scales;
   template <class Codes>
-  PanelPlace after(int64_t blocks) const {
-    return {codes + blocks * kBlock * kPanelRows * Codes::kPanelBytes, scales + blocks * Codes::kScales * kPanelRows};
+  StripPlace after(int64_t blocks) const {
+    return {codes + blocks * kBlock * kStripRows * Codes::kCodeBytes, scales + blocks * Codes::kScales * kStripRows};
   }
   // The groups of one block or of several, one after another; of a group of s16 codes the even ones, then the odd ones.
   template <class Codes>
   void put_groups(const I* group, int count) const {
-    constexpr int kStep = kPanelRows * 4;
+    constexpr int kStep = kStripRows * 4;
     for (int g = 0; g < count; g++) {
-      if constexpr (Codes::kPanelBytes == 2) {
+      if constexpr (Codes::kCodeBytes == 2) {
         Int::store(codes + 2 * g * kStep, even_bytes(group[g]));
         Int::store(codes + (2 * g + 1) * kStep, odd_bytes(group[g]));
       } else {
@@ -37,13 +39,13 @@ struct PanelPlace {
   template <class Codes>
   void put_factors(const typename Codes::Scales& factors, int count) const {
 #pragma GCC unroll 32
-    for (int i = 0; i < count; i++) Vec::store(scales + i * kPanelRows, factors.factor(i));
+    for (int i = 0; i < count; i++) Vec::store(scales + i * kStripRows, factors.factor(i));
   }
 };
 
 // A run of blocks, each as soon as its last bytes are there.
 template <class Codes>
-inline void pack_run(const unsigned char* rows, int64_t stride, PanelPlace to) {
+inline void pack_run(const unsigned char* rows, int64_t stride, StripPlace to) {
   using Run = typename Codes::Run;
   Run run;
 #pragma GCC unroll 17
@@ -52,13 +54,13 @@ inline void pack_run(const unsigned char* rows, int64_t stride, PanelPlace to) {
 #pragma GCC unroll 16
     for (int j = 0; j < Run::kBlocks; j++) {
       if (!Run::ends(j, step)) continue;
-      const PanelPlace block = to.after<Codes>(j);
+      const StripPlace block = to.after<Codes>(j);
       block.put_factors<Codes>(Codes::scales(run, j), Codes::kScales);
       const typename Codes::Packed packed = Codes::load(run, j);
       I group[8];
 #pragma GCC unroll 8
       for (int g = 0; g < 8; g++) group[g] = Codes::code(packed, 0, g);
-      to_panel<Codes>(group);
+      to_packed<Codes>(group);
       block.put_groups<Codes>(group, 8);
     }
   }
@@ -66,7 +68,7 @@ inline void pack_run(const unsigned char* rows, int64_t stride, PanelPlace to) {
 
 // A block on disk.
 template <class Codes>
-inline void pack_block(const unsigned char* rows, int64_t stride, PanelPlace to) {
+inline void pack_block(const unsigned char* rows, int64_t stride, StripPlace to) {
   to.put_factors<Codes>(Codes::scales(rows, stride), Codes::kDiskBlocks * Codes::kScales);
   for (int unit = 0; unit < Codes::kDiskBlocks / Codes::kUnit; unit++) {
     I group[8 * Codes::kUnit];
@@ -78,17 +80,17 @@ inline void pack_block(const unsigned char* rows, int64_t stride, PanelPlace to)
         group[i / Codes::kPart * 8 + part + i % Codes::kPart] = Codes::code(packed, i / Codes::kPart, i % Codes::kPart);
       }
     }
-    to_panel<Codes>(group);
-    const PanelPlace blocks = to.after<Codes>(unit * Codes::kUnit);
+    to_packed<Codes>(group);
+    const StripPlace blocks = to.after<Codes>(unit * Codes::kUnit);
     blocks.put_groups<Codes>(group, 8 * Codes::kUnit);
   }
 }
 
 template <class Codes>
 inline void pack_blocks(const unsigned char* w, int64_t stride, int64_t blocks, uint8_t* codes, float* scales) {
-  for (int at = 0; at < kPanelRows; at += kRows) {
+  for (int at = 0; at < kStripRows; at += kRows) {
     const unsigned char* rows = w + at * stride;
-    const PanelPlace to{codes + at * 4, scales + at};
+    const StripPlace to{codes + at * 4, scales + at};
     int64_t b = 0;
     if constexpr (Codes::kDiskBlocks == 1 && Codes::kBytes < 32) {  // a longer one is read in whole steps by itself
       constexpr int kRun = Codes::Run::kBlocks;

@@ -40,13 +40,13 @@ void expand_blocks(const void* src, float* dst, int64_t n) noexcept {
 
 template <class Block>
 void bfloats(const void* w, int64_t stride, int64_t blocks, uint16_t* dst) noexcept {
-  for (int64_t r = 0; r < kPanelRows; r++) {
+  for (int64_t r = 0; r < kStripRows; r++) {
     const void* row = static_cast<const std::byte*>(w) + r * stride;
     for (int64_t k = 0; k < blocks * kBlock; k++) {
       const auto block = load<Block>(row, k / kValues<Block>);
       const int i = static_cast<int>(k % kValues<Block>);
       const float value = std::fma(block.scale(i), static_cast<float>(block.code(i)), block.min(i));
-      dst[(k / 2 * kPanelRows + r) * 2 + k % 2] = float_to_bfloat(value);
+      dst[(k / 2 * kStripRows + r) * 2 + k % 2] = float_to_bfloat(value);
     }
   }
 }
@@ -91,21 +91,25 @@ void transpose(const void* src, int64_t stride, int64_t rows, int64_t columns, f
 }
 
 template <class Acc, class B, float (*value)(const void*, int64_t)>
-void gemm(int64_t m, int64_t n, int64_t k, const float* a, int64_t lda, const B* b, int64_t ldb, float* c, int64_t ldc,
-          bool accumulate) noexcept {
-  for (int64_t i = 0; i < m; i++) {
-    for (int64_t j = 0; j < n; j++) {
-      Acc sum = accumulate ? Acc(c[i * ldc + j]) : Acc(0);
-      for (int64_t p = 0; p < k; p++) sum += Acc(a[i * lda + p]) * Acc(value(b, p * ldb + j));
-      c[i * ldc + j] = static_cast<float>(sum);
+void multiply(const Gemm<float, B>& g) noexcept {
+  for (int64_t i = 0; i < g.m; i++) {
+    for (int64_t j = 0; j < g.n; j++) {
+      float& out = g.c[i * g.ldc + j];
+      Acc sum = g.accumulate ? Acc(out) : Acc(0);
+      for (int64_t p = 0; p < g.k; p++) sum += Acc(g.a[i * g.lda + p]) * Acc(value(g.b, p * g.ldb + j));
+      out = static_cast<float>(sum);
     }
   }
 }
 
 template <class Acc>
-void gemm_f16(int64_t m, int64_t n, int64_t k, const float* a, int64_t lda, const uint16_t* b, int64_t ldb, const void*,
-              float* c, int64_t ldc, bool accumulate) noexcept {
-  gemm<Acc, uint16_t, weight_f16>(m, n, k, a, lda, b, ldb, c, ldc, accumulate);
+void gemm_f32(const Gemm<float>& g) noexcept {
+  multiply<Acc, float, weight_f32>(g);
+}
+
+template <class Acc>
+void gemm_f16(const Gemm<float, uint16_t>& g, const void*) noexcept {
+  multiply<Acc, uint16_t, weight_f16>(g);
 }
 
 // The terms of a value, `plane` apart.
@@ -130,20 +134,20 @@ inline void tile_columns(const float* b, int64_t ldb, int64_t k, int terms, uint
 }
 
 template <class Acc>
-void gemm_tiles(int64_t m, int64_t k, const uint16_t* a, int64_t a_plane, int a_terms, const uint16_t* b,
-                int64_t b_plane, int b_terms, float* c, int64_t ldc, bool accumulate) noexcept {
+void gemm_tiles(int64_t m, int64_t k, const BfloatTerms& a, const BfloatTerms& b, const Product& c) noexcept {
   for (int64_t i = 0; i < m; i++) {
     for (int64_t n = 0; n < 2 * kTileRows; n++) {
-      float& out = c[i * ldc + n];
-      Acc sum = accumulate ? static_cast<Acc>(out) : Acc(0);
+      float& out = c.y[i * c.ldy + n];
+      Acc sum = c.accumulate ? static_cast<Acc>(out) : Acc(0);
       for (int64_t p = 0; p < k; p++) {
-        const uint16_t* of_a = a + i / kTileRows * kTileRows * k + p / kTileDepth * kTileRows * kTileDepth +
+        const uint16_t* of_a = a.values + i / kTileRows * kTileRows * k + p / kTileDepth * kTileRows * kTileDepth +
                                i % kTileRows * kTileDepth + p % kTileDepth;
-        const uint16_t* of_b = b + n / kTileRows * kTileRows * k + (p / 2 * kTileRows + n % kTileRows) * 2 + p % 2;
-        for (int t = 0; t < a_terms; t++) {
-          for (int u = 0; u < b_terms && t + u < a_terms; u++)
-            sum += static_cast<Acc>(bfloat_to_float(of_a[t * a_plane])) *
-                   static_cast<Acc>(bfloat_to_float(of_b[u * b_plane]));
+        const uint16_t* of_b =
+            b.values + n / kTileRows * kTileRows * k + (p / 2 * kTileRows + n % kTileRows) * 2 + p % 2;
+        for (int t = 0; t < a.count; t++) {
+          for (int u = 0; u < b.count && t + u < a.count; u++)
+            sum += static_cast<Acc>(bfloat_to_float(of_a[t * a.plane])) *
+                   static_cast<Acc>(bfloat_to_float(of_b[u * b.plane]));
         }
       }
       out = static_cast<float>(sum);
@@ -152,27 +156,27 @@ void gemm_tiles(int64_t m, int64_t k, const uint16_t* a, int64_t a_plane, int a_
 }
 
 template <class Acc>
-void gemm_bf16(int64_t m, int64_t n, int64_t k, const void* a, int64_t lda, const void* b, int64_t ldb, float* c,
-               int64_t ldc, bool accumulate) noexcept {
-  for (int64_t i = 0; i < m; i++) {
-    for (int64_t j = 0; j < n; j++) {
-      Acc sum = accumulate ? Acc(c[i * ldc + j]) : Acc(0);
-      for (int64_t p = 0; p < 2 * k; p++)
-        sum += Acc(weight_bf16(a, i * 2 * lda + p)) * Acc(weight_bf16(b, (p / 2 * ldb + j) * 2 + p % 2));
-      c[i * ldc + j] = static_cast<float>(sum);
+void gemm_bf16(const Gemm<void>& g) noexcept {
+  for (int64_t i = 0; i < g.m; i++) {
+    for (int64_t j = 0; j < g.n; j++) {
+      float& out = g.c[i * g.ldc + j];
+      Acc sum = g.accumulate ? Acc(out) : Acc(0);
+      for (int64_t p = 0; p < 2 * g.k; p++)
+        sum += Acc(weight_bf16(g.a, i * 2 * g.lda + p)) * Acc(weight_bf16(g.b, (p / 2 * g.ldb + j) * 2 + p % 2));
+      out = static_cast<float>(sum);
     }
   }
 }
 
 template <class Acc, float (*weight)(const void*, int64_t)>
-void gemv(const void* w, int64_t stride, int64_t rows, int64_t k, const void*, int64_t tokens, const float* x,
-          int64_t ldx, float* y, int64_t ldy, bool accumulate) noexcept {
-  for (int64_t t = 0; t < tokens; t++) {
-    for (int64_t r = 0; r < rows; r++) {
-      const void* row = static_cast<const std::byte*>(w) + r * stride;
-      Acc sum = accumulate ? Acc(y[t * ldy + r]) : Acc(0);
-      for (int64_t p = 0; p < k; p++) sum += Acc(weight(row, p)) * Acc(x[t * ldx + p]);
-      y[t * ldy + r] = static_cast<float>(sum);
+void gemv(const FloatRows& w, const FloatTokens& x, const Product& y) noexcept {
+  for (int64_t t = 0; t < x.count; t++) {
+    for (int64_t r = 0; r < w.rows; r++) {
+      const void* row = static_cast<const std::byte*>(w.w) + r * w.stride;
+      float& out = y.y[t * y.ldy + r];
+      Acc sum = y.accumulate ? Acc(out) : Acc(0);
+      for (int64_t p = 0; p < w.k; p++) sum += Acc(weight(row, p)) * Acc(x.x[t * x.ldx + p]);
+      out = static_cast<float>(sum);
     }
   }
 }
@@ -189,7 +193,7 @@ inline int8_t code_of(float x, float inverse) {
   return inverse == 0 ? int8_t{0} : static_cast<int8_t>(std::nearbyintf(x * inverse));
 }
 
-inline void quantize_q8(const float* x, int64_t n, const float* inverse, int8_t* q, int32_t* sum) noexcept {
+inline void quantise_q8(const float* x, int64_t n, const float* inverse, int8_t* q, int32_t* sum) noexcept {
   std::fill(sum, sum + n / 16, 0);
   for (int64_t i = 0; i < n; i++) {
     q[i] = code_of(x[i], inverse[i / kBlock]);
@@ -197,7 +201,7 @@ inline void quantize_q8(const float* x, int64_t n, const float* inverse, int8_t*
   }
 }
 
-inline void quantize_q8_group(const float* x, int64_t ldx, int64_t rows, int64_t n, const float* inverse, int64_t ldi,
+inline void quantise_q8_group(const float* x, int64_t ldx, int64_t rows, int64_t n, const float* inverse, int64_t ldi,
                               int8_t* q, int32_t* sum) noexcept {
   std::fill(sum, sum + n / 16 * kTokenGroup, 0);
   for (int64_t t = 0; t < kTokenGroup; t++) {
@@ -209,53 +213,52 @@ inline void quantize_q8_group(const float* x, int64_t ldx, int64_t rows, int64_t
   }
 }
 
-// The panel's scales of block b: [n][16 rows], the halves' scales first, then their mins.
+// The scales of block b in a strip: [n][16 rows], the halves' scales first, then their mins.
 template <class Block>
 void pack(const void* w, int64_t stride, int64_t blocks, uint8_t* codes, float* scales) noexcept {
   constexpr int kHalves = kTraits<Block>.halves, kScales = kTraits<Block>.factors();
   for (int64_t b = 0; b < blocks; b++) {
-    for (int r = 0; r < kPanelRows; r++) {
+    for (int r = 0; r < kStripRows; r++) {
       const auto block = load<Block>(static_cast<const std::byte*>(w) + r * stride, b * kBlock / kValues<Block>);
       const int first = static_cast<int>(b * kBlock % kValues<Block>);
       for (int h = 0; h < kHalves; h++) {
-        scales[(b * kScales + h) * kPanelRows + r] = block.scale(first + 16 * h);
-        if (kTraits<Block>.mins) scales[(b * kScales + kHalves + h) * kPanelRows + r] = block.min(first + 16 * h);
+        scales[(b * kScales + h) * kStripRows + r] = block.scale(first + 16 * h);
+        if (kTraits<Block>.mins) scales[(b * kScales + kHalves + h) * kStripRows + r] = block.min(first + 16 * h);
       }
       for (int i = 0; i < kBlock; i++)
-        codes[((b * 8 + i / 4) * kPanelRows + r) * 4 + i % 4] = static_cast<uint8_t>(block.code(first + i));
+        codes[((b * 8 + i / 4) * kStripRows + r) * 4 + i % 4] = static_cast<uint8_t>(block.code(first + i));
     }
   }
 }
 
 template <class Acc, class Block>
-void gemm_q(int64_t tokens, int64_t blocks, const uint8_t* codes, const float* scales, int64_t panel, const int8_t* q,
-            int64_t q_stride, const float* origin, const int32_t* sum, int64_t o_stride, float* y, int64_t ldy,
-            bool accumulate) noexcept {
+void gemm_q(int64_t tokens, const PackedPanel& w, const TokenGroups& x, const Product& y) noexcept {
   constexpr int kHalves = kTraits<Block>.halves, kScales = kTraits<Block>.factors(), kSpan = kBlock / kHalves;
   for (int64_t t = 0; t < tokens; t++) {
-    const int64_t group = t / kTokenGroup, lane = t % kTokenGroup;
-    for (int r = 0; r < 2 * kPanelRows; r++) {
-      const uint8_t* panel_codes = codes + r / kPanelRows * kPanelCodeBytes * panel;
-      const float* panel_scales = scales + r / kPanelRows * (panel / kBlock * kScales);
-      Acc total = accumulate ? Acc(y[t * ldy + r]) : Acc(0);
-      for (int64_t b = 0; b < blocks; b++) {
-        const Acc power = Acc(origin[group * o_stride + b * kTokenGroup + lane] / kOrigin);
+    const int64_t lane = t % kTokenGroup;
+    for (int r = 0; r < 2 * kStripRows; r++) {
+      const uint8_t* codes = w.codes + r / kStripRows * kMostCodeBytes * w.strip;
+      const float* scales = w.scales + r / kStripRows * (w.strip / kBlock * kScales) + r % kStripRows;
+      float& out = y.y[t * y.ldy + r];
+      Acc total = y.accumulate ? Acc(out) : Acc(0);
+      for (int64_t b = 0; b < w.blocks; b++) {
+        const TokenGroups block = x.from(t / kTokenGroup, b);
+        const Acc power = Acc(block.origin[lane] / kOrigin);
         for (int h = 0; h < kHalves; h++) {
           int32_t products = 0;
           for (int i = h * kSpan; i < (h + 1) * kSpan; i++) {
-            const auto weight =
-                static_cast<int8_t>(panel_codes[((b * 8 + i / 4) * kPanelRows + r % kPanelRows) * 4 + i % 4]);
-            products += weight * q[group * q_stride + ((b * 8 + i / 4) * kTokenGroup + lane) * 4 + i % 4];
+            const auto weight = static_cast<int8_t>(codes[((b * 8 + i / 4) * kStripRows + r % kStripRows) * 4 + i % 4]);
+            products += weight * block.q[(i / 4 * kTokenGroup + lane) * 4 + i % 4];
           }
-          total += Acc(products) * power * Acc(panel_scales[(b * kScales + h) * kPanelRows + r % kPanelRows]);
+          total += Acc(products) * power * Acc(scales[(b * kScales + h) * kStripRows]);
         }
         for (int h = 0; kTraits<Block>.mins && h < kHalves; h++) {
-          const int32_t* half = sum + 2 * group * o_stride + 2 * b * kTokenGroup + lane;
+          const int32_t* half = block.sum + lane;
           const int32_t values = kHalves == 2 ? half[h * kTokenGroup] : half[0] + half[kTokenGroup];
-          total += Acc(values) * power * Acc(panel_scales[(b * kScales + kHalves + h) * kPanelRows + r % kPanelRows]);
+          total += Acc(values) * power * Acc(scales[(b * kScales + kHalves + h) * kStripRows]);
         }
       }
-      y[t * ldy + r] = static_cast<float>(total);
+      out = static_cast<float>(total);
     }
   }
 }
@@ -285,25 +288,24 @@ Acc row_product(const std::byte* row, int64_t blocks, int64_t step, const int8_t
 }
 
 template <class Acc, class Block>
-void gemv_q(const void* w, int64_t stride, int64_t blocks, const void*, const int8_t* q, const float* origin,
-            const int32_t* sum, float* y) noexcept {
-  for (int r = 0; r < kPanelRows; r++) {
-    y[r] = static_cast<float>(
-        row_product<Acc, Block>(static_cast<const std::byte*>(w) + r * stride, blocks, 1, q, origin, sum, Acc(0)));
+void gemv_q(const QuantisedRows& w, const int8_t* q, const float* origin, const int32_t* sum, float* y) noexcept {
+  for (int r = 0; r < kStripRows; r++) {
+    const std::byte* row = static_cast<const std::byte*>(w.w) + r * w.stride;
+    y[r] = static_cast<float>(row_product<Acc, Block>(row, w.blocks, 1, q, origin, sum, Acc(0)));
   }
 }
 
 template <class Acc, class Block>
-void skinny(const void* w, int64_t stride, int64_t blocks, const void*, int64_t groups, const int8_t* q,
-            int64_t q_stride, const float* origin, const int32_t* sum, int64_t o_stride, float* y, int64_t ldy,
-            bool accumulate) noexcept {
+void gemm_unpacked(const QuantisedRows& w, int64_t groups, const TokenGroups& x, const Product& y) noexcept {
   for (int64_t t = 0; t < groups * kTokenGroup; t++) {
-    const int64_t group = t / kTokenGroup, lane = t % kTokenGroup;
-    for (int r = 0; r < 2 * kPanelRows; r++) {
-      float& out = y[t * ldy + r];
-      out = static_cast<float>(row_product<Acc, Block>(
-          static_cast<const std::byte*>(w) + r * stride, blocks, kTokenGroup, q + group * q_stride + 4 * lane,
-          origin + group * o_stride + lane, sum + 2 * group * o_stride + lane, accumulate ? Acc(out) : Acc(0)));
+    const TokenGroups group = x.from(t / kTokenGroup, 0);
+    const int64_t lane = t % kTokenGroup;
+    for (int r = 0; r < 2 * kStripRows; r++) {
+      const std::byte* row = static_cast<const std::byte*>(w.w) + r * w.stride;
+      float& out = y.y[t * y.ldy + r];
+      out = static_cast<float>(row_product<Acc, Block>(row, w.blocks, kTokenGroup, group.q + 4 * lane,
+                                                       group.origin + lane, group.sum + lane,
+                                                       y.accumulate ? Acc(out) : Acc(0)));
     }
   }
 }
@@ -338,15 +340,14 @@ void scale(const float* x, float factor, float* y, int64_t n) noexcept {
 }
 
 template <class Acc>
-void finish_rows(int64_t rows, int64_t n, const float* c, int64_t ldc, float scale, const float* row_scale,
-                 const float* bias, const float* residual, int64_t ldr, float* y, int64_t ldy, bool) noexcept {
-  for (int64_t m = 0; m < rows; m++) {
-    const Acc factor = Acc(scale) * Acc(row_scale != nullptr ? row_scale[m] : 1.0f);
-    for (int64_t i = 0; i < n; i++) {
-      Acc value = factor * Acc(c[m * ldc + i]);
-      if (bias != nullptr) value += Acc(bias[i]);
-      if (residual != nullptr) value += Acc(residual[m * ldr + i]);
-      y[m * ldy + i] = static_cast<float>(value);
+void finish_rows(const FinishedRows& r) noexcept {
+  for (int64_t m = 0; m < r.rows; m++) {
+    const Acc factor = Acc(r.scale) * Acc(r.row_scale != nullptr ? r.row_scale[m] : 1.0f);
+    for (int64_t i = 0; i < r.n; i++) {
+      Acc value = factor * Acc(r.c[m * r.ldc + i]);
+      if (r.bias != nullptr) value += Acc(r.bias[i]);
+      if (r.residual != nullptr) value += Acc(r.residual[m * r.ldr + i]);
+      r.y[m * r.ldy + i] = static_cast<float>(value);
     }
   }
 }
@@ -461,7 +462,7 @@ void fill(KernelTable& t) {
   t.transpose_f32 = transpose<weight_f32>;
   t.transpose_f16 = transpose<weight_f16>;
   t.transpose_bf16 = transpose<weight_bf16>;
-  t.gemm_f32 = gemm<Acc, float, weight_f32>;
+  t.gemm_f32 = gemm_f32<Acc>;
   t.gemm_bf16 = gemm_bf16<Acc>;
   t.gemm_tiles = gemm_tiles<Acc>;
   t.tile_row = tile_row;
@@ -471,14 +472,15 @@ void fill(KernelTable& t) {
   t.gemv_f16 = gemv<Acc, weight_f16>;
   t.gemv_bf16 = gemv<Acc, weight_bf16>;
   t.block_largest = block_largest;
-  t.quantize_q8 = quantize_q8;
-  t.quantize_q8_group = quantize_q8_group;
-#define LLAVA_REFERENCE_SLOTS(T, elements, ...) \
-  t.expand_##T = expand_blocks<Block##T>;       \
-  t.pack_##T = pack<Block##T>;                  \
-  t.gemm_##T = gemm_q<Acc, Block##T>;           \
-  t.skinny_##T = skinny<Acc, Block##T>;         \
-  t.bfloats_##T = bfloats<Block##T>;            \
+  t.quantise_q8 = quantise_q8;
+  t.quantise_q8_group = quantise_q8_group;
+#define LLAVA_REFERENCE_SLOTS(T, elements, ...)       \
+  t.expand_##T = expand_blocks<Block##T>;             \
+  t.pack_##T = pack<Block##T>;                        \
+  t.gemm_##T = gemm_q<Acc, Block##T>;                 \
+  t.gemm_tall_##T = gemm_q<Acc, Block##T>;            \
+  t.gemm_unpacked_##T = gemm_unpacked<Acc, Block##T>; \
+  t.bfloats_##T = bfloats<Block##T>;                  \
   t.gemv_##T = gemv_q<Acc, Block##T>;
   LLAVA_QUANTISED(LLAVA_REFERENCE_SLOTS)
 #undef LLAVA_REFERENCE_SLOTS

@@ -3,8 +3,7 @@
 //   exp on its range);
 //         below -87.33 (results under 2^-126) it is 0, above 88 it stays at e^88.
 //   erf:  x P(x^2) / Q(x^2) on [-4, 4], the rational minimax form XLA and Eigen use for float.
-using F = Vec::F;
-constexpr int kLanes = Vec::kLanes;
+#pragma once
 
 inline F exp(F x) {
   const F lowest = Vec::set1(-87.33654f);
@@ -88,27 +87,27 @@ void scale(const float* x, float factor, float* y, int64_t n) noexcept {
   if (i < n) Vec::store_part(y + i, Vec::mul(Vec::load_part(x + i, n - i), f), n - i);
 }
 
-void finish_rows(int64_t rows, int64_t n, const float* c, int64_t ldc, float scale, const float* row_scale,
-                 const float* bias, const float* residual, int64_t ldr, float* y, int64_t ldy,
-                 bool past_caches) noexcept {
-  const bool streams = past_caches && Vec::streams_to(y, ldy);
-  for (int64_t m = 0; m < rows; m++, c += ldc, y += ldy) {
-    const F factor = Vec::set1(row_scale != nullptr ? scale * row_scale[m] : scale);
-    const float* added = residual != nullptr ? residual + m * ldr : nullptr;
+void finish_rows(const FinishedRows& r) noexcept {
+  const bool streams = r.past_caches && Vec::streams_to(r.y, r.ldy);
+  for (int64_t m = 0; m < r.rows; m++) {
+    const float* c = r.c + m * r.ldc;
+    const float* added = r.residual != nullptr ? r.residual + m * r.ldr : nullptr;
+    float* y = r.y + m * r.ldy;
+    const F factor = Vec::set1(r.row_scale != nullptr ? r.scale * r.row_scale[m] : r.scale);
     int64_t i = 0;
-    for (; i + kLanes <= n; i += kLanes) {
+    for (; i + kLanes <= r.n; i += kLanes) {
       F value = Vec::mul(Vec::load(c + i), factor);
-      if (bias != nullptr) value = Vec::add(value, Vec::load(bias + i));
+      if (r.bias != nullptr) value = Vec::add(value, Vec::load(r.bias + i));
       if (added != nullptr) value = Vec::add(value, Vec::load(added + i));
       if (streams)
         Vec::stream(y + i, value);
       else
         Vec::store(y + i, value);
     }
-    if (i == n) continue;
-    const int64_t left = n - i;
+    if (i == r.n) continue;
+    const int64_t left = r.n - i;
     F value = Vec::mul(Vec::load_part(c + i, left), factor);
-    if (bias != nullptr) value = Vec::add(value, Vec::load_part(bias + i, left));
+    if (r.bias != nullptr) value = Vec::add(value, Vec::load_part(r.bias + i, left));
     if (added != nullptr) value = Vec::add(value, Vec::load_part(added + i, left));
     Vec::store_part(y + i, value, left);
   }

@@ -1,4 +1,6 @@
 // Eight f32 lanes. Included inside the AVX2 target region; the -inl.h bodies speak only this vocabulary.
+#pragma once
+
 struct Vec {
   using F = __m256;
   static constexpr int kLanes = 8;
@@ -99,6 +101,7 @@ struct Vec {
 struct Int {
   using I = __m256i;
   static constexpr int kRows = 8;
+  static constexpr int kRegisterGroups = 1;  // of 4 tokens, whose sums of two vectors of rows have registers
 
   static I load(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
   static void store(void* p, I v) { _mm256_storeu_si256(static_cast<__m256i*>(p), v); }
@@ -113,6 +116,17 @@ struct Int {
   static I zero() { return _mm256_setzero_si256(); }
   static I add_16(I a, I b) { return _mm256_add_epi16(a, b); }
   static I add_32(I a, I b) { return _mm256_add_epi32(a, b); }
+  static I sub_32(I a, I b) { return _mm256_sub_epi32(a, b); }
+  // a times a power of two
+  template <int factor>
+  static I times(I a) {
+    return _mm256_slli_epi32(a, __builtin_ctz(factor));
+  }
+  // The sums of neighbouring quads of dwords: quads 0 + 1, 2 + 3 of the four at p.
+  static I add_quads(const int32_t* p) {
+    const I a = load(p), b = load(p + 8);
+    return add_32(_mm256_permute2x128_si256(a, b, 0x20), _mm256_permute2x128_si256(a, b, 0x31));
+  }
   static I maddubs(I a, I b) { return _mm256_maddubs_epi16(a, b); }
   static I madd_16(I a, I b) { return _mm256_madd_epi16(a, b); }
   static I bit_and(I a, I b) { return _mm256_and_si256(a, b); }
@@ -229,3 +243,15 @@ struct Int {
     }
   }
 };
+
+// s8 codes for maddubs, which wants one factor unsigned.
+struct SignedCodes {
+  explicit SignedCodes(Int::I w) : code(w), size(_mm256_abs_epi8(w)) {}
+  Int::I pairs(Int::I a) const { return Int::maddubs(size, _mm256_sign_epi8(a, code)); }
+  Int::I code, size;
+};
+
+using F = Vec::F;
+using I = Int::I;
+constexpr int kLanes = Vec::kLanes;
+constexpr int kRows = Int::kRows;

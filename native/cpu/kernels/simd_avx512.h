@@ -1,4 +1,6 @@
 // Sixteen f32 lanes. Included inside the AVX-512 target region; the -inl.h bodies speak only this vocabulary.
+#pragma once
+
 struct Vec {
   using F = __m512;
   static constexpr int kLanes = 16;
@@ -105,6 +107,7 @@ struct Vec {
 struct Int {
   using I = __m512i;
   static constexpr int kRows = 16;
+  static constexpr int kRegisterGroups = 2;  // of 4 tokens, whose sums of two vectors of rows have registers
 
   static I load(const void* p) { return _mm512_loadu_si512(p); }
   static void store(void* p, I v) { _mm512_storeu_si512(p, v); }
@@ -119,6 +122,17 @@ struct Int {
   static I zero() { return _mm512_setzero_si512(); }
   static I add_16(I a, I b) { return _mm512_add_epi16(a, b); }
   static I add_32(I a, I b) { return _mm512_add_epi32(a, b); }
+  static I sub_32(I a, I b) { return _mm512_sub_epi32(a, b); }
+  // a times a power of two
+  template <int factor>
+  static I times(I a) {
+    return _mm512_slli_epi32(a, __builtin_ctz(factor));
+  }
+  // The sums of neighbouring quads of dwords: quads 0 + 1, 2 + 3, 4 + 5, 6 + 7 of the eight at p.
+  static I add_quads(const int32_t* p) {
+    const I a = load(p), b = load(p + 16);
+    return add_32(_mm512_shuffle_i32x4(a, b, 0x88), _mm512_shuffle_i32x4(a, b, 0xDD));
+  }
   static I maddubs(I a, I b) { return _mm512_maddubs_epi16(a, b); }
   static I madd_16(I a, I b) { return _mm512_madd_epi16(a, b); }
   static I bit_and(I a, I b) { return _mm512_and_si512(a, b); }
@@ -251,3 +265,17 @@ struct Int {
     }
   }
 };
+
+// s8 codes for maddubs, which wants one factor unsigned. Without vpsignb the sign is a mask of w, which all tokens
+// share, and a masked subtraction from 0; where w is 0, so is |w|.
+struct SignedCodes {
+  explicit SignedCodes(Int::I w) : size(_mm512_abs_epi8(w)), negative(_mm512_movepi8_mask(w)) {}
+  Int::I pairs(Int::I a) const { return Int::maddubs(size, _mm512_mask_sub_epi8(a, negative, Int::zero(), a)); }
+  Int::I size;
+  __mmask64 negative;
+};
+
+using F = Vec::F;
+using I = Int::I;
+constexpr int kLanes = Vec::kLanes;
+constexpr int kRows = Int::kRows;

@@ -1,4 +1,6 @@
 // Four f32 lanes of AArch64. Included inside a NEON target region; the -inl.h bodies speak only this vocabulary.
+#pragma once
+
 struct Vec {
   using F = float32x4_t;
   static constexpr int kLanes = 4;
@@ -177,3 +179,8 @@ struct Int {
     row[3] = from(vcombine_u16(vget_high_u16(c23), vget_high_u16(c67)));
   }
 };
+
+using F = Vec::F;
+using I = Int::I;
+constexpr int kLanes = Vec::kLanes;
+constexpr int kRows = Int::kRows;

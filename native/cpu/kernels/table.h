@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "common/dtype.h"
+#include "cpu/kernels/operands.h"
 
 namespace llava {
 
@@ -18,6 +19,7 @@ struct KernelTable {
   const char* int8_mix;  // the instructions peak_int8 measures, as `llava bench` names the roof
   const char* bf16_mix;  // the same of peak_bf16
   Bf16 bf16;
+  bool tall_tiles;  // whether gemm_tall_T is faster than gemm_T here
 #define KERNEL(name, result, parameters) result(*name) parameters noexcept;
 #include "cpu/kernels/kernels.def"
 #undef KERNEL
@@ -26,17 +28,16 @@ struct KernelTable {
 constexpr int kBfloatTerms = 2;     // that stand for a float32
 constexpr int64_t kTileRows = 16;   // rows of a factor in a tile, and columns of the other
 constexpr int64_t kTileDepth = 32;  // bfloats of a row of a tile
-constexpr int kPanelRows = 16;      // rows of one quantised panel
-constexpr int kPanelCodeBytes = 2;  // of a code in a panel, at most
+constexpr int kStripRows = 16;      // rows of a strip of quantised weights, half a panel
+constexpr int kMostCodeBytes = 2;   // of a packed code, at most
 constexpr int kGemvStretch = 768;   // columns of float weights whose products gemv_* adds in lanes
-constexpr int kTokenGroup = 4;      // tokens whose int8 words stand side by side
 
 // The origin of a block of activations is this times its power of two (cpu/block_float.h): floats from 2^23 to 2^24 are
 // 1 apart.
 constexpr float kOrigin = 0x1.8p23f;
 
-// Scales and mins of a row in one block of a panel, at most.
-constexpr int kMostPanelScales = [] {
+// Scales and mins of a row in one block, at most.
+constexpr int kMostScales = [] {
   int most = 0;
   for (const DTypeTraits& type : kDTypes) most = type.factors() > most ? type.factors() : most;
   return most;

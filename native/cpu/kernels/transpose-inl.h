@@ -1,4 +1,5 @@
 // Weights on their side, as f32, over Vec and Int; included once per ISA inside its target region.
+#pragma once
 
 // kLanes rows of weights, kColumns of each, on their side: column(k) is weight k of every row.
 struct WeightF32 {
@@ -18,7 +19,7 @@ struct WeightF32 {
 struct WeightWords {
   static constexpr int kBytes = 2, kColumns = 32, kWords = 2 * kLanes;  // of a vector
   static constexpr int kApart = kLanes < 8 ? kLanes : 8;                // columns that share a vector
-  Int::I word[kColumns / 2];
+  I word[kColumns / 2];
   void load(const unsigned char* w, int64_t stride) {
 #pragma GCC unroll 16
     for (int r = 0; r < kLanes; r++) {

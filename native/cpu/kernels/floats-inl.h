@@ -1,5 +1,18 @@
-// Slots whose bodies every ISA takes from the -inl.h files.
-void fill_shared(KernelTable& t) {
+// The kernels of floats, which every ISA has from the same bodies, in the order in which they build on each other. The
+// including file brings first, inside its target region: its vocabulary (simd_*.h), and the register tile of gemm_f32
+// (gemm_tile-inl.h, or its own).
+#pragma once
+#include "cpu/kernels/rowwise-inl.h"
+//
+#include "cpu/kernels/gemm-inl.h"
+//
+#include "cpu/kernels/gemm_f16-inl.h"
+//
+#include "cpu/kernels/transpose-inl.h"
+//
+#include "cpu/kernels/gemv-inl.h"
+
+void fill_floats(KernelTable& t) {
   t.expand_f16 = expand_f16;
   t.expand_bf16 = expand_bf16;
   t.expand_Q4_0 = expand_Q4_0;

@@ -1,12 +1,13 @@
 // Activations as int8 codes, for x86: 256 bits hold the codes of a block. The including file brings, before this one:
 //   block_codes(x, inverse)  round(x * inverse) of the 32 values at x; 0 where inverse is 0, whatever x is
+#pragma once
 
 // Of four neighbouring codes, eight sums: those of a half in one half.
 inline __m256i sums_of_four(__m256i codes) {
   return _mm256_madd_epi16(_mm256_maddubs_epi16(_mm256_set1_epi8(1), codes), _mm256_set1_epi16(1));
 }
 
-void quantize_q8(const float* x, int64_t n, const float* inverse, int8_t* q, int32_t* sum) noexcept {
+void quantise_q8(const float* x, int64_t n, const float* inverse, int8_t* q, int32_t* sum) noexcept {
   for (int64_t b = 0; b < n / kBlock; b++) {
     const __m256i codes = block_codes(x + b * kBlock, inverse[b]), fours = sums_of_four(codes);
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(q + b * kBlock), codes);
@@ -25,7 +26,7 @@ inline void words_of_tokens(const __m256i token[4], __m256i out[4]) {
   out[3] = _mm256_unpackhi_epi64(t1, t3);
 }
 
-void quantize_q8_group(const float* x, int64_t ldx, int64_t rows, int64_t n, const float* inverse, int64_t ldi,
+void quantise_q8_group(const float* x, int64_t ldx, int64_t rows, int64_t n, const float* inverse, int64_t ldi,
                        int8_t* q, int32_t* sum) noexcept {
   for (int64_t b = 0; b < n / kBlock; b++, q += kTokenGroup * kBlock, sum += 2 * kTokenGroup) {
     for (int64_t at = 0; at < kTokenGroup * kBlock; at += 64)

@@ -22,10 +22,10 @@ struct Blocks {
   int32_t* sum;    // [D / 32, 2]
 };
 
-void quantize_row(const KernelTable& kernels, const float* x, int64_t columns, const Blocks& row) {
+void quantise_row(const KernelTable& kernels, const float* x, int64_t columns, const Blocks& row) {
   kernels.block_largest(x, columns, row.inverse);
   *row.scale = cpu::choose_scales(row.inverse, columns / kBlock, row.origin, row.inverse);
-  kernels.quantize_q8(x, columns, row.inverse, row.q, row.sum);
+  kernels.quantise_q8(x, columns, row.inverse, row.q, row.sum);
 }
 
 class QuantizeOp : public MeasuredOp {
@@ -44,7 +44,7 @@ class QuantizeOp : public MeasuredOp {
     const float* x = x_[static_cast<size_t>(set)].data();
     stream_.parallel_rows(request_.rows, [&](int64_t first, int64_t count) {
       for (int64_t t = first; t < first + count; t++)
-        quantize_row(stream_.kernels, x + t * request_.columns, request_.columns, all_.row(t));
+        quantise_row(stream_.kernels, x + t * request_.columns, request_.columns, all_.row(t));
     });
   }
   std::vector<float> output() override {
@@ -60,7 +60,7 @@ class QuantizeOp : public MeasuredOp {
     Memory one(1, blocks_);
     for (const int64_t t : sampled(request_.rows, kSampledRows, random)) {
       for (int64_t i = 0; i < request_.columns; i++) out.index.push_back(t * request_.columns + i);
-      quantize_row(select_kernels("scalar"), x_[0].data() + t * request_.columns, request_.columns, one.row(0));
+      quantise_row(select_kernels("scalar"), x_[0].data() + t * request_.columns, request_.columns, one.row(0));
       append(one.row(0), out.truth);
     }
     out.reference = out.truth;
@@ -101,9 +101,9 @@ class QuantizeOp : public MeasuredOp {
 
 }  // namespace
 
-std::unique_ptr<MeasuredOp> make_quantize_op(Backend& backend, const OpRequest& r) {
+std::unique_ptr<MeasuredOp> make_quantise_op(Backend& backend, const OpRequest& r) {
   expect(r.rows >= 1 && r.columns >= kBlock && r.columns % kBlock == 0,
-         "quantize: rows, and columns in whole blocks of 32");
+         "quantise: rows, and columns in whole blocks of 32");
   return std::make_unique<QuantizeOp>(backend, r);
 }
 
