@@ -22,11 +22,15 @@ template <bool kept>
 class NormRow {
  public:
   __device__ NormRow(const float* row, int64_t columns, float* values) : row_(row), values_(values) {
-    if (!kept) return;
-    for (int64_t i = threadIdx.x; i < columns; i += kNormThreads) values[i] = ld(row + i);
+    if constexpr (kept) {
+      for (int64_t i = threadIdx.x; i < columns; i += kNormThreads) values[i] = ld(row + i);
+    }
   }
   // By the thread that reads column i of the row in all its passes.
-  __device__ __forceinline__ float operator[](int64_t i) const { return kept ? values_[i] : ld(row_ + i); }
+  __device__ __forceinline__ float operator[](int64_t i) const {
+    if constexpr (kept) return values_[i];
+    return ld(row_ + i);
+  }
 
  private:
   const float* row_;

@@ -89,7 +89,7 @@ class Weights {
       unpack_group<type>(row, k / kGroup, group_);
     } else {
 #pragma unroll
-      for (int i = 0; i < kGroup; i++) values_[i] = k + i < a.K ? load_float<type>(row, k + i) : 0.0f;
+      for (int i = 0; i < kGroup / kRun; i++) load_run<type>(row, k + i * kRun, a.K, values_[i]);
     }
   }
   __device__ __forceinline__ void store(const Tiles& a, int step, uint16_t* rows) const {
@@ -107,7 +107,7 @@ class Weights {
  private:
   __device__ __forceinline__ float value(int i) const {
     if constexpr (is_quantised(type)) return value_of(group_, i);
-    return values_[i];
+    return values_[i / kRun][i % kRun];
   }
   __device__ __forceinline__ uint32_t pair(int i, int term) const {
     if (!there_) return 0;
@@ -119,7 +119,7 @@ class Weights {
   }
   struct Nothing {};
   std::conditional_t<is_quantised(type), Group, Nothing> group_;
-  float values_[is_quantised(type) ? 1 : kGroup];
+  float values_[is_quantised(type) ? 1 : kGroup / kRun][kRun];
   bool there_ = false;
 };
 

@@ -16,32 +16,6 @@ constexpr int kStretch = 1024;  // columns of x in shared memory
 constexpr int kSkewed = kStretch + kStretch / kGroup;
 __device__ __forceinline__ int skewed(int i) { return i + i / kGroup; }
 
-// Of float types, a lane's values: 8 neighbours of each 256.
-constexpr int kRun = 8;
-
-template <DType type>
-__device__ __forceinline__ void load_run(const uint8_t* row, int64_t k, int64_t K, float (&w)[kRun]) {
-  constexpr int kBytes = static_cast<int>(kDTypes[static_cast<int>(type)].bytes);
-  if (k + kRun <= K && reinterpret_cast<uintptr_t>(row) % 16 == 0) {
-    uint4 words[kBytes * kRun / 16];
-#pragma unroll
-    for (int i = 0; i < kBytes * kRun / 16; i++) words[i] = ld(reinterpret_cast<const uint4*>(row + k * kBytes) + i);
-    const auto* const packed = reinterpret_cast<const uint32_t*>(words);
-#pragma unroll
-    for (int i = 0; i < kRun; i++) {
-      if constexpr (type == DType::F32) {
-        w[i] = __int_as_float(static_cast<int>(packed[i]));
-      } else {
-        const auto bits = static_cast<uint16_t>(packed[i / 2] >> 16 * (i % 2));
-        w[i] = type == DType::F16 ? half_bits_to_float(bits) : bfloat_bits_to_float(bits);
-      }
-    }
-    return;
-  }
-#pragma unroll
-  for (int i = 0; i < kRun; i++) w[i] = k + i < K ? load_float<type>(row, k + i) : 0.0f;
-}
-
 template <DType type, int tokens>
 __global__ void __launch_bounds__(kThreads)
     floats_kernel(Rows<const float> x, int64_t M, int64_t K, const uint8_t* weight, int64_t row_bytes, int64_t N,

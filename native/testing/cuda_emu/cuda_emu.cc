@@ -196,6 +196,7 @@ void count_sectors(Machine& m) {
       of_block.insert(sectors.begin(), sectors.end());
     }
   }
+  counted.moved += of_block.size();
 }
 
 void run_block(Machine& m, size_t shared_bytes) {
