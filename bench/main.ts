@@ -1,4 +1,4 @@
-// npm run bench -- kernels | model | clip | embed | peers | report | event-loop | fidelity | neighbours | serve-load | sampling | speculation
+// npm run bench -- kernels | model | clip | embed | peers | report | event-loop | fidelity | neighbours | serve-load | serve | sampling | speculation
 
 import { Command } from 'commander'
 import { addClip } from './clip-command.js'
@@ -11,6 +11,7 @@ import { addNeighbours } from './neighbours-command.js'
 import { addPeers } from './peers-command.js'
 import { addReport } from './report-command.js'
 import { addSampling } from './sampling-command.js'
+import { addServe } from './serve-command.js'
 import { addServeLoad } from './serve-load-command.js'
 import { addSpeculation } from './speculation-command.js'
 
@@ -28,6 +29,7 @@ addFidelity(program)
 addNeighbours(program)
 addSampling(program)
 addServeLoad(program)
+addServe(program)
 addSpeculation(program)
 try {
   await program.parseAsync()

@@ -17,7 +17,7 @@ export interface Watchers {
 }
 
 /** Milliseconds in which a client may take what it is told at the deadline. */
-const lastWordsMs = 2000
+const lastWordsMs = 10_000
 
 /** Ids that clients may give themselves. */
 const sensibleId = /^[\w.:-]{1,100}$/

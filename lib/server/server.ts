@@ -22,7 +22,7 @@ import { checkServerOptions, type CheckedOptions, type LogEntry, type ServerOpti
 const keepAliveMs = 75_000
 
 /** Milliseconds that what is stopped at the end may take to say so. */
-const lastWordsMs = 2000
+const lastWordsMs = 10_000
 
 /**
  * Serves opened models over HTTP, in OpenAI's and Ollama's APIs; resolves once it listens.
@@ -52,6 +52,8 @@ export class LlavaServer implements AsyncDisposable {
   readonly #sockets = new Set<Socket>()
   readonly #metrics = new Metrics(metricHelp)
   #closing: Promise<void> | undefined
+  /** Called when nothing is under way. */
+  #quiet: () => void = () => undefined
 
   /** Made by `serve`. */
   constructor(options: CheckedOptions) {
@@ -131,6 +133,7 @@ export class LlavaServer implements AsyncDisposable {
     }
     const request: OpenRequest = new OpenRequest(incoming, outgoing, watchers, () => {
       this.#open.delete(request)
+      if (this.#open.size === 0) this.#quiet()
       if (this.#closing !== undefined) incoming.socket.destroySoon()
     })
     this.#open.add(request)
@@ -138,11 +141,16 @@ export class LlavaServer implements AsyncDisposable {
   }
 
   async #end(signal: AbortSignal | undefined): Promise<void> {
-    const closed = new Promise<void>((resolve) => {
+    const quiet = new Promise<void>((resolve) => {
+      this.#quiet = resolve
+      if (this.#open.size === 0) resolve()
+    })
+    const unconnected = new Promise<void>((resolve) => {
       this.#server.close(() => {
         resolve()
       })
     })
+    const closed = Promise.all([quiet, unconnected])
     const busy = new Set([...this.#open].map(({ incoming }) => incoming.socket))
     for (const socket of this.#sockets) if (!busy.has(socket)) socket.destroySoon()
     this.#log({ level: 'info', event: 'draining', requests: this.#open.size })
@@ -168,7 +176,7 @@ const listenFailures: ReadonlyMap<string | undefined, string> = new Map([
 ])
 
 /** Waits for `done`, but no longer than so many milliseconds, nor than until `signal` aborts. */
-async function within(done: Promise<void>, ms: number, signal?: AbortSignal): Promise<void> {
+async function within(done: Promise<unknown>, ms: number, signal?: AbortSignal): Promise<void> {
   let over: () => void = () => undefined
   const timer = setTimeout(() => {
     over()

@@ -162,7 +162,8 @@ test("mistakes come in OpenAI's form: the status, a sentence, the field and a co
   const cases: readonly (readonly [body: unknown, status: number, code: string, param: string | null])[] = [
     ['{', 400, 'invalid_value', null],
     ['', 400, 'invalid_value', null],
-    [[], 400, 'invalid_value', 'model'],
+    [[], 400, 'invalid_value', null],
+    [{}, 400, 'invalid_value', 'model'],
     ['1', 400, 'invalid_value', null],
     [{ ...aboutDemo, model: 'gpt-4o' }, 404, 'model_not_found', 'model'],
     [{ ...aboutDemo, temperature: '1' }, 400, 'invalid_value', 'temperature'],
