@@ -3,13 +3,21 @@
 // reaches but itself; LLAVA_TEST_DEVICE says how it misbehaves.
 
 import { execFileSync, spawnSync } from 'node:child_process'
-import { copyFileSync, existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { copyFileSync, existsSync, mkdirSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { Worker } from 'node:worker_threads'
 import test, { type ExecutionContext } from 'ava'
-import { CLIP, LLaVA, type Device, type LlavaError, type LlavaErrorCode, type OpenOptions } from '../lib/index.js'
+import {
+  CLIP,
+  convertModel,
+  LLaVA,
+  LlavaError,
+  type Device,
+  type LlavaErrorCode,
+  type OpenOptions,
+} from '../lib/index.js'
 import { difference } from './native/golden-models.js'
 import { ended, start } from './command.js'
 import { goldenCase } from './tiny-model.js'
@@ -164,9 +172,13 @@ test.serial('a device is auto, cpu, cuda or cuda:N, and options of the CPU are r
   await t.throwsAsync(CLIP.open(undefined, { device: 'cuda', threads: 2 }), { code: 'INVALID_ARGUMENT' })
 })
 
-test.serial('auto does not hide what is wrong with a model', async (t) => {
+onDevice('auto does not hide what is wrong with a model or a call', async (t) => {
   await t.throwsAsync(LLaVA.open('/nowhere', { device: 'auto' }), { code: 'MODEL_NOT_FOUND' })
   await t.throwsAsync(CLIP.open('/nowhere', { device: 'auto' }), { code: 'MODEL_NOT_FOUND' })
+  const onProgress = () => {
+    throw new LlavaError('VALUE_INVALID', 'mine')
+  }
+  await t.throwsAsync(LLaVA.open('default', { device: 'auto', onProgress }), { code: 'VALUE_INVALID', message: 'mine' })
 })
 
 onDevice('weights are uploaded, which onProgress hears', async (t) => {
@@ -209,20 +221,46 @@ onDevice('the plan is what a model takes, and says what keys and values it leave
   t.is(plan.room, plan.free - plan.weights - plan.workspaces)
 })
 
-onDevice('a device with just the bytes of a plan is enough, and one byte less is refused', async (t) => {
+/** Opens on a device that has no byte more than the plan asks for; and is refused on one that has one less. */
+async function openOnLeast(t: ExecutionContext, file: string): Promise<LLaVA> {
   const options = { device: 'cuda', pictureCacheBytes: 0, prefixCacheBytes: 0 } as const
-  const planned = await LLaVA.open('default', options)
-  const { weights, workspaces } = planned.info().memory.plan!
-  const page = planned.info().memory.kvCacheFull / Math.ceil(planned.info().contextLength / 64)
-  const expected = (await planned.ask(demo, question, brief)).text
-  planned.dispose()
-  const least = weights + workspaces + 16 * page // 1,024 positions
-  machineHas(`memory=${least}`)
-  const model = await LLaVA.open('default', options)
-  t.is((await model.ask(demo, question, brief)).text, expected)
-  await model[Symbol.asyncDispose]()
+  machineHas('')
+  const planned = await LLaVA.open(file, options)
+  const { memory, contextLength } = planned.info()
+  await planned[Symbol.asyncDispose]()
+  const pages = (memory.kvCacheFull * 1024) / contextLength
+  const least = memory.plan!.weights + memory.plan!.workspaces + pages
   machineHas(`memory=${least - 1}`)
-  t.is((await failure(t)).code, 'OUT_OF_MEMORY')
+  await t.throwsAsync(LLaVA.open(file, options), { code: 'OUT_OF_MEMORY' })
+  machineHas(`memory=${least}`)
+  return LLaVA.open(file, options)
+}
+
+onDevice('just the bytes of a plan are enough for the largest batch of pictures', async (t) => {
+  await using cpu = await LLaVA.open()
+  const pixels = (picture: number) => Uint8Array.from({ length: 12 }, (_, at) => (picture * 37 + at * 11) % 256)
+  const vectorsOf = (one: LLaVA) => {
+    const pictures = Array.from({ length: 30 }, (_, n) => ({ width: 2, height: 2, data: pixels(n) }))
+    return Promise.all(pictures.map((picture) => one.embed(picture, { kind: 'pooled_features' })))
+  }
+  await using model = await openOnLeast(t, 'default')
+  const [vectors, expected] = await Promise.all([model, cpu].map(vectorsOf))
+  for (const [n, { data }] of vectors!.entries()) t.is(difference(data, expected![n]!.data), undefined)
+  t.is((await model.ask(demo, question, brief)).text, (await cpu.ask(demo, question, brief)).text)
+})
+
+onDevice('just the bytes of a plan are enough for the longest pass of the decoder', async (t) => {
+  const folder = folderOf(t)
+  const { files } = await convertModel('default', path.join(folder, 'model'), { type: 'q8_0', pair: true })
+  const file = path.join(folder, 'alone/model.gguf')
+  mkdirSync(path.dirname(file))
+  renameSync(files[0]!.path, file)
+  await using cpu = await LLaVA.open(file)
+  await using model = await openOnLeast(t, file)
+  const [mean, expected] = await Promise.all(
+    [model, cpu].map((one) => one.embed('red '.repeat(900), { kind: 'hidden_mean' })),
+  )
+  t.is(difference(mean!.data, expected!.data), undefined)
 })
 
 onDevice('a device that breaks fails its model for good, and no other', async (t) => {

@@ -40,6 +40,9 @@ MemoryPlan checked(const MemoryPlan& plan, const Backend& backend, int64_t posit
 
 const std::atomic<bool> kNever{false};
 
+// What other passes may leave unused at the ends of chunks of four arenas, of a mebibyte at least each (ops/arena.cc).
+constexpr uint64_t kLooseEnds = uint64_t{4} << 20;
+
 }  // namespace
 
 std::optional<MemoryPlan> plan_llava(const std::vector<std::string>& files, const std::vector<TensorEntry>& directory,
@@ -54,8 +57,12 @@ std::optional<MemoryPlan> plan_llava(const std::vector<std::string>& files, cons
   Step step{.cache = &cache, .logits = LogitsOf::kAll};
   step.segments.push_back({.tokens = std::vector<int32_t>(static_cast<size_t>(rows))});
   // nobody writes them: they are addresses alone
-  const std::unique_ptr<float[]> logits(new float[static_cast<size_t>(rows * config.text.vocab_size)]);
-  model.forward({step}, logits.get(), nullptr, kNever);
+  const auto untouched = [&](int64_t width) {
+    return std::unique_ptr<float[]>(new float[static_cast<size_t>(rows * width)]);
+  };
+  const std::unique_ptr<float[]> logits = untouched(config.text.vocab_size),
+                                 hidden = untouched(config.text.hidden_size);
+  model.forward({step}, logits.get(), hidden.get(), kNever);
   if (config.has_vision) {
     const VisionConfig& v = config.vision;
     const int64_t pictures = pictures_at_once(v, backend.info().tower_rows);
@@ -65,7 +72,7 @@ std::optional<MemoryPlan> plan_llava(const std::vector<std::string>& files, cons
   const MemoryUse use = model.memory();
   const MemoryPlan plan{.space = *space,
                         .weights = use.weights_mapped + use.weights_heap,
-                        .workspaces = use.scratch + space->own,
+                        .workspaces = use.scratch + kLooseEnds + space->own,
                         .page = model.kv_pool()->page_bytes()};
   return checked(plan, backend, std::min(kLeastPositions, context));
 }
@@ -84,8 +91,9 @@ std::optional<MemoryPlan> plan_clip(const std::vector<std::string>& files, const
   vectors.resize(static_cast<size_t>(texts * config.projection_dim));
   model.encode_texts(std::vector<int32_t>(static_cast<size_t>(texts * context)),
                      std::vector<int64_t>(static_cast<size_t>(texts), context), vectors.data(), kNever);
-  const MemoryPlan plan{
-      .space = *space, .weights = model.weight_bytes(), .workspaces = model.activation_bytes() + space->own};
+  const MemoryPlan plan{.space = *space,
+                        .weights = model.weight_bytes(),
+                        .workspaces = model.activation_bytes() + kLooseEnds + space->own};
   return checked(plan, backend, 0);
 }
 
