@@ -157,6 +157,9 @@ export interface NativeInfo {
   readonly threads: number
   /** Whether products of many rows go over tiles of bfloat16, also those of quantised weights and of float32. */
   readonly tiles: boolean
+  /** Rows of one pass at most: of pictures through their tower, and of texts through the decoder. */
+  readonly towerRows: number
+  readonly passRows: number
   readonly cpuFeatures: readonly string[]
   /** Bytes by part. `kvCache`: keys and values of all texts there are; `kvCacheFull`: of one text that fills the context. */
   readonly memory: {
@@ -261,7 +264,7 @@ export interface NativeClip {
   encodeImages(pixelValues: Float32Array, count: number, cancellation: NativeCancellation | null): Promise<Float32Array>
   /** ids of each text from the start token to the end token, without padding, to [texts, projectionDim], not normalised. */
   encodeTexts(ids: readonly Int32Array[], cancellation: NativeCancellation | null): Promise<Float32Array>
-  info(): Pick<NativeInfo, 'device' | 'isa' | 'threads' | 'tiles'> & { readonly plan?: MemoryPlan }
+  info(): Pick<NativeInfo, 'device' | 'isa' | 'threads' | 'tiles' | 'towerRows'> & { readonly plan?: MemoryPlan }
   dispose(): void
 }
 

@@ -57,6 +57,7 @@ const otherValues: ReadonlyMap<string, readonly string[]> = new Map([
   ['show', ['default']],
   ['--model', ['default']],
   ['--template', templateNames],
+  ['--device', ['auto', 'cpu', 'cuda']],
 ])
 
 const takesPulled: readonly string[] = ['show', 'rm', '--model']

@@ -41,7 +41,10 @@ export class ClipEngine {
       const results = Array.from({ length: count }, (_, n) => rows.slice(n * projectionDim, (n + 1) * projectionDim))
       return { results, computeMs: performance.now() - start }
     }
-    this.#pictures = new PictureBatches({ encode, free: () => undefined }, batchSize(towerRows(vision)))
+    this.#pictures = new PictureBatches(
+      { encode, free: () => undefined },
+      batchSize(towerRows(vision), model.info().towerRows),
+    )
     this.description = description
     this.options = options
     this.#tokenizer = tokenizer

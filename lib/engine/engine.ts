@@ -79,8 +79,11 @@ export class Engine {
     const { vision } = description.config
     const { vocabSize, hiddenSize } = description.config.text
     const apart = sumsByCount(description, options, info)
-    this.#scheduler = new Scheduler(model, { vocabSize, hiddenSize, apart })
-    this.#pictures = new PictureBatches(towerOf(model), batchSize(vision === undefined ? 1 : towerRows(vision)))
+    this.#scheduler = new Scheduler(model, { vocabSize, hiddenSize, apart, most: info.passRows })
+    this.#pictures = new PictureBatches(
+      towerOf(model),
+      batchSize(vision === undefined ? 1 : towerRows(vision), info.towerRows),
+    )
     this.description = description
     this.options = options
     this.tokenizer = tokenizer

@@ -5,11 +5,12 @@ import { guarded, newCancellation, type NativeCancellation } from '../native.js'
 import type { Job } from './job.js'
 
 /**
- * Pictures of one batch, by the rows of one of them in the tower. So many rows fill the products of every CPU; more would only make the first picture wait for
- * the last.
+ * Pictures of one batch, by the rows of one of them in the tower, and by those of a pass at most. Four fifths of a pass fill the device's products; more would
+ * only make the first picture wait for the last. On a CPU these are 1,024 rows and 16 pictures; 32 is what native code takes at once (model/passes.h).
  */
-export function batchSize(rowsOfPicture: number): number {
-  return Math.min(Math.max(Math.floor(1024 / rowsOfPicture), 1), 16)
+export function batchSize(rowsOfPicture: number, rowsOfPass: number): number {
+  const most = Math.min(rowsOfPass / 80, 32)
+  return Math.min(Math.max(Math.floor((rowsOfPass * 4) / 5 / rowsOfPicture), 1), most)
 }
 
 /** A tower of native code. */

@@ -59,6 +59,8 @@ export interface SchedulerOptions {
   readonly hiddenSize: number
   /** Whether few rows and many may not share a pass; see step-plan.ts. */
   readonly apart: boolean
+  /** Rows of a pass, at most; default those of a CPU. */
+  readonly most?: number
   /** Milliseconds, as a clock shows them; default `performance.now`. */
   readonly now?: () => number
 }
@@ -141,17 +143,17 @@ export class Scheduler {
   }
 
   #plan(): Part[] {
-    const { apart } = this.#options
+    const { apart, most = mostRows } = this.#options
     const calls = this.#candidates()
     const waiting = calls.map(({ rows, done }) => {
-      const start = done - (done % mostRows)
-      const first = start > 0 && rows - start <= fewRows ? start - mostRows : start
-      const end = rows - first <= mostRows + fewRows ? rows : first + mostRows // no run of a long call is few
+      const start = done - (done % most)
+      const first = start > 0 && rows - start <= fewRows ? start - most : start
+      const end = rows - first <= most + fewRows ? rows : first + most // no run of a long call is few
       return { run: end - first, left: end - done }
     })
-    const beside = Math.min(mostRows, Math.max(leastBeside, this.#pace.rowsWithin(besideMs)))
+    const beside = Math.min(most, Math.max(leastBeside, this.#pace.rowsWithin(besideMs)))
     const answering = this.#now() < this.#answeringUntil
-    const shares = planPass(waiting, { beside, answering, apart, manyNext: this.#manyNext })
+    const shares = planPass(waiting, { most, beside, answering, apart, manyNext: this.#manyNext })
     this.#manyNext = !this.#manyNext
     return shares.map(({ index, rows }) => {
       const call = calls[index] as Call

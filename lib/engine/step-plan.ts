@@ -4,7 +4,10 @@
 // `fewRows` rows, and in another from there on. So that a row's bits do not depend on who else asks, passes of such a model hold few rows or many, each
 // call's rows as they would be computed alone: calls of few rows share passes of few, and no slice of a long prompt is few.
 
-/** Rows of a pass, at most; a call's own rows are cut into runs of so many. The cancellation flag is read between layers, others get their turn between passes. */
+/**
+ * Rows of a pass on a CPU, at most; a call's own rows are cut into runs of so many. The cancellation flag is read between layers, others get their turn between
+ * passes.
+ */
 export const mostRows = 512
 
 /** Rows of a token and its draft, at most, and what native code takes for few (ops/args.h, kFewRows). */
@@ -28,6 +31,8 @@ export interface Share {
 export interface PlanOptions {
   /** Rows of long runs in a pass that holds short ones too, at most. */
   readonly beside: number
+  /** Rows of a pass, at most. */
+  readonly most: number
   /** Whether answers are being written, also where none of them waits at the moment. */
   readonly answering: boolean
   /** Whether few rows and many may not share a pass. */
@@ -39,18 +44,18 @@ export interface PlanOptions {
 /** The shares of the next pass, in the order of `waiting`: at least one where somebody waits. */
 export function planPass(
   waiting: readonly Waiting[],
-  { beside, answering, apart, manyNext }: PlanOptions,
+  { most, beside, answering, apart, manyNext }: PlanOptions,
 ): readonly Share[] {
   const calls = waiting.map((call, index) => ({ ...call, index }))
   const few = calls.filter(({ run }) => run <= fewRows)
   const many = calls.filter(({ run }) => run > fewRows)
   if (!apart) {
-    const short = whole(few, mostRows)
-    const room = mostRows - total(short)
+    const short = whole(few, most)
+    const room = most - total(short)
     return inOrder([...short, ...slices(many, short.length > 0 || answering ? Math.min(beside, room) : room, false)])
   }
   if (many.length === 0 || (few.length > 0 && !manyNext)) return whole(few, fewRows)
-  return slices(many, few.length > 0 || answering ? beside : mostRows, true)
+  return slices(many, few.length > 0 || answering ? beside : most, true)
 }
 
 interface Call extends Waiting {

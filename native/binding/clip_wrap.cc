@@ -121,6 +121,7 @@ Napi::Value ClipWrap::info(const Napi::CallbackInfo& call) {
     out.Set("isa", backend.isa);
     out.Set("threads", backend.threads);
     out.Set("tiles", backend.tiles);
+    out.Set("towerRows", static_cast<double>(backend.tower_rows));
     if (clip()->plan()) out.Set("plan", plan_to_js(call.Env(), *clip()->plan()));
     return out;
   });

@@ -333,6 +333,8 @@ Napi::Value ModelWrap::info(const Napi::CallbackInfo& call) {
     out.Set("isa", backend.isa);
     out.Set("threads", backend.threads);
     out.Set("tiles", backend.tiles);
+    out.Set("towerRows", static_cast<double>(backend.tower_rows));
+    out.Set("passRows", static_cast<double>(backend.pass_rows));
     out.Set("cpuFeatures", strings_to_js(env, cpu_features().names()));
     out.Set("memory", memory);
     return out;

@@ -48,7 +48,8 @@ void Clip::copy_result(Activations dense, float* out) {
 void Clip::encode_images(std::span<const float> pixel_values, int64_t count, float* out,
                          const std::atomic<bool>& cancel) {
   const VisionConfig& c = config_.vision;
-  const int64_t values = static_cast<int64_t>(pixel_values.size()) / count, at_once = pictures_at_once(c);
+  const int64_t values = static_cast<int64_t>(pixel_values.size()) / count,
+                at_once = pictures_at_once(c, passes_.tower_rows);
   for (int64_t first = 0; first < count; first += at_once) {
     const int64_t some = std::min(at_once, count - first);
     passes_.begin(Cancellation(cancel));
@@ -90,7 +91,8 @@ void Clip::encode_texts(std::span<const int32_t> ids, std::span<const int64_t> l
   while (!lengths.empty()) {
     size_t texts = 0;
     int64_t rows = 0;
-    while (texts < lengths.size() && (texts == 0 || rows + lengths[texts] <= kTowerRows)) rows += lengths[texts++];
+    while (texts < lengths.size() && (texts == 0 || rows + lengths[texts] <= passes_.tower_rows))
+      rows += lengths[texts++];
     passes_.begin(Cancellation(cancel));
     encode_some_texts(ids.first(static_cast<size_t>(rows)), lengths.first(texts), out);
     ids = ids.subspan(static_cast<size_t>(rows));

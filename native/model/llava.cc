@@ -42,7 +42,8 @@ std::vector<std::shared_ptr<ImageFeatures>> Llava::encode_images(std::span<const
                                                                  const std::function<void()>& between_layers) {
   if (!config_.has_vision)
     throw Error(ErrorCode::kModelUnsupported, "this model has no vision tower: it cannot encode pictures");
-  const int64_t values = static_cast<int64_t>(pixel_values.size()) / count, at_once = pictures_at_once(config_.vision);
+  const int64_t values = static_cast<int64_t>(pixel_values.size()) / count,
+                at_once = pictures_at_once(config_.vision, tower_.tower_rows);
   std::vector<std::shared_ptr<ImageFeatures>> images;
   for (int64_t first = 0; first < count; first += at_once) {
     const int64_t some = std::min(at_once, count - first);

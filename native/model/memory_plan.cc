@@ -47,7 +47,9 @@ std::optional<MemoryPlan> plan_llava(const std::vector<std::string>& files, cons
   const std::optional<DeviceSpace> space = backend.space();
   if (!space) return {};
   Llava model(files, directory, config, options, make_dry_backend(backend));
-  const int64_t context = config.text.context_length, rows = std::min(kPassRows, context);
+  const int64_t context = config.text.context_length;
+  // a pass ends with no slice of few rows, and takes more for it (lib/engine/step-plan.ts)
+  const int64_t rows = std::min(backend.info().pass_rows + 2 * (kFewRows + 1), context);
   KvCache cache = model.new_cache();
   Step step{.cache = &cache, .logits = LogitsOf::kAll};
   step.segments.push_back({.tokens = std::vector<int32_t>(static_cast<size_t>(rows))});
@@ -56,7 +58,7 @@ std::optional<MemoryPlan> plan_llava(const std::vector<std::string>& files, cons
   model.forward({step}, logits.get(), nullptr, kNever);
   if (config.has_vision) {
     const VisionConfig& v = config.vision;
-    const int64_t pictures = pictures_at_once(v);
+    const int64_t pictures = pictures_at_once(v, backend.info().tower_rows);
     const std::vector<float> pixels(static_cast<size_t>(pictures * 3 * v.image_size * v.image_size));
     model.encode_images(pixels, pictures, ImageResults().set(), kNever);
   }
@@ -74,11 +76,11 @@ std::optional<MemoryPlan> plan_clip(const std::vector<std::string>& files, const
   if (!space) return {};
   Clip model(files, directory, config, options, make_dry_backend(backend));
   const VisionConfig& v = config.vision;
-  const int64_t pictures = pictures_at_once(v);
+  const int64_t pictures = pictures_at_once(v, backend.info().tower_rows);
   const std::vector<float> pixels(static_cast<size_t>(pictures * 3 * v.image_size * v.image_size));
   std::vector<float> vectors(static_cast<size_t>(pictures * config.projection_dim));
   model.encode_images(pixels, pictures, vectors.data(), kNever);
-  const int64_t context = config.text.context_length, texts = std::max<int64_t>(1, kTowerRows / context);
+  const int64_t context = config.text.context_length, texts = std::max<int64_t>(1, backend.info().tower_rows / context);
   vectors.resize(static_cast<size_t>(texts * config.projection_dim));
   model.encode_texts(std::vector<int32_t>(static_cast<size_t>(texts * context)),
                      std::vector<int64_t>(static_cast<size_t>(texts), context), vectors.data(), kNever);

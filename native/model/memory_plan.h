@@ -12,8 +12,6 @@
 
 namespace llava {
 
-// Rows of one pass through the decoder, at most (lib/engine/step-plan.ts).
-constexpr int64_t kPassRows = 512;
 // Positions that there must be room for: a picture of 576 rows and a short talk about it.
 constexpr int64_t kLeastPositions = 1024;
 

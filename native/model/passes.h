@@ -43,23 +43,25 @@ struct ClipBlock {
   bool causal;
 };
 
-// Rows of one pass through a tower: enough that weights are read seldom, and that a slab of a product is never short.
-// More only take memory.
-constexpr int64_t kTowerRows = 1280;
-
-// Pictures of one pass. A picture gives the same bits alone and beside others: products of float weights never pass
-// from few rows to many by its company.
-constexpr int64_t pictures_at_once(const VisionConfig& c) {
+// Pictures of one pass of so many rows. A picture gives the same bits alone and beside others: products of float
+// weights never pass from few rows to many by its company.
+constexpr int64_t pictures_at_once(const VisionConfig& c, int64_t tower_rows) {
   if (c.image_rows() <= kFewRows) return std::max<int64_t>(1, kFewRows / c.rows());
-  return std::clamp<int64_t>(kTowerRows / c.rows(), 1, kFewRows);
+  return std::clamp<int64_t>(tower_rows / c.rows(), 1, kFewRows);
 }
 
 class Passes {
  public:
   Passes(Backend& backend, Arithmetic arithmetic)
-      : backend(backend), ops(backend), arena(backend), layer_arena(backend), arithmetic_(arithmetic) {}
+      : backend(backend),
+        tower_rows(backend.info().tower_rows),
+        ops(backend),
+        arena(backend),
+        layer_arena(backend),
+        arithmetic_(arithmetic) {}
 
   Backend& backend;
+  const int64_t tower_rows;  // of a pass
   const Ops ops;
   Arena arena;        // activations of the pass under way
   Arena layer_arena;  // activations inside one layer

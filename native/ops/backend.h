@@ -46,6 +46,10 @@ struct BackendInfo {
   std::string isa;
   int threads;
   bool tiles;  // products of many rows go over tiles of bf16, also those of quantised weights and of float32
+  // Rows of one pass, at most, of pictures or texts through a tower and of texts through the decoder: enough that
+  // weights are read seldom, and that a slab of a product is never short. More only take memory.
+  int64_t tower_rows = 1280;
+  int64_t pass_rows = 512;
 };
 
 // The memory of a device, in bytes; `own` is what the back end may come to take there beside what it is asked for.

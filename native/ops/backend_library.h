@@ -59,6 +59,7 @@ struct LibraryInfo {
   char isa[32];
   int32_t threads;
   int32_t tiles;                                // 0 or 1: BackendInfo::tiles
+  int64_t tower_rows, pass_rows;                // BackendInfo
   uint64_t total_bytes, free_bytes, own_bytes;  // DeviceSpace
 };
 
@@ -111,7 +112,7 @@ struct BackendLibrary {
   } ops;
 };
 
-constexpr uint64_t kAbiSources = 0x55247f0bf300cccc;
+constexpr uint64_t kAbiSources = 0x0a9e78f58fb506a8;
 
 constexpr uint64_t kBackendAbi = [] {
   uint64_t hash = 0xcbf29ce484222325;  // FNV-1a

@@ -62,10 +62,23 @@ inline LibraryInfo info_of(Backend& backend) {
   put_text(out.isa, info.isa);
   out.threads = info.threads;
   out.tiles = info.tiles ? 1 : 0;
+  out.tower_rows = info.tower_rows;
+  out.pass_rows = info.pass_rows;
   out.total_bytes = space.total;
   out.free_bytes = space.free;
   out.own_bytes = space.own;
   return out;
+}
+
+// One op, whose cancellation ends with it: an op looks at it while it is put on the stream, and nothing does later.
+template <class Args>
+void run(Backend& backend, void (*op)(Stream&, const Args&), const Cancellation& cancel, const Args& args) {
+  struct Watched {
+    Stream& stream;
+    ~Watched() { stream.cancel = {}; }
+  } watched{backend.stream()};
+  watched.stream.cancel = cancel;
+  op(watched.stream, args);
 }
 
 template <auto list, auto open>
@@ -133,13 +146,9 @@ constexpr BackendLibrary table(const char* name, const char* version) {
           },
       .ops =
           {
-#define OP(op, Args)                                                                                     \
-  .op = [](LibraryHandle* handle, const Cancellation* cancel, const Args* args, LibraryStatus* status) { \
-    reported(status, [&] {                                                                               \
-      Stream& stream = handle->backend->stream();                                                        \
-      stream.cancel = *cancel;                                                                           \
-      handle->backend->ops().op(stream, *args);                                                          \
-    });                                                                                                  \
+#define OP(name, Args)                                                                                     \
+  .name = [](LibraryHandle* handle, const Cancellation* cancel, const Args* args, LibraryStatus* status) { \
+    reported(status, [&] { run(*handle->backend, handle->backend->ops().name, *cancel, *args); });         \
   },
 #include "ops/ops.def"
 #undef OP

@@ -90,6 +90,8 @@ class DeviceBackend : public Backend {
   BackendInfo info() const override {
     BackendInfo info = far_->info();
     info.device = "Test device " + std::to_string(device_);
+    info.tower_rows = 4 * info.tower_rows;
+    info.pass_rows = 2 * info.pass_rows;
     return info;
   }
   Peak measure_peak(PeakKind) override { return {1000, "G/s", "a test device's own"}; }

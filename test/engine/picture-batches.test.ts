@@ -130,5 +130,9 @@ test('a batch that fails is run again for each picture alone', async (t) => {
 
 test('a batch fills the products: sixteen of a small tower, one at a time of a large one', (t) => {
   const rows = { 'B/32 of 224': 50, 'L/14 of 224': 257, 'L/14 of 336': 577, 'SO400M/14 of 384': 729, 'a tiny one': 5 }
-  t.deepEqual(Object.values(rows).map(batchSize), [16, 3, 1, 1, 16])
+  const onCpu = 1280
+  const onGpu = 20_000
+  const sizes = (rowsOfPass: number) => Object.values(rows).map((each) => batchSize(each, rowsOfPass))
+  t.deepEqual(sizes(onCpu), [16, 3, 1, 1, 16])
+  t.deepEqual(sizes(onGpu), [32, 32, 27, 21, 32])
 })

@@ -19,7 +19,7 @@ const sum = (values: readonly number[]) => values.reduce((total, value) => total
 test('a pass is never empty, has no call twice, and gives none more rows than it asked for', (t) => {
   fc.assert(
     fc.property(waiting, beside, fc.boolean(), fc.boolean(), (calls, rows, apart, manyNext) => {
-      const shares = planPass(calls, { beside: rows, answering: false, apart, manyNext })
+      const shares = planPass(calls, { most: mostRows, beside: rows, answering: false, apart, manyNext })
       t.true(shares.length > 0)
       t.deepEqual(
         shares.map(({ index }) => index),
@@ -33,7 +33,7 @@ test('a pass is never empty, has no call twice, and gives none more rows than it
 test('answers go whole, with no more of the prompts beside them than was allowed; prompts by themselves fill the pass', (t) => {
   fc.assert(
     fc.property(waiting, beside, fc.boolean(), (calls, most, answering) => {
-      const shares = planPass(calls, { beside: most, answering, apart: false, manyNext: false })
+      const shares = planPass(calls, { most: mostRows, beside: most, answering, apart: false, manyNext: false })
       const few = shares.filter(({ index }) => isFew(calls[index]!))
       const many = shares.filter(({ index }) => !isFew(calls[index]!))
       const rows = sum(shares.map((share) => share.rows))
@@ -49,7 +49,7 @@ test('answers go whole, with no more of the prompts beside them than was allowed
 test('kept apart, a pass holds few rows or many, and what it leaves of a long run is many too', (t) => {
   fc.assert(
     fc.property(waiting, beside, fc.boolean(), (calls, most, manyNext) => {
-      const shares = planPass(calls, { beside: most, answering: false, apart: true, manyNext })
+      const shares = planPass(calls, { most: mostRows, beside: most, answering: false, apart: true, manyNext })
       const few = shares.filter(({ index }) => isFew(calls[index]!))
       const waitingFew = calls.filter(isFew).length
       t.is(few.length > 0, waitingFew > 0 && (!manyNext || waitingFew === calls.length))
