@@ -36,7 +36,7 @@ class CudaBackend : public Backend {
   Stream& stream() override { return *stream_; }
   BackendInfo info() const override {
     const DeviceProperties& card = stream_->card.properties();
-    return {card.name, card.capability, card.multiprocessors, true};
+    return {card.name, card.capability, card.multiprocessors, true, kTowerRows, kPassRows};
   }
   Peak measure_peak(PeakKind kind) override {
     stream_->card.make_current();
@@ -82,6 +82,8 @@ class CudaBackend : public Backend {
   }
 
  private:
+  // Sixteen pictures of LLaVA-1.5; four with their texts: some hundred tiles for each layer's smallest product.
+  static constexpr int64_t kTowerRows = 16 * 577, kPassRows = 2560;
   // What workspaces of large passes take: parts of attention (attention.cu) and of products, activations, patches.
   static constexpr uint64_t kWorkspaceBytes = uint64_t{512} << 20;
 

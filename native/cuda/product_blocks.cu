@@ -13,10 +13,7 @@ constexpr bool has_mins(DType type) { return kDTypes[static_cast<int>(type)].min
 
 // A group of weights times a block of x, in units of D.
 template <DType type>
-__device__ __forceinline__ float dot(const Group& g, const int8_t* codes, const BlockFactor& factor) {
-  const auto* const words = reinterpret_cast<const uint4*>(codes);
-  const uint4 low = ld(words), high = ld(words + 1);
-  const uint32_t x[8] = {low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w};
+__device__ __forceinline__ float dot(const Group& g, const uint32_t (&x)[kGroup / 4], const BlockFactor& factor) {
   int halves[2] = {};
 #pragma unroll
   for (int i = 0; i < 8; i++) {
@@ -45,45 +42,59 @@ __device__ float weight_at(const uint8_t* row, int column) {
   return out;
 }
 
-template <DType type, int tokens>
+// A warp takes `rows` rows of weights, so that a block of x is read once for them.
+template <DType type, int tokens, int rows>
 __global__ void __launch_bounds__(kThreads) blocks_kernel(QuantisedRows x, int64_t M, int64_t K, const uint8_t* weight,
                                                           int64_t row_bytes, int64_t N, Epilogue epilogue) {
   const int lane = threadIdx.x % kWarp;
-  const int64_t n = int64_t{blockIdx.x} * kWarps + threadIdx.x / kWarp, first = int64_t{blockIdx.y} * tokens;
+  const int64_t n = (int64_t{blockIdx.x} * kWarps + threadIdx.x / kWarp) * rows, first = int64_t{blockIdx.y} * tokens;
   if (n >= N) return;  // a whole warp
-  const uint8_t* const row = weight + n * row_bytes;
   const int64_t groups = K / kGroup;
-  float sum[tokens] = {};
+  float sum[rows][tokens] = {};
   for (int64_t b = lane; b < groups; b += kWarp) {
-    Group g;
-    unpack_group<type>(row, b, g);
+    Group g[rows];
+#pragma unroll
+    for (int r = 0; r < rows; r++) unpack_group<type>(weight + (n + r < N ? n + r : n) * row_bytes, b, g[r]);
 #pragma unroll
     for (int t = 0; t < tokens; t++) {
-      if (first + t >= M) continue;
       const int64_t m = first + t;
-      sum[t] += dot<type>(g, x.codes + m * K + b * kGroup, ld(x.factors + m * groups + b));
+      if (m >= M) continue;
+      const BlockFactor factor = ld(x.factors + m * groups + b);
+      const auto* const words = reinterpret_cast<const uint4*>(x.codes + m * K + b * kGroup);
+      const uint4 low = ld(words), high = ld(words + 1);
+      const uint32_t codes[kGroup / 4] = {low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w};
+#pragma unroll
+      for (int r = 0; r < rows; r++) sum[r][t] += dot<type>(g[r], codes, factor);
     }
   }
-  float mine = 0;  // lane t finishes token t
+  float mine[rows] = {};  // lane t finishes token t
 #pragma unroll
-  for (int t = 0; t < tokens; t++) {
-    const float total = warp_sum(sum[t]);
-    mine = lane == t ? total : mine;
+  for (int r = 0; r < rows; r++) {
+#pragma unroll
+    for (int t = 0; t < tokens; t++) {
+      const float total = warp_sum(sum[r][t]);
+      mine[r] = lane == t ? total : mine[r];
+    }
   }
   if (lane >= tokens || first + lane >= M) return;
   const Token token = ld(x.tokens + first + lane);
-  float total = mine * token.scale;
 #pragma unroll
-  for (int i = 0; i < kMostOutliers; i++) {
-    if (i < token.outliers) total = fmaf(token.value[i], weight_at<type>(row, token.column[i]), total);
+  for (int r = 0; r < rows; r++) {
+    if (n + r >= N) continue;
+    float total = mine[r] * token.scale;
+#pragma unroll
+    for (int i = 0; i < kMostOutliers; i++) {
+      if (i < token.outliers)
+        total = fmaf(token.value[i], weight_at<type>(weight + (n + r) * row_bytes, token.column[i]), total);
+    }
+    epilogue.store(first + lane, n + r, total);
   }
-  epilogue.store(first + lane, n, total);
 }
 
-template <DType type, int tokens>
+template <DType type, int tokens, int rows>
 void launch_blocks(CudaStream& stream, const QuantisedRows& x, const Product& p) {
-  launch(blocks_kernel<type, tokens>,
-         dim3(grid_size(divided_up(p.weight.rows, kWarps)), grid_size(divided_up(p.M, tokens))), kThreads, 0,
+  launch(blocks_kernel<type, tokens, rows>,
+         dim3(grid_size(divided_up(p.weight.rows, kWarps * rows)), grid_size(divided_up(p.M, tokens))), kThreads, 0,
          stream.handle(), x, p.M, p.K, bytes_of(p.weight), p.weight.row_bytes(), p.weight.rows, p.epilogue);
 }
 
@@ -92,9 +103,9 @@ void launch_blocks(CudaStream& stream, const QuantisedRows& x, const Product& p)
 void multiply_blocks(CudaStream& stream, const QuantisedRows& x, const Product& p) {
   for_dtype(p.weight.dtype, [&]<DType type>() {
     if constexpr (is_quantised(type)) {
-      if (p.M == 1) return launch_blocks<type, 1>(stream, x, p);
-      if (p.M <= 4) return launch_blocks<type, 4>(stream, x, p);
-      launch_blocks<type, 16>(stream, x, p);
+      if (p.M == 1) return launch_blocks<type, 1, 2>(stream, x, p);
+      if (p.M <= 4) return launch_blocks<type, 4, 2>(stream, x, p);
+      launch_blocks<type, 16, 4>(stream, x, p);
     }
   });
 }

@@ -1,5 +1,5 @@
-// Products in float32: a warp takes a row of weights, times up to 8 rows of x, which lie in shared memory a stretch at
-// a time. Lanes run along the row and come together in the end, so that a row of y is summed in one order in any
+// Products in float32: a warp takes some rows of weights, times up to 8 rows of x, which lie in shared memory a stretch
+// at a time. Lanes run along the row and come together in the end, so that a row of y is summed in one order in any
 // company.
 #include <algorithm>
 
@@ -16,16 +16,27 @@ constexpr int kStretch = 1024;  // columns of x in shared memory
 constexpr int kSkewed = kStretch + kStretch / kGroup;
 __device__ __forceinline__ int skewed(int i) { return i + i / kGroup; }
 
-template <DType type, int tokens>
+// A warp takes `rows` rows of weights, so that a value of x is read once for them.
+template <DType type, int tokens, int rows>
 __global__ void __launch_bounds__(kThreads)
     floats_kernel(Rows<const float> x, int64_t M, int64_t K, const uint8_t* weight, int64_t row_bytes, int64_t N,
                   Epilogue epilogue) {
   SharedMemory memory;
   float* const xs = memory.take<float>(tokens * kSkewed);
   const int lane = threadIdx.x % kWarp;
-  const int64_t n = int64_t{blockIdx.x} * kWarps + threadIdx.x / kWarp, first = int64_t{blockIdx.y} * tokens;
-  const uint8_t* const row = weight + (n < N ? n : N - 1) * row_bytes;
-  float sum[tokens] = {};
+  const int64_t n = (int64_t{blockIdx.x} * kWarps + threadIdx.x / kWarp) * rows, first = int64_t{blockIdx.y} * tokens;
+  const uint8_t* row[rows];
+#pragma unroll
+  for (int r = 0; r < rows; r++) row[r] = weight + (n + r < N ? n + r : N - 1) * row_bytes;
+  float sum[rows][tokens] = {};
+  const auto add = [&](const float (&w)[rows], int k) {
+#pragma unroll
+    for (int t = 0; t < tokens; t++) {
+      const float value = xs[t * kSkewed + skewed(k)];
+#pragma unroll
+      for (int r = 0; r < rows; r++) sum[r][t] = fmaf(w[r], value, sum[r][t]);
+    }
+  };
   for (int64_t at = 0; at < K; at += kStretch) {
     const int width = static_cast<int>(K - at < kStretch ? K - at : kStretch);
     __syncthreads();
@@ -37,38 +48,46 @@ __global__ void __launch_bounds__(kThreads)
     __syncthreads();
     if constexpr (is_quantised(type)) {
       if (lane * kGroup < width) {
-        Group g;
-        unpack_group<type>(row, at / kGroup + lane, g);
+        Group g[rows];
+#pragma unroll
+        for (int r = 0; r < rows; r++) unpack_group<type>(row[r], at / kGroup + lane, g[r]);
 #pragma unroll
         for (int i = 0; i < kGroup; i++) {
-          const float w = value_of(g, i);
+          float w[rows];
 #pragma unroll
-          for (int t = 0; t < tokens; t++) sum[t] = fmaf(w, xs[t * kSkewed + skewed(lane * kGroup + i)], sum[t]);
+          for (int r = 0; r < rows; r++) w[r] = value_of(g[r], i);
+          add(w, lane * kGroup + i);
         }
       }
     } else {
       for (int k = lane * kRun; k < width; k += kWarp * kRun) {
-        float w[kRun];
-        load_run<type>(row, at + k, K, w);
+        float run[rows][kRun];
+#pragma unroll
+        for (int r = 0; r < rows; r++) load_run<type>(row[r], at + k, K, run[r]);
 #pragma unroll
         for (int i = 0; i < kRun; i++) {
+          float w[rows];
 #pragma unroll
-          for (int t = 0; t < tokens; t++) sum[t] = fmaf(w[i], xs[t * kSkewed + skewed(k + i)], sum[t]);
+          for (int r = 0; r < rows; r++) w[r] = run[r][i];
+          add(w, k + i);
         }
       }
     }
   }
 #pragma unroll
-  for (int t = 0; t < tokens; t++) {
-    const float total = warp_sum(sum[t]);
-    if (lane == t && n < N && first + t < M) epilogue.store(first + t, n, total);
+  for (int r = 0; r < rows; r++) {
+#pragma unroll
+    for (int t = 0; t < tokens; t++) {
+      const float total = warp_sum(sum[r][t]);
+      if (lane == t && n + r < N && first + t < M) epilogue.store(first + t, n + r, total);
+    }
   }
 }
 
-template <DType type, int tokens>
+template <DType type, int tokens, int rows>
 void launch_floats(CudaStream& stream, const Product& p) {
-  launch(floats_kernel<type, tokens>,
-         dim3(grid_size(divided_up(p.weight.rows, kWarps)), grid_size(divided_up(p.M, tokens))), kThreads,
+  launch(floats_kernel<type, tokens, rows>,
+         dim3(grid_size(divided_up(p.weight.rows, kWarps * rows)), grid_size(divided_up(p.M, tokens))), kThreads,
          shared_bytes_of(tokens * kSkewed * sizeof(float)), stream.handle(), p.x, p.M, p.K, bytes_of(p.weight),
          p.weight.row_bytes(), p.weight.rows, p.epilogue);
 }
@@ -77,9 +96,9 @@ void launch_floats(CudaStream& stream, const Product& p) {
 
 void multiply_floats(CudaStream& stream, const Product& p) {
   for_dtype(p.weight.dtype, [&]<DType type>() {
-    if (p.M == 1) return launch_floats<type, 1>(stream, p);
-    if (p.M <= 4) return launch_floats<type, 4>(stream, p);
-    launch_floats<type, 8>(stream, p);
+    if (p.M == 1) return launch_floats<type, 1, 2>(stream, p);
+    if (p.M <= 4) return launch_floats<type, 4, 2>(stream, p);
+    launch_floats<type, 8, 4>(stream, p);
   });
 }
 
