@@ -9,7 +9,7 @@ export interface BurstLine {
   readonly asked: number
   readonly answered: number
   readonly seconds: number
-  /** Keys and values at their most, and what they may take. */
+  /** Keys and values at their most, those kept of prompts among them, and what they may take. */
   readonly kvCacheBytes: number
   readonly kvCacheLimit: number
   /** Resident memory: before, and at its most. */
@@ -23,7 +23,8 @@ const kvCacheLimit = 2 ** 26
 
 export async function measureBurst(asked: number, threads?: number): Promise<BurstLine> {
   using model = await LLaVA.open(undefined, {
-    kvCacheBytes: kvCacheLimit,
+    kvCacheBytes: kvCacheLimit / 2,
+    prefixCacheBytes: kvCacheLimit / 2,
     maxWaiting: asked,
     ...(threads !== undefined && { threads }),
   })

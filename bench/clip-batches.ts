@@ -33,6 +33,21 @@ export const clipB32: ClipConfig = {
   projectionDim: 512,
 }
 
+/** openai/clip-vit-large-patch14-336's vision tower, with the same. */
+export const clipL14: ClipConfig = {
+  ...clipB32,
+  vision: {
+    ...clipB32.vision,
+    hiddenSize: 1024,
+    intermediateSize: 4096,
+    layers: 24,
+    heads: 16,
+    imageSize: 336,
+    patchSize: 14,
+  },
+  projectionDim: 768,
+}
+
 /** Float32 throughout. */
 export function clipOptions(threads: number): NativeOptions {
   return { device: 'cpu', threads, isa: 'auto', kvCache: 'f32', arithmetic: 'fast', weights: 'mapped' }
@@ -90,8 +105,8 @@ export async function* benchClipBatches(options: ClipBatchOptions): AsyncGenerat
 }
 
 /** Multiplications and additions of one picture: the patch product, and per layer q, k, v, out, fc1, fc2 and attention. */
-export function pictureOperations(): number {
-  const { hiddenSize: D, intermediateSize: F, layers, imageSize, patchSize } = clipB32.vision
+export function pictureOperations({ vision }: ClipConfig = clipB32): number {
+  const { hiddenSize: D, intermediateSize: F, layers, imageSize, patchSize } = vision
   const patches = (imageSize / patchSize) ** 2
   const T = patches + 1
   return 2 * patches * 3 * patchSize ** 2 * D + layers * (2 * T * (4 * D * D + 2 * D * F) + 4 * T * T * D)

@@ -1,153 +1,14 @@
-// CLIP ViT-L/14-336 up to LLaVA's layer, and the 7B projector, as an ONNX file of random float32 weights: pixel_values [1, 3, 336, 336] to projected rows [1, 576, D].
-// ONNX's protobuf messages are written by hand (onnx.proto3, opset 17); the weights stand in one file beside it and share its bytes.
+// CLIP ViT-L/14-336 up to LLaVA's layer, and the 7B projector, as an ONNX file: pixel_values [1, 3, 336, 336] to projected rows [1, 576, D].
 
 import { writeFile } from 'node:fs/promises'
 import path from 'node:path'
+import { clipTower, Graph, valueInfo } from './onnx-graph.js'
 import { decoders, patches, visionTower } from './shapes.js'
-
-type Bytes = Uint8Array
-
-function varint(value: number): Bytes {
-  const bytes: number[] = []
-  for (let rest = BigInt.asUintN(64, BigInt(value)); ; rest >>= 7n) {
-    if (rest < 128n) return Uint8Array.from([...bytes, Number(rest)])
-    bytes.push(Number(rest & 127n) | 128)
-  }
-}
-
-const whole = (field: number, value: number): Bytes => Buffer.concat([varint(field << 3), varint(value)])
-const message = (field: number, ...parts: readonly Bytes[]): Bytes => {
-  const body = Buffer.concat(parts)
-  return Buffer.concat([varint((field << 3) | 2), varint(body.length), body])
-}
-const text = (field: number, value: string): Bytes => message(field, Buffer.from(value))
-
-const elementType = { float: 1, int64: 7 } as const
-
-type Attribute = number | readonly number[]
-
-/** AttributeProto: whole numbers and lists of them, or a float when its name is `epsilon`. */
-function attribute(name: string, value: Attribute): Bytes {
-  if (name === 'epsilon') {
-    const float = Buffer.alloc(4)
-    float.writeFloatLE(Number(value))
-    return message(5, text(1, name), varint((2 << 3) | 5), float, whole(20, 1))
-  }
-  if (typeof value === 'number') return message(5, text(1, name), whole(3, value), whole(20, 2))
-  return message(5, text(1, name), ...value.map((one) => whole(8, one)), whole(20, 7))
-}
-
-function valueInfo(field: number, name: string, shape: readonly number[]): Bytes {
-  const dimensions = shape.map((size) => message(1, whole(1, size)))
-  return message(field, text(1, name), message(2, message(1, whole(1, elementType.float), message(2, ...dimensions))))
-}
 
 const weightsFile = 'weights.bin'
 
-/** A graph under construction; every method returns the name of its result. */
-class Graph {
-  readonly #nodes: Bytes[] = []
-  readonly #initializers: Bytes[] = []
-  #names = 0
-
-  node(op: string, inputs: readonly string[], attributes: Readonly<Record<string, Attribute>> = {}): string {
-    const name = `v${this.#names++}`
-    const parts = Object.entries(attributes).map(([key, value]) => attribute(key, value))
-    this.#nodes.push(message(1, ...inputs.map((input) => text(1, input)), text(2, name), text(4, op), ...parts))
-    return name
-  }
-
-  weight(...shape: readonly number[]): string {
-    const name = `w${this.#names++}`
-    const length = 4 * shape.reduce((product, size) => product * size, 1)
-    const place = Object.entries({ location: weightsFile, offset: '0', length: String(length) })
-    const external = place.map(([key, value]) => message(13, text(1, key), text(2, value)))
-    this.#initializers.push(
-      message(
-        5,
-        ...shape.map((size) => whole(1, size)),
-        whole(2, elementType.float),
-        text(8, name),
-        ...external,
-        whole(14, 1),
-      ),
-    )
-    return name
-  }
-
-  constant(values: readonly number[], type: 'float' | 'int64', shape: readonly number[]): string {
-    const name = `c${this.#names++}`
-    const data = type === 'float' ? new Float32Array(values) : new BigInt64Array(values.map(BigInt))
-    this.#initializers.push(
-      message(
-        5,
-        ...shape.map((size) => whole(1, size)),
-        whole(2, elementType[type]),
-        text(8, name),
-        message(9, Buffer.from(data.buffer)),
-      ),
-    )
-    return name
-  }
-
-  linear(x: string, depth: number, columns: number): string {
-    return this.node('Add', [this.node('MatMul', [x, this.weight(depth, columns)]), this.weight(columns)])
-  }
-
-  layerNorm(x: string, width: number): string {
-    return this.node('LayerNormalization', [x, this.weight(width), this.weight(width)], { axis: -1, epsilon: 1e-5 })
-  }
-
-  model(input: Bytes, output: Bytes): Bytes {
-    const graph = message(7, ...this.#nodes, text(2, 'clip'), ...this.#initializers, input, output)
-    return Buffer.concat([whole(1, 8), graph, message(8, text(1, ''), whole(2, 17))])
-  }
-}
-
-function tower(g: Graph): string {
-  const { hiddenSize: D, layers, patchSize } = visionTower
-  const conv = g.node('Conv', ['pixel_values', g.weight(D, 3, patchSize, patchSize)], {
-    kernel_shape: [patchSize, patchSize],
-    strides: [patchSize, patchSize],
-  })
-  const rows = g.node('Transpose', [g.node('Reshape', [conv, g.constant([1, D, patches], 'int64', [3])])], {
-    perm: [0, 2, 1],
-  })
-  const all = g.node('Concat', [g.weight(1, 1, D), rows], { axis: 1 })
-  let x = g.layerNorm(g.node('Add', [all, g.weight(1, patches + 1, D)]), D)
-  for (let n = 0; n < layers; n++) x = block(g, x)
-  return x
-}
-
-function block(g: Graph, x: string): string {
-  const { hiddenSize: D, intermediateSize: F, heads } = visionTower
-  const h = g.layerNorm(x, D)
-  const split = (projected: string, perm: readonly number[]): string =>
-    g.node(
-      'Transpose',
-      [g.node('Reshape', [projected, g.constant([1, patches + 1, heads, D / heads], 'int64', [4])])],
-      { perm },
-    )
-  const q = split(g.linear(h, D, D), [0, 2, 1, 3])
-  const k = split(g.linear(h, D, D), [0, 2, 3, 1])
-  const v = split(g.linear(h, D, D), [0, 2, 1, 3])
-  const scores = g.node('Mul', [g.node('MatMul', [q, k]), g.constant([(D / heads) ** -0.5], 'float', [])])
-  const mixed = g.node('Transpose', [g.node('MatMul', [g.node('Softmax', [scores], { axis: -1 }), v])], {
-    perm: [0, 2, 1, 3],
-  })
-  const attended = g.linear(g.node('Reshape', [mixed, g.constant([1, patches + 1, D], 'int64', [3])]), D, D)
-  const y = g.node('Add', [x, attended])
-  const inner = g.linear(g.layerNorm(y, D), D, F)
-  const quickGelu = g.node('Mul', [
-    inner,
-    g.node('Sigmoid', [g.node('Mul', [inner, g.constant([1.702], 'float', [])])]),
-  ])
-  return g.node('Add', [y, g.linear(quickGelu, F, D)])
-}
-
 function projector(g: Graph, x: string, width: number): string {
-  const bounds = [[1], [patches + 1], [1]].map((values) => g.constant(values, 'int64', [1]))
-  const inner = g.linear(g.node('Slice', [x, ...bounds]), visionTower.hiddenSize, width)
+  const inner = g.linear(g.rows(x, 1, patches + 1), visionTower.hiddenSize, width)
   const erf = g.node('Erf', [g.node('Mul', [inner, g.constant([Math.SQRT1_2], 'float', [])])])
   const gelu = g.node('Mul', [
     g.node('Mul', [inner, g.constant([0.5], 'float', [])]),
@@ -160,8 +21,8 @@ function projector(g: Graph, x: string, width: number): string {
 export async function writeClipOnnx(directory: string): Promise<string> {
   const { imageSize } = visionTower
   const width = decoders['7b'].hiddenSize
-  const g = new Graph()
-  const y = projector(g, tower(g), width)
+  const g = new Graph(weightsFile)
+  const y = projector(g, clipTower(g, visionTower), width)
   const out = g.node('Identity', [y])
   const values = Float32Array.from({ length: width * width }, (_, n) => Math.sin(n) * 0.02)
   await writeFile(path.join(directory, weightsFile), values)

@@ -1,17 +1,20 @@
 // Pictures as vectors, from JPEG files to CLIP's space: how much of the tower's own speed, and of the FMA peak, is left with decoding and resizing before it.
-// A CLIP of ViT-B/32's shape in float32 with random weights; JPEGs of 640 × 480 with noise, so that decoding takes what photographs take.
+// A CLIP of ViT-B/32's shape in float32 and Q8_0 with random weights, and transformers.js where it is installed; or ViT-L/14-336 in Q8_0. JPEGs of 640 × 480 with noise, so that decoding takes what photographs take.
 
 import { randomFillSync } from 'node:crypto'
 import { copyFile, mkdir, readFile, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import sharp from 'sharp'
-import { LLaVA } from '../lib/index.js'
-import { native } from '../lib/native.js'
+import { batchSize } from '../lib/engine/picture-batches.js'
+import { convertModel, LLaVA } from '../lib/index.js'
+import { native, type ClipConfig, type NativeClip } from '../lib/native.js'
 import { median } from '../lib/benchmark/statistics.js'
 import { describeClip } from '../lib/weights/describe-clip.js'
 import { writeSafetensors } from '../lib/weights/safetensors-writer.js'
-import { clipB32, clipOptions, clipTensors, pictureOperations } from './clip-batches.js'
+import { towerRows } from '../lib/weights/tower-rows.js'
+import { clipB32, clipL14, clipOptions, clipTensors, pictureOperations } from './clip-batches.js'
+import { openTransformersJs } from './transformers-js.js'
 
 export interface EmbedBenchOptions {
   readonly directory: string
@@ -21,35 +24,94 @@ export interface EmbedBenchOptions {
   readonly pictures?: number
   /** Turns, of which the median counts; default 5. */
   readonly repeat?: number
+  /** Measures ViT-L/14-336 in Q8_0 in place of ViT-B/32; default false. */
+  readonly large?: boolean
 }
 
 export interface EmbedBenchLine {
   readonly device: string
   readonly threads: number
-  /** `tower`: pixel_values in batches of 16, nothing else; `list`: one `embed` of all; `at once`: an `embed` each; `in turns`: one after the other. */
-  readonly how: 'tower' | 'list' | 'at once' | 'in turns'
+  /** `ViT-B/32 F32`, … or `transformers.js`. */
+  readonly model: string
+  /** `tower`: pixel_values in batches, nothing else; `list`: one `embed` of all; `at once`: an `embed` each; `in turns`: one after the other; `batches of n`. */
+  readonly how: string
   readonly picturesPerSecond: number
   /** Of the FMA peak of the same run. */
   readonly ratio: number
+  /** Of Q8_0: the least cosine to the vector of the float32 model, over all pictures. */
+  readonly leastCosine?: number
 }
 
 /** The package's small CLIP, whose tokenizer and text tower stand beside the large tower. */
 const packaged = fileURLToPath(new URL('../../models/clip/', import.meta.url))
-const batch = 16
+const kind = { kind: 'clip_image', normalize: true } as const
 
+/** One way of embedding all pictures. */
+interface Way {
+  readonly model: string
+  readonly how: string
+  readonly run: () => Promise<unknown>
+  readonly leastCosine?: number
+}
+
+/** All ways in turns, with the peak before each. */
 export async function* measureEmbed(options: EmbedBenchOptions): AsyncGenerator<EmbedBenchLine> {
-  const { directory, threads = 0, pictures = 64, repeat = 5 } = options
-  const clip = await writeClip(path.join(directory, 'clip'))
+  const { directory, threads = 0, pictures = 64, repeat = 5, large = false } = options
+  const shape = large ? clipL14 : clipB32
+  const name = large ? 'ViT-L/14-336' : 'ViT-B/32'
   const files = await writePictures(directory, pictures)
-  using model = await LLaVA.open(undefined, { clip, ...(threads > 0 && { threads }) })
-  const { files: weights, tensors, config } = await describeClip(clip)
-  const tower = await native().openClip(weights, tensors, config, clipOptions(threads))
-  const bench = new (native().OpBench)({ isa: 'auto', threads })
-  const kind = { kind: 'clip_image' } as const
-  const pixels = new Float32Array(batch * 3 * clipB32.vision.imageSize ** 2).fill(0.5)
-  const ways: Readonly<Record<EmbedBenchLine['how'], () => Promise<unknown>>> = {
+  const floats = await writeClip(path.join(directory, 'clip'), shape)
+  const bytes = path.join(directory, 'clip-q8_0.gguf')
+  await convertModel(floats, bytes, { type: 'q8_0' })
+  const disposals: (() => unknown)[] = []
+  try {
+    const ways: Way[] = []
+    const vectors = new Map<string, readonly Float32Array[]>()
+    for (const [type, clip] of [...(large ? [] : [['F32', floats] as const]), ['Q8_0', bytes] as const]) {
+      const model = await LLaVA.open(undefined, { clip, ...(threads > 0 && { threads }) })
+      disposals.push(() => {
+        model.dispose()
+      })
+      const { files: weights, tensors, config } = await describeClip(clip)
+      const tower = await native().openClip(weights, tensors, config, clipOptions(threads))
+      disposals.push(() => {
+        tower.dispose()
+      })
+      vectors.set(type, rowsOf(await model.embed(files, kind)))
+      ways.push(...waysOf(`${name} ${type}`, { model, tower, shape, files, leastCosine: leastCosine(vectors) }))
+    }
+    const peer = large ? undefined : await openTransformersJs(floats, threads)
+    if (peer !== undefined) {
+      disposals.push(() => peer.dispose())
+      for (const batch of [1, 4, 16])
+        ways.push({ model: 'transformers.js', how: `batches of ${batch}`, run: () => peer.embed(files, batch) })
+    }
+    yield* inTurns(ways, { threads, pictures, repeat, operations: pictureOperations(shape) })
+  } finally {
+    for (const dispose of disposals.toReversed()) await dispose()
+  }
+}
+
+function waysOf(
+  name: string,
+  parts: {
+    readonly model: LLaVA
+    readonly tower: NativeClip
+    readonly shape: ClipConfig
+    readonly files: readonly string[]
+    readonly leastCosine: number | undefined
+  },
+): Way[] {
+  const { model, tower, shape, files, leastCosine: cosine } = parts
+  const { vision } = shape
+  const batch = batchSize(towerRows(vision))
+  const pixels = new Float32Array(batch * 3 * vision.imageSize ** 2).fill(0.5)
+  const ways: Readonly<Record<string, () => Promise<unknown>>> = {
     async tower() {
-      for (let n = 0; n < pictures; n += batch) await tower.encodeImages(pixels, batch, null)
+      for (let n = 0; n < files.length; n += batch) {
+        const count = Math.min(batch, files.length - n)
+        await tower.encodeImages(pixels.subarray(0, (count * pixels.length) / batch), count, null)
+      }
     },
     list: () => model.embed(files, kind),
     'at once': () => Promise.all(files.map((file) => model.embed(file, kind))),
@@ -57,40 +119,63 @@ export async function* measureEmbed(options: EmbedBenchOptions): AsyncGenerator<
       for (const file of files) await model.embed(file, kind)
     },
   }
-  const names = Object.keys(ways) as EmbedBenchLine['how'][]
+  return Object.entries(ways).map(([how, run]) => ({
+    model: name,
+    how,
+    run,
+    ...(how === 'list' && cosine !== undefined && { leastCosine: cosine }),
+  }))
+}
+
+async function* inTurns(
+  ways: readonly Way[],
+  {
+    threads,
+    pictures,
+    repeat,
+    operations,
+  }: { readonly threads: number; readonly pictures: number; readonly repeat: number; readonly operations: number },
+): AsyncGenerator<EmbedBenchLine> {
+  const bench = new (native().OpBench)({ isa: 'auto', threads })
   try {
-    const info = bench.info()
-    const rates = new Map(names.map((name) => [name, [] as number[]]))
+    const rates = ways.map((): number[] => [])
     const peaks: number[] = []
     for (let turn = -1; turn < repeat; turn++) {
       const peak = (await bench.measurePeak('fma')).value
       if (turn >= 0) peaks.push(peak)
-      for (const [name, all] of rates) {
+      for (const [n, { run }] of ways.entries()) {
         const start = performance.now()
-        await ways[name]()
-        if (turn >= 0) all.push((pictures / (performance.now() - start)) * 1000) // the first turn warms up
+        await run()
+        if (turn >= 0) rates[n]?.push((pictures / (performance.now() - start)) * 1000) // the first turn warms up
       }
     }
-    for (const [how, all] of rates) {
-      const picturesPerSecond = median(all)
-      yield {
-        device: info.device,
-        threads: info.threads,
-        how,
-        picturesPerSecond,
-        ratio: (picturesPerSecond * pictureOperations()) / 1e9 / median(peaks),
-      }
+    const { device, threads: used } = bench.info()
+    for (const [n, { model, how, leastCosine: cosine }] of ways.entries()) {
+      const picturesPerSecond = median(rates[n] ?? [])
+      const ratio = (picturesPerSecond * operations) / 1e9 / median(peaks)
+      const line = { device, threads: used, model, how, picturesPerSecond, ratio }
+      yield cosine === undefined ? line : { ...line, leastCosine: cosine }
     }
   } finally {
     bench.dispose()
-    tower.dispose()
   }
 }
 
+function rowsOf(embeddings: readonly { readonly data: Float32Array }[]): readonly Float32Array[] {
+  return embeddings.map(({ data }) => data)
+}
+
+/** Of vectors of length 1, of both types where there are both. */
+function leastCosine(vectors: ReadonlyMap<string, readonly Float32Array[]>): number | undefined {
+  const [floats, bytes] = [vectors.get('F32'), vectors.get('Q8_0')]
+  if (floats === undefined || bytes === undefined) return undefined
+  return Math.min(...floats.map((row, n) => row.reduce((sum, value, at) => sum + value * (bytes[n]?.[at] ?? 0), 0)))
+}
+
 /** A directory as transformers saves a CLIPModel. */
-async function writeClip(directory: string): Promise<string> {
+export async function writeClip(directory: string, shape: ClipConfig): Promise<string> {
   const { config: small } = await describeClip(packaged)
-  const { vision, projectionDim } = clipB32
+  const { vision, projectionDim } = shape
   const config = { vision, text: small.text, projectionDim }
   await mkdir(directory, { recursive: true })
   const random = new Float32Array(2 ** 20)

@@ -29,6 +29,7 @@ interface ServeLoadFlags {
   readonly scheduler?: boolean
   readonly burst?: number
   readonly steps?: number
+  readonly model?: string
   readonly json?: boolean
 }
 
@@ -48,12 +49,13 @@ export function addServeLoad(program: Command): void {
     .option('--scheduler', "instead: the scheduler's own time of a step")
     .option('--burst <n>', "instead: so many questions at once to the package's own model", whole)
     .option('--steps <n>', 'instead: so many steps of callers that come and go, on that model', whole)
+    .option('--model <path>', 'another model for --steps, the smaller the faster')
     .option('--json', 'JSON lines')
     .addHelpText('after', help)
     .action(serveLoad)
 }
 
-async function serveLoad({ json, scheduler, burst, steps, ...options }: ServeLoadFlags): Promise<void> {
+async function serveLoad({ json, scheduler, burst, steps, model, ...options }: ServeLoadFlags): Promise<void> {
   if (scheduler === true) {
     for (const sequences of [1, 4, 16, 64])
       console.log(JSON.stringify({ sequences, schedulerMsPerStep: round(await measureSchedulerTime(sequences)) }))
@@ -64,7 +66,7 @@ async function serveLoad({ json, scheduler, burst, steps, ...options }: ServeLoa
     return
   }
   if (steps !== undefined) {
-    await churnFor(steps)
+    await churnFor(steps, model)
     return
   }
   let head = ''
@@ -79,7 +81,7 @@ async function serveLoad({ json, scheduler, burst, steps, ...options }: ServeLoa
 const round = (ms: number): number => Number(ms.toFixed(4))
 
 /** A line for each twentieth of the steps, with the memory then. */
-async function churnFor(steps: number): Promise<void> {
+async function churnFor(steps: number, model: string | undefined): Promise<void> {
   const start = performance.now()
   const every = Math.max(1, Math.floor(steps / 20))
   const line = (step: number) => {
@@ -90,7 +92,7 @@ async function churnFor(steps: number): Promise<void> {
   const onStep = (step: number) => {
     if (step % every === 0) line(step)
   }
-  await churn({ model: undefined, picture, steps, seed: 7, prefixPages: 24, onStep })
+  await churn({ model, picture, steps, seed: 7, prefixPages: 24, onStep })
   console.log(JSON.stringify({ steps, leaked: 0 }))
 }
 

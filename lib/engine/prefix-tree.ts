@@ -72,7 +72,8 @@ export class PrefixTree {
   readonly #roots = new Map<number, Node>()
   /** All nodes, the least recently used first; a parent always after its children. */
   readonly #recent = new Set<Node>()
-  readonly #leaders = new Set<Leader>()
+  /** Prompts under way, by how they begin: only of those that share as much as is worth waiting for one may wait for another. */
+  readonly #leaders = new Map<string, Set<Leader>>()
   #bytes = 0
   #hits = 0
   #misses = 0
@@ -134,14 +135,17 @@ export class PrefixTree {
 
   #begun(keys: Int32Array, sequence: NativeSequence, calls: Begun['calls'], cached: number): Begun {
     let lead = (): void => undefined
-    if (this.#options.limit > 0) {
+    if (this.#options.limit > 0 && keys.length >= worthWaiting) {
       const { promise: done, resolve } = withResolvers()
       const leader: Leader = { keys, done }
+      const beginning = beginningOf(keys)
+      const alike = this.#leaders.get(beginning) ?? new Set()
       lead = () => {
-        this.#leaders.delete(leader)
+        alike.delete(leader)
+        if (alike.size === 0 && this.#leaders.get(beginning) === alike) this.#leaders.delete(beginning)
         resolve()
       }
-      this.#leaders.add(leader)
+      this.#leaders.set(beginning, alike.add(leader))
     }
     return {
       sequence,
@@ -166,8 +170,10 @@ export class PrefixTree {
 
   /** A prompt under way that shares more with this one than the tree does. */
   #leaderOf(keys: Int32Array): Leader | undefined {
+    const alike = keys.length < worthWaiting ? undefined : this.#leaders.get(beginningOf(keys))
+    if (alike === undefined) return undefined
     const { shared } = this.#find(keys)
-    for (const leader of this.#leaders)
+    for (const leader of alike)
       if (
         this.#usable(keys, sharedPositions(keys, commonLength(keys, leader.keys))) >=
         this.#usable(keys, shared) + worthWaiting
@@ -281,4 +287,9 @@ export class PrefixTree {
       node.sequence.dispose()
     }
   }
+}
+
+/** Of prompts that are no shorter. */
+function beginningOf(keys: Int32Array): string {
+  return keys.subarray(0, worthWaiting).join()
 }
