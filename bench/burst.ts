@@ -1,4 +1,5 @@
-// Many questions at once to the model that comes with the package: none is lost, memory stays flat, and nobody else waits for the event loop.
+// Many questions at once to the model that comes with the package: none is lost, memory stays flat, and nobody else
+// waits for the event loop.
 
 import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { LLaVA } from '../lib/index.js'

@@ -1,5 +1,7 @@
-// Callers come and go: questions, several answers, conversations that branch, are undone, saved and restored, encoded pictures, aborts at any token, caches too small for all of
-// it, or emptied. Whatever happens, an answer is the one that the question has alone, and in the end every byte of keys and values has been given back.
+// Callers come and go: questions, several answers, conversations that branch, are undone, saved and restored, encoded
+// pictures, aborts at any token, caches too small for all of
+// it, or emptied. Whatever happens, an answer is the one that the question has alone, and in the end every byte of keys
+// and values has been given back.
 
 import { deepStrictEqual as deepEqual, equal, ok } from 'node:assert/strict'
 import { createHash } from 'node:crypto'

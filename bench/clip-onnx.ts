@@ -1,4 +1,5 @@
-// CLIP ViT-L/14-336 up to LLaVA's layer, and the 7B projector, as an ONNX file: pixel_values [1, 3, 336, 336] to projected rows [1, 576, D].
+// CLIP ViT-L/14-336 up to LLaVA's layer, and the 7B projector, as an ONNX file: pixel_values [1, 3, 336, 336] to
+// projected rows [1, 576, D].
 
 import { writeFile } from 'node:fs/promises'
 import path from 'node:path'

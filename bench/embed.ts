@@ -1,5 +1,6 @@
 // Pictures as vectors, from JPEG files to CLIP's space: how much of the tower's own speed, and of the FMA peak, is left with decoding and resizing before it.
-// A CLIP of ViT-B/32's shape in float32 and Q8_0 with random weights, and transformers.js where it is installed; or ViT-L/14-336 in Q8_0. JPEGs of 640 × 480 with noise, so that decoding takes what photographs take.
+// A CLIP of ViT-B/32's shape in float32 and Q8_0 with random weights, and transformers.js where it is installed; or
+// ViT-L/14-336 in Q8_0. JPEGs of 640 × 480 with noise, so that decoding takes what photographs take.
 
 import { randomFillSync } from 'node:crypto'
 import { copyFile, mkdir, readFile, writeFile } from 'node:fs/promises'
@@ -33,7 +34,10 @@ export interface EmbedBenchLine {
   readonly threads: number
   /** `ViT-B/32 F32`, … or `transformers.js`. */
   readonly model: string
-  /** `tower`: pixel_values in batches, nothing else; `list`: one `embed` of all; `at once`: an `embed` each; `in turns`: one after the other; `batches of n`. */
+  /**
+   * `tower`: pixel_values in batches, nothing else; `list`: one `embed` of all; `at once`: an `embed` each; `in turns`:
+   * one after the other; `batches of n`.
+   */
   readonly how: string
   readonly picturesPerSecond: number
   /** Of the FMA peak of the same run. */

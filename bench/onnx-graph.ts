@@ -1,4 +1,5 @@
-// ONNX's protobuf messages written by hand (onnx.proto3, opset 17), and CLIP's vision tower in them, with random float32 weights: all of them stand in one
+// ONNX's protobuf messages written by hand (onnx.proto3, opset 17), and CLIP's vision tower in them, with random
+// float32 weights: all of them stand in one
 // file beside the model and share its bytes.
 
 import type { VisionConfig } from '../lib/native.js'
@@ -121,7 +122,10 @@ export class Graph {
   }
 }
 
-/** CLIP's vision tower up to its last layer: pixel_values [N, 3, S, S] to rows [N, 1 + P, D]. A 0 in a shape stands for N. */
+/**
+ * CLIP's vision tower up to its last layer: pixel_values [N, 3, S, S] to rows [N, 1 + P, D]. A 0 in a shape stands for
+ * N.
+ */
 export function clipTower(g: Graph, shape: ClipShape): string {
   const { hiddenSize: D, layers, patchSize, imageSize } = shape
   const patches = (imageSize / patchSize) ** 2

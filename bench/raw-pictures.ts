@@ -1,4 +1,5 @@
-// `embedMany` of any number of pictures, from a generator, with a CLIP so small that a million take minutes: whether resident memory stays flat.
+// `embedMany` of any number of pictures, from a generator, with a CLIP so small that a million take minutes: whether
+// resident memory stays flat.
 
 import { CLIP } from '../lib/index.js'
 import { clipB32 } from './clip-batches.js'

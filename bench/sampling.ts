@@ -1,4 +1,5 @@
-// What choosing a token costs in TypeScript, without the model: the sampler and the token's log-probabilities, from what native code gives it: the
+// What choosing a token costs in TypeScript, without the model: the sampler and the token's log-probabilities, from
+// what native code gives it: the
 // likeliest tokens where they are enough, else all logits too.
 
 import type { Candidates } from '../lib/native.js'
@@ -50,7 +51,10 @@ const cases: Readonly<Record<string, SamplingOptions>> = {
 /** Alternatives whose log-probabilities are wanted too. */
 const alternatives = 20
 
-/** Rows of logits like a model's: normal, with a spread that leaves some thousand tokens in the running, few of them equal. */
+/**
+ * Rows of logits like a model's: normal, with a spread that leaves some thousand tokens in the running, few of them
+ * equal.
+ */
 function logitRows(count: number, vocabSize: number): readonly Float32Array[] {
   const random = new Random(7)
   const normals = Float32Array.from(

@@ -1,4 +1,5 @@
-// What the scheduler itself takes of a step, beside native code: sequences that each ask for a token after another, on passes that take no time.
+// What the scheduler itself takes of a step, beside native code: sequences that each ask for a token after another, on
+// passes that take no time.
 
 import { CandidateRows } from '../lib/engine/candidate-rows.js'
 import { Job } from '../lib/engine/job.js'
@@ -6,7 +7,8 @@ import { Scheduler } from '../lib/engine/scheduler.js'
 import type { NativeModel, NativeSequence } from '../lib/native.js'
 
 /**
- * CPU time in milliseconds of a step of so many sequences: planning, the call, handing out what came of it, and turns of the event loop between. CPU time,
+ * CPU time in milliseconds of a step of so many sequences: planning, the call, handing out what came of it, and turns
+ * of the event loop between. CPU time,
  * so that who else runs does not count.
  */
 export async function measureSchedulerTime(sequences: number, steps = 2000): Promise<number> {

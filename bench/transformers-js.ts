@@ -1,4 +1,5 @@
-// transformers.js on the same pictures, where it is installed: a CLIP of ViT-B/32's shape with random weights, as an ONNX file beside the checkpoint's own
+// transformers.js on the same pictures, where it is installed: a CLIP of ViT-B/32's shape with random weights, as an
+// ONNX file beside the checkpoint's own
 // configuration. Its package is no dependency of this one; `npm install --no-save @huggingface/transformers` brings it.
 
 import { mkdir, writeFile } from 'node:fs/promises'
@@ -30,7 +31,10 @@ export interface TransformersJs {
   dispose(): Promise<void>
 }
 
-/** @param checkpoint a directory as transformers saves a CLIPModel; `onnx` is put into it. `undefined`: the library is not installed */
+/**
+ * @param checkpoint a directory as transformers saves a CLIPModel; `onnx` is put into it. `undefined`: the library is
+ * not installed
+ */
 export async function openTransformersJs(checkpoint: string, threads: number): Promise<TransformersJs | undefined> {
   const library = await optional<Transformers>('@huggingface/transformers')
   if (library === undefined) return undefined

@@ -262,7 +262,8 @@ export interface NativeModel {
   /** Puts them into an empty sequence, in order from byte 0 on; with the last byte it has its length. `bytes` are copied in at the call. */
   writeSequence(sequence: NativeSequence, length: number, first: number, bytes: Uint8Array): Promise<void>
   /**
-   * logits [rows asked for whole, V], hidden [all rows asked for, D] (after the final norm) and candidates of the rows that are asked for as such are
+   * logits [rows asked for whole, V], hidden [all rows asked for, D] (after the final norm) and candidates of the rows
+   * that are asked for as such are
    * written when the promise resolves; null for what is not wanted.
    * A step that is cancelled, or that there is no page of keys and values for, fails by itself: its error stands in its place of `failures`, its sequence
    * is as it was, its rows are NaN. When all fail with one code, or the pass itself does, the promise is rejected and every sequence is as it was.

@@ -139,7 +139,10 @@ export class AnswerFormat {
     })
   }
 
-  /** What each answer's value is, by the sampler's place, or why it has none: nothing for one that was cut. A single one fails with VALUE_INVALID. */
+  /**
+   * What each answer's value is, by the sampler's place, or why it has none: nothing for one that was cut. A single one
+   * fails with VALUE_INVALID.
+   */
   async values(generations: readonly Generation[]): Promise<readonly Pick<Answer, 'value' | 'valueError'>[]> {
     return Promise.all(
       generations.map(async ({ finishReason }, place): Promise<Pick<Answer, 'value' | 'valueError'>> => {
@@ -152,7 +155,8 @@ export class AnswerFormat {
         try {
           return { value: await validated(this.#schema, value, text) }
         } catch (error) {
-          if (generations.length > 1 && error instanceof LlavaError) return { valueError: error } // the others have theirs
+          // the others have theirs
+          if (generations.length > 1 && error instanceof LlavaError) return { valueError: error }
           throw error
         }
       }),

@@ -42,7 +42,8 @@ export interface Answer<Value = unknown> {
   /** With `schema`, `choices` or `regex`: what the answer says. Absent where it was cut: unless `finishReason` is 'stop'. */
   readonly value?: Value
   /**
-   * Why the schema's own checks refuse this answer, which then has no `value`: VALUE_INVALID. Of several answers to one question alone; a single one fails its
+   * Why the schema's own checks refuse this answer, which then has no `value`: VALUE_INVALID. Of several answers to one
+   * question alone; a single one fails its
    * call.
    */
   readonly valueError?: LlavaError

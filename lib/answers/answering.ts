@@ -130,7 +130,8 @@ export class Answering {
           )
       })
       const needs = logitNeeds(request.samplers[0] as Sampler, top)
-      // of the prompt all logits, once: should candidates not settle the first token, it could not be computed again by itself
+      // of the prompt all logits, once: should candidates not settle the first token, it could not be computed again by
+      // itself
       const logits = allocate(engine.config.text.vocabSize)
       const candidates = needs.scored ? engine.candidateRows(1, needs.candidates, true) : undefined
       await run.clock.time('promptMs', async () => {
@@ -170,7 +171,10 @@ export class Answering {
     }))
   }
 
-  /** Runs generations side by side from one prompt, held by `prompt` and by forks of it, whose last logits these are. The first failure stops all. */
+  /**
+   * Runs generations side by side from one prompt, held by `prompt` and by forks of it, whose last logits these are.
+   * The first failure stops all.
+   */
   async #generateSeveral(
     generations: readonly Generation[],
     prompt: NativeSequence,

@@ -71,7 +71,8 @@ export class Generation {
   }
 
   /**
-   * Runs to the end. `next` is of the prompt's last position, with all logits; `source` gives the others; `emit` receives text as it becomes certain.
+   * Runs to the end. `next` is of the prompt's last position, with all logits; `source` gives the others; `emit`
+   * receives text as it becomes certain.
    */
   async run(next: NextLogits, source: LogitSource, emit: (text: string) => void): Promise<void> {
     const { sampler, text, limit, onToken } = this.#parts

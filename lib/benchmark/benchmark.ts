@@ -121,7 +121,8 @@ async function timePrefill(
   const tokens = Int32Array.from({ length: prompt }, () => Math.floor(random() * vocabSize))
   const dtype = engine.description.card.languageDtype
   const roofs = await measureRoofs(engine, dtype, prompt)
-  await engine.append(sequence, [{ tokens: tokens.subarray(0, 1) }], { logits }, job) // warms up: every weight is read once
+  // warms up: every weight is read once
+  await engine.append(sequence, [{ tokens: tokens.subarray(0, 1) }], { logits }, job)
   const milliseconds: number[] = []
   for (let n = 0; n < repeat; n++) {
     sequence.truncate(0)

@@ -1,4 +1,5 @@
-// A chat as a file, written by /save and read by /open: what `Conversation.save()` gives, as JSON, with the places of pictures that the chat encoded itself.
+// A chat as a file, written by /save and read by /open: what `Conversation.save()` gives, as JSON, with the places of
+// pictures that the chat encoded itself.
 
 import { readFile } from 'node:fs/promises'
 import { LlavaError, type SavedConversation, type SavedMessage, type SavedPicture } from '../index.js'

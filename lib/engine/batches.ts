@@ -1,4 +1,5 @@
-// Items of all callers through one tower, in batches: those that came while a batch was under way are the next one, so that weights are read once for
+// Items of all callers through one tower, in batches: those that came while a batch was under way are the next one, so
+// that weights are read once for
 // many items, and nobody waits for company.
 
 import { guarded, newCancellation, type NativeCancellation } from '../native.js'
@@ -52,7 +53,10 @@ export class Batches<Item, Kind extends string, Result> {
     return this.#running
   }
 
-  /** The caller owns the result. A call that stops is over at once, whoever else is in its batch. Only calls of the same kinds share one. */
+  /**
+   * The caller owns the result. A call that stops is over at once, whoever else is in its batch. Only calls of the same
+   * kinds share one.
+   */
   encode(item: Item, kinds: readonly Kind[], job: Job): Promise<Encoded<Result>> {
     return new Promise((resolve, reject) => {
       job.check()

@@ -1,4 +1,5 @@
-// The likeliest tokens after each of several positions: what crosses from native code where an answer does not need all logits.
+// The likeliest tokens after each of several positions: what crosses from native code where an answer does not need all
+// logits.
 
 import type { Candidates } from '../native.js'
 

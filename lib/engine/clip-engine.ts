@@ -20,7 +20,9 @@ import { fewRows } from './step-plan.js'
 
 export type { ClipDescription }
 
-/** Rows of texts in a pass: as many as fill its products, and no more texts than `fewRows`, each of more rows than that. */
+/**
+ * Rows of texts in a pass: as many as fill its products, and no more texts than `fewRows`, each of more rows than that.
+ */
 const mostTextRows = 1024
 
 type TextTokenizer = Pick<ClipTokenizer, 'encode'>
@@ -80,7 +82,8 @@ export class ClipEngine {
   }
 
   /**
-   * A text to [projectionDim], not normalised; in a batch with those of other calls. What is beyond the text tower's context is cut off, as CLIP does.
+   * A text to [projectionDim], not normalised; in a batch with those of other calls. What is beyond the text tower's
+   * context is cut off, as CLIP does.
    */
   async text(text: string, job: Job): Promise<Float32Array> {
     const ids = this.#tokenizer.encode(text)

@@ -257,7 +257,8 @@ export class Engine {
   }
 
   /**
-   * Appends `segments`, in passes that others share. `out` receives what it has room for: of the last row or, where that is more, of all.
+   * Appends `segments`, in passes that others share. `out` receives what it has room for: of the last row or, where
+   * that is more, of all.
    * `onProgress` hears after every pass how many rows are done.
    * A failed or cancelled call leaves the sequence as it was. Resolves to the compute time in milliseconds.
    */
@@ -281,7 +282,9 @@ export class Engine {
     })
   }
 
-  /** Room for the `count` likeliest tokens after each of so many positions, `scored`: with what log-probabilities take. */
+  /**
+   * Room for the `count` likeliest tokens after each of so many positions, `scored`: with what log-probabilities take.
+   */
   candidateRows(rows: number, count: number, scored: boolean): CandidateRows {
     return new CandidateRows(rows, Math.min(count, this.tokenizer.vocabSize), scored)
   }

@@ -72,7 +72,10 @@ export class PrefixTree {
   readonly #roots = new Map<number, Node>()
   /** All nodes, the least recently used first; a parent always after its children. */
   readonly #recent = new Set<Node>()
-  /** Prompts under way, by how they begin: only of those that share as much as is worth waiting for one may wait for another. */
+  /**
+   * Prompts under way, by how they begin: only of those that share as much as is worth waiting for one may wait for
+   * another.
+   */
   readonly #leaders = new Map<string, Set<Leader>>()
   #bytes = 0
   #hits = 0

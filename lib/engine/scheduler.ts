@@ -78,7 +78,10 @@ const besideMs = 140
 /** The same while pictures are encoded: between two passes the tower has its turn, too. */
 const besideTowerMs = 60
 const leastBeside = 16
-/** Readers of candidates that work one after another without a turn of the event loop between: each for some tens of microseconds. */
+/**
+ * Readers of candidates that work one after another without a turn of the event loop between: each for some tens of
+ * microseconds.
+ */
 const readersATurn = 8
 /** How long somebody who got logits counts as answering, in milliseconds: the sampling of many answers, and a pass of others. */
 const answeringMs = 100

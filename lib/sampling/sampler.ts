@@ -1,7 +1,8 @@
 // Logits to one id, in the order of Hugging Face's `generate`:
 //   bias → penalties → n-grams → the caller's processor → masks, the format's last → temperature, top-k, top-p, min-p, typical-p → a draw.
 // Temperature 0 is greedy: the largest logit, ties to the lowest id. Nothing of the length of the vocabulary is made anew for a token.
-// Where nothing but bans comes before temperature, the few likeliest tokens are enough for a greedy choice and for top-k; the rest sees the same numbers.
+// Where nothing but bans comes before temperature, the few likeliest tokens are enough for a greedy choice and for
+// top-k; the rest sees the same numbers.
 
 import { randomInt } from 'node:crypto'
 import { LlavaError, invalidArgument } from '../errors.js'
@@ -105,12 +106,15 @@ export class Sampler {
     return topK > 0 && topK <= mostTopK && count <= (this.#banned.from ?? Infinity) ? count : undefined
   }
 
-  /** Chooses the token that `next` would; `undefined`, where that takes all logits after all: nothing has changed then. */
+  /**
+   * Chooses the token that `next` would; `undefined`, where that takes all logits after all: nothing has changed then.
+   */
   nextOf(best: Candidates): number | undefined {
     const { temperature = 0, topK = 0 } = this.#options
     const places = this.#allowed(best)
     const first = places[0]
-    if (first === undefined || !Number.isFinite(best.logits[first])) return undefined // whose mistake it is, `next` says
+    // whose mistake it is, `next` says
+    if (first === undefined || !Number.isFinite(best.logits[first])) return undefined
     const id = temperature === 0 ? (best.ids[first] as number) : this.#drawOf(best, places, topK)
     if (id !== undefined) this.#ids.push(id)
     return id
@@ -124,7 +128,10 @@ export class Sampler {
     return [...candidates.keys()].filter((place) => isAllowed(candidates[place] as number))
   }
 
-  /** Draws where the k-th candidate has no equals behind it: those stay under top-k, and there may be more of them than came. */
+  /**
+   * Draws where the k-th candidate has no equals behind it: those stay under top-k, and there may be more of them than
+   * came.
+   */
   #drawOf({ ids, logits }: Candidates, places: readonly number[], topK: number): number | undefined {
     const [last, next] = [places[topK - 1], places[topK]]
     if (last === undefined || next === undefined || !((logits[next] as number) < (logits[last] as number)))

@@ -78,8 +78,10 @@ class Bytes implements Writing {
 }
 
 /**
- * Text to words, by regular expressions in Oniguruma's syntax. They are the checkpoint's, whatever it has; to translate them (\\s, \\w and \\b of another
- * Unicode, inline flags, possessive quantifiers) is what the library is here for: BPE itself has to be ours, in slices and over GGUF's pieces.
+ * Text to words, by regular expressions in Oniguruma's syntax. They are the checkpoint's, whatever it has; to translate
+ * them (\s, \w and \b of another
+ * Unicode, inline flags, possessive quantifiers) is what the library is here for: BPE itself has to be ours, in slices
+ * and over GGUF's pieces.
  * Throws SyntaxError where it cannot.
  */
 export function wordCutter(splits: readonly WordSplit[]): (text: string) => string[] {

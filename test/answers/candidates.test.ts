@@ -1,4 +1,5 @@
-// Answers that are chosen from the likeliest tokens are those that all logits give, to the last bit of their log-probabilities.
+// Answers that are chosen from the likeliest tokens are those that all logits give, to the last bit of their
+// log-probabilities.
 
 import test from 'ava'
 import { Engine } from '../../lib/engine/engine.js'

@@ -141,7 +141,7 @@ test('where the likeliest do not settle a token, all logits do', async (t) => {
   const generation = new Generation({
     sampler: {
       next: ([id]) => id as number,
-      nextOf: ({ ids: [id] }) => (id === 9 ? undefined : (id)),
+      nextOf: ({ ids: [id] }) => (id === 9 ? undefined : id),
     },
     text: { push: (id) => alphabet[id] ?? '', flush: () => '' },
     eosIds: [eos],

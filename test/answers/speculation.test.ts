@@ -17,7 +17,10 @@ function fingerprint(text: readonly number[]): number {
 
 const allLogits: LogitNeeds = { all: true, candidates: 0, scored: false }
 
-/** A decoder whose logits [1] after each position are the fingerprint of the text so far, its candidate too; a picture is one position. */
+/**
+ * A decoder whose logits [1] after each position are the fingerprint of the text so far, its candidate too; a picture
+ * is one position.
+ */
 function bookkeeper(prompt: readonly number[], most: number, limit: number, needs = allLogits) {
   const held = [...prompt]
   const passes: number[] = []
