@@ -1,5 +1,5 @@
-// Each op of the CUDA back end at LLaVA-1.5-7B's shapes, timed on the card that is there, on random data: a line of JSON
-// each, beside the card's own peaks.
+// Each op of the CUDA back end at LLaVA-1.5-7B's shapes, timed on the card that is there, on random data: a line of
+// JSON each, beside the card's own peaks.
 //   {"op": …, "shape": …, "microseconds": …, "rate": …, "unit": …, "roof": …, "share": …}
 // The roof is the product peak (mma) or the read peak measured in the same run, whichever the op needs longer at.
 #include <algorithm>
@@ -44,7 +44,8 @@ class Bench {
 
   Activations rows(int64_t count, int64_t columns) {
     std::vector<float> values(static_cast<size_t>(count * columns));
-    for (float& value : values) value = static_cast<float>(static_cast<int64_t>(random_.next() >> 40) - (1 << 23)) * 0x1p-23f;
+    for (float& value : values)
+      value = static_cast<float>(static_cast<int64_t>(random_.next() >> 40) - (1 << 23)) * 0x1p-23f;
     return {upload(values).template as<float>(), count, columns};
   }
   Vector vector(int64_t length) { return {rows(1, length).data, length}; }
@@ -93,10 +94,11 @@ class Bench {
     }
     const double at_products = ops / product_peak_, at_memory = bytes / read_peak_;
     const bool products = at_products > at_memory;
-    std::printf("{\"op\": \"%s\", \"shape\": \"%s\", \"microseconds\": %.2f, \"rate\": %.1f, \"unit\": \"%s\", \"roof\": "
-                "\"%s\", \"share\": %.3f}\n",
-                op.c_str(), shape.c_str(), best * 1e6, (products ? ops / 1e12 : bytes / 1e9) / best,
-                products ? "TFLOP/s" : "GB/s", products ? "mma" : "reads", std::max(at_products, at_memory) / best);
+    std::printf(
+        "{\"op\": \"%s\", \"shape\": \"%s\", \"microseconds\": %.2f, \"rate\": %.1f, \"unit\": \"%s\", \"roof\": "
+        "\"%s\", \"share\": %.3f}\n",
+        op.c_str(), shape.c_str(), best * 1e6, (products ? ops / 1e12 : bytes / 1e9) / best,
+        products ? "TFLOP/s" : "GB/s", products ? "mma" : "reads", std::max(at_products, at_memory) / best);
     std::fflush(stdout);
   }
   void forget() { memory_.clear(); }
@@ -111,9 +113,8 @@ class Bench {
     size_t next = 0;
     time("linear " + std::string(traits(dtype).name),
          std::to_string(M) + " x " + std::to_string(N) + " x " + std::to_string(K), 2.0 * M * N * K,
-         static_cast<double>(bytes) + 4.0 * M * (N + K), [&] {
-           ops_.linear(stream_, {.x = x, .output = {{.weight = weights[next++ % weights.size()], .y = y}}});
-         });
+         static_cast<double>(bytes) + 4.0 * M * (N + K),
+         [&] { ops_.linear(stream_, {.x = x, .output = {{.weight = weights[next++ % weights.size()], .y = y}}}); });
     forget();
   }
 
@@ -137,8 +138,10 @@ class Bench {
     const Activations k = rows(sequences * keys, kv_heads * dim);
     ops_.kv_append(stream_, {.k = k, .v = k, .cache = {layout, 0, all}});
     const Activations q = rows(total, heads * dim), y = rows(total, heads * dim);
-    const double seen = causal ? static_cast<double>(keys) - (static_cast<double>(rows_of) - 1) / 2 : static_cast<double>(keys);
-    time(label, std::to_string(sequences) + " x " + std::to_string(rows_of) + " rows, " + std::to_string(keys) + " keys",
+    const double seen =
+        causal ? static_cast<double>(keys) - (static_cast<double>(rows_of) - 1) / 2 : static_cast<double>(keys);
+    time(label,
+         std::to_string(sequences) + " x " + std::to_string(rows_of) + " rows, " + std::to_string(keys) + " keys",
          4.0 * static_cast<double>(total * heads * dim) * seen,
          static_cast<double>(sequences * pages) * static_cast<double>(page_bytes) + 8.0 * total * heads * dim, [&] {
            ops_.attention(stream_, {.q = q, .cache = {layout, 0, read}, .heads = heads, .causal = causal, .y = y});
@@ -150,7 +153,8 @@ class Bench {
     const Activations x = rows(T, D), y = rows(T, D);
     const Vector w = vector(D);
     const std::string shape = std::to_string(T) + " x " + std::to_string(D);
-    time("rms_norm", shape, 0, 8.0 * T * D, [&] { ops_.rms_norm(stream_, {.x = x, .weight = w, .eps = 1e-5f, .y = y}); });
+    time("rms_norm", shape, 0, 8.0 * T * D,
+         [&] { ops_.rms_norm(stream_, {.x = x, .weight = w, .eps = 1e-5f, .y = y}); });
     time("layer_norm", shape, 0, 8.0 * T * D,
          [&] { ops_.layer_norm(stream_, {.x = x, .weight = w, .bias = w, .eps = 1e-5f, .y = y}); });
     time("silu_mul", shape, 0, 12.0 * T * D, [&] { ops_.silu_mul(stream_, {.gate = x, .up = y, .y = y}); });

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # bench/cuda/run.sh [build|conformance|sanitizer|bench]…: the CUDA back end on the card that is there; without words, all of it.
-# Needs a CUDA toolkit (12.x or 13.x), CMake and, for the peers' column, Python with torch: no Node, no network. Results go into the folder that $OUT
-# names (default build/cuda/report): conformance.log, sanitizer.log, ops.jsonl, torch.jsonl, table.txt. LLAVA_CUDA_BUILD: a build brought along.
+# Needs a CUDA toolkit (12.x or 13.x), CMake and, for the peers' column, Python with torch: no Node, no network.
+# Results go into the folder that $OUT names (default build/cuda/report): conformance.log, sanitizer.log, ops.jsonl,
+# torch.jsonl, table.txt. LLAVA_CUDA_BUILD: a build brought along. The device conformance has not run anywhere yet.
 # Exit status: 0 where all that was asked for ran and passed, 2 where there is no card, else 1.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."

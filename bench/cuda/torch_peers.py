@@ -23,7 +23,8 @@ def seconds_of(work):
 
 def report(op, shape, work, ops):
     seconds = seconds_of(work)
-    print(json.dumps({"op": op, "shape": shape, "microseconds": round(seconds * 1e6, 2), "tflops": round(ops / seconds / 1e12, 1)}), flush=True)
+    line = {"op": op, "shape": shape, "microseconds": round(seconds * 1e6, 2), "tflops": round(ops / seconds / 1e12, 1)}
+    print(json.dumps(line), flush=True)
 
 
 def linear(name, dtype, m, n, k):
