@@ -1,7 +1,8 @@
 // Every block of code in the documents is run as a reader would run it, against the model that comes with the package.
 //   ts: type-checked together, then run · js: run as it stands · sh: each line by bash · console: each command, and its output is the one printed
 
-import { execFile } from 'node:child_process'
+import { execFile, spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { chmod, copyFile, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -132,6 +133,9 @@ const lookedUp: readonly RegExp[] = [/^npm /, /^node tools\//]
 /** Another program; llama-cpp.test.ts asks it the same where it is at hand. */
 const elsewhere = /^llama-mtmd-cli /
 
+/** A line that goes on until it is stopped: it is, once it says something. */
+const goesOn = /^llava serve\b/
+
 const commands = blocks.flatMap(({ where, language, code }) => {
   if (language !== 'sh') return []
   const lines = code
@@ -141,7 +145,20 @@ const commands = blocks.flatMap(({ where, language, code }) => {
   return lines.map((line) => ({ where, line: line.replace(/\s+# .*$/, '') }))
 })
 
-for (const { where, line } of commands.filter(({ line: one }) => !lookedUp.some((pattern) => pattern.test(one)))) {
+for (const { where, line } of commands.filter(({ line: one }) => goesOn.test(one))) {
+  test.serial(`${where}: ${line} goes on until it is stopped`, async (t) => {
+    const child = spawn('bash', ['-c', `exec ${line} --port 0`], { cwd: folder, env: environment })
+    const [said] = (await once(child.stdout, 'data')) as [Buffer]
+    t.regex(said.toString(), /"event":"listening"/)
+    child.stdout.resume()
+    child.kill('SIGTERM')
+    t.deepEqual(await once(child, 'close'), [0, null])
+  })
+}
+
+const ends = (line: string) => !goesOn.test(line) && !lookedUp.some((pattern) => pattern.test(line))
+
+for (const { where, line } of commands.filter(({ line: one }) => ends(one))) {
   test.serial(`${where}: ${line}`, async (t) => {
     const [, failure] = endsOtherwise.find(([pattern]) => pattern.test(line)) ?? []
     const { code, stderr } = await run('bash', ['-c', line])

@@ -86,6 +86,7 @@ export function addServe(program: Command, session: Session): void {
 }
 
 async function serveUntilStopped(flags: ServeFlags, session: Session): Promise<void> {
+  const stop = stopped(session) // before anything is served
   const apiKeys = await keysOf(flags)
   await using model = await openModel(flags, session, {
     ...imageOptions(flags),
@@ -108,12 +109,12 @@ async function serveUntilStopped(flags: ServeFlags, session: Session): Promise<v
     log: writeLog,
   })
   session.remark(`${server.url}/v1 speaks OpenAI's API, ${server.url} Ollama's; Ctrl-C ends it`)
-  await stopped(session)
+  await stop
   await server.close(session.signal)
 }
 
 /** Resolves at SIGTERM or Ctrl-C, or when the session has to end; a second Ctrl-C then ends it at once. */
-async function stopped(session: Session): Promise<void> {
+function stopped(session: Session): Promise<void> {
   let stop: () => void = () => undefined
   let asked = false
   const onTerminate = () => {
@@ -126,7 +127,7 @@ async function stopped(session: Session): Promise<void> {
     onTerminate()
     return true
   })
-  await new Promise<void>((resolve) => {
+  return new Promise<void>((resolve) => {
     stop = resolve
     if (session.signal.aborted) resolve()
     session.signal.addEventListener('abort', () => {

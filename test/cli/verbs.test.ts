@@ -155,7 +155,7 @@ test('the completion of bash knows verbs, options and their values, and leaves f
     const script = path.join(folder, 'llava.bash')
     await writeFile(script, stdout)
     const verbs = await bashOffers(script, 'llava', '')
-    for (const verb of ['ask', 'chat', 'embed', 'tokenize', 'info', 'trace', 'bench', 'completion'])
+    for (const verb of ['ask', 'chat', 'embed', 'serve', 'tokenize', 'info', 'trace', 'bench', 'completion'])
       t.true(verbs.includes(verb), verb)
     t.deepEqual(await bashOffers(script, 'llava', 'tok'), ['tokenize'])
     t.deepEqual(await bashOffers(script, 'llava', 'ask', '--max-t'), ['--max-tokens'])
@@ -180,7 +180,7 @@ test('the completions of zsh and fish name every verb and option', async (t) => 
     ),
   )
   t.regex(fish, /-n '__fish_seen_subcommand_from ask' -l max-tokens -s n -r -d /)
-  for (const verb of ['ask', 'chat', 'embed', 'tokenize', 'completion']) {
+  for (const verb of ['ask', 'chat', 'embed', 'serve', 'tokenize', 'completion']) {
     t.true(zsh.includes(`    '${verb}:`))
     t.true(fish.includes(` -f -a ${verb} -d `))
   }
