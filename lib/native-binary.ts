@@ -1,7 +1,6 @@
 // Which file is the compiled addon on this machine, and what stands in the way where none loads. A file is mapped at the first use, never at import.
 
-import { existsSync, readdirSync } from 'node:fs'
-import { createRequire } from 'node:module'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import path from 'node:path'
 import { LlavaError } from './errors.js'
 import { packageRoot } from './package-files.js'
@@ -21,8 +20,7 @@ export function loadBinary(): unknown {
 /** What a binary must fit, and how to name it: `linux-x64-musl`. */
 export interface Target {
   readonly name: string
-  /** `musl 1.2.5` */
-  readonly libc?: string
+  readonly libc?: 'glibc' | 'musl'
 }
 
 /** The binary of `target` in the package at `root`: one that was built there, else the one that came with it. */
@@ -49,7 +47,7 @@ const rebuild = 'run `npx llava rebuild` to build it here'
 
 function unavailable(target: Target, what: string, advice: string, cause?: unknown): LlavaError {
   const { version, platform, arch } = process
-  const libc = target.libc === undefined ? '' : `, ${target.libc}`
+  const libc = target.libc === undefined ? '' : `, ${[target.libc, glibcVersion()].filter(Boolean).join(' ')}`
   return new LlavaError(
     'NATIVE_UNAVAILABLE',
     `no native binary for ${target.name} (Node.js ${version} for ${platform} ${arch}${libc}): ${what}; ${advice}`,
@@ -71,17 +69,23 @@ function listed(targets: readonly string[]): string {
   return targets.length === 0 ? 'none at all' : `those for ${targets.join(', ')}`
 }
 
-interface DetectLibc {
-  familySync(): string | null
-  versionSync(): string | null
-}
-
 /** What this process needs. */
 export function thisTarget(): Target {
-  const { platform, arch } = process
-  const name = `${platform}-${arch}`
-  if (platform !== 'linux' || packageRoot === undefined) return { name }
-  const libc = createRequire(import.meta.url)('detect-libc') as DetectLibc
-  const family = libc.familySync() ?? 'glibc'
-  return { name: family === 'musl' ? `${name}-musl` : name, libc: `${family} ${libc.versionSync() ?? ''}`.trim() }
+  const name = `${process.platform}-${process.arch}`
+  if (process.platform !== 'linux') return { name }
+  return isMusl() ? { name: `${name}-musl`, libc: 'musl' } : { name, libc: 'glibc' }
+}
+
+/** Whether no glibc is mapped: a system may have both libraries, and what its files say is not what this process runs on. */
+function isMusl(): boolean {
+  try {
+    return !/\/libc(?:\.so\.6|-2\.\d+\.so)$/m.test(readFileSync('/proc/self/maps', 'latin1'))
+  } catch {
+    return glibcVersion() === undefined
+  }
+}
+
+function glibcVersion(): string | undefined {
+  const { header } = process.report.getReport() as { readonly header: { readonly glibcVersionRuntime?: string } }
+  return header.glibcVersionRuntime
 }

@@ -1,61 +1,69 @@
-// The built addon as a Linux loader sees it: what it shows, and how old a C library it accepts. Reads the ELF file itself, without binutils.
+// The built addon as a Linux loader sees it: what it shows, and how old a C and a C++ library it accepts; and how it is loaded.
 
 import { readFileSync } from 'node:fs'
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { createRequire } from 'node:module'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import test from 'ava'
+import { loadFrom, thisTarget } from '../lib/native-binary.js'
+import { entryPoints, floor, newerThan, readElf } from './native/elf.js'
 
 const onLinux = process.platform === 'linux' ? test : test.skip
 const binary = fileURLToPath(new URL('../../build/Release/llava_native.node', import.meta.url))
 
-/** Node.js 20 itself asks for no newer glibc than this. */
-const newestGlibc = [2, 28] as const
-
-interface Section {
-  readonly type: number
-  readonly offset: number
-  readonly size: number
-  readonly link: number
-}
-
-const dynamicSymbols = 11
-
-function sectionsOf(elf: Buffer): Section[] {
-  const start = Number(elf.readBigUInt64LE(0x28))
-  const entrySize = elf.readUInt16LE(0x3a)
-  return Array.from({ length: elf.readUInt16LE(0x3c) }, (_, i) => {
-    const at = start + i * entrySize
-    const word = (field: number) => Number(elf.readBigUInt64LE(at + field))
-    return { type: elf.readUInt32LE(at + 4), offset: word(0x18), size: word(0x20), link: elf.readUInt32LE(at + 0x28) }
-  })
-}
-
-/** The dynamic string table, and the names of the symbols that the file defines. */
-function dynamicNames(elf: Buffer): { readonly strings: string; readonly defined: string[] } {
-  const sections = sectionsOf(elf)
-  const symbols = sections.find(({ type }) => type === dynamicSymbols)!
-  const { offset, size } = sections[symbols.link]!
-  const strings = elf.toString('latin1', offset, offset + size)
-  const defined: string[] = []
-  for (let at = symbols.offset + 24; at < symbols.offset + symbols.size; at += 24) {
-    const name = elf.readUInt32LE(at)
-    if (elf.readUInt16LE(at + 6) !== 0) defined.push(strings.slice(name, strings.indexOf('\0', name)))
-  }
-  return { strings, defined: defined.sort() }
-}
-
 onLinux('the addon shows the two Node-API entry points and nothing else', (t) => {
-  t.deepEqual(dynamicNames(readFileSync(binary)).defined, [
-    'napi_register_module_v1',
-    'node_api_module_get_api_version_v1',
+  t.deepEqual(readElf(readFileSync(binary)).defined, entryPoints)
+})
+
+onLinux('the addon asks for no newer glibc than Node.js itself, and for the libstdc++ of GCC 8', (t) => {
+  const { versions } = readElf(readFileSync(binary))
+  t.true(versions.length > 0)
+  t.deepEqual(newerThan(versions, floor), [])
+  t.deepEqual(newerThan(['GLIBC_2.3.4', 'GLIBC_2.29', 'GLIBCXX_3.4.3', 'GLIBCXX_3.4.26'], floor), [
+    'GLIBC_2.29',
+    'GLIBCXX_3.4.26',
   ])
 })
 
-onLinux('the addon asks for no newer glibc than Node.js itself', (t) => {
-  const needed = [...dynamicNames(readFileSync(binary)).strings.matchAll(/\bGLIBC_(\d+)\.(\d+)/g)].map(
-    ([, major, minor]) => [Number(major), Number(minor)] as const,
-  )
-  t.deepEqual(
-    needed.filter(([major, minor]) => major > newestGlibc[0] || (major === newestGlibc[0] && minor > newestGlibc[1])),
-    [],
-  )
+test('the library is ESM that require() takes: no module of it awaits at its top', (t) => {
+  const require = createRequire(import.meta.url)
+  t.is(typeof (require('../lib/index.js') as { readonly LLaVA: unknown }).LLaVA, 'function')
+})
+
+test('where no binary fits, the error says what was looked for, what is there, and what to do', async (t) => {
+  const root = await mkdtemp(path.join(tmpdir(), 'llava-binaries-'))
+  t.teardown(() => rm(root, { recursive: true }))
+  const target = { name: 'linux-riscv64-musl', libc: 'musl' } as const
+  const load = () => loadFrom(root, target)
+  const begins = /^no native binary for linux-riscv64-musl \(Node\.js v[\d.]+ for \w+ \w+, musl.*\): /
+  const advice = '; run `npx llava rebuild` to build it here'
+  for (const [contents, middle] of [
+    [undefined, /holds none at all$/],
+    ['linux-x64', /holds those for linux-x64$/],
+    ['linux-riscv64-musl', /llava_native\.node does not load: .+$/],
+  ] as const) {
+    if (contents !== undefined) {
+      await mkdir(path.join(root, 'prebuilds', contents), { recursive: true })
+      await writeFile(path.join(root, 'prebuilds', contents, 'llava_native.node'), 'no library')
+    }
+    const { message } = t.throws(load, { code: 'NATIVE_UNAVAILABLE' })
+    t.regex(message, begins)
+    t.true(message.endsWith(advice), message)
+    t.regex(message.slice(0, -advice.length), middle)
+  }
+  t.throws(() => loadFrom(undefined, target), {
+    message: /external, or import llava-native\/linux-riscv64-musl in place/,
+  })
+})
+
+test('a binary that was built here goes before one that came with the package', async (t) => {
+  const root = await mkdtemp(path.join(tmpdir(), 'llava-binaries-'))
+  t.teardown(() => rm(root, { recursive: true }))
+  for (const folder of ['build/Release', `prebuilds/${thisTarget().name}`]) {
+    await mkdir(path.join(root, folder), { recursive: true })
+    await writeFile(path.join(root, folder, 'llava_native.node'), 'no library')
+  }
+  t.throws(() => loadFrom(root, thisTarget()), { message: /build\/Release\/llava_native\.node does not load/ })
 })

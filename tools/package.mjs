@@ -49,15 +49,8 @@ const bundled = [
   'valibot',
 ]
 
-const {
-  scripts: _,
-  devDependencies: _dev,
-  files: _files,
-  ava: _ava,
-  c8: _c8,
-  config: _config,
-  ...manifest
-} = JSON.parse(readFileSync(from('package.json'), 'utf8'))
+const manifest = JSON.parse(readFileSync(from('package.json'), 'utf8'))
+for (const key of ['scripts', 'devDependencies', 'files', 'ava', 'c8', 'config']) delete manifest[key]
 const dependencies = Object.fromEntries(
   Object.entries(manifest.dependencies).filter(([name]) => !bundled.includes(name)),
 )

@@ -62,7 +62,7 @@ std::optional<MemoryPlan> plan_llava(const std::vector<std::string>& files, cons
   };
   const std::unique_ptr<float[]> logits = untouched(config.text.vocab_size),
                                  hidden = untouched(config.text.hidden_size);
-  model.forward({step}, logits.get(), hidden.get(), kNever);
+  model.forward({step}, {.logits = logits.get(), .hidden = hidden.get()}, kNever);
   if (config.has_vision) {
     const VisionConfig& v = config.vision;
     const int64_t pictures = pictures_at_once(v, backend.info().tower_rows);

@@ -351,7 +351,7 @@ withTool(
     const alone = path.join(workplace.folder, 'bundle-alone')
     await cp(path.join(folder, 'out'), alone, { recursive: true })
     await mkdir(path.join(alone, 'node_modules'))
-    for (const name of ['sharp', '@img', 'detect-libc', 'semver'])
+    for (const name of ['sharp', '@img', 'semver'])
       await symlink(path.join(installed, 'node_modules', name), path.join(alone, 'node_modules', name))
     const models = path.join(installed, 'node_modules/llava-native/models')
     const env = { ...workplace.env, MODEL: path.join(models, 'default.gguf'), PICTURE: path.join(models, 'demo.png') }
