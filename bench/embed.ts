@@ -108,7 +108,7 @@ function waysOf(
 ): Way[] {
   const { model, tower, shape, files, leastCosine: cosine } = parts
   const { vision } = shape
-  const batch = batchSize(towerRows(vision))
+  const batch = batchSize(towerRows(vision), tower.info().towerRows)
   const pixels = new Float32Array(batch * 3 * vision.imageSize ** 2).fill(0.5)
   const ways: Readonly<Record<string, () => Promise<unknown>>> = {
     async tower() {
