@@ -7,7 +7,7 @@
 //
 //   kBackendAbi says whether the two sides were built from the same structs. It follows from the names of the ops, the
 //   sizes of what crosses, and kAbiSources, the digest of the headers that describe it (comments and layout aside):
-//   `node tools/backend-abi.mjs --write` renews it, and test/native/device-library.test.ts fails while it is stale. Two
+//   `node tools/backend-abi.mjs --write` renews it, and test/device.test.ts fails while it is stale. Two
 //   libraries of one ABI may still compute different bits; bits are the back end's own.
 #pragma once
 #include <cstdint>
