@@ -168,6 +168,7 @@ test("mistakes come in OpenAI's form: the status, a sentence, the field and a co
     [{ ...aboutDemo, model: 'gpt-4o' }, 404, 'model_not_found', 'model'],
     [{ ...aboutDemo, temperature: '1' }, 400, 'invalid_value', 'temperature'],
     [{ ...aboutDemo, n: 0 }, 400, 'invalid_value', 'n'],
+    [{ ...aboutDemo, n: 9 }, 400, 'unsupported_value', 'n'],
     [{ ...aboutDemo, messages: [] }, 400, 'invalid_value', 'messages'],
     [{ ...aboutDemo, messages: [{ role: 'tool', content: 'x' }] }, 400, 'invalid_value', 'messages[0].role'],
     [{ ...aboutDemo, messages: [{ role: 'assistant', content: 'x' }] }, 400, 'invalid_value', 'messages[0].role'],
