@@ -87,13 +87,14 @@ test('several pictures may stand in a message, and in several ones', async (t) =
 })
 
 test('several answers are numbered, whole and in pieces; the first is that of one alone, and a seed gives the same', async (t) => {
-  const asked = { ...aboutDemo, n: 3, temperature: 1, seed: 5, max_completion_tokens: 12 }
+  const asked = { ...aboutDemo, n: 3, temperature: 5, seed: 5, max_completion_tokens: 12 }
   const texts = ({ choices }: OpenAI.ChatCompletion) => choices.map(({ message }) => message.content)
   const several = await client.chat.completions.create(asked)
   t.deepEqual(
     several.choices.map(({ index }) => index),
     [0, 1, 2],
   )
+  t.is(new Set(texts(several)).size, 3)
   const alone = await client.chat.completions.create({ ...asked, n: 1 })
   t.is(texts(alone)[0], texts(several)[0])
   const streamed = await client.chat.completions.stream(asked).finalChatCompletion()
@@ -168,6 +169,7 @@ test("mistakes come in OpenAI's form: the status, a sentence, the field and a co
     [{ ...aboutDemo, model: 'gpt-4o' }, 404, 'model_not_found', 'model'],
     [{ ...aboutDemo, temperature: '1' }, 400, 'invalid_value', 'temperature'],
     [{ ...aboutDemo, n: 0 }, 400, 'invalid_value', 'n'],
+    [{ ...aboutDemo, n: 9 }, 400, 'unsupported_value', 'n'],
     [{ ...aboutDemo, messages: [] }, 400, 'invalid_value', 'messages'],
     [{ ...aboutDemo, messages: [{ role: 'tool', content: 'x' }] }, 400, 'invalid_value', 'messages[0].role'],
     [{ ...aboutDemo, messages: [{ role: 'assistant', content: 'x' }] }, 400, 'invalid_value', 'messages[0].role'],

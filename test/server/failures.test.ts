@@ -17,13 +17,14 @@ import type { Running } from './running.js'
 
 const completions = '/v1/chat/completions'
 
-/** Nothing is under way, and no keys and values are held. */
-async function idle({ model, log }: Running, requests: number): Promise<void> {
+/** Nothing is under way, no keys and values are held, and no answer came to its end. */
+async function idle(t: ExecutionContext, { model, log, url }: Running, requests: number): Promise<void> {
   await eventually(() => {
     const { load, memory } = model.info()
     return load.running === 0 && load.waiting === 0 && memory.kvCache === 0
   })
   await eventually(() => log.filter(({ event }) => event === 'request').length === requests)
+  t.notRegex(await (await fetch(`${url}/metrics`)).text(), /llava_completion_tokens_total \d/)
 }
 
 /** Such as remember nothing, so that what is held is held by answers. */
@@ -48,8 +49,8 @@ for (const [route, body] of [
     t.true(here.model.info().memory.kvCache > 0)
     leave.abort()
     await t.throwsAsync(reader.read(), { any: true, name: 'AbortError' })
-    await idle(here, 1)
-    t.true(here.log.at(-1)?.['left'])
+    await idle(t, here, 1)
+    t.true(here.log[1]?.['left'])
   })
 }
 
@@ -64,8 +65,8 @@ test('a client that leaves before its answer begins frees it too', async (t) => 
   await eventually(() => here.model.info().load.running === 1)
   leave.abort()
   await t.throwsAsync(asking, { any: true, name: 'AbortError' })
-  await idle(here, 1)
-  t.like(here.log.at(-1), { status: 499, left: true })
+  await idle(t, here, 1)
+  t.like(here.log[1], { status: 499, left: true })
 })
 
 /** What a server says to bytes, until it closes the connection. */
@@ -146,7 +147,7 @@ test('an answer that takes longer than the deadline is stopped and says so', asy
   const whole = await post(here.url + completions, endless)
   t.is(whole.status, 504)
   t.is(await codeOf(whole), 'deadline_exceeded')
-  await idle(here, 1)
+  await idle(t, here, 1)
 })
 
 /** A server of pictures: /endless never ends, /silent says nothing, /demo.png is one. */
@@ -283,7 +284,7 @@ test('what still runs after the time to drain is stopped, and says so', async (t
   t.like(JSON.parse(events.at(-1)?.slice('data: '.length) ?? ''), { error: { code: 'shutting_down' } })
 })
 
-test('an address that is taken is a mistake in words', async (t: ExecutionContext) => {
+test('an address that is taken is a mistake in words', async (t) => {
   await using here = await running()
   const port = Number(new URL(here.url).port)
   await t.throwsAsync(serve({ models: { default: here.model }, port }), {

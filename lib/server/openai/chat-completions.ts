@@ -4,7 +4,7 @@ import * as v from 'valibot'
 import { dictionary, object } from '../schema-object.js'
 import type { Answer, AnswerOptions, FinishReason } from '../../index.js'
 import { Answers, spentOn, type Piece } from '../answers.js'
-import { openaiError } from '../api-error.js'
+import { ApiError, openaiError, reasons } from '../api-error.js'
 import { messagesOf, modelOf, pictureAt, type Part, type Turn } from '../conversation-input.js'
 import { route, StreamedReply, type Call, type Served } from '../route.js'
 import {
@@ -140,7 +140,7 @@ export const chatCompletions = route({
     )
     const made = { id: `chatcmpl-${call.id}`, created: seconds(new Date()), model: asked.model }
     if (asked.stream === true) {
-      const failure = (error: Parameters<typeof openaiError>[0]) => event(openaiError(error))
+      const failure = (error: ApiError) => event(openaiError(error))
       return new StreamedReply(eventStream, chunks(answers, asked, made), failure)
     }
     const all = await answers.all
@@ -196,9 +196,11 @@ function logprobsOf({ tokens }: Piece): v.InferOutput<typeof logprobs> {
   return content.length === 0 ? null : { content, refusal: null }
 }
 
-/** How many answers; a request that asks for more than are allowed gets so many. */
+/** How many answers. Fails with 400 where they are more than are allowed. */
 function countOf({ n }: Body, { served }: Call<unknown>): number {
-  return Math.min(n ?? 1, served.limits.answers)
+  const { answers } = served.limits
+  if ((n ?? 1) <= answers) return n ?? 1
+  throw new ApiError(reasons.unsupported, `expected \`n\` to be at most ${answers}, got ${n}`, { param: 'n' })
 }
 
 function turns({ messages }: Body, served: Served): readonly Turn[] {

@@ -5,7 +5,7 @@ import * as v from 'valibot'
 import { dictionary, object } from '../schema-object.js'
 import type { Answer } from '../../index.js'
 import { Answers } from '../answers.js'
-import { openaiError, type ApiError } from '../api-error.js'
+import type { ApiError } from '../api-error.js'
 import { messagesOf, modelOf, pictureAt, type Part, type Turn } from '../conversation-input.js'
 import { route, StreamedReply, type Served } from '../route.js'
 import {
@@ -177,16 +177,11 @@ export const responses = route({
     }
     const answers = new Answers(question, call)
     const writing = new Writing(asked, call.id)
-    if (asked.stream === true) return new StreamedReply(eventStream, writing.events(answers), failure)
+    if (asked.stream === true)
+      return new StreamedReply(eventStream, writing.events(answers), (error) => writing.failed(error))
     return writing.ended((await answers.all)[0] as Answer)
   },
 })
-
-/** OpenAI's event for what fails half-way. */
-function failure(error: ApiError): string {
-  const { message, code, param } = openaiError(error).error
-  return event({ type: 'error', code, message, param, sequence_number: Number.MAX_SAFE_INTEGER }, 'error')
-}
 
 /** A response from its first event to its last. */
 class Writing {
@@ -237,6 +232,11 @@ class Writing {
       type: ended.status === 'incomplete' ? 'response.incomplete' : 'response.completed',
       response: ended,
     })
+  }
+
+  /** The last event of a response that fails half-way. */
+  failed({ message, code, param }: ApiError): string {
+    return event({ type: 'error', code, message, param, sequence_number: this.#sequence++ }, 'error')
   }
 
   /** What comes before the first text. */
