@@ -98,7 +98,7 @@ void multiply_floats(CudaStream& stream, const Product& p) {
   for_dtype(p.weight.dtype, [&]<DType type>() {
     if (p.M == 1) return launch_floats<type, 1, 2>(stream, p);
     if (p.M <= 4) return launch_floats<type, 4, 2>(stream, p);
-    launch_floats<type, 8, 4>(stream, p);
+    launch_floats<type, 8, is_quantised(type) ? 1 : 4>(stream, p);  // ptxas takes minutes for more groups
   });
 }
 
