@@ -1,4 +1,4 @@
-# node-gyp and prebuildify read this file; CMakeLists.txt is its twin. Both take sources, defines and flags from native/sources.gypi.
+# node-gyp reads this file; CMakeLists.txt is its twin. Both take sources, defines and flags from native/sources.gypi.
 #   llava_native   the addon: build/Release/llava_native.node
 #   llava_testing  the addon of the tests, never shipped: build/testing/llava_testing.node, with -Dllava_testing=1
 #   allocation_probe  what tests preload to see allocations, and to make them fail: build/testing/allocation_probe.so, with it on Linux
