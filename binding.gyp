@@ -1,4 +1,4 @@
-# node-gyp and prebuildify read this file; CMakeLists.txt is its twin. Both take sources, defines and flags from native/sources.gypi.
+# node-gyp reads this file; CMakeLists.txt is its twin. Both take sources, defines and flags from native/sources.gypi.
 #   llava_native   the addon: build/Release/llava_native.node
 #   llava_testing  the addon of the tests, never shipped: build/testing/llava_testing.node, with -Dllava_testing=1
 #   llava_device  a back end in a library of its own, for the tests: build/testing/llava_device.so, with it on Linux

@@ -1,11 +1,12 @@
 // The built addon as a Linux loader sees it: what it shows, and how old a C and a C++ library it accepts; and how it is loaded.
 
+import { execFile } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
-import { createRequire } from 'node:module'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
 import test from 'ava'
 import { loadFrom, thisTarget } from '../lib/native-binary.js'
 import { entryPoints, floor, newerThan, readElf } from './native/elf.js'
@@ -27,9 +28,12 @@ onLinux('the addon asks for no newer glibc than Node.js itself, and for the libs
   ])
 })
 
-test('the library is ESM that require() takes: no module of it awaits at its top', (t) => {
-  const require = createRequire(import.meta.url)
-  t.is(typeof (require('../lib/index.js') as { readonly LLaVA: unknown }).LLaVA, 'function')
+test('the library is ESM that require() takes: no module of it awaits at its top', async (t) => {
+  // in a process of its own, as a module that has been imported before is taken either way
+  const index = fileURLToPath(new URL('../lib/index.js', import.meta.url))
+  const program = `console.log(typeof require(${JSON.stringify(index)}).LLaVA)`
+  const { stdout } = await promisify(execFile)(process.execPath, ['--input-type=commonjs', '-e', program])
+  t.is(stdout, 'function\n')
 })
 
 test('where no binary fits, the error says what was looked for, what is there, and what to do', async (t) => {

@@ -166,7 +166,7 @@ async function buildWithNodeGyp(tools, testing) {
       ...environment,
       MAKE: tools.make,
     })
-  // gyp's make files also put a link to the testing addon beside the shipped one, where node-gyp-build takes the first it finds
+  // gyp's make files also put a link to the testing addon beside the shipped one, which is not shipped
   rmSync(path.join(root, 'build/Release/llava_testing.node'), { force: true })
 }
 

@@ -1,6 +1,6 @@
 // node tools/far-tests.mjs: the tests of the native boundary once more, on a back end whose memory nobody reaches but itself
 // (native/testing/far_backend.h), and the goldens in a library of its own (native/testing/device_library.cc) too. Needs what `npm test` builds.
-// The testing addon is all of the shipped one on that back end: it is put where node-gyp-build looks first, under the shipped one's name.
+// The testing addon is all of the shipped one on that back end: it is put where lib looks for it, under the shipped one's name.
 
 import { spawnSync } from 'node:child_process'
 import { copyFileSync, mkdirSync } from 'node:fs'

@@ -11,7 +11,7 @@ interface TestingAddon {
   runCase(name: string, isa: string): { readonly ok: boolean; readonly worstError: number; readonly bound: number; readonly detail: string }
 }
 
-/** As for the addon beside it (node-gyp-build): another folder that has build/ in it. */
+/** As for the addon beside it (lib/native-binary.ts): another folder that has build/ in it. */
 const root = process.env['LLAVA_NATIVE_PREBUILD'] ?? fileURLToPath(new URL('../../..', import.meta.url))
 const addon = createRequire(import.meta.url)(path.join(root, 'build/testing/llava_testing.node')) as TestingAddon
 const cases = addon.listCases()
