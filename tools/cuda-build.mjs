@@ -53,8 +53,9 @@ function demangled(names) {
     .map((name) =>
       name
         .replace(/\(anonymous namespace\)::|llava::cuda::|llava::|_NV_ANON_NAMESPACE::|^void /g, '')
-        .replace(/\(.*$/, '')
-        .replaceAll(/\(DType\)(\d+)/g, (_, type) => dtypes[Number(type)]),
+        .replaceAll(/\(DType\)(\d+)/g, (_, type) => dtypes[Number(type)])
+        .replaceAll(/\((\w+)\)(\d+)/g, '$1 $2')
+        .replace(/\(.*$/, ''),
     )
 }
 const dtypes = [...readFileSync(path.join(root, 'native/common/dtype.h'), 'utf8').matchAll(/^ {2}X\((\w+), /gm)].map(
