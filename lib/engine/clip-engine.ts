@@ -60,7 +60,7 @@ export class ClipEngine {
     })
     this.#pictures = new PictureBatches(
       { encode, free: () => undefined },
-      batchSize(towerRows(vision), model.info().towerRows),
+      batchSize(towerRows(vision), guardedNow(() => model.info()).towerRows),
     )
     this.description = description
     this.options = options
