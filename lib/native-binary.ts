@@ -1,4 +1,5 @@
-// Which file is the compiled addon on this machine, and what stands in the way where none loads. A file is mapped at the first use, never at import.
+// Which file is the compiled addon on this machine, and what stands in the way where none loads. A file is mapped at
+// the first use, never at import.
 
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import path from 'node:path'
@@ -7,7 +8,10 @@ import { packageRoot } from './package-files.js'
 
 let given: unknown
 
-/** Takes an addon that is loaded already: `llava-native/linux-x64` and its like load theirs by a path that bundlers follow. */
+/**
+ * Takes an addon that is loaded already: `llava-native/linux-x64` and its like load theirs by a path that bundlers
+ * follow.
+ */
 export function useBinary(addon: unknown): void {
   given = addon
 }
@@ -76,7 +80,10 @@ export function thisTarget(): Target {
   return isMusl() ? { name: `${name}-musl`, libc: 'musl' } : { name, libc: 'glibc' }
 }
 
-/** Whether no glibc is mapped: a system may have both libraries, and what its files say is not what this process runs on. */
+/**
+ * Whether no glibc is mapped: a system may have both libraries, and what its files say is not what this process runs
+ * on.
+ */
 function isMusl(): boolean {
   try {
     return !/\/libc(?:\.so\.6|-2\.\d+\.so)$/m.test(readFileSync('/proc/self/maps', 'latin1'))

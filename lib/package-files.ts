@@ -1,4 +1,5 @@
-// Where files of this package lie: its models, its binaries. Found from this module upwards, as it may be bundled with others.
+// Where files of this package lie: its models, its binaries. Found from this module upwards, as it may be bundled with
+// others.
 
 import { existsSync } from 'node:fs'
 import path from 'node:path'
@@ -21,7 +22,10 @@ function findRoot(): string | undefined {
   return undefined
 }
 
-/** Electron packs an application into app.asar, out of which nothing can be mapped, and unpacks what it is told to beside it. */
+/**
+ * Electron packs an application into app.asar, out of which nothing can be mapped, and unpacks what it is told to
+ * beside it.
+ */
 function unpacked(folder: string): string {
   const beside = folder.replace(/\bapp\.asar(?=[\\/])/, 'app.asar.unpacked')
   return existsSync(beside) ? beside : folder

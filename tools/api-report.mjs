@@ -1,5 +1,5 @@
-// npm run api: docs/api.md, every public name with its declaration as tsc wrote it. With --check nothing is written: exit code 1 where the page is not up to date.
-// Needs dist (npm run build:ts).
+// npm run api: docs/api.md, every public name with its declaration as tsc wrote it. With --check nothing is written:
+// exit code 1 where the page is not up to date. Needs dist (npm run build:ts).
 
 import { readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'

@@ -1,5 +1,6 @@
-// node tools/backend-abi.mjs [--write]: whether kAbiSources of native/ops/backend_library.h is the digest of the headers that describe what
-// crosses between the addon and the shared library of a back end; with --write puts it there. Comments and layout do not count.
+// node tools/backend-abi.mjs [--write]: whether kAbiSources of native/ops/backend_library.h is the digest of the
+// headers that describe what crosses between the addon and the shared library of a back end; with --write puts it
+// there. Comments and layout do not count.
 
 import { createHash } from 'node:crypto'
 import { readFileSync, writeFileSync } from 'node:fs'

@@ -1,6 +1,7 @@
-// node tools/cuda-build.mjs [--check] [--architectures 80,90a] [--library]: what nvcc and ptxas make of the CUDA back end's kernels.
-//   Without --library: registers, shared memory and spills of every kernel, kept in bench/cuda/kernels.txt; with --check nothing is written, and a
-//   kernel that spills more or takes more registers than the table has is an error.
+// node tools/cuda-build.mjs [--check] [--architectures 80,90a] [--library]: what nvcc and ptxas make of the CUDA back
+// end's kernels.
+//   Without --library: registers, shared memory and spills of every kernel, kept in bench/cuda/kernels.txt; with
+//   --check nothing is written, and a kernel that spills more or takes more registers than the table has is an error.
 //   --library: builds build/cuda/llava_cuda.so for every architecture instead (minutes).
 // Needs a CUDA toolkit (12.x or 13.x) and CMake, no card. Installs nothing.
 

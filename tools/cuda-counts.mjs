@@ -1,11 +1,15 @@
-// node tools/cuda-counts.mjs: what the CUDA back end's kernels ask of a card, as the emulator counts it, and how long each would take at least on some
-// cards. These are counts, not times: nothing here has run on a card. Needs CMake, Ninja and a g++ for x86-64.
+// node tools/cuda-counts.mjs: what the CUDA back end's kernels ask of a card, as the emulator counts it, and how long
+// each would take at least on some cards. These are counts, not times: nothing here has run on a card. Needs CMake,
+// Ninja and a g++ for x86-64.
 
 import { spawnSync } from 'node:child_process'
 import path from 'node:path'
 import { cmakeBuild, root } from './cmake-build.mjs'
 
-/** Bytes a second and multiply-adds of bfloat16, times two, a second. H200: measured copies and products of random data; others: datasheets. */
+/**
+ * Bytes a second and multiply-adds of bfloat16, times two, a second. H200: measured copies and products of random data;
+ * others: datasheets.
+ */
 const cards = {
   A100: [2.0e12, 312e12],
   L40S: [0.86e12, 362e12],

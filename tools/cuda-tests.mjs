@@ -1,7 +1,8 @@
-// node tools/cuda-tests.mjs [--sanitized]: the CUDA back end without a card. Its kernels' own text runs on the CPU, every thread a fiber
-// (native/testing/cuda_emu): the conformance suite's op cases in three schedules, whose results must be the same bits, and the goldens through
-// its library, opened at run time. --sanitized: the op cases under AddressSanitizer, without the goldens. Needs CMake, Ninja and a g++ for x86-64;
-// the goldens need what `npm test` builds. Installs nothing.
+// node tools/cuda-tests.mjs [--sanitized]: the CUDA back end without a card. Its kernels' own text runs on the CPU,
+// every thread a fiber (native/testing/cuda_emu): the conformance suite's op cases in three schedules, whose results
+// must be the same bits, and the goldens through its library, opened at run time. --sanitized: the op cases under
+// AddressSanitizer, without the goldens. Needs CMake, Ninja and a g++ for x86-64; the goldens need what `npm test`
+// builds. Installs nothing.
 
 import { spawn, spawnSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
@@ -12,7 +13,10 @@ import { answers, cmakeBuild, root } from './cmake-build.mjs'
 const { values } = parseArgs({ options: { sanitized: { type: 'boolean', default: false } } })
 const folder = values.sanitized ? 'build/cuda-sanitized' : 'build/cuda-emulated'
 
-/** Runs the op cases in one pair of schedules; resolves to its counts. A program that ends badly without a failure counts one. */
+/**
+ * Runs the op cases in one pair of schedules; resolves to its counts. A program that ends badly without a failure
+ * counts one.
+ */
 function run(schedules) {
   return new Promise((resolve, reject) => {
     const child = spawn(path.join(root, folder, 'llava_cuda_conformance'), [`--on=${schedules}`], {

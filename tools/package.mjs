@@ -1,6 +1,8 @@
-// npm run package: what is published, as build/package/ and as build/llava-native-VERSION.tgz. Needs dist (npm run build:ts) and prebuilds/ (npm run prebuilds).
-//   dist      the JavaScript of lib and bench in few files, as every file of its own costs an import half a millisecond; types as tsc wrote them. What is used of
-//             some packages is in them, a fifth of what these weigh; their licences stand in THIRD_PARTY_LICENSES.txt
+// npm run package: what is published, as build/package/ and as build/llava-native-VERSION.tgz. Needs dist (npm run
+// build:ts) and prebuilds/ (npm run prebuilds).
+//   dist      the JavaScript of lib and bench in few files, as every file of its own costs an import half a
+//             millisecond; types as tsc wrote them. What is used of some packages is in them, a fifth of what these
+//             weigh; their licences stand in THIRD_PARTY_LICENSES.txt
 //   TARGET    a subpath for each binary, which loads it by a literal require: for bundlers, which follow nothing else
 // package.json comes without what only a checkout needs.
 
@@ -34,7 +36,10 @@ const files = [
   'tools/make-nodedir.mjs',
 ]
 
-/** Dependencies that are bundled: JavaScript without binaries, in ESM, of which little is used or which every import would load. */
+/**
+ * Dependencies that are bundled: JavaScript without binaries, in ESM, of which little is used or which every import
+ * would load.
+ */
 const bundled = [
   '@eslint-community/regexpp',
   '@huggingface/hub',
@@ -55,7 +60,10 @@ const dependencies = Object.fromEntries(
   Object.entries(manifest.dependencies).filter(([name]) => !bundled.includes(name)),
 )
 
-/** What is imported or run by name: subpaths, the command, a process of the bench, and what the subpaths of binaries import. */
+/**
+ * What is imported or run by name: subpaths, the command, a process of the bench, and what the subpaths of binaries
+ * import.
+ */
 const entryPoints = [
   ...Object.values(manifest.exports).flatMap((subpath) => subpath.default ?? []),
   ...Object.values(manifest.bin),
@@ -109,7 +117,10 @@ function writeLicences(folders) {
   )
 }
 
-/** Each target's two files: a CommonJS one, whose require bundlers follow, and the module that hands its binary to the library. */
+/**
+ * Each target's two files: a CommonJS one, whose require bundlers follow, and the module that hands its binary to the
+ * library.
+ */
 function writeTargets(targets) {
   mkdirSync(to('dist/targets'))
   for (const target of targets) {

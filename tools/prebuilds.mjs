@@ -1,7 +1,9 @@
-// npm run prebuilds -- [--twice] TARGET…: the addon that ships for each target, as prebuilds/TARGET/llava_native.node. All that this machine has the tools for
-// where no target is named; `host` is the one that it is. --twice builds each from nothing a second time, in a folder of another name, and compares the bytes.
+// npm run prebuilds -- [--twice] TARGET…: the addon that ships for each target, as prebuilds/TARGET/llava_native.node.
+// All that this machine has the tools for where no target is named; `host` is the one that it is. --twice builds each
+// from nothing a second time, in a folder of another name, and compares the bytes.
 //   linux-x64 linux-arm64             g++ and g++-aarch64-linux-gnu, against the shared libstdc++ that Node itself has
-//   linux-x64-musl linux-arm64-musl   zig (the package ziglang of PyPI, or ZIG in the environment), with its libc++ inside
+//   linux-x64-musl linux-arm64-musl   zig (the package ziglang of PyPI, or ZIG in the environment), with its libc++
+//   inside
 //   win32-x64                         g++-mingw-w64-x86-64-posix, with nothing but Windows' own libraries left to load
 //   darwin-arm64 darwin-x64           clang, on a Mac
 // Needs CMake and Ninja. Installs nothing.

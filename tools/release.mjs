@@ -1,4 +1,5 @@
-// npm run release -- [--dry-run]: publishes the version of package.json, with what is in prebuilds/. With --dry-run everything but that. Stops at the first thing that is wrong.
+// npm run release -- [--dry-run]: publishes the version of package.json, with what is in prebuilds/. With --dry-run
+// everything but that. Stops at the first thing that is wrong.
 
 import { spawnSync } from 'node:child_process'
 import { existsSync, readFileSync } from 'node:fs'

@@ -1,4 +1,5 @@
-// npm run sbom: build/sbom.cdx.json, a CycloneDX bill of all that ships: the packages as npm knows them, bundled ones too, and the models.
+// npm run sbom: build/sbom.cdx.json, a CycloneDX bill of all that ships: the packages as npm knows them, bundled ones
+// too, and the models.
 
 import { spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'

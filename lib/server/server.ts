@@ -18,7 +18,9 @@ import type { Route, Served } from './route.js'
 import { apiRoutes } from './routes.js'
 import { checkServerOptions, type CheckedOptions, type LogEntry, type ServerOptions } from './server-options.js'
 
-/** Milliseconds that connections are kept for a next request: longer than the minute that most balancers keep theirs. */
+/**
+ * Milliseconds that connections are kept for a next request: longer than the minute that most balancers keep theirs.
+ */
 const keepAliveMs = 75_000
 
 /** Milliseconds that what is stopped at the end may take to say so. */

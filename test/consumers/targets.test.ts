@@ -1,5 +1,5 @@
-// Each binary that was built: what it shows and asks for, and an answer by a Node of its target. arm64 runs under qemu-user, Windows under Wine, musl by a Node of
-// musl; what is not to be had here is skipped by name.
+// Each binary that was built: what it shows and asks for, and an answer by a Node of its target. arm64 runs under
+// qemu-user, Windows under Wine, musl by a Node of musl; what is not to be had here is skipped by name.
 
 import { existsSync, readFileSync, readdirSync, statSync } from 'node:fs'
 import { chmod, copyFile, mkdir, readFile, writeFile } from 'node:fs/promises'
