@@ -812,11 +812,12 @@ Ranking top_k_loops(const Matrix& x, int64_t columns, int64_t k) {
   for (int64_t r = 0; r < x.rows; r++) {
     const auto above = [&](int32_t a, int32_t b) {
       const float value = x(r, a), other = x(r, b);
-      return value > other || (std::isnan(value) && !std::isnan(other));
+      if (std::isnan(value) != std::isnan(other)) return std::isnan(value);
+      return value > other || (!(value < other) && a < b);
     };
     std::vector<int32_t> order(at(columns));
     std::iota(order.begin(), order.end(), 0);
-    std::stable_sort(order.begin(), order.end(), above);
+    std::sort(order.begin(), order.end(), above);
     for (int64_t i = 0; i < k; i++) {
       out.ids.push_back(order[at(i)]);
       out.values.push_back(x(r, order[at(i)]));
