@@ -28,6 +28,13 @@ test('ask writes the answer and nothing else', async (t) => {
   t.is(code, 0)
 })
 
+test('what is no terminal gets no colours, in CI neither', async (t) => {
+  const { stdout, code } = await llava(['info', ...tiny], '', { CI: 'true', NO_COLOR: undefined })
+  t.regex(stdout, /^model /)
+  t.false(stdout.includes('\x1b'))
+  t.is(code, 0)
+})
+
 test('ask --json writes the answer as one object with these keys', async (t) => {
   const { code, stdout, stderr } = await llava(['ask', picture, question, ...short, '--json'])
   t.is(stderr, '')

@@ -147,9 +147,9 @@ export class Session {
   }
 }
 
-/** Colours for a stream: none unless it is a terminal and NO_COLOR is unset. */
-export function colours(stream: NodeJS.WriteStream): ReturnType<typeof pc.createColors> {
-  return pc.createColors(stream.isTTY && process.env['NO_COLOR'] === undefined)
+/** Colours for a stream: none unless it is a terminal and NO_COLOR is unset, in CI neither. */
+export function colours(stream: { readonly isTTY?: boolean }): ReturnType<typeof pc.createColors> {
+  return pc.createColors(stream.isTTY === true && process.env['NO_COLOR'] === undefined)
 }
 
 function errorFacts(error: unknown): { readonly code: string; readonly message: string } {
