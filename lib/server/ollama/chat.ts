@@ -2,12 +2,12 @@
 
 import * as v from 'valibot'
 import { object } from '../schema-object.js'
-import type { Answer } from '../../index.js'
 import { Answers } from '../answers.js'
 import { messagesOf, modelOf, pictureIn, type Part, type Turn } from '../conversation-input.js'
 import { noToolsFields } from '../openai/fields.js'
-import { route, StreamedReply } from '../route.js'
-import { answerFields, answerOptions, endFields, endOf, failure, line, lines } from './fields.js'
+import { route, type StreamedReply } from '../route.js'
+import { answerFields, answerOptions, endFields, lines } from './fields.js'
+import { reply } from './reply.js'
 
 const message = object({
   role: v.picklist(['system', 'user', 'assistant']),
@@ -49,17 +49,9 @@ export const chat = route({
       },
       call,
     )
-    if (asked.stream !== false) return new StreamedReply(lines, pieces(asked, answers), failure)
-    const [whole] = (await answers.all) as readonly [Answer]
-    return { ...said(asked, whole.text), done: true, ...endOf(whole) }
+    return reply(asked.stream, answers, (text) => said(asked, text))
   },
 })
-
-async function* pieces(asked: Body, answers: Answers): AsyncGenerator<string, void, undefined> {
-  for await (const { text } of answers.pieces()) if (text !== '') yield line({ ...said(asked, text), done: false })
-  const [whole] = (await answers.all) as readonly [Answer]
-  yield line({ ...said(asked, ''), done: true, ...endOf(whole) })
-}
 
 function said({ model }: Body, content: string): Omit<Chat, 'done'> {
   return { model, created_at: new Date().toISOString(), message: { role: 'assistant', content } }

@@ -2,11 +2,11 @@
 
 import * as v from 'valibot'
 import { object } from '../schema-object.js'
-import type { Answer } from '../../index.js'
 import { Answers } from '../answers.js'
 import { messagesOf, modelOf, pictureIn, type Part, type Turn } from '../conversation-input.js'
-import { route, StreamedReply } from '../route.js'
-import { answerFields, answerOptions, endFields, endOf, failure, line, lines } from './fields.js'
+import { route, type StreamedReply } from '../route.js'
+import { answerFields, answerOptions, endFields, lines } from './fields.js'
+import { reply } from './reply.js'
 
 /** Clients send these empty. */
 const mustBeEmpty = (why: string) =>
@@ -61,17 +61,9 @@ export const generate = route({
       },
       call,
     )
-    if (asked.stream !== false) return new StreamedReply(lines, pieces(asked, answers), failure)
-    const [whole] = (await answers.all) as readonly [Answer]
-    return { ...said(asked, whole.text), done: true, ...endOf(whole) }
+    return reply(asked.stream, answers, (text) => said(asked, text))
   },
 })
-
-async function* pieces(asked: Body, answers: Answers): AsyncGenerator<string, void, undefined> {
-  for await (const { text } of answers.pieces()) if (text !== '') yield line({ ...said(asked, text), done: false })
-  const [whole] = (await answers.all) as readonly [Answer]
-  yield line({ ...said(asked, ''), done: true, ...endOf(whole) })
-}
 
 function said({ model }: Body, response: string): Omit<Generated, 'done'> {
   return { model, created_at: new Date().toISOString(), response }
