@@ -55,7 +55,7 @@ const bundled = [
 ]
 
 const manifest = JSON.parse(readFileSync(from('package.json'), 'utf8'))
-for (const key of ['scripts', 'devDependencies', 'files', 'ava', 'c8', 'config']) delete manifest[key]
+for (const key of ['private', 'scripts', 'devDependencies', 'ava', 'c8', 'config']) delete manifest[key]
 const dependencies = Object.fromEntries(
   Object.entries(manifest.dependencies).filter(([name]) => !bundled.includes(name)),
 )

@@ -74,8 +74,7 @@ export class Speculation {
 
   /**
    * All logits after the token of the last step, where its candidates do not settle what follows: the token goes
-   * through the decoder once more, and so
-   * few rows have the same bits in any company.
+   * through the decoder once more, and so few rows have the same bits in any company.
    */
   async whole(): Promise<NextLogits> {
     this.retract()
