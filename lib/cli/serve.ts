@@ -18,6 +18,7 @@ import {
 } from './flags.js'
 import { addHelp } from './help.js'
 import type { Session } from './session.js'
+import { exportSpans, wantsSpans } from './span-export.js'
 
 const help = {
   about: [
@@ -35,6 +36,7 @@ const help = {
       ['/healthz', 'answers as long as the process lives'],
       ['/readyz', 'answers 200 while requests are taken'],
       ['/metrics', 'numbers for Prometheus'],
+      ['OTEL_EXPORTER_OTLP_ENDPOINT', 'where it is set, a span of each request goes to this collector'],
     ],
   },
   examples: [
@@ -88,6 +90,7 @@ export function addServe(program: Command, session: Session): void {
 async function serveUntilStopped(flags: ServeFlags, session: Session): Promise<void> {
   const stop = stopped(session) // before anything is served
   const apiKeys = await keysOf(flags)
+  await using spans = wantsSpans(process.env) ? await exportSpans(writeLog) : undefined
   await using model = await openModel(flags, session, {
     ...imageOptions(flags),
     ...(flags.clip !== undefined && { clip: flags.clip }),
@@ -97,6 +100,7 @@ async function serveUntilStopped(flags: ServeFlags, session: Session): Promise<v
   const server = await serve({
     models: { [nameOf(flags)]: model },
     apiKeys,
+    spans: spans !== undefined,
     ...given({ host, port, remotePictures, files, origins }),
     limits: given({
       requests: flags.maxRequests,
