@@ -34,7 +34,7 @@ const schema = v.strictObject({
   apiKeys: v.optional(v.array(v.pipe(v.string(), v.nonEmpty())), []),
   origins: v.optional(v.array(v.pipe(v.string(), v.nonEmpty())), []),
   remotePictures: v.optional(v.boolean()),
-  files: v.optional(v.string()),
+  files: v.optional(v.union([v.string(), v.literal(false)])),
   limits: v.optional(limitsSchema, {}),
   log: v.optional(v.custom<(entry: LogEntry) => void>((value) => typeof value === 'function', 'expected a function')),
 })
@@ -91,8 +91,8 @@ export interface ServerOptions {
   readonly origins?: readonly string[]
   /** Whether requests may name pictures by http and https URLs; default only where `host` is a loopback address. */
   readonly remotePictures?: boolean
-  /** A directory whose files are served at /. */
-  readonly files?: string
+  /** What is served at /: the files of a directory, or nothing. Default: the chat page that comes with the package. */
+  readonly files?: string | false
   readonly limits?: ServerLimits
   /** Takes each line of the log. */
   readonly log?: (entry: LogEntry) => void
