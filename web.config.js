@@ -3,6 +3,7 @@
 export default {
   files: ['dist/test/web/*.test.js'],
   workerThreads: false,
+  serial: true,
   concurrency: 2,
   timeout: '2m',
 }

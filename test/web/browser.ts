@@ -76,7 +76,16 @@ export async function ask(page: Page, question: string): Promise<void> {
   await field(page).press('Enter')
 }
 
-/** Waits until all answers are written. */
+/** Chooses files as pictures. */
+export async function pick(page: Page, files: readonly string[]): Promise<void> {
+  const kept = page.getByRole('button', { name: 'Remove this picture' })
+  const before = await kept.count()
+  await page.locator('form input[type=file]:not([capture])').setInputFiles([...files])
+  await kept.nth(before + files.length - 1).waitFor()
+}
+
+/** Waits until all answers that are shown are written. */
 export async function written(page: Page): Promise<void> {
-  await page.getByRole('button', { name: 'Stop' }).waitFor({ state: 'detached' })
+  await page.getByRole('button', { name: 'Send' }).waitFor()
+  await page.getByRole('button', { name: 'Another answer' }).last().waitFor()
 }
