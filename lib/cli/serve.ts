@@ -56,7 +56,7 @@ interface ServeFlags extends ModelFlags, ImageFlags {
   readonly apiKeyFile?: string
   readonly allowOrigin?: readonly string[]
   readonly remotePictures?: boolean
-  readonly files?: string
+  readonly files?: string | false
   readonly maxRequests?: number
   readonly maxTokens?: number
   readonly maxPictures?: number
@@ -76,7 +76,8 @@ export function addServe(program: Command, session: Session): void {
     .option('--allow-origin <origin>', 'web pages that may ask, * for all; may be given several times', collect)
     .option('--remote-pictures', 'fetch pictures from http and https URLs (default: only for this machine)')
     .option('--no-remote-pictures', 'do not')
-    .option('--files <dir>', 'serve the files of a directory at /')
+    .option('--files <dir>', 'serve the files of a directory at / (default: a chat page)')
+    .option('--no-files', 'serve the APIs alone')
     .option('--max-requests <n>', 'requests under way; one more gets 429 (default: 256)', integer)
     .option('--max-tokens <n>', 'most tokens of an answer (default: 4096)', integer)
     .option('--max-pictures <n>', 'most pictures of a request (default: 32)', integer)
