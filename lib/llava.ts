@@ -44,13 +44,12 @@ import type { EncodedImage, ImageSource } from './engine/encoded-image.js'
 import { Engine } from './engine/engine.js'
 import { calledFrom, Job } from './engine/job.js'
 import { allInputs, eachInput, named, type NamedResult } from './engine/many-inputs.js'
-import { imageProcessor, PictureEncoder } from './engine/picture-encoder.js'
+import { PictureEncoder } from './engine/picture-encoder.js'
 import { mostRows } from './engine/step-plan.js'
 import { invalidArgument, LlavaError } from './errors.js'
 import { defaultModel } from './hub/named-model.js'
 import type { ImageInput, RgbImage } from './image/decode.js'
 import { encodeChecks, imageChecks, type EncodeOptions } from './image/image-options.js'
-import { seenPicture } from './image/seen-picture.js'
 import { modelInfo, type ModelInfo } from './model-info.js'
 import { imageResults, type NativeOptions } from './native.js'
 import { runOcclusion, type Occlusion, type OcclusionOptions } from './occlusion.js'
@@ -350,15 +349,10 @@ export class LLaVA implements Disposable, AsyncDisposable {
     return this.#engine.run(options.signal, (job) => this.#pictures.pixelValues(image, options, job))
   }
 
-  /**
-   * The same as a picture: cut or padded and resized as the model's processor has it, [S, S, 3] in bytes. Fails as `ask`
-   * does.
-   */
-  async seenPicture(image: ImageInput, options: EncodeOptions = {}): Promise<RgbImage> {
-    checkOptions('seenPicture()', options, encodeChecks)
-    return this.#engine.run(options.signal, async (job) =>
-      seenPicture(await this.#pictures.pixelValues(image, options, job), imageProcessor(this.#engine.description)),
-    )
+  /** The same as a picture: the square of side S that the tower sees, before it is normalised. */
+  async preprocessed(image: ImageInput, options: EncodeOptions = {}): Promise<RgbImage> {
+    checkOptions('preprocessed()', options, encodeChecks)
+    return this.#engine.run(options.signal, (job) => this.#pictures.preprocessed(image, options, job))
   }
 
   /** An empty text, to feed piece by piece with `Context.forward`. The caller disposes of it. */
@@ -520,7 +514,7 @@ export class LLaVA implements Disposable, AsyncDisposable {
 
   /** What the model is, what it runs on, and the memory it holds by part, in bytes. */
   info(): ModelInfo {
-    return modelInfo(this.#engine, this.#prompts)
+    return modelInfo(this.#engine, this.#prompts, this.#clip !== undefined)
   }
 
   /**

@@ -144,7 +144,7 @@ async function lookAt(
   session.status('')
   const looks = drawn.map((word) => wordLook(word, ofToken, occlusion, flags))
   if (flags.out !== undefined) {
-    const seen = await model.seenPicture(image, { signal })
+    const seen = await model.preprocessed(image, { signal })
     await draw(
       flags.out,
       await lookSvg({ question, answer: answer.text, seen, words: looks, window: occlusion.window }),

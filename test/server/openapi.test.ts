@@ -68,6 +68,7 @@ const requests: Readonly<Record<string, object>> = {
   '/api/generate': { model: 'default', prompt: question, images: [demoBase64] },
   '/api/embed': { model: 'default', input: 'a' },
   '/api/show': { model: 'default' },
+  '/v1/preview': { model: 'default', image_url: { url: demoUrl } },
 }
 
 test('every answer is what the description says, and every request that is described is taken', async (t) => {
