@@ -340,3 +340,22 @@ test('a square is grey in the mean colour and nothing else is, up to the last pa
       t.true(Math.abs(logprob - (logprobs[token] as number) - (changes[token * 4 + place] as number)) < 1e-5)
   }
 })
+
+test('what the model sees is the picture that its processor makes', async (t) => {
+  using model = await LLaVA.open(goldenCase('hf-bf16').model) // pads
+  const { width, height, data } = await model.preprocessed({
+    width: 28,
+    height: 14,
+    data: new Uint8Array(28 * 14 * 3).fill(200),
+  })
+  t.deepEqual([width, height], [28, 28])
+  const pixel = (x: number, y: number) => [...data.subarray((y * 28 + x) * 3, (y * 28 + x) * 3 + 3)]
+  t.deepEqual(
+    [pixel(3, 1), pixel(20, 14), pixel(3, 27)],
+    [
+      [122, 116, 104],
+      [200, 200, 200],
+      [122, 116, 104],
+    ],
+  )
+})
