@@ -108,7 +108,7 @@ export const de: Dictionary = {
   findHint: 'Legen Sie Bilder hier ab und sagen Sie (auf Englisch), was Sie suchen. Nichts braucht einen Namen.',
   noFinder: 'Kein Modell dieses Servers kann Bilder mit Worten vergleichen.',
   embedding: (count) => `${pictures(count)} noch anzusehen …`,
-  likeness: (percent) => `Ähnlichkeit ${percent}`,
+  likeness: 'Ähnlichkeit',
   likeThis: 'Ähnliche Bilder finden',
   likePicture: 'Bilder wie dieses',
   askAbout: 'Danach fragen',
