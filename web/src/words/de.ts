@@ -16,7 +16,7 @@ export const de: Dictionary = {
   cancel: 'Abbrechen',
   noChats: 'Hier stehen Ihre Gespräche. Sie bleiben in diesem Browser.',
   welcome: 'Fragen Sie nach einem Bild',
-  welcomeHint: 'Ziehen Sie es irgendwohin, fügen Sie es ein oder wählen Sie es hier.',
+  welcomeHint: 'Ziehen Sie eins hierher, fügen Sie es ein oder wählen Sie es aus.',
   welcomeText: 'Fragen Sie etwas',
   textOnly: (models) => `${models} liest nur Text und nimmt keine Bilder.`,
   tryOne: 'Oder versuchen Sie eins von diesen',
