@@ -1,10 +1,11 @@
-// npm run bench -- kernels | model | clip | embed | peers | report | event-loop | fidelity | neighbours | serve-load | serve | sampling | speculation
+// npm run bench -- kernels | model | clip | embed | install | peers | report | event-loop | fidelity | neighbours | serve-load | serve | sampling | speculation
 
 import { Command } from 'commander'
 import { addClip } from './clip-command.js'
 import { addEmbed } from './embed-command.js'
 import { addEventLoop } from './event-loop-command.js'
 import { addFidelity } from './fidelity-command.js'
+import { addInstall } from './install-command.js'
 import { addKernels } from './kernels-command.js'
 import { addModel } from './model-command.js'
 import { addNeighbours } from './neighbours-command.js'
@@ -24,6 +25,7 @@ addClip(program)
 addPeers(program)
 addReport(program)
 addEmbed(program)
+addInstall(program)
 addEventLoop(program)
 addFidelity(program)
 addNeighbours(program)

@@ -308,7 +308,7 @@ export interface PictureRequest {
   readonly side: number
   /** The canvas' colour, in bytes. */
   readonly fill: readonly [number, number, number]
-  /** [3, 256]: what stands for each byte in each channel. */
+  /** `[3, 256]`: what stands for each byte in each channel. */
   readonly values: Float32Array
 }
 

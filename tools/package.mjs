@@ -92,7 +92,7 @@ function bundle() {
     format: 'esm',
     platform: 'node',
     target: 'node20.19',
-    external: Object.keys(dependencies),
+    external: Object.keys({ ...dependencies, ...manifest.peerDependencies }),
     minifyWhitespace: true,
     legalComments: 'none', // all licences stand in one file
     metafile: true,

@@ -5,7 +5,7 @@ import { readFile } from 'node:fs/promises'
 import path from 'node:path'
 import type { Command } from 'commander'
 import { LlavaError, type LLaVA } from '../index.js'
-import type { LogEntry } from '../server/index.js'
+import type { LogEntry, ServerOptions } from '../server/index.js'
 import {
   addImageFlags,
   addModelFlags,
@@ -18,6 +18,7 @@ import {
 } from './flags.js'
 import { addHelp } from './help.js'
 import type { Session } from './session.js'
+import { exportSpans, wantsSpans } from './span-export.js'
 
 const help = {
   about: [
@@ -36,6 +37,7 @@ const help = {
       ['/healthz', 'answers as long as the process lives'],
       ['/readyz', 'answers 200 while requests are taken'],
       ['/metrics', 'numbers for Prometheus'],
+      ['OTEL_EXPORTER_OTLP_ENDPOINT', 'where it is set, a span of each request goes to this collector'],
     ],
   },
   examples: [
@@ -93,10 +95,11 @@ export function addServe(program: Command, session: Session): void {
 async function serveUntilStopped(flags: ServeFlags, session: Session): Promise<void> {
   const stop = stopped(session) // before anything is served
   const apiKeys = await keysOf(flags)
+  await using spans = wantsSpans(process.env) ? await exportSpans(writeLog) : undefined
   const models: Record<string, LLaVA> = {}
   try {
     await openModels(models, flags, session)
-    await serveModels(models, apiKeys, stop, flags, session)
+    await serveModels({ models, apiKeys, spans: spans !== undefined }, stop, flags, session)
   } finally {
     await Promise.all(Object.values(models).map((model) => model[Symbol.asyncDispose]()))
   }
@@ -115,8 +118,7 @@ async function openModels(models: Record<string, LLaVA>, flags: ServeFlags, sess
 }
 
 async function serveModels(
-  models: Readonly<Record<string, LLaVA>>,
-  apiKeys: readonly string[],
+  served: Pick<ServerOptions, 'models' | 'apiKeys' | 'spans'>,
   stop: Promise<void>,
   flags: ServeFlags,
   session: Session,
@@ -124,8 +126,7 @@ async function serveModels(
   const { serve } = await import('../server/index.js')
   const { host, port, remotePictures, files, allowOrigin: origins, deadlineMs, drainMs } = flags
   const server = await serve({
-    models,
-    apiKeys,
+    ...served,
     ...given({ host, port, remotePictures, files, origins }),
     limits: given({
       requests: flags.maxRequests,

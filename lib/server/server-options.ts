@@ -35,6 +35,7 @@ const schema = v.strictObject({
   origins: v.optional(v.array(v.pipe(v.string(), v.nonEmpty())), []),
   remotePictures: v.optional(v.boolean()),
   files: v.optional(v.union([v.string(), v.literal(false)])),
+  spans: v.optional(v.boolean(), false),
   limits: v.optional(limitsSchema, {}),
   log: v.optional(v.custom<(entry: LogEntry) => void>((value) => typeof value === 'function', 'expected a function')),
 })
@@ -93,6 +94,11 @@ export interface ServerOptions {
   readonly remotePictures?: boolean
   /** What is served at /: the files of a directory, or nothing. Default: the chat page that comes with the package. */
   readonly files?: string | false
+  /**
+   * Whether each request becomes a span of OpenTelemetry, by the tracer that the process has registered; needs the
+   * package @opentelemetry/api. Default false.
+   */
+  readonly spans?: boolean
   readonly limits?: ServerLimits
   /** Takes each line of the log. */
   readonly log?: (entry: LogEntry) => void
