@@ -35,6 +35,8 @@ for (const [device, viewport, colorScheme] of [
     await written(page)
     await answers(page).first().getByRole('button', { name: 'Another answer' }).click()
     await written(page)
+    await ask(page, 'Where is the dog?')
+    await answers(page).nth(1).getByText('tokens/s').waitFor()
     await check('chat')
     await page
       .getByRole('button', { name: /Show the picture/ })
