@@ -3,6 +3,7 @@
 
 import type { AnsweredPrompt } from './answers/answered.js'
 import { promptSegments, type Prompt, type PromptWriter } from './answers/prompt-writer.js'
+import type { Place } from './engine/admission.js'
 import { allocate } from './engine/allocate.js'
 import type { Engine } from './engine/engine.js'
 import type { Job } from './engine/job.js'
@@ -148,11 +149,15 @@ export interface AttentionModel {
   readonly pictures: PictureEncoder
 }
 
-/** The attention of tokens of an answer one after another; `tokens` in any order, undefined: all. */
+/**
+ * The attention of tokens of an answer one after another.
+ *
+ * @param tokens in any order; undefined: all
+ */
 export async function* runAttention(
   { engine, prompts, pictures }: AttentionModel,
   { parts, images, tokenIds }: AnsweredPrompt,
-  tokens: readonly number[] | undefined,
+  { tokens, place }: { readonly tokens: readonly number[] | undefined; readonly place: Place },
   job: Job,
 ): AsyncGenerator<TokenAttention, void, undefined> {
   const cleanUp: (() => void)[] = []
@@ -164,7 +169,7 @@ export async function* runAttention(
     const wanted = [...new Set(tokens ?? ids.keys())].sort((a, b) => a - b)
     const last = wanted.at(-1) ?? 0
     engine.checkContext(prompt.positions + last, prompt.imagePositions)
-    cleanUp.push(await engine.enter(prompt.positions, last, 1, job))
+    cleanUp.push(await engine.enter(prompt.positions, last, 1, job, place))
     const segments = promptSegments(prompt, await pictures.encodeAll(taken, cleanUp, job, undefined))
     const begun = await engine.prefixes.begin(segments, job)
     cleanUp.push(() => {

@@ -3,6 +3,7 @@
 import type { Answer } from './answers/answer.js'
 import { answeredPrompt, type Answered } from './answers/answered.js'
 import {
+  answerChecks,
   askManyChecks,
   messageList,
   promptChecks,
@@ -75,16 +76,21 @@ export interface TraceOptions {
   readonly signal?: AbortSignal
 }
 
-export interface AttentionOptions extends PromptOptions {
-  readonly signal?: AbortSignal
-}
+/** `priority`, `client` and `maxWaitMs` say who goes first where memory is short, as for answers. */
+export interface AttentionOptions
+  extends PromptOptions, Pick<AnswerOptions, 'priority' | 'client' | 'maxWaitMs' | 'signal'> {}
 
 export interface AttentionOfTokensOptions extends AttentionOptions {
   /** Which tokens of the answer, counted from 0; default all. */
   readonly tokens?: readonly number[]
 }
 
-const attentionChecks = { ...promptChecks, signal: abortSignal } satisfies Record<keyof AttentionOptions, OptionCheck>
+const { priority, client, maxWaitMs, signal } = answerChecks
+
+const attentionChecks = { ...promptChecks, priority, client, maxWaitMs, signal } satisfies Record<
+  keyof AttentionOptions,
+  OptionCheck
+>
 
 const occlusionChecks = {
   ...attentionChecks,
@@ -557,7 +563,9 @@ export class LLaVA implements Disposable, AsyncDisposable {
   ): AsyncGenerator<TokenAttention, void, undefined> {
     this.#engine.checkAlive()
     const asked = answeredPrompt(this.#engine, this.#prompts, call, messages, answer, options, attentionChecks)
-    return this.#engine.runEach(options.signal, (job) => runAttention(this.#looked(), asked, tokens, job))
+    return this.#engine.runEach(options.signal, (job) =>
+      runAttention(this.#looked(), asked, { tokens, place: options }, job),
+    )
   }
 
   #looked(): AttentionModel {

@@ -2,9 +2,10 @@
 // are scored anew (occlusion: Zeiler & Fergus 2014). All pictures share batches of the tower, all texts passes of the decoder.
 
 import type { AnsweredPrompt } from './answers/answered.js'
-import type { PromptOptions } from './answers/answer-options.js'
+import type { AnswerOptions, PromptOptions } from './answers/answer-options.js'
 import { promptSegments, type Prompt } from './answers/prompt-writer.js'
 import type { AttentionModel } from './attention.js'
+import type { Place } from './engine/admission.js'
 import { allocate } from './engine/allocate.js'
 import { EncodedImage, type ImageSource } from './engine/encoded-image.js'
 import type { Engine } from './engine/engine.js'
@@ -21,14 +22,15 @@ import { wholeNumber } from './options.js'
 import type { ProgressListener } from './progress.js'
 import { patchGrid } from './weights/tower-rows.js'
 
-export interface OcclusionOptions extends PromptOptions {
+/** `priority`, `client` and `maxWaitMs` say who goes first where memory is short, as for answers. */
+export interface OcclusionOptions
+  extends PromptOptions, Pick<AnswerOptions, 'priority' | 'client' | 'maxWaitMs' | 'signal'> {
   /** Which of the messages' pictures is greyed, counted from 0; default the first. */
   readonly picture?: number
   /** Patches on a side of the square that is greyed at once; default the least with which there are at most 64 squares. */
   readonly window?: number
   /** Hears how many pictures have been looked at, the whole one and one for each square. */
   readonly onProgress?: ProgressListener
-  readonly signal?: AbortSignal
 }
 
 /** Squares of the default window, at most: as many as a person tells apart, and not too many pictures. */
@@ -81,7 +83,7 @@ export class Occlusion {
 export async function runOcclusion(
   { engine, prompts, pictures }: AttentionModel,
   { parts, images, tokenIds }: AnsweredPrompt,
-  { picture: index = 0, window: asked, onProgress }: OcclusionOptions,
+  { picture: index = 0, window: asked, onProgress, ...queueing }: OcclusionOptions,
   job: Job,
 ): Promise<Occlusion> {
   const cleanUp: (() => void)[] = []
@@ -108,7 +110,7 @@ export async function runOcclusion(
       const pixelValues = place < 0 ? whole : greyed(whole, vision, square, grey)
       const { image: native } = await engine.encode(pixelValues, ['projected'], job)
       try {
-        return await logprobsOf(engine, prompt, encoded.toSpliced(index, 0, native), ids, job)
+        return await logprobsOf(engine, prompt, encoded.toSpliced(index, 0, native), ids, queueing, job)
       } finally {
         native.dispose()
         onProgress?.({ stage: 'image', done: ++done, total })
@@ -177,11 +179,12 @@ async function logprobsOf(
   prompt: Prompt,
   images: readonly NativeImageFeatures[],
   ids: readonly number[],
+  place: Place,
   job: Job,
 ): Promise<Float64Array> {
   const { vocabSize } = engine.config.text
   const logprobs = new Float64Array(ids.length)
-  const leave = await engine.enter(prompt.positions, ids.length, 1, job)
+  const leave = await engine.enter(prompt.positions, ids.length, 1, job, place)
   const sequence = engine.createSequence()
   try {
     const rows = Math.min(fewRows, ids.length)

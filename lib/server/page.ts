@@ -30,14 +30,12 @@ export function page(files: string | false | undefined): readonly MiddlewareHand
       strictTransportSecurity: false, // whoever puts TLS in front of it says so
     }),
     etag(),
-    serveStatic({
-      root: builtPage,
-      precompressed: true,
-      onFound: (path, context) => {
-        // names of assets hold a hash of what is in them
-        const lasts = /[\\/]assets[\\/]/.test(path)
-        context.header('cache-control', lasts ? 'public, max-age=31536000, immutable' : 'no-cache')
-      },
-    }),
+    async (context, next) => {
+      await next()
+      // names of assets hold a hash of what is in them
+      const lasts = context.res.ok && context.req.path.includes('/assets/')
+      context.header('cache-control', lasts ? 'public, max-age=31536000, immutable' : 'no-cache')
+    },
+    serveStatic({ root: builtPage, precompressed: true }),
   ]
 }

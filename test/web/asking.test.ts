@@ -4,7 +4,7 @@ import { readdirSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import test from 'ava'
 import { answer, demo, eventually, question, running } from '../server/running.js'
-import { answers, ask, closeBrowser, field, pick, visit, written } from './browser.js'
+import { answers, ask, closeBrowser, field, openChat, pick, visit, written } from './browser.js'
 import { endless } from './endless.js'
 
 test.after.always(closeBrowser)
@@ -58,7 +58,7 @@ test('an answer that is stopped stays as far as it is, and the server works on i
   const text = await first.innerText()
   await eventually(() => here.server.load.requests === 0)
   await page.reload()
-  await page.getByRole('button', { name: 'Go on.', exact: true }).click()
+  await openChat(page, 'Go on.')
   await first.getByText('Stopped').waitFor()
   t.is(await first.innerText(), text)
   t.deepEqual(visitor.errors, [])
@@ -93,7 +93,7 @@ test('what is asked again or edited is another version, which can be gone back t
   await asked.first().getByRole('group', { name: 'Version 2 of 2' }).waitFor()
   await visitor.shoot('versions')
   await page.reload()
-  await page.getByRole('button', { name: question, exact: true }).first().click()
+  await openChat(page, question)
   t.regex(await answers(page).first().innerText(), /The dog is at the bottom/)
   await asked.first().getByRole('button', { name: 'Previous version' }).click()
   await page.getByText('Is there a cat?').waitFor()

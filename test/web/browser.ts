@@ -76,6 +76,11 @@ export async function ask(page: Page, question: string): Promise<void> {
   await field(page).press('Enter')
 }
 
+/** Opens one of the chats that are listed. */
+export async function openChat(page: Page, title: string): Promise<void> {
+  await page.getByRole('complementary').getByRole('button', { name: title, exact: true }).click()
+}
+
 /** Chooses files as pictures. */
 export async function pick(page: Page, files: readonly string[]): Promise<void> {
   const kept = page.getByRole('button', { name: 'Remove this picture' })

@@ -16,3 +16,10 @@ export async function exampleFile({ url, name }: (typeof examples)[number]): Pro
   const blob = await (await fetch(url)).blob()
   return new File([blob], name, { type: blob.type })
 }
+
+/** What can be asked about any picture. */
+export const questions = [
+  'What is in this picture?',
+  'Describe the picture in detail.',
+  'How many things are there?',
+] as const

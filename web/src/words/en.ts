@@ -114,7 +114,7 @@ export const en = {
   findHint: 'Drop pictures here, then say what you are looking for. Nothing needs a name or a label.',
   noFinder: 'No model of this server can compare pictures with words.',
   embedding: (count: number) => `Looking at ${count} picture${s(count)} …`,
-  likeness: (percent: string) => `Likeness ${percent}`,
+  likeness: 'Likeness',
   likeThis: 'Find pictures like this one',
   likePicture: 'Pictures like this one',
   askAbout: 'Ask about it',

@@ -105,7 +105,7 @@ export const zh: Dictionary = {
   findHint: '把图片拖放到这里，然后(用英文)说出要找什么。图片无需命名或标注。',
   noFinder: '此服务器没有能将图片与文字作比较的模型。',
   embedding: (count) => `还有 ${count} 张图片待处理……`,
-  likeness: (percent) => `相似度 ${percent}`,
+  likeness: '相似度',
   likeThis: '查找类似的图片',
   likePicture: '与这张类似的图片',
   askAbout: '就此提问',
