@@ -12,12 +12,12 @@
 #include "common/error.h"
 #include "cuda/backend.h"
 #include "cuda/device.h"
-#include "layers.h"
+#include "testing/cuda_layers.h"
 
 namespace {
 
 using namespace llava;
-using namespace llava::bench;
+using namespace llava::testing;
 
 // Random numbers without a pattern in their bits (SplitMix64): a card's clock falls with the bits that change.
 class Random {

@@ -11,14 +11,14 @@
 #include <string>
 #include <vector>
 
-#include "../../bench/cuda/layers.h"
 #include "cuda/backend.h"
 #include "testing/cuda_emu/emulated_device.h"
+#include "testing/cuda_layers.h"
 
 namespace {
 
 using namespace llava;
-using namespace llava::bench;
+using namespace llava::testing;
 
 constexpr uint64_t kBlocksOfPass = 5;  // that run of each launch
 

@@ -8,7 +8,7 @@
 
 #include "ops/backend.h"
 
-namespace llava::bench {
+namespace llava::testing {
 
 struct Shape {
   const char* name;
@@ -161,4 +161,4 @@ class Layer {
   std::vector<KvSequence> sequences_;
 };
 
-}  // namespace llava::bench
+}  // namespace llava::testing
