@@ -100,6 +100,7 @@ class Passes {
     std::vector<KvSequence> sequences;
   };
   OwnPages own_pages(const KvLayout& layout, std::span<const int64_t> lengths);
+  KvType kv_type() const { return arithmetic_ == Arithmetic::kExact ? KvType::kF32 : backend.info().tower_kv; }
   void clip_blocks(const ClipBlock& block, const std::vector<ClipLayer>& layers, std::span<const int64_t> lengths,
                    Activations x);
   void clip_block(const ClipBlock& block, const ClipLayer& layer, const KvPages& cache, Activations x);
