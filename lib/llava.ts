@@ -44,7 +44,7 @@ import { PictureEncoder } from './engine/picture-encoder.js'
 import { mostRows } from './engine/step-plan.js'
 import { invalidArgument } from './errors.js'
 import { defaultModel } from './hub/named-model.js'
-import type { ImageInput } from './image/decode.js'
+import type { ImageInput, RgbImage } from './image/decode.js'
 import { encodeChecks, imageChecks, type EncodeOptions } from './image/image-options.js'
 import { modelInfo, type ModelInfo } from './model-info.js'
 import { imageResults, type NativeOptions } from './native.js'
@@ -264,6 +264,12 @@ export class LLaVA implements Disposable, AsyncDisposable {
     return this.#engine.run(options.signal, (job) => this.#pictures.pixelValues(image, options, job))
   }
 
+  /** The same as a picture: the square of side S that the tower sees, before it is normalised. */
+  async preprocessed(image: ImageInput, options: EncodeOptions = {}): Promise<RgbImage> {
+    checkOptions('preprocessed()', options, encodeChecks)
+    return this.#engine.run(options.signal, (job) => this.#pictures.preprocessed(image, options, job))
+  }
+
   /** An empty text, to feed piece by piece with `Context.forward`. The caller disposes of it. */
   createContext(): Context {
     return new Context(this.#engine.createSequence(), this.#engine)
@@ -423,7 +429,7 @@ export class LLaVA implements Disposable, AsyncDisposable {
 
   /** What the model is, what it runs on, and the memory it holds by part, in bytes. */
   info(): ModelInfo {
-    return modelInfo(this.#engine, this.#prompts)
+    return modelInfo(this.#engine, this.#prompts, this.#clip !== undefined)
   }
 
   /**

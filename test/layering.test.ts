@@ -111,7 +111,7 @@ const libLayers: Readonly<Record<string, readonly string[]>> = {
     ...ground,
   ],
   cli: ['index', 'server', 'partial-file', 'package-files'],
-  server: ['index'],
+  server: ['index', 'package-files'],
   worker: ['index'],
 }
 

@@ -18,6 +18,7 @@ import {
 } from './flags.js'
 import { addHelp } from './help.js'
 import type { Session } from './session.js'
+import { exportSpans, wantsSpans } from './span-export.js'
 
 const help = {
   about: [
@@ -35,6 +36,7 @@ const help = {
       ['/healthz', 'answers as long as the process lives'],
       ['/readyz', 'answers 200 while requests are taken'],
       ['/metrics', 'numbers for Prometheus'],
+      ['OTEL_EXPORTER_OTLP_ENDPOINT', 'where it is set, a span of each request goes to this collector'],
     ],
   },
   examples: [
@@ -54,7 +56,7 @@ interface ServeFlags extends ModelFlags, ImageFlags {
   readonly apiKeyFile?: string
   readonly allowOrigin?: readonly string[]
   readonly remotePictures?: boolean
-  readonly files?: string
+  readonly files?: string | false
   readonly maxRequests?: number
   readonly maxTokens?: number
   readonly maxPictures?: number
@@ -74,7 +76,8 @@ export function addServe(program: Command, session: Session): void {
     .option('--allow-origin <origin>', 'web pages that may ask, * for all; may be given several times', collect)
     .option('--remote-pictures', 'fetch pictures from http and https URLs (default: only for this machine)')
     .option('--no-remote-pictures', 'do not')
-    .option('--files <dir>', 'serve the files of a directory at /')
+    .option('--files <dir>', 'serve the files of a directory at / (default: a chat page)')
+    .option('--no-files', 'serve the APIs alone')
     .option('--max-requests <n>', 'requests under way; one more gets 429 (default: 256)', integer)
     .option('--max-tokens <n>', 'most tokens of an answer (default: 4096)', integer)
     .option('--max-pictures <n>', 'most pictures of a request (default: 32)', integer)
@@ -88,6 +91,7 @@ export function addServe(program: Command, session: Session): void {
 async function serveUntilStopped(flags: ServeFlags, session: Session): Promise<void> {
   const stop = stopped(session) // before anything is served
   const apiKeys = await keysOf(flags)
+  await using spans = wantsSpans(process.env) ? await exportSpans(writeLog) : undefined
   await using model = await openModel(flags, session, {
     ...imageOptions(flags),
     ...(flags.clip !== undefined && { clip: flags.clip }),
@@ -97,6 +101,7 @@ async function serveUntilStopped(flags: ServeFlags, session: Session): Promise<v
   const server = await serve({
     models: { [nameOf(flags)]: model },
     apiKeys,
+    spans: spans !== undefined,
     ...given({ host, port, remotePictures, files, origins }),
     limits: given({
       requests: flags.maxRequests,

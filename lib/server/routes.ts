@@ -8,9 +8,11 @@ import { chatCompletions } from './openai/chat-completions.js'
 import { embeddings } from './openai/embeddings.js'
 import { listModels, oneModel } from './openai/models.js'
 import { responses } from './openai/responses.js'
+import { preview } from './preview.js'
 import type { Route } from './route.js'
 
 export const apiRoutes: readonly Route[] = [
   ...[chatCompletions, responses, embeddings, listModels, oneModel],
   ...[chat, generate, embed, tags, show, version],
+  preview,
 ]

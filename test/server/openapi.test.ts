@@ -62,6 +62,7 @@ const requests: Readonly<Record<string, object>> = {
   '/api/generate': { model: 'default', prompt: question, images: [demoBase64] },
   '/api/embed': { model: 'default', input: 'a' },
   '/api/show': { model: 'default' },
+  '/v1/preview': { model: 'default', image_url: { url: demoUrl } },
 }
 
 test('every answer is what the description says, and every request that is described is taken', async (t) => {
@@ -83,7 +84,7 @@ test('every answer is what the description says, and every request that is descr
     }
   }
   t.is(checked, Object.keys(document.paths).length)
-  t.true(checked >= 14)
+  t.true(checked >= 15)
 })
 
 test('every piece of a stream is what the description says', async (t) => {
