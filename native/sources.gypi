@@ -19,6 +19,7 @@
       "native/cpu/linear.cc",
       "native/cpu/attention.cc",
       "native/cpu/attention_tiles.cc",
+      "native/cpu/attention_weights.cc",
       "native/cpu/patch_embed.cc",
       "native/cpu/norm.cc",
       "native/cpu/rope.cc",

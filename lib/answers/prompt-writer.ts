@@ -94,6 +94,38 @@ export class PromptWriter {
     return { items, positions: imagePositions + tokens, imagePositions }
   }
 
+  /**
+   * The tokens of an answer that is known by its text alone: those that follow the prompt's where the template puts the
+   * text behind it.
+   */
+  async answerIds(
+    messages: readonly Message[],
+    text: string,
+    template: TemplateName,
+    system: string | undefined,
+  ): Promise<readonly number[]> {
+    const written = async (all: readonly Message[]) => {
+      const parts = this.parts(all, template, system)
+      return typeof parts === 'function' ? parts() : parts
+    }
+    const prompt = await written(messages)
+    const later = await written([...messages, { role: 'assistant', content: text }, { role: 'user', content: text }])
+    const before = plainText(prompt)
+    const after = plainText(later)
+    const rest = after.startsWith(before) ? after.slice(before.length) : ''
+    const lead = rest.slice(0, Math.max(0, rest.indexOf(text)))
+    const { tokenizer } = this.#engine
+    const ids = ({ length }: readonly PromptPart[], parts: readonly PromptPart[]): readonly number[] => {
+      const from = parts.slice(0, length).findLastIndex(({ kind }) => kind === 'image') + 1
+      return [...tokenizer.encodeParts(parts.slice(from) as readonly TextPart[], { addBos: false })]
+    }
+    const ofPrompt = ids(prompt, prompt)
+    const ofBoth = ids(prompt, [...prompt, { kind: 'text', text: lead + text, special: false }])
+    return ofPrompt.every((id, n) => id === ofBoth[n])
+      ? ofBoth.slice(ofPrompt.length)
+      : [...tokenizer.encodeParts([{ text: lead + text, special: false }], { addBos: false })]
+  }
+
   #checkpointParts(messages: readonly Message[], system: string | undefined): () => Promise<PromptPart[]> {
     const { path: file, chatTemplate, imageToken, tokenizer } = this.#engine.description
     if (chatTemplate === undefined) {
@@ -106,6 +138,13 @@ export class PromptWriter {
     const eosToken = tokenizer.eosIds[0] === undefined ? undefined : tokenizer.pieces[tokenizer.eosIds[0]]
     return () => renderCheckpointTemplate(messages, chatTemplate, given({ bosToken, eosToken, imageToken, system }))
   }
+}
+
+type TextPart = Extract<PromptPart, { readonly kind: 'text' }>
+
+/** A prompt's text; a picture is a character that no text of a message holds by chance. */
+function plainText(parts: readonly PromptPart[]): string {
+  return parts.map((part) => (part.kind === 'text' ? part.text : '\u{10FFFF}')).join('')
 }
 
 /** A prompt with the rows of its pictures, as native code takes it. */

@@ -33,6 +33,8 @@ export interface Advance {
   readonly out: Float32Array | null
   /** Receives the likeliest tokens after each of these rows. */
   readonly candidates?: CandidateRows | undefined
+  /** Receives the attention weights of the last row, [layers, heads, positions]: all positions that there are then. */
+  readonly attention?: Float32Array | undefined
   readonly job: Job
   /** Hears after each of its passes how many rows are done. */
   readonly onProgress?: ((rows: number) => void) | undefined
@@ -314,11 +316,13 @@ function sharesOutputs(parts: readonly Part[]): boolean {
 }
 
 function stepOf({ call, rows, outputs }: Part): NativeStep {
+  const ends = call.done + rows === call.rows
   return {
     sequence: call.sequence,
     segments: segmentRange(call.segments, call.done, call.done + rows),
     logits: outputs === 0 ? 'none' : call.wanted,
     form: call.candidates === undefined ? 'whole' : call.out === null ? 'candidates' : 'both',
+    attention: ends ? call.attention : undefined,
     cancellation: call.job.cancellation,
   }
 }

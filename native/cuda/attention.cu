@@ -64,13 +64,6 @@ __device__ __forceinline__ Sight sight_of(const Attention& a, const RowBlock& bl
   return {a.window > 0 && to > a.window ? to - a.window : 0, to};
 }
 
-template <KvType type>
-__device__ __forceinline__ float stored_value(const std::byte* from, int64_t index) {
-  if constexpr (type == KvType::kF32) return ld(reinterpret_cast<const float*>(from) + index);
-  if constexpr (type == KvType::kF16) return half_bits_to_float(ld(reinterpret_cast<const uint16_t*>(from) + index));
-  return static_cast<float>(ld(reinterpret_cast<const int8_t*>(from) + index));
-}
-
 // keys[Dh, 64] of a page to shared memory, as floats.
 template <KvType type>
 __device__ __forceinline__ void load_keys(const PageLayout& p, const std::byte* layer, int64_t head, float* keys) {

@@ -54,6 +54,7 @@ struct Llava::Batch {
     int64_t logit_rows;  // R
     OutputRows first;    // its first row of each output
     std::vector<DeviceBytes> pages;
+    float* attention;  // [L, H, end]; null: not wanted
   };
   std::vector<Part> parts;
   int64_t rows = 0;
@@ -117,6 +118,8 @@ void check_steps(const std::vector<Step>& steps, const TextConfig& c, const Back
   for (const Step& step : steps) {
     const int64_t tokens = step.tokens(), end = step.cache->length() + tokens;
     if (tokens == 0) throw Error(ErrorCode::kInvalidArgument, "a step without tokens or image rows");
+    if (step.attention != 0 && (step.attention != end || step.logits == LogitsOf::kNone))
+      throw Error(ErrorCode::kInvalidArgument, "attention weights are those of a row with logits, over all positions");
     if (end > c.context_length) {
       throw Error(ErrorCode::kContextOverflow, "the text would be " + std::to_string(end) + " positions long, " +
                                                    std::to_string(end - c.context_length) +
@@ -232,6 +235,28 @@ void Llava::drop_cancelled(Batch& batch, Activations& x) {
   batch.measure();
 }
 
+// attentions[layer] of the last row of each step that wants them: [H, end]. q: the rows of `cache`.
+void Llava::attention_out(const Batch& batch, int64_t layer, ConstActivations q, const KvPages& cache) {
+  const int64_t heads = config_.text.heads;
+  int64_t row = 0;
+  for (size_t n = 0; n < batch.parts.size(); n++) {
+    const KvSequence& sequence = cache.sequences[n];
+    row += sequence.rows;
+    if (batch.parts[n].attention == nullptr) continue;
+    const KvSequence last{.pages = sequence.pages, .rows = 1, .end = sequence.end};
+    const Activations weights = passes_.layer_arena.dense(heads, last.end);  // [H, end]
+    passes_.ops.attention_weights(
+        {.q = q.slice(row - 1, 1),
+         .cache = {.layout = cache.layout, .layer_offset = cache.layer_offset, .sequences = {&last, 1}},
+         .heads = heads,
+         .y = weights,
+         .window = config_.text.sliding_window});
+    const int64_t count = heads * last.end;
+    copy_out<float>(*backend_, std::span(batch.parts[n].attention + layer * count, static_cast<size_t>(count)),
+                    weights.data);
+  }
+}
+
 // hidden_states[l + 1] = layer_l(hidden_states[l]), in place; the last layer's are the wanted rows, [R, D].
 Activations Llava::decoder_layer(const Batch& batch, int64_t index, Activations x) {
   const TextConfig& c = config_.text;
@@ -279,6 +304,7 @@ Activations Llava::decoder_layer(const Batch& batch, int64_t index, Activations 
                  .y = attended,
                  .window = c.sliding_window,
                  .arithmetic = passes_.arithmetic()});
+  attention_out(batch, index, q, read);
   passes_.project(attended, {{layer.o_proj, x, Activation::kNone, x}});
 
   // x = x + down_proj(silu(gate_proj(h)) * up_proj(h)),  h = post_attention_layernorm(x)
@@ -375,9 +401,10 @@ void fill_rows(T* out, int64_t first, int64_t rows, int64_t width, T value) {
   if (out != nullptr) std::fill_n(out + first * width, rows * width, value);
 }
 
+constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
+
 // A step's rows, which nobody computed.
 void forget_rows(const Outputs& out, const OutputRows& first, const Step& step, const TextConfig& c) {
-  constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
   const int64_t ranked = step.candidate_rows(), K = out.candidates.count;
   fill_rows(out.logits, first.whole, step.whole_rows(), c.vocab_size, kNaN);
   fill_rows(out.hidden, first.all, step.logit_rows(), c.hidden_size, kNaN);
@@ -400,7 +427,9 @@ std::vector<std::optional<Error>> Llava::forward(const std::vector<Step>& steps,
   for (size_t i = 0; i < steps.size(); i++) {
     const Step& step = steps[i];
     failures[i] = reserve(step);
-    if (!failures[i]) batch.parts.push_back({&step, i, step.tokens(), step.logit_rows(), first, step.cache->pages()});
+    if (!failures[i])
+      batch.parts.push_back({&step, i, step.tokens(), step.logit_rows(), first, step.cache->pages(),
+                             step.attention > 0 ? outputs.attention[i] : nullptr});
     first.add(step);
   }
   batch.measure();
@@ -416,6 +445,7 @@ std::vector<std::optional<Error>> Llava::forward(const std::vector<Step>& steps,
     } else {
       if (!failures[i]) failures[i] = cancelled();
       forget_rows(outputs, first, steps[i], c);
+      if (steps[i].attention > 0) fill_rows(outputs.attention[i], 0, c.layers * c.heads, steps[i].attention, kNaN);
     }
     first.add(steps[i]);
   }

@@ -69,6 +69,9 @@ struct Step {
   LogitsOf logits = LogitsOf::kLast;
   std::shared_ptr<const std::atomic<bool>> cancel{};  // of this step alone; may be null
   RowForm form = RowForm::kWhole;
+  // The attention weights of the last new row are wanted, over so many positions: all there are then. 0: they are not.
+  // They take a step with logits.
+  int64_t attention = 0;
   int64_t tokens() const;
   int64_t logit_rows() const;      // R
   int64_t whole_rows() const;      // of these, those wanted as they are
@@ -89,6 +92,8 @@ struct Outputs {
   float* logits = nullptr;  // [whole rows, V]
   float* hidden = nullptr;  // [R of all steps, D], after the final norm
   Candidates candidates{};  // of candidate rows
+  // One for each step, [L, H, positions] of those that want attention weights; may be empty where none does
+  std::vector<float*> attention{};
 };
 
 struct MemoryUse {
@@ -144,6 +149,7 @@ class Llava {
   void drop_cancelled(Batch& batch, Activations& x);
   void measure_scratch();
   Activations decoder_layer(const Batch& batch, int64_t index, Activations x);
+  void attention_out(const Batch& batch, int64_t layer, ConstActivations q, const KvPages& cache);
   void head(const Batch& batch, Activations x, const Outputs& outputs);
   void candidates_out(const Batch& batch, ConstActivations logits, int64_t first, const Candidates& out);
 

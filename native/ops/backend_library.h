@@ -112,7 +112,7 @@ struct BackendLibrary {
   } ops;
 };
 
-constexpr uint64_t kAbiSources = 0x5b9d8f4ffc7f946c;
+constexpr uint64_t kAbiSources = 0x6a7abb170740b016;
 
 constexpr uint64_t kBackendAbi = [] {
   uint64_t hash = 0xcbf29ce484222325;  // FNV-1a
