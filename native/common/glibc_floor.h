@@ -13,6 +13,10 @@
 LLAVA_BIND_OLD(exp, "GLIBC_2.17");
 LLAVA_BIND_OLD(log, "GLIBC_2.17");
 LLAVA_BIND_OLD(pow, "GLIBC_2.17");
+LLAVA_BIND_OLD(dlopen, "GLIBC_2.17");
+LLAVA_BIND_OLD(dlsym, "GLIBC_2.17");
+LLAVA_BIND_OLD(dlerror, "GLIBC_2.17");
+LLAVA_BIND_OLD(dlclose, "GLIBC_2.17");
 LLAVA_BIND_OLD(pthread_create, "GLIBC_2.17");
 LLAVA_BIND_OLD(pthread_join, "GLIBC_2.17");
 LLAVA_BIND_OLD(pthread_once, "GLIBC_2.17");

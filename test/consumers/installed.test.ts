@@ -490,6 +490,7 @@ LLaVA.open().catch(({ code, message }) => console.log(code + '\\n' + message))
 })
 
 test.serial('llava rebuild says what to add where headers are missing, and builds once it is there', async (t) => {
+  t.timeout(1_800_000) // two minutes on two idle cores
   const folder = await workplace.project('rebuild', { 'ask.mjs': byImport })
   succeeded(t, await workplace.npm(folder, 'install', tarball))
   const rebuild = () => run('npx', ['llava', 'rebuild'], { cwd: folder, env: workplace.env })
