@@ -57,7 +57,7 @@ export function isUnigram(vocabulary: ClipVocabulary): vocabulary is UnigramSpec
 }
 
 // Where CLIP's training ends up, and is clipped.
-const kScale = 100
+const defaultScale = 100
 
 export function describedClip(stated: StatedClip): ClipDescription {
   const { path, name, tokenizer, logitScale, logitBias } = stated
@@ -81,7 +81,7 @@ export function describedClip(stated: StatedClip): ClipDescription {
     imageProcessor: stated.imageProcessor(config.vision),
     ...(logitScale !== undefined && { logitScale }),
     ...(isSiglip && { logitBias: logitBias ?? 0 }),
-    scale: logitScale === undefined ? kScale : Math.exp(logitScale),
+    scale: logitScale === undefined ? defaultScale : Math.exp(logitScale),
     parameters,
     weightDtypes,
   }

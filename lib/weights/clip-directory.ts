@@ -116,7 +116,7 @@ export async function findClip(
   }
   const [only, ...others] = (await Promise.all(places.map(clipsIn)))
     .flat()
-    .filter(({ vision }) => (vision.integer('hidden_size') ?? kDefaultWidth) === width)
+    .filter(({ vision }) => (vision.integer('hidden_size') ?? defaultWidth) === width)
   if (only === undefined)
     throw notFound(
       where,
@@ -131,7 +131,7 @@ export async function findClip(
 }
 
 // CLIPVisionConfig's.
-const kDefaultWidth = 768
+const defaultWidth = 768
 
 async function openClip(directory: string): Promise<ClipDirectory> {
   const config = await readJsonFields(path.join(directory, 'config.json'))

@@ -7,7 +7,7 @@ import { parseJsonInSlices } from './json-slices.js'
 import { corrupt } from './model-error.js'
 
 // Sizes travel to native code as 32-bit integers.
-const kMaxInteger = 2 ** 31 - 1
+const maxInteger = 2 ** 31 - 1
 
 export class Fields {
   /** What to call the source in an error: the file's path, and inside it the object's name. */
@@ -47,10 +47,10 @@ export class Fields {
     const value = this.raw(key)
     if (
       value === undefined ||
-      (Number.isInteger(value) && (value as number) >= minimum && (value as number) <= kMaxInteger)
+      (Number.isInteger(value) && (value as number) >= minimum && (value as number) <= maxInteger)
     )
       return value as number | undefined
-    throw this.mistake(key, `a whole number from ${minimum} to ${kMaxInteger}`)
+    throw this.mistake(key, `a whole number from ${minimum} to ${maxInteger}`)
   }
 
   /** A finite number above `above` (default: any). */

@@ -47,8 +47,8 @@ export async function readExactly(file: FileHandle, path: string, offset: number
 export async function readSideFile(path: string): Promise<Buffer | undefined> {
   try {
     return await withFile(path, (file, size) => {
-      if (size > kMaxSideFile)
-        throw corrupt(path, `${size} bytes are too many for this kind of file (at most ${kMaxSideFile})`)
+      if (size > maxSideFile)
+        throw corrupt(path, `${size} bytes are too many for this kind of file (at most ${maxSideFile})`)
       return readExactly(file, path, 0, size)
     })
   } catch (error) {
@@ -58,7 +58,7 @@ export async function readSideFile(path: string): Promise<Buffer | undefined> {
 }
 
 // The largest tokenizer.json in use (256,000 pieces with merges) has about 35 MB; the same bound as for a safetensors header.
-const kMaxSideFile = 100_000_000
+const maxSideFile = 100_000_000
 
 function isMissing(error: unknown): boolean {
   const cause = (error as Error).cause as NodeJS.ErrnoException | undefined

@@ -136,7 +136,7 @@ function scalingFields({ scaling }: Rope, contextLength: number): Entries {
 }
 
 // What CLIP's own projection, which LLaVA does not have, would give; llama.cpp asks for the key.
-const kProjectionDim = 768
+const projectionDim = 768
 
 function visionFields({ config: { vision }, imageProcessor }: ModelDescription): Entries {
   if (vision === undefined || imageProcessor === undefined) return []
@@ -150,7 +150,7 @@ function visionFields({ config: { vision }, imageProcessor }: ModelDescription):
     ['clip.vision.patch_size', ['u32', vision.patchSize]],
     ['clip.vision.embedding_length', ['u32', vision.hiddenSize]],
     ['clip.vision.feed_forward_length', ['u32', vision.intermediateSize]],
-    ['clip.vision.projection_dim', ['u32', kProjectionDim]],
+    ['clip.vision.projection_dim', ['u32', projectionDim]],
     ['clip.vision.attention.head_count', ['u32', vision.heads]],
     ['clip.vision.attention.layer_norm_epsilon', ['f32', vision.layerNormEps]],
     ['clip.vision.block_count', ['u32', vision.layers]],

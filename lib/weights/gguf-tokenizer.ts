@@ -14,7 +14,7 @@ import { corrupt, unsupported } from './model-error.js'
 const own = 'llava.tokenizer'
 
 // The converters' score for pieces that fill the table up.
-const kUnusedScore = -10_000
+const unusedScore = -10_000
 
 /**
  * @param rows Of the embedding table: every one of them gets a piece.
@@ -33,7 +33,7 @@ export function* tokenizerFields(
   const scores = spec.merges === undefined ? spec.scores : scoresOfMerges(spec)
   for (let id = 0; id < count; id++) {
     table.pieces[id] = known(spec.pieces, id, '') || `[PAD${id}]`
-    table.scores[id] = known(scores, id, kUnusedScore)
+    table.scores[id] = known(scores, id, unusedScore)
     table.types[id] = known<number>(spec.types, id, PieceType.unused)
     if (id % entriesPerStep === 0) yield
   }

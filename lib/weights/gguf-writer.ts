@@ -32,7 +32,7 @@ export interface GgufLayout {
   readonly nbytes: number
 }
 
-const kAlignment = 32
+const alignment = 32
 
 /** Yields where it may pause: a vocabulary has hundreds of thousands of strings. */
 export function* layoutGguf(fields: GgufFields, tensors: readonly GgufTensor[]): Generator<undefined, GgufLayout> {
@@ -79,7 +79,7 @@ export function isQuantised(dtype: Dtype): boolean {
 }
 
 function padded(nbytes: number): number {
-  return Math.ceil(nbytes / kAlignment) * kAlignment
+  return Math.ceil(nbytes / alignment) * alignment
 }
 
 const byName: ReadonlyMap<string, { readonly id: number; readonly type: GgmlType }> = new Map(

@@ -17,21 +17,21 @@ export interface GgufHeader {
 }
 
 // A 32,000-piece vocabulary takes about 700 KB of header, so most files need one read.
-const kFirstWindow = 1 << 20
+const firstWindow = 1 << 20
 // Far above any vocabulary in use (256,000 pieces with merges: about 20 MB).
-const kMaxHeader = 256 << 20
+const maxHeader = 256 << 20
 
 /** Reads and checks the header of the file at `path`. */
 export async function readGgufHeader(path: string): Promise<GgufHeader> {
   return withFile(path, async (file, size) => {
-    for (let window = Math.min(kFirstWindow, size); ;) {
+    for (let window = Math.min(firstWindow, size); ;) {
       const bytes = await readExactly(file, path, 0, window)
       try {
         return await finishInSlices(parseGgufHeader(path, bytes, size))
       } catch (error) {
         if (!(error instanceof WindowTooSmall)) throw error
-        if (error.needed > kMaxHeader) throw corrupt(path, `its header claims more than ${kMaxHeader} bytes`)
-        window = Math.min(Math.max(error.needed, 2 * window), size, kMaxHeader)
+        if (error.needed > maxHeader) throw corrupt(path, `its header claims more than ${maxHeader} bytes`)
+        window = Math.min(Math.max(error.needed, 2 * window), size, maxHeader)
       }
     }
   })
@@ -73,15 +73,15 @@ function checkMagicAndVersion(path: string, cursor: Cursor): void {
 function* readMetadata(path: string, cursor: Cursor, count: number): Generator<undefined, Map<string, GgufValue>> {
   const metadata = new Map<string, GgufValue>()
   for (let i = 0; i < count; i++) {
-    const key = cursor.string(kMaxKey)
+    const key = cursor.string(maxKey)
     if (metadata.has(key)) throw corrupt(path, `key "${key}" stands there twice`)
     metadata.set(key, yield* cursor.value(key))
   }
   return metadata
 }
 
-const kMaxKey = 65535
-const kMaxTensorName = 64
+const maxKey = 65535
+const maxTensorName = 64
 
 interface TensorInfo {
   readonly name: string
@@ -96,7 +96,7 @@ function readTensorInfos(path: string, cursor: Cursor, count: number): readonly 
   const infos: TensorInfo[] = []
   const names = new Set<string>()
   for (let i = 0; i < count; i++) {
-    const name = cursor.string(kMaxTensorName)
+    const name = cursor.string(maxTensorName)
     if (names.has(name)) throw corrupt(path, `tensor "${name}" stands there twice`)
     names.add(name)
     const rank = cursor.u32()
@@ -215,9 +215,9 @@ class Cursor {
 
   *value(key: string): Generator<undefined, GgufValue> {
     const type = this.u32()
-    if (type === kString) return this.string()
-    if (type === kArray) return yield* this.#array(key)
-    if (type === kBool) return this.#bool(key)
+    if (type === stringType) return this.string()
+    if (type === arrayType) return yield* this.#array(key)
+    if (type === boolType) return this.#bool(key)
     const read = scalarReaders.get(type)
     if (read === undefined) throw corrupt(this.#path, `key "${key}" has the unknown value type ${type}`)
     return read.one(this.#view, this.take(read.nbytes))
@@ -225,9 +225,9 @@ class Cursor {
 
   *#array(key: string): Generator<undefined, GgufValue> {
     const type = this.u32()
-    if (type === kArray)
+    if (type === arrayType)
       throw unsupported(this.#path, `key "${key}" holds arrays in an array`, 'arrays of scalars and strings')
-    if (type === kString) {
+    if (type === stringType) {
       const count = this.count(`strings of "${key}"`, 8)
       const strings: string[] = []
       for (let i = 0; i < count; i++) {
@@ -236,7 +236,7 @@ class Cursor {
       }
       return strings
     }
-    if (type === kBool) return Array.from({ length: this.#reserve(key, 1) }, () => this.#bool(key))
+    if (type === boolType) return Array.from({ length: this.#reserve(key, 1) }, () => this.#bool(key))
     const read = scalarReaders.get(type)
     if (read === undefined) throw corrupt(this.#path, `key "${key}" has the unknown element type ${type}`)
     const count = this.#reserve(key, read.nbytes)
@@ -269,9 +269,9 @@ class Cursor {
 /** Strings of an array between two pauses: well under a millisecond of work. */
 const stringsPerStep = 1024
 
-const kBool = 7
-const kString = 8
-const kArray = 9
+const boolType = 7
+const stringType = 8
+const arrayType = 9
 
 interface ScalarReader {
   readonly nbytes: number

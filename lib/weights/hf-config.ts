@@ -32,7 +32,7 @@ export function readHfConfig(config: Fields): HfConfig {
     return { text: statedText(config, decoder), original: readOriginalVision(config), tiedEmbeddings: tied }
   const text = config.object('text_config') ?? Fields.fromJson(`${config.where}, text_config`, {})
   const imageTokenId =
-    config.integer('image_token_index', kNoImageToken) ?? config.integer('image_token_id', kNoImageToken) ?? 32_000
+    config.integer('image_token_index', noImageToken) ?? config.integer('image_token_id', noImageToken) ?? 32_000
   return {
     text: statedText(text, text.string('model_type') ?? 'llama'),
     vision: statedVision(config),
@@ -47,7 +47,7 @@ export function isOriginalConfig(config: Fields): boolean {
 }
 
 // LLaVA's own sentinel, where a checkpoint has no token for it.
-const kNoImageToken = -200
+const noImageToken = -200
 
 interface Architecture {
   readonly kind: 'llava' | 'text' | 'original'

@@ -19,7 +19,7 @@ const processors = {
 } as const satisfies Readonly<Record<string, Pick<ImageProcessorSpec, 'mean' | 'std' | 'aspectRatio'>>>
 
 // Pillow's number for it.
-const kBicubic = 3
+const bicubicFilter = 3
 
 /** @param config `undefined` when the checkpoint has none: then the tower's own processor at its image size. */
 export function imageProcessorFromConfig(
@@ -95,9 +95,9 @@ function refuseOtherProcessors(
       `${imageSize}, the image size of the vision tower`,
     ],
     [
-      (config.integer('resample', 0) ?? kBicubic) !== kBicubic,
+      (config.integer('resample', 0) ?? bicubicFilter) !== bicubicFilter,
       `resampling filter ${config.integer('resample', 0)}`,
-      `${kBicubic} (bicubic)`,
+      `${bicubicFilter} (bicubic)`,
     ],
     [crops && crop !== imageSize, `pictures cropped to ${crop}`, `${imageSize}, the image size of the vision tower`],
     [

@@ -22,7 +22,7 @@ const elementSizes: ReadonlyMap<string, number> = new Map([
 ])
 
 // The pickle of a 13B model's shard has about 40 KB.
-const kMaxPickle = 2 << 20
+const mostPickleBytes = 2 << 20
 
 /** All tensors of one file, by the names of its dictionary. */
 export async function readPytorchFile(path: string): Promise<readonly StoredTensor[]> {
@@ -77,7 +77,7 @@ class Archive {
   }
 
   pickle(): Promise<Buffer> {
-    return this.#read('data.pkl', kMaxPickle)
+    return this.#read('data.pkl', mostPickleBytes)
   }
 
   async checkByteOrder(): Promise<void> {

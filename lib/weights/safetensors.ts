@@ -6,7 +6,7 @@ import { corrupt, unsupported } from './model-error.js'
 import { elementCount, type StoredTensor } from './stored-tensor.js'
 import { readExactly, withFile } from './file-head.js'
 
-const kMaxHeader = 100_000_000
+const maxHeader = 100_000_000
 
 const elementSizes: ReadonlyMap<string, number> = new Map([
   ['BOOL', 1],
@@ -32,10 +32,10 @@ export async function readSafetensorsHeader(file: string): Promise<readonly Stor
   return withFile(file, async (handle, size) => {
     if (size < 8) throw corrupt(file, `${size} bytes are too few for a safetensors file`)
     const nbytes = (await readExactly(handle, file, 0, 8)).readBigUInt64LE()
-    if (nbytes > kMaxHeader)
+    if (nbytes > maxHeader)
       throw corrupt(
         file,
-        `a header of ${nbytes} bytes (at most ${kMaxHeader} are possible); is this a safetensors file?`,
+        `a header of ${nbytes} bytes (at most ${maxHeader} are possible); is this a safetensors file?`,
       )
     const headerSize = Number(nbytes)
     if (headerSize + 8 > size)

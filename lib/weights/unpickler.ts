@@ -122,7 +122,7 @@ function storageOf(id: Pickled): Storage | undefined {
 }
 
 // A state dict of 1,000 tensors pushes 10,000 objects. The bound keeps a hostile program from filling the memory with empty dictionaries.
-const kMaxObjects = 1 << 17
+const maxObjects = 1 << 17
 
 const only = 'dictionaries of tensors, as `torch.save(model.state_dict(), …)` writes them'
 const mark = Symbol('mark')
@@ -148,7 +148,7 @@ class Machine {
   run(): Pickled {
     for (;;) {
       const code = this.#byte()
-      if (code === kStop) return this.#pop()
+      if (code === stop) return this.#pop()
       const execute = instructions.get(code)
       if (execute === undefined)
         throw unsupported(this.#path, `its pickle has the instruction 0x${code.toString(16).padStart(2, '0')}`, only)
@@ -205,8 +205,8 @@ class Machine {
   }
 
   push(value: Pickled | typeof mark): void {
-    if (value instanceof Object && ++this.#objects > kMaxObjects)
-      throw corrupt(this.#path, `its pickle builds more than ${kMaxObjects} objects`)
+    if (value instanceof Object && ++this.#objects > maxObjects)
+      throw corrupt(this.#path, `its pickle builds more than ${maxObjects} objects`)
     this.#stack.push(value)
   }
 
@@ -324,7 +324,7 @@ class Machine {
   }
 }
 
-const kStop = 0x2e
+const stop = 0x2e
 
 /** Protocol 2 without the instructions that build objects (INST, OBJ, NEWOBJ, EXT) or juggle the stack (POP, DUP). */
 const instructions: ReadonlyMap<number, (machine: Machine) => void> = new Map<number, (machine: Machine) => void>([

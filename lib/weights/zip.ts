@@ -21,27 +21,27 @@ export interface ZipDirectory {
   readonly end: number
 }
 
-const kLocalHeader = 0x04034b50
-const kCentralRecord = 0x02014b50
-const kEndRecord = 0x06054b50
-const kEnd64Record = 0x06064b50
-const kEnd64Locator = 0x07064b50
+const localHeader = 0x04034b50
+const centralRecord = 0x02014b50
+const endRecord = 0x06054b50
+const end64Record = 0x06064b50
+const end64Locator = 0x07064b50
 // The end record, and the longest comment that may follow it.
-const kEndSize = 22
-const kMaxTail = kEndSize + 0xffff
-const kZip64Extra = 1
+const endSize = 22
+const maxTail = endSize + 0xffff
+const zip64Extra = 1
 // A 13B checkpoint's shards have about 200 entries of 100 bytes.
-const kMaxDirectory = 64 << 20
+const maxDirectory = 64 << 20
 
 /** Whether these first bytes are a zip archive's. */
 export function looksLikeZip(head: Buffer): boolean {
-  return head.length >= 4 && head.readUInt32LE(0) === kLocalHeader
+  return head.length >= 4 && head.readUInt32LE(0) === localHeader
 }
 
 export async function readZipDirectory(file: FileHandle, path: string, size: number): Promise<ZipDirectory> {
   const { count, nbytes, offset } = await readEnd(file, path, size)
   // A central record has at least 46 bytes.
-  if (nbytes > kMaxDirectory || offset + nbytes > size || count * 46 > nbytes)
+  if (nbytes > maxDirectory || offset + nbytes > size || count * 46 > nbytes)
     throw corrupt(
       path,
       `its zip directory claims ${count} entries in ${nbytes} bytes at ${offset}, but the file has ${size}; it may be truncated`,
@@ -64,7 +64,7 @@ export async function dataOffset(file: FileHandle, path: string, entry: ZipEntry
   const nameLength = header.readUInt16LE(26)
   const start = entry.headerOffset + 30 + nameLength + header.readUInt16LE(28)
   const name = Buffer.from(entry.name)
-  if (header.readUInt32LE(0) !== kLocalHeader || nameLength !== name.length || start + entry.nbytes > end)
+  if (header.readUInt32LE(0) !== localHeader || nameLength !== name.length || start + entry.nbytes > end)
     throw corrupt(
       path,
       `zip entry "${entry.name}" is not where the directory says; the file may be truncated, fetch it again`,
@@ -80,10 +80,10 @@ interface End {
 }
 
 async function readEnd(file: FileHandle, path: string, size: number): Promise<End> {
-  const tailSize = Math.min(size, kMaxTail)
+  const tailSize = Math.min(size, maxTail)
   const tail = await readExactly(file, path, size - tailSize, tailSize)
-  for (let at = tailSize - kEndSize; at >= 0; at--) {
-    if (tail.readUInt32LE(at) !== kEndRecord || at + kEndSize + tail.readUInt16LE(at + 20) !== tailSize) continue
+  for (let at = tailSize - endSize; at >= 0; at--) {
+    if (tail.readUInt32LE(at) !== endRecord || at + endSize + tail.readUInt16LE(at + 20) !== tailSize) continue
     const [disk, count, nbytes, offset] = [
       tail.readUInt16LE(at + 4),
       tail.readUInt16LE(at + 10),
@@ -91,7 +91,7 @@ async function readEnd(file: FileHandle, path: string, size: number): Promise<En
       tail.readUInt32LE(at + 16),
     ]
     const end = size - tailSize + at
-    if (at >= 20 && tail.readUInt32LE(at - 20) === kEnd64Locator)
+    if (at >= 20 && tail.readUInt32LE(at - 20) === end64Locator)
       return readEnd64(file, path, tail.subarray(at - 20, at), end - 20)
     if (disk !== 0 || offset + nbytes > end) throw corrupt(path, 'its zip directory does not lie in this file')
     return { count, nbytes, offset }
@@ -103,7 +103,7 @@ async function readEnd64(file: FileHandle, path: string, locator: Buffer, limit:
   const at = safe(path, locator, 8)
   if (at + 56 > limit) throw corrupt(path, 'its zip64 end record does not lie in this file')
   const record = await readExactly(file, path, at, 56)
-  if (record.readUInt32LE(0) !== kEnd64Record) throw corrupt(path, 'its zip64 end record is not where the locator says')
+  if (record.readUInt32LE(0) !== end64Record) throw corrupt(path, 'its zip64 end record is not where the locator says')
   const [count, nbytes, offset] = [safe(path, record, 32), safe(path, record, 40), safe(path, record, 48)]
   if (record.readUInt32LE(16) !== 0 || offset + nbytes > at)
     throw corrupt(path, 'its zip directory does not lie in this file')
@@ -116,7 +116,7 @@ function readRecord(
   at: number,
   end: number,
 ): { readonly entry: ZipEntry; readonly next: number } {
-  if (at + 46 > directory.length || directory.readUInt32LE(at) !== kCentralRecord)
+  if (at + 46 > directory.length || directory.readUInt32LE(at) !== centralRecord)
     throw corrupt(path, 'its zip directory ends in the middle of a record')
   const [flags, method] = [directory.readUInt16LE(at + 8), directory.readUInt16LE(at + 10)]
   const nameEnd = at + 46 + directory.readUInt16LE(at + 28)
@@ -149,7 +149,7 @@ function readRecord(
 function zip64Numbers(path: string, extra: Buffer): () => number {
   let field: Buffer = Buffer.alloc(0)
   for (let at = 0; at + 4 <= extra.length; at += 4 + extra.readUInt16LE(at + 2)) {
-    if (extra.readUInt16LE(at) === kZip64Extra) field = extra.subarray(at + 4, at + 4 + extra.readUInt16LE(at + 2))
+    if (extra.readUInt16LE(at) === zip64Extra) field = extra.subarray(at + 4, at + 4 + extra.readUInt16LE(at + 2))
   }
   let used = 0
   return () => {
