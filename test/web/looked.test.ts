@@ -18,18 +18,14 @@ test('each word of an answer shows what was read for it and, when asked, what it
   await dialog.getByRole('button', { name: 'cactus' }).click()
   await dialog.getByText('no explanation').waitFor()
   /** The place of the strongest square, in squares from the top left. */
-  const strongest = async (name: RegExp): Promise<readonly number[]> =>
-    dialog
-      .getByRole('figure')
-      .filter({ hasText: name })
-      .locator('rect')
-      .evaluateAll((squares) => {
-        const values = squares.map((square) =>
-          ['fill-opacity', 'x', 'y'].map((name) => Number(square.getAttribute(name))),
-        )
-        const [first = []] = values.toSorted(([a = 0], [b = 0]) => b - a)
-        return first.slice(1)
-      })
+  const strongest = async (name: RegExp): Promise<readonly number[]> => {
+    const drawn = await dialog.getByRole('figure').filter({ hasText: name }).locator('svg').innerHTML()
+    const values = [...drawn.matchAll(/<rect[^>]*>/g)].map(([square]) =>
+      ['fill-opacity', 'x', 'y'].map((attribute) => Number(new RegExp(` ${attribute}="([^"]*)"`).exec(square)?.[1])),
+    )
+    const [first = []] = values.toSorted(([a = 0], [b = 0]) => b - a)
+    return first.slice(1)
+  }
   const [column = NaN, row = NaN] = await strongest(/What it read for “cactus”/)
   t.true(column >= 6 && column <= 11 && row <= 6, `${column}, ${row}`) // of twelve each: the top right
   await dialog.getByRole('button', { name: 'Grey one place after another' }).click()
