@@ -1,7 +1,9 @@
-// npm run bench -- kernels | model | clip | embed | install | peers | report | event-loop | fidelity | neighbours | serve-load | serve | sampling | speculation
+// npm run bench -- kernels | model | clip | embed | install | peers | report | event-loop | fidelity | neighbours | serve-load | serve | sampling | speculation |
+// cuda-counts
 
 import { Command } from 'commander'
 import { addClip } from './clip-command.js'
+import { addCudaCounts } from './cuda-counts-command.js'
 import { addEmbed } from './embed-command.js'
 import { addEventLoop } from './event-loop-command.js'
 import { addFidelity } from './fidelity-command.js'
@@ -33,6 +35,7 @@ addSampling(program)
 addServeLoad(program)
 addServe(program)
 addSpeculation(program)
+addCudaCounts(program)
 try {
   await program.parseAsync()
 } catch (error) {

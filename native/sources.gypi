@@ -72,7 +72,8 @@
     "llava_addon_sources": [
       "native/binding/addon.cc",
       "native/binding/libstdcxx_floor.cc",
-      "native/binding/windows_host.cc"
+      "native/binding/windows_host.cc",
+      "native/binding/windows_terminate.cc"
     ],
     "llava_testing_sources": [
       "native/testing/far_backend.cc",

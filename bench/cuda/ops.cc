@@ -5,16 +5,19 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "common/error.h"
 #include "cuda/backend.h"
 #include "cuda/device.h"
+#include "testing/cuda_layers.h"
 
 namespace {
 
 using namespace llava;
+using namespace llava::testing;
 
 // Random numbers without a pattern in their bits (SplitMix64): a card's clock falls with the bits that change.
 class Random {
@@ -149,6 +152,29 @@ class Bench {
     forget();
   }
 
+  int64_t page_bytes(const KvLayout& layout) const { return static_cast<int64_t>(backend_->kv_layer_bytes(layout)); }
+
+  // All layers of a pass, each on weights of its own where `copies` of one fit beside it: the whole of a decoded token's
+  // time but its head, and submissions included.
+  void pass(const std::string& label, const Shape& shape, DType dtype, KvType kv, const Batch& batch, int64_t layers) {
+    std::vector<std::unique_ptr<Layer<Bench>>> all;
+    for (int64_t i = 0; i < layers; i++)
+      all.push_back(std::make_unique<Layer<Bench>>(*this, shape, dtype, kv, batch));
+    const double D = shape.width, F = shape.intermediate, T = static_cast<double>(batch.total());
+    const double values = (4 * D + (shape.vocabulary > 0 ? 3 : 2) * F / D * D) * D;
+    const auto plain = [](const char*, const auto& work) { work(); };
+    time(label, std::string(shape.name) + " " + traits(dtype).name + ", " + std::to_string(batch.sequences) + " x " +
+                    std::to_string(batch.rows) + " rows, " + std::to_string(layers) + " layers",
+         2 * values * T * layers,
+         layers * values / static_cast<double>(traits(dtype).elements) * static_cast<double>(traits(dtype).bytes), [&] {
+           for (const auto& layer : all) {
+             shape.vocabulary > 0 ? layer->decoder(ops_, stream_, plain) : layer->tower(ops_, stream_, plain);
+           }
+         });
+    all.clear();
+    forget();
+  }
+
   void rowwise(int64_t T, int64_t D) {
     const Activations x = rows(T, D), y = rows(T, D);
     const Vector w = vector(D);
@@ -180,12 +206,16 @@ void run() {
       for (const int64_t M : {1, 4, 16}) bench.linear(dtype, M, N, K);
     }
   }
-  bench.attention("attention of pictures", KvType::kF32, 64, 577, 577, 16, 16, 64, false);
+  bench.attention("attention of pictures", KvType::kF16, 64, 577, 577, 16, 16, 64, false);
   for (const KvType type : {KvType::kF16, KvType::kQ8_0}) {
     bench.attention("attention of a prompt", type, 1, 2048, 2048, 32, 32, 128, true);
     bench.attention("attention of a token", type, 1, 1, 2048, 32, 32, 128, true);
     bench.attention("attention of 16 tokens", type, 16, 1, 2048, 32, 32, 128, true);
   }
+  bench.pass("layers of a token", k7B, DType::Q4_0, KvType::kF16, {1, 1, 1024}, 8);
+  bench.pass("layers of 16 tokens", k7B, DType::Q4_0, KvType::kF16, {16, 1, 1024}, 8);
+  bench.pass("layers of a prompt", k7B, DType::BF16, KvType::kF16, {1, 624, 624}, 2);
+  bench.pass("layers of pictures", kTower, DType::BF16, KvType::kF16, {16, kPictureRows, kPictureRows}, 4);
   bench.rowwise(2496, 4096);
   bench.rowwise(1, 4096);
 }

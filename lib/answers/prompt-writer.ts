@@ -15,6 +15,7 @@ import {
   type TemplateName,
 } from '../prompt/templates.js'
 import { modelTemplate } from '../model-template.js'
+import { inShortSlices } from '../slices.js'
 import type { Message, PromptOptions } from './answer-options.js'
 
 /** A prompt before its text is cut; a checkpoint's own template is rendered when it is needed. */
@@ -79,7 +80,7 @@ export class PromptWriter {
 
   /**
    * Cuts a prompt and measures it: CONTEXT_OVERFLOW before anything is computed, and before long text is tokenized at
-   * all.
+   * all. Many that come at once are cut a few at a time.
    */
   async cut(parts: PromptParts, images: number): Promise<Prompt> {
     const written = typeof parts === 'function' ? await parts() : parts
@@ -87,7 +88,9 @@ export class PromptWriter {
     const length = written.reduce((sum, part) => sum + (part.kind === 'text' ? part.text.length : 0), 0)
     const imagePositions = images * rowsPerImage
     this.#engine.checkContext(tokenizer.fewestTokens(length) + imagePositions, imagePositions, true)
-    const items = splicePrompt(written, tokenizer, description.imageToken, description.imageTokens)
+    const items = await inShortSlices(() =>
+      splicePrompt(written, tokenizer, description.imageToken, description.imageTokens),
+    )
     if (images > 0) imageProcessor(description) // a model without a tower says so
     const tokens = items.reduce((sum, item) => sum + (item.kind === 'tokens' ? item.ids.length : 0), 0)
     this.#engine.checkContext(imagePositions + tokens, imagePositions)

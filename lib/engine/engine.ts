@@ -94,7 +94,6 @@ export class Engine {
       hiddenSize,
       candidateIds: tokenizer.vocabSize,
       apart,
-      encoding: () => this.#pictures.busy,
       most: info.passRows,
     })
     this.#pictures = new PictureBatches(

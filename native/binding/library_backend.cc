@@ -167,7 +167,8 @@ class LibraryBackend : public Backend {
   const OpTable& ops() const override { return kLibraryOps; }
   Stream& stream() override { return stream_; }
   BackendInfo info() const override {
-    return {info_.device, info_.isa, info_.threads, info_.tiles != 0, info_.tower_rows, info_.pass_rows};
+    return {info_.device,     info_.isa,       info_.threads, info_.tiles != 0,
+            info_.tower_rows, info_.pass_rows, info_.tower_kv};
   }
   std::optional<DeviceSpace> space() const override {
     const LibraryInfo info = described();

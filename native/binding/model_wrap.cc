@@ -102,10 +102,10 @@ class ForwardJob : public Job {
         outputs_(std::move(outputs)) {}
 
  private:
-  bool urgent() const override { return true; }  // somebody waits for a token
+  bool urgent() const override { return urgent_; }
   void execute() override {
     const auto start = std::chrono::steady_clock::now();
-    failures_ = model_->forward(steps_, outputs_.allocate(), cancel());
+    failures_ = model_->forward(steps_, outputs_.allocate(), cancel(), [this] { run_urgent(); });
     const auto as_the_first = [&](const std::optional<Error>& failure) {
       return failure && failures_.front() && failure->code() == failures_.front()->code();
     };
@@ -131,6 +131,8 @@ class ForwardJob : public Job {
     return out;
   }
   void queued() override {
+    const auto is_idle = [](const auto& sequence) { return sequence->busy == 0; };
+    urgent_ = of_few_rows(steps_) && std::all_of(sequences_.begin(), sequences_.end(), is_idle);
     for (const auto& sequence : sequences_) sequence->busy++;
   }
   void settled(Napi::Env env) override {
@@ -142,6 +144,8 @@ class ForwardJob : public Job {
   std::vector<Step> steps_;
   std::vector<std::shared_ptr<SequenceState>> sequences_;
   StagedOutputs outputs_;
+  // Somebody waits for a token, and no job before this one writes to its sequences.
+  bool urgent_ = false;
   std::vector<std::optional<Error>> failures_;
   double compute_ms_ = 0;
 };

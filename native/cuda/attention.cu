@@ -4,64 +4,32 @@
 //     scores[16, 64] = (q / sqrt(Dh)) · keys[Dh, 64];  mask;  p = exp(scores - m);  out = out * rescale + p · values
 //   and writes its largest score m, its sum l and out. A second kernel joins the spans of a row in order. Spans begin
 //   at multiples of their length and no row's numbers depend on another's, so that a row has the same bits in a block
-//   of a prompt and as the one token of a step.
+//   of a few rows and as the one token of a step.
+//   Sequences of many rows go over tensor cores instead (attends_in_halves).
 #include <algorithm>
 
-#include "cuda/kv_layout.cuh"
+#include "cuda/attention.h"
 #include "cuda/smem.cuh"
-#include "cuda/stream.h"
 
 namespace llava::cuda {
 
 namespace {
 
-constexpr int kThreads = 128, kRows = 16, kPage = static_cast<int>(kPageTokens);
+constexpr int kThreads = 128, kRows = 16;
 constexpr int kSpanPages = 4;
 constexpr int kBlocksOfMultiprocessor = 4;  // 128 registers: no kernel spills
 constexpr int kMostColumns = 128;           // of a head that a block computes
 constexpr uint64_t kPartialBytes = uint64_t{256} << 20;
-constexpr float kNothing = -INFINITY;
 
-// Up to 16 rows of one sequence: some tokens, of each the heads that share a kv head (or 16 of them).
-struct RowBlock {
-  int64_t first_row;   // of the batch
-  int64_t position;    // of its first token
-  int64_t end;         // of its sequence
-  int64_t first_page;  // of its sequence, in the table
-  int32_t tokens;
-  int32_t first_span, spans;  // that its rows see
-  int32_t first_task;         // task first_task + i is span first_span + i
-};
-
-struct Attention {
-  Rows<const float> q;
-  Rows<float> y;
-  PageLayout layout;
-  uint64_t layer_offset;
-  int32_t sharing;         // heads that share a kv head
-  int32_t heads_of_block;  // of these, at most 16
-  int32_t parts;           // blocks that a kv head's heads take
-  bool causal;
-  int64_t window;
-  const RowBlock* blocks;
+// One launch of an attention that is split over spans.
+struct SplitAttention : Attention {
   const int32_t* block_of_task;
-  std::byte* const* pages;
-  int32_t first_task, first_block;  // of this launch
-  float* partials;                  // of each task and part: m[16], l[16], out[16, padded]
+  int32_t first_task, first_block;
+  float* partials;  // of each task and part: m[16], l[16], out[16, padded]
 };
 
-__device__ __forceinline__ float* partial_of(const Attention& a, int64_t task, int64_t part) {
+__device__ __forceinline__ float* partial_of(const SplitAttention& a, int64_t task, int64_t part) {
   return a.partials + (task * gridDim.y + part) * kRows * (a.layout.padded + 2);
-}
-
-// The positions that a token sees: [from, to).
-struct Sight {
-  int64_t from, to;
-};
-__device__ __forceinline__ Sight sight_of(const Attention& a, const RowBlock& block, int64_t token) {
-  if (!a.causal) return {0, block.end};
-  const int64_t to = block.position + token + 1;
-  return {a.window > 0 && to > a.window ? to - a.window : 0, to};
 }
 
 // keys[Dh, 64] of a page to shared memory, as floats.
@@ -127,7 +95,7 @@ __device__ __forceinline__ void weigh(float* scores, const Softmax& s) {
 
 // columns: of the head's values that a block computes, a thread each for kRows * columns / kThreads rows
 template <KvType type, int columns>
-__global__ void __launch_bounds__(kThreads, kBlocksOfMultiprocessor) attention_kernel(Attention a) {
+__global__ void __launch_bounds__(kThreads, kBlocksOfMultiprocessor) attention_kernel(SplitAttention a) {
   constexpr int kGroups = kThreads / columns, kRowsOfThread = kRows / kGroups,
                 kScoresOfThread = kRows * kPage / kThreads;
   const PageLayout& p = a.layout;
@@ -231,7 +199,7 @@ __global__ void __launch_bounds__(kThreads, kBlocksOfMultiprocessor) attention_k
 }
 
 // y of a block's rows from its spans, in order.
-__global__ void __launch_bounds__(kThreads) join_kernel(Attention a) {
+__global__ void __launch_bounds__(kThreads) join_kernel(SplitAttention a) {
   const RowBlock block = a.blocks[a.first_block + blockIdx.x];
   const int64_t head = blockIdx.y / a.parts, part = blockIdx.y % a.parts, dim = a.layout.dim;
   for (int64_t i = threadIdx.x; i < kRows * dim; i += kThreads) {
@@ -259,52 +227,80 @@ size_t shared_bytes(int64_t dim, int columns) {
          shared_bytes_of(static_cast<size_t>(kPage * std::max<int64_t>(dim, columns)) * sizeof(float));
 }
 
-// What a batch's launches look up, and its upload.
+// What the launches of a batch look up.
 struct Plan {
-  std::vector<RowBlock> blocks;
-  std::vector<int32_t> block_of_task;
+  std::vector<RowBlock> of_spans, of_halves;
   std::vector<std::byte*> pages;
+  std::vector<int32_t> block_of_task;  // of of_spans
 
-  void put_on_device(CudaStream& stream, Attention& a) const {
+  // Sets a.blocks to of_spans, which of_halves follow.
+  void put_on_device(CudaStream& stream, SplitAttention& a) const {
     std::vector<std::byte> list;
     const auto add = [&](const auto& values) {
       const auto* const bytes = reinterpret_cast<const std::byte*>(values.data());
       list.insert(list.end(), bytes, bytes + values.size() * sizeof(values[0]));
     };
-    add(blocks);
+    add(of_spans);
+    add(of_halves);
     add(pages);
     add(block_of_task);
     const auto* const at = static_cast<const std::byte*>(stream.attention_tables.upload(list));
     a.blocks = reinterpret_cast<const RowBlock*>(at);
-    a.pages = reinterpret_cast<std::byte* const*>(a.blocks + blocks.size());
+    a.pages = reinterpret_cast<std::byte* const*>(a.blocks + of_spans.size() + of_halves.size());
     a.block_of_task = reinterpret_cast<const int32_t*>(a.pages + pages.size());
   }
 };
 
-Plan plan_of(const AttentionArgs& args, const Attention& a) {
+// How a kv head's heads are dealt to blocks of so many rows.
+struct Dealing {
+  int32_t heads_of_block, parts;
+  int64_t tokens_of_block;
+  Dealing(int32_t sharing, int rows)
+      : heads_of_block(std::min(sharing, rows)),
+        parts(static_cast<int32_t>(divided_up(sharing, rows))),
+        tokens_of_block(rows / heads_of_block) {}
+  void put_into(Attention& a) const {
+    a.heads_of_block = heads_of_block;
+    a.parts = parts;
+  }
+};
+
+Plan plan_of(const AttentionArgs& args, const Dealing& spans, const Dealing& halves) {
   Plan plan;
   int64_t first_row = 0;
-  const int64_t tokens_of_block = kRows / a.heads_of_block;
   constexpr int64_t kSpan = kSpanPages * kPageTokens;
   for (const KvSequence& sequence : args.cache.sequences) {
-    const auto first_page = static_cast<int64_t>(plan.pages.size());
+    const auto first_page = static_cast<int32_t>(plan.pages.size());
     if (sequence.rows > 0) {
       for (const DeviceBytes page : sequence.pages) plan.pages.push_back(pointer(page));
     }
+    const bool in_halves = attends_in_halves(args, sequence);
+    const int64_t tokens_of_block = (in_halves ? halves : spans).tokens_of_block;
     for (int64_t first = 0; first < sequence.rows; first += tokens_of_block) {
       const int64_t tokens = std::min(tokens_of_block, sequence.rows - first);
       const int64_t position = sequence.end - sequence.rows + first;
+      RowBlock block{.first_row = static_cast<int32_t>(first_row + first),
+                     .position = static_cast<int32_t>(position),
+                     .end = static_cast<int32_t>(sequence.end),
+                     .first_page = first_page,
+                     .tokens = static_cast<int32_t>(tokens)};
+      if (in_halves) {
+        plan.of_halves.push_back(block);
+        continue;
+      }
       const int64_t to = args.causal ? position + tokens : sequence.end;
       const int64_t from = args.window > 0 ? std::max<int64_t>(0, position + 1 - args.window) : 0;
-      const int64_t first_span = from / kSpan, spans = divided_up(to, kSpan) - first_span;
-      plan.blocks.push_back({first_row + first, position, sequence.end, first_page, static_cast<int32_t>(tokens),
-                             static_cast<int32_t>(first_span), static_cast<int32_t>(spans),
-                             static_cast<int32_t>(plan.block_of_task.size())});
-      plan.block_of_task.insert(plan.block_of_task.end(), static_cast<size_t>(spans),
-                                static_cast<int32_t>(plan.blocks.size() - 1));
+      block.first_span = static_cast<int32_t>(from / kSpan);
+      block.spans = static_cast<int32_t>(divided_up(to, kSpan)) - block.first_span;
+      block.first_task = static_cast<int32_t>(plan.block_of_task.size());
+      plan.block_of_task.insert(plan.block_of_task.end(), static_cast<size_t>(block.spans),
+                                static_cast<int32_t>(plan.of_spans.size()));
+      plan.of_spans.push_back(block);
     }
     first_row += sequence.rows;
   }
+  // Those with the most to see begin first, so that the last ones to end are short.
+  if (args.causal) std::reverse(plan.of_halves.begin(), plan.of_halves.end());
   return plan;
 }
 
@@ -321,19 +317,25 @@ auto kernel_of(int64_t columns) {
 void attention(Stream& s, const AttentionArgs& args) {
   if (args.q.rows == 0) return;
   CudaStream& stream = cuda_stream(s);
-  Attention a{};
+  SplitAttention a{};
   a.q = rows_of(args.q);
   a.y = rows_of(args.y);
   a.layout = page_layout(args.cache.layout);
   a.layer_offset = args.cache.layer_offset;
   a.sharing = static_cast<int32_t>(args.heads / args.cache.layout.kv_heads);
-  a.heads_of_block = std::min(a.sharing, kRows);
-  a.parts = static_cast<int32_t>(divided_up(a.sharing, kRows));
   a.causal = args.causal;
-  a.window = args.window;
-  const Plan plan = plan_of(args, a);
+  a.window = static_cast<int32_t>(std::min<int64_t>(args.window, INT32_MAX));  // no context is longer
+  const Dealing spans(a.sharing, kRows), halves(a.sharing, kHalfRows);
+  const Plan plan = plan_of(args, spans, halves);
   plan.put_on_device(stream, a);
+  if (!plan.of_halves.empty()) {
+    Attention whole = a;
+    halves.put_into(whole);
+    whole.blocks += plan.of_spans.size();
+    attend_in_halves(stream, whole, args.cache.layout.type, static_cast<int64_t>(plan.of_halves.size()));
+  }
 
+  spans.put_into(a);
   int columns = 16;
   while (columns < kMostColumns && columns < a.layout.padded) columns *= 2;
   const auto kernel = args.cache.layout.type == KvType::kQ8_0  ? kernel_of<KvType::kQ8_0>(columns)
@@ -342,12 +344,12 @@ void attention(Stream& s, const AttentionArgs& args) {
   const auto heads = static_cast<unsigned>(args.cache.layout.kv_heads * a.parts);
   const int64_t partial = heads * kRows * (a.layout.padded + 2);  // floats of a task
   const int64_t most_tasks = std::max<int64_t>(1, static_cast<int64_t>(kPartialBytes / sizeof(float)) / partial);
-  const auto end_of = [&](size_t block) { return plan.blocks[block].first_task + plan.blocks[block].spans; };
-  for (size_t block = 0; block < plan.blocks.size();) {
+  const auto end_of = [&](size_t block) { return plan.of_spans[block].first_task + plan.of_spans[block].spans; };
+  for (size_t block = 0; block < plan.of_spans.size();) {
     size_t after = block + 1;
-    while (after < plan.blocks.size() && end_of(after) - plan.blocks[block].first_task <= most_tasks) after++;
+    while (after < plan.of_spans.size() && end_of(after) - plan.of_spans[block].first_task <= most_tasks) after++;
     a.first_block = static_cast<int32_t>(block);
-    a.first_task = plan.blocks[block].first_task;
+    a.first_task = plan.of_spans[block].first_task;
     const int32_t tasks = end_of(after - 1) - a.first_task;
     a.partials = stream.partials.reserve<float>(tasks * partial);
     launch(kernel, dim3(grid_size(tasks), heads, grid_size(divided_up(a.layout.padded, columns))), kThreads,

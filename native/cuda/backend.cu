@@ -18,6 +18,7 @@ namespace {
     check(a);                                     \
     if (s.cancel.requested()) return;             \
     cuda_stream(s).card.make_current();           \
+    cuda_stream(s).ops++;                         \
     cuda::name(s, a);                             \
   }
 #include "ops/ops.def"
@@ -36,7 +37,7 @@ class CudaBackend : public Backend {
   Stream& stream() override { return *stream_; }
   BackendInfo info() const override {
     const DeviceProperties& card = stream_->card.properties();
-    return {card.name, card.capability, card.multiprocessors, true, kTowerRows, kPassRows};
+    return {card.name, card.capability, card.multiprocessors, true, kTowerRows, kPassRows, KvType::kF16};
   }
   Peak measure_peak(PeakKind kind) override {
     stream_->card.make_current();

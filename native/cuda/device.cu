@@ -41,10 +41,77 @@ class OnCard {
 
 }  // namespace
 
-// Where a device has not so much, the launch fails, and synchronize() says so.
-void allow_shared_memory(const void* kernel, size_t bytes) {
-  (void)cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes));
+struct Graph {
+  cudaGraph_t graph = nullptr;
+  cudaGraphExec_t ready = nullptr;
+  std::vector<cudaGraphNode_t> nodes;
+};
+
+namespace {
+
+// A launch as the runtime takes it. Where a device has not so much shared memory, it fails, and synchronize() says so.
+class Parameters {
+ public:
+  explicit Parameters(const KernelLaunch& launch) {
+    constexpr size_t kWithoutAsking = 48 << 10;
+    if (launch.shared_bytes > kWithoutAsking)
+      (void)cudaFuncSetAttribute(launch.kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                 static_cast<int>(launch.shared_bytes));
+    for (size_t i = 0; i < launch.count; i++) of_kernel_[i] = const_cast<std::byte*>(launch.parameters) + launch.at[i];
+    node_.func = const_cast<void*>(launch.kernel);
+    node_.gridDim = launch.grid;
+    node_.blockDim = launch.block;
+    node_.sharedMemBytes = static_cast<unsigned>(launch.shared_bytes);
+    node_.kernelParams = of_kernel_;
+  }
+  Parameters(const Parameters&) = delete;
+  Parameters& operator=(const Parameters&) = delete;
+  void** of_kernel() { return of_kernel_; }
+  const cudaKernelNodeParams* node() const { return &node_; }
+
+ private:
+  void* of_kernel_[KernelLaunch::kMostParameters];
+  cudaKernelNodeParams node_{};
+};
+
+}  // namespace
+
+void GraphDeleter::operator()(Graph* graph) const {
+  if (graph->ready != nullptr) (void)cudaGraphExecDestroy(graph->ready);
+  if (graph->graph != nullptr) (void)cudaGraphDestroy(graph->graph);
+  delete graph;
 }
+
+void submit(NativeStream stream, const KernelLaunch& launch) {
+  Parameters parameters(launch);
+  (void)cudaLaunchKernel(launch.kernel, launch.grid, launch.block, parameters.of_kernel(), launch.shared_bytes, stream);
+}
+
+std::unique_ptr<Graph, GraphDeleter> make_graph(std::span<const KernelLaunch> run) {
+  std::unique_ptr<Graph, GraphDeleter> made(new Graph);
+  bool fails = cudaGraphCreate(&made->graph, 0) != cudaSuccess;
+  for (const KernelLaunch& launch : run) {
+    if (fails) break;
+    const Parameters parameters(launch);
+    cudaGraphNode_t node = nullptr;
+    const cudaGraphNode_t* const before = made->nodes.empty() ? nullptr : &made->nodes.back();
+    fails = cudaGraphAddKernelNode(&node, made->graph, before, made->nodes.empty() ? 0 : 1, parameters.node()) !=
+            cudaSuccess;
+    made->nodes.push_back(node);
+  }
+  if (fails || cudaGraphInstantiate(&made->ready, made->graph, 0) != cudaSuccess) {
+    (void)cudaGetLastError();  // launched one by one, it may do
+    return nullptr;
+  }
+  return made;
+}
+
+void set_node(Graph& graph, size_t index, const KernelLaunch& launch) {
+  const Parameters parameters(launch);
+  (void)cudaGraphExecKernelNodeSetParams(graph.ready, graph.nodes[index], parameters.node());
+}
+
+void submit(NativeStream stream, Graph& graph) { (void)cudaGraphLaunch(graph.ready, stream); }
 
 Cards cards() {
   int count = 0;
@@ -94,11 +161,11 @@ struct Card::Staging {
 
 Card::Card(int index) : index_(index), properties_(device_properties(index)) {
   const OnCard on_card(index);
-  check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "cudaStreamCreate");
+  check(cudaStreamCreateWithFlags(&queue_->native, cudaStreamNonBlocking), "cudaStreamCreate");
   staging_ = new Staging;
   const cudaError_t error = cudaMallocHost(&staging_->memory, Staging::kBytes);
   if (error != cudaSuccess) {
-    (void)cudaStreamDestroy(stream_);
+    (void)cudaStreamDestroy(queue_->native);
     delete staging_;
     check(error, "cudaMallocHost");
   }
@@ -108,8 +175,11 @@ Card::~Card() {
   int before = 0;
   (void)cudaGetDevice(&before);
   (void)cudaSetDevice(index_);
-  (void)cudaStreamSynchronize(stream_);
-  (void)cudaStreamDestroy(stream_);
+  queue_->flush();
+  (void)cudaStreamSynchronize(queue_->native);
+  const NativeStream stream = queue_->native;
+  queue_.reset();  // its graphs first
+  (void)cudaStreamDestroy(stream);
   (void)cudaFreeHost(staging_->memory);
   (void)cudaSetDevice(before);
   delete staging_;
@@ -136,6 +206,7 @@ void Card::free(void* memory) noexcept {
   int before = 0;
   (void)cudaGetDevice(&before);
   (void)cudaSetDevice(index_);
+  queue_->flush();  // what was put on the stream may use it
   (void)cudaFree(memory);
   (void)cudaSetDevice(before);
 }
@@ -156,7 +227,8 @@ void Card::copy_in(void* to, const void* from, uint64_t nbytes) {
     std::memcpy(at, from, nbytes);
     from = at;
   }  // a larger one returns once the runtime has staged it itself: `from` is pageable
-  staging_->note(cudaMemcpyAsync(to, from, nbytes, cudaMemcpyHostToDevice, stream_));
+  queue_->flush();
+  staging_->note(cudaMemcpyAsync(to, from, nbytes, cudaMemcpyHostToDevice, queue_->native));
 }
 
 void Card::copy_out(void* to, const void* from, uint64_t nbytes) {
@@ -167,19 +239,22 @@ void Card::copy_out(void* to, const void* from, uint64_t nbytes) {
     at = staged(nbytes);
     staging_->arrivals.push_back({to, static_cast<std::byte*>(at), nbytes});
   }
-  staging_->note(cudaMemcpyAsync(at, from, nbytes, cudaMemcpyDeviceToHost, stream_));
+  queue_->flush();
+  staging_->note(cudaMemcpyAsync(at, from, nbytes, cudaMemcpyDeviceToHost, queue_->native));
 }
 
 void Card::copy(void* to, const void* from, uint64_t nbytes) {
   if (nbytes == 0) return;
   const OnCard on_card(index_);
-  staging_->note(cudaMemcpyAsync(to, from, nbytes, cudaMemcpyDeviceToDevice, stream_));
+  queue_->flush();
+  staging_->note(cudaMemcpyAsync(to, from, nbytes, cudaMemcpyDeviceToDevice, queue_->native));
 }
 
 void Card::wait() noexcept {
   make_current();
+  queue_->begin();
   staging_->note(cudaGetLastError());  // of launches
-  staging_->note(cudaStreamSynchronize(stream_));
+  staging_->note(cudaStreamSynchronize(queue_->native));
   for (const Staging::Arrival& arrival : staging_->arrivals) std::memcpy(arrival.to, arrival.from, arrival.nbytes);
   staging_->arrivals.clear();
   staging_->used = 0;
@@ -194,7 +269,8 @@ void Card::synchronize() {
 void Card::read(void* to, const void* from, uint64_t nbytes) {
   if (nbytes == 0) return;
   const OnCard on_card(index_);
-  check(cudaStreamSynchronize(stream_), "a kernel");
+  queue_->flush();
+  check(cudaStreamSynchronize(queue_->native), "a kernel");
   check(cudaMemcpy(to, from, nbytes, cudaMemcpyDeviceToHost), "a copy from the device");
 }
 
@@ -203,9 +279,11 @@ double Card::seconds_of(void (*work)(void* context), void* context) {
   cudaEvent_t begin, end;
   check(cudaEventCreate(&begin), "cudaEventCreate");
   check(cudaEventCreate(&end), "cudaEventCreate");
-  check(cudaEventRecord(begin, stream_), "cudaEventRecord");
+  queue_->flush();
+  check(cudaEventRecord(begin, queue_->native), "cudaEventRecord");
   work(context);
-  check(cudaEventRecord(end, stream_), "cudaEventRecord");
+  queue_->flush();
+  check(cudaEventRecord(end, queue_->native), "cudaEventRecord");
   synchronize();
   float milliseconds = 0;
   check(cudaEventElapsedTime(&milliseconds, begin, end), "cudaEventElapsedTime");

@@ -35,7 +35,7 @@ class Card {
   Card(const Card&) = delete;
   Card& operator=(const Card&) = delete;
 
-  StreamHandle stream() const { return stream_; }
+  StreamHandle stream() const { return queue_.get(); }
   // Launches of the calling thread go to this card.
   void make_current() const;
   const DeviceProperties& properties() const { return properties_; }
@@ -60,7 +60,7 @@ class Card {
 
   int index_;
   DeviceProperties properties_;
-  StreamHandle stream_{};
+  std::unique_ptr<LaunchQueue> queue_ = std::make_unique<LaunchQueue>();
   struct Staging;
   Staging* staging_ = nullptr;
 };

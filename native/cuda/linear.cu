@@ -23,8 +23,11 @@ void multiply(CudaStream& stream, Arithmetic arithmetic, const Product* products
     if (factors == Factors::kFloat) {
       multiply_floats(stream, p);
     } else if (factors == Factors::kInt8) {
-      if (!blocks) blocks = quantise_rows(stream, p.x, p.M, p.K);
-      multiply_blocks(stream, *blocks, p);
+      if (!blocks) blocks = blocks_of(stream, p.x, p.M, p.K);
+      int alike = 1;  // of one type
+      while (i + alike < count && products[i + alike].weight.dtype == p.weight.dtype) alike++;
+      multiply_blocks(stream, *blocks, {products + i, static_cast<size_t>(alike)});
+      i += alike - 1;
     } else {
       const int terms = factors == Factors::kTerms ? 2 : 1;
       if (terms > narrow_terms) narrow = narrow_rows(stream, p.x, p.M, p.K, narrow_terms = terms);

@@ -5,29 +5,38 @@
 #include <cstddef>
 #include <cstdint>
 
-#ifdef __CUDACC__
-#include <cuda_runtime.h>
-#else
-#include <cuda_emu.h>
-#endif
+#include "cuda/launch_queue.h"
 
 namespace llava::cuda {
 
 constexpr int kWarp = 32;  // lanes
 
-#ifdef __CUDACC__
-using StreamHandle = cudaStream_t;
-void allow_shared_memory(const void* kernel, size_t bytes);  // device.cu
+using StreamHandle = LaunchQueue*;
 
 // kernel<<<grid, block, shared bytes, stream>>>(arguments)
 template <class... Parameters, class... Arguments>
 void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_bytes, StreamHandle stream,
-            Arguments... arguments) {
-  constexpr size_t kWithoutAsking = 48 << 10;
-  if (shared_bytes > kWithoutAsking) allow_shared_memory(reinterpret_cast<const void*>(kernel), shared_bytes);
-  kernel<<<grid, block, shared_bytes, stream>>>(static_cast<Parameters>(arguments)...);
+            const Arguments&... arguments) {
+  KernelLaunch put;
+  put.kernel = reinterpret_cast<const void*>(kernel);
+  put.grid = grid;
+  put.block = block;
+  put.shared_bytes = shared_bytes;
+  static_assert(sizeof...(Parameters) <= KernelLaunch::kMostParameters &&
+                (0 + ... + (sizeof(Parameters) + 16)) <= KernelLaunch::kMostBytes);
+  (put.add<Parameters>(static_cast<Parameters>(arguments)), ...);
+#ifndef __CUDACC__
+  put.call = [](const KernelLaunch& launch) {
+    const auto run = reinterpret_cast<void (*)(Parameters...)>(const_cast<void*>(launch.kernel));
+    [&]<size_t... i>(std::index_sequence<i...>) {
+      run(launch.parameter<Parameters>(i)...);
+    }(std::index_sequence_for<Parameters...>());
+  };
+#endif
+  stream->put(put);
 }
 
+#ifdef __CUDACC__
 template <class T>
 __device__ __forceinline__ T ld(const T* from) {
   return *from;
@@ -52,14 +61,6 @@ __device__ __forceinline__ uint16_t float_to_bfloat_bits(float value) {
   return out;
 }
 #else
-using StreamHandle = cuda_emu::Schedule*;
-
-template <class... Parameters, class... Arguments>
-void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_bytes, StreamHandle stream,
-            Arguments... arguments) {
-  cuda_emu::launch(*stream, grid, block, shared_bytes, [=] { kernel(static_cast<Parameters>(arguments)...); });
-}
-
 template <class T>
 T ld(const T* from, const char* file = __builtin_FILE(), unsigned line = __builtin_LINE()) {
   cuda_emu::note_access(from, sizeof(T), file, line);

@@ -6,7 +6,20 @@ namespace llava::cuda {
 
 namespace {
 
-constexpr int kThreads = 128, kWarps = kThreads / kWarp;
+// Threads of a block: as many rows of weights as there is room for share one reading of x.
+constexpr int threads_for(int tokens) { return tokens == 1 ? 512 : tokens == 4 ? 256 : 128; }
+
+// One of the products of a launch, whose blocks begin at first_block.
+struct Output {
+  const uint8_t* weight;
+  int64_t row_bytes, N;
+  int64_t first_block;
+  Epilogue epilogue;
+};
+struct Outputs {
+  Output of[3];
+  int count;
+};
 
 constexpr bool has_halves(DType type) { return kDTypes[static_cast<int>(type)].halves == 2; }
 constexpr bool has_mins(DType type) { return kDTypes[static_cast<int>(type)].mins; }
@@ -44,10 +57,18 @@ __device__ float weight_at(const uint8_t* row, int column) {
 
 // A warp takes `rows` rows of weights, so that a block of x is read once for them.
 template <DType type, int tokens, int rows>
-__global__ void __launch_bounds__(kThreads) blocks_kernel(QuantisedRows x, int64_t M, int64_t K, const uint8_t* weight,
-                                                          int64_t row_bytes, int64_t N, Epilogue epilogue) {
+__global__ void __launch_bounds__(threads_for(tokens))
+    blocks_kernel(QuantisedRows x, int64_t M, int64_t K, const __grid_constant__ Outputs outputs) {
+  constexpr int kWarps = threads_for(tokens) / kWarp;
+  const int which = outputs.count > 2 && blockIdx.x >= outputs.of[2].first_block   ? 2
+                    : outputs.count > 1 && blockIdx.x >= outputs.of[1].first_block ? 1
+                                                                                   : 0;
+  const Output& output = outputs.of[which];
+  const uint8_t* const weight = output.weight;
+  const int64_t row_bytes = output.row_bytes, N = output.N;
   const int lane = threadIdx.x % kWarp;
-  const int64_t n = (int64_t{blockIdx.x} * kWarps + threadIdx.x / kWarp) * rows, first = int64_t{blockIdx.y} * tokens;
+  const int64_t n = ((blockIdx.x - output.first_block) * kWarps + threadIdx.x / kWarp) * rows,
+                first = int64_t{blockIdx.y} * tokens;
   if (n >= N) return;  // a whole warp
   const int64_t groups = K / kGroup;
   float sum[rows][tokens] = {};
@@ -87,25 +108,32 @@ __global__ void __launch_bounds__(kThreads) blocks_kernel(QuantisedRows x, int64
       if (i < token.outliers)
         total = fmaf(token.value[i], weight_at<type>(weight + (n + r) * row_bytes, token.column[i]), total);
     }
-    epilogue.store(first + lane, n + r, total);
+    output.epilogue.store(first + lane, n + r, total);
   }
 }
 
 template <DType type, int tokens, int rows>
-void launch_blocks(CudaStream& stream, const QuantisedRows& x, const Product& p) {
-  launch(blocks_kernel<type, tokens, rows>,
-         dim3(grid_size(divided_up(p.weight.rows, kWarps * rows)), grid_size(divided_up(p.M, tokens))), kThreads, 0,
-         stream.handle(), x, p.M, p.K, bytes_of(p.weight), p.weight.row_bytes(), p.weight.rows, p.epilogue);
+void launch_blocks(CudaStream& stream, const QuantisedRows& x, std::span<const Product> products) {
+  constexpr int kThreads = threads_for(tokens);
+  Outputs outputs{};
+  int64_t blocks = 0;
+  for (const Product& p : products) {
+    outputs.of[outputs.count++] = {bytes_of(p.weight), p.weight.row_bytes(), p.weight.rows, blocks, p.epilogue};
+    blocks += divided_up(p.weight.rows, kThreads / kWarp * rows);
+  }
+  const Product& first = products[0];
+  launch(blocks_kernel<type, tokens, rows>, dim3(grid_size(blocks), grid_size(divided_up(first.M, tokens))), kThreads,
+         0, stream.handle(), x, first.M, first.K, outputs);
 }
 
 }  // namespace
 
-void multiply_blocks(CudaStream& stream, const QuantisedRows& x, const Product& p) {
-  for_dtype(p.weight.dtype, [&]<DType type>() {
+void multiply_blocks(CudaStream& stream, const QuantisedRows& x, std::span<const Product> products) {
+  for_dtype(products[0].weight.dtype, [&]<DType type>() {
     if constexpr (is_quantised(type)) {
-      if (p.M == 1) return launch_blocks<type, 1, 2>(stream, x, p);
-      if (p.M <= 4) return launch_blocks<type, 4, 2>(stream, x, p);
-      launch_blocks<type, 16, 4>(stream, x, p);
+      if (products[0].M == 1) return launch_blocks<type, 1, 2>(stream, x, products);
+      if (products[0].M <= 4) return launch_blocks<type, 4, 2>(stream, x, products);
+      launch_blocks<type, 16, 4>(stream, x, products);
     }
   });
 }

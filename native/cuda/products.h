@@ -1,5 +1,8 @@
 // y = epilogue(x · weightᵀ): what the roads of a product share, and their entries. linear.cu chooses among them.
 #pragma once
+#include <optional>
+#include <span>
+
 #include "cuda/activation.cuh"
 #include "cuda/blocks.cuh"
 #include "cuda/stream.h"
@@ -57,13 +60,21 @@ struct alignas(8) BlockFactor {
   int16_t sums[2];  // of the codes of each half
 };
 struct QuantisedRows {
-  const int8_t* codes;         // [M, K]
-  const BlockFactor* factors;  // [M, K / 32]
-  const Token* tokens;         // [M]
+  int8_t* codes;         // [M, K]
+  BlockFactor* factors;  // [M, K / 32]
+  Token* tokens;         // [M]
 };
+QuantisedRows room_for_blocks(CudaStream& stream, int64_t M, int64_t K);
 QuantisedRows quantise_rows(CudaStream& stream, Rows<const float> x, int64_t M, int64_t K);
-// For few rows: weights are read once for 16 of them.
-void multiply_blocks(CudaStream& stream, const QuantisedRows& x, const Product& p);
+// For few rows: up to three products of one x and one type of weights in one launch. Weights are read once for 16 rows.
+void multiply_blocks(CudaStream& stream, const QuantisedRows& x, std::span<const Product> products);
+
+// An op that writes few rows which a product is likely to take next quantises them too. The op after it finds them
+// here. Room for them where they are asked for, which is where the last product of few rows took blocks: then the op
+// calls quantise_row.
+std::optional<QuantisedRows> room_beside(CudaStream& stream, const Activations& y);
+// What the op before left for x; else quantises it.
+QuantisedRows blocks_of(CudaStream& stream, Rows<const float> x, int64_t M, int64_t K);
 
 // Activations in bfloat16, or in two terms of it: the nearest one, and the one nearest to what that leaves.
 struct NarrowRows {

@@ -78,6 +78,14 @@ struct CudaStream : Stream {
   StreamHandle handle() const { return card.stream(); }
 
   Card card;
+  int64_t ops = 0;  // put on it so far, the one under way included
+  // What an op of few rows quantised beside its result (products.h).
+  struct Beside {
+    bool wanted = false;
+    int64_t op = -1;  // that left it
+    const float* x = nullptr;
+    int64_t stride = 0, rows = 0, columns = 0;
+  } beside;
   Workspace activations;  // of a product, as its kernels take them
   Workspace patches;      // of pictures, as rows
   Workspace partials;     // sums of parts of a product or of an attention

@@ -96,6 +96,9 @@ struct Outputs {
   std::vector<float*> attention{};
 };
 
+// Whether each of the steps is of few rows: a token and its draft, a short question.
+bool of_few_rows(const std::vector<Step>& steps);
+
 struct MemoryUse {
   uint64_t weights_mapped, weights_heap;
   uint64_t kv_cache;       // of all sequences there are
@@ -117,10 +120,10 @@ class Llava {
   const std::optional<MemoryPlan>& plan() const { return plan_; }
 
   // pixel_values [count, 3, S, S] -> encoded pictures, several in a pass. Throws kAborted when cancel is set meanwhile.
-  // between_layers may call forward(): answers go on while pictures are encoded.
+  // between_products may call forward() with steps of few rows: answers go on while pictures are encoded.
   std::vector<std::shared_ptr<ImageFeatures>> encode_images(std::span<const float> pixel_values, int64_t count,
                                                             ImageResults results, const std::atomic<bool>& cancel,
-                                                            const std::function<void()>& between_layers = {});
+                                                            const std::function<void()>& between_products = {});
 
   // Values of a result, in floats.
   int64_t result_size(ImageResult which) const;
@@ -129,9 +132,10 @@ class Llava {
 
   // Runs all steps as one ragged batch. A step that is cancelled, or for which there is no page, fails by itself: its
   // error is in its place, its cache as it was, its rows are NaN, its ids -1. When the call throws, every cache is as
-  // it was.
+  // it was. Of steps of many rows between_products may call forward() with others of few.
   std::vector<std::optional<Error>> forward(const std::vector<Step>& steps, const Outputs& outputs,
-                                            const std::atomic<bool>& cancel);
+                                            const std::atomic<bool>& cancel,
+                                            const std::function<void()>& between_products = {});
 
   Peak measure_peak(PeakKind kind) { return backend_->measure_peak(kind); }
 
@@ -157,8 +161,9 @@ class Llava {
   std::shared_ptr<Backend> backend_;
   std::optional<MemoryPlan> plan_;
   LlavaWeights weights_;
-  Passes tower_;   // of pictures: tower and projector
-  Passes passes_;  // of the decoder, which may run between two layers of the tower
+  Passes tower_;    // of pictures: tower and projector
+  Passes prompts_;  // of the decoder: steps of many rows
+  Passes tokens_;   // and of few, which may run between two products of the others
   std::shared_ptr<KvPool> kv_pool_;
   std::atomic<uint64_t> scratch_held_{0};
 };

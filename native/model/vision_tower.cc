@@ -46,10 +46,9 @@ Passes::OwnPages Passes::own_pages(const KvLayout& layout, std::span<const int64
 // that each layer overwrites.
 void Passes::clip_blocks(const ClipBlock& block, const std::vector<ClipLayer>& layers, std::span<const int64_t> lengths,
                          Activations x) {
-  const KvLayout layout{block.heads, x.cols / block.heads, KvType::kF32};
+  const KvLayout layout{block.heads, x.cols / block.heads, kv_type()};
   const OwnPages own = own_pages(layout, lengths);
   for (const ClipLayer& layer : layers) {
-    let_others_run();
     stop_if_cancelled();
     clip_block(block, layer, {.layout = layout, .layer_offset = 0, .sequences = own.sequences}, x);
   }
@@ -95,7 +94,7 @@ Activations Passes::pooling_head(const VisionConfig& c, const PoolingHead& w, Co
   for (int64_t b = 0; b < B; b++) ops.copy_rows({.x = w.probe, .y = probes.slice(b, 1)});
   project(probes, {{w.q_proj, q}});
   project(rows, {{w.k_proj, k}, {w.v_proj, v}});
-  const KvLayout layout{c.heads, D / c.heads, KvType::kF32};
+  const KvLayout layout{c.heads, D / c.heads, kv_type()};
   OwnPages own = own_pages(layout, std::vector<int64_t>(static_cast<size_t>(B), c.rows()));
   ops.kv_append({.k = k, .v = v, .cache = {.layout = layout, .layer_offset = 0, .sequences = own.sequences}});
   for (KvSequence& sequence : own.sequences) sequence.rows = 1;

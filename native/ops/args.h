@@ -186,6 +186,9 @@ struct KvAppendArgs {
 //   NaN in a query, or in a key that it sees, makes that head of the row NaN; so does an infinite score. A score of
 //   -infinity is a weight of 0; where all are, the head is 0. A value that is not finite makes its column of the head
 //   so.
+//   Under fast arithmetic a device may multiply in f16, with sums in float32, over a cache of f16 or q8_0 for sequences
+//   of more than kFewRows rows: then q * log2(e) / sqrt(Dh) beyond 65504 is an infinity. A row has the same bits in any
+//   company, of up to kFewRows rows of its sequence and from there on.
 struct AttentionArgs {
   ConstActivations q;
   KvPages cache;

@@ -50,6 +50,8 @@ struct BackendInfo {
   // weights are read seldom, and that a slab of a product is never short. More only take memory.
   int64_t tower_rows = 1280;
   int64_t pass_rows = 512;
+  // Of the keys and values of towers under fast arithmetic, which live as long as a layer.
+  KvType tower_kv = KvType::kF32;
 };
 
 // The memory of a device, in bytes; `own` is what the back end may come to take there beside what it is asked for.

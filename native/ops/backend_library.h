@@ -60,6 +60,7 @@ struct LibraryInfo {
   int32_t threads;
   int32_t tiles;                                // 0 or 1: BackendInfo::tiles
   int64_t tower_rows, pass_rows;                // BackendInfo
+  KvType tower_kv;                              // BackendInfo
   uint64_t total_bytes, free_bytes, own_bytes;  // DeviceSpace
 };
 
@@ -112,7 +113,7 @@ struct BackendLibrary {
   } ops;
 };
 
-constexpr uint64_t kAbiSources = 0x6a7abb170740b016;
+constexpr uint64_t kAbiSources = 0x53257feb408c4d5b;
 
 constexpr uint64_t kBackendAbi = [] {
   uint64_t hash = 0xcbf29ce484222325;  // FNV-1a

@@ -64,6 +64,7 @@ inline LibraryInfo info_of(Backend& backend) {
   out.tiles = info.tiles ? 1 : 0;
   out.tower_rows = info.tower_rows;
   out.pass_rows = info.pass_rows;
+  out.tower_kv = info.tower_kv;
   out.total_bytes = space.total;
   out.free_bytes = space.free;
   out.own_bytes = space.own;

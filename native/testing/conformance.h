@@ -29,6 +29,7 @@ struct Target {
   std::string isa;
   const KernelTable* kernels;
   std::function<std::shared_ptr<Backend>(int threads)> backend;
+  bool half_attention = false;  // of many rows over f16 and q8_0, where arithmetic is fast: factors in f16
 };
 const std::vector<Target>& targets();
 

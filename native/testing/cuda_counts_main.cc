@@ -1,7 +1,10 @@
-// What the CUDA back end's kernels ask of a card, counted by the emulator: no times. Shapes are LLaVA-1.5-7B's with
-// fewer rows or outputs, of which all do the same; a line of JSON each:
-//   {"op", "shape", "launches", "blocks", "bytes", "touched", "moved", "least", "shared", "conflicts", "mma", "scale"}
-//   bytes asked of global memory by ld, st and cp.async; touched, the bytes of the sectors of each warp's accesses;
+// What the CUDA back end's kernels ask of a card, counted by the emulator: no times. First single ops, at
+// LLaVA-1.5-7B's shapes with fewer rows or outputs, of which all do the same; then the ops of one layer of whole
+// passes, at full size, of whose blocks some run and count for all. A line of JSON each:
+//   {"op", "shape", "launches", "submissions", "blocks", "bytes", "touched", "moved", "least", "shared", "conflicts",
+//    "mma", "scale"}
+//   Of an op of a pass "pass" names the pass, "layers" says how many layers there are, and the lines of one name add
+//   up. bytes asked of global memory by ld, st and cp.async; touched, the bytes of the sectors of each warp's accesses;
 //   moved, of those that a block touches, each once; least, of operands and results, each once; shared, wavefronts of
 //   ldmatrix, and conflicts, those beyond one each; scale, by which the real shape is larger.
 #include <cstdio>
@@ -10,10 +13,14 @@
 
 #include "cuda/backend.h"
 #include "testing/cuda_emu/emulated_device.h"
+#include "testing/cuda_layers.h"
 
 namespace {
 
 using namespace llava;
+using namespace llava::testing;
+
+constexpr uint64_t kBlocksOfPass = 5;  // that run of each launch
 
 class Counted {
  public:
@@ -29,27 +36,72 @@ class Counted {
   }
   DeviceBytes room(int64_t nbytes) {
     memory_.push_back(backend_->allocate(static_cast<uint64_t>(nbytes)));
+    if (!fills) return memory_.back().data();  // zeros that take no memory while they are only read
     const std::vector<std::byte> ones(static_cast<size_t>(nbytes), std::byte{0x11});
     copy_in<std::byte>(*backend_, memory_.back().data(), ones);
     return memory_.back().data();
   }
   int64_t page_bytes(const KvLayout& layout) const { return static_cast<int64_t>(backend_->kv_layer_bytes(layout)); }
 
+  // `more`: members of the line that come first.
   template <class Work>
-  void count(const std::string& op, const std::string& shape, int64_t least, double scale, const Work& work) {
+  void count(const std::string& more, const std::string& op, const std::string& shape, int64_t least, double scale,
+             const Work& work) {
     cuda_emu::counters() = {};
     work();
+    backend_->synchronize(stream);
     const cuda_emu::Counters& c = cuda_emu::counters();
+    const auto number = [](uint64_t value) { return static_cast<unsigned long long>(value); };
     std::printf(
-        "{\"op\": \"%s\", \"shape\": \"%s\", \"launches\": %llu, \"blocks\": %llu, \"bytes\": %llu, \"touched\": %llu, "
-        "\"moved\": %llu, \"least\": %lld, \"shared\": %llu, \"conflicts\": %llu, \"mma\": %llu, \"scale\": %g}\n",
-        op.c_str(), shape.c_str(), static_cast<unsigned long long>(c.launches),
-        static_cast<unsigned long long>(c.blocks), static_cast<unsigned long long>(c.bytes),
-        static_cast<unsigned long long>(32 * c.sectors), static_cast<unsigned long long>(32 * c.moved),
-        static_cast<long long>(least), static_cast<unsigned long long>(c.shared),
-        static_cast<unsigned long long>(c.conflicts), static_cast<unsigned long long>(c.mma), scale);
+        "{%s\"op\": \"%s\", \"shape\": \"%s\", \"launches\": %llu, \"submissions\": %llu, \"blocks\": %llu, \"bytes\": "
+        "%llu, \"touched\": %llu, \"moved\": %llu, \"least\": %lld, \"shared\": %llu, \"conflicts\": %llu, \"mma\": "
+        "%llu, "
+        "\"scale\": %g}\n",
+        more.c_str(), op.c_str(), shape.c_str(), number(c.launches), number(c.submissions), number(c.blocks),
+        number(c.bytes), number(32 * c.sectors), number(32 * c.moved), static_cast<long long>(least), number(c.shared),
+        number(c.conflicts), number(c.mma), scale);
     std::fflush(stdout);
+  }
+  template <class Work>
+  void count(const std::string& op, const std::string& shape, int64_t least, double scale, const Work& work) {
+    count("", op, shape, least, scale, work);
     memory_.clear();
+  }
+
+  // One layer of a pass, op by op; of a decoded token also what the host submits once such a pass has been seen.
+  void pass(const std::string& name, const Shape& shape, DType dtype, const Batch& batch) {
+    cuda_emu::sample_blocks(kBlocksOfPass);
+    fills = false;
+    {
+      Layer<Counted> layer(*this, shape, dtype, KvType::kF16, batch);
+      const auto put = [&](const auto& around) {
+        shape.vocabulary > 0 ? layer.decoder(ops, stream, around) : layer.tower(ops, stream, around);
+      };
+      const auto plain = [](const char*, const auto& work) { work(); };
+      const std::string more = "\"pass\": \"" + name + "\", \"layers\": " + std::to_string(shape.layers) + ", ";
+      put(plain);  // so that what an op does for the next one is seen
+      put([&](const char* op, const auto& work) {
+        count(more, op, "", layer.least_bytes(op), static_cast<double>(shape.layers), work);
+      });
+      if (batch.rows > 1) return forget_pass();
+      cuda_emu::sample_blocks(1);
+      cuda_emu::count_accesses(false);
+      for (int i = 0; i < 2; i++) {
+        cuda_emu::counters() = {};
+        for (int64_t l = 0; l < shape.layers; l++) put(plain);
+        backend_->synchronize(stream);
+      }
+      std::printf("{\"pass\": \"%s\", \"layers\": %lld, \"launches\": %llu, \"submissions\": %llu}\n", name.c_str(),
+                  static_cast<long long>(shape.layers), static_cast<unsigned long long>(cuda_emu::counters().launches),
+                  static_cast<unsigned long long>(cuda_emu::counters().submissions));
+    }
+    forget_pass();
+  }
+  void forget_pass() {
+    memory_.clear();
+    fills = true;
+    cuda_emu::sample_blocks(0);
+    cuda_emu::count_accesses(true);
   }
 
   void linear(DType dtype, int64_t M, int64_t N, int64_t K, double scale) {
@@ -81,6 +133,7 @@ class Counted {
  public:
   const OpTable& ops;
   Stream& stream;
+  bool fills = true;
 };
 
 }  // namespace
@@ -117,6 +170,14 @@ int main() {
   c.attention("attention of a token", KvType::kF16, 1, 2048, 128, true, 32);
   c.attention("attention of a token, q8_0", KvType::kQ8_0, 1, 2048, 128, true, 32);
   c.attention("attention of a prompt", KvType::kF16, 64, 512, 128, true, 32 * 9.75);
-  c.attention("attention of pictures", KvType::kF32, 64, 577, 64, false, 64 * 16 * 9.02);
+  c.attention("attention of pictures", KvType::kF16, 64, 577, 64, false, 64 * 16 * 9.02);
+  for (const Shape& shape : {k7B, k13B}) {
+    const std::string name = shape.name;
+    c.pass(name + " Q4_0, a token at 1,024", shape, DType::Q4_0, {1, 1, 1024});
+    c.pass(name + " Q4_0, 16 tokens at 1,024", shape, DType::Q4_0, {16, 1, 1024});
+    c.pass(name + " BF16, a prompt of 624", shape, DType::BF16, {1, 624, 624});
+  }
+  c.pass("7B Q4_0, four prompts of 624", k7B, DType::Q4_0, {4, 624, 624});
+  c.pass("tower BF16, 16 pictures", kTower, DType::BF16, {16, kPictureRows, kPictureRows});
   return 0;
 }

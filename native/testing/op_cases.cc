@@ -496,6 +496,57 @@ Values attention_weights_loops(const Matrix& q, const Cache& cache, int64_t head
 
 std::vector<double> widened(const Values& values) { return {values.begin(), values.end()}; }
 
+// Of the float reference's bound too, by what is not asked of it: how far attention with factors in f16 may be from the
+// truth. A factor's rounding is 2^-11 of itself, or 2^-25; of float32 sums of n, n / 2^22 of their magnitudes, as
+// tensor cores align before they add. Queries are rounded, and what q8_0 stands for; the weights, lifted by 2^10 of the
+// largest, too. A score that is off by e changes each weight by e^(2 e) - 1 of itself.
+std::vector<double> half_attention_bounds(const Matrix& q, const Cache& cache, int64_t heads, bool causal,
+                                          int64_t window) {
+  const int64_t dh = cache.head_dim, sharing = heads / cache.kv_heads, width = cache.kv_heads * dh;
+  const double stored = cache.type == KvType::kQ8_0 ? 0x1p-11 : 0, root = std::sqrt(static_cast<double>(dh));
+  std::vector<double> out(q.values.size());
+  for (int64_t t = 0; t < q.rows; t++) {
+    const int64_t sees = causal ? cache.positions - q.rows + t + 1 : cache.positions;
+    const int64_t oldest = window > 0 ? std::max<int64_t>(0, sees - window) : 0;
+    for (int64_t h = 0; h < heads; h++) {
+      const int64_t kv = h / sharing * dh;
+      std::vector<double> score(at(sees));
+      double largest = -std::numeric_limits<double>::infinity(), sum = 0, off = 0;
+      for (int64_t j = oldest; j < sees; j++) {
+        double magnitude = 0, of_keys = 0;
+        for (int64_t d = 0; d < dh; d++) {
+          const double key = cache.k[at(j * width + kv + d)],
+                       product = static_cast<double>(q(t, h * dh + d)) * key / root;
+          score[at(j)] += product;
+          magnitude += std::fabs(product);
+          of_keys += std::fabs(key);
+        }
+        off = std::max(off, magnitude * (0x1p-11 + stored + static_cast<double>(dh + 8) * 0x1p-22) + of_keys * 0x1p-25);
+        largest = std::max(largest, score[at(j)]);
+      }
+      std::vector<double> of_weights(at(dh), 0), of_all(at(dh), 0);
+      for (int64_t j = oldest; j < sees; j++) {
+        const double weight = std::exp(score[at(j)] - largest);
+        sum += weight;
+        for (int64_t d = 0; d < dh; d++) {
+          const double value = std::fabs(static_cast<double>(cache.v[at(j * width + kv + d)]));
+          of_weights[at(d)] += weight * value;
+          of_all[at(d)] += 0x1p-35 * value;
+        }
+      }
+      for (int64_t d = 0; d < dh; d++) {
+        const double relative = std::expm1(2 * off) + 0x1p-11 + stored + static_cast<double>(sees + 64) * 0x1p-22;
+        out[at(t * q.cols + h * dh + d)] = (of_weights[at(d)] * relative + of_all[at(d)]) / sum + 0x1p-25;
+      }
+    }
+  }
+  return out;
+}
+
+bool attends_in_halves(const Trial& t, KvType type, int64_t rows) {
+  return t.target.half_attention && type != KvType::kF32 && rows > kFewRows;
+}
+
 // How far attention in two terms of bf16 may be from the truth: a product of two terms each errs by less than 3 * 2^-18
 // of itself (kernels.def), float32 sums of n of them by n / 2^24 of their magnitudes. A score that is off by e changes
 // each weight by 2 e of itself.
@@ -1242,10 +1293,17 @@ void attention(Trial& t) {
       const Cache cache = random_cache(t, type, shape.kv_heads, shape.head_dim, shape.keys);
       const Matrix q = random_matrix(t, shape.tokens, shape.heads * shape.head_dim);
       const auto compare = [&](const std::string& label, bool causal, int64_t window) {
-        if (cpu::attends_by_tiles(t.kernels, Arithmetic::kFast, causal) && shape.tokens > kFewRows) {
+        if (!t.target.half_attention && cpu::attends_by_tiles(t.kernels, Arithmetic::kFast, causal) &&
+            shape.tokens > kFewRows) {
           t.within(label + " on tiles", testing::attention(rig, q, cache, shape.heads, causal, window),
                    widened(attention_loops<double>(q, cache, shape.heads, causal)),
                    tiled_attention_bounds(q, cache, shape.heads));
+          return;
+        }
+        if (attends_in_halves(t, type, shape.tokens)) {
+          t.within(label + " in halves", testing::attention(rig, q, cache, shape.heads, causal, window),
+                   widened(attention_loops<double>(q, cache, shape.heads, causal, window)),
+                   half_attention_bounds(q, cache, shape.heads, causal, window));
           return;
         }
         t.near(label, testing::attention(rig, q, cache, shape.heads, causal, window),
@@ -1689,13 +1747,19 @@ void attention_rows_alone(Trial& t) {
       const Matrix q = random_matrix(t, shape.tokens, shape.heads * shape.head_dim);
       for (const int64_t window : {0, 5, 64}) {
         const Values together = attention(rig, q, cache, shape.heads, true, window);
-        for (int64_t row = 0; row < shape.tokens; row++) {
-          Cache seen = cache;  // as it was when this token was the last
-          seen.positions = shape.keys - shape.tokens + row + 1;
-          const Matrix one{1, q.cols, q.cols,
-                           Values(q.values.begin() + row * q.cols, q.values.begin() + (row + 1) * q.cols)};
-          t.exact("a row of the block", attention(rig, one, seen, shape.heads, true, window),
-                  Values(together.begin() + row * q.cols, together.begin() + (row + 1) * q.cols));
+        const auto alone = [&](const std::string& label, int64_t first, int64_t rows) {
+          Cache seen = cache;  // as it was when these tokens were the last
+          seen.positions = shape.keys - shape.tokens + first + rows;
+          const Matrix some{rows, q.cols, q.cols,
+                            Values(q.values.begin() + first * q.cols, q.values.begin() + (first + rows) * q.cols)};
+          t.exact(label, attention(rig, some, seen, shape.heads, true, window),
+                  Values(together.begin() + first * q.cols, together.begin() + (first + rows) * q.cols));
+        };
+        if (attends_in_halves(t, type, shape.tokens)) {
+          for (const int64_t first : {int64_t{0}, int64_t{5}, shape.tokens - kFewRows - 1})
+            alone("many of the rows of the block", first, std::min(kFewRows + 1, shape.tokens - first));
+        } else {
+          for (int64_t row = 0; row < shape.tokens; row++) alone("a row of the block", row, 1);
         }
       }
     }
@@ -2199,8 +2263,9 @@ void cached_attention_error(Trial& t) {
         double norm = 0;
         for (int64_t d = 0; d < dh; d++)
           norm += std::fabs(static_cast<double>(q(row, h * dh + d))) / std::sqrt(static_cast<double>(dh));
-        const double rounding = static_cast<double>(dh + 8) * 0x1p-24 * norm * l.key,
-                     sums = static_cast<double>(shape.keys + 16) * 0x1p-24 * l.value;
+        const double factor = attends_in_halves(t, KvType::kQ8_0, shape.tokens) ? 2.125 * 0x1p-11 : 0;  // two roundings
+        const double rounding = (static_cast<double>(dh + 8) * 0x1p-24 + factor) * norm * l.key,
+                     sums = (static_cast<double>(shape.keys + 16) * 0x1p-24 + factor) * l.value;
         bound.insert(bound.end(), at(dh),
                      std::expm1(2 * (norm * l.key_error + rounding)) * l.value + l.value_error + sums);
       }

@@ -489,8 +489,17 @@ LLaVA.open().catch(({ code, message }) => console.log(code + '\\n' + message))
   await rm(folder, { recursive: true })
 })
 
-test.serial('llava rebuild says what to add where headers are missing', async (t) => {
-  const { code, all } = await run('npx', ['llava', 'rebuild'], { cwd: installed, env: workplace.env })
+test.serial('llava rebuild says what to add where headers are missing, and builds once it is there', async (t) => {
+  const folder = await workplace.project('rebuild', { 'ask.mjs': byImport })
+  succeeded(t, await workplace.npm(folder, 'install', tarball))
+  const rebuild = () => run('npx', ['llava', 'rebuild'], { cwd: folder, env: workplace.env })
+  const { code, all } = await rebuild()
   t.is(code, 1, all)
-  t.regex(all, /cannot be built without node-addon-api: run `npm install --no-save .*` in .*installed first/)
+  const [, advice = '', place] = /cannot be built without node-addon-api: run `(npm .*)` in (.*) first/.exec(all) ?? []
+  t.is(place, folder, all)
+
+  succeeded(t, await run('sh', ['-c', advice], { cwd: folder, env: workplace.env }))
+  succeeded(t, await rebuild())
+  await rm(path.join(folder, 'node_modules/llava-native/prebuilds'), { recursive: true })
+  answered(t, await node(folder, 'ask.mjs'))
 })

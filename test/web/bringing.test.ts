@@ -11,7 +11,7 @@ import sharp from 'sharp'
 import { LLaVA } from '../../lib/index.js'
 import { serve } from '../../lib/server/index.js'
 import { answer, demo, demoBase64, question, running } from '../server/running.js'
-import { answers, ask, closeBrowser, field, pick, visit, type Visit } from './browser.js'
+import { answers, ask, closeBrowser, field, pick, visit, written, type Visit } from './browser.js'
 
 test.after.always(closeBrowser)
 
@@ -122,7 +122,8 @@ test('a model of text says so, and takes no pictures', async (t) => {
   const pair = fileURLToPath(new URL('../../../test/fixtures/golden/gguf-pair-f16/checkpoint/', import.meta.url))
   await writeFile(text, await readFile(path.join(pair, 'model-f16.gguf')))
   await using model = await LLaVA.open(text, { threads: 1 })
-  await using server = await serve({ port: 0, models: { words: model } })
+  await using seeing = await LLaVA.open(undefined, { threads: 1 })
+  await using server = await serve({ port: 0, models: { words: model, seeing } })
   await using visitor = await visit(server.url)
   const { page } = visitor
   await page.getByText('words reads text only: it takes no pictures.').first().waitFor()
@@ -134,6 +135,20 @@ test('a model of text says so, and takes no pictures', async (t) => {
   await ask(page, 'a')
   await answers(page)
     .first()
+    .getByText(/\d tokens?$/)
+    .waitFor()
+
+  // it goes on where a model that sees began
+  await page.getByRole('button', { name: 'New chat' }).click()
+  await page.getByRole('combobox', { name: 'Model' }).selectOption('seeing')
+  await pick(page, [demo])
+  await ask(page, question)
+  await answers(page).first().getByText(answer).waitFor()
+  await page.getByRole('combobox', { name: 'Model' }).selectOption('words')
+  await written(page)
+  await ask(page, 'a')
+  await answers(page)
+    .nth(1)
     .getByText(/\d tokens?$/)
     .waitFor()
   t.deepEqual(visitor.errors, [])

@@ -1,6 +1,7 @@
 // Pictures are found by words, and by pictures that are like them.
 
 import test from 'ava'
+import sharp from 'sharp'
 import { running } from '../server/running.js'
 import { closeBrowser, visit } from './browser.js'
 
@@ -34,4 +35,25 @@ test('dropped pictures are found by words and by likeness, also after a reload',
   await nearest.getByRole('button', { name: 'Ask about it' }).click()
   await page.getByRole('button', { name: 'Remove this picture' }).waitFor()
   t.deepEqual(visitor.errors, [])
+})
+
+test('a picture that the server cannot read keeps no other from being found', async (t) => {
+  await using here = await running({}, { maxPixels: 150_000 }) // the examples have fewer
+  await using visitor = await visit(here.url)
+  const { page } = visitor
+  await page.getByRole('button', { name: 'Find pictures' }).click()
+  await page.getByRole('button', { name: 'Add example pictures' }).click()
+  await page.getByText('4 pictures', { exact: true }).waitFor()
+  const large = await sharp({ create: { width: 500, height: 500, channels: 3, background: '#808080' } })
+    .png()
+    .toBuffer()
+  const file = { name: 'large.png', mimeType: 'image/png', buffer: large }
+  await page.locator('input[type=file]:not([capture])').first().setInputFiles([file])
+  await page.getByText('5 pictures', { exact: true }).waitFor()
+  await page.getByRole('searchbox').fill('a tulip')
+  const pictures = page.getByRole('main').getByRole('listitem')
+  await pictures.first().getByRole('button', { name: 'Show the picture: garden' }).waitFor()
+  await pictures.nth(3).getByText('Likeness').waitFor()
+  t.is(await pictures.nth(4).getByText('Likeness').count(), 0)
+  t.true(visitor.errors.every((error) => error.includes('400')))
 })

@@ -3,10 +3,24 @@
 import { mount } from 'svelte'
 import App from './App.svelte'
 import { Page } from './page.svelte'
-import { openDatabase } from './store/database'
+import { dropForgotten, openDatabase, type Database } from './store/database'
 import './style.css'
+import { Words } from './words/words.svelte'
 
-const page = new Page(await openDatabase())
-await Promise.all([page.chats.load(), page.find.load()])
-mount(App, { target: document.getElementById('app') as HTMLElement, props: { page } })
-await page.connect()
+async function show(target: HTMLElement): Promise<void> {
+  let database: Database
+  try {
+    database = await openDatabase()
+  } catch {
+    // some browsers keep nothing in private windows
+    target.textContent = new Words(() => undefined).now.noStorage
+    return
+  }
+  const page = new Page(database)
+  await Promise.all([page.chats.load(), page.find.load()])
+  mount(App, { target, props: { page } })
+  await page.connect()
+  await dropForgotten(database)
+}
+
+await show(document.getElementById('app') as HTMLElement)

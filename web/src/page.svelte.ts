@@ -44,7 +44,7 @@ export class Page {
     const onTrouble = (error: ServerError) => {
       this.#trouble(error)
     }
-    this.chats = new Chats({ database, pictures, server, settings, onTrouble })
+    this.chats = new Chats({ database, pictures, server, settings, sees: (model) => this.sees(model), onTrouble })
     this.find = new Find({ database, pictures, server, onTrouble })
   }
 

@@ -87,6 +87,7 @@ Machine& machine() {
 
 Counters counted;
 bool counts_accesses = false;
+uint64_t most_blocks = 0;  // of a launch that run; 0: all
 
 uint64_t next_random(Schedule& s) {  // SplitMix64
   uint64_t z = s.state += 0x9E3779B97F4A7C15u;
@@ -251,6 +252,7 @@ class Held {
 
 Counters& counters() { return counted; }
 void count_accesses(bool on) { counts_accesses = on; }
+void sample_blocks(uint64_t most) { most_blocks = most; }
 
 void fail(const char* what) {
   Machine& m = machine();
@@ -346,8 +348,10 @@ void run(Schedule& schedule, dim3 grid, dim3 block, size_t shared_bytes, void (*
   grid_dim = grid;
   counted.launches++;
   const uint64_t stride = 2 * (next_random(schedule) % (blocks + 1)) + 1;
-  for (uint64_t i = 0; i < blocks; i++) {
-    uint64_t at = i;
+  const uint64_t running = most_blocks > 0 && blocks > most_blocks ? most_blocks : blocks;
+  const Counters before = counted;
+  for (uint64_t i = 0; i < running; i++) {
+    uint64_t at = running < blocks ? (i * blocks / running + i) % blocks : i;  // + i: not all of one row of the grid
     if (schedule.order == Order::kReverse) at = blocks - 1 - i;
     if (schedule.order == Order::kRandom && std::gcd(stride, blocks) == 1) at = i * (stride % blocks) % blocks;
     block_index = {static_cast<unsigned>(at % grid.x), static_cast<unsigned>(at / grid.x % grid.y),
@@ -355,6 +359,15 @@ void run(Schedule& schedule, dim3 grid, dim3 block, size_t shared_bytes, void (*
     run_block(m, shared_bytes);
     if (m.failure != nullptr) throw Error(ErrorCode::kDeviceFailed, std::string("a kernel failed: ") + m.failure);
   }
+  if (running == blocks) return;
+  const auto whole = [&](uint64_t Counters::* count) {
+    const double counts = static_cast<double>(counted.*count - before.*count);
+    counted.*count =
+        before.*count + static_cast<uint64_t>(counts * static_cast<double>(blocks) / static_cast<double>(running));
+  };
+  for (const auto count : {&Counters::blocks, &Counters::mma, &Counters::bytes, &Counters::sectors, &Counters::moved,
+                           &Counters::shared, &Counters::conflicts})
+    whole(count);
 }
 
 }  // namespace llava::cuda_emu

@@ -21,6 +21,7 @@
 #define __host__
 #define __forceinline__ inline __attribute__((always_inline))
 #define __launch_bounds__(...)
+#define __grid_constant__
 #define __restrict__ __restrict
 
 struct dim3 {
@@ -32,6 +33,9 @@ struct alignas(8) float2 {
 };
 struct alignas(16) float4 {
   float x, y, z, w;
+};
+struct alignas(8) uint2 {
+  uint32_t x, y;
 };
 struct alignas(16) uint4 {
   uint32_t x, y, z, w;
@@ -50,14 +54,18 @@ struct Schedule {
 // What launches have done since they were last cleared.
 struct Counters {
   uint64_t launches = 0, blocks = 0, mma = 0;
-  uint64_t bytes = 0;      // asked of global memory by ld, st and cp.async
-  uint64_t sectors = 0;    // of 32 bytes that these accesses touch, a warp's at a time
-  uint64_t moved = 0;      // sectors that a block touches, each once: what its L1 asks L2 for at least
-  uint64_t shared = 0;     // wavefronts of ldmatrix and of st_shared without conflicts
-  uint64_t conflicts = 0;  // and those that conflicts add
+  uint64_t submissions = 0;  // by the host: launches, and graphs of them
+  uint64_t bytes = 0;        // asked of global memory by ld, st and cp.async
+  uint64_t sectors = 0;      // of 32 bytes that these accesses touch, a warp's at a time
+  uint64_t moved = 0;        // sectors that a block touches, each once: what its L1 asks L2 for at least
+  uint64_t shared = 0;       // wavefronts of ldmatrix and of st_shared without conflicts
+  uint64_t conflicts = 0;    // and those that conflicts add
 };
 Counters& counters();
 void count_accesses(bool on);  // sectors and conflicts cost time
+// Of each launch at most so many blocks run, spread evenly, and count for all: for counts alone, as results are not
+// whole. 0: all run.
+void sample_blocks(uint64_t most);
 
 struct Warp {
   uint32_t generation = 0, arrived = 0, left = 0;

@@ -26,6 +26,8 @@ interface Parts {
   readonly pictures: Pictures
   readonly server: Server
   readonly settings: Settings
+  /** Whether a model takes pictures. */
+  readonly sees: (model: string) => boolean
   /** Called when the server could not be reached, or refused the key. */
   readonly onTrouble: (error: ServerError) => void
 }
@@ -223,7 +225,7 @@ export class Chats {
       void this.#keep(written)
     }, keepEveryMs)
     try {
-      const messages = await this.#turns(before)
+      const messages = await this.#turns(before, this.#parts.sees(answer.model ?? ''))
       for (let tried = 1; ; tried++)
         try {
           await this.#stream(answer, messages, writing.stop.signal, update)
@@ -292,10 +294,11 @@ export class Chats {
     return { ...answer, state: 'failed', error: { code: known.code, message: known.message } }
   }
 
-  async #turns(messages: readonly Message[]): Promise<readonly Turn[]> {
+  /** @param seen whether with their pictures: a model of text may go on where another began */
+  async #turns(messages: readonly Message[], seen: boolean): Promise<readonly Turn[]> {
     return Promise.all(
       messages.map(async ({ role, text, pictures }): Promise<Turn> => {
-        if (pictures.length === 0) return { role, content: text }
+        if (pictures.length === 0 || !seen) return { role, content: text }
         const urls = await Promise.all(pictures.map((hash) => this.#parts.pictures.dataUrl(hash)))
         const parts: readonly Part[] = urls.map((url) => ({ type: 'image_url', image_url: { url } }))
         return { role, content: [...parts, { type: 'text', text }] }

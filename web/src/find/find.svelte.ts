@@ -4,6 +4,9 @@ import { ServerError, type Server } from '../api/server'
 import { dropUnused, type Database, type Searchable } from '../store/database'
 import { NoPicture, type Pictures } from '../store/pictures'
 
+/** Errors of a server that are one picture's. */
+const unreadable: ReadonlySet<string> = new Set(['invalid_image', 'image_too_large'])
+
 /** Pictures of one request. */
 const together = 8
 
@@ -66,8 +69,7 @@ export class Find {
         this.waiting = missing.length
         const some = missing.slice(0, together)
         if (some.length === 0) return
-        const urls = await Promise.all(some.map(({ hash }) => this.#parts.pictures.dataUrl(hash)))
-        const vectors = await this.#parts.server.embed(model, urls)
+        const vectors = await this.#vectors(model, some)
         for (const [at, one] of some.entries()) {
           const vector = vectors[at]
           if (vector !== undefined && this.all.some(({ hash }) => hash === one.hash))
@@ -116,6 +118,18 @@ export class Find {
     await this.#parts.database.delete('searchable', hash)
     this.#set(this.all.filter((one) => one.hash !== hash))
     await dropUnused(this.#parts.database, [hash])
+  }
+
+  /** An empty one where the server cannot read a picture, which keeps the others of its request from nothing. */
+  async #vectors(model: string, some: readonly Searchable[]): Promise<readonly Float32Array[]> {
+    try {
+      const urls = await Promise.all(some.map(({ hash }) => this.#parts.pictures.dataUrl(hash)))
+      return await this.#parts.server.embed(model, urls)
+    } catch (error) {
+      if (!(error instanceof ServerError) || !unreadable.has(error.code)) throw error
+      if (some.length === 1) return [new Float32Array(0)]
+      return (await Promise.all(some.map((one) => this.#vectors(model, [one])))).flat()
+    }
   }
 
   async #keep(one: Searchable): Promise<void> {

@@ -97,3 +97,16 @@ export async function dropUnused(database: Database, hashes: Iterable<string>): 
     if (!used) await database.delete('pictures', hash)
   }
 }
+
+/** How long a picture that nothing refers to may still be in somebody's draft. */
+const draftMs = 24 * 3600 * 1000
+
+/** Deletes pictures that were brought and never asked about. */
+export async function dropForgotten(database: Database): Promise<void> {
+  const pictures = await database.getAll('pictures')
+  const old = pictures.filter(({ added }) => added < Date.now() - draftMs)
+  await dropUnused(
+    database,
+    old.map(({ hash }) => hash),
+  )
+}

@@ -6,6 +6,8 @@ const pictures = (count: number): string => (count === 1 ? '1 Bild' : `${count} 
 const chats = (count: number): string => (count === 1 ? '1 Gespräch' : `${count} Gespräche`)
 
 export const de: Dictionary = {
+  noStorage:
+    'Dieser Browser lässt die Seite nichts aufbewahren, was sie aber muss. Vielleicht ist es ein privates Fenster.',
   skip: 'Zur Frage springen',
   chat: 'Gespräch',
   findPictures: 'Bilder finden',

@@ -3,6 +3,7 @@
 const s = (count: number): string => (count === 1 ? '' : 's')
 
 export const en = {
+  noStorage: 'This browser does not let the page keep anything, which it needs to. Private windows may be the reason.',
   skip: 'Skip to the question',
   chat: 'Chat',
   findPictures: 'Find pictures',

@@ -3,6 +3,7 @@
 import type { Dictionary } from './words.svelte'
 
 export const zh: Dictionary = {
+  noStorage: '此浏览器不允许页面保存数据，而页面需要保存。原因可能是隐私窗口。',
   skip: '跳到提问框',
   chat: '对话',
   findPictures: '查找图片',
