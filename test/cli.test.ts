@@ -321,7 +321,7 @@ test('no verb: exit code 2 and the help', async (t) => {
 
 const models = ['info', 'pull', 'list', 'show', 'rm']
 
-for (const verb of ['ask', 'chat', 'embed', 'tokenize', ...models, 'trace', 'bench', 'completion']) {
+for (const verb of ['ask', 'chat', 'embed', 'tokenize', ...models, 'look', 'trace', 'bench', 'completion']) {
   test(`${verb} --help shows examples`, async (t) => {
     const { code, stdout, stderr } = await llava([verb, '--help'])
     t.regex(stdout, /\nExamples:\n/)

@@ -1,6 +1,6 @@
 // The routes of the APIs, in the order in which openapi.json lists them.
 
-import { attention } from './llava/attention.js'
+import { attention } from './attention.js'
 import { chat } from './ollama/chat.js'
 import { embed } from './ollama/embed.js'
 import { generate } from './ollama/generate.js'

@@ -48,6 +48,19 @@ const wrongUsage: readonly (readonly [title: string, message: RegExp, args: read
   ['a bias whose number is none', /It is not a number/, ask('--logit-bias', 'red=much')],
   ['a bias for several tokens', /single tokens, got "red star"/, ask('--logit-bias', 'red star=1')],
   ['log-probabilities that nobody would see', /--logprobs needs --json/, ask('--logprobs', '2')],
+  ['a look at nothing', /a picture and a question are needed/, ['look', 'What?', '--out', 'a.png']],
+  [
+    'a look that nobody would see',
+    /--out FILE says where the picture goes; or take --json/,
+    ['look', picture, 'What?'],
+  ],
+  ['a look in another format', /the name ends in \.png or \.svg/, ['look', picture, 'What?', '--out', 'a.jpg']],
+  [
+    'a look at a picture that is not there',
+    /--picture: there are 1/,
+    ['look', picture, 'What?', '--out', 'a.png', '--picture', '1'],
+  ],
+  ['a layer that is none', /It is not a whole number/, ['look', picture, 'What?', '--out', 'a.png', '--layers', '1,x']],
   ['a picture without a question', /a question is missing after the picture/, ['ask', picture, ...tiny]],
   [
     'a question before its picture',

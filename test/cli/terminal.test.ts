@@ -279,6 +279,7 @@ for (const verb of [
   'list',
   'show',
   'rm',
+  'look',
   'trace',
   'bench',
   'tokenize',

@@ -155,7 +155,7 @@ test('the completion of bash knows verbs, options and their values, and leaves f
     const script = path.join(folder, 'llava.bash')
     await writeFile(script, stdout)
     const verbs = await bashOffers(script, 'llava', '')
-    for (const verb of ['ask', 'chat', 'embed', 'serve', 'tokenize', 'info', 'trace', 'bench', 'completion'])
+    for (const verb of ['ask', 'chat', 'embed', 'serve', 'tokenize', 'info', 'look', 'trace', 'bench', 'completion'])
       t.true(verbs.includes(verb), verb)
     t.deepEqual(await bashOffers(script, 'llava', 'tok'), ['tokenize'])
     t.deepEqual(await bashOffers(script, 'llava', 'ask', '--max-t'), ['--max-tokens'])

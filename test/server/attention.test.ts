@@ -1,4 +1,4 @@
-// POST /v1/llava/attention, held against the library and against what the model says in the same server.
+// POST /v1/attention, held against the library and against what the model says in the same server.
 
 import test from 'ava'
 import { aboutDemo, answer, demoUrl, post, question, running, type Running } from './running.js'
@@ -23,7 +23,7 @@ interface Reply {
   }[]
 }
 
-const path = '/v1/llava/attention'
+const path = '/v1/attention'
 const answered = { ...aboutDemo, messages: [...aboutDemo.messages, { role: 'assistant', content: answer }] }
 
 async function ask(body: object): Promise<Reply> {

@@ -58,7 +58,7 @@ const requests: Readonly<Record<string, object>> = {
     ],
   },
   '/v1/embeddings': { model: 'default', input: ['a', demoUrl] },
-  '/v1/llava/attention': {
+  '/v1/attention': {
     model: 'default',
     messages: [...aboutDemo.messages, { role: 'assistant', content: answer }],
     occlusion: true,

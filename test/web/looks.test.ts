@@ -46,6 +46,12 @@ for (const [device, viewport, colorScheme] of [
     await check('picture')
     await page.keyboard.press('Escape')
     await page.getByRole('dialog').waitFor({ state: 'detached' })
+    await answers(page).nth(1).getByRole('button', { name: 'Where the model looked' }).click()
+    await page.getByRole('button', { name: 'Grey one place after another' }).click()
+    await page.locator('figure svg').nth(1).waitFor()
+    await check('looked')
+    await page.keyboard.press('Escape')
+    await page.getByRole('dialog').waitFor({ state: 'detached' })
     if (device === 'phone') {
       await page.getByRole('button', { name: 'Menu' }).click()
       await check('menu')

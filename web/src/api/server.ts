@@ -35,6 +35,19 @@ export type Finish = 'stop' | 'length'
 
 export type Piece = { readonly text: string } | { readonly finish: Finish } | { readonly usage: Usage }
 
+/** Where a model looked for each word of an answer: values by row and column of the picture that it saw. */
+export interface Looked {
+  readonly words: readonly {
+    readonly text: string
+    /** In the answer. */
+    readonly start: number
+    /** Shares of the attention. */
+    readonly attention: readonly (readonly number[])[]
+    /** Changes of the word's log-probability where a place is grey; null where it was not asked for. */
+    readonly occlusion: readonly (readonly number[])[] | null
+  }[]
+}
+
 /** The server's error, or `unreachable` where nothing answers. */
 export class ServerError extends Error {
   readonly code: string
@@ -133,6 +146,17 @@ export class Server {
       readonly image_url: { readonly url: string }
     }
     return { size: seen.size, aspectRatio: seen.aspect_ratio, url: seen.image_url.url }
+  }
+
+  /** @param messages with the answer as the last one */
+  async attention(
+    model: string,
+    messages: readonly Turn[],
+    what: { readonly picture: number; readonly occlusion: boolean },
+    signal?: AbortSignal,
+  ): Promise<Looked> {
+    const response = await this.#post('v1/attention', { model, messages, ...what }, signal)
+    return (await response.json()) as Looked
   }
 
   #post(path: string, body: unknown, signal?: AbortSignal): Promise<Response> {

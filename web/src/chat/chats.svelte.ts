@@ -60,6 +60,23 @@ export class Chats {
     return pathOf(this.messages.values(), column, this.current?.columns[column]?.shown ?? {})
   }
 
+  /** The messages that an answer was asked with. */
+  before({ id, column }: Message): readonly Message[] {
+    const path = this.path(column)
+    return path.slice(
+      0,
+      Math.max(
+        0,
+        path.findIndex((one) => one.id === id),
+      ),
+    )
+  }
+
+  /** An answer and all that it was asked with, as the server takes it. */
+  async asked(message: Message): Promise<readonly Turn[]> {
+    return this.#turns([...this.before(message), message])
+  }
+
   get isWriting(): boolean {
     return [...this.writing.values()].some(({ conversation }) => conversation === this.current?.id)
   }

@@ -1,14 +1,14 @@
-// POST /v1/llava/attention: where the model looked for each word of an answer. No API of others has it; its messages are those of chat
+// POST /v1/attention: where the model looked for each word of an answer. No API of others has it; its messages are those of chat
 // completions, the answer last.
 
 import * as v from 'valibot'
-import { answerWords, type LLaVA, type Message, type Occlusion, type TokenAttention } from '../../index.js'
-import { ApiError, reasons } from '../api-error.js'
-import { messagesOf, modelOf, type Turn } from '../conversation-input.js'
-import { chatMessages, turnsOf } from '../openai/chat-messages.js'
-import { modelField, wholeNumber } from '../openai/fields.js'
-import { route, type Call } from '../route.js'
-import { object } from '../schema-object.js'
+import { answerWords, type LLaVA, type Message, type Occlusion, type TokenAttention } from '../index.js'
+import { ApiError, reasons } from './api-error.js'
+import { messagesOf, modelOf, type Turn } from './conversation-input.js'
+import { chatMessages, turnsOf } from './openai/chat-messages.js'
+import { modelField, wholeNumber } from './openai/fields.js'
+import { route, type Call } from './route.js'
+import { object } from './schema-object.js'
 
 const body = object({
   model: modelField,
@@ -30,7 +30,7 @@ const field = v.array(v.array(v.number()))
 const size = { rows: v.number(), columns: v.number() }
 
 const answer = v.object({
-  object: v.literal('llava.attention'),
+  object: v.literal('attention'),
   model: v.string(),
   text: v.pipe(v.string(), v.description('the answer')),
   grid: v.pipe(v.object(size), v.description('patches of the picture as the model sees it')),
@@ -56,7 +56,7 @@ type Body = v.InferOutput<typeof body>
 
 export const attention = route({
   method: 'post',
-  path: '/v1/llava/attention',
+  path: '/v1/attention',
   summary: 'Where the model looked for each word of an answer; what it read, which is no explanation of it.',
   body,
   answer,
@@ -78,7 +78,7 @@ export const attention = route({
     const lead = whole.length - whole.trimStart().length
     const grid = tokens[0]?.grid ?? { rows: 0, columns: 0 }
     return {
-      object: 'llava.attention',
+      object: 'attention',
       model: name,
       text: whole.trim(),
       grid,
