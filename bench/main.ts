@@ -1,4 +1,4 @@
-// npm run bench -- kernels | model | clip | embed | peers | report | event-loop | fidelity | neighbours | serve-load | serve | sampling | speculation |
+// npm run bench -- kernels | model | clip | embed | install | peers | report | event-loop | fidelity | neighbours | serve-load | serve | sampling | speculation |
 // cuda-counts
 
 import { Command } from 'commander'
@@ -7,6 +7,7 @@ import { addCudaCounts } from './cuda-counts-command.js'
 import { addEmbed } from './embed-command.js'
 import { addEventLoop } from './event-loop-command.js'
 import { addFidelity } from './fidelity-command.js'
+import { addInstall } from './install-command.js'
 import { addKernels } from './kernels-command.js'
 import { addModel } from './model-command.js'
 import { addNeighbours } from './neighbours-command.js'
@@ -26,6 +27,7 @@ addClip(program)
 addPeers(program)
 addReport(program)
 addEmbed(program)
+addInstall(program)
 addEventLoop(program)
 addFidelity(program)
 addNeighbours(program)

@@ -1,6 +1,6 @@
 // Every error this package throws on purpose: a stable code, a sentence that says what to do, and the cause.
 
-/** The stable codes; README.md lists what each one means. */
+/** The stable codes; docs/troubleshoot.md lists what each one means. */
 export type LlavaErrorCode =
   | 'INVALID_ARGUMENT'
   | 'MODEL_NOT_FOUND'

@@ -1,7 +1,12 @@
 // The public names.
 
 export { LLaVA } from './llava.js'
-export type { TraceOptions } from './llava.js'
+export type { AttentionOfTokensOptions, AttentionOptions, TraceOptions } from './llava.js'
+export type { MeanAttentionOptions, TokenAttention } from './attention.js'
+export type { Occlusion, OcclusionOptions } from './occlusion.js'
+export type { Answered } from './answers/answered.js'
+export { answerWords } from './answers/answer-words.js'
+export type { AnswerWord } from './answers/answer-words.js'
 export type { OpenOptions } from './open-model.js'
 export type { ModelInfo } from './model-info.js'
 export type { AnswerOptions, AskInput, AskManyOptions, Message, PromptOptions } from './answers/answer-options.js'

@@ -1,7 +1,9 @@
 // LLaVA, the public face: open a model, ask about pictures, stream answers, or take the logits.
 
 import type { Answer } from './answers/answer.js'
+import { answeredPrompt, type Answered } from './answers/answered.js'
 import {
+  answerChecks,
   askManyChecks,
   messageList,
   promptChecks,
@@ -9,12 +11,14 @@ import {
   type AskInput,
   type AskManyOptions,
   type Message,
+  type PromptOptions,
 } from './answers/answer-options.js'
 import type { AnswerValue } from './answers/answer-format.js'
 import { Answering } from './answers/answering.js'
 import { ChatStream, type ChatWork } from './answers/chat-stream.js'
 import { PromptWriter } from './answers/prompt-writer.js'
 import { answerRequest, askInput, userMessage, type AnswerRequest } from './answers/request.js'
+import { runAttention, type AttentionModel, type TokenAttention } from './attention.js'
 import { runBenchmark, type BenchmarkLine, type BenchmarkOptions } from './benchmark/benchmark.js'
 import {
   Conversation,
@@ -42,12 +46,13 @@ import { calledFrom, Job } from './engine/job.js'
 import { allInputs, eachInput, named, type NamedResult } from './engine/many-inputs.js'
 import { PictureEncoder } from './engine/picture-encoder.js'
 import { mostRows } from './engine/step-plan.js'
-import { invalidArgument } from './errors.js'
+import { invalidArgument, LlavaError } from './errors.js'
 import { defaultModel } from './hub/named-model.js'
-import type { ImageInput } from './image/decode.js'
+import type { ImageInput, RgbImage } from './image/decode.js'
 import { encodeChecks, imageChecks, type EncodeOptions } from './image/image-options.js'
 import { modelInfo, type ModelInfo } from './model-info.js'
 import { imageResults, type NativeOptions } from './native.js'
+import { runOcclusion, type Occlusion, type OcclusionOptions } from './occlusion.js'
 import { disposeModel, openChecks, openModel, type OpenedModel, type OpenOptions } from './open-model.js'
 import {
   abortSignal,
@@ -70,6 +75,29 @@ export interface TraceOptions {
   readonly maxTokens?: number
   readonly signal?: AbortSignal
 }
+
+/** `priority`, `client` and `maxWaitMs` say who goes first where memory is short, as for answers. */
+export interface AttentionOptions
+  extends PromptOptions, Pick<AnswerOptions, 'priority' | 'client' | 'maxWaitMs' | 'signal'> {}
+
+export interface AttentionOfTokensOptions extends AttentionOptions {
+  /** Which tokens of the answer, counted from 0; default all. */
+  readonly tokens?: readonly number[]
+}
+
+const { priority, client, maxWaitMs, signal } = answerChecks
+
+const attentionChecks = { ...promptChecks, priority, client, maxWaitMs, signal } satisfies Record<
+  keyof AttentionOptions,
+  OptionCheck
+>
+
+const occlusionChecks = {
+  ...attentionChecks,
+  picture: wholeNumber(0),
+  window: wholeNumber(1),
+  onProgress: callback,
+} satisfies Record<keyof OcclusionOptions, OptionCheck>
 
 const embedChecks = {
   ...imageChecks,
@@ -249,6 +277,63 @@ export class LLaVA implements Disposable, AsyncDisposable {
     )
   }
 
+  /**
+   * The attention weights with which a token of an answer was chosen, by decoder layer and head. `messages` and options
+   * are those that `answer` was asked with, `token` counts its tokens from 0. Nothing is kept for it while answers are
+   * written: the prompt runs once more, on top of what is remembered of it.
+   *
+   * Attention says which patches the model read, not why it chose the token; `occlusionOf` says what becomes of the
+   * token without them. Fails as `ask` does.
+   */
+  async attentionOf(
+    messages: readonly Message[],
+    answer: Answered,
+    token: number,
+    options: AttentionOptions = {},
+  ): Promise<TokenAttention> {
+    wholeNumber(0)('token', token)
+    const found = this.#attention('attentionOf()', messages, answer, [token], options)
+    for await (const attention of found) return attention
+    throw new LlavaError('INTERNAL', 'a token without attention')
+  }
+
+  /**
+   * The same of several tokens, which share one run of prompt and answer: of each as the iteration comes to it, from the
+   * first to the last. The weights of one token of LLaVA-1.5-7B take about 3 MB.
+   */
+  attentionOfTokens(
+    messages: readonly Message[],
+    answer: Answered,
+    options: AttentionOfTokensOptions = {},
+  ): AsyncGenerator<TokenAttention, void, undefined> {
+    const { tokens, ...others } = options
+    if (tokens !== undefined) tokenList('tokens', tokens)
+    return this.#attention('attentionOfTokens()', messages, answer, tokens, others)
+  }
+
+  /**
+   * What each token of an answer owes to each place of a picture: squares of patches are greyed in the mean colour of
+   * the picture processor, and the answer is scored anew with each. It takes a picture and a prompt for every square.
+   * Fails as `ask` does.
+   */
+  async occlusionOf(
+    messages: readonly Message[],
+    answer: Answered,
+    options: OcclusionOptions = {},
+  ): Promise<Occlusion> {
+    this.#engine.checkAlive()
+    const asked = answeredPrompt(
+      this.#engine,
+      this.#prompts,
+      'occlusionOf()',
+      messages,
+      answer,
+      options,
+      occlusionChecks,
+    )
+    return this.#engine.run(options.signal, (job) => runOcclusion(this.#looked(), asked, options, job))
+  }
+
   /** Encodes a picture once, for any number of questions. The caller disposes of it. Fails as `ask` does. */
   async encodeImage(image: ImageInput, options: EncodeOptions = {}): Promise<EncodedImage> {
     checkOptions('encodeImage()', options, encodeChecks)
@@ -262,6 +347,12 @@ export class LLaVA implements Disposable, AsyncDisposable {
   async pixelValues(image: ImageInput, options: EncodeOptions = {}): Promise<Float32Array> {
     checkOptions('pixelValues()', options, encodeChecks)
     return this.#engine.run(options.signal, (job) => this.#pictures.pixelValues(image, options, job))
+  }
+
+  /** The same as a picture: the square of side S that the tower sees, before it is normalised. */
+  async preprocessed(image: ImageInput, options: EncodeOptions = {}): Promise<RgbImage> {
+    checkOptions('preprocessed()', options, encodeChecks)
+    return this.#engine.run(options.signal, (job) => this.#pictures.preprocessed(image, options, job))
   }
 
   /** An empty text, to feed piece by piece with `Context.forward`. The caller disposes of it. */
@@ -423,7 +514,7 @@ export class LLaVA implements Disposable, AsyncDisposable {
 
   /** What the model is, what it runs on, and the memory it holds by part, in bytes. */
   info(): ModelInfo {
-    return modelInfo(this.#engine, this.#prompts)
+    return modelInfo(this.#engine, this.#prompts, this.#clip !== undefined)
   }
 
   /**
@@ -463,6 +554,24 @@ export class LLaVA implements Disposable, AsyncDisposable {
     return { engine: this.#engine, pictures: this.#pictures, prepare }
   }
 
+  #attention(
+    call: string,
+    messages: readonly Message[],
+    answer: Answered,
+    tokens: readonly number[] | undefined,
+    options: AttentionOptions,
+  ): AsyncGenerator<TokenAttention, void, undefined> {
+    this.#engine.checkAlive()
+    const asked = answeredPrompt(this.#engine, this.#prompts, call, messages, answer, options, attentionChecks)
+    return this.#engine.runEach(options.signal, (job) =>
+      runAttention(this.#looked(), asked, { tokens, place: options }, job),
+    )
+  }
+
+  #looked(): AttentionModel {
+    return { engine: this.#engine, prompts: this.#prompts, pictures: this.#pictures }
+  }
+
   #chatWork(request: AnswerRequest): ChatWork {
     return async (onText, onCancel, onToken) => {
       const [answer] = await this.#answering.answers(request, { onText, onCancel, onToken })
@@ -478,4 +587,9 @@ export class LLaVA implements Disposable, AsyncDisposable {
 
 function isList(input: EmbedInput | readonly EmbedInput[]): input is readonly EmbedInput[] {
   return Array.isArray(input)
+}
+
+const tokenList: OptionCheck = (name, value) => {
+  if (!Array.isArray(value)) throw invalidArgument(name, 'a list of tokens, counted from 0', value)
+  for (const [index, token] of value.entries()) wholeNumber(0)(`${name}[${index}]`, token)
 }

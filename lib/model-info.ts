@@ -59,12 +59,14 @@ export interface ModelInfo extends NativeInfo {
     /** With `pictureCacheDirectory`. */
     readonly picturesOnDisk?: StoreUse
   }
+  /** Whether there is a CLIP for embeddings of the kinds `clip_image` and `clip_text`. */
+  readonly clip: boolean
   readonly card: ModelDescription['card']
   /** Memory there is, in bytes. */
   readonly machine: Machine
 }
 
-export function modelInfo(engine: Engine, prompts: PromptWriter): ModelInfo {
+export function modelInfo(engine: Engine, prompts: PromptWriter, clip: boolean): ModelInfo {
   const { description, options, rowsPerImage, config, admission } = engine
   const { layers, hiddenSize, heads, kvHeads, contextLength, vocabSize } = config.text
   const info = engine.nativeInfo()
@@ -102,6 +104,7 @@ export function modelInfo(engine: Engine, prompts: PromptWriter): ModelInfo {
       pictures: engine.pictures.use,
       ...given({ picturesOnDisk: engine.pictures.storeUse }),
     },
+    clip,
     card: description.card,
     machine: machine(),
   }

@@ -234,6 +234,11 @@ export interface NativeStep {
   readonly logits: 'none' | 'last' | 'all'
   /** How these rows are given: whole (default), as their candidates, or both. */
   readonly form?: 'whole' | 'candidates' | 'both'
+  /**
+   * Receives the attention weights of its last row, [layers, heads, positions], over all positions that the sequence
+   * then has; of a step with logits.
+   */
+  readonly attention?: Float32Array | undefined
   /** Of this step alone. */
   readonly cancellation?: NativeCancellation | null
 }
@@ -308,7 +313,7 @@ export interface PictureRequest {
   readonly side: number
   /** The canvas' colour, in bytes. */
   readonly fill: readonly [number, number, number]
-  /** [3, 256]: what stands for each byte in each channel. */
+  /** `[3, 256]`: what stands for each byte in each channel. */
   readonly values: Float32Array
 }
 

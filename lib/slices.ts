@@ -28,6 +28,25 @@ export async function finishInSlices<Result>(
   }
 }
 
+/** What short pieces took since the event loop had its turn, in milliseconds, and the promise of that turn. */
+let spentMs = 0
+let nextTurn: Promise<void> | undefined
+
+/** Does a piece of work that is short by itself; of a thousand that are asked for at once those that fit in a slice are done, and the others after turns. */
+export async function inShortSlices<Result>(piece: () => Result): Promise<Result> {
+  while (spentMs >= sliceMs) await nextTurn
+  const start = performance.now()
+  try {
+    return piece()
+  } finally {
+    spentMs += performance.now() - start
+    nextTurn ??= new Promise<void>(setImmediate).then(() => {
+      spentMs = 0
+      nextTurn = undefined
+    })
+  }
+}
+
 let lastTurn: Promise<unknown> = Promise.resolve()
 
 /** A turn of the event loop for one piece of work: several that run side by side take one slice each in turn, not all in the same. */

@@ -20,15 +20,15 @@ export interface Tensor<Data extends Float32Array | Int32Array> {
 export interface Trace {
   /** [3, S, S] */
   readonly pixelValues: Tensor<Float32Array>
-  /** [N, Dv]: the tower's output, class row dropped where the checkpoint says so. */
+  /** `[N, Dv]`: the tower's output, class row dropped where the checkpoint says so. */
   readonly imageFeatures: Tensor<Float32Array>
-  /** [N, D]: the projector's output. */
+  /** `[N, D]`: the projector's output. */
   readonly projected: Tensor<Float32Array>
-  /** [T]: the picture's place holds N times the image token, or where the vocabulary has none, N times -200: the original LLaVA's sentinel. */
+  /** `[T]`: the picture's place holds N times the image token, or where the vocabulary has none, N times -200: the original LLaVA's sentinel. */
   readonly inputIds: Tensor<Int32Array>
-  /** [T, V]: at every prompt position. */
+  /** `[T, V]`: at every prompt position. */
   readonly logits: Tensor<Float32Array>
-  /** [n]: greedy over the whole vocabulary, not stopped by an end-of-sequence token. */
+  /** `[n]`: greedy over the whole vocabulary, not stopped by an end-of-sequence token. */
   readonly generated: Tensor<Int32Array>
 }
 

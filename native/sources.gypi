@@ -19,6 +19,7 @@
       "native/cpu/linear.cc",
       "native/cpu/attention.cc",
       "native/cpu/attention_tiles.cc",
+      "native/cpu/attention_weights.cc",
       "native/cpu/patch_embed.cc",
       "native/cpu/norm.cc",
       "native/cpu/rope.cc",
@@ -71,7 +72,8 @@
     "llava_addon_sources": [
       "native/binding/addon.cc",
       "native/binding/libstdcxx_floor.cc",
-      "native/binding/windows_host.cc"
+      "native/binding/windows_host.cc",
+      "native/binding/windows_terminate.cc"
     ],
     "llava_testing_sources": [
       "native/testing/far_backend.cc",

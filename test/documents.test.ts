@@ -3,6 +3,7 @@
 
 import { execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { existsSync, readdirSync } from 'node:fs'
 import { chmod, copyFile, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -11,7 +12,9 @@ import test from 'ava'
 import ts from 'typescript'
 
 const root = fileURLToPath(new URL('../../', import.meta.url))
-const documents = ['README.md', 'docs/guide.md', 'bench/README.md'] as const
+/** docs/api.md is a list of declarations. */
+const pages = readdirSync(path.join(root, 'docs')).filter((name) => name.endsWith('.md') && name !== 'api.md')
+const documents = ['README.md', 'bench/README.md', ...pages.map((name) => `docs/${name}`)]
 
 interface Block {
   /** `README.md:61` */
@@ -77,6 +80,39 @@ async function run(command: string, args: readonly string[]): Promise<Ran> {
 test('the documents have blocks of each kind', (t) => {
   t.deepEqual([...new Set(blocks.map(({ language }) => language))].sort(), ['console', 'js', 'sh', 'ts'])
   t.true(blocks.length >= 12)
+})
+
+/** The anchor that GitHub gives a heading. */
+const anchor = (heading: string) =>
+  heading
+    .toLowerCase()
+    .replaceAll(/[^\p{L}\p{N}\s-]/gu, '')
+    .replaceAll(' ', '-')
+
+test('the links of the documents lead somewhere', async (t) => {
+  for (const document of documents) {
+    const text = await readFile(path.join(root, document), 'utf8')
+    for (const [, target = ''] of text.matchAll(/\]\(([^)\s]+)\)/g)) {
+      if (/^https?:/.test(target)) continue
+      const [file = '', fragment] = target.split('#')
+      const page = path.join(root, file === '' ? document : path.join(path.dirname(document), file))
+      t.true(existsSync(page), `${document}: ${target}`)
+      if (fragment === undefined) continue
+      const headings = [...(await readFile(page, 'utf8')).matchAll(/^#+ (.*)$/gm)].map(([, heading = '']) => heading)
+      t.true(headings.map(anchor).includes(fragment), `${document}: ${target}`)
+    }
+  }
+})
+
+test('every page of the guide stands in its contents and on the site', async (t) => {
+  const contents = await readFile(path.join(root, 'docs/README.md'), 'utf8')
+  const { projectDocuments } = JSON.parse(await readFile(path.join(root, 'typedoc.json'), 'utf8')) as {
+    readonly projectDocuments: readonly string[]
+  }
+  for (const page of pages) {
+    t.true(projectDocuments.includes(`docs/${page}`), page)
+    if (page !== 'README.md') t.true(contents.includes(`](${page})`), page)
+  }
 })
 
 const typescript = blocks.filter(({ language }) => language === 'ts')

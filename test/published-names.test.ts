@@ -10,10 +10,10 @@ import test from 'ava'
 const root = fileURLToPath(new URL('../../', import.meta.url))
 const textOf = (file: string) => readFileSync(path.join(root, file), 'utf8')
 
-test('the README lists every error code, and no other', (t) => {
+test('the guide lists every error code, and no other', (t) => {
   const [, codes = ''] = /export type LlavaErrorCode =((?:\s*\| '\w+')+)/.exec(textOf('lib/errors.ts')) ?? []
   const defined = codes.match(/\w+/g) ?? []
-  const listed = [...textOf('README.md').matchAll(/^\| `([A-Z_]+)`/gm)].map(([, code]) => code!)
+  const listed = [...textOf('docs/troubleshoot.md').matchAll(/^\| `([A-Z_]+)`/gm)].map(([, code]) => code!)
   t.true(defined.length > 0)
   t.deepEqual(listed.sort(), defined.sort())
 })

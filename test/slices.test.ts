@@ -1,7 +1,7 @@
 // Work in slices: the same result, with turns of the event loop in between.
 
 import test from 'ava'
-import { finishInSlices } from '../lib/slices.js'
+import { finishInSlices, inShortSlices } from '../lib/slices.js'
 
 function* spin(milliseconds: number): Generator<undefined, string> {
   const end = performance.now() + milliseconds
@@ -57,4 +57,33 @@ test.serial('a check that throws between slices stops the work', async (t) => {
   }
   await t.throwsAsync(finishInSlices(spin(60_000), check), { message: 'enough' })
   t.true(performance.now() - started < 30_000)
+})
+
+test.serial('many short pieces that are asked for at once are done in their order, with turns between', async (t) => {
+  let turns = 0
+  let over = false
+  const turn = () => {
+    turns++
+    if (!over) setImmediate(turn)
+  }
+  setImmediate(turn)
+  const done: number[] = []
+  const pieces = Array.from({ length: 200 }, (_, n) =>
+    inShortSlices(() => {
+      const end = performance.now() + 1
+      while (performance.now() < end);
+      done.push(n)
+      return n
+    }),
+  )
+  t.true(done.length < 100, `${done.length} in the same breath`)
+  t.deepEqual(await Promise.all(pieces), done)
+  over = true
+  t.true(turns >= 10, `${turns} turns`)
+  await t.throwsAsync(
+    inShortSlices(() => {
+      throw new Error('enough')
+    }),
+    { message: 'enough' },
+  )
 })

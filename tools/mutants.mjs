@@ -593,6 +593,24 @@ const mutants = [
     to: 'FinishedRows out = {.rows = past_caches ? rows - 1 : rows,',
   },
   {
+    name: 'attention weights see one position less',
+    file: 'native/cpu/attention_weights.cc',
+    from: 'sequence.end - sequence.rows + r + 1',
+    to: 'sequence.end - sequence.rows + r',
+  },
+  {
+    name: 'the window of attention weights begins at its page',
+    file: 'native/cpu/attention_weights.cc',
+    from: 'std::fill(scores, scores + skipped, kNothing);',
+    to: '',
+  },
+  {
+    name: 'attention weights leave what is not seen as it was',
+    file: 'native/cpu/attention_weights.cc',
+    from: 'std::fill(y + row.to, y + columns, 0.0f);',
+    to: '',
+  },
+  {
     name: 'mean_rows leaves out the last row',
     file: 'native/cpu/rows.cc',
     from: 'r < x.rows; r++) {\n    for (int64_t i = 0; i < columns; i++) sum',

@@ -1,5 +1,5 @@
 // npm run package: what is published, as build/package/ and as build/llava-native-VERSION.tgz. Needs dist (npm run
-// build:ts) and prebuilds/ (npm run prebuilds).
+// build:ts, npm run build:web) and prebuilds/ (npm run prebuilds).
 //   dist      the JavaScript of lib and bench in few files, as every file of its own costs an import half a
 //             millisecond; types as tsc wrote them. What is used of some packages is in them, a fifth of what these
 //             weigh; their licences stand in THIRD_PARTY_LICENSES.txt
@@ -28,6 +28,7 @@ const files = [
   'models/default.gguf',
   'models/clip',
   'models/demo.png',
+  'dist/web',
   'prebuilds',
   'native',
   'binding.gyp',
@@ -91,7 +92,7 @@ function bundle() {
     format: 'esm',
     platform: 'node',
     target: 'node20.19',
-    external: Object.keys(dependencies),
+    external: Object.keys({ ...dependencies, ...manifest.peerDependencies }),
     minifyWhitespace: true,
     legalComments: 'none', // all licences stand in one file
     metafile: true,
@@ -113,7 +114,7 @@ function writeLicences(folders) {
   })
   writeFileSync(
     to('THIRD_PARTY_LICENSES.txt'),
-    `Parts of these packages are in dist.\n\n${texts.join(`\n${'-'.repeat(80)}\n\n`)}`,
+    `Parts of these packages are in dist; dist/web/licenses.md has those of the chat page.\n\n${texts.join(`\n${'-'.repeat(80)}\n\n`)}`,
   )
 }
 

@@ -15,6 +15,7 @@ import {
   type TemplateName,
 } from '../prompt/templates.js'
 import { modelTemplate } from '../model-template.js'
+import { inShortSlices } from '../slices.js'
 import type { Message, PromptOptions } from './answer-options.js'
 
 /** A prompt before its text is cut; a checkpoint's own template is rendered when it is needed. */
@@ -79,7 +80,7 @@ export class PromptWriter {
 
   /**
    * Cuts a prompt and measures it: CONTEXT_OVERFLOW before anything is computed, and before long text is tokenized at
-   * all.
+   * all. Many that come at once are cut a few at a time.
    */
   async cut(parts: PromptParts, images: number): Promise<Prompt> {
     const written = typeof parts === 'function' ? await parts() : parts
@@ -87,11 +88,45 @@ export class PromptWriter {
     const length = written.reduce((sum, part) => sum + (part.kind === 'text' ? part.text.length : 0), 0)
     const imagePositions = images * rowsPerImage
     this.#engine.checkContext(tokenizer.fewestTokens(length) + imagePositions, imagePositions, true)
-    const items = splicePrompt(written, tokenizer, description.imageToken, description.imageTokens)
+    const items = await inShortSlices(() =>
+      splicePrompt(written, tokenizer, description.imageToken, description.imageTokens),
+    )
     if (images > 0) imageProcessor(description) // a model without a tower says so
     const tokens = items.reduce((sum, item) => sum + (item.kind === 'tokens' ? item.ids.length : 0), 0)
     this.#engine.checkContext(imagePositions + tokens, imagePositions)
     return { items, positions: imagePositions + tokens, imagePositions }
+  }
+
+  /**
+   * The tokens of an answer that is known by its text alone: those that follow the prompt's where the template puts the
+   * text behind it.
+   */
+  async answerIds(
+    messages: readonly Message[],
+    text: string,
+    template: TemplateName,
+    system: string | undefined,
+  ): Promise<readonly number[]> {
+    const written = async (all: readonly Message[]) => {
+      const parts = this.parts(all, template, system)
+      return typeof parts === 'function' ? parts() : parts
+    }
+    const prompt = await written(messages)
+    const later = await written([...messages, { role: 'assistant', content: text }, { role: 'user', content: text }])
+    const before = plainText(prompt)
+    const after = plainText(later)
+    const rest = after.startsWith(before) ? after.slice(before.length) : ''
+    const lead = rest.slice(0, Math.max(0, rest.indexOf(text)))
+    const { tokenizer } = this.#engine
+    const ids = ({ length }: readonly PromptPart[], parts: readonly PromptPart[]): readonly number[] => {
+      const from = parts.slice(0, length).findLastIndex(({ kind }) => kind === 'image') + 1
+      return [...tokenizer.encodeParts(parts.slice(from) as readonly TextPart[], { addBos: false })]
+    }
+    const ofPrompt = ids(prompt, prompt)
+    const ofBoth = ids(prompt, [...prompt, { kind: 'text', text: lead + text, special: false }])
+    return ofPrompt.every((id, n) => id === ofBoth[n])
+      ? ofBoth.slice(ofPrompt.length)
+      : [...tokenizer.encodeParts([{ text: lead + text, special: false }], { addBos: false })]
   }
 
   #checkpointParts(messages: readonly Message[], system: string | undefined): () => Promise<PromptPart[]> {
@@ -106,6 +141,13 @@ export class PromptWriter {
     const eosToken = tokenizer.eosIds[0] === undefined ? undefined : tokenizer.pieces[tokenizer.eosIds[0]]
     return () => renderCheckpointTemplate(messages, chatTemplate, given({ bosToken, eosToken, imageToken, system }))
   }
+}
+
+type TextPart = Extract<PromptPart, { readonly kind: 'text' }>
+
+/** A prompt's text; a picture is a character that no text of a message holds by chance. */
+function plainText(parts: readonly PromptPart[]): string {
+  return parts.map((part) => (part.kind === 'text' ? part.text : '\u{10FFFF}')).join('')
 }
 
 /** A prompt with the rows of its pictures, as native code takes it. */

@@ -35,7 +35,7 @@ export class Speculation {
   readonly #sequence: NativeSequence
   readonly #lookup: PromptLookup
   readonly #needs: LogitNeeds
-  /** [1 + the longest draft so far, V]: after the token, and after each of its draft, where all logits are needed. */
+  /** `[1 + the longest draft so far, V]`: after the token, and after each of its draft, where all logits are needed. */
   #logits = new Float32Array(0)
   /** After the token, and after each of its draft. */
   #candidates: CandidateRows | undefined

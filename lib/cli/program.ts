@@ -13,6 +13,7 @@ import { addHelp } from './help.js'
 import { addInfo } from './info.js'
 import { addList } from './list.js'
 import { packageFile } from '../package-files.js'
+import { addLook } from './look.js'
 import { addPull } from './pull.js'
 import { addRebuild } from './rebuild.js'
 import { addRm } from './rm.js'
@@ -55,7 +56,7 @@ export async function run(args: readonly string[]): Promise<number> {
   addHelp(program, help)
   const [models, tools] = [
     [addPull, addList, addShow, addRm],
-    [addTrace, addBench, addRebuild, addCompletion],
+    [addLook, addTrace, addBench, addRebuild, addCompletion],
   ]
   for (const add of [addAsk, addChat, addEmbed, addServe, addTokenize, addInfo, addConvert, ...models, ...tools])
     add(program, session)

@@ -97,7 +97,7 @@ export class Admission {
         stopped()
       }
       this.#line.push(waiting)
-      this.#admit()
+      if (this.#hasRoom(bytes)) this.#admit() // else nobody has who had none before
     })
   }
 

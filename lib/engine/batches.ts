@@ -48,11 +48,6 @@ export class Batches<Item, Kind extends string, Result> {
     this.#createFlag = createFlag
   }
 
-  /** Whether a batch is under way. */
-  get busy(): boolean {
-    return this.#running
-  }
-
   /**
    * The caller owns the result. A call that stops is over at once, whoever else is in its batch. Only calls of the same
    * kinds share one.

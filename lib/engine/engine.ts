@@ -51,6 +51,8 @@ export interface LogitRows {
   /** [V] or [rows, V] */
   readonly logits?: Float32Array | undefined
   readonly candidates?: CandidateRows | undefined
+  /** Of the last row, [layers, heads, positions]: the attention weights over all positions that there are then. */
+  readonly attention?: Float32Array | undefined
 }
 
 /** Of keys and values that are copied in one go: less than a millisecond. */
@@ -92,7 +94,6 @@ export class Engine {
       hiddenSize,
       candidateIds: tokenizer.vocabSize,
       apart,
-      encoding: () => this.#pictures.busy,
       most: info.passRows,
     })
     this.#pictures = new PictureBatches(
@@ -265,7 +266,7 @@ export class Engine {
   append(
     sequence: NativeSequence,
     segments: readonly NativeSegment[],
-    { logits, candidates }: LogitRows,
+    { logits, candidates, attention }: LogitRows,
     job: Job,
     onProgress?: (rows: number) => void,
   ): Promise<number> {
@@ -277,6 +278,7 @@ export class Engine {
       wanted: rows > 1 ? 'all' : 'last',
       out: logits ?? null,
       candidates,
+      attention,
       job,
       onProgress,
     })

@@ -50,11 +50,6 @@ export class PictureBatches<Kind extends string, Result> {
     )
   }
 
-  /** Whether a batch is under way. */
-  get busy(): boolean {
-    return this.#batches.busy
-  }
-
   /** pixel_values [3, S, S] to `kinds` of it. */
   encode(pixelValues: Float32Array, kinds: readonly Kind[], job: Job): Promise<Encoded<Result>> {
     return this.#batches.encode(pixelValues, kinds, job)

@@ -3,9 +3,10 @@
 
 import { createHash } from 'node:crypto'
 import { LlavaError } from '../errors.js'
-import type { DecodeOptions, ImageInput } from '../image/decode.js'
+import type { DecodeOptions, ImageInput, RgbImage } from '../image/decode.js'
 import { decodeOptions, type ImageOptions } from '../image/image-options.js'
 import type { ImageProcessorSpec } from '../image/image-processor.js'
+import { pixelBytes } from '../image/pixel-bytes.js'
 import type { ImageResult, NativeImageFeatures } from '../native.js'
 import type { ProgressListener } from '../progress.js'
 import type { ModelDescription } from '../weights/model-description.js'
@@ -127,6 +128,12 @@ export class PictureEncoder {
     const same = (pixelValues: Float32Array) => Promise.resolve(pixelValues)
     const taken = takePicture(image, this.#limits(options, job), job)
     return this.#queue.through(taken, imageProcessor(this.#engine.description), job, same)
+  }
+
+  /** What pixel_values are made of: RGB [S, S, 3]. */
+  async preprocessed(image: ImageInput, options: ImageOptions, job: Job): Promise<RgbImage> {
+    const spec = imageProcessor(this.#engine.description)
+    return pixelBytes(await this.pixelValues(image, options, job), spec)
   }
 
   /** Computed, or remembered. The caller releases it. */

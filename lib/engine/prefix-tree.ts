@@ -112,6 +112,11 @@ export class PrefixTree {
     }
   }
 
+  /** The calls that compute a prompt for which nothing is looked up, and of which nothing will be kept. */
+  callsOf(segments: readonly NativeSegment[]): Begun['calls'] {
+    return this.#calls(segments, positionKeys(segments), 0)
+  }
+
   /** Keeps what a sequence begins with: the positions of `keys`. Where there is no memory for it, nothing is kept. */
   keep(keys: Int32Array, sequence: NativeSequence): void {
     if (this.#options.limit === 0 || (this.#options.apart && keys.length <= fewRows)) return

@@ -1,110 +1,28 @@
 // All calls that want rows of the decoder, in passes that they share: weights are read once for all rows of a pass. A call that asks while a pass runs is
-// part of the next one, so that answers join and leave at any time (continuous batching: Yu et al. 2022, Orca), and long prompts go in slices beside
-// running answers (chunked prefill: Agrawal et al. 2024, Sarathi-Serve). Which rows a pass holds: step-plan.ts.
-//
-//   waiting ──(a pass takes a share of its rows)──▶ waiting ──(its last row)──▶ resolved
-//      └── its job stops, or its step fails ──▶ rejected, its sequence as it was before the call
+// part of the next one, so that answers join and leave at any time (continuous batching: Yu et al. 2022, Orca). There are two lines of passes, side by side:
+// of few rows a call, which are tokens of answers, drafts and short questions, and of many, which are prompts. A pass of few runs between two products of a
+// pass of many, as of a tower (native/binding/runner.h), so that answers go on while long prompts are read and these lose nothing by it.
 
-import { setImmediate as turn } from 'node:timers/promises'
-import {
-  guarded,
-  nativeFailure,
-  type NativeCandidates,
-  type NativeModel,
-  type NativeSegment,
-  type NativeSequence,
-  type NativeStep,
-} from '../native.js'
-import { CandidateRows } from './candidate-rows.js'
-import type { Job } from './job.js'
-import { Pace } from './pace.js'
-import { rowCount, segmentRange } from './segments.js'
-import { allocate } from './allocate.js'
-import { fewRows, mostRows, planPass } from './step-plan.js'
+import type { NativeModel } from '../native.js'
+import { PassLine, type Advance, type Call, type Widths } from './pass-line.js'
+import { rowCount } from './segments.js'
+import { fewRows, mostRows, sharesOfFew, sharesOfMany } from './step-plan.js'
 
-/** Rows to append to a sequence. */
-export interface Advance {
-  readonly sequence: NativeSequence
-  readonly segments: readonly NativeSegment[]
-  /** What is wanted of them: logits [V] or hidden states [D], after the last row or after each. */
-  readonly output: 'logits' | 'hidden'
-  readonly wanted: 'last' | 'all'
-  /** Receives it: [1 or rows, V or D]; `null` where the candidates will do. */
-  readonly out: Float32Array | null
-  /** Receives the likeliest tokens after each of these rows. */
-  readonly candidates?: CandidateRows | undefined
-  readonly job: Job
-  /** Hears after each of its passes how many rows are done. */
-  readonly onProgress?: ((rows: number) => void) | undefined
-}
-
-/** An Advance on its way. */
-interface Call extends Advance {
-  readonly rows: number
-  /** Positions of the sequence at the beginning. */
-  readonly before: number
-  readonly resolve: (computeMs: number) => void
-  readonly reject: (reason: Error) => void
-  done: number
-  computeMs: number
-  inPass: boolean
-}
-
-/** One call's rows in a pass. */
-interface Part {
-  readonly call: Call
-  readonly rows: number
-  /** Rows of output. */
-  readonly outputs: number
-}
-
-export interface SchedulerOptions {
-  readonly vocabSize: number
-  /** Candidates are ids below it. */
-  readonly candidateIds: number
-  readonly hiddenSize: number
-  /** Whether few rows and many may not share a pass; see step-plan.ts. */
+export interface SchedulerOptions extends Widths {
+  /** Whether a row's sums depend on whether few rows or many share its pass; see step-plan.ts. */
   readonly apart: boolean
   /** Rows of a pass, at most; default those of a CPU. */
   readonly most?: number
-  /** Whether pictures are being encoded on the same threads; default never. */
-  readonly encoding?: () => boolean
-  /** Milliseconds, as a clock shows them; default `performance.now`. */
-  readonly now?: () => number
 }
 
-/** What a pass that holds a prompt's rows may take while answers run, about, in milliseconds: with the pass of their tokens it keeps them for less than 250. */
-const besideMs = 140
-/** The same while pictures are encoded: between two passes the tower has its turn, too. */
-const besideTowerMs = 60
-const leastBeside = 16
-/**
- * Readers of candidates that work one after another without a turn of the event loop between: each for some tens of
- * microseconds.
- */
-const readersATurn = 8
-/** How long somebody who got logits counts as answering, in milliseconds: the sampling of many answers, and a pass of others. */
-const answeringMs = 100
-
 export class Scheduler {
-  readonly #native: Pick<NativeModel, 'forward'>
-  readonly #options: SchedulerOptions
-  readonly #now: () => number
-  /** In the order of asking. */
-  readonly #waiting: Call[] = []
-  #running = false
-  #manyNext = false
-  /** Whoever got logits is likely to ask for the next ones: until then prompts stay short beside it. */
-  #answeringUntil = 0
-  /** Of passes of many rows. */
-  readonly #pace = new Pace()
-  /** Output of passes that several calls want rows of. */
-  #outputs = new Float32Array(0)
+  readonly #few: PassLine
+  readonly #many: PassLine
 
   constructor(native: Pick<NativeModel, 'forward'>, options: SchedulerOptions) {
-    this.#native = native
-    this.#options = options
-    this.#now = options.now ?? (() => performance.now())
+    const { apart, most = mostRows } = options
+    this.#few = new PassLine(native, options, (calls) => sharesOfFew(calls, apart ? fewRows : most))
+    this.#many = new PassLine(native, options, (calls) => sharesOfMany(calls, most))
   }
 
   /**
@@ -120,6 +38,7 @@ export class Scheduler {
         resolve(0)
         return
       }
+      const line = rows > fewRows ? this.#many : this.#few
       const call: Call = {
         ...request,
         rows,
@@ -137,201 +56,9 @@ export class Scheduler {
         inPass: false,
       }
       const release = job.onStop((reason) => {
-        if (!call.inPass) this.#fail(call, reason) // a pass says it itself
+        if (!call.inPass) line.fail(call, reason) // a pass says it itself
       })
-      this.#waiting.push(call)
-      if (!this.#running) {
-        this.#running = true
-        queueMicrotask(() => void this.#run()) // calls made in the same breath share the first pass
-      }
+      line.join(call)
     })
-  }
-
-  async #run(): Promise<void> {
-    while (this.#waiting.length > 0) {
-      const parts = this.#plan()
-      await this.#pass(parts)
-      // Whoever got its rows asks for the next ones before the next pass is planned.
-      if (parts.length > 1 || this.#waiting.length > 0) await turn()
-    }
-    this.#running = false
-  }
-
-  #plan(): Part[] {
-    const { apart, most = mostRows } = this.#options
-    const calls = this.#candidates()
-    const waiting = calls.map(({ rows, done }) => {
-      const start = done - (done % most)
-      const first = start > 0 && rows - start <= fewRows ? start - most : start
-      const end = rows - first <= most + fewRows ? rows : first + most // no run of a long call is few
-      return { run: end - first, left: end - done }
-    })
-    const ms = this.#options.encoding?.() === true ? besideTowerMs : besideMs
-    const beside = Math.min(most, Math.max(leastBeside, this.#pace.rowsWithin(ms)))
-    const answering = this.#now() < this.#answeringUntil
-    const shares = planPass(waiting, { most, beside, answering, apart, manyNext: this.#manyNext })
-    this.#manyNext = !this.#manyNext
-    return shares.map(({ index, rows }) => {
-      const call = calls[index] as Call
-      const ends = call.done + rows === call.rows
-      return { call, rows, outputs: call.wanted === 'all' ? rows : ends ? 1 : 0 }
-    })
-  }
-
-  /**
-   * The calls that may share the next pass: those that want the same kind of output as the one that has waited longest. Where few rows and many are kept
-   * apart, a call for many rows of output has its passes to itself, as the head of the decoder sees only rows of output.
-   */
-  #candidates(): readonly Call[] {
-    const [first] = this.#waiting
-    const manyOutputs = ({ wanted, rows }: Call) => this.#options.apart && wanted === 'all' && rows > fewRows
-    if (first === undefined || manyOutputs(first)) return this.#waiting.slice(0, 1)
-    return this.#waiting.filter((call) => call.output === first.output && !manyOutputs(call))
-  }
-
-  /** Runs the pass and settles its parts. One that fails as a whole, so that nobody knows whose fault it is, is run once more for each part alone. */
-  async #pass(parts: readonly Part[]): Promise<void> {
-    for (const { call } of parts) call.inPass = true
-    const isHidden = parts[0]?.call.output === 'hidden'
-    const width = isHidden ? this.#options.hiddenSize : this.#options.vocabSize
-    const shared = sharesOutputs(parts)
-    const candidates = candidatesOf(parts)
-    let outputs: Float32Array | null
-    let failures: readonly (Error | null)[]
-    let computeMs: number
-    try {
-      outputs = this.#outputsOf(parts, width)
-      ;({ failures, computeMs } = await guarded(() =>
-        this.#native.forward(
-          parts.map(stepOf),
-          isHidden ? null : outputs,
-          isHidden ? outputs : null,
-          candidates && withColumns(candidates, this.#options.candidateIds),
-        ),
-      ))
-    } catch (error) {
-      for (const part of parts) {
-        if (parts.length === 1 || part.call.job.stopped.aborted) this.#fail(part.call, part.call.job.explain(error))
-        else await this.#pass([part])
-      }
-      return
-    }
-    const rows = parts.reduce((sum, part) => sum + part.rows, 0)
-    if (rows > fewRows && failures.includes(null)) this.#pace.observe(rows, computeMs)
-    let [from, row, readers] = [0, 0, 0]
-    for (const [n, part] of parts.entries()) {
-      const { call, outputs: count } = part
-      const failure = failures[n] ?? null
-      const end = from + wholeRows(part) * width
-      if (shared && failure === null && call.out !== null && outputs !== null)
-        call.out.set(outputs.subarray(from, end), outputPlace(call) * width)
-      from = end
-      if (call.candidates !== undefined && candidates !== null && failure === null)
-        call.candidates.copy(candidates, row, count, outputPlace(call))
-      if (call.candidates !== undefined) row += count
-      this.#settle(part, failure, computeMs)
-      if (n + 1 === parts.length || count === 0) continue
-      // its reader works with them here: others have their turn between
-      if (call.out !== null || ++readers % readersATurn === 0) await turn()
-    }
-  }
-
-  #settle({ call, rows }: Part, failure: Error | null, computeMs: number): void {
-    call.inPass = false
-    if (failure !== null) {
-      this.#fail(call, call.job.explain(nativeFailure(failure, new Error())))
-      return
-    }
-    call.done += rows
-    call.computeMs += computeMs
-    this.#told(call)
-  }
-
-  /** Says how far the call is. */
-  #told(call: Call): void {
-    try {
-      call.onProgress?.(call.done)
-      call.job.check()
-    } catch (error) {
-      this.#fail(call, error)
-      return
-    }
-    if (call.done < call.rows) return
-    if (call.output === 'logits') this.#answeringUntil = this.#now() + answeringMs
-    this.#leave(call)
-    call.resolve(call.computeMs)
-  }
-
-  #fail(call: Call, reason: unknown): void {
-    this.#leave(call)
-    if (call.done > 0) truncate(call.sequence, call.before)
-    call.reject(reason as Error)
-  }
-
-  #leave(call: Call): void {
-    const place = this.#waiting.indexOf(call)
-    if (place >= 0) this.#waiting.splice(place, 1)
-  }
-
-  /** Where the pass writes: straight to the one call that wants rows, or for several to a place of its own. */
-  #outputsOf(parts: readonly Part[], width: number): Float32Array | null {
-    const length = parts.reduce((sum, part) => sum + wholeRows(part), 0) * width
-    if (length === 0) return null
-    if (sharesOutputs(parts)) {
-      if (this.#outputs.length < length) this.#outputs = allocate(length)
-      return this.#outputs.subarray(0, length)
-    }
-    const { call } = parts.find((part) => wholeRows(part) > 0) as Part
-    const to = outputPlace(call) * width
-    return (call.out as Float32Array).subarray(to, to + length)
-  }
-}
-
-/** Rows of output that the call wants as they are. */
-function wholeRows({ call, outputs }: Part): number {
-  return call.out === null ? 0 : outputs
-}
-
-/** Room for the candidates of a pass: as many as whoever wants the most. */
-function candidatesOf(parts: readonly Part[]): CandidateRows | null {
-  let [rows, count, scored] = [0, 0, false]
-  for (const { call, outputs } of parts) {
-    if (call.candidates === undefined || outputs === 0) continue
-    rows += outputs
-    count = Math.max(count, call.candidates.count)
-    scored ||= call.candidates.logSumExp !== null
-  }
-  return rows === 0 ? null : new CandidateRows(rows, count, scored)
-}
-
-function withColumns({ count, ids, logits, logSumExp }: CandidateRows, columns: number): NativeCandidates {
-  return { count, columns, ids, logits, logSumExp }
-}
-
-/** Whether several calls get rows of the pass. */
-function sharesOutputs(parts: readonly Part[]): boolean {
-  return parts.filter((part) => wholeRows(part) > 0).length > 1
-}
-
-function stepOf({ call, rows, outputs }: Part): NativeStep {
-  return {
-    sequence: call.sequence,
-    segments: segmentRange(call.segments, call.done, call.done + rows),
-    logits: outputs === 0 ? 'none' : call.wanted,
-    form: call.candidates === undefined ? 'whole' : call.out === null ? 'candidates' : 'both',
-    cancellation: call.job.cancellation,
-  }
-}
-
-/** The row where a call's next output belongs. */
-function outputPlace({ wanted, done }: Call): number {
-  return wanted === 'all' ? done : 0
-}
-
-function truncate(sequence: NativeSequence, length: number): void {
-  try {
-    sequence.truncate(length)
-  } catch {
-    // the model is gone, and the sequence with it
   }
 }

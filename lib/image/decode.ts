@@ -10,11 +10,12 @@ import { Socket } from 'node:net'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { isAnyArrayBuffer, isUint8Array, isUint8ClampedArray } from 'node:util/types'
-import { type Sharp } from 'sharp'
+import type { Sharp } from 'sharp'
 import { invalidArgument, LlavaError, shortened } from '../errors.js'
 import { collectBytes, withinTime } from './byte-stream.js'
 import { download, nameOf, type DownloadLimits } from './download.js'
 import { finishInSlices } from '../slices.js'
+import { loadSharp } from './load-sharp.js'
 import { unreadFormat } from './unread-formats.js'
 
 /** Rows of pixels, top to bottom: RGB or RGBA, 3 or 4 bytes per pixel according to the length of `data`. A canvas' ImageData is one. */
@@ -255,7 +256,7 @@ function bytesIn(buffer: ArrayBufferLike): Uint8Array {
 
 async function decodeBytes({ bytes, name }: Encoded, autoOrient: boolean, maxPixels: number): Promise<RgbImage> {
   if (bytes.length === 0) throw new LlavaError('IMAGE_UNREADABLE', `cannot read ${name}: it holds no bytes`)
-  const { default: sharp } = await import('sharp')
+  const sharp = await loadSharp()
   const open = () => sharp(bytes, { ignoreIcc: true, autoOrient, limitInputPixels: false, failOn: 'error' })
   try {
     const { width, height, space } = await open().metadata()

@@ -22,7 +22,7 @@ export function pictureRequest({ width, height }: Size, spec: ImageProcessorSpec
       `the picture is ${width} × ${height} pixels; its sides may have ${maxSide} at most`,
     )
   }
-  const { imageSize: side, aspectRatio, mean } = spec
+  const { imageSize: side, aspectRatio } = spec
   const longest = Math.max(width, height)
   const canvas = aspectRatio === 'pad' ? { width: longest, height: longest } : { width, height }
   const resized = aspectRatio === 'stretch' ? { width: side, height: side } : resizedSize(canvas, spec.shortestEdge)
@@ -30,9 +30,14 @@ export function pictureRequest({ width, height }: Size, spec: ImageProcessorSpec
     across: axis(width, canvas.width, resized.width, side),
     down: axis(height, canvas.height, resized.height, side),
     side,
-    fill: [Math.trunc(255 * mean[0]), Math.trunc(255 * mean[1]), Math.trunc(255 * mean[2])],
+    fill: meanColour(spec),
     values: normalisedBytes(spec),
   }
+}
+
+/** The processor's mean colour, in bytes. */
+export function meanColour({ mean }: Pick<ImageProcessorSpec, 'mean'>): readonly [number, number, number] {
+  return [Math.trunc(255 * mean[0]), Math.trunc(255 * mean[1]), Math.trunc(255 * mean[2])]
 }
 
 /** The shorter edge at `shortestEdge` and the longer one truncated. */

@@ -1,13 +1,13 @@
 // The routes behind what they share: who may ask, from where, how much at once, and how errors are told.
 
 import type { HttpBindings } from '@hono/node-server'
-import { serveStatic } from '@hono/node-server/serve-static'
 import { Hono, type Context, type MiddlewareHandler } from 'hono'
 import { cors } from 'hono/cors'
 import { ApiError, apiError, ollamaError, openaiError, reasons } from './api-error.js'
 import type { ApiKeys } from './api-keys.js'
 import { checkOrigin } from './origins.js'
 import type { OpenRequest } from './open-request.js'
+import { page } from './page.js'
 import { parseBody, readJson } from './request-body.js'
 import { StreamedReply, TextReply, type Route, type Served } from './route.js'
 import type { CheckedOptions } from './server-options.js'
@@ -45,7 +45,7 @@ export function createApp({ served, options, keys, routes, openRoutes, begin }: 
   for (const route of openRoutes) app.on(route.method, route.path, answer(route, served))
   for (const route of routes) app.on(route.method, route.path, authorise(keys), answer(route, served))
   for (const { path, method } of [...openRoutes, ...routes]) app.all(path, refuseMethod(method))
-  if (options.files !== undefined) app.get('*', serveStatic({ root: options.files }))
+  for (const handler of page(options.files)) app.get('*', handler)
   app.notFound((context) => {
     const { method, path } = context.req
     return failed(context, new ApiError(reasons.notFound, `${method} ${path} is no route of this server`))

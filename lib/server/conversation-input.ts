@@ -42,7 +42,7 @@ export function messagesOf(turns: readonly Turn[], { served }: Call<unknown>): r
  * A picture by its URL: `data:` always, http and https where the server reads pictures of others. Anything else, above
  * all paths and `file:`, would let clients read this machine's files. Fails with 400.
  */
-export function pictureAt(url: string, { remotePictures }: Served, param: string): ImageSource {
+export function pictureAt(url: string, { remotePictures }: Served, param: string): string {
   if (/^data:/i.test(url)) return url
   if (!/^https?:\/\//i.test(url))
     throw new ApiError(reasons.invalid, 'expected a picture as a data:, http: or https: URL', { param })

@@ -6,6 +6,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import { ApiError, reasons } from './api-error.js'
 import type { InFlight, Place } from './in-flight.js'
 import type { Metrics } from './metrics.js'
+import type { BeginSpan, RequestSpan } from './request-spans.js'
 import type { Spent } from './route.js'
 import type { LogEntry } from './server-options.js'
 
@@ -14,6 +15,8 @@ export interface Watchers {
   readonly inFlight: InFlight
   readonly metrics: Metrics
   readonly log: (entry: Omit<LogEntry, 'time'>) => void
+  /** Undefined where nobody wants spans. */
+  readonly beginSpan: BeginSpan | undefined
 }
 
 /** Milliseconds in which a client may take what it is told at the deadline. */
@@ -33,6 +36,7 @@ export class OpenRequest {
   readonly #start = performance.now()
   readonly #stop = new AbortController()
   readonly #onEnd: () => void
+  readonly #span: RequestSpan | undefined
   #timer: NodeJS.Timeout | undefined
   #place: Place | undefined
   #firstTokenMs: number | undefined
@@ -46,6 +50,7 @@ export class OpenRequest {
     this.#outgoing = outgoing
     this.#watchers = watchers
     this.#onEnd = onEnd
+    this.#span = watchers.beginSpan?.(incoming, this.id)
     outgoing.setHeader('x-request-id', this.id)
     outgoing.once('close', () => {
       this.#end()
@@ -77,6 +82,7 @@ export class OpenRequest {
   readonly firstToken = (): void => {
     if (this.#firstTokenMs !== undefined) return
     this.#firstTokenMs = performance.now() - this.#start
+    this.#span?.firstToken()
     this.#watchers.metrics.observe(
       'llava_time_to_first_token_seconds',
       { route: this.route },
@@ -114,6 +120,8 @@ export class OpenRequest {
     const status = left && !this.#outgoing.headersSent ? reasons.clientLeft[0] : this.#outgoing.statusCode
     metrics.count('llava_requests_total', { route, status })
     metrics.observe('llava_request_seconds', { route }, ms / 1000)
+    const error = this.#error?.code ?? (left ? reasons.clientLeft[2] : undefined)
+    this.#span?.end({ route, status, error, spent: this.#spent })
     log({
       level: status >= 500 ? 'error' : 'info',
       event: 'request',

@@ -34,7 +34,8 @@ const schema = v.strictObject({
   apiKeys: v.optional(v.array(v.pipe(v.string(), v.nonEmpty())), []),
   origins: v.optional(v.array(v.pipe(v.string(), v.nonEmpty())), []),
   remotePictures: v.optional(v.boolean()),
-  files: v.optional(v.string()),
+  files: v.optional(v.union([v.string(), v.literal(false)])),
+  spans: v.optional(v.boolean(), false),
   limits: v.optional(limitsSchema, {}),
   log: v.optional(v.custom<(entry: LogEntry) => void>((value) => typeof value === 'function', 'expected a function')),
 })
@@ -91,8 +92,13 @@ export interface ServerOptions {
   readonly origins?: readonly string[]
   /** Whether requests may name pictures by http and https URLs; default only where `host` is a loopback address. */
   readonly remotePictures?: boolean
-  /** A directory whose files are served at /. */
-  readonly files?: string
+  /** What is served at /: the files of a directory, or nothing. Default: the chat page that comes with the package. */
+  readonly files?: string | false
+  /**
+   * Whether each request becomes a span of OpenTelemetry, by the tracer that the process has registered; needs the
+   * package @opentelemetry/api. Default false.
+   */
+  readonly spans?: boolean
   readonly limits?: ServerLimits
   /** Takes each line of the log. */
   readonly log?: (entry: LogEntry) => void

@@ -14,6 +14,7 @@ import { metricHelp, metricsRoute } from './metrics-route.js'
 import { Metrics } from './metrics.js'
 import { OpenRequest } from './open-request.js'
 import { openapiRoute } from './openapi.js'
+import { openRequestSpans, type BeginSpan } from './request-spans.js'
 import type { Route, Served } from './route.js'
 import { apiRoutes } from './routes.js'
 import { checkServerOptions, type CheckedOptions, type LogEntry, type ServerOptions } from './server-options.js'
@@ -38,7 +39,8 @@ const lastWordsMs = 10_000
  * Fails with INVALID_ARGUMENT, or where the address cannot be had (`cause` is Node's error).
  */
 export async function serve(options: ServerOptions): Promise<LlavaServer> {
-  const server = new LlavaServer(checkServerOptions(options))
+  const checked = checkServerOptions(options)
+  const server = new LlavaServer(checked, checked.spans ? await openRequestSpans(packageVersion()) : undefined)
   await server[listen]()
   return server
 }
@@ -49,6 +51,7 @@ export class LlavaServer implements AsyncDisposable {
   readonly #options: CheckedOptions
   readonly #server: Server
   readonly #inFlight: InFlight
+  readonly #beginSpan: BeginSpan | undefined
   readonly #open = new Set<OpenRequest>()
   /** Connections, those that have not said anything yet too, which Node does not count as idle ones. */
   readonly #sockets = new Set<Socket>()
@@ -58,8 +61,9 @@ export class LlavaServer implements AsyncDisposable {
   #quiet: () => void = () => undefined
 
   /** Made by `serve`. */
-  constructor(options: CheckedOptions) {
+  constructor(options: CheckedOptions, beginSpan: BeginSpan | undefined) {
     this.#options = options
+    this.#beginSpan = beginSpan
     const { models, limits, remotePictures } = options
     this.#inFlight = new InFlight(limits)
     const served: Served = { models, limits, remotePictures, since: new Date(), version: packageVersion() }
@@ -132,6 +136,7 @@ export class LlavaServer implements AsyncDisposable {
       log: (entry: Omit<LogEntry, 'time'>) => {
         this.#log(entry)
       },
+      beginSpan: this.#beginSpan,
     }
     const request: OpenRequest = new OpenRequest(incoming, outgoing, watchers, () => {
       this.#open.delete(request)

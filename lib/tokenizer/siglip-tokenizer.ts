@@ -16,7 +16,7 @@ export class SiglipTokenizer {
     this.#contextLength = contextLength
   }
 
-  /** [contextLength]: the text's ids, the end, and padding; text that is too long loses its own end. */
+  /** `[contextLength]`: the text's ids, the end, and padding; text that is too long loses its own end. */
   encode(text: string): Int32Array {
     const { eosId, padId, lowerCase } = this.#spec
     const ids = this.#unigram.encode(canonical(`▁${text.replaceAll('▁', ' ')}`, lowerCase))

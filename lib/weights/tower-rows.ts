@@ -16,3 +16,18 @@ export function towerRows(vision: Pick<VisionConfig, 'tower' | 'imageSize' | 'pa
 export function imageRows(vision: VisionConfig): number {
   return towerRows(vision) - (vision.dropClassRow ? 1 : 0)
 }
+
+/** How a picture's rows in the prompt lie on its patches. */
+export interface PatchGrid {
+  /** Patches down, and as many across. */
+  readonly side: number
+  /** Rows before those of patches: CLIP's class row where the checkpoint keeps it. */
+  readonly extraRows: number
+  /** First patches that have no row: of SigLIP one where the checkpoint drops the first row. */
+  readonly missing: number
+}
+
+export function patchGrid(vision: VisionConfig): PatchGrid {
+  const more = imageRows(vision) - patchCount(vision)
+  return { side: Math.sqrt(patchCount(vision)), extraRows: Math.max(0, more), missing: Math.max(0, -more) }
+}

@@ -80,11 +80,14 @@ struct StagedOutputs {
   Staged<int32_t> ids;
   Staged<float> best;
   Staged<double> log_sum_exp;
+  std::vector<Staged<float>> attention;  // of each step
 
   Outputs allocate() {
-    return {.logits = logits.allocate(),
-            .hidden = hidden.allocate(),
-            .candidates = {candidates, columns, ids.allocate(), best.allocate(), log_sum_exp.allocate()}};
+    Outputs out{.logits = logits.allocate(),
+                .hidden = hidden.allocate(),
+                .candidates = {candidates, columns, ids.allocate(), best.allocate(), log_sum_exp.allocate()}};
+    for (Staged<float>& weights : attention) out.attention.push_back(weights.allocate());
+    return out;
   }
 };
 
@@ -99,10 +102,10 @@ class ForwardJob : public Job {
         outputs_(std::move(outputs)) {}
 
  private:
-  bool urgent() const override { return true; }  // somebody waits for a token
+  bool urgent() const override { return urgent_; }
   void execute() override {
     const auto start = std::chrono::steady_clock::now();
-    failures_ = model_->forward(steps_, outputs_.allocate(), cancel());
+    failures_ = model_->forward(steps_, outputs_.allocate(), cancel(), [this] { run_urgent(); });
     const auto as_the_first = [&](const std::optional<Error>& failure) {
       return failure && failures_.front() && failure->code() == failures_.front()->code();
     };
@@ -118,6 +121,7 @@ class ForwardJob : public Job {
     copy(outputs_.ids);
     copy(outputs_.best);
     copy(outputs_.log_sum_exp);
+    for (const Staged<float>& weights : outputs_.attention) copy(weights);
     const Napi::Array failures = Napi::Array::New(env, failures_.size());
     for (size_t i = 0; i < failures_.size(); i++)
       failures.Set(static_cast<uint32_t>(i), failures_[i] ? to_js(env, *failures_[i]).Value() : env.Null());
@@ -127,6 +131,8 @@ class ForwardJob : public Job {
     return out;
   }
   void queued() override {
+    const auto is_idle = [](const auto& sequence) { return sequence->busy == 0; };
+    urgent_ = of_few_rows(steps_) && std::all_of(sequences_.begin(), sequences_.end(), is_idle);
     for (const auto& sequence : sequences_) sequence->busy++;
   }
   void settled(Napi::Env env) override {
@@ -138,6 +144,8 @@ class ForwardJob : public Job {
   std::vector<Step> steps_;
   std::vector<std::shared_ptr<SequenceState>> sequences_;
   StagedOutputs outputs_;
+  // Somebody waits for a token, and no job before this one writes to its sequences.
+  bool urgent_ = false;
   std::vector<std::optional<Error>> failures_;
   double compute_ms_ = 0;
 };
@@ -200,7 +208,6 @@ class ResultArrays {
     arrays_.push_back(array);
     return Staged<std::remove_pointer_t<decltype(Array(array).Data())>>{count, arrays_.size()};
   }
-  bool empty() const { return arrays_.empty(); }
   void keep_alive(Job& job) const {
     for (const Napi::Object& array : arrays_) job.keep_alive(array);
   }
@@ -227,6 +234,19 @@ void take_candidates(const Napi::Value& value, int64_t rows, int64_t vocab_size,
   const Napi::Value sums = o.Get("logSumExp");
   if (is_absent(sums)) return;
   out.log_sum_exp = arrays.take(float64_array_of(sums, "candidates.logSumExp"), "candidates.logSumExp", rows);
+}
+
+// Where a step's attention weights go, [L, H, positions], or undefined: they are not wanted. Its length says how many
+// positions the caller expects.
+Staged<float> take_attention(const Napi::Value& value, const TextConfig& text, ResultArrays& arrays, Step& step) {
+  if (is_absent(value)) return {};
+  const Napi::Float32Array array = float32_array_of(value, "attention");
+  const auto length = static_cast<int64_t>(array.ElementLength());
+  const int64_t rows = text.layers * text.heads;
+  if (length == 0 || length % rows != 0)
+    throw Error(ErrorCode::kInvalidArgument, "expected `attention` to hold layers * heads * positions values");
+  step.attention = length / rows;
+  return arrays.take(array, "attention", length);
 }
 
 }  // namespace
@@ -341,6 +361,9 @@ Napi::Value ModelWrap::forward(const Napi::CallbackInfo& info) {
     std::vector<Step> steps;
     std::vector<std::shared_ptr<SequenceState>> sequences;
     int64_t logit_rows = 0, whole_rows = 0, candidate_rows = 0;
+    ResultArrays arrays;
+    StagedOutputs outputs;
+    const TextConfig& text = current->config().text;
     for (uint32_t i = 0; i < array.Length(); i++) {
       const Napi::Object o = object_of(array.Get(i), "steps[]");
       const std::shared_ptr<SequenceState> state = unwrap<SequenceWrap>(o.Get("sequence"), "sequence").state();
@@ -350,6 +373,7 @@ Napi::Value ModelWrap::forward(const Napi::CallbackInfo& info) {
       for (uint32_t s = 0; s < segments.Length(); s++)
         step.segments.push_back(segment_of(object_of(segments.Get(s), "segments[]")));
       step.form = form_of(o.Get("form"));
+      outputs.attention.push_back(take_attention(o.Get("attention"), text, arrays, step));
       logit_rows += step.logit_rows();
       whole_rows += step.whole_rows();
       candidate_rows += step.candidate_rows();
@@ -357,14 +381,11 @@ Napi::Value ModelWrap::forward(const Napi::CallbackInfo& info) {
       steps.push_back(std::move(step));
     }
     // Where the results go: logits [whole rows, V], hidden [rows, D], candidates; null for what is not wanted.
-    const TextConfig& text = current->config().text;
-    ResultArrays arrays;
-    StagedOutputs outputs;
     if (whole_rows > 0 && !is_absent(info[1]))
       outputs.logits = arrays.take(float32_array_of(info[1], "logits"), "logits", whole_rows * text.vocab_size);
     if (logit_rows > 0 && !is_absent(info[2]))
       outputs.hidden = arrays.take(float32_array_of(info[2], "hidden"), "hidden", logit_rows * text.hidden_size);
-    if (whole_rows > 0 && arrays.empty())
+    if (whole_rows > 0 && outputs.logits.count == 0 && outputs.hidden.count == 0)
       throw Error(ErrorCode::kInvalidArgument,
                   "expected `logits` or `hidden` to be a Float32Array for the rows asked for");
     if (candidate_rows > 0) take_candidates(info[3], candidate_rows, text.vocab_size, arrays, outputs);

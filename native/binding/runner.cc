@@ -76,10 +76,10 @@ void Runner::loop() {
   }
 }
 
-// The job around it then has its turn for as long as the urgent one took, kTurn at most: tokens come all the while, and
-// pictures too.
+// The job around it then has a turn of twice what the urgent one took, as long as the two take no more than kCycle or
+// the turn no more than kTurn: tokens come all the while, four of them a second at least, pictures and prompts too.
 void Runner::perform_urgent() {
-  constexpr std::chrono::milliseconds kTurn{100};
+  constexpr std::chrono::steady_clock::duration kCycle = std::chrono::milliseconds(200), kTurn = kCycle / 2;
   const auto start = std::chrono::steady_clock::now();
   if (start < next_urgent_) return;
   std::unique_ptr<Job> job;
@@ -94,7 +94,8 @@ void Runner::perform_urgent() {
   }
   perform(std::move(job), within_);
   const auto end = std::chrono::steady_clock::now();
-  next_urgent_ = end + std::min<std::chrono::steady_clock::duration>(end - start, kTurn);
+  const auto took = end - start;
+  next_urgent_ = end + std::min(2 * took, std::max(kCycle - took, kTurn));
 }
 
 // flag: where the job's cancel flag stands meanwhile.

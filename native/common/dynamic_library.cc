@@ -1,3 +1,5 @@
+// dlopen and dlsym. The twin for Windows is files_windows.cc.
+#if !defined(_WIN32)
 #include "common/dynamic_library.h"
 
 #include <dlfcn.h>
@@ -24,3 +26,4 @@ void* library_function(const std::string& path, const char* name) {
 }
 
 }  // namespace llava
+#endif

@@ -1,4 +1,4 @@
-// Shared libraries opened at run time. The one file that knows how a system does it.
+// Shared libraries opened at run time.
 #pragma once
 #include <string>
 

@@ -1,4 +1,5 @@
-// MappedFile and FileReader of Windows: their twins are mapped_file.cc and file_reader.cc. Paths come as UTF-8.
+// MappedFile, FileReader and library_function of Windows: their twins are mapped_file.cc, file_reader.cc and
+// dynamic_library.cc. Paths come as UTF-8.
 // Files are opened for sharing, deleting included, so that a model may be replaced while it is open, as elsewhere.
 #if defined(_WIN32)
 #define WIN32_LEAN_AND_MEAN
@@ -9,6 +10,7 @@
 #include <string>
 #include <system_error>
 
+#include "common/dynamic_library.h"
 #include "common/error.h"
 #include "common/file_reader.h"
 #include "common/mapped_file.h"
@@ -85,6 +87,18 @@ void FileReader::read(uint64_t offset, std::byte* dst, uint64_t nbytes) const {
     dst += got;
     nbytes -= got;
   }
+}
+
+void* library_function(const std::string& path, const char* name) {
+  const auto unavailable = [&path](const char* what) {
+    return Error(ErrorCode::kDeviceUnavailable, path + what + reason(GetLastError()));
+  };
+  // libraries that it needs are looked for beside it
+  const HMODULE library = LoadLibraryExW(wide(path).c_str(), nullptr, LOAD_WITH_ALTERED_SEARCH_PATH);
+  if (library == nullptr) throw unavailable(" cannot be loaded: ");
+  const FARPROC function = GetProcAddress(library, name);
+  if (function == nullptr) throw unavailable(" is no back end of this package: ");
+  return reinterpret_cast<void*>(function);
 }
 
 }  // namespace llava

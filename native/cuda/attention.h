@@ -44,13 +44,6 @@ __device__ __forceinline__ Sight sight_of(const Attention& a, const RowBlock& bl
   return {a.window > 0 && to > a.window ? to - a.window : 0, to};
 }
 
-template <KvType type>
-__device__ __forceinline__ float stored_value(const std::byte* from, int64_t index) {
-  if constexpr (type == KvType::kF32) return ld(reinterpret_cast<const float*>(from) + index);
-  if constexpr (type == KvType::kF16) return half_bits_to_float(ld(reinterpret_cast<const uint16_t*>(from) + index));
-  return static_cast<float>(ld(reinterpret_cast<const int8_t*>(from) + index));
-}
-
 // Of sequences of more than kFewRows rows, over keys and values in f16 or q8_0, with heads of up to 128: factors in
 // f16, whose products tensor cores sum in float32.
 constexpr int64_t kMostHalfColumns = 128;

@@ -32,6 +32,14 @@ constexpr PageLayout page_layout(const KvLayout& layout) {
   return p;
 }
 
+// Value `index` of what is stored there; of q8_0 its code.
+template <KvType type>
+__device__ __forceinline__ float stored_value(const std::byte* from, int64_t index) {
+  if constexpr (type == KvType::kF32) return ld(reinterpret_cast<const float*>(from) + index);
+  if constexpr (type == KvType::kF16) return half_bits_to_float(ld(reinterpret_cast<const uint16_t*>(from) + index));
+  return static_cast<float>(ld(reinterpret_cast<const int8_t*>(from) + index));
+}
+
 // Where the key and value of a row of a batch go.
 struct RowPlace {
   std::byte* page;

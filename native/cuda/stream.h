@@ -64,10 +64,16 @@ class UploadedList {
 
 struct CudaStream : Stream {
   explicit CudaStream(int device)
-      : card(device), activations(card), patches(card), partials(card), append_tables(card), attention_tables(card) {}
+      : card(device),
+        activations(card),
+        patches(card),
+        partials(card),
+        append_tables(card),
+        attention_tables(card),
+        weights_tables(card) {}
   uint64_t scratch_bytes() const override {
     return activations.nbytes() + patches.nbytes() + partials.nbytes() + append_tables.nbytes() +
-           attention_tables.nbytes();
+           attention_tables.nbytes() + weights_tables.nbytes();
   }
   StreamHandle handle() const { return card.stream(); }
 
@@ -83,7 +89,7 @@ struct CudaStream : Stream {
   Workspace activations;  // of a product, as its kernels take them
   Workspace patches;      // of pictures, as rows
   Workspace partials;     // sums of parts of a product or of an attention
-  UploadedList append_tables, attention_tables;
+  UploadedList append_tables, attention_tables, weights_tables;
 };
 
 inline CudaStream& cuda_stream(Stream& s) { return static_cast<CudaStream&>(s); }

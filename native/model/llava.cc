@@ -23,7 +23,8 @@ Llava::Llava(const std::vector<std::string>& files, const std::vector<TensorEntr
       plan_(plan_llava(files, directory, config_, options, *backend_)),
       weights_(files, directory, config_, *backend_, progress),
       tower_(*backend_, options.arithmetic),
-      passes_(*backend_, options.arithmetic),
+      prompts_(*backend_, options.arithmetic),
+      tokens_(*backend_, options.arithmetic),
       kv_pool_(new KvPool{
           *backend_, {config_.text.kv_heads, config_.text.head_dim, options.kv_cache}, config_.text.layers}) {}
 
@@ -39,7 +40,7 @@ MemoryUse Llava::memory() const {
 
 std::vector<std::shared_ptr<ImageFeatures>> Llava::encode_images(std::span<const float> pixel_values, int64_t count,
                                                                  ImageResults results, const std::atomic<bool>& cancel,
-                                                                 const std::function<void()>& between_layers) {
+                                                                 const std::function<void()>& between_products) {
   if (!config_.has_vision)
     throw Error(ErrorCode::kModelUnsupported, "this model has no vision tower: it cannot encode pictures");
   const int64_t values = static_cast<int64_t>(pixel_values.size()) / count,
@@ -47,7 +48,7 @@ std::vector<std::shared_ptr<ImageFeatures>> Llava::encode_images(std::span<const
   std::vector<std::shared_ptr<ImageFeatures>> images;
   for (int64_t first = 0; first < count; first += at_once) {
     const int64_t some = std::min(at_once, count - first);
-    tower_.begin(Cancellation(cancel), between_layers);
+    tower_.begin(Cancellation(cancel), between_products);
     encode_some(
         tower_.taken(pixel_values.subspan(static_cast<size_t>(first * values), static_cast<size_t>(some * values))),
         some, results, images);
@@ -58,7 +59,8 @@ std::vector<std::shared_ptr<ImageFeatures>> Llava::encode_images(std::span<const
 }
 
 void Llava::measure_scratch() {
-  scratch_held_.store(tower_.activation_bytes() + passes_.activation_bytes() + backend_->stream().scratch_bytes(),
+  scratch_held_.store(tower_.activation_bytes() + prompts_.activation_bytes() + tokens_.activation_bytes() +
+                          backend_->stream().scratch_bytes(),
                       std::memory_order_relaxed);
 }
 

@@ -69,6 +69,9 @@ struct Step {
   LogitsOf logits = LogitsOf::kLast;
   std::shared_ptr<const std::atomic<bool>> cancel{};  // of this step alone; may be null
   RowForm form = RowForm::kWhole;
+  // The attention weights of the last new row are wanted, over so many positions: all there are then. 0: they are not.
+  // They take a step with logits.
+  int64_t attention = 0;
   int64_t tokens() const;
   int64_t logit_rows() const;      // R
   int64_t whole_rows() const;      // of these, those wanted as they are
@@ -89,7 +92,12 @@ struct Outputs {
   float* logits = nullptr;  // [whole rows, V]
   float* hidden = nullptr;  // [R of all steps, D], after the final norm
   Candidates candidates{};  // of candidate rows
+  // One for each step, [L, H, positions] of those that want attention weights; may be empty where none does
+  std::vector<float*> attention{};
 };
+
+// Whether each of the steps is of few rows: a token and its draft, a short question.
+bool of_few_rows(const std::vector<Step>& steps);
 
 struct MemoryUse {
   uint64_t weights_mapped, weights_heap;
@@ -112,10 +120,10 @@ class Llava {
   const std::optional<MemoryPlan>& plan() const { return plan_; }
 
   // pixel_values [count, 3, S, S] -> encoded pictures, several in a pass. Throws kAborted when cancel is set meanwhile.
-  // between_layers may call forward(): answers go on while pictures are encoded.
+  // between_products may call forward() with steps of few rows: answers go on while pictures are encoded.
   std::vector<std::shared_ptr<ImageFeatures>> encode_images(std::span<const float> pixel_values, int64_t count,
                                                             ImageResults results, const std::atomic<bool>& cancel,
-                                                            const std::function<void()>& between_layers = {});
+                                                            const std::function<void()>& between_products = {});
 
   // Values of a result, in floats.
   int64_t result_size(ImageResult which) const;
@@ -124,9 +132,10 @@ class Llava {
 
   // Runs all steps as one ragged batch. A step that is cancelled, or for which there is no page, fails by itself: its
   // error is in its place, its cache as it was, its rows are NaN, its ids -1. When the call throws, every cache is as
-  // it was.
+  // it was. Of steps of many rows between_products may call forward() with others of few.
   std::vector<std::optional<Error>> forward(const std::vector<Step>& steps, const Outputs& outputs,
-                                            const std::atomic<bool>& cancel);
+                                            const std::atomic<bool>& cancel,
+                                            const std::function<void()>& between_products = {});
 
   Peak measure_peak(PeakKind kind) { return backend_->measure_peak(kind); }
 
@@ -144,6 +153,7 @@ class Llava {
   void drop_cancelled(Batch& batch, Activations& x);
   void measure_scratch();
   Activations decoder_layer(const Batch& batch, int64_t index, Activations x);
+  void attention_out(const Batch& batch, int64_t layer, ConstActivations q, const KvPages& cache);
   void head(const Batch& batch, Activations x, const Outputs& outputs);
   void candidates_out(const Batch& batch, ConstActivations logits, int64_t first, const Candidates& out);
 
@@ -151,8 +161,9 @@ class Llava {
   std::shared_ptr<Backend> backend_;
   std::optional<MemoryPlan> plan_;
   LlavaWeights weights_;
-  Passes tower_;   // of pictures: tower and projector
-  Passes passes_;  // of the decoder, which may run between two layers of the tower
+  Passes tower_;    // of pictures: tower and projector
+  Passes prompts_;  // of the decoder: steps of many rows
+  Passes tokens_;   // and of few, which may run between two products of the others
   std::shared_ptr<KvPool> kv_pool_;
   std::atomic<uint64_t> scratch_held_{0};
 };

@@ -40,8 +40,28 @@ MemoryPlan checked(const MemoryPlan& plan, const Backend& backend, int64_t posit
 
 const std::atomic<bool> kNever{false};
 
-// What other passes may leave unused at the ends of chunks of four arenas, of a mebibyte at least each (ops/arena.cc).
-constexpr uint64_t kLooseEnds = uint64_t{4} << 20;
+// What other passes may leave unused at the ends of chunks of six arenas, of a mebibyte at least each (ops/arena.cc).
+constexpr uint64_t kLooseEnds = uint64_t{6} << 20;
+
+// Rows whose results nobody reads: they are addresses alone.
+std::unique_ptr<float[]> untouched(int64_t rows, int64_t width) {
+  return std::unique_ptr<float[]>(new float[static_cast<size_t>(rows * width)]);
+}
+
+// A pass of so many tokens of each of so many sequences, all of whose rows are wanted.
+void run_pass(Llava& model, int64_t sequences, int64_t tokens) {
+  const TextConfig& text = model.config().text;
+  std::vector<KvCache> caches;
+  for (int64_t i = 0; i < sequences; i++) caches.push_back(model.new_cache());
+  std::vector<Step> steps;
+  for (KvCache& cache : caches) {
+    Step& step = steps.emplace_back(Step{.cache = &cache, .logits = LogitsOf::kAll});
+    step.segments.push_back({.tokens = std::vector<int32_t>(static_cast<size_t>(tokens))});
+  }
+  const int64_t rows = sequences * tokens;
+  const std::unique_ptr<float[]> logits = untouched(rows, text.vocab_size), hidden = untouched(rows, text.hidden_size);
+  model.forward(steps, {.logits = logits.get(), .hidden = hidden.get()}, kNever);
+}
 
 }  // namespace
 
@@ -53,16 +73,8 @@ std::optional<MemoryPlan> plan_llava(const std::vector<std::string>& files, cons
   const int64_t context = config.text.context_length;
   // a pass ends with no slice of few rows, and takes more for it (lib/engine/step-plan.ts)
   const int64_t rows = std::min(backend.info().pass_rows + 2 * (kFewRows + 1), context);
-  KvCache cache = model.new_cache();
-  Step step{.cache = &cache, .logits = LogitsOf::kAll};
-  step.segments.push_back({.tokens = std::vector<int32_t>(static_cast<size_t>(rows))});
-  // nobody writes them: they are addresses alone
-  const auto untouched = [&](int64_t width) {
-    return std::unique_ptr<float[]>(new float[static_cast<size_t>(rows * width)]);
-  };
-  const std::unique_ptr<float[]> logits = untouched(config.text.vocab_size),
-                                 hidden = untouched(config.text.hidden_size);
-  model.forward({step}, {.logits = logits.get(), .hidden = hidden.get()}, kNever);
+  run_pass(model, 1, rows);
+  run_pass(model, backend.info().tiles ? kFewRows : backend.info().pass_rows, 1);
   if (config.has_vision) {
     const VisionConfig& v = config.vision;
     const int64_t pictures = pictures_at_once(v, backend.info().tower_rows);

@@ -6,8 +6,8 @@
 
 namespace llava {
 
-void Passes::begin(const Cancellation& cancel, std::function<void()> between_layers) {
-  between_layers_ = std::move(between_layers);
+void Passes::begin(const Cancellation& cancel, std::function<void()> between_products) {
+  between_products_ = std::move(between_products);
   backend.stream().cancel = cancel;
   arena.reset();
   layer_arena.reset();
@@ -18,13 +18,14 @@ void Passes::stop_if_cancelled() const {
 }
 
 void Passes::let_others_run() {
-  if (!between_layers_) return;
+  if (!between_products_) return;
   const Cancellation own = backend.stream().cancel;
-  between_layers_();
+  between_products_();
   backend.stream().cancel = own;
 }
 
 void Passes::project(ConstActivations x, std::initializer_list<Projection> projections) {
+  let_others_run();
   LinearArgs product{.x = x, .arithmetic = arithmetic_, .outputs = 0};
   for (const Projection& p : projections) {
     const Activation activation = p.linear.lora_a ? Activation::kNone : p.activation;

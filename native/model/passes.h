@@ -66,11 +66,10 @@ class Passes {
   Arena arena;        // activations of the pass under way
   Arena layer_arena;  // activations inside one layer
 
-  // between_layers: run between two layers of a tower, so that work that must not wait for a picture has its turn; it
-  // may use the back end, but not these arenas.
-  void begin(const Cancellation& cancel, std::function<void()> between_layers = {});
+  // between_products: run before each product, so that work that must not wait for this pass has its turn; it may use
+  // the back end, but not these arenas.
+  void begin(const Cancellation& cancel, std::function<void()> between_products = {});
   void stop_if_cancelled() const;  // throws kAborted
-  void let_others_run();           // what begin() was given
   Arithmetic arithmetic() const { return arithmetic_; }
   uint64_t activation_bytes() const { return arena.capacity() + layer_arena.capacity(); }
 
@@ -81,7 +80,7 @@ class Passes {
     copy_in(backend, place, values);
     return place;
   }
-  // Up to three projections that share x.
+  // Up to three projections that share x, once others had their turn.
   void project(ConstActivations x, std::initializer_list<Projection> projections);
 
   // pixel_values[B, 3, S, S] -> hidden_states[layers]: [B * Tv, Dv], one picture after the other.
@@ -106,8 +105,10 @@ class Passes {
                    Activations x);
   void clip_block(const ClipBlock& block, const ClipLayer& layer, const KvPages& cache, Activations x);
 
+  void let_others_run();
+
   Arithmetic arithmetic_;
-  std::function<void()> between_layers_;
+  std::function<void()> between_products_;
 };
 
 }  // namespace llava

@@ -9,7 +9,6 @@ Activations Llava::projector(ConstActivations features) {
   Activations y;
   for (size_t i = 0; i < weights_.projector.size(); i++) {
     const bool last = i + 1 == weights_.projector.size();
-    tower_.let_others_run();                                         // of a 7B it takes as long as two layers
     y = tower_.arena.rows(features.rows, config_.text.hidden_size);  // [B * P, D]
     tower_.project(x, {{weights_.projector[i], y, last ? Activation::kNone : Activation::kGelu}});
     x = y;

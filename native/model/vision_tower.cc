@@ -49,7 +49,6 @@ void Passes::clip_blocks(const ClipBlock& block, const std::vector<ClipLayer>& l
   const KvLayout layout{block.heads, x.cols / block.heads, kv_type()};
   const OwnPages own = own_pages(layout, lengths);
   for (const ClipLayer& layer : layers) {
-    let_others_run();
     stop_if_cancelled();
     clip_block(block, layer, {.layout = layout, .layer_offset = 0, .sequences = own.sequences}, x);
   }

@@ -199,6 +199,18 @@ struct AttentionArgs {
   Arithmetic arithmetic = Arithmetic::kFast;
 };
 
+// What causal attention multiplies the values by: y[t * H + h, p] = softmax(q kᵀ / sqrt(Dh)) of head h of row t at each
+// position p that the row sees; 0 at all others up to K.
+//   NaN in a query, or in a key that it sees, makes that head's weights of the row NaN wherever it sees; so does an
+//   infinite score. A score of -infinity is a weight of 0, also where all are.
+struct AttentionWeightsArgs {
+  ConstActivations q;  // [T, H * Dh]
+  KvPages cache;
+  int64_t heads;
+  Activations y;       // [T * H, K]; no sequence ends beyond K
+  int64_t window = 0;  // 0: no limit
+};
+
 // Of each row of x[R, V]: the k largest of its first `columns` values and where they stand, best first, of equals the
 // lower column; NaN is above all, and -0 equals 0. log_sum_exp[r] = ln sum over all V of exp(x[r, v]), in double
 // precision; NaN where the row holds NaN, else what its largest value is where that is infinite.

@@ -113,7 +113,7 @@ struct BackendLibrary {
   } ops;
 };
 
-constexpr uint64_t kAbiSources = 0x7392b27f3512c383;
+constexpr uint64_t kAbiSources = 0x53257feb408c4d5b;
 
 constexpr uint64_t kBackendAbi = [] {
   uint64_t hash = 0xcbf29ce484222325;  // FNV-1a

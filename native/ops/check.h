@@ -101,6 +101,16 @@ inline void check(const AttentionArgs& a) {
   if (a.causal) check_past(a.cache);
   require(a.window >= 0 && (a.window == 0 || a.causal), "attention: a window only where causal");
 }
+inline void check(const AttentionWeightsArgs& a) {
+  require(a.heads % a.cache.layout.kv_heads == 0, "attention_weights: H a multiple of Hk");
+  require(a.q.cols == a.heads * a.cache.layout.head_dim && a.y.rows == a.q.rows * a.heads,
+          "attention_weights: q[T, H * Dh], y[T * H, K]");
+  check(a.cache, a.q.rows);
+  check_past(a.cache);
+  for (const KvSequence& sequence : a.cache.sequences)
+    require(sequence.end <= a.y.cols, "attention_weights: y has a column for every position");
+  require(a.window >= 0, "attention_weights: a window of at least 0");
+}
 inline void check(const TopKArgs& a) {
   require(a.k >= 1 && a.k <= a.columns && a.columns <= a.x.cols, "top_k: 1 <= k <= columns <= V");
 }

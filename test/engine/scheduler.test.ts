@@ -5,7 +5,8 @@ import test from 'ava'
 import fc from 'fast-check'
 import { CandidateRows } from '../../lib/engine/candidate-rows.js'
 import { Job } from '../../lib/engine/job.js'
-import { Scheduler, type Advance } from '../../lib/engine/scheduler.js'
+import type { Advance } from '../../lib/engine/pass-line.js'
+import { Scheduler } from '../../lib/engine/scheduler.js'
 import { fewRows, mostRows } from '../../lib/engine/step-plan.js'
 import { LlavaError } from '../../lib/errors.js'
 import type { NativeModel, NativeSequence, NativeStep } from '../../lib/native.js'
@@ -38,24 +39,25 @@ interface Decoder {
   readonly scheduler: Scheduler
   /** Rows of each call of each pass. */
   readonly passes: number[][]
+  /** Passes under way at once, at most. */
+  readonly most: number
 }
 
 /** `fails` says of a pass, or of one step of it, whether it does. */
 function bookkeeper(
   options: {
     readonly apart?: boolean
-    readonly msPerRow?: number
-    /** What time it is; without it no time passes. */
-    readonly clock?: { readonly ms: number }
-    readonly encoding?: () => boolean
     readonly failsWhole?: (pass: number, steps: readonly NativeStep[]) => boolean
     readonly failsAlone?: (step: NativeStep) => boolean
   } = {},
 ): Decoder {
   const passes: number[][] = []
+  let [underWay, most] = [0, 0]
   const forward: NativeModel['forward'] = async (steps, logits, hidden, candidates) => {
     const pass = passes.push(steps.map(({ segments }) => idsOf(segments).length)) - 1
+    most = Math.max(most, ++underWay)
     await turn()
+    underWay--
     if (options.failsWhole?.(pass, steps) === true) throw new LlavaError('OUT_OF_MEMORY', 'the pass')
     let [at, ranked] = [0, 0]
     const failures = steps.map((step) => {
@@ -83,16 +85,14 @@ function bookkeeper(
       }
       return failed ? new LlavaError(cancelled ? 'ABORTED' : 'OUT_OF_MEMORY', 'the step') : null
     })
-    const rows = passes[pass]!.reduce((sum, count) => sum + count, 0)
-    return { failures, computeMs: rows * (options.msPerRow ?? 1) }
+    return { failures, computeMs: 1 }
   }
-  const now = () => options.clock?.ms ?? 0
   return {
-    scheduler: new Scheduler(
-      { forward },
-      { ...widths, apart: options.apart ?? false, now, ...(options.encoding && { encoding: options.encoding }) },
-    ),
+    scheduler: new Scheduler({ forward }, { ...widths, apart: options.apart ?? false }),
     passes,
+    get most() {
+      return most
+    },
   }
 }
 
@@ -172,59 +172,32 @@ test('prompts fill passes together; one that does not fit goes on in the next', 
   ])
 })
 
-test('beside answers a prompt goes in slices of a seventh of a second', async (t) => {
-  const decoder = bookkeeper({ msPerRow: 2 })
-  await advance(decoder, ids(100)) // the pace is known from here on
-  const prompt = advance(decoder, ids(160))
+test('few rows and many have passes of their own, which go on side by side', async (t) => {
+  const decoder = bookkeeper()
   const sequence = new Text()
+  const prompt = advance(decoder, ids(3 * mostRows))
   for (let n = 0; n < 4; n++) await advance(decoder, [n], { sequence })
   await prompt
-  t.deepEqual(decoder.passes, [[100], [70, 1], [70, 1], [20, 1], [1]])
+  const kindOf = (pass: readonly number[]) => (pass.every((rows) => rows > fewRows) ? 'many' : 'few')
+  t.true(decoder.passes.every((pass) => pass.every((rows) => rows > fewRows === pass[0]! > fewRows)))
+  const kinds = decoder.passes.map(kindOf)
+  t.true(kinds.lastIndexOf('few') < kinds.lastIndexOf('many'), kinds.join())
+  t.is(decoder.most, 2)
 })
 
-test('while pictures are encoded the slices are shorter', async (t) => {
-  let encoding = true
-  const decoder = bookkeeper({ msPerRow: 2, encoding: () => encoding })
-  await advance(decoder, ids(100))
-  const prompt = advance(decoder, ids(130))
-  const sequence = new Text()
-  for (let n = 0; n < 3; n++) {
-    await advance(decoder, [n], { sequence })
-    encoding = n < 1
+test('as many tokens share a pass as have the same bits in it', async (t) => {
+  for (const apart of [false, true]) {
+    const decoder = bookkeeper({ apart })
+    await Promise.all(ids(40).map((n) => advance(decoder, [n])))
+    t.deepEqual(
+      decoder.passes.map((pass) => pass.length),
+      apart ? [fewRows, 40 - fewRows] : [40],
+    )
   }
-  await prompt
-  t.deepEqual(decoder.passes, [[100], [30, 1], [30, 1], [70, 1]])
 })
 
-test('whoever has just got logits counts as answering, also before it asks for the next ones', async (t) => {
-  const decoder = bookkeeper({ msPerRow: 2 })
-  await advance(decoder, ids(100))
-  await advance(decoder, ids(160))
-  t.deepEqual(decoder.passes.slice(1), [[70], [70], [20]])
-  const hidden = bookkeeper({ msPerRow: 2 })
-  await advance(hidden, ids(100), { output: 'hidden' })
-  await advance(hidden, ids(160), { output: 'hidden' })
-  t.deepEqual(hidden.passes.slice(1), [[160]])
-  const clock = { ms: 0 }
-  const left = bookkeeper({ msPerRow: 2, clock })
-  await advance(left, ids(100))
-  clock.ms += 1000
-  await advance(left, ids(160))
-  t.deepEqual(left.passes.slice(1), [[160]])
-})
-
-test('kept apart, few rows and many take turns', async (t) => {
-  const decoder = bookkeeper({ apart: true, msPerRow: 1 })
-  const prompts = [advance(decoder, ids(200)), advance(decoder, ids(200))]
-  const answers = ids(40).map((n) => advance(decoder, [n]))
-  await Promise.all([...prompts, ...answers])
-  const kinds = decoder.passes.map((pass) => (pass.every((rows) => rows > fewRows) ? 'many' : 'few'))
-  t.true(decoder.passes.every((pass) => pass.every((rows) => rows > fewRows) || pass.length <= fewRows))
-  t.deepEqual(kinds.slice(0, 4).toSorted(), ['few', 'few', 'many', 'many'])
-})
-
-test('kept apart, many rows of output have their passes to themselves', async (t) => {
-  const decoder = bookkeeper({ apart: true })
+test('many rows of output have their passes to themselves', async (t) => {
+  const decoder = bookkeeper()
   const all = { wanted: 'all' } as const
   await Promise.all([advance(decoder, ids(50), all), advance(decoder, ids(50)), advance(decoder, ids(50), all)])
   t.deepEqual(decoder.passes, [[50], [50], [50]])
@@ -316,7 +289,7 @@ for (const apart of [false, true]) {
   test(`each call gets what it gets alone, and a cancelled one leaves nothing behind${apart ? ', few and many apart' : ''}`, async (t) => {
     await fc.assert(
       fc.asyncProperty(fc.array(asked, { minLength: 1, maxLength: 12 }), async (calls) => {
-        const decoder = bookkeeper({ apart, msPerRow: 3 })
+        const decoder = bookkeeper({ apart })
         await Promise.all(
           calls.map(async ({ before, count, output, wanted, form: any, most, delay, abortAfter }) => {
             for (let n = 0; n < delay; n++) await turn()

@@ -2,66 +2,58 @@
 
 import test from 'ava'
 import fc from 'fast-check'
-import { fewRows, mostRows, planPass, type Waiting } from '../../lib/engine/step-plan.js'
+import { fewRows, mostRows, sharesOfFew, sharesOfMany, type Share } from '../../lib/engine/step-plan.js'
 
-/** A run, of which some rows may be done: of many rows, none of both parts is few where the two are kept apart. */
-const call = fc.integer({ min: 1, max: mostRows }).chain((run) => {
-  const fresh = fc.constant({ run, left: run })
-  if (run <= fewRows || run < 2 * (fewRows + 1)) return fresh
-  const begun = fc.integer({ min: fewRows + 1, max: run - fewRows - 1 }).map((left) => ({ run, left }))
-  return fc.oneof(fresh, begun)
-})
-const waiting = fc.array(call, { minLength: 1, maxLength: 40 })
-const beside = fc.integer({ min: 1, max: mostRows })
-const isFew = ({ run }: Waiting) => run <= fewRows
+const few = fc.array(
+  fc.integer({ min: 1, max: fewRows }).map((rows) => ({ rows, done: 0 })),
+  { minLength: 1, maxLength: 60 },
+)
+const many = fc.array(fc.integer({ min: fewRows + 1, max: 3 * mostRows }), { minLength: 1, maxLength: 12 })
 const sum = (values: readonly number[]) => values.reduce((total, value) => total + value, 0)
 
-test('a pass is never empty, has no call twice, and gives none more rows than it asked for', (t) => {
+/** The places of those that have one, each once, in order. */
+function placesOf(shares: readonly Share[]): number[] {
+  return [...new Set(shares.map(({ index }) => index))].sort((a, b) => a - b)
+}
+
+test('calls of few rows go whole, the first in any case, and nobody is left out that has room', (t) => {
   fc.assert(
-    fc.property(waiting, beside, fc.boolean(), fc.boolean(), (calls, rows, apart, manyNext) => {
-      const shares = planPass(calls, { most: mostRows, beside: rows, answering: false, apart, manyNext })
-      t.true(shares.length > 0)
+    fc.property(few, fc.integer({ min: fewRows, max: mostRows }), (calls, room) => {
+      const shares = sharesOfFew(calls, room)
       t.deepEqual(
         shares.map(({ index }) => index),
-        [...new Set(shares.map(({ index }) => index))].sort((a, b) => a - b),
+        placesOf(shares),
       )
-      for (const share of shares) t.true(share.rows > 0 && share.rows <= calls[share.index]!.left)
+      t.is(shares[0]?.index, 0)
+      for (const { index, rows } of shares) t.is(rows, calls[index]!.rows)
+      const left = room - sum(shares.map(({ rows }) => rows))
+      t.true(left >= 0)
+      for (const [index, { rows }] of calls.entries())
+        t.true(rows > left || shares.some((share) => share.index === index))
     }),
   )
 })
 
-test('answers go whole, with no more of the prompts beside them than was allowed; prompts by themselves fill the pass', (t) => {
+test('calls of many rows fill passes in their order, and no slice of one is few, whoever else asks', (t) => {
   fc.assert(
-    fc.property(waiting, beside, fc.boolean(), (calls, most, answering) => {
-      const shares = planPass(calls, { most: mostRows, beside: most, answering, apart: false, manyNext: false })
-      const few = shares.filter(({ index }) => isFew(calls[index]!))
-      const many = shares.filter(({ index }) => !isFew(calls[index]!))
-      const rows = sum(shares.map((share) => share.rows))
-      t.true(rows <= mostRows)
-      t.true(few.every(({ index, rows }) => rows === calls[index]!.left))
-      if (few.length > 0 || answering) t.true(sum(many.map(({ rows }) => rows)) <= most)
-      else t.is(rows, Math.min(mostRows, sum(calls.map(({ left }) => left))))
-      if (sum(calls.filter(isFew).map(({ left }) => left)) <= mostRows) t.is(few.length, calls.filter(isFew).length)
-    }),
-  )
-})
-
-test('kept apart, a pass holds few rows or many, and what it leaves of a long run is many too', (t) => {
-  fc.assert(
-    fc.property(waiting, beside, fc.boolean(), (calls, most, manyNext) => {
-      const shares = planPass(calls, { most: mostRows, beside: most, answering: false, apart: true, manyNext })
-      const few = shares.filter(({ index }) => isFew(calls[index]!))
-      const waitingFew = calls.filter(isFew).length
-      t.is(few.length > 0, waitingFew > 0 && (!manyNext || waitingFew === calls.length))
-      if (few.length > 0) {
-        t.is(few.length, shares.length)
-        t.true(sum(few.map(({ rows }) => rows)) <= fewRows)
-      } else {
+    fc.property(many, (sizes) => {
+      const calls = sizes.map((rows) => ({ rows, done: 0 }))
+      while (calls.some(({ rows, done }) => done < rows)) {
+        const waiting = calls.filter(({ rows, done }) => done < rows)
+        const shares = sharesOfMany(waiting, mostRows)
+        t.deepEqual(
+          shares.map(({ index }) => index),
+          shares.map((_, n) => n),
+        )
         for (const { index, rows } of shares) {
-          const left = calls[index]!.left - rows
-          t.true(rows > fewRows && (left === 0 || left > fewRows))
+          t.true(rows > fewRows)
+          waiting[index]!.done += rows
+          const { rows: all, done } = waiting[index]!
+          t.true(done === all || all - done > fewRows)
         }
-        t.true(sum(shares.map(({ rows }) => rows)) < mostRows + 2 * (fewRows + 1))
+        const total = sum(shares.map(({ rows }) => rows))
+        t.true(total < mostRows + 2 * (fewRows + 1))
+        if (shares.length < waiting.length) t.true(total >= mostRows - fewRows)
       }
     }),
   )

@@ -78,8 +78,9 @@ const calls: Readonly<Record<string, (golden: GoldenModel) => Promise<Call>>> = 
   forward: async (golden) => {
     const [image] = await golden.encode(golden.pixels(1))
     const segments = [golden.tokens(1, 3), { image, start: 0, count: 2 }]
-    const { vocabSize, hiddenSize } = golden.config.text
-    const step = { sequence: golden.model.createSequence(), segments, logits: 'last', form: 'both', cancellation: new (native().Cancellation)() }
+    const { vocabSize, hiddenSize, layers, heads } = golden.config.text
+    const attention = new Float32Array(layers * heads * 5)
+    const step = { sequence: golden.model.createSequence(), segments, logits: 'last', form: 'both', attention, cancellation: new (native().Cancellation)() }
     const candidates = { count: 2, columns: vocabSize, ids: new Int32Array(2), logits: new Float32Array(2), logSumExp: new Float64Array(1) }
     return {
       args: [[step], new Float32Array(vocabSize), new Float32Array(hiddenSize), candidates],
@@ -474,6 +475,47 @@ test('candidates are the largest of the rows that are asked for as such, best fi
       }
     }
   }
+})
+
+test('attention weights are those of the last row of each step that asks for them, whatever others of the pass are asked for', async (t) => {
+  for (const name of ['hf-f32', 'hf-mistral-window', 'hf-gqa-llama3-rope']) {
+    using golden = await GoldenModel.open(name, { arithmetic: 'exact', threads: 2 })
+    const { vocabSize, layers, heads } = golden.config.text
+    const past = [0, 70, 3, 20]
+    const lengths = [5, 66, 1, 40]
+    const run = async (which: readonly number[], cancelled = -1) => {
+      const steps: NativeStep[] = []
+      for (const n of which) {
+        const sequence = golden.model.createSequence()
+        if (past[n]! > 0) await golden.append(sequence, [golden.tokens(10 + n, past[n]!)])
+        const cancellation = new (native().Cancellation)()
+        if (n === cancelled) cancellation.cancel()
+        const attention = new Float32Array(layers * heads * (past[n]! + lengths[n]!)).fill(2)
+        steps.push({ sequence, segments: [golden.tokens(n, lengths[n]!)], logits: n === 3 ? 'all' : 'last', cancellation, ...(n !== 1 && { attention }) })
+      }
+      const rows = steps.reduce((sum, { logits }) => sum + (logits === 'all' ? lengths[3]! : 1), 0)
+      await golden.model.forward(steps, new Float32Array(rows * vocabSize), null)
+      return steps.map(({ attention }) => attention)
+    }
+    const together = await run([0, 1, 2, 3])
+    for (const n of [0, 2, 3]) t.is(difference(together[n]!, (await run([n]))[0]!), undefined, `${name}, step ${n}`)
+    t.is(together[1], undefined)
+    const cancelled = await run([0, 1, 2, 3], 2)
+    t.true(cancelled[2]!.every(Number.isNaN))
+    t.is(difference(cancelled[3]!, together[3]!), undefined)
+  }
+})
+
+test('attention weights are refused where there is no row for them, or another number of positions', async (t) => {
+  using golden = await GoldenModel.open('hf-f32')
+  const { vocabSize, layers, heads } = golden.config.text
+  const sequence = golden.model.createSequence()
+  const forward = (length: number, logits: 'none' | 'last') =>
+    golden.model.forward([{ sequence, segments: [golden.tokens(1, 3)], logits, attention: new Float32Array(length) }], new Float32Array(vocabSize), null)
+  for (const [length, logits] of [[0, 'last'], [1, 'last'], [layers * heads * 2, 'last'], [layers * heads * 4, 'last'], [layers * heads * 3, 'none']] as const)
+    await t.throwsAsync(trying(() => forward(length, logits)), { code: 'INVALID_ARGUMENT' }, `${length} ${logits}`)
+  t.is(sequence.length, 0)
+  await t.notThrowsAsync(forward(layers * heads * 3, 'last'))
 })
 
 test('candidates alone need no array for whole rows, and none of the sums that nobody asks for', async (t) => {

@@ -2,7 +2,7 @@
 // Most of it can only be seen from outside, so scenarios.ts runs in processes of their own.
 
 import test from 'ava'
-import { native } from '../../lib/native.js'
+import { native, type NativeCancellation } from '../../lib/native.js'
 import { runChild, wellEnded } from './child.js'
 import { difference, GoldenModel } from './golden-models.js'
 
@@ -44,39 +44,69 @@ onLinux('models that were disposed of, or forgotten, leave no thread and no mapp
   t.deepEqual(await runChild('threads and mappings after models were disposed of or forgotten', ['--expose-gc']), wellEnded(expected.join('\n')))
 })
 
-test('tokens do not wait for pictures: steps run between the layers of a tower, and both have the bits they have alone', async (t) => {
+test('tokens do not wait for pictures nor for prompts: steps of few rows run between the products of others, and all have the bits they have alone', async (t) => {
   using golden = await GoldenModel.open('hf-f32', { threads: 2 })
   const { model } = golden
-  const text = golden.tokens(1, 50)
-  const expected = await golden.run([text])
+  const few = golden.tokens(1, 20)
+  const expected = await golden.run([few])
   const pixels = golden.pixels(1, 400)
-  const read = ({ images }: Awaited<ReturnType<typeof model.encodeImages>>) =>
-    images.map((image) => {
-      const values = image.read('projected')
-      image.dispose()
-      return values
-    })
-  const alone = read(await model.encodeImages(pixels, 400, ['projected'], null))
-  let encoded = false
-  const encoding = model.encodeImages(pixels, 400, ['projected'], null).finally(() => (encoded = true))
-  let steps = 0
-  while (!encoded) {
-    t.is(difference(await golden.run([text]), expected), undefined)
-    steps++
+  const encode = async (cancellation: NativeCancellation | null = null) => {
+    const { images } = await model.encodeImages(pixels, 400, ['projected'], cancellation)
+    const values = images.map((image) => image.read('projected'))
+    for (const image of images) image.dispose()
+    return Float32Array.from(values.flatMap((rows) => [...rows]))
   }
-  t.true(steps > 1, `${steps} steps beside 400 pictures`) // one that waited for all of them would be the only one
-  t.deepEqual(read(await encoding), alone)
+  const prompts = async () => {
+    const segments = [golden.tokens(2, golden.config.text.contextLength)]
+    const steps = Array.from({ length: 100 }, () => ({ sequence: model.createSequence(), segments, logits: 'last' as const }))
+    const logits = new Float32Array(100 * golden.config.text.vocabSize)
+    await model.forward(steps, logits, null)
+    for (const { sequence } of steps) sequence.dispose()
+    return logits
+  }
+  for (const work of [encode, prompts]) {
+    const alone = await work()
+    let done = false
+    const beside = work().finally(() => (done = true))
+    let steps = 0
+    while (!done) {
+      t.is(difference(await golden.run([few]), expected), undefined)
+      steps++
+    }
+    t.true(steps > 1, `${steps} steps beside ${work.name}`) // one that waited for all of it would be the only one
+    t.is(difference(await beside, alone), undefined)
+  }
 
   // what is cancelled or disposed of in the middle ends both
   const cancellation = new (native().Cancellation)()
-  const cancelled = model.encodeImages(pixels, 400, ['projected'], cancellation)
-  const step = golden.run([text])
+  const cancelled = encode(cancellation)
+  const step = golden.run([few])
   cancellation.cancel()
   t.is(difference(await step, expected), undefined)
   await t.throwsAsync(cancelled, { code: 'ABORTED' })
-  const late = [model.encodeImages(pixels, 400, ['projected'], null), golden.run([text])]
+  const late = [encode(), prompts(), golden.run([few])]
   golden.model.dispose()
   for (const end of await Promise.allSettled(late)) t.is(end.status, 'rejected')
+})
+
+test('steps of one sequence are taken in their order, few rows or many', async (t) => {
+  using golden = await GoldenModel.open('hf-f32', { threads: 2 })
+  const { model } = golden
+  const vocabSize = golden.config.text.vocabSize
+  const run = async (wait: boolean) => {
+    const sequence = model.createSequence()
+    const logits: Float32Array[] = []
+    const steps: Promise<unknown>[] = []
+    for (const [n, rows] of [100, 1, 60, 2, 1].entries()) {
+      logits.push(new Float32Array(vocabSize))
+      steps.push(model.forward([{ sequence, segments: [golden.tokens(n, rows)], logits: 'last' }], logits.at(-1)!, null))
+      if (wait) await steps.at(-1)
+    }
+    await Promise.all(steps)
+    sequence.dispose()
+    return logits
+  }
+  t.deepEqual(await run(false), await run(true))
 })
 
 // serial: it reads the clock

@@ -80,11 +80,13 @@ const kinds: readonly (() => readonly [call: (...args: never[]) => unknown, args
   () => [
     (...args: Parameters<typeof golden.model.forward>) => golden.model.forward(...args),
     (() => {
+      const { vocabSize, hiddenSize, layers, heads } = golden.config.text
       const steps = Array.from({ length: 1 + below(3) }, () => ({
         sequence: one(sequences),
         segments: Array.from({ length: 1 + below(3) }, segment),
         logits: one(['none', 'last', 'all'] as const),
         form: one(['whole', 'whole', 'candidates', 'both'] as const),
+        attention: next() < 0.8 ? undefined : new Float32Array(layers * heads * below(9)),
         cancellation: cancellation(),
       }))
       const rowsOf = (forms: readonly string[]) =>
@@ -92,7 +94,6 @@ const kinds: readonly (() => readonly [call: (...args: never[]) => unknown, args
           const all = segments.reduce((length, each) => length + ('tokens' in each ? each.tokens.length : each.count), 0)
           return sum + (!forms.includes(form) || logits === 'none' ? 0 : logits === 'all' ? all : 1)
         }, 0)
-      const { vocabSize, hiddenSize } = golden.config.text
       const hidden = next() < 0.5 ? null : new Float32Array(rowsOf(['whole', 'candidates', 'both']) * hiddenSize)
       const [count, columns] = [1 + below(9), vocabSize - below(9)]
       const ranked = rowsOf(['candidates', 'both'])

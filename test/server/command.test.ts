@@ -4,6 +4,7 @@ import { once } from 'node:events'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
+import { fileURLToPath } from 'node:url'
 import test from 'ava'
 import { ended, llava, start } from '../command.js'
 import { aboutDemo, answer, post } from './running.js'
@@ -63,6 +64,15 @@ test('it takes keys from a file and from the environment, and prints nothing whe
   await rm(directory, { recursive: true })
 })
 
+test('further models are served beside the first, each by its own name', async (t) => {
+  const pair = fileURLToPath(new URL('../../../test/fixtures/golden/gguf-pair-f16/checkpoint/', import.meta.url))
+  const { child, end, url, models } = await serving(['--also', `${pair}model-f16.gguf`])
+  t.deepEqual(models, ['default', 'model-f16'])
+  t.is((await post(`${url}/v1/chat/completions`, { ...aboutDemo, model: 'model-f16', max_tokens: 1 })).status, 200)
+  child.kill('SIGTERM')
+  t.is((await end).code, 0)
+})
+
 test('wrong flags, keys that cannot be read and addresses that cannot be had are said in a line', async (t) => {
   const fails = async (args: readonly string[], message: RegExp) => {
     const { code, stderr } = await llava(['serve', ...args])
@@ -71,5 +81,6 @@ test('wrong flags, keys that cannot be read and addresses that cannot be had are
   }
   await fails(['--api-key-file', '/no/such/file'], /cannot read the keys in \/no\/such\/file/)
   await fails(['--port', '70000'], /--port/)
+  await fails(['--also', 'default'], /two models would be called default/)
   await fails(['--host', '192.0.2.1', '--port', '0'], /this machine has no such address/)
 })

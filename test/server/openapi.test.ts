@@ -3,7 +3,7 @@
 import { Ajv2020 } from 'ajv/dist/2020.js'
 import test from 'ava'
 import fc from 'fast-check'
-import { aboutDemo, demoBase64, demoUrl, post, question, running, type Running } from './running.js'
+import { aboutDemo, answer, demoBase64, demoUrl, post, question, running, type Running } from './running.js'
 
 interface Content {
   readonly [type: string]: { readonly schema: Schema }
@@ -58,10 +58,17 @@ const requests: Readonly<Record<string, object>> = {
     ],
   },
   '/v1/embeddings': { model: 'default', input: ['a', demoUrl] },
+  '/v1/llava/attention': {
+    model: 'default',
+    messages: [...aboutDemo.messages, { role: 'assistant', content: answer }],
+    occlusion: true,
+    window: 6,
+  },
   '/api/chat': { model: 'default', messages: [{ role: 'user', content: question, images: [demoBase64] }] },
   '/api/generate': { model: 'default', prompt: question, images: [demoBase64] },
   '/api/embed': { model: 'default', input: 'a' },
   '/api/show': { model: 'default' },
+  '/v1/preview': { model: 'default', image_url: { url: demoUrl } },
 }
 
 test('every answer is what the description says, and every request that is described is taken', async (t) => {
@@ -77,13 +84,13 @@ test('every answer is what the description says, and every request that is descr
       t.is(response.status, 200, `${method} ${path}`)
       const type = response.headers.get('content-type')?.split(';')[0] ?? ''
       const { schema } = responses[200].content[type] ?? {}
-      const answer: unknown = type === 'text/plain' ? await response.text() : await response.json()
-      t.is(mistakes(schema, answer), '', `${method} ${path}`)
+      const replied: unknown = type === 'text/plain' ? await response.text() : await response.json()
+      t.is(mistakes(schema, replied), '', `${method} ${path}`)
       checked++
     }
   }
   t.is(checked, Object.keys(document.paths).length)
-  t.true(checked >= 14)
+  t.true(checked >= 15)
 })
 
 test('every piece of a stream is what the description says', async (t) => {
@@ -138,9 +145,9 @@ test('a value of a wrong type in any field is 400 and names the field', async (t
     for (const [field, schema] of Object.entries(properties)) {
       for (const value of ofAnotherType(schema)) {
         const response = await post(here.url + path, { ...body, [field]: value })
-        const answer = (await response.json()) as { readonly error: unknown }
+        const refusal = (await response.json()) as { readonly error: unknown }
         t.is(response.status, 400, `${path} ${field} ${JSON.stringify(value)}`)
-        t.true(JSON.stringify(answer).includes(field), `${path} ${field} ${JSON.stringify(answer)}`)
+        t.true(JSON.stringify(refusal).includes(field), `${path} ${field} ${JSON.stringify(refusal)}`)
         tried++
       }
     }

@@ -5,8 +5,9 @@ import { dictionary, object } from '../schema-object.js'
 import type { Answer, AnswerOptions, FinishReason } from '../../index.js'
 import { Answers, spentOn, type Piece } from '../answers.js'
 import { ApiError, openaiError, reasons } from '../api-error.js'
-import { messagesOf, modelOf, pictureAt, type Part, type Turn } from '../conversation-input.js'
-import { route, StreamedReply, type Call, type Served } from '../route.js'
+import { messagesOf, modelOf } from '../conversation-input.js'
+import { route, StreamedReply, type Call } from '../route.js'
+import { chatMessages, turnsOf } from './chat-messages.js'
 import {
   event,
   eventStream,
@@ -26,34 +27,9 @@ import {
   wholeNumber,
 } from './fields.js'
 
-const textPart = object({ type: v.literal('text'), text: v.string() })
-
-const picturePart = object({
-  type: v.literal('image_url'),
-  image_url: object({
-    url: v.pipe(v.string(), v.description('data:, http: or https:')),
-    detail: v.nullish(
-      v.pipe(v.picklist(['auto', 'low', 'high']), v.description('a model sees every picture in one size')),
-    ),
-  }),
-})
-
-const texts = v.union([v.string(), v.array(textPart)])
-const name = v.nullish(v.string())
-
-const message = v.variant('role', [
-  object({ role: v.picklist(['system', 'developer']), content: texts, name }),
-  object({
-    role: v.literal('user'),
-    content: v.union([v.string(), v.array(v.variant('type', [textPart, picturePart]))]),
-    name,
-  }),
-  object({ role: v.literal('assistant'), content: v.nullish(texts), name }),
-])
-
 const body = object({
   model: modelField,
-  messages: v.pipe(v.array(message), v.minLength(1)),
+  messages: chatMessages,
   stream: v.nullish(v.boolean()),
   stream_options: v.nullish(object({ include_usage: v.nullish(v.boolean()) })),
   max_completion_tokens: v.nullish(wholeNumber(1)),
@@ -132,7 +108,7 @@ export const chatCompletions = route({
     const answers = new Answers(
       {
         model: modelOf(call.served, asked.model),
-        messages: messagesOf(turns(asked, call.served), call),
+        messages: messagesOf(turnsOf(asked.messages, call.served), call),
         options: answerOptions(asked),
         count: countOf(asked, call),
       },
@@ -201,26 +177,6 @@ function countOf({ n }: Body, { served }: Call<unknown>): number {
   const { answers } = served.limits
   if ((n ?? 1) <= answers) return n ?? 1
   throw new ApiError(reasons.unsupported, `expected \`n\` to be at most ${answers}, got ${n}`, { param: 'n' })
-}
-
-function turns({ messages }: Body, served: Served): readonly Turn[] {
-  return messages.map(({ role, content }, at) => ({
-    role: role === 'developer' ? 'system' : role,
-    parts: partsOf(content ?? '', served, `messages[${at}].content`),
-  }))
-}
-
-function partsOf(
-  content: string | readonly (v.InferOutput<typeof textPart> | v.InferOutput<typeof picturePart>)[],
-  served: Served,
-  param: string,
-): readonly Part[] {
-  if (typeof content === 'string') return [{ type: 'text', text: content }]
-  return content.map((part, at) =>
-    part.type === 'text'
-      ? part
-      : { type: 'image', image: pictureAt(part.image_url.url, served, `${param}[${at}].image_url.url`) },
-  )
 }
 
 function answerOptions(asked: Body): AnswerOptions {

@@ -10,10 +10,23 @@ const model = v.object({
   object: v.literal('model'),
   created: v.number(),
   owned_by: v.string(),
+  context_length: v.pipe(v.number(), v.description('tokens that a prompt and its answer may have together')),
+  capabilities: v.pipe(
+    v.array(v.picklist(['completion', 'vision', 'embedding'])),
+    v.description('vision: it takes pictures; embedding: it has a CLIP'),
+  ),
 })
 
-function described(id: string, { since }: Served): v.InferOutput<typeof model> {
-  return { id, object: 'model', created: seconds(since), owned_by: 'llava-native' }
+function described(id: string, served: Served): v.InferOutput<typeof model> {
+  const { contextLength, vision, clip } = modelOf(served, id).info()
+  return {
+    id,
+    object: 'model',
+    created: seconds(served.since),
+    owned_by: 'llava-native',
+    context_length: contextLength,
+    capabilities: ['completion', ...(vision ? (['vision'] as const) : []), ...(clip ? (['embedding'] as const) : [])],
+  }
 }
 
 const list = v.object({ object: v.literal('list'), data: v.array(model) })

@@ -199,6 +199,14 @@ void pass(Bytes& bytes, std::vector<KvCache>& caches) {
     whole += step.whole_rows();
     ranked += step.candidate_rows();
   }
+  std::vector<std::vector<float>> attention(steps.size());
+  std::vector<float*> attention_at;
+  for (size_t i = 0; i < steps.size(); i++) {
+    const int64_t end = steps[i].cache->length() + std::clamp<int64_t>(steps[i].tokens(), 0, 4096);
+    if (bytes.one_in(3)) steps[i].attention = bytes.one_in(8) ? bytes.between(1, 9) : end;
+    attention[i].resize(static_cast<size_t>(4 * steps[i].attention), 2.0f);  // two layers of two heads
+    attention_at.push_back(attention[i].data());
+  }
   trouble = {};
   if (bytes.one_in(4)) trouble.allocations = bytes.between(0, 6);
   if (bytes.one_in(3)) trouble.ops = bytes.between(0, 30);
@@ -218,7 +226,8 @@ void pass(Bytes& bytes, std::vector<KvCache>& caches) {
     failures = w.model.forward(steps,
                                {.logits = logits.data(),
                                 .hidden = bytes.ConsumeBool() ? hidden.data() : nullptr,
-                                .candidates = {count, columns, ids.data(), best.data(), sums.data()}},
+                                .candidates = {count, columns, ids.data(), best.data(), sums.data()},
+                                .attention = attention_at},
                                cancel);
   } catch (const Error& error) {
     must(error.code() != ErrorCode::kInternal, error.what());
@@ -241,6 +250,8 @@ void pass(Bytes& bytes, std::vector<KvCache>& caches) {
     for (int64_t n = 0; n < values; n++) must(std::isnan(out[n]) == failures[i].has_value(), "NaN where a step failed");
     for (int64_t n = 0; n < places; n++)
       must(failures[i] ? id[n] == -1 : id[n] >= 0 && id[n] < columns, "ids of candidates, or none where a step failed");
+    for (const float weight : attention[i])
+      must(failures[i] ? std::isnan(weight) : weight >= 0 && weight < 1.001f, "weights, or NaN where a step failed");
     out += values;
     id += places;
   }
