@@ -1,7 +1,8 @@
-// node tools/cuda-build.mjs [--check] [--architectures 80,90a] [--library]: what nvcc and ptxas make of the CUDA back
-// end's kernels.
+// node tools/cuda-build.mjs [--check] [--architectures 80,90a] [--sources a.cu,b.cu] [--library]: what nvcc and ptxas
+// make of the CUDA back end's kernels.
 //   Without --library: registers, shared memory and spills of every kernel, kept in bench/cuda/kernels.txt; with
 //   --check nothing is written, and a kernel that spills more or takes more registers than the table has is an error.
+//   --sources: of these files alone; lines of the others stay as they are.
 //   --library: builds build/cuda/llava_cuda.so for every architecture instead (minutes).
 // Needs a CUDA toolkit (12.x or 13.x) and CMake, no card. Installs nothing.
 
@@ -16,6 +17,7 @@ const { values } = parseArgs({
     check: { type: 'boolean', default: false },
     library: { type: 'boolean', default: false },
     architectures: { type: 'string', default: '80,90a' },
+    sources: { type: 'string' },
   },
 })
 const table = path.join(root, 'bench/cuda/kernels.txt')
@@ -63,8 +65,11 @@ const dtypes = [...readFileSync(path.join(root, 'native/common/dtype.h'), 'utf8'
   ([, name]) => name,
 )
 
+const allSources = () => readdirSync(path.join(root, 'native/cuda')).filter((file) => file.endsWith('.cu'))
+const knownLines = () => readFileSync(table, 'utf8').trim().split('\n')
+
 function linesOf(architecture) {
-  const sources = readdirSync(path.join(root, 'native/cuda')).filter((file) => file.endsWith('.cu'))
+  const sources = values.sources?.split(',') ?? allSources()
   const flags = ['-std=c++20', '-O3', '-fmad=false', '--expt-relaxed-constexpr', '-Werror', 'all-warnings', '-Inative']
   return sources.flatMap((source) => {
     const output = path.join(root, `build/cuda/${source}.${architecture}.cubin`)
@@ -114,11 +119,17 @@ if (!answers(nvcc)) {
   } else {
     const lines = values.architectures.split(',').flatMap(linesOf).toSorted()
     if (values.check) {
-      const found = worse(readFileSync(table, 'utf8').trim().split('\n'), lines)
+      const found = worse(knownLines(), lines)
       for (const line of found) console.error(`worse than bench/cuda/kernels.txt, or not in it: ${line}`)
       process.exitCode = found.length > 0 ? 1 : 0
     } else {
-      writeFileSync(table, `${lines.join('\n')}\n`)
+      const architectures = values.architectures.split(',').map((architecture) => `sm_${architecture}`)
+      const sources = values.sources?.split(',') ?? allSources()
+      const others = knownLines().filter((line) => {
+        const [architecture, , , , , source] = line.trim().split(/\s+/)
+        return values.sources !== undefined && !(architectures.includes(architecture) && sources.includes(source))
+      })
+      writeFileSync(table, `${[...others, ...lines].toSorted().join('\n')}\n`)
       console.log(
         `${lines.length} kernels, ${lines.filter((line) => !line.includes('  0 spilled')).length} of which spill`,
       )

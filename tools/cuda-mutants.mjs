@@ -138,10 +138,11 @@ function isSeen(folder, { file, from, to, cases, name }) {
   writeFileSync(place, text.replace(from, to))
   try {
     checked('cmake', ['--build', 'build', '--target', 'llava_cuda_conformance'], folder)
-    const { status } = spawnSync(path.join(folder, 'build/llava_cuda_conformance'), cases, {
+    const { status, error } = spawnSync(path.join(folder, 'build/llava_cuda_conformance'), cases, {
       encoding: 'utf8',
       timeout: 900_000,
     })
+    if (error !== undefined) throw error // too slow to say
     return status !== 0
   } finally {
     writeFileSync(place, text)

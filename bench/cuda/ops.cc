@@ -161,9 +161,9 @@ class Bench {
     for (int64_t i = 0; i < layers; i++)
       all.push_back(std::make_unique<Layer<Bench>>(*this, shape, dtype, kv, batch));
     const double D = shape.width, F = shape.intermediate, T = static_cast<double>(batch.total());
-    const double values = (4 * D + (shape.vocabulary > 0 ? 3 : 2) * F / D * D) * D;
+    const double values = (4 * D + (shape.vocabulary > 0 ? 3 : 2) * F) * D;
     const auto plain = [](const char*, const auto& work) { work(); };
-    time(label, std::string(shape.name) + " " + traits(dtype).name + ", " + std::to_string(batch.sequences) + " x " +
+    time(label, std::string(shape.name) + " " + std::string(traits(dtype).name) + ", " + std::to_string(batch.sequences) + " x " +
                     std::to_string(batch.rows) + " rows, " + std::to_string(layers) + " layers",
          2 * values * T * layers,
          layers * values / static_cast<double>(traits(dtype).elements) * static_cast<double>(traits(dtype).bytes), [&] {

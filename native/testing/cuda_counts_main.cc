@@ -80,6 +80,7 @@ class Counted {
       const auto plain = [](const char*, const auto& work) { work(); };
       const std::string more = "\"pass\": \"" + name + "\", \"layers\": " + std::to_string(shape.layers) + ", ";
       put(plain);  // so that what an op does for the next one is seen
+      backend_->synchronize(stream);
       put([&](const char* op, const auto& work) {
         count(more, op, "", layer.least_bytes(op), static_cast<double>(shape.layers), work);
       });
