@@ -36,7 +36,7 @@ QuantisedRows blocks_of(CudaStream& stream, Rows<const float> x, int64_t M, int6
   stream.beside.wanted = true;
   const CudaStream::Beside& left = stream.beside;
   const bool there =
-      left.op == stream.ops - 1 && left.stride == x.stride && left.rows == M && left.columns == K;
+      left.op == stream.ops - 1 && left.x == x.data && left.stride == x.stride && left.rows == M && left.columns == K;
   return there ? room_for_blocks(stream, M, K) : quantise_rows(stream, x, M, K);
 }
 

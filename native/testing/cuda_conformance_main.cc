@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <deque>
 #include <span>
 #include <string>
 #include <string_view>
@@ -49,9 +50,11 @@ std::vector<Target> targets() {
 // one by one. A fresh back end has seen nothing, so that it launches one by one.
 bool graphs_take_new_arguments(const Target& target) {
   constexpr int64_t kColumns = 64;
+  std::deque<llava::DeviceMemory> kept;  // so that no pass has operands where another had them
   const auto pass = [&](llava::Backend& backend, int64_t rows, float first) {
     const std::vector<float> values(static_cast<size_t>(rows * kColumns), first);
-    const llava::DeviceMemory x = backend.allocate(values.size() * 4), y = backend.allocate(values.size() * 4);
+    const llava::DeviceMemory& x = kept.emplace_back(backend.allocate(values.size() * 4));
+    const llava::DeviceMemory& y = kept.emplace_back(backend.allocate(values.size() * 4));
     const auto view = [&](const llava::DeviceMemory& memory) {
       return llava::Activations{memory.data().as<float>(), rows, kColumns, kColumns};
     };
