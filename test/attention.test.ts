@@ -177,6 +177,7 @@ test('patches are those rows of the weights at which their picture stands, whate
     t.true((pictures[1] as number) >= (pictures[0] as number) + rows, name)
     for (const picture of [0, 1]) {
       const patches = attention.patches(picture)
+      t.deepEqual(attention.mean({ picture, layers: [0], heads: [0] }), patches.slice(0, count), name)
       for (const row of [0, attention.layers * attention.heads - 1]) {
         const first = row * positions + (pictures[picture] as number) + extra
         t.deepEqual(
