@@ -1,5 +1,5 @@
-// LLaVA-1.5's layers as the ops that the model puts on a stream (vision_tower.cc, decoder.cc), on operands of somebody's
-// making: for the time of a whole pass on a card, and for its counts on the emulator.
+// LLaVA-1.5's layers as the ops that the model puts on a stream (vision_tower.cc, decoder.cc), on operands of
+// somebody's making: for the time of a whole pass on a card, and for its counts on the emulator.
 //   Maker: rows(count, columns), vector(length), weight(dtype, count, columns), room(nbytes), page_bytes(layout)
 #pragma once
 #include <initializer_list>
@@ -73,9 +73,10 @@ class Layer {
     };
     around("rms_norm", norm);
     around("q, k and v", [&] {
-      ops.linear(s, {.x = h_,
-                     .outputs = 3,
-                     .output = {{.weight = q_proj_, .y = q_}, {.weight = k_proj_, .y = k_}, {.weight = v_proj_, .y = v_}}});
+      ops.linear(
+          s, {.x = h_,
+              .outputs = 3,
+              .output = {{.weight = q_proj_, .y = q_}, {.weight = k_proj_, .y = k_}, {.weight = v_proj_, .y = v_}}});
     });
     around("rope", [&] { turn(k_); });
     around("kv_append", [&] { ops.kv_append(s, {.k = k_, .v = v_, .cache = cache}); });
@@ -85,8 +86,8 @@ class Layer {
     around("o", [&] { ops.linear(s, {.x = h_, .output = {{.weight = o_proj_, .residual = x_, .y = x_}}}); });
     around("rms_norm", norm);
     around("gate and up", [&] {
-      ops.linear(s,
-                 {.x = h_, .outputs = 2, .output = {{.weight = gate_proj_, .y = gate_}, {.weight = up_proj_, .y = up_}}});
+      ops.linear(
+          s, {.x = h_, .outputs = 2, .output = {{.weight = gate_proj_, .y = gate_}, {.weight = up_proj_, .y = up_}}});
     });
     around("silu_mul", [&] { ops.silu_mul(s, {.gate = gate_, .up = up_, .y = gate_}); });
     around("down", [&] { ops.linear(s, {.x = gate_, .output = {{.weight = down_proj_, .residual = x_, .y = x_}}}); });
@@ -107,16 +108,14 @@ class Layer {
     around("kv_append", [&] { ops.kv_append(s, {.k = k_, .v = v_, .cache = cache}); });
     around("attention",
            [&] { ops.attention(s, {.q = q_, .cache = cache, .heads = shape_.heads, .causal = false, .y = h_}); });
-    around("out", [&] {
-      ops.linear(s, {.x = h_, .output = {{.weight = o_proj_, .bias = norm_, .residual = x_, .y = x_}}});
-    });
+    around("out",
+           [&] { ops.linear(s, {.x = h_, .output = {{.weight = o_proj_, .bias = norm_, .residual = x_, .y = x_}}}); });
     around("layer_norm", norm);
     around("fc1", [&] {
-      ops.linear(s, {.x = h_,
-                     .output = {{.weight = gate_proj_,
-                                 .bias = wide_bias_,
-                                 .activation = Activation::kQuickGelu,
-                                 .y = gate_}}});
+      ops.linear(
+          s,
+          {.x = h_,
+           .output = {{.weight = gate_proj_, .bias = wide_bias_, .activation = Activation::kQuickGelu, .y = gate_}}});
     });
     around("fc2", [&] {
       ops.linear(s, {.x = gate_, .output = {{.weight = down_proj_, .bias = norm_, .residual = x_, .y = x_}}});

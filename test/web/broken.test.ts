@@ -33,7 +33,7 @@ test('an answer that the page was reloaded in is kept as far as it was, and can 
 
 test('a server that ends in mid-answer is said to be gone, and used again once it is back', async (t) => {
   await using here = await running()
-  const unbound = here.model.chat
+  const chat = here.model.chat.bind(here.model)
   endless(here.model)
   await using visitor = await visit(here.url)
   const { page } = visitor
@@ -47,8 +47,9 @@ test('a server that ends in mid-answer is said to be gone, and used again once i
   await visitor.shoot('server-gone')
   t.true(await page.getByRole('button', { name: 'Send' }).isDisabled())
 
-  here.model.chat = unbound
-  await using _again = await serve({ port, models: { default: here.model } })
+  here.model.chat = chat
+  await using again = await serve({ port, models: { default: here.model } })
+  t.is(again.url, here.url)
   await page.getByText('cannot be reached').waitFor({ state: 'detached' })
   await first.getByRole('button', { name: 'Another answer' }).click()
   await written(page)

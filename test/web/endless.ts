@@ -16,6 +16,6 @@ export function endless(model: LLaVA): void {
           Atomics.wait(clock, 0, 0, msPerToken)
         },
       },
-    } as typeof options)
+    })
   model.chat = goOn
 }

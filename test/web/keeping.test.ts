@@ -25,7 +25,7 @@ test('chats are listed, the latest first, with their pictures, until they are de
     await written(page)
     await page.getByRole('button', { name: 'New chat' }).click()
   }
-  t.is(((await page.evaluate(countPictures)) as unknown[]).length, 1) // the same bytes are kept once
+  t.is((await page.evaluate<unknown[]>(countPictures)).length, 1) // the same bytes are kept once
   await page.reload()
   const chats = page.getByRole('complementary').getByRole('listitem')
   t.deepEqual(

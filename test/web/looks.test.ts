@@ -11,7 +11,7 @@ test.after.always(closeBrowser)
 /** What axe finds wrong with what is shown. */
 async function violations(page: Page): Promise<readonly string[]> {
   await page.evaluate(axe.source)
-  const { violations: found } = (await page.evaluate('axe.run()')) as axe.AxeResults
+  const { violations: found } = await page.evaluate<axe.AxeResults>('axe.run()')
   return found.flatMap(({ id, nodes }) => nodes.map(({ html, failureSummary }) => `${id}: ${html} ${failureSummary}`))
 }
 
@@ -76,8 +76,7 @@ test('on a phone nothing is wider than the screen', async (t) => {
   await using here = await running()
   await using visitor = await visit(here.url, { viewport: phone, hasTouch: true, isMobile: true })
   const { page } = visitor
-  const fits = async (): Promise<boolean> =>
-    (await page.evaluate('document.documentElement.scrollWidth <= innerWidth')) as boolean
+  const fits = () => page.evaluate<boolean>('document.documentElement.scrollWidth <= innerWidth')
   t.true(await fits())
   await page.getByRole('button', { name: question }).tap()
   await answers(page).first().getByText(answer).waitFor()
@@ -95,7 +94,7 @@ test('all of it can be done by keyboard', async (t) => {
   const { page } = visitor
   await page.getByRole('button', { name: question }).waitFor()
   const focused = () =>
-    page.evaluate(`(document.activeElement.ariaLabel ?? document.activeElement.textContent).trim()`) as Promise<string>
+    page.evaluate<string>(`(document.activeElement.ariaLabel ?? document.activeElement.textContent).trim()`)
   /** Presses Tab until this has the focus. */
   const tabTo = async (name: string, key = 'Tab'): Promise<void> => {
     for (let pressed = 0; pressed < 60; pressed++) {

@@ -74,7 +74,7 @@ export class Chats {
 
   /** An answer and all that it was asked with, as the server takes it. */
   async asked(message: Message): Promise<readonly Turn[]> {
-    return this.#turns([...this.before(message), message])
+    return this.#turns([...this.before(message), message], this.#parts.sees(message.model ?? ''))
   }
 
   get isWriting(): boolean {
