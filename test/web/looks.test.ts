@@ -84,7 +84,7 @@ test('on a phone nothing is wider than the screen', async (t) => {
   await page.getByRole('button', { name: 'Menu' }).tap()
   await page.getByRole('dialog').getByRole('button', { name: 'New chat' }).tap()
   await page.getByRole('heading', { name: 'Ask about a picture' }).waitFor()
-  t.is(await page.getByRole('dialog').count(), 0)
+  await page.getByRole('dialog').waitFor({ state: 'detached' })
   t.deepEqual(visitor.errors, [])
 })
 
