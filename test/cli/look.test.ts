@@ -1,24 +1,15 @@
 // llava look: what it draws and what it tells, of the small model and the picture of the README.
 
-import { mkdtemp, readFile, rm } from 'node:fs/promises'
-import os from 'node:os'
+import { readFile } from 'node:fs/promises'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import test from 'ava'
 import sharp from 'sharp'
 import { llava } from '../command.js'
+import { inFolder } from '../in-folder.js'
 
 const demo = fileURLToPath(new URL('../../../models/demo.png', import.meta.url))
 const question = 'What is in this picture?'
-
-async function inFolder(work: (folder: string) => Promise<void>): Promise<void> {
-  const folder = await mkdtemp(path.join(os.tmpdir(), 'llava-'))
-  try {
-    await work(folder)
-  } finally {
-    await rm(folder, { recursive: true })
-  }
-}
 
 test('look draws a card for each word, with a square for each patch and for each place that was greyed', async (t) => {
   await inFolder(async (folder) => {

@@ -1,8 +1,7 @@
 // llava embed, tokenize and completion, and pictures in the terminal.
 
 import { execFile } from 'node:child_process'
-import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
-import os from 'node:os'
+import { readdir, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
@@ -11,21 +10,13 @@ import sharp from 'sharp'
 import { encode, protocolOf, type PictureProtocol } from '../../lib/cli/terminal-picture.js'
 import { decodeImage, isas, LLaVA, type EmbeddingKind, type RgbImage } from '../../lib/index.js'
 import { llava } from '../command.js'
+import { inFolder } from '../in-folder.js'
 import { goldenCase } from '../tiny-model.js'
 import { readNpy } from '../vectors/directories.js'
 
 const { model, picture } = goldenCase('hf-f32')
 const tiny = ['--model', model, '--threads', '2']
 const clip = fileURLToPath(new URL('../../../test/fixtures/clip/checkpoint', import.meta.url))
-
-async function inFolder(work: (folder: string) => Promise<void>): Promise<void> {
-  const folder = await mkdtemp(path.join(os.tmpdir(), 'llava-'))
-  try {
-    await work(folder)
-  } finally {
-    await rm(folder, { recursive: true })
-  }
-}
 
 test('embed writes one entry for each input, as the library gives it, and only the finished file', async (t) => {
   await inFolder(async (folder) => {
