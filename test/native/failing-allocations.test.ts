@@ -4,25 +4,11 @@
 import test from 'ava'
 import { probePath } from './allocation-probe.js'
 import { runChild, wellEnded } from './child.js'
+import { kindsOfWork } from './work-that-allocates.js'
 
 const onLinux = process.platform === 'linux' ? test.serial : test.serial.skip
 
-for (const work of [
-  'a model is opened',
-  'a quantised pair with an adapter is opened',
-  'a picture is encoded',
-  'a picture is read by several threads',
-  'a text is forwarded',
-  'a text is forwarded beside one that is cancelled',
-  'a context is forked, goes on and is cut',
-  'a question is answered several times',
-  'vectors are made',
-  'vectors are made with CLIP',
-  'a model is converted',
-  'a model is checked',
-  'a model says what it is',
-  'calls are made and not awaited',
-]) {
+for (const work of kindsOfWork) {
   onLinux(`memory runs out anywhere while ${work}`, async (t) => {
     const { stdout, ...ending } = await runChild(work, ['--expose-gc'], { script: 'failing-allocations.js', env: { LD_PRELOAD: probePath } })
     t.deepEqual({ ...ending, stdout: '' }, wellEnded(''))
