@@ -7,12 +7,18 @@ import { plotSvg } from './plot-svg.js'
 const names = {
   'llama-bench': 'llama.cpp',
   'ik-llama-bench': 'ik_llama.cpp',
+  'llama-cpp-python': 'llama.cpp',
   'node-llama-cpp': 'node-llama-cpp',
   'llama-mtmd-cli': 'llama.cpp',
   'onnxruntime-node': 'ONNX Runtime',
 } as const satisfies Record<PeerLine['peer'], string>
 
-const stages = { prefill: 'prompt, tokens/s', decode: 'answer, tokens/s', image: 'picture, rows/s' } as const
+const stages = {
+  prefill: 'prompt, tokens/s',
+  decode: 'answer, tokens/s',
+  batch: 'several answers, tokens/s',
+  image: 'picture, rows/s',
+} as const
 
 const engines = ['llava-native', 'ik_llama.cpp', 'llama.cpp', 'node-llama-cpp', 'ONNX Runtime']
 const colours = ['#1a7f37', '#8fb3d9', '#5b7fa6', '#b9c3cf', '#d9c48f']

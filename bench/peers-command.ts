@@ -17,6 +17,7 @@ interface PeerFlags {
   readonly peer?: readonly PeerName[]
   readonly llamaBench?: string
   readonly ikLlamaBench?: string
+  readonly llamaCppPython?: string
   readonly llamaMtmdCli?: string
   readonly model?: string
   readonly shape: DecoderName
@@ -25,6 +26,7 @@ interface PeerFlags {
   readonly visionType: Dtype
   readonly prompt: number
   readonly generate: number
+  readonly sequences: number
   readonly threads?: number
   readonly isa?: Isa
   readonly rounds: number
@@ -38,6 +40,7 @@ export function addPeers(program: Command): void {
     .option('--peer <names>', `of ${peerNames.join(', ')} (default: all that are installed)`, listOf(peerNames))
     .option('--llama-bench <path>', "llama.cpp's own bench")
     .option('--ik-llama-bench <path>', "that of ik_llama.cpp, llama.cpp's faster fork")
+    .option('--llama-cpp-python <path>', 'a Python that has llama-cpp-python')
     .option('--llama-mtmd-cli <path>', "llama.cpp's command line for pictures")
     .option('--model <path>', 'a GGUF (default: random weights of the shape and type below)')
     .option('--shape <name>', 'of the decoder: 7b or 13b', oneOf(Object.keys(decoders) as DecoderName[]), '7b')
@@ -46,6 +49,7 @@ export function addPeers(program: Command): void {
     .option('--vision-type <name>', "type of the vision tower's weights, for llama-mtmd-cli", oneOf(dtypes), 'F16')
     .option('--prompt <n>', 'positions to prefill', whole, 256)
     .option('--generate <n>', 'tokens to decode', whole, 16)
+    .option('--sequences <n>', 'texts side by side, for llama-cpp-python', whole, 16)
     .option('--threads <n>', 'compute threads of each (default: all)', whole)
     .option('--isa <name>', `of ours, of ${isas.join(', ')} (default: the strongest this CPU has)`, oneOf(isas))
     .option('--rounds <n>', 'turns of ours and theirs, of which the median counts', whole, 3)

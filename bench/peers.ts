@@ -1,5 +1,5 @@
 // The same work on other engines, in turns with ours on the same files, threads and machine: llama.cpp and its fork ik_llama.cpp by their own llama-bench,
-// llama.cpp's prebuilt binary by node-llama-cpp (prefill from an empty context, decoding from its first token), and a picture through tower and projector on
+// llama.cpp as llama-cpp-python builds it for this CPU, also with several texts side by side, llama.cpp's prebuilt binary by node-llama-cpp (prefill from an empty context, decoding from its first token), and a picture through tower and projector on
 // llama.cpp by its llama-mtmd-cli, in the weights' own type, and on ONNX Runtime, which @huggingface/transformers runs on, in float32. None of them is
 // installed with this package: a peer that is not there is skipped with a sentence on how to get it.
 
@@ -7,6 +7,7 @@ import { execFile } from 'node:child_process'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { availableParallelism, tmpdir } from 'node:os'
 import path from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { LLaVA, type Dtype, type Isa } from '../lib/index.js'
 import { writeClipOnnx } from './clip-onnx.js'
@@ -20,6 +21,7 @@ export const peerNames = [
   'onnxruntime-node',
   'llama-bench',
   'ik-llama-bench',
+  'llama-cpp-python',
   'llama-mtmd-cli',
 ] as const
 export type PeerName = (typeof peerNames)[number]
@@ -31,6 +33,8 @@ export interface PeerBenchOptions {
   readonly llamaBench?: string
   /** The llama-bench of ik_llama.cpp. */
   readonly ikLlamaBench?: string
+  /** A Python that has llama-cpp-python. */
+  readonly llamaCppPython?: string
   /** llama.cpp's command line for pictures. */
   readonly llamaMtmdCli?: string
   /** A GGUF; default: random weights of the shape and type below. */
@@ -43,6 +47,8 @@ export interface PeerBenchOptions {
   readonly visionType?: Dtype
   readonly prompt?: number
   readonly generate?: number
+  /** Texts side by side, for llama-cpp-python; default 16. */
+  readonly sequences?: number
   readonly threads?: number
   /** Of ours; a peer uses what it was built for. */
   readonly isa?: Isa
@@ -55,7 +61,8 @@ export interface PeerLine {
   readonly kind: 'peer'
   readonly device: string
   readonly peer: PeerName
-  readonly what: 'image' | 'prefill' | 'decode'
+  /** 'batch': decoding of several texts side by side. */
+  readonly what: 'image' | 'prefill' | 'decode' | 'batch'
   readonly dtype: string
   readonly threads: number
   readonly ours: number
@@ -82,13 +89,14 @@ interface Contest {
   readonly close: () => Promise<void>
 }
 
-interface Setting extends Required<Pick<PeerBenchOptions, 'prompt' | 'generate' | 'threads'>> {
+interface Setting extends Required<Pick<PeerBenchOptions, 'prompt' | 'generate' | 'threads' | 'sequences'>> {
   readonly isa: Isa | undefined
   readonly model: LLaVA
   readonly file: string
   readonly directory: string
   readonly llamaBench: string | undefined
   readonly ikLlamaBench: string | undefined
+  readonly llamaCppPython: string | undefined
   readonly llamaMtmdCli: string | undefined
   readonly visionType: Dtype
 }
@@ -106,6 +114,10 @@ const contests: Readonly<
     open: (setting) => againstLlamaBench(setting, setting.ikLlamaBench, '-rtr'),
     install: 'build ik_llama.cpp and name its llama-bench with --ik-llama-bench PATH',
   },
+  'llama-cpp-python': {
+    open: againstLlamaCppPython,
+    install: 'pip install llama-cpp-python and name that Python with --llama-cpp-python PATH',
+  },
   'llama-mtmd-cli': {
     open: againstLlamaMtmdCli,
     install: 'build llama.cpp and name its llama-mtmd-cli with --llama-mtmd-cli PATH',
@@ -121,8 +133,10 @@ export async function* runPeerBench(
     generate = 16,
     threads = availableParallelism(),
     rounds = 3,
+    sequences = 16,
     llamaBench,
     ikLlamaBench,
+    llamaCppPython,
     llamaMtmdCli,
     visionType = 'F16',
     isa,
@@ -138,8 +152,10 @@ export async function* runPeerBench(
       prompt,
       generate,
       threads,
+      sequences,
       llamaBench,
       ikLlamaBench,
+      llamaCppPython,
       llamaMtmdCli,
       visionType,
       isa,
@@ -179,7 +195,7 @@ async function* turns(
       own.push(await ours())
       other.push(await theirs())
     }
-    for (const what of ['image', 'prefill', 'decode'] as const) {
+    for (const what of ['image', 'prefill', 'decode', 'batch'] as const) {
       const rate = (rates: readonly Rates[]): number => median(rates.flatMap((one) => one[what] ?? []))
       const ways = (other[0] ?? []).map((_, way) => rate(other.flatMap((turn) => turn[way] ?? [])))
       const [mine, its] = [rate(own), Math.max(...ways)]
@@ -243,6 +259,29 @@ async function againstLlamaBench(
     theirs,
     close: nothingToClose,
   })
+}
+
+/** Tokens of each prompt before several texts are decoded side by side. */
+const batchPrompt = 64
+
+/** With weights as they lie, and with weights brought into another order as they are loaded. */
+async function againstLlamaCppPython(setting: Setting): Promise<Contest | undefined> {
+  const { model, file, prompt, generate, threads, sequences, llamaCppPython } = setting
+  if (llamaCppPython === undefined) return undefined
+  const script = fileURLToPath(new URL('../../bench/llama_cpp_rates.py', import.meta.url))
+  const run = async (repack: number): Promise<Rates> => {
+    const numbers = [prompt, generate, threads, sequences, batchPrompt, repack].map(String)
+    const { stdout } = await promisify(execFile)(llamaCppPython, [script, file, ...numbers])
+    return JSON.parse(stdout) as Rates
+  }
+  const ours = async (): Promise<Rates> => {
+    const rates = await ownText(setting)
+    for await (const line of model.benchmark({ prompt: batchPrompt, generate, sequences, images: 0, repeat: 1 }))
+      if (line.what === 'decode') rates.batch = line.tokensPerSecond
+    return rates
+  }
+  const theirs = async (): Promise<readonly Rates[]> => [await run(0), await run(1)]
+  return await Promise.resolve({ dtype: languageDtype(setting), ours, theirs, close: nothingToClose })
 }
 
 function languageDtype({ model }: Setting): string {
