@@ -272,13 +272,14 @@ export interface NativeModel {
    * written when the promise resolves; null for what is not wanted.
    * A step that is cancelled, or that there is no page of keys and values for, fails by itself: its error stands in its place of `failures`, its sequence
    * is as it was, its rows are NaN. When all fail with one code, or the pass itself does, the promise is rejected and every sequence is as it was.
+   * A pass of few rows may run within other work: then this has `turnMs` milliseconds to itself before the next such pass; else they are 0.
    */
   forward(
     steps: readonly NativeStep[],
     logits: Float32Array | null,
     hidden?: Float32Array | null,
     candidates?: NativeCandidates | null,
-  ): Promise<{ readonly failures: readonly (Error | null)[] } & NativeTiming>
+  ): Promise<{ readonly failures: readonly (Error | null)[]; readonly turnMs: number } & NativeTiming>
   info(): NativeInfo
   /** Measures this machine's peaks on the model's own threads and ISA: GFLOP/s of floats, GOP/s of int8, GB/s of reads. */
   measurePeak(

@@ -23,6 +23,7 @@ import {
   type OpenListener,
 } from '../native.js'
 import { batchSize, PictureBatches, type Tower } from './picture-batches.js'
+import { promptsAbreast } from './step-plan.js'
 import { Scheduler } from './scheduler.js'
 import { modelFingerprint } from './model-fingerprint.js'
 import { PictureCache, type BackingStore } from './picture-cache.js'
@@ -97,8 +98,10 @@ export class Engine {
       most: info.passRows,
     })
     this.#pictures = new PictureBatches(
-      towerOf(model),
-      batchSize(vision === undefined ? 1 : towerRows(vision), info.towerRows),
+      towerOf(model, () => {
+        this.#scheduler.endTurn()
+      }),
+      batchSize(vision === undefined ? 1 : towerRows(vision), info.towerRows, promptsAbreast),
     )
     this.description = description
     this.options = options
@@ -381,11 +384,16 @@ function bytesOfResults({ vision, text }: ModelConfig): (result: ImageResult) =>
   return (result) => floats[result] * Float32Array.BYTES_PER_ELEMENT
 }
 
-function towerOf(model: NativeModel): Tower<ImageResult, NativeImageFeatures> {
+/** @param onEnd hears of the end of each batch */
+function towerOf(model: NativeModel, onEnd: () => void): Tower<ImageResult, NativeImageFeatures> {
   return {
     async encode(pixelValues, count, results, cancellation) {
-      const { images, computeMs } = await model.encodeImages(pixelValues, count, results, cancellation)
-      return { results: images, computeMs }
+      try {
+        const { images, computeMs } = await model.encodeImages(pixelValues, count, results, cancellation)
+        return { results: images, computeMs }
+      } finally {
+        onEnd()
+      }
     },
     free(image) {
       image.dispose()

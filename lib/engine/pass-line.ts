@@ -72,25 +72,38 @@ interface Part {
  */
 const readersATurn = 8
 
+/** From the plan of a pass to where native code has it: more than a timer of a millisecond's resolution is late by. */
+const planningMs = 2
+
 export class PassLine {
   readonly #native: Pick<NativeModel, 'forward'>
   readonly #widths: Widths
   readonly #plan: (calls: readonly Call[]) => readonly Share[]
+  readonly #onPass: () => void
   /** In the order of asking. */
   readonly #waiting: Call[] = []
   #running = false
+  /** When other work that passes of this line run within lets the next one run, on the clock of `performance.now()`. */
+  #nextTurn = 0
+  /** Ends the wait for it. */
+  #wake: (() => void) | undefined
   /** Output of passes that several calls want rows of. */
   #outputs = new Float32Array(0)
 
-  /** @param plan the shares of the next pass, of one call at least */
+  /**
+   * @param plan the shares of the next pass, of one call at least
+   * @param onPass hears of the end of each pass
+   */
   constructor(
     native: Pick<NativeModel, 'forward'>,
     widths: Widths,
     plan: (calls: readonly Call[]) => readonly Share[],
+    onPass: () => void = () => undefined,
   ) {
     this.#native = native
     this.#widths = widths
     this.#plan = plan
+    this.#onPass = onPass
   }
 
   join(call: Call): void {
@@ -100,14 +113,37 @@ export class PassLine {
     queueMicrotask(() => void this.#run()) // calls made in the same breath share the first pass
   }
 
+  /** Other work is over: the next pass need not wait for its turn within it. */
+  endTurn(): void {
+    this.#nextTurn = 0
+    this.#wake?.()
+  }
+
   async #run(): Promise<void> {
     while (this.#waiting.length > 0) {
+      await this.#turn()
       const parts = this.#parts()
+      if (parts.length === 0) break
       await this.#pass(parts)
+      this.#onPass()
       // Whoever got its rows asks for the next ones before the next pass is planned.
       if (parts.length > 1 || this.#waiting.length > 0) await turn()
     }
     this.#running = false
+  }
+
+  /** Until shortly before the next pass may run: it is planned so late that whoever asks meanwhile is in it. */
+  async #turn(): Promise<void> {
+    const left = this.#nextTurn - performance.now() - planningMs
+    if (left <= 0) return
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, left)
+      this.#wake = () => {
+        clearTimeout(timer)
+        resolve()
+      }
+    })
+    this.#wake = undefined
   }
 
   #parts(): Part[] {
@@ -141,9 +177,10 @@ export class PassLine {
     let outputs: Float32Array | null
     let failures: readonly (Error | null)[]
     let computeMs: number
+    let turnMs: number
     try {
       outputs = this.#outputsOf(parts, width)
-      ;({ failures, computeMs } = await guarded(() =>
+      ;({ failures, computeMs, turnMs } = await guarded(() =>
         this.#native.forward(
           parts.map(stepOf),
           isHidden ? null : outputs,
@@ -158,6 +195,7 @@ export class PassLine {
       }
       return
     }
+    this.#nextTurn = performance.now() + turnMs
     let [from, row, readers] = [0, 0, 0]
     for (const [n, part] of parts.entries()) {
       const { call, outputs: count } = part

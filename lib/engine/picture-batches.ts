@@ -6,11 +6,12 @@ import type { Job } from './job.js'
 
 /**
  * Pictures of one batch, by the rows of one of them in the tower, and by those of a pass at most. Four fifths of a pass fill the device's products; more would
- * only make the first picture wait for the last. On a CPU these are 1,024 rows and 16 pictures; 32 is what native code takes at once (model/passes.h).
+ * only make the first picture wait for the last, but for the `least` that are better had together. On a CPU four fifths are 1,024 rows, and there are 16
+ * pictures at most; 32 is what native code takes at once (model/passes.h).
  */
-export function batchSize(rowsOfPicture: number, rowsOfPass: number): number {
+export function batchSize(rowsOfPicture: number, rowsOfPass: number, least = 1): number {
   const most = Math.min(rowsOfPass / 80, 32)
-  return Math.min(Math.max(Math.floor((rowsOfPass * 4) / 5 / rowsOfPicture), 1), most)
+  return Math.min(Math.max(Math.floor((rowsOfPass * 4) / 5 / rowsOfPicture), least), most)
 }
 
 /** A tower of native code. */

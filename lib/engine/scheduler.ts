@@ -22,7 +22,15 @@ export class Scheduler {
   constructor(native: Pick<NativeModel, 'forward'>, options: SchedulerOptions) {
     const { apart, most = mostRows } = options
     this.#few = new PassLine(native, options, (calls) => sharesOfFew(calls, apart ? fewRows : most))
-    this.#many = new PassLine(native, options, (calls) => sharesOfMany(calls, most))
+    const ofMany = (calls: readonly Call[]) => sharesOfMany(calls, most)
+    this.#many = new PassLine(native, options, ofMany, () => {
+      this.endTurn()
+    })
+  }
+
+  /** A tower, or a pass of many rows, is done: passes of few rows that wait for their turn within it go on. */
+  endTurn(): void {
+    this.#few.endTurn()
   }
 
   /**

@@ -38,17 +38,35 @@ export function sharesOfFew(waiting: readonly Waiting[], room: number): readonly
   return shares
 }
 
-/** Of calls of many rows each: runs of `most` rows, one after another, the last one cut where the room ends. */
+/**
+ * Prompts that are read side by side: those that were asked together end together, so that their answers share passes. More
+ * of them would keep the first answer waiting longer than the sharing saves.
+ */
+export const promptsAbreast = 4
+
+/**
+ * Of calls of many rows each: the room in equal parts for those that have waited longest, what one of them does not need
+ * for the others; then, where all of them end, for those behind them. Each share lies in a run of `most` rows of its call.
+ */
 export function sharesOfMany(waiting: readonly Waiting[], most: number): readonly Share[] {
+  const left = waiting.map((call) => leftOfRun(call, most))
+  const abreast = left.slice(0, promptsAbreast).map((rows, index) => ({ index, rows }))
+  const behind = left.slice(promptsAbreast).map((rows, index) => ({ index: promptsAbreast + index, rows }))
   const shares: Share[] = []
   let room = most
-  for (const [index, call] of waiting.entries()) {
-    if (room <= 0) break
-    const rows = longSlice(leftOfRun(call, most), room)
+  const take = (index: number, rows: number) => {
     room -= rows
     shares.push({ index, rows })
   }
-  return shares
+  abreast.sort((a, b) => a.rows - b.rows)
+  for (const [n, { index, rows }] of abreast.entries()) {
+    if (room > 0) take(index, longSlice(rows, Math.floor(room / (abreast.length - n))))
+  }
+  for (const { index, rows } of behind) {
+    if (room <= 0) break
+    take(index, longSlice(rows, room))
+  }
+  return shares.sort((a, b) => a.index - b.index)
 }
 
 /** Rows that are left of the run that a call is in. No run of it is few. */

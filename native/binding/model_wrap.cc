@@ -35,7 +35,7 @@ class EncodeJob : public Job {
  private:
   void execute() override {
     const auto start = std::chrono::steady_clock::now();
-    images_ = model_->encode_images(pixels_, count_, results_, cancel(), [this] { run_urgent(); });
+    images_ = model_->encode_images(pixels_, count_, results_, cancel(), [this] { return run_urgent(); });
     compute_ms_ = milliseconds_since(start);
   }
   Napi::Value result(Napi::Env env) override {
@@ -105,7 +105,7 @@ class ForwardJob : public Job {
   bool urgent() const override { return urgent_; }
   void execute() override {
     const auto start = std::chrono::steady_clock::now();
-    failures_ = model_->forward(steps_, outputs_.allocate(), cancel(), [this] { run_urgent(); });
+    failures_ = model_->forward(steps_, outputs_.allocate(), cancel(), [this] { return run_urgent(); });
     const auto as_the_first = [&](const std::optional<Error>& failure) {
       return failure && failures_.front() && failure->code() == failures_.front()->code();
     };
@@ -127,6 +127,7 @@ class ForwardJob : public Job {
       failures.Set(static_cast<uint32_t>(i), failures_[i] ? to_js(env, *failures_[i]).Value() : env.Null());
     const Napi::Object out = Napi::Object::New(env);
     out.Set("computeMs", compute_ms_);
+    out.Set("turnMs", turn_ms());
     out.Set("failures", failures);
     return out;
   }

@@ -37,9 +37,12 @@ class Job {
   virtual void queued() {}                        // JavaScript thread, once the job is sure to be settled
   virtual void settled(Napi::Env) {}              // JavaScript thread, whatever came out
   virtual bool urgent() const { return false; }   // may run within another
-  void run_urgent();                              // within execute(): the next urgent job, if one waits
+  // Within execute(): the next urgent job, if one waits and its turn has come. Whether there was one of late.
+  bool run_urgent();
   Napi::Object kept(size_t index) const { return kept_[index].Value(); }
   const std::atomic<bool>& cancel() const { return *cancel_; }
+  // Of one that ran within another: how long this other goes on before the next may run within it; else 0.
+  double turn_ms() const { return turn_ms_; }
 
  private:
   friend class Runner;
@@ -52,6 +55,7 @@ class Job {
   std::vector<Napi::ObjectReference> kept_;
   std::shared_ptr<Runner> runner_;
   std::optional<Error> failure_;
+  double turn_ms_ = 0;
 };
 
 class Runner : public std::enable_shared_from_this<Runner> {
@@ -71,8 +75,8 @@ class Runner : public std::enable_shared_from_this<Runner> {
 
   Runner() = default;
   void loop();
-  void perform(std::unique_ptr<Job> job, std::shared_ptr<std::atomic<bool>>& flag);
-  void perform_urgent();
+  void complete(std::unique_ptr<Job> job, std::shared_ptr<std::atomic<bool>>& flag);
+  bool perform_urgent();
   std::list<std::unique_ptr<Job>> halt();
 
   napi_env env_ = nullptr;

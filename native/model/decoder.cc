@@ -106,7 +106,7 @@ class Rollback {
 class Watched {
  public:
   Watched(Passes& passes, const std::atomic<bool>& whole, const std::vector<Step>& steps,
-          const std::function<void()>& between_products)
+          const std::function<bool()>& between_products)
       : passes_(passes) {
     for (const Step& step : steps) flags_.push_back(step.cancel ? step.cancel.get() : &kNever);
     passes.begin(Cancellation(whole, flags_), between_products);
@@ -429,13 +429,13 @@ void forget_rows(const Outputs& out, const OutputRows& first, const Step& step, 
 
 std::vector<std::optional<Error>> Llava::forward(const std::vector<Step>& steps, const Outputs& outputs,
                                                  const std::atomic<bool>& cancel,
-                                                 const std::function<void()>& between_products) {
+                                                 const std::function<bool()>& between_products) {
   const TextConfig& c = config_.text;
   check_steps(steps, c, *backend_);
   std::vector<std::optional<Error>> failures(steps.size());
   const bool few = of_few_rows(steps);
   Batch batch{.passes = few ? tokens_ : prompts_};
-  const Watched watched(batch.passes, cancel, steps, few ? std::function<void()>() : between_products);
+  const Watched watched(batch.passes, cancel, steps, few ? std::function<bool()>() : between_products);
   const Rollback rollback(steps);
   OutputRows first;
   for (size_t i = 0; i < steps.size(); i++) {

@@ -40,7 +40,7 @@ MemoryUse Llava::memory() const {
 
 std::vector<std::shared_ptr<ImageFeatures>> Llava::encode_images(std::span<const float> pixel_values, int64_t count,
                                                                  ImageResults results, const std::atomic<bool>& cancel,
-                                                                 const std::function<void()>& between_products) {
+                                                                 const std::function<bool()>& between_products) {
   if (!config_.has_vision)
     throw Error(ErrorCode::kModelUnsupported, "this model has no vision tower: it cannot encode pictures");
   const int64_t values = static_cast<int64_t>(pixel_values.size()) / count,

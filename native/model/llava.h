@@ -123,7 +123,7 @@ class Llava {
   // between_products may call forward() with steps of few rows: answers go on while pictures are encoded.
   std::vector<std::shared_ptr<ImageFeatures>> encode_images(std::span<const float> pixel_values, int64_t count,
                                                             ImageResults results, const std::atomic<bool>& cancel,
-                                                            const std::function<void()>& between_products = {});
+                                                            const std::function<bool()>& between_products = {});
 
   // Values of a result, in floats.
   int64_t result_size(ImageResult which) const;
@@ -135,7 +135,7 @@ class Llava {
   // it was. Of steps of many rows between_products may call forward() with others of few.
   std::vector<std::optional<Error>> forward(const std::vector<Step>& steps, const Outputs& outputs,
                                             const std::atomic<bool>& cancel,
-                                            const std::function<void()>& between_products = {});
+                                            const std::function<bool()>& between_products = {});
 
   Peak measure_peak(PeakKind kind) { return backend_->measure_peak(kind); }
 

@@ -67,8 +67,8 @@ class Passes {
   Arena layer_arena;  // activations inside one layer
 
   // between_products: run before each product, so that work that must not wait for this pass has its turn; it may use
-  // the back end, but not these arenas.
-  void begin(const Cancellation& cancel, std::function<void()> between_products = {});
+  // the back end, but not these arenas. It says whether there is such work at present: then long products are cut.
+  void begin(const Cancellation& cancel, std::function<bool()> between_products = {});
   void stop_if_cancelled() const;  // throws kAborted
   Arithmetic arithmetic() const { return arithmetic_; }
   uint64_t activation_bytes() const { return arena.capacity() + layer_arena.capacity(); }
@@ -105,10 +105,13 @@ class Passes {
                    Activations x);
   void clip_block(const ClipBlock& block, const ClipLayer& layer, const KvPages& cache, Activations x);
 
-  void let_others_run();
+  bool let_others_run();
+  int64_t rows_of_run(int64_t rows, int64_t multiplications) const;
+  void multiply(const LinearArgs& product, int64_t multiplications);
 
   Arithmetic arithmetic_;
-  std::function<void()> between_products_;
+  double seconds_per_multiplication_ = 0;  // of the last product; on the host's clock, so next to nothing on a device
+  std::function<bool()> between_products_;
 };
 
 }  // namespace llava

@@ -136,6 +136,7 @@ test('a batch fills the products: sixteen of a small tower, one at a time of a l
   const sizes = (rowsOfPass: number) => Object.values(rows).map((each) => batchSize(each, rowsOfPass))
   t.deepEqual(sizes(onCpu), [16, 3, 1, 1, 16])
   t.deepEqual(sizes(onGpu), [32, 32, 27, 21, 32])
+  t.is(batchSize(577, onCpu, 4), 4) // those that are better had together
 })
 
 test('a batch takes what its limit has room for, in order, and one item however much it weighs', async (t) => {

@@ -1,13 +1,13 @@
 // Calls that share passes, on a decoder that only keeps books: each gets what it would get alone, whatever the others do.
 
-import { setImmediate as turn } from 'node:timers/promises'
+import { setImmediate as turn, setTimeout as sleep } from 'node:timers/promises'
 import test from 'ava'
 import fc from 'fast-check'
 import { CandidateRows } from '../../lib/engine/candidate-rows.js'
 import { Job } from '../../lib/engine/job.js'
 import type { Advance } from '../../lib/engine/pass-line.js'
 import { Scheduler } from '../../lib/engine/scheduler.js'
-import { fewRows, mostRows } from '../../lib/engine/step-plan.js'
+import { fewRows, mostRows, promptsAbreast } from '../../lib/engine/step-plan.js'
 import { LlavaError } from '../../lib/errors.js'
 import type { NativeModel, NativeSequence, NativeStep } from '../../lib/native.js'
 
@@ -49,6 +49,7 @@ function bookkeeper(
     readonly apart?: boolean
     readonly failsWhole?: (pass: number, steps: readonly NativeStep[]) => boolean
     readonly failsAlone?: (step: NativeStep) => boolean
+    readonly turnMs?: number
   } = {},
 ): Decoder {
   const passes: number[][] = []
@@ -85,7 +86,7 @@ function bookkeeper(
       }
       return failed ? new LlavaError(cancelled ? 'ABORTED' : 'OUT_OF_MEMORY', 'the step') : null
     })
-    return { failures, computeMs: 1 }
+    return { failures, computeMs: 1, turnMs: options.turnMs ?? 0 }
   }
   return {
     scheduler: new Scheduler({ forward }, { ...widths, apart: options.apart ?? false }),
@@ -163,12 +164,12 @@ test('calls of one breath share a pass; one that comes while it runs is part of 
   )
 })
 
-test('prompts fill passes together; one that does not fit goes on in the next', async (t) => {
+test('prompts fill passes together, in equal parts; those that do not fit go on in the next', async (t) => {
   const decoder = bookkeeper()
   await Promise.all([300, 300, 100].map((count) => advance(decoder, ids(count), { output: 'hidden' })))
   t.deepEqual(decoder.passes, [
-    [300, 212],
-    [88, 100],
+    [206, 206, 100],
+    [94, 94],
   ])
 })
 
@@ -183,6 +184,33 @@ test('few rows and many have passes of their own, which go on side by side', asy
   const kinds = decoder.passes.map(kindOf)
   t.true(kinds.lastIndexOf('few') < kinds.lastIndexOf('many'), kinds.join())
   t.is(decoder.most, 2)
+})
+
+test('who asks while other work has its turn is in the next pass, which begins when the turn or that work ends', async (t) => {
+  const decoder = bookkeeper({ turnMs: 60 })
+  await advance(decoder, [1])
+  const start = performance.now()
+  const calls = [advance(decoder, [2])]
+  await sleep(10)
+  calls.push(advance(decoder, [3]))
+  await Promise.all(calls)
+  t.deepEqual(decoder.passes, [[1], [1, 1]])
+  t.true(performance.now() - start > 40)
+
+  const long = bookkeeper({ turnMs: 60_000 })
+  await advance(long, [1])
+  const waiting = advance(long, [2])
+  await advance(long, ids(100))
+  await waiting
+  t.deepEqual(long.passes, [[1], [100], [1]])
+  const cancelled = new AbortController()
+  const late = advance(long, [3], { job: newJob(cancelled.signal) })
+  await turn()
+  cancelled.abort()
+  await t.throwsAsync(late, { code: 'ABORTED' })
+  long.scheduler.endTurn()
+  await advance(long, [4])
+  t.deepEqual(long.passes.at(-1), [1])
 })
 
 test('as many tokens share a pass as have the same bits in it', async (t) => {
@@ -208,6 +236,7 @@ test('a call that is cancelled while it waits is over at once, and one under way
   const controllers = [new AbortController(), new AbortController()]
   const [running, waiting] = [new Text([7]), new Text([8])]
   const first = advance(decoder, ids(600, 1), { sequence: running, job: newJob(controllers[0]!.signal) })
+  const abreast = Array.from({ length: promptsAbreast - 1 }, () => advance(decoder, ids(600)))
   const second = advance(decoder, ids(600, 1), { sequence: waiting, job: newJob(controllers[1]!.signal) })
   const third = advance(decoder, ids(3))
   const ends: string[] = []
@@ -220,7 +249,7 @@ test('a call that is cancelled while it waits is over at once, and one under way
   await Promise.resolve()
   t.deepEqual(ends, ['second ABORTED'])
   controllers[0]!.abort()
-  await Promise.all([...watched, third])
+  await Promise.all([...watched, ...abreast, third])
   t.deepEqual(ends, ['second ABORTED', 'first ABORTED'])
   t.deepEqual([running.ids, waiting.ids], [[7], [8]])
   t.deepEqual(await third, expected([], ids(3), {}))

@@ -2,7 +2,7 @@
 
 import test from 'ava'
 import fc from 'fast-check'
-import { fewRows, mostRows, sharesOfFew, sharesOfMany, type Share } from '../../lib/engine/step-plan.js'
+import { fewRows, mostRows, promptsAbreast, sharesOfFew, sharesOfMany, type Share } from '../../lib/engine/step-plan.js'
 
 const few = fc.array(
   fc.integer({ min: 1, max: fewRows }).map((rows) => ({ rows, done: 0 })),
@@ -57,4 +57,27 @@ test('calls of many rows fill passes in their order, and no slice of one is few,
       }
     }),
   )
+})
+
+test('prompts that were asked together end in the same pass, as many as are read side by side', (t) => {
+  const calls = Array.from({ length: 2 * promptsAbreast }, () => ({ rows: 640, done: 0 }))
+  const ends: number[] = []
+  for (let pass = 0; ends.length < calls.length; pass++) {
+    const waiting = calls.filter(({ rows, done }) => done < rows)
+    for (const { index, rows } of sharesOfMany(waiting, mostRows)) {
+      const call = waiting[index]!
+      call.done += rows
+      if (call.done === call.rows) ends.push(pass)
+    }
+  }
+  t.deepEqual(ends, [4, 4, 4, 4, 9, 9, 9, 9])
+})
+
+test('a short prompt does not wait for the long ones before it, and these share what it leaves', (t) => {
+  const waiting = [2000, 2000, 80].map((rows) => ({ rows, done: 0 }))
+  t.deepEqual(sharesOfMany(waiting, mostRows), [
+    { index: 0, rows: 216 },
+    { index: 1, rows: 216 },
+    { index: 2, rows: 80 },
+  ])
 })
