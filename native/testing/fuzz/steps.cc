@@ -191,11 +191,12 @@ void pass(Bytes& bytes, std::vector<KvCache>& caches) {
     if (bytes.one_in(3)) step.cancel = std::make_shared<std::atomic<bool>>(bytes.one_in(4));
     steps.push_back(std::move(step));
   }
-  // As the binding: rows are counted with what a step claims, however wild. Where that is no size, the array for the
+  // As the binding: rows are counted with what each step claims, however wild. Where that is no size, the array for the
   // results could not have been made.
   int64_t rows = 0, whole = 0, ranked = 0;
   for (const Step& step : steps) {
-    if (__builtin_add_overflow(rows, step.logit_rows(), &rows) || rows < 0 || rows > 4096) return;
+    if (step.logit_rows() < 0 || step.logit_rows() > 4096 - rows) return;
+    rows += step.logit_rows();
     whole += step.whole_rows();
     ranked += step.candidate_rows();
   }
