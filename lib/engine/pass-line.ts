@@ -121,7 +121,7 @@ export class PassLine {
 
   async #run(): Promise<void> {
     while (this.#waiting.length > 0) {
-      await this.#turn()
+      await this.#untilTurn()
       const parts = this.#parts()
       if (parts.length === 0) break
       await this.#pass(parts)
@@ -132,8 +132,8 @@ export class PassLine {
     this.#running = false
   }
 
-  /** Until shortly before the next pass may run: it is planned so late that whoever asks meanwhile is in it. */
-  async #turn(): Promise<void> {
+  /** Waits until shortly before the next pass may run: it is planned so late that whoever asks meanwhile is in it. */
+  async #untilTurn(): Promise<void> {
     const left = this.#nextTurn - performance.now() - planningMs
     if (left <= 0) return
     await new Promise<void>((resolve) => {
