@@ -5,6 +5,7 @@ import type { PromptWriter } from './answers/prompt-writer.js'
 import type { Engine } from './engine/engine.js'
 import type { CacheUse } from './engine/picture-cache.js'
 import type { StoreUse } from './engine/picture-store.js'
+import type { Passes } from './engine/scheduler.js'
 import { given } from './options.js'
 import type { ImageAspectRatio } from './image/image-processor.js'
 import { machine, type Machine } from './machine.js'
@@ -46,9 +47,14 @@ export interface ModelInfo extends NativeInfo {
   }
   /**
    * Answers, and texts that are embedded: those that run, those that wait for room, and the room in bytes of keys and
-   * values.
+   * values; and how many passes through the decoder there were, and texts and rows in them.
    */
-  readonly load: { readonly running: number; readonly waiting: number; readonly kvCacheBytes: number }
+  readonly load: {
+    readonly running: number
+    readonly waiting: number
+    readonly kvCacheBytes: number
+    readonly passes: Passes
+  }
   /**
    * Beginnings of prompts and encoded pictures that are kept (`prefixCacheBytes`, `pictureCacheBytes`): how many, their
    * bytes, and how often one was of use.
@@ -98,6 +104,7 @@ export function modelInfo(engine: Engine, prompts: PromptWriter, clip: boolean):
       running: admission.running,
       waiting: admission.waiting,
       kvCacheBytes: admission.limits.kvCacheBytes,
+      passes: engine.passes,
     },
     caches: {
       prefixes: engine.prefixes.use,

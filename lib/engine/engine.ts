@@ -24,7 +24,7 @@ import {
 } from '../native.js'
 import { batchSize, PictureBatches, type Tower } from './picture-batches.js'
 import { promptsAbreast } from './step-plan.js'
-import { Scheduler } from './scheduler.js'
+import { Scheduler, type Passes } from './scheduler.js'
 import { modelFingerprint } from './model-fingerprint.js'
 import { PictureCache, type BackingStore } from './picture-cache.js'
 import { PictureStore } from './picture-store.js'
@@ -120,6 +120,10 @@ export class Engine {
       bytesOfPage: this.#bytesOfPage,
       apart,
     })
+  }
+
+  get passes(): Passes {
+    return this.#scheduler.passes
   }
 
   /** Maps the weights, or copies them. `limits` may depend on what is left of a device's memory. */

@@ -66,6 +66,14 @@ interface Part {
   readonly outputs: number
 }
 
+/** Passes that there were: what shared them says how large batches are. */
+export interface PassCount {
+  readonly passes: number
+  /** Texts that had rows in them, each counted once a pass. */
+  readonly texts: number
+  readonly rows: number
+}
+
 /**
  * Readers of candidates that work one after another without a turn of the event loop between: each for some tens of
  * microseconds.
@@ -83,6 +91,7 @@ export class PassLine {
   /** In the order of asking. */
   readonly #waiting: Call[] = []
   #running = false
+  #count: PassCount = { passes: 0, texts: 0, rows: 0 }
   /** When other work that passes of this line run within lets the next one run, on the clock of `performance.now()`. */
   #nextTurn = 0
   /** Ends the wait for it. */
@@ -104,6 +113,10 @@ export class PassLine {
     this.#widths = widths
     this.#plan = plan
     this.#onPass = onPass
+  }
+
+  get count(): PassCount {
+    return this.#count
   }
 
   join(call: Call): void {
@@ -196,6 +209,12 @@ export class PassLine {
       return
     }
     this.#nextTurn = performance.now() + turnMs
+    const { passes, texts, rows } = this.#count
+    this.#count = {
+      passes: passes + 1,
+      texts: texts + parts.length,
+      rows: parts.reduce((sum, part) => sum + part.rows, rows),
+    }
     let [from, row, readers] = [0, 0, 0]
     for (const [n, part] of parts.entries()) {
       const { call, outputs: count } = part

@@ -4,7 +4,7 @@
 // pass of many, as of a tower (native/binding/runner.h), so that answers go on while long prompts are read and these lose nothing by it.
 
 import type { NativeModel } from '../native.js'
-import { PassLine, type Advance, type Call, type Widths } from './pass-line.js'
+import { PassLine, type Advance, type Call, type PassCount, type Widths } from './pass-line.js'
 import { rowCount } from './segments.js'
 import { fewRows, mostRows, sharesOfFew, sharesOfMany } from './step-plan.js'
 
@@ -13,6 +13,14 @@ export interface SchedulerOptions extends Widths {
   readonly apart: boolean
   /** Rows of a pass, at most; default those of a CPU. */
   readonly most?: number
+}
+
+/** Passes through the decoder since the model was opened. */
+export interface Passes {
+  /** Of tokens of answers, drafts and short questions. */
+  readonly tokens: PassCount
+  /** Of prompts of more than 32 rows. */
+  readonly prompts: PassCount
 }
 
 export class Scheduler {
@@ -26,6 +34,10 @@ export class Scheduler {
     this.#many = new PassLine(native, options, ofMany, () => {
       this.endTurn()
     })
+  }
+
+  get passes(): Passes {
+    return { tokens: this.#few.count, prompts: this.#many.count }
   }
 
   /** A tower, or a pass of many rows, is done: passes of few rows that wait for their turn within it go on. */

@@ -36,6 +36,11 @@ function gauges({ models, since }: Served, inFlight: InFlight): readonly Gauge[]
       [{ model, cache: 'prefixes' }, value(caches.prefixes)] as const,
       [{ model, cache: 'pictures' }, value(caches.pictures)] as const,
     ])
+  const ofPasses = (value: (count: ModelInfo['load']['passes']['tokens']) => number) =>
+    infos.flatMap(([model, { load }]) => [
+      [{ model, of: 'tokens' }, value(load.passes.tokens)] as const,
+      [{ model, of: 'prompts' }, value(load.passes.prompts)] as const,
+    ])
   const one = (value: number) => () => [[{}, value]] as const
   return [
     { name: 'llava_requests_in_flight', help: 'Requests under way.', values: one(inFlight.requests) },
@@ -49,6 +54,24 @@ function gauges({ models, since }: Served, inFlight: InFlight): readonly Gauge[]
       name: 'llava_waiting_texts',
       help: 'Texts that wait for memory.',
       values: () => ofModels(({ load }) => load.waiting),
+    },
+    {
+      name: 'llava_passes_total',
+      help: 'Passes through the decoder, of tokens of answers and of prompts.',
+      type: 'counter',
+      values: () => ofPasses(({ passes }) => passes),
+    },
+    {
+      name: 'llava_pass_texts_total',
+      help: 'Texts in these, each counted once a pass: over llava_passes_total, the mean size of a batch.',
+      type: 'counter',
+      values: () => ofPasses(({ texts }) => texts),
+    },
+    {
+      name: 'llava_pass_rows_total',
+      help: 'Rows in these: tokens, and rows of pictures.',
+      type: 'counter',
+      values: () => ofPasses(({ rows }) => rows),
     },
     {
       name: 'llava_kv_cache_bytes',

@@ -112,6 +112,12 @@ test('metrics count requests, tokens, waits and what the caches were good for', 
   t.true(value('llava_cached_prompt_tokens_total') > 0)
   t.is(value('llava_completion_tokens_total'), 24)
   t.is(value('llava_cache_hits_total{model="default",cache="prefixes"}'), 1)
+  const [passes, texts] = [
+    value('llava_passes_total{model="default",of="tokens"}'),
+    value('llava_pass_texts_total{model="default",of="tokens"}'),
+  ]
+  t.true(passes > 0 && texts >= passes, `${texts} texts in ${passes} passes`)
+  t.true(value('llava_pass_rows_total{model="default",of="prompts"}') > (here.model.info().vision?.rowsPerImage ?? NaN))
   t.is(value('llava_requests_in_flight'), 0)
   t.true(value('process_resident_memory_bytes') > 1e6)
   // each sample is one of a metric whose type stands before it, and buckets grow
