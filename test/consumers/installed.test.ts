@@ -97,6 +97,32 @@ test.serial('npm: import and require() answer', async (t) => {
   answered(t, await node(installed, 'ask.cjs'))
 })
 
+test.serial('npm: llava-native/server has the chat page and what it loads', async (t) => {
+  await writeFile(
+    path.join(installed, 'page.mjs'),
+    `import { LLaVA } from 'llava-native'
+import { serve } from 'llava-native/server'
+const model = await LLaVA.open()
+const server = await serve({ port: 0, models: { default: model } })
+const page = await (await fetch(server.url)).text()
+for (const [, file] of page.matchAll(/(?:src|href)="([^"]+)"/g)) {
+  const { status, headers } = await fetch(new URL(file, server.url))
+  console.log(status, headers.get('content-type').split(';')[0])
+}
+await server.close()
+model.dispose()
+`,
+  )
+  const { code, stdout, all } = await node(installed, 'page.mjs')
+  t.is(code, 0, all)
+  const served = stdout.trimEnd().split('\n')
+  t.true(served.includes('200 text/javascript') && served.includes('200 text/css'), all)
+  t.true(
+    served.every((line) => line.startsWith('200 ')),
+    all,
+  )
+})
+
 test.serial('npm: the command answers', async (t) => {
   const picture = path.join(installed, 'node_modules/llava-native/models/demo.png')
   const { stdout, all } = await run('npx', ['llava', 'ask', picture, 'What is in this picture?'], {
