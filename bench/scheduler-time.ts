@@ -12,7 +12,8 @@ import type { NativeModel, NativeSequence } from '../lib/native.js'
  * so that who else runs does not count.
  */
 export async function measureSchedulerTime(sequences: number, steps = 2000): Promise<number> {
-  const forward: NativeModel['forward'] = (parts) => Promise.resolve({ failures: parts.map(() => null), computeMs: 1, turnMs: 0 })
+  const forward: NativeModel['forward'] = (parts) =>
+    Promise.resolve({ failures: parts.map(() => null), computeMs: 1, turnMs: 0 })
   const sizes = { vocabSize: 32_000, candidateIds: 32_000, hiddenSize: 4096, apart: false }
   const scheduler = new Scheduler({ forward }, sizes)
   const sequence: NativeSequence = {
