@@ -19,29 +19,21 @@ def silent(level, text, data):
     pass
 
 
-def decode_together(context, batch, positions, vocabulary):
-    """One token at the next position of each sequence; positions[s] is where sequence s goes on."""
-    batch.n_tokens = len(positions)
-    for row, position in enumerate(positions):
+def compute(context, batch, rows, vocabulary):
+    """A random token at each of (sequence, position, whether its logits are wanted), in one pass."""
+    batch.n_tokens = len(rows)
+    for row, (sequence, position, wants_logits) in enumerate(rows):
         batch.token[row] = random.randrange(vocabulary)
         batch.pos[row] = position
         batch.n_seq_id[row] = 1
-        batch.seq_id[row][0] = row
-        batch.logits[row] = True
+        batch.seq_id[row][0] = sequence
+        batch.logits[row] = wants_logits
     check(llama_cpp.llama_decode(context, batch))
-    return [position + 1 for position in positions]
 
 
 def prefill(context, batch, sequence, count, vocabulary):
     """COUNT tokens of one sequence from position 0, with the logits of the last."""
-    batch.n_tokens = count
-    for row in range(count):
-        batch.token[row] = random.randrange(vocabulary)
-        batch.pos[row] = row
-        batch.n_seq_id[row] = 1
-        batch.seq_id[row][0] = sequence
-        batch.logits[row] = row == count - 1
-    check(llama_cpp.llama_decode(context, batch))
+    compute(context, batch, [(sequence, position, position == count - 1) for position in range(count)], vocabulary)
 
 
 def check(status):
@@ -75,20 +67,20 @@ def main():
     batch = llama_cpp.llama_batch_init(params.n_batch, 0, 1)
     vocabulary = llama_cpp.llama_vocab_n_tokens(llama_cpp.llama_model_get_vocab(model))
 
-    def generated(positions):
-        for _ in range(generate):
-            positions = decode_together(context, batch, positions, vocabulary)
+    def generated(count, first):
+        for position in range(first, first + generate):
+            compute(context, batch, [(sequence, position, True) for sequence in range(count)], vocabulary)
 
     prefill(context, batch, 0, min(prompt, 32), vocabulary)  # warms up
     llama_cpp.llama_memory_clear(memory, True)
     rates = {'prefill': prompt / timed(context, lambda: prefill(context, batch, 0, prompt, vocabulary))}
     llama_cpp.llama_memory_clear(memory, True)
     prefill(context, batch, 0, 1, vocabulary)
-    rates['decode'] = generate / timed(context, lambda: generated([1]))
+    rates['decode'] = generate / timed(context, lambda: generated(1, 1))
     llama_cpp.llama_memory_clear(memory, True)
     for sequence in range(sequences):
         prefill(context, batch, sequence, batch_prompt, vocabulary)
-    rates['batch'] = sequences * generate / timed(context, lambda: generated([batch_prompt] * sequences))
+    rates['batch'] = sequences * generate / timed(context, lambda: generated(sequences, batch_prompt))
     print(json.dumps(rates))
 
 

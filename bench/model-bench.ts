@@ -64,7 +64,7 @@ export interface MemoryLine {
 }
 
 /** Decoding side by side begins after this many positions: prefills are not what is timed there. */
-const batchPrompt = 64
+export const batchPrompt = 64
 
 export async function* runModelBench(options: ModelBenchOptions = {}): AsyncGenerator<ModelLine, void, undefined> {
   if (options.model !== undefined) {

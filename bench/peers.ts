@@ -1,7 +1,9 @@
-// The same work on other engines, in turns with ours on the same files, threads and machine: llama.cpp and its fork ik_llama.cpp by their own llama-bench,
-// llama.cpp as llama-cpp-python builds it for this CPU, also with several texts side by side, llama.cpp's prebuilt binary by node-llama-cpp (prefill from an empty context, decoding from its first token), and a picture through tower and projector on
-// llama.cpp by its llama-mtmd-cli, in the weights' own type, and on ONNX Runtime, which @huggingface/transformers runs on, in float32. None of them is
-// installed with this package: a peer that is not there is skipped with a sentence on how to get it.
+// The same work on other engines, in turns with ours on the same files, threads and machine: llama.cpp and its fork
+// ik_llama.cpp by their own llama-bench, llama.cpp as llama-cpp-python builds it for this CPU, also with several texts
+// side by side, its prebuilt binary by node-llama-cpp (prefill from an empty context, decoding from its first token), and
+// a picture through tower and projector on llama.cpp by its llama-mtmd-cli, in the weights' own type, and on ONNX Runtime,
+// which @huggingface/transformers runs on, in float32. None of them is installed with this package: a peer that is not
+// there is skipped with a sentence on how to get it.
 
 import { execFile } from 'node:child_process'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
@@ -11,6 +13,7 @@ import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { LLaVA, type Dtype, type Isa } from '../lib/index.js'
 import { writeClipOnnx } from './clip-onnx.js'
+import { batchPrompt } from './model-bench.js'
 import { optional } from './optional.js'
 import { decoders, patches, visionTower, type DecoderName } from './shapes.js'
 import { median } from '../lib/benchmark/statistics.js'
@@ -260,9 +263,6 @@ async function againstLlamaBench(
     close: nothingToClose,
   })
 }
-
-/** Tokens of each prompt before several texts are decoded side by side. */
-const batchPrompt = 64
 
 /** With weights as they lie, and with weights brought into another order as they are loaded. */
 async function againstLlamaCppPython(setting: Setting): Promise<Contest | undefined> {

@@ -49,22 +49,15 @@ export const promptsAbreast = 4
  * for the others; then, where all of them end, for those behind them. Each share lies in a run of `most` rows of its call.
  */
 export function sharesOfMany(waiting: readonly Waiting[], most: number): readonly Share[] {
-  const left = waiting.map((call) => leftOfRun(call, most))
-  const abreast = left.slice(0, promptsAbreast).map((rows, index) => ({ index, rows }))
-  const behind = left.slice(promptsAbreast).map((rows, index) => ({ index: promptsAbreast + index, rows }))
+  const left = waiting.map((call, index) => ({ index, rows: leftOfRun(call, most) }))
+  const abreast = left.slice(0, promptsAbreast).sort((a, b) => a.rows - b.rows)
   const shares: Share[] = []
   let room = most
-  const take = (index: number, rows: number) => {
+  for (const [n, { index, rows: wanted }] of [...abreast, ...left.slice(promptsAbreast)].entries()) {
+    if (room <= 0) break
+    const rows = longSlice(wanted, Math.floor(room / Math.max(abreast.length - n, 1)))
     room -= rows
     shares.push({ index, rows })
-  }
-  abreast.sort((a, b) => a.rows - b.rows)
-  for (const [n, { index, rows }] of abreast.entries()) {
-    if (room > 0) take(index, longSlice(rows, Math.floor(room / (abreast.length - n))))
-  }
-  for (const { index, rows } of behind) {
-    if (room <= 0) break
-    take(index, longSlice(rows, room))
   }
   return shares.sort((a, b) => a.index - b.index)
 }

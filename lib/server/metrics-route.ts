@@ -31,16 +31,14 @@ function gauges({ models, since }: Served, inFlight: InFlight): readonly Gauge[]
   const infos = Object.entries(models).map(([name, model]) => [name, model.info()] as const)
   const ofModels = (value: (info: (typeof infos)[number][1]) => number) =>
     infos.map(([model, info]) => [{ model }, value(info)] as const)
-  const ofCaches = (value: (use: ModelInfo['caches']['prefixes']) => number) =>
-    infos.flatMap(([model, { caches }]) => [
-      [{ model, cache: 'prefixes' }, value(caches.prefixes)] as const,
-      [{ model, cache: 'pictures' }, value(caches.pictures)] as const,
-    ])
-  const ofPasses = (value: (count: ModelInfo['load']['passes']['tokens']) => number) =>
-    infos.flatMap(([model, { load }]) => [
-      [{ model, of: 'tokens' }, value(load.passes.tokens)] as const,
-      [{ model, of: 'prompts' }, value(load.passes.prompts)] as const,
-    ])
+  const ofParts =
+    <Part>(label: string, parts: (info: ModelInfo) => Readonly<Record<string, Part>>) =>
+    (value: (part: Part) => number) =>
+      infos.flatMap(([model, info]) =>
+        Object.entries(parts(info)).map(([name, part]) => [{ model, [label]: name }, value(part)] as const),
+      )
+  const ofCaches = ofParts('cache', ({ caches: { prefixes, pictures } }) => ({ prefixes, pictures }))
+  const ofPasses = ofParts('of', ({ load: { passes } }) => ({ tokens: passes.tokens, prompts: passes.prompts }))
   const one = (value: number) => () => [[{}, value]] as const
   return [
     { name: 'llava_requests_in_flight', help: 'Requests under way.', values: one(inFlight.requests) },

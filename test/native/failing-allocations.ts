@@ -133,7 +133,9 @@ const probe = loadProbe()
 native()
 if (probe.watch('llava_native') === 0) throw new Error('the native code is not there to be watched')
 
-const chosen = tasks[process.argv[2] as KindOfWork]
+const name = process.argv[2] as KindOfWork
+if (!Object.hasOwn(tasks, name)) throw new Error(`no work called ${name}`)
+const chosen = tasks[name]
 
 async function collected(): Promise<void> {
   for (let i = 0; i < 3; i++) {

@@ -1,11 +1,10 @@
 // Answers go on within the products of a long prompt, which are cut for them where they take long, and nobody's bits depend on it.
 
-import { mkdir, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import { LLaVA } from '../../lib/index.js'
 import { writeSafetensors } from '../../lib/weights/safetensors-writer.js'
-import { llavaConfig, savedName, temporaryFolder, textShapes, tiny, tokenizerJson } from '../weights/tiny-llava.js'
+import { llavaConfig, savedName, temporaryFolder, textShapes, tiny, tokenizerJson, writeFiles } from '../weights/tiny-llava.js'
 
 /**
  * Two layers, of which the last computes its last row alone. Products of 500 rows of the first take long where the scalar
@@ -17,7 +16,6 @@ const products = 10
 
 async function slowModel(t: ExecutionContext): Promise<string> {
   const folder = path.join(await temporaryFolder(t), 'model')
-  await mkdir(folder)
   const config = {
     ...llavaConfig.text_config,
     architectures: ['LlamaForCausalLM'],
@@ -28,8 +26,7 @@ async function slowModel(t: ExecutionContext): Promise<string> {
     num_key_value_heads: sizes.Hk,
     max_position_embeddings: 512,
   }
-  await writeFile(path.join(folder, 'config.json'), JSON.stringify(config))
-  await writeFile(path.join(folder, 'tokenizer.json'), JSON.stringify(tokenizerJson))
+  await writeFiles(folder, { 'config.json': config, 'tokenizer.json': tokenizerJson })
   const tensors = [...textShapes(sizes)].map(([name, shape]) => {
     const count = shape.reduce((product, size) => product * size, 1)
     return [savedName(name).replace(/^language_model\./, ''), { shape, data: Float32Array.from({ length: count }, (_, n) => Math.sin(n * 12.9898) / 16) }] as const
