@@ -1,7 +1,7 @@
-// What llama.cpp makes of the pairs that convertModel writes: it must see the same picture. Runs where a Python has llama-cpp-python:
-// LLAMA_CPP_PYTHON names it, else python3 is tried.
+// What llama.cpp makes of the pairs that convertModel writes: it must see the same picture. Runs where a Python has xllamacpp,
+// llama.cpp as wheels of PyPI carry it: XLLAMACPP_PYTHON names it, else python3 is tried.
 
-import { execFile, execFileSync } from 'node:child_process'
+import { execFile } from 'node:child_process'
 import { readFile, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -14,19 +14,12 @@ import { mmprojFields } from '../lib/weights/gguf-metadata.js'
 import { layoutGguf } from '../lib/weights/gguf-writer.js'
 import { readGgufHeader } from '../lib/weights/gguf.js'
 import { describeModel } from '../lib/weights/describe-model.js'
+import { isAtHand } from './at-hand.js'
 import { temporaryFolder } from './weights/tiny-llava.js'
 
 const root = fileURLToPath(new URL('../../', import.meta.url))
-const python = process.env['LLAMA_CPP_PYTHON'] ?? 'python3'
-
-function atHand(): boolean {
-  try {
-    execFileSync(python, ['-c', 'import llama_cpp'], { stdio: 'ignore' })
-    return true
-  } catch {
-    return false
-  }
-}
+const python = process.env['XLLAMACPP_PYTHON'] ?? 'python3'
+const atHand = isAtHand(python, ['-c', 'import xllamacpp'])
 
 async function answerOfLlamaCpp(
   [model, mmproj]: readonly string[],
@@ -71,10 +64,10 @@ async function compareAnswers(t: ExecutionContext, pair: readonly string[]): Pro
   }
 }
 
-const ifAtHand = atHand() ? test.serial : test.serial.skip
-const missing = atHand()
+const ifAtHand = atHand ? test.serial : test.serial.skip
+const missing = atHand
   ? ''
-  : ' (skipped: no llama-cpp-python; pip install llama-cpp-python, or name a Python that has it in LLAMA_CPP_PYTHON)'
+  : ' (skipped: no xllamacpp; pip install xllamacpp, or name a Python that has it in XLLAMACPP_PYTHON)'
 
 for (const type of ['f16', 'q8_0'] as const) {
   ifAtHand(

@@ -1,7 +1,7 @@
 // node tools/emulated-conformance.mjs: the conformance suite on the kernel tables that this machine's CPU lacks; on those
 // that it has, `npm test` runs it. Installs nothing.
 //   AArch64 tables: cross-compiled, under qemu-user; each on the weakest CPU that has it, so that what is detected is
-//   tested too.
+//   tested too. Without the scalar one, which no AArch64 takes.
 //   x86 tables: AVX-512 through SIMDe, AVX-VNNI on plain AVX2.
 // Ends as ava does, with lines that tools/count-tests.mjs sums up.
 
@@ -35,7 +35,6 @@ const onCpu = (cpu) => ['qemu-aarch64-static', '-cpu', cpu]
 
 /** A suite is one table: `on` is the command that runs the program. */
 const everySuite = [
-  { build: arm64, on: onCpu('cortex-a53'), isa: 'scalar' },
   { build: arm64, on: onCpu('cortex-a53'), isa: 'neon' },
   { build: arm64, on: onCpu('cortex-a76'), isa: 'neon-dotprod' },
   { build: arm64, on: onCpu('max'), isa: 'neon-i8mm' },

@@ -31,7 +31,7 @@ struct Target {
   std::function<std::shared_ptr<Backend>(int threads)> backend;
   bool half_attention = false;  // of many rows over f16 and q8_0, where arithmetic is fast: factors in f16
 };
-const std::vector<Target>& targets();
+const std::vector<Target>& targets();  // weakest first
 
 struct Verdict {
   bool ok;
@@ -44,6 +44,7 @@ class Trial;
 struct Case {
   std::string name;
   void (*run)(Trial&);
+  bool floats = false;  // meets no kernel that multiplies quantised weights: run_on_table() sees to it
 };
 std::vector<Case> kernel_cases();
 std::vector<Case> op_cases();
@@ -52,7 +53,13 @@ std::vector<Case> pool_cases();
 std::vector<Case> resize_cases();
 const std::vector<Case>& all_cases();
 
+// The weakest target below `target` that has the same kernels as far as the case meets them, so that it says nothing
+// new on `target`; null where there is none.
+const Target* same_below(const Case& which, const Target& target);
+
 Verdict run_case(const Case& which, const Target& target);
+// The same on a target of the list above: in a case of floats, the kernels of quantised weights are traps.
+Verdict run_on_table(const Case& which, const Target& target);
 
 // Seeded: the same numbers on every machine (SplitMix64).
 class Random {

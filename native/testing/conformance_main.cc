@@ -1,6 +1,6 @@
 // The conformance suite as a plain program, for CPUs that no Node runs on here (qemu-user) and for emulated ISAs.
-//   llava_conformance [isa…]   runs every case on every table, or on those named; prints what fails and, for each
-//   table, how many passed.
+//   llava_conformance [isa…]   runs every case on every table, or on those named, but for what a weaker table says
+//   already; prints what fails and, for each table, how many passed.
 #include <algorithm>
 #include <cstdio>
 #include <span>
@@ -19,7 +19,8 @@ struct Count {
 Count run(const Target& target) {
   Count count;
   for (const llava::testing::Case& each : llava::testing::all_cases()) {
-    const llava::testing::Verdict verdict = run_case(each, target);
+    if (same_below(each, target) != nullptr) continue;
+    const llava::testing::Verdict verdict = run_on_table(each, target);
     (verdict.ok ? count.passed : count.failed)++;
     if (!verdict.ok)
       std::printf("FAILED %s: %s\n    %s\n", target.isa.c_str(), each.name.c_str(), verdict.detail.c_str());

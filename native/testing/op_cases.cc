@@ -9,6 +9,7 @@
 #include <functional>
 #include <map>
 #include <numeric>
+#include <string_view>
 
 #include "common/blocks.h"
 #include "common/error.h"
@@ -2310,14 +2311,20 @@ void rope_layouts(Trial& t) {
   }
 }
 
+constexpr bool kFloats = true;
+
+constexpr bool meets_floats_alone(std::string_view op) { return op != "linear"; }
+
 }  // namespace
 
 std::vector<Case> op_cases() {
   return {
-#define OP(name, Args) {"op " #name " does what plain loops do, on any number of threads", op_case::name},
+#define OP(name, Args) \
+  {"op " #name " does what plain loops do, on any number of threads", op_case::name, meets_floats_alone(#name)},
 #include "ops/ops.def"
 #undef OP
-#define OP(name, Args) {"op " #name " refuses arguments that break its contract", op_contract::name},
+#define OP(name, Args) \
+  {"op " #name " refuses arguments that break its contract", op_contract::name, meets_floats_alone(#name)},
 #include "ops/ops.def"
 #undef OP
       {"linear applies scale, bias, activation and residual in this order; the residual may stand in y",
@@ -2327,30 +2334,33 @@ std::vector<Case> op_cases() {
       {"linear computes two or three outputs together to the same bits as apart", linear_outputs},
       {"quantised linear gives a row the same bits alone and in any batch", quantised_rows_alone},
       {"linear of many rows gives each the same bits beside any others", many_rows_apart},
-      {"float linear under exact arithmetic gives a row the same bits alone and in any batch", float_rows_alone},
-      {"float linear gives a row the same bits alone and beside a few others", float_few_rows_alone},
+      {"float linear under exact arithmetic gives a row the same bits alone and in any batch", float_rows_alone,
+       kFloats},
+      {"float linear gives a row the same bits alone and beside a few others", float_few_rows_alone, kFloats},
       {"quantised linear multiplies values far above all others in float, each by its column of weights",
        linear_outliers},
       {"int8 arithmetic strays from the exact product by no more than half a step of each activation",
        [](Trial& t) { quantised_linear_error(t, false); }},
       {"a few values far above all others make no step coarser", [](Trial& t) { quantised_linear_error(t, true); }},
-      {"attention gives a row the same bits alone and in a block, so decode equals prefill", attention_rows_alone},
-      {"kv_append and attention give each sequence of a batch the bits it has alone", ragged_batches},
-      {"attention lets no row see that a later position's values overflowed", attention_overflow},
-      {"NaN, infinities and overflow stay in their row: ops of one matrix", rows_with_nan},
-      {"NaN, infinities and overflow in a norm are what args.h says", norms_that_overflow},
+      {"attention gives a row the same bits alone and in a block, so decode equals prefill", attention_rows_alone,
+       kFloats},
+      {"kv_append and attention give each sequence of a batch the bits it has alone", ragged_batches, kFloats},
+      {"attention lets no row see that a later position's values overflowed", attention_overflow, kFloats},
+      {"NaN, infinities and overflow stay in their row: ops of one matrix", rows_with_nan, kFloats},
+      {"NaN, infinities and overflow in a norm are what args.h says", norms_that_overflow, kFloats},
       {"NaN, infinities and overflow stay in their row: linear", linear_with_nan},
       {"NaN in a row of weights stays in its column: linear", linear_with_nan_weights},
-      {"NaN, infinities and overflow stay in their patch: patch_embed", patches_with_nan},
-      {"NaN, infinities and overflow stay in their block: kv_append", pages_with_nan},
-      {"NaN, infinities and overflow are seen only by rows that see their position: attention", attention_with_nan},
+      {"NaN, infinities and overflow stay in their patch: patch_embed", patches_with_nan, kFloats},
+      {"NaN, infinities and overflow stay in their block: kv_append", pages_with_nan, kFloats},
+      {"NaN, infinities and overflow are seen only by rows that see their position: attention", attention_with_nan,
+       kFloats},
       {"NaN and infinities are seen only by rows that see their position: attention_weights",
-       attention_weights_with_nan},
-      {"NaN, infinities and overflow stay in their sequence: attention of a batch", batches_with_nan},
+       attention_weights_with_nan, kFloats},
+      {"NaN, infinities and overflow stay in their sequence: attention of a batch", batches_with_nan, kFloats},
       {"attention over q8_0 keys and values strays from float32's by no more than half a step of each",
-       cached_attention_error},
-      {"attention holds for scores far apart", attention_extremes},
-      {"rope of permuted heads in the interleaved layout equals rope in the half layout", rope_layouts},
+       cached_attention_error, kFloats},
+      {"attention holds for scores far apart", attention_extremes, kFloats},
+      {"rope of permuted heads in the interleaved layout equals rope in the half layout", rope_layouts, kFloats},
   };
 }
 

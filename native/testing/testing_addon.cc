@@ -1,6 +1,6 @@
 // The addon of the tests: all of the shipped one's on the far back end, and
-//   listCases() -> {name, isa}[], runCase(name, isa) -> {ok, worstError, bound, detail}; foreignExternal, a pointer
-//   that no class here knows.
+//   listCases() -> {name, isa, sameBelow?}[], with the weaker isa that has the same kernels as far as the case meets
+//   them; runCase(name, isa) -> {ok, worstError, bound, detail}; foreignExternal, a pointer that no class here knows.
 #include "binding/exports.h"
 #include "binding/wraps.h"
 #include "testing/conformance.h"
@@ -15,6 +15,8 @@ Napi::Value list_cases(const Napi::CallbackInfo& info) {
       const Napi::Object entry = Napi::Object::New(info.Env());
       entry.Set("name", each.name);
       entry.Set("isa", target.isa);
+      const llava::testing::Target* same = same_below(each, target);
+      if (same != nullptr) entry.Set("sameBelow", same->isa);
       out.Set(out.Length(), entry);
     }
   }
@@ -26,7 +28,7 @@ Napi::Value run_case(const Napi::CallbackInfo& info) {
   for (const llava::testing::Case& each : llava::testing::all_cases()) {
     for (const llava::testing::Target& target : llava::testing::targets()) {
       if (each.name != name || target.isa != isa) continue;
-      const llava::testing::Verdict verdict = run_case(each, target);
+      const llava::testing::Verdict verdict = run_on_table(each, target);
       const Napi::Object out = Napi::Object::New(info.Env());
       out.Set("ok", verdict.ok);
       out.Set("worstError", verdict.worst_error);

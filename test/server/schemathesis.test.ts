@@ -2,28 +2,21 @@
 // server's own, answers of the types and shapes that the document says, and invalid requests refused. SCHEMATHESIS names the program, else it is looked for
 // on the path.
 
-import { execFile, execFileSync } from 'node:child_process'
+import { execFile } from 'node:child_process'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import test from 'ava'
+import { isAtHand } from '../at-hand.js'
 import { running } from './running.js'
 
 const program = process.env['SCHEMATHESIS'] ?? 'schemathesis'
 const hooks = fileURLToPath(new URL('../../../test/oracle/', import.meta.url))
 
-function atHand(): boolean {
-  try {
-    execFileSync(program, ['--version'], { stdio: 'ignore' })
-    return true
-  } catch {
-    return false
-  }
-}
-
-const ifAtHand = atHand() ? test : test.skip
-const missing = atHand() ? '' : ' (skipped: pip install schemathesis, or name the program in SCHEMATHESIS)'
+const atHand = isAtHand(program, ['--version'])
+const ifAtHand = atHand ? test : test.skip
+const missing = atHand ? '' : ' (skipped: pip install schemathesis, or name the program in SCHEMATHESIS)'
 
 /** A request may be of the right shape and still ask for what there is not. */
 const withoutChecks = 'positive_data_acceptance'
