@@ -10,6 +10,7 @@ import { existsSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { availableParallelism } from 'node:os'
 import path from 'node:path'
+import pLimit from 'p-limit'
 import { answers, cmakeBuild, root } from './cmake-build.mjs'
 
 /** What this needs, and the Debian package that has it. */
@@ -84,17 +85,11 @@ if (missing.length > 0) {
 } else {
   for (const { isa } of native) console.log(`${isa}: this CPU has it, and npm test runs the suite on it`)
   for (const build of new Set(suites.map(({ build }) => build))) cmakeBuild(build)
-  const waiting = [...suites]
-  const total = { passed: 0, failed: 0 }
-  const worker = async () => {
-    for (let suite = waiting.shift(); suite !== undefined; suite = waiting.shift()) {
-      const { passed, failed } = await run(suite)
-      total.passed += passed
-      total.failed += failed
-    }
-  }
-  await Promise.all(Array.from({ length: Math.min(availableParallelism(), suites.length) }, worker))
-  console.log(`\n  ${total.passed} tests passed`)
-  if (total.failed > 0) console.log(`  ${total.failed} tests failed`)
-  process.exitCode = total.failed > 0 ? 1 : 0
+  const limit = pLimit(availableParallelism())
+  const counts = await Promise.all(suites.map((suite) => limit(() => run(suite))))
+  const passed = counts.reduce((sum, each) => sum + each.passed, 0)
+  const failed = counts.reduce((sum, each) => sum + each.failed, 0)
+  console.log(`\n  ${passed} tests passed`)
+  if (failed > 0) console.log(`  ${failed} tests failed`)
+  process.exitCode = failed > 0 ? 1 : 0
 }

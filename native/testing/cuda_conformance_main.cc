@@ -1,5 +1,5 @@
 // The op cases of the conformance suite on the CUDA back end: on emulated cards, or on the one that is there.
-//   llava_cuda_conformance [--on=schedules] [part of a case's name…]
+//   llava_cuda_conformance [--share=I/N] [part of a case's name…]   every N-th of the cases, from the I-th
 // On emulated cards each case runs in two schedules at a time, whose results must be the same bits: forward and
 // reverse, then two random ones.
 #include <algorithm>
@@ -135,28 +135,32 @@ bool is_asked(const std::string& name, std::span<char*> parts) {
                                       [&](const char* part) { return name.find(part) != std::string::npos; });
 }
 
-// The word of --on=, and the words without it.
-std::string take_schedules(std::span<char*>& words) {
-  constexpr std::string_view kOn = "--on=";
-  if (words.empty() || !std::string_view(words[0]).starts_with(kOn)) return {};
-  const std::string schedules(std::string_view(words[0]).substr(kOn.size()));
-  words = words.subspan(1);
-  return schedules;
+// Every `of`-th case, from `first`.
+struct Share {
+  int first = 0, of = 1;
+  int seen = 0;  // cases so far
+  bool has_next() { return seen++ % of == first; }
+};
+
+// What --share= says; takes that word away.
+Share take_share(std::span<char*>& words) {
+  Share share;
+  if (!words.empty() && std::sscanf(words[0], "--share=%d/%d", &share.first, &share.of) == 2) words = words.subspan(1);
+  return share;
 }
 
 int run(std::span<char*> parts) {
   int passed = 0, failed = 0;
-  const std::string schedules = take_schedules(parts);
+  Share share = take_share(parts);
   for (const Target& target : targets()) {
-    if (!schedules.empty() && target.isa != schedules) continue;
     for (const auto& [name, holds] : kOfCuda) {
-      if (!is_asked(name, parts)) continue;
+      if (!is_asked(name, parts) || !share.has_next()) continue;
       const bool ok = holds(target);
       (ok ? passed : failed)++;
       std::printf("%s %s: %s\n", ok ? "ok    " : "FAILED", target.isa.c_str(), name);
     }
     for (const llava::testing::Case& each : llava::testing::op_cases()) {
-      if (!is_asked(each.name, parts)) continue;
+      if (!is_asked(each.name, parts) || !share.has_next()) continue;
       const auto start = std::chrono::steady_clock::now();
       const llava::testing::Verdict verdict = run_case(each, target);
       const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();

@@ -1759,8 +1759,9 @@ void attention_rows_alone(Trial& t) {
         if (attends_in_halves(t, type, shape.tokens)) {
           for (const int64_t first : {int64_t{0}, int64_t{5}, shape.tokens - kFewRows - 1})
             alone("many of the rows of the block", first, std::min(kFewRows + 1, shape.tokens - first));
-        } else {
-          for (int64_t row = 0; row < shape.tokens; row++) alone("a row of the block", row, 1);
+        } else {  // each of few, a sample of many
+          const int64_t step = shape.tokens <= kFewRows ? 1 : window == 0 ? 3 : 7;
+          for (int64_t row = shape.tokens - 1; row >= 0; row -= step) alone("a row of the block", row, 1);
         }
       }
     }

@@ -1,0 +1,5 @@
+// The conformance cases of attention.
+
+import { testCases } from './cases.js'
+
+testCases('attention')

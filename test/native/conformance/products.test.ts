@@ -1,0 +1,5 @@
+// The conformance cases of linear.
+
+import { testCases } from './cases.js'
+
+testCases('products')
