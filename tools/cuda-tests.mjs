@@ -1,5 +1,5 @@
 // node tools/cuda-tests.mjs [--sanitized]: the CUDA back end without a card. Its kernels' own text runs on the CPU,
-// every thread a fiber (native/testing/cuda_emu): the conformance suite's op cases in three schedules, whose results
+// every thread a fiber (native/testing/cuda_emu): the conformance suite's op cases in two schedules, whose results
 // must be the same bits, and the goldens through its library, opened at run time. --sanitized: the op cases under
 // AddressSanitizer, without the goldens. Needs CMake, Ninja and a g++ for x86-64; the goldens need what `npm test`
 // builds. Installs nothing.

@@ -11,6 +11,7 @@ import { mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync } from 'node:fs
 import os from 'node:os'
 import path from 'node:path'
 import { parseArgs } from 'node:util'
+import pLimit from 'p-limit'
 import { buildAddons, cmakeBuild, cmakeOptions, root, sanitizedBuild } from './cmake-build.mjs'
 
 const targets = ['weights', 'steps', 'conversion']
@@ -94,8 +95,8 @@ if (build === undefined) {
   const programs = targets.filter((name) => asked.includes(name))
   const names = programs.map((name) => `llava_fuzz_${name}`)
   if (names.length > 0) cmakeBuild({ folder, targets: names, options: cmakeOptions(folder, compiler, options) })
-  const results = []
-  for (const name of programs) results.push(await fuzz(folder, name))
+  const limit = pLimit(os.availableParallelism())
+  const results = await Promise.all(programs.map((name) => limit(() => fuzz(folder, name))))
   if (asked.includes('arguments')) results.push(fuzzArguments(build))
   const passed = results.filter(Boolean).length
   if (passed > 0) console.log(`\n  ${passed} tests passed`)

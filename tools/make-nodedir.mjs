@@ -19,11 +19,11 @@ const commonGypi = `{
 }
 `
 
-/** Writes `directory`/include/node; existing files are replaced. */
+/** Writes `directory`/include/node; existing files are replaced. Headers are as old as the package's: nothing is compiled again for a copy. */
 export function makeNodedir(directory) {
   const include = path.join(path.resolve(directory), 'include/node')
   mkdirSync(include, { recursive: true })
-  cpSync(createRequire(import.meta.url)('node-api-headers').include_dir, include, { recursive: true })
+  cpSync(createRequire(import.meta.url)('node-api-headers').include_dir, include, { recursive: true, preserveTimestamps: true })
   writeFileSync(path.join(include, 'config.gypi'), "{ 'target_defaults': {}, 'variables': {} }\n")
   writeFileSync(path.join(include, 'common.gypi'), commonGypi)
 }

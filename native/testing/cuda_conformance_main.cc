@@ -1,7 +1,7 @@
 // The op cases of the conformance suite on the CUDA back end: on emulated cards, or on the one that is there.
 //   llava_cuda_conformance [--share=I/N] [part of a case's name…]   every N-th of the cases, from the I-th
-// On emulated cards each case runs in two schedules at a time, whose results must be the same bits: forward and
-// reverse, then two random ones.
+// On emulated cards each case runs in two schedules, whose results must be the same bits: reverse and random. The
+// goldens run forward.
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -40,7 +40,7 @@ Target target_of(const std::string& name, int first, int second) {
 
 std::vector<Target> targets() {
 #ifdef LLAVA_CUDA_EMULATED
-  return {target_of("forward and reverse", 0, 1), target_of("random", 2, 3)};
+  return {target_of("reverse and random", 1, 2)};
 #else
   return {target_of(llava::cuda::device_properties(0).name, 0, 0)};
 #endif

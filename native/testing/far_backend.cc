@@ -60,8 +60,7 @@ class FarBackend : public Backend {
     return memory;
   }
   void copy_in(Stream&, DeviceBytes to, std::span<const std::byte> from) override {
-    const Opened opened(*stream_.memory);
-    std::ranges::copy(from, cpu::host(to));
+    stream_.memory->with_block(cpu::host(to), from.size(), [&] { std::ranges::copy(from, cpu::host(to)); });
   }
   void copy_out(Stream&, std::span<std::byte> to, Device<const std::byte> from) override { read(to, from); }
   void copy(Stream&, DeviceBytes to, Device<const std::byte> from, uint64_t nbytes) override {
@@ -70,8 +69,7 @@ class FarBackend : public Backend {
   }
   void synchronize(Stream&) override {}
   void read(std::span<std::byte> to, Device<const std::byte> from) override {
-    const Opened opened(*stream_.memory);
-    std::copy_n(cpu::host(from), to.size(), to.data());
+    stream_.memory->with_block(cpu::host(from), to.size(), [&] { std::copy_n(cpu::host(from), to.size(), to.data()); });
   }
   uint64_t kv_layer_bytes(const KvLayout& layout) const override {
     return static_cast<uint64_t>(cpu::page_layer_bytes(layout));

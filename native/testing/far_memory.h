@@ -13,8 +13,8 @@
 namespace llava::testing {
 
 // Blocks of whole pages in one reserved range, each followed by a page that belongs to none; a block's bytes end where
-// that page begins. While there are few blocks only they are opened, so that whoever leaves one faults; many are opened
-// as one range, since a system call for each of them before every op would take most of the time.
+// that page begins. A copy opens its block, an op opens all: while there are few only them, so that whoever leaves one
+// faults; many as one range, since a system call for each of them before every op would take most of the time.
 class FarMemory {
  public:
   FarMemory() {
@@ -43,6 +43,21 @@ class FarMemory {
     mprotect(start, block.usable, PROT_NONE);
     block.in_use = false;
     in_use_--;
+  }
+
+  // copy() while the block of these bytes is open. The lock is held meanwhile, so copy() must neither fault nor throw.
+  template <class Copy>
+  void with_block(const std::byte* data, uint64_t nbytes, const Copy& copy) {
+    if (nbytes == 0) return;
+    const std::lock_guard lock(mutex_);
+    const auto after = blocks_.upper_bound(const_cast<std::byte*>(data));
+    if (after == blocks_.begin()) throw Error(ErrorCode::kInternal, "a copy is of no block of far memory");
+    const auto& [start, block] = *std::prev(after);
+    if (!block.in_use || data + nbytes > start + block.usable)
+      throw Error(ErrorCode::kInternal, "a copy leaves its block of far memory");
+    if (open_ == 0) mprotect(start, block.usable, PROT_READ | PROT_WRITE);
+    copy();
+    if (open_ == 0) mprotect(start, block.usable, PROT_NONE);
   }
 
   void open() {

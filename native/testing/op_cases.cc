@@ -583,27 +583,32 @@ std::vector<double> tiled_attention_bounds(const Matrix& q, const Cache& cache, 
   return out;
 }
 
-// Rows of q are the last of each cache's positions, some of one sequence after the other.
-Values ragged_attention(Rig& rig, const Matrix& q, std::span<const Cache> caches, std::span<const int64_t> rows,
-                        int64_t heads, bool causal, int64_t window) {
+// What an op of rows of q writes, which are the last of each cache's positions, some of one sequence after the other.
+// call(ops, stream, q, cache, y)
+template <class Call>
+Values over_caches(Rig& rig, const Matrix& q, std::span<const Cache> caches, std::span<const int64_t> rows,
+                   const Matrix& before, const Call& call) {
   std::vector<std::unique_ptr<ReadablePages>> pages;
   for (const Cache& cache : caches) pages.push_back(std::make_unique<ReadablePages>(rig, cache));
   const In<float> qs(rig, q.strided());
-  const Matrix before = unwritten_matrix(rig.trial(), q.rows, q.cols);
   return rig.run([&](const OpTable& ops, Stream& s) {
     return written(rig, before, [&](Activations y) {
       std::vector<std::vector<DeviceBytes>> starts;
       std::vector<KvSequence> sequences;
       for (size_t i = 0; i < caches.size(); i++) starts.push_back(pages[i]->starts());
       for (size_t i = 0; i < caches.size(); i++) sequences.push_back({starts[i], rows[i], caches[i].positions});
-      ops.attention(s, {.q = view(q, qs),
-                        .cache = {caches[0].layout(), kLayerOffset, sequences},
-                        .heads = heads,
-                        .causal = causal,
-                        .y = y,
-                        .window = window});
+      call(ops, s, view(q, qs), KvPages{caches[0].layout(), kLayerOffset, sequences}, y);
     });
   });
+}
+
+Values ragged_attention(Rig& rig, const Matrix& q, std::span<const Cache> caches, std::span<const int64_t> rows,
+                        int64_t heads, bool causal, int64_t window) {
+  return over_caches(
+      rig, q, caches, rows, unwritten_matrix(rig.trial(), q.rows, q.cols),
+      [&](const OpTable& ops, Stream& s, const ConstActivations& x, const KvPages& cache, Activations y) {
+        ops.attention(s, {.q = x, .cache = cache, .heads = heads, .causal = causal, .y = y, .window = window});
+      });
 }
 
 Values attention(Rig& rig, const Matrix& q, const Cache& cache, int64_t heads, bool causal, int64_t window = 0) {
@@ -613,23 +618,11 @@ Values attention(Rig& rig, const Matrix& q, const Cache& cache, int64_t heads, b
 // The same rows' weights, [T * H, columns].
 Values ragged_weights(Rig& rig, const Matrix& q, std::span<const Cache> caches, std::span<const int64_t> rows,
                       int64_t heads, int64_t window, int64_t columns) {
-  std::vector<std::unique_ptr<ReadablePages>> pages;
-  for (const Cache& cache : caches) pages.push_back(std::make_unique<ReadablePages>(rig, cache));
-  const In<float> qs(rig, q.strided());
-  const Matrix before = unwritten_matrix(rig.trial(), q.rows * heads, columns);
-  return rig.run([&](const OpTable& ops, Stream& s) {
-    return written(rig, before, [&](Activations y) {
-      std::vector<std::vector<DeviceBytes>> starts;
-      std::vector<KvSequence> sequences;
-      for (size_t i = 0; i < caches.size(); i++) starts.push_back(pages[i]->starts());
-      for (size_t i = 0; i < caches.size(); i++) sequences.push_back({starts[i], rows[i], caches[i].positions});
-      ops.attention_weights(s, {.q = view(q, qs),
-                                .cache = {caches[0].layout(), kLayerOffset, sequences},
-                                .heads = heads,
-                                .y = y,
-                                .window = window});
-    });
-  });
+  return over_caches(
+      rig, q, caches, rows, unwritten_matrix(rig.trial(), q.rows * heads, columns),
+      [&](const OpTable& ops, Stream& s, const ConstActivations& x, const KvPages& cache, Activations y) {
+        ops.attention_weights(s, {.q = x, .cache = cache, .heads = heads, .y = y, .window = window});
+      });
 }
 
 Values attention_weights(Rig& rig, const Matrix& q, const Cache& cache, int64_t heads, int64_t window,

@@ -29,9 +29,9 @@ uint16_t float_to_bfloat_bits(float value) { return float_to_bfloat(value); }
 
 Cards cards() { return {kEmulatedCards, true, {}}; }
 
-// Two of different sizes, so that what depends on it is seen to give the same bits.
+// Of different sizes, so that what depends on it is seen to give the same bits.
 DeviceProperties device_properties(int device) {
-  return {"emulated card", "emulated", device == 0 ? 1 : 64, uint64_t{4} << 30, uint64_t{4} << 30};
+  return {"emulated card", "emulated", device <= 1 ? 1 : 64, uint64_t{4} << 30, uint64_t{4} << 30};
 }
 bool has_code_for(int) { return true; }
 
@@ -92,8 +92,7 @@ void Card::free(void* data) noexcept {
 }
 void Card::copy_in(void* to, const void* from, uint64_t nbytes) {
   staging_->flush(*queue_);
-  const Opened opened(memory());
-  std::memcpy(to, from, nbytes);
+  memory().with_block(static_cast<const std::byte*>(to), nbytes, [&] { std::memcpy(to, from, nbytes); });
 }
 void Card::copy_out(void* to, const void* from, uint64_t nbytes) { read(to, from, nbytes); }
 void Card::copy(void* to, const void* from, uint64_t nbytes) {
@@ -110,8 +109,7 @@ void Card::wait() noexcept { staging_->flush(*queue_, true); }
 void Card::read(void* to, const void* from, uint64_t nbytes) {
   staging_->flush(*queue_);
   if (staging_->failure) std::rethrow_exception(std::exchange(staging_->failure, nullptr));
-  const Opened opened(memory());
-  std::memcpy(to, from, nbytes);
+  memory().with_block(static_cast<const std::byte*>(from), nbytes, [&] { std::memcpy(to, from, nbytes); });
 }
 double Card::seconds_of(void (*work)(void* context), void* context) {
   const auto start = std::chrono::steady_clock::now();
