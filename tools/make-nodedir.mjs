@@ -23,7 +23,10 @@ const commonGypi = `{
 export function makeNodedir(directory) {
   const include = path.join(path.resolve(directory), 'include/node')
   mkdirSync(include, { recursive: true })
-  cpSync(createRequire(import.meta.url)('node-api-headers').include_dir, include, { recursive: true, preserveTimestamps: true })
+  cpSync(createRequire(import.meta.url)('node-api-headers').include_dir, include, {
+    recursive: true,
+    preserveTimestamps: true,
+  })
   writeFileSync(path.join(include, 'config.gypi'), "{ 'target_defaults': {}, 'variables': {} }\n")
   writeFileSync(path.join(include, 'common.gypi'), commonGypi)
 }

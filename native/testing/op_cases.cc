@@ -659,6 +659,10 @@ std::vector<std::byte> appended(Rig& rig, const Matrix& k, const Matrix& v, std:
   });
 }
 
+struct LinearShape {
+  int64_t rows, columns;
+};
+
 struct AttentionShape {
   int64_t tokens, keys, heads, kv_heads, head_dim;
 };
@@ -1082,9 +1086,6 @@ void linear(Trial& t) {
 // Shapes that the roads of a product part at: rows around the limits of the few (32) and of sets in registers (48),
 // more than one slab (640), tasks of several panels on one thread and on three, and outputs of 4 MiB and more, which
 // are written around the caches.
-struct LinearShape {
-  int64_t rows, columns;
-};
 constexpr LinearShape kParted[] = {{31, 33}, {32, 33}, {33, 33},   {47, 33},   {48, 33},
                                    {49, 33}, {0, 33},  {50, 1057}, {49, 3100}, {650, 67}};
 constexpr LinearShape kBeyondCaches = {650, 1633};
@@ -1554,23 +1555,22 @@ void attention_weights(Trial& t) {
 // ---- properties
 
 void linear_epilogue(Trial& t) {
+  constexpr LinearShape kShapes[] = {{1, 64}, {5, 31}, {13, 64}};
   Rig rig(t);
   for_each_linear([&](DType dtype, Arithmetic arithmetic, int64_t K) {
-    for (const int64_t M : {1, 5, 13}) {
-      for (const int64_t N : {31, 64}) {
-        const auto activation = static_cast<Activation>(t.random.below(4));
-        Product p{random_weight(t, dtype, N, K), t.random.values(N), activation};
-        compare_linear(t, rig, "bias and activation", random_matrix(t, M, K), p, arithmetic);
-        p.residual = t.random.values(M * N);
-        compare_linear(t, rig, "bias, activation and residual", random_matrix(t, M, K), p, arithmetic);
-        compare_linear(t, rig, "bias, activation and the residual in y", random_matrix(t, M, K), p, arithmetic, true);
-        p.bias.clear();
-        compare_linear(t, rig, "activation and the residual in y", random_matrix(t, M, K), p, arithmetic, true);
-        p.scale = -0.3f;
-        compare_linear(t, rig, "scale, activation and the residual in y", random_matrix(t, M, K), p, arithmetic, true);
-        p.bias = t.random.values(N);
-        compare_linear(t, rig, "scale, bias, activation and residual", random_matrix(t, M, K), p, arithmetic);
-      }
+    for (const auto& [M, N] : kShapes) {
+      const auto activation = static_cast<Activation>(t.random.below(4));
+      Product p{random_weight(t, dtype, N, K), t.random.values(N), activation};
+      compare_linear(t, rig, "bias and activation", random_matrix(t, M, K), p, arithmetic);
+      p.residual = t.random.values(M * N);
+      compare_linear(t, rig, "bias, activation and residual", random_matrix(t, M, K), p, arithmetic);
+      compare_linear(t, rig, "bias, activation and the residual in y", random_matrix(t, M, K), p, arithmetic, true);
+      p.bias.clear();
+      compare_linear(t, rig, "activation and the residual in y", random_matrix(t, M, K), p, arithmetic, true);
+      p.scale = -0.3f;
+      compare_linear(t, rig, "scale, activation and the residual in y", random_matrix(t, M, K), p, arithmetic, true);
+      p.bias = t.random.values(N);
+      compare_linear(t, rig, "scale, bias, activation and residual", random_matrix(t, M, K), p, arithmetic);
     }
   });
 }
