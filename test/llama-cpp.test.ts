@@ -1,5 +1,5 @@
-// What llama.cpp makes of the pairs that convertModel writes: it must see the same picture. Runs where a Python has xllamacpp,
-// llama.cpp as wheels of PyPI carry it: XLLAMACPP_PYTHON names it, else python3 is tried.
+// What llama.cpp makes of the pairs that convertModel writes: it must see the same picture. Runs where a
+// Python has xllamacpp, llama.cpp as wheels of PyPI carry it: XLLAMACPP_PYTHON names it, else python3 is tried.
 
 import { execFile } from 'node:child_process'
 import { readFile, writeFile } from 'node:fs/promises'

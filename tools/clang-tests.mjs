@@ -1,5 +1,6 @@
-// node tools/clang-tests.mjs [VERSION…]: both addons by each clang that is there, or by those named, without a warning, and the tests that compare
-// numbers on them. In `npm run test:all` the newer one builds what is sanitized (tools/sanitized-tests.mjs).
+// node tools/clang-tests.mjs [VERSION…]: both addons by each clang that is there, or by those named, without a warning,
+// and the tests that compare numbers on them. In `npm run test:all` the newer one builds what is sanitized
+// (tools/sanitized-tests.mjs).
 // GCC's build has the whole suite; here it is what a compiler can get wrong. Needs dist (npm run build:ts), CMake and Ninja. Installs nothing.
 
 import { answers, buildAddons, runTests } from './cmake-build.mjs'

@@ -19,7 +19,10 @@ const commonGypi = `{
 }
 `
 
-/** Writes `directory`/include/node; existing files are replaced. Headers are as old as the package's: nothing is compiled again for a copy. */
+/**
+ * Writes `directory`/include/node; existing files are replaced. Headers are as old as the package's: nothing is compiled
+ * again for a copy.
+ */
 export function makeNodedir(directory) {
   const include = path.join(path.resolve(directory), 'include/node')
   mkdirSync(include, { recursive: true })

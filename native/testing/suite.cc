@@ -21,7 +21,6 @@ Result product(Arguments...) noexcept {
 // A table whose kernels of quantised weights are traps: what cases of floats run on.
 KernelTable floats_of(const KernelTable& whole) {
   KernelTable table = whole;
-  table.tall_tiles = false;
 #define LLAVA_PRODUCTS(T, elements, ...) \
   table.pack_##T = product;              \
   table.gemm_##T = product;              \
@@ -36,7 +35,7 @@ KernelTable floats_of(const KernelTable& whole) {
 // But for the mixes that the peaks measure.
 bool are_the_same(const KernelTable& a, const KernelTable& b) {
   constexpr std::string_view kPeak = "peak_";
-  bool same = a.bf16 == b.bf16 && a.tall_tiles == b.tall_tiles;
+  bool same = a.bf16 == b.bf16;
 #define KERNEL(name, result, parameters) \
   same = same && (a.name == b.name || std::string_view(#name).starts_with(kPeak));
 #include "cpu/kernels/kernels.def"
